@@ -1,0 +1,101 @@
+"""Presets: models and accelerators by the names that people say.
+
+A folder of files, one preset each, whose names are the ids; listing reads names only and loading opens one file.
+An installed wheel carries the folder as ``estimator/_presets``, a checkout has it beside the package.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from estimator.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from estimator.schemas import GpuSpec
+
+MAX_BYTES = 1 << 20  # no preset comes near; a larger file is not one
+
+KINDS = {"models": ".json", "gpus": ".toml", "fermi": ".toml", "laws": ".toml"}
+
+
+@lru_cache(maxsize=1)
+def folder() -> Path:
+    """The presets' folder: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    for place in (package / "_presets", package.parent / "presets"):
+        if place.is_dir():
+            return place
+    raise InputError(f"no presets found beside {package}; install llmcalc again")
+
+
+@lru_cache(maxsize=8)
+def ids(kind: str) -> tuple[str, ...]:
+    """Every preset's id of this kind (``models``, ``gpus`` ...), sorted; no file is opened."""
+    suffix = KINDS[kind]
+    return tuple(sorted(p.name.removesuffix(suffix) for p in (folder() / kind).glob(f"*{suffix}")))
+
+
+@lru_cache(maxsize=2)
+def aliases(kind: str) -> dict[str, str]:
+    """Other names of this kind's presets, in lower case, to their ids: the lists of ``aliases.json``, turned round."""
+    path = folder() / "aliases.json"
+    lists = json.loads(path.read_bytes())[kind]
+    return {alias.lower(): name for name, others in lists.items() for alias in others}
+
+
+def find(kind: str, name: str) -> str | None:
+    """The id of the preset called ``name`` (an id or an alias, in any case), or None."""
+    key = name.strip().lower()
+    if "/" not in key and "\\" not in key and "\0" not in key and (folder() / kind / f"{key}{KINDS[kind]}").is_file():
+        return key
+    return aliases(kind).get(key) or aliases(kind).get(key.replace(" ", "-").replace("_", "-"))
+
+
+def names(kind: str) -> list[str]:
+    """Ids and aliases, for a did-you-mean."""
+    return [*ids(kind), *aliases(kind)]
+
+
+def read(kind: str, name: str) -> tuple[str, dict[str, Any]]:
+    """The id and raw contents of a preset; InputError with the nearest names where there is none."""
+    found = find(kind, name)
+    if found is None:
+        what = {"models": "model", "gpus": "GPU"}.get(kind, kind)
+        raise unknown(what, name, names(kind), f"List them: llmcalc {kind}")
+    path = folder() / kind / f"{found}{KINDS[kind]}"
+    shown = f"presets/{kind}/{path.name}"
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{shown}: larger than {MAX_BYTES} bytes, which no preset is")
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{shown}: {str(error)[:120]}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{shown}: must hold a table of fields")
+    return found, data
+
+
+def load_model_preset(name: str) -> tuple[str, dict[str, Any]]:
+    """A model's id and preset: ``source``, ``expect`` (the counts it is tested against) and ``config``."""
+    return read("models", name)
+
+
+@lru_cache(maxsize=64)
+def load_gpu(name: str) -> GpuSpec:
+    """An accelerator by id or alias: ``h100-sxm``, ``a100``, ``4090``. Sources: its file in ``presets/gpus``."""
+    from pydantic import ValidationError
+
+    from estimator.schemas import GpuSpec
+
+    found, data = read("gpus", name)
+    try:
+        return GpuSpec.model_validate({"id": found, **data})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"presets/gpus/{found}.toml: {where}: {first['msg']}, got {str(first['input'])[:40]}") from None

@@ -1,0 +1,219 @@
+"""What a preset file may say: pydantic models, frozen, with no field beyond these.
+
+Accelerators are checked whenever one is loaded; a model's preset is checked by the tests and by ``llmcalc models
+NAME``, so that an estimate need not import pydantic to read a config.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+from estimator.units import KIBI, KILO
+
+Positive = Annotated[FiniteFloat, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1)]
+MATMUL_DTYPES = ("fp32", "tf32", "fp16", "bf16", "fp8", "fp6", "fp4", "int8")
+GB = KILO**3
+MIB = KIBI**2
+TERA = KILO**4
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MemorySpec(_Part):
+    """``sold_gb``: the label, decimal. ``reported_mib``: what the driver prints. ``verified``: seen in the source."""
+
+    sold_gb: Positive
+    type: Text
+    verified: bool
+    reported_mib: PositiveInt | None = None
+    reported_verified: bool = False
+
+
+class BandwidthSpec(_Part):
+    """Memory bandwidth in 10^9 bytes/s."""
+
+    gb_s: Positive
+    verified: bool
+
+
+class ComputeSpec(_Part):
+    """Dense matrix peaks in 10^12 operations/s, fp32 accumulation; ``sparsity``: the factor of structured sparsity."""
+
+    fp32: Positive | None = None
+    tf32: Positive | None = None
+    fp16: Positive | None = None
+    bf16: Positive | None = None
+    fp8: Positive | None = None
+    fp6: Positive | None = None
+    fp4: Positive | None = None
+    int8: Positive | None = None
+    sparsity: PositiveInt = 1
+    verified: tuple[Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp6", "fp4", "int8"], ...] = ()
+
+
+class PowerSpec(_Part):
+    """Thermal design power of the part, in watts."""
+
+    tdp_w: Positive
+    verified: bool
+
+
+class LinkSpec(_Part):
+    """The link between accelerators, in 10^9 bytes/s: one way is what a collective can use."""
+
+    name: Text
+    gb_s_one_way: Positive
+    gb_s_both_ways: Positive
+    verified: bool
+
+
+class PcieSpec(_Part):
+    """The host link: PCIe x16 of this generation, 10^9 bytes/s one way."""
+
+    generation: Annotated[int, Field(ge=1, le=7)]
+    gb_s_one_way: Positive
+    verified: bool
+    source: Text
+
+
+class MatmulCeiling(_Part):
+    """The fastest matrix product that someone measured, in 10^12 FLOP/s."""
+
+    dtype: Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "int8"]
+    tflops: Positive
+    source: Text
+
+
+class Measured(_Part):
+    """Ceilings measured by this project's own scripts on one device.
+
+    gemm_tflops: square bf16 products, size -> 10^12 FLOP/s. skinny_gemm_gb_s: m x 8192 by 8192 x 28672 in bf16,
+    m -> bytes of the matrix over the time, 10^9 bytes/s. copy_gb_s counts bytes read and written.
+    """
+
+    device: Text
+    source: Text
+    memory_bytes: PositiveInt
+    context_bytes: PositiveInt
+    cublas_workspace_bytes: PositiveInt
+    copy_gb_s: Positive
+    read_gb_s: Positive
+    gemm_tflops: dict[PositiveInt, Positive]
+    skinny_gemm_gb_s: dict[PositiveInt, Positive]
+
+
+class Price(_Part):
+    """What one accelerator cost for an hour, at whom and when."""
+
+    provider: Text
+    usd_per_hour: Positive
+    date: Text
+    source: Text
+    verified: bool
+    note: str = ""
+
+
+class GpuSpec(_Part):
+    """One accelerator: ``presets/gpus/<id>.toml``. ``source`` covers every group that names none of its own."""
+
+    id: Text
+    name: Text
+    vendor: Text
+    architecture: Text
+    source: Text
+    note: str = ""
+    memory: MemorySpec
+    bandwidth: BandwidthSpec
+    compute: ComputeSpec | None = None
+    power: PowerSpec | None = None
+    link: LinkSpec | None = None
+    pcie: PcieSpec | None = None
+    matmul_ceilings: tuple[MatmulCeiling, ...] = ()
+    measured: Measured | None = None
+    prices: tuple[Price, ...] = ()
+
+    @property
+    def sold_bytes(self) -> int:
+        """Memory by the label, in bytes (decimal GB)."""
+        return round(self.memory.sold_gb * GB)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes a program can use at most: as measured, else as the driver reports, else by the label."""
+        if self.measured:
+            return self.measured.memory_bytes
+        return self.memory.reported_mib * MIB if self.memory.reported_mib else self.sold_bytes
+
+    @property
+    def memory_basis(self) -> str:
+        """Where :attr:`memory_bytes` comes from, as an assumption to print."""
+        if self.measured:
+            return f"{self.id}: memory as {self.measured.source}"
+        if self.memory.reported_mib:
+            seen = "" if self.memory.reported_verified else " (from memory)"
+            return f"{self.id}: memory as the driver reports it, {self.memory.reported_mib:,} MiB{seen}"
+        return f"{self.id}: what the driver reports is not known; memory by the label, {self.memory.sold_gb:g} GB"
+
+    @property
+    def bandwidth_bytes_s(self) -> float:
+        """Memory bandwidth in bytes/s."""
+        return self.bandwidth.gb_s * GB
+
+    @property
+    def link_bytes_s(self) -> float | None:
+        """Bytes/s one way to another accelerator: its own link, else PCIe, else None."""
+        link = self.link or self.pcie
+        return link.gb_s_one_way * GB if link else None
+
+    @property
+    def pcie_bytes_s(self) -> float | None:
+        """Bytes/s one way to the host, or None."""
+        return self.pcie.gb_s_one_way * GB if self.pcie else None
+
+    def peak_flops(self, dtype: str) -> float | None:
+        """Dense peak in FLOP/s for a matrix product in ``dtype``, or None where the part has none."""
+        value = getattr(self.compute, dtype, None) if self.compute and dtype in MATMUL_DTYPES else None
+        return value * TERA if value else None
+
+    def ceiling_flops(self, dtype: str) -> float | None:
+        """The fastest measured product in ``dtype``, FLOP/s: this project's own measurement first, else published."""
+        if self.measured and dtype in ("bf16", "fp16"):
+            return max(self.measured.gemm_tflops.values()) * TERA
+        return next((c.tflops * TERA for c in self.matmul_ceilings if c.dtype == dtype), None)
+
+    @model_validator(mode="after")
+    def _verified_figures_exist(self) -> GpuSpec:
+        for dtype in self.compute.verified if self.compute else ():
+            if getattr(self.compute, dtype) is None:
+                raise ValueError(f"compute.verified names {dtype}, which has no figure")
+        return self
+
+
+class Expectation(_Part):
+    """A model's counts, which the tests hold its family to."""
+
+    total_params: PositiveInt
+    active_params: PositiveInt
+    embedding_params: Annotated[int, Field(ge=0)]
+    tied: bool
+
+
+class ModelSpec(_Part):
+    """One model: ``presets/models/<id>.json``. ``class``: the transformers class that the counts are of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    id: Text
+    source: Text
+    verified: bool
+    verification: Text
+    class_: Text = Field(alias="class")
+    repo: Text
+    expect: Expectation
+    config: dict[str, Any]
