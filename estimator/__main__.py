@@ -1,0 +1,21 @@
+"""Entry point: ``llmcalc`` and ``python -m estimator``. ``--version`` is answered before anything is imported."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        from estimator._version import __version__
+
+        print(f"llmcalc {__version__}")
+        return 0
+    from estimator.cli import run
+
+    return run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""The command line: a table of commands, each imported only when it runs, and the one place that ends in exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+from estimator.errors import InternalError, LlmcalcError, unknown
+
+# name -> (module in estimator.commands, one line of help); the order is the order of `llmcalc --help`
+COMMANDS: dict[str, tuple[str, str]] = {
+    "memory": ("memory", "Memory of training or inference, moment by moment, and whether it fits."),
+    "peft": ("peft", "Parameters and bytes of an adapter: LoRA and every other method."),
+    "zero": ("zero", "Memory and communication a GPU: ZeRO, FSDP, tensor, pipeline, expert parallelism."),
+    "kvcache": ("kvcache", "Bytes of the KV cache, and the longest context and largest batch that fit."),
+    "flops": ("flops", "FLOPs of a forward pass, a training step or a decode step."),
+    "train": ("train", "Time, money, energy and carbon of a training run."),
+    "infer": ("infer", "Latency, throughput and cost of serving, from a roofline."),
+    "chinchilla": ("chinchilla", "Scaling laws: compute-optimal parameters and tokens; fit your own runs."),
+    "fermi": ("fermi", "Fermi estimates: chains of quantities with units, sources and uncertainty."),
+    "decode": ("decode", "Beam search, speculative decoding, tree attention."),
+    "compress": ("compress", "Pruning and quantisation arithmetic."),
+    "models": ("models", "The model presets: list, filter, show one."),
+    "gpus": ("gpus", "The GPU presets: list, filter, show one."),
+    "explain": ("explain", "What a method, recipe, optimizer, formula or letter means."),
+    "validate": ("validate", "Compare predictions with a file of your own measurements."),
+}
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def run(argv: list[str]) -> int:
+    """Run one command line; prints one line on standard error for any error and returns its exit code."""
+    try:
+        return _dispatch(argv)
+    except LlmcalcError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # the reader (head, less) went away: not an error of ours; keep the interpreter from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if hasattr(error, "format_message"):  # typer's own usage errors
+            return _fail(" ".join(error.format_message().split()), EXIT_USAGE)
+        if os.environ.get("LLMCALC_TRACEBACK"):
+            raise
+        where = InternalError.exit_code
+        return _fail(f"internal: {type(error).__name__}: {error}. Please report it (LLMCALC_TRACEBACK=1 shows where)", where)
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        print(_overview())
+        return 0
+    name = argv[0]
+    if name in ("--version", "-V"):
+        from estimator._version import __version__
+
+        print(f"llmcalc {__version__}")
+        return 0
+    if name not in COMMANDS:
+        raise unknown("command", name, COMMANDS, "See: llmcalc --help")
+    app: Any = import_module(f"estimator.commands.{COMMANDS[name][0]}").app
+    code = app(args=argv[1:], prog_name=f"llmcalc {name}", standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [
+        "llmcalc: memory, FLOPs, time and money of language models, with the derivation of every number.",
+        "",
+        "Usage: llmcalc COMMAND [OPTIONS]      llmcalc COMMAND --help      llmcalc --version",
+        "",
+        *(f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items()),
+        "",
+        "Everywhere: --model NAME|FILE|hf:ORG/NAME|symbolic, --format table|json|csv|markdown|latex,",
+        "--output FILE, --derive, --set FIELD=VALUE.   Start with: llmcalc peft --method lora --rank 8",
+    ]
+    return "\n".join(lines)

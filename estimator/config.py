@@ -1,0 +1,103 @@
+"""Reading a ``config.json``: every field through one door, validated, with the class's own default.
+
+A real config leaves out what equals its class's default, so each family states the default where it reads a field.
+In a traced run (``--derive``) sizes come back as traced numbers under their registered letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.symbols import BY_FIELD
+from estimator.trace import trace
+
+MAX_SIZE = 10**12  # no dimension of any model comes near; larger numbers are typing errors
+
+_MISSING: Any = object()
+
+
+class Config:
+    """One model's config.
+
+    raw       the mapping as read, after ``--set``
+    traced    True in a run that derives: :meth:`size` then returns traced numbers
+    notes     guesses that were taken, printed as notes and as assumptions
+    """
+
+    def __init__(self, raw: Mapping[str, Any], traced: bool = False, where: str = "config.json") -> None:
+        self.raw, self.traced, self.where = dict(raw), traced, where
+        self.notes: list[str] = []
+
+    def _get(self, names: str, default: Any) -> tuple[str, Any]:
+        """The first of the ``|``-separated spellings that is present and not null."""
+        first, *rest = names.split("|")
+        for name in (first, *rest):
+            if self.raw.get(name) is not None:
+                return name, self.raw[name]
+        if default is _MISSING:
+            raise InputError(f"{self.where}: {first} is missing")
+        return first, default
+
+    def size(self, names: str, default: Any = _MISSING, letter: str | None = None, least: int = 1) -> Any:
+        """A whole number >= ``least``; ``names`` lists spellings, ``letter`` the canonical field it is traced as.
+
+        A ``default`` that is already traced, or None, is returned as it is.
+        """
+        name, value = self._get(names, default)
+        if value is default and self.raw.get(name) is None and not isinstance(value, int):
+            return value
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InputError(f"{self.where}: {name} must be a whole number, got {str(value)[:40]!r}")
+        if value < least or value > MAX_SIZE:
+            raise InputError(f"{self.where}: {name} must be >= {least}, got {value}" if value < least else f"{self.where}: {name} is out of range")
+        field = letter or names.split("|")[0]
+        return trace(field, value) if self.traced and field in BY_FIELD else value
+
+    def plain(self, names: str, default: Any = _MISSING, least: int = 0) -> int:
+        """A whole number that is structure, never traced: a pattern's period, the first dense layers."""
+        keep, self.traced = self.traced, False
+        try:
+            return int(self.size(names, default, least=least))
+        finally:
+            self.traced = keep
+
+    def flag(self, names: str, default: bool) -> bool:
+        """A boolean."""
+        name, value = self._get(names, default)
+        if not isinstance(value, bool):
+            raise InputError(f"{self.where}: {name} must be true or false, got {str(value)[:40]!r}")
+        return value
+
+    def text(self, names: str, default: str) -> str:
+        """A string."""
+        name, value = self._get(names, default)
+        if not isinstance(value, str):
+            raise InputError(f"{self.where}: {name} must be a string, got {str(value)[:40]!r}")
+        return value
+
+    def items(self, names: str, length: int | None = None) -> list[Any] | None:
+        """A list (of ``length`` entries where given), or None where the field is absent."""
+        name, value = self._get(names, None)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            raise InputError(f"{self.where}: {name} must be a list, got {str(value)[:40]!r}")
+        if length is not None and len(value) != length:
+            raise InputError(f"{self.where}: {name} has {len(value)} entries for {length} layers")
+        return value
+
+    def number(self, names: str, default: float) -> float:
+        """A finite real number."""
+        name, value = self._get(names, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) > MAX_SIZE:
+            raise InputError(f"{self.where}: {name} must be a number, got {str(value)[:40]!r}")
+        return float(value)
+
+    def divides(self, small: Any, large: Any, small_name: str, large_name: str) -> None:
+        """InputError unless ``small`` divides ``large``."""
+        if large % small != 0:
+            raise InputError(f"{self.where}: {large_name}={int(large)} is not a multiple of {small_name}={int(small)}")

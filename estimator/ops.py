@@ -1,0 +1,50 @@
+"""Arithmetic that means the same on ints, traced numbers, SymPy expressions and numpy arrays.
+
+Formulas use ``+ - * // **`` and these; they never branch on a value and never use ``/`` on a count.
+A value that knows better (:class:`estimator.trace.Traced`) answers through the method of the same name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.errors import InputError
+
+
+def ceil_div(a: Any, b: Any) -> Any:
+    """The least whole number >= a / b."""
+    return -((-a) // b)
+
+
+def exact_div(a: Any, b: Any, what: str = "") -> Any:
+    """a / b, which must be whole; InputError naming ``what`` otherwise."""
+    if a % b != 0:
+        raise InputError(f"{what or 'division'}: {a} is not a multiple of {b}")
+    return a // b
+
+
+def round_up(a: Any, multiple: Any) -> Any:
+    """The least multiple of ``multiple`` that is >= a."""
+    return ceil_div(a, multiple) * multiple
+
+
+def maximum(*values: Any) -> Any:
+    """The largest; on numpy arrays elementwise, on traced numbers the one whose value is largest."""
+    return _extreme(values, "maximum", max)
+
+
+def minimum(*values: Any) -> Any:
+    """The smallest; see :func:`maximum`."""
+    return _extreme(values, "minimum", min)
+
+
+def _extreme(values: tuple[Any, ...], name: str, plain: Any) -> Any:
+    for kind in (type(v) for v in values):
+        if kind.__module__ == "numpy":
+            import numpy
+
+            out = values[0]
+            for v in values[1:]:
+                out = getattr(numpy, name)(out, v)
+            return out
+    return plain(values)

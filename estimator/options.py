@@ -1,0 +1,48 @@
+"""Options shared by the commands: one spelling, one help text, one parser each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from estimator.errors import InputError
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Preset, config.json or folder, .safetensors, .gguf, hf:org/name, or symbolic.", metavar="MODEL")]
+SetField = Annotated[list[str] | None, typer.Option("--set", help="Override a config field; repeatable.", metavar="FIELD=VALUE")]
+Format = Annotated[str, typer.Option("--format", "-f", help="table, json, csv, markdown or latex.", metavar="FORMAT")]
+Output = Annotated[str | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.", metavar="FILE")]
+Derive = Annotated[bool, typer.Option("--derive", help="Show the derivation of each number.")]
+Symbols = Annotated[str | None, typer.Option("--symbols", help="Rename letters of the derivation: L=N_layer,d=D.", metavar="OLD=NEW,...")]
+BatchSize = Annotated[str, typer.Option("--batch-size", "-b", help="Sequences a GPU and step.", metavar="SIZE")]
+SeqLen = Annotated[str | None, typer.Option("--seq-len", "-s", help="Tokens a sequence; 8k is 8192.", metavar="TOKENS")]
+Gpu = Annotated[str | None, typer.Option("--gpu", help="A GPU preset: llmcalc gpus lists them.", metavar="GPU")]
+CheckFit = Annotated[bool, typer.Option("--check-fit", help="Exit with 3 where it does not fit.")]
+
+
+def new_app() -> typer.Typer:
+    """A Typer for one command: plain help, no completion, errors left to cli.run."""
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def pairs(items: list[str] | None, flag: str) -> dict[str, str]:
+    """``["a=1", "b=2"]`` as a dict; InputError where an item has no ``=`` or no name."""
+    out: dict[str, str] = {}
+    for item in items or []:
+        name, eq, value = item.partition("=")
+        if not eq or not name.strip():
+            raise InputError(f"{flag}: expected NAME=VALUE, got {item[:60]!r}")
+        out[name.strip()] = value.strip()
+    return out
+
+
+def json_or_text(value: str) -> Any:
+    """``value`` as JSON where it parses, as text otherwise (the contract of ``--arg`` and ``--set``)."""
+    import json
+
+    if len(value) > 10_000:
+        raise InputError(f"value too long: {len(value)} characters")
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value

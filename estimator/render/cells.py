@@ -1,0 +1,61 @@
+"""What every renderer shares: the text of a value, with or without its unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.report import Cell, Node, Report
+from estimator.trace import Traced, value_of
+from estimator.units import human
+
+BAR_WIDTH = 12
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def expression(value: Traced, derived: Any) -> str:
+    """The expression of a symbolic report's value."""
+    from estimator import derive as engine
+
+    names = derived[2] if derived and len(derived) > 2 else None
+    return engine.text(value.expr, names)
+
+
+def shown(node: Node, report: Report, by_key: dict[str, str]) -> str:
+    """A node's value as a person reads it; its expression where the report is symbolic."""
+    if node.value is None or node.unit is None:
+        return ""
+    if report.symbolic and isinstance(node.value, Traced):
+        return by_key.get(node.key) or expression(node.value, None)
+    return human(value_of(node.value), node.unit)
+
+
+def exact(node: Node, report: Report) -> str:
+    """The exact count where ``human`` rounds it, else nothing."""
+    if node.value is None or node.unit is None or not node.unit.counted:
+        return ""
+    if report.symbolic and isinstance(node.value, Traced):
+        return ""
+    value = value_of(node.value)
+    return f"{value:,}" if isinstance(value, int) and 1000 <= abs(value) < 10**21 and node.unit.style != "plain" else ""
+
+
+def cell_text(cell: str | Cell | None, symbolic: bool = False) -> str:
+    """A table cell as text; its expression where the report is symbolic."""
+    if cell is None:
+        return "-"
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell.value, Traced):
+        if symbolic:
+            return expression(cell.value, None)
+        return human(cell.value.value, cell.unit)
+    return "-" if cell.value is None else human(cell.value, cell.unit)
+
+
+def bar(share: float) -> str:
+    """A share of 1 as a bar of ``BAR_WIDTH`` cells and a percentage."""
+    eighths = round(max(0.0, min(1.0, share)) * BAR_WIDTH * 8)
+    full, rest = divmod(eighths, 8)
+    blocks = "█" * full + (_EIGHTHS[rest] if rest else "")
+    percent = 100 * share
+    return f"{blocks:<{BAR_WIDTH}} {percent:.0f}%" if percent >= 9.5 or share == 0 else f"{blocks:<{BAR_WIDTH}} {percent:.2g}%"

@@ -1,0 +1,73 @@
+"""GitHub-flavoured Markdown: headings, tables, and derivations as display mathematics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.render.cells import cell_text, exact, shown
+from estimator.report import Node, Report, Table, Text
+
+
+def render(report: Report, derived: Any = None, derive: bool = False) -> str:
+    """The report as a Markdown section."""
+    by_key = {d.key: d.expression for d in derived[0]} if derived and report.symbolic else {}
+    out = [f"## {report.title}", ""]
+    for part in report.body:
+        if isinstance(part, Node):
+            out += _tree(part, report, by_key)
+        elif isinstance(part, Table):
+            out += _table(part, report.symbolic)
+        elif isinstance(part, Text):
+            out += [f"**{part.title}**", ""] if part.title else []
+            out += ["```text", part.body.rstrip("\n"), "```", ""]
+    for key, value in report.facts.items():
+        out.append(f"- {key}: {value}")
+    if report.facts:
+        out.append("")
+    if derive and derived:
+        out += _derivations(*derived[:2])
+    if report.assumptions:
+        out += ["**Assumptions**", "", *(f"- {a}" for a in report.assumptions), ""]
+    if report.sources():
+        out += ["**Sources**", "", *(f"- {c}" for c in report.sources()), ""]
+    return "\n".join(out)
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _tree(root: Node, report: Report, by_key: dict[str, str]) -> list[str]:
+    rows = ["| quantity | value | exact |", "|:--|--:|--:|"]
+
+    def walk(node: Node, depth: int) -> None:
+        indent = "&nbsp;&nbsp;" * depth
+        value = shown(node, report, by_key)
+        note = f" ({node.note})" if node.note else ""
+        if report.symbolic and value:
+            value = f"`{value}`"
+        rows.append(f"| {indent}{_escape(node.label + note)} | {value} | {exact(node, report)} |")
+        for child in node.children:
+            walk(child, depth + 1)
+
+    walk(root, 0)
+    return [*rows, ""]
+
+
+def _table(table: Table, symbolic: bool) -> list[str]:
+    rows = [f"**{table.title}**", ""] if table.title else []
+    rows += ["| " + " | ".join(_escape(c) for c in table.columns) + " |", "|" + "|".join([":--"] + ["--:"] * (len(table.columns) - 1)) + "|"]
+    rows += ["| " + " | ".join(_escape(cell_text(c, symbolic)) for c in row) + " |" for row in table.rows]
+    return [*rows, "", *([table.note, ""] if table.note else [])]
+
+
+def _derivations(found: list[Any], symbols: list[Any]) -> list[str]:
+    out = ["### Derivation", "", "| symbol | meaning | value |", "|:--|:--|--:|"]
+    out += [f"| ${s.latex}$ | {_escape(s.meaning)}{f' (`{s.field}`)' if s.field else ''} | {'' if s.value is None else s.value} |" for s in symbols]
+    out.append("")
+    for d in found:
+        chain = f"{d.latex} = {d.substituted_latex} = \\text{{{d.shown}}}" if d.substituted_latex else d.latex
+        out += [f"{d.label} (`{d.key}`):", "", f"$${chain}$$", ""]
+        if d.source:
+            out += [f"Source: {d.source}", ""]
+    return out

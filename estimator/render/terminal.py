@@ -1,0 +1,128 @@
+"""The terminal: Rich tables that fit the width, colour only on a terminal, shares as bars."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text as RichText
+
+from estimator.render.cells import bar, cell_text, exact, shown
+from estimator.report import Node, Report, Table, Text
+from estimator.trace import value_of
+
+FILE_WIDTH = 100
+_NARROW = 76  # below this the exact counts are dropped: the rounded value and the bar say more
+
+
+def render(report: Report, derived: Any = None, derive: bool = False, stream: Any = None) -> str:
+    """The report as text for ``stream`` (colour where it is a terminal), or plain text 100 columns wide for a file."""
+    buffer = io.StringIO()
+    if stream is not None:
+        probe = Console(file=stream)
+        console = Console(file=buffer, width=probe.width, color_system=probe.color_system, force_terminal=probe.is_terminal, no_color=probe.no_color, highlight=False)  # type: ignore[arg-type]
+    else:
+        console = Console(file=buffer, width=FILE_WIDTH, color_system=None, highlight=False)
+    console.print(RichText(report.title, style="bold"))
+    by_key = {d.key: d.expression for d in derived[0]} if derived and report.symbolic else {}
+    for part in report.body:
+        if isinstance(part, Node):
+            console.print(_tree(part, report, by_key, console.width))
+        elif isinstance(part, Table):
+            _table(console, part, report.symbolic)
+        elif isinstance(part, Text):
+            if part.title:
+                console.print(RichText(part.title, style="bold"))
+            console.print(RichText(part.body.rstrip("\n")), soft_wrap=True)
+            console.print()
+    _facts(console, report)
+    if derive and derived:
+        _derivations(console, *derived[:2])
+    for line in report.assumptions:
+        _bullet(console, "assumes", line)
+    for cite in report.sources():
+        _bullet(console, "source", str(cite))
+    # Rich pads rows to the full width; trailing blanks only get in the way of copying
+    return "\n".join(line.rstrip() for line in buffer.getvalue().split("\n"))
+
+
+def _bullet(console: Console, word: str, line: str) -> None:
+    console.print(Padding(RichText(f"{word}: {line}", style="dim"), (0, 0, 0, 2)))
+
+
+def _facts(console: Console, report: Report) -> None:
+    for key, value in report.facts.items():
+        if value is not None and isinstance(value, str | bool):
+            word = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+            console.print(RichText.assemble(("  " + key + ": ", "dim"), (str(word), "bold")))
+
+
+def _tree(root: Node, report: Report, by_key: dict[str, str], width: int) -> RichTable:
+    table = RichTable(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    bars = any(n.how == "sum" and len(n.children) > 1 for n in root.walk()) and not report.symbolic
+    counts = width >= _NARROW and any(exact(n, report) for n in root.walk())
+    table.add_column(overflow="fold", ratio=None)
+    table.add_column(justify="left" if report.symbolic else "right", no_wrap=not report.symbolic, overflow="fold")
+    if counts:
+        table.add_column(justify="right", no_wrap=True, style="dim")
+    if bars:
+        table.add_column(no_wrap=True)
+
+    def walk(node: Node, depth: int, whole: Any) -> None:
+        label = RichText("  " * depth + node.label, style="bold" if depth == 0 or node.unit is None else "")
+        if node.note:
+            label.append(f"  {node.note}", style="dim")
+        row: list[Any] = [label, RichText(shown(node, report, by_key), style="bold" if depth == 0 else "")]
+        if counts:
+            row.append(exact(node, report))
+        if bars:
+            share = float(value_of(node.value)) / whole if whole and node.value is not None else None
+            row.append(RichText(bar(share), style="cyan") if share is not None else "")
+        table.add_row(*row)
+        for child in node.children:
+            inner = float(value_of(node.value)) if node.how == "sum" else None
+            walk(child, depth + 1, inner if node.how == "sum" else None)
+
+    for node in (root,) if root.label else root.children:
+        walk(node, 1, None)
+    return table
+
+
+def _table(console: Console, table: Table, symbolic: bool) -> None:
+    if table.title:
+        console.print()
+        console.print(RichText(table.title, style="bold"))
+    rich = RichTable(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 1))
+    for i, column in enumerate(table.columns):
+        words = all(isinstance(row[i], str) for row in table.rows) and i > 0
+        rich.add_column(column, justify="left" if i == 0 or words else "right", overflow="fold")
+    for row in table.rows:
+        rich.add_row(*(RichText(cell_text(c, symbolic)) for c in row))
+    console.print(Padding(rich, (0, 0, 0, 2)))
+    if table.note:
+        _bullet(console, "note", table.note)
+
+
+def _derivations(console: Console, found: list[Any], symbols: list[Any]) -> None:
+    console.print()
+    console.print(RichText("Derivation", style="bold"))
+    table = RichTable(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for s in symbols:
+        table.add_row("  " + s.name, "" if s.value is None else f"{s.value:,}" if isinstance(s.value, int) else str(s.value), s.meaning, RichText(s.field, style="dim"))
+    console.print(table)
+    for d in found:
+        console.print()
+        console.print(RichText.assemble(("  " + d.label, "bold"), ("  " + d.key, "dim")))
+        console.print(Padding(RichText("= " + d.expression), (0, 0, 0, 4)))
+        if d.substituted and d.substituted not in (d.expression, str(d.value)):
+            console.print(Padding(RichText("= " + d.substituted), (0, 0, 0, 4)))
+        if d.shown:
+            value = f"{d.value:,}" if isinstance(d.value, int) else str(d.value)
+            console.print(Padding(RichText(f"= {value}" + (f"  ({d.shown})" if d.shown.replace(',', '') != value.replace(',', '') else ""), style="bold"), (0, 0, 0, 4)))
+        if d.source:
+            console.print(Padding(RichText(d.source, style="dim"), (0, 0, 0, 4)))
+    console.print()

@@ -1,0 +1,139 @@
+"""What an estimate answers: a tree of quantities, tables and texts, with its assumptions and sources.
+
+Estimates build it, renderers print it. A total is never typed: ``Node.sum`` and ``Node.max`` compute it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from estimator.errors import InternalError
+from estimator.formula import Citation, Formula
+from estimator.ops import maximum
+from estimator.trace import value_of
+from estimator.units import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One quantity of a report.
+
+    key       dotted name in JSON's ``results``; "" for a row that only structures the table
+    label     what a person reads
+    value     int, float or Traced; None for a heading
+    children  the quantities it is made of; ``how`` says how: "sum", "max", or "" for a plain group
+    formula   the formula that gave it, if one did: its citation becomes the row's source
+    """
+
+    key: str
+    label: str
+    value: Any
+    unit: Unit | None
+    children: tuple[Node, ...] = ()
+    how: str = ""
+    note: str = ""
+    formula: Formula | None = None
+
+    @classmethod
+    def sum(cls, key: str, label: str, children: Iterable[Node], note: str = "", formula: Formula | None = None) -> Node:
+        """The sum of its children, which must share one unit."""
+        rows = tuple(children)
+        return cls(key, label, sum(r.value for r in rows), _one_unit(key, rows), rows, "sum", note, formula)
+
+    @classmethod
+    def max(cls, key: str, label: str, children: Iterable[Node], note: str = "") -> Node:
+        """The largest of its children, which must share one unit."""
+        rows = tuple(children)
+        return cls(key, label, maximum(*(r.value for r in rows)), _one_unit(key, rows), rows, "max", note)
+
+    @classmethod
+    def group(cls, label: str, children: Iterable[Node], note: str = "", key: str = "") -> Node:
+        """A heading over quantities of any unit."""
+        return cls(key, label, None, None, tuple(children), "", note)
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below it, depth first."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+def _one_unit(key: str, rows: tuple[Node, ...]) -> Unit | None:
+    units = {r.unit for r in rows}
+    if len(units) != 1:
+        raise InternalError(f"{key}: cannot combine units {sorted(str(u and u.name) for u in units)}")
+    return units.pop()
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A number in a table, with its unit."""
+
+    value: Any
+    unit: Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A comparison: rows of strings, None or Cells under ``columns``."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | Cell | None, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A drawing or a piece of prose, printed as it is; ``latex`` is used instead in LaTeX output where given."""
+
+    title: str
+    body: str
+    latex: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The answer of one command.
+
+    body        Nodes, Tables and Texts in print order; JSON's ``results`` is every keyed node plus ``facts``
+    facts       results that are not quantities: ``peak.moment``, ``fits``
+    symbolic    True where the model is given in letters: every traced quantity is then printed as its expression
+    """
+
+    command: str
+    title: str
+    inputs: Mapping[str, Any]
+    body: tuple[Node | Table | Text, ...]
+    facts: Mapping[str, str | bool | None | Any] = field(default_factory=dict)
+    assumptions: tuple[str, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    notes: tuple[str, ...] = ()
+    symbolic: bool = False
+    schema: int = 1
+
+    def nodes(self) -> Iterator[Node]:
+        """Every node of every tree in the body, in print order."""
+        for part in self.body:
+            if isinstance(part, Node):
+                yield from part.walk()
+
+    def results(self) -> dict[str, Any]:
+        """The flat, plain-number results; raises InternalError where two nodes share a key with different values."""
+        out: dict[str, Any] = {}
+        for node in self.nodes():
+            if not node.key or node.unit is None:
+                continue
+            value = value_of(node.value)
+            if node.key in out and out[node.key] != value:
+                raise InternalError(f"two values for {node.key}: {out[node.key]} and {value}")
+            out[node.key] = value
+        return out | {k: value_of(v) for k, v in self.facts.items()}
+
+    def sources(self) -> tuple[Citation, ...]:
+        """The citations of the report and of every formula in its trees, once each."""
+        found = dict.fromkeys(self.citations)
+        found |= dict.fromkeys(n.formula.cite for n in self.nodes() if n.formula)
+        return tuple(found)

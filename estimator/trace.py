@@ -1,0 +1,167 @@
+"""Numbers that remember how they came about.
+
+``Traced(value, expr)`` carries an exact number and a SymPy expression side by side. Code written for ints runs on
+it unchanged, the very same path with the very same branches, and what comes out is the number and its derivation.
+A run with ``--derive`` feeds traced sizes in; a run without feeds ints, and SymPy is never imported.
+
+``trace(field, value)`` makes one for a field of :mod:`estimator.symbols`. A model given in letters (``--model
+symbolic``) uses traced numbers too, whose values are only stand-ins that decide which branch is taken.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+
+class Traced:
+    """An exact number with the SymPy expression that yields it; compares and hashes by its number."""
+
+    __slots__ = ("expr", "value")
+
+    def __init__(self, value: Any, expr: Any) -> None:
+        self.value, self.expr = value, expr
+
+    def _pair(self, other: Any) -> tuple[Any, Any]:
+        if isinstance(other, Traced):
+            return other.value, other.expr
+        if isinstance(other, Fraction):
+            from sympy import Rational
+
+            return other, Rational(other.numerator, other.denominator)
+        return other, other
+
+    def __add__(self, other: Any) -> Any:
+        v, e = self._pair(other)
+        return Traced(self.value + v, self.expr + e)
+
+    def __sub__(self, other: Any) -> Any:
+        v, e = self._pair(other)
+        return Traced(self.value - v, self.expr - e)
+
+    def __rsub__(self, other: Any) -> Any:
+        v, e = self._pair(other)
+        return Traced(v - self.value, e - self.expr)
+
+    def __mul__(self, other: Any) -> Any:
+        v, e = self._pair(other)
+        return Traced(self.value * v, self.expr * e)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Any) -> Any:
+        return _floor(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return _floor(other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        v, e = self._pair(other)
+        return Traced(self.value / v, self.expr / e)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        v, e = self._pair(other)
+        return Traced(v / self.value, e / self.expr)
+
+    def __mod__(self, other: Any) -> Any:
+        return self.value % self._pair(other)[0]
+
+    def __rmod__(self, other: Any) -> Any:
+        return self._pair(other)[0] % self.value
+
+    def __pow__(self, other: Any) -> Any:
+        v, e = self._pair(other)
+        return Traced(self.value**v, self.expr**e)
+
+    def __neg__(self) -> Any:
+        return Traced(-self.value, -self.expr)
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __index__(self) -> int:
+        return int(self.value)
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.value == self._pair(other)[0])
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self.value < self._pair(other)[0])
+
+    def __le__(self, other: Any) -> bool:
+        return bool(self.value <= self._pair(other)[0])
+
+    def __gt__(self, other: Any) -> bool:
+        return bool(self.value > self._pair(other)[0])
+
+    def __ge__(self, other: Any) -> bool:
+        return bool(self.value >= self._pair(other)[0])
+
+    def __repr__(self) -> str:
+        return f"Traced({self.value!r}, {self.expr})"
+
+
+def _floor(a: Any, b: Any) -> Traced:
+    """a // b; a plain quotient where the division is exact, a floor otherwise.
+
+    ``-((-a) // b)``, which is how ceil_div spells it, then reads as ceiling(a/b).
+    """
+    from sympy import Rational, ceiling, floor
+
+    va, ea = (a.value, a.expr) if isinstance(a, Traced) else (a, a)
+    vb, eb = (b.value, b.expr) if isinstance(b, Traced) else (b, b)
+    quotient = ea * Rational(1, eb) if isinstance(eb, int) else ea / eb
+    if va % vb == 0:
+        return Traced(va // vb, quotient)
+    negative = getattr(quotient, "could_extract_minus_sign", lambda: False)()
+    return Traced(va // vb, -ceiling(-quotient) if negative else floor(quotient))
+
+
+def value_of(x: Any) -> Any:
+    """The plain number of ``x``, traced or not."""
+    return x.value if isinstance(x, Traced) else x
+
+
+def letter(name: str) -> Any:
+    """The SymPy symbol of that name: positive, and an integer, since all that is traced is counted."""
+    from sympy import Symbol
+
+    return Symbol(name, positive=True, integer=True)
+
+
+_BINDINGS: dict[str, Any] = {}
+
+
+def bindings() -> dict[str, Any]:
+    """The letters traced so far and their numbers, by letter."""
+    return dict(_BINDINGS)
+
+
+def forget() -> None:
+    """Drop all letters; a program that derives several reports calls it between them."""
+    _BINDINGS.clear()
+
+
+def trace(field: str, value: Any, name: str | None = None) -> Traced:
+    """``value`` of the config field or option ``field``, as a traced number under its registered letter.
+
+    ``name`` is a letter of the user's own (``--rank R``). A letter already bound to another number gets a suffix.
+    """
+    from estimator.symbols import BY_FIELD
+
+    base = made = name or (BY_FIELD[field].name if field in BY_FIELD else field)
+    count = 1
+    while _BINDINGS.setdefault(made, value) != value:
+        count += 1
+        made = f"{base}_{count}"
+    return Traced(value, letter(made))

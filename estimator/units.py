@@ -1,0 +1,151 @@
+"""Units of what is reported, how a person reads them, and the suffixes that sizes may carry.
+
+The only home of 1000 and 1024. Memory is printed in GiB (1024**3), vendor sizes and links in GB (10**9),
+parameters in K/M/B, and the suffix is always printed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from estimator.errors import InputError
+
+KIBI = 1024
+KILO = 1000
+BITS_PER_BYTE = 8
+SECONDS_PER_HOUR = 3600
+SECONDS_PER_DAY = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit: ``symbol`` is what a derivation prints, ``style`` how a table shortens it, ``counted`` means int."""
+
+    name: str
+    symbol: str
+    style: str
+    counted: bool = False
+
+
+BYTES = Unit("bytes", "B", "binary", counted=True)
+BITS = Unit("bits", "bit", "decimal", counted=True)
+PARAMS = Unit("parameters", "", "count", counted=True)
+ELEMENTS = Unit("elements", "", "count", counted=True)
+TOKENS = Unit("tokens", "tokens", "count", counted=True)
+COUNT = Unit("count", "", "plain", counted=True)
+FLOPS = Unit("FLOPs", "FLOP", "decimal", counted=True)
+FLOP_RATE = Unit("FLOP/s", "FLOP/s", "decimal")
+BYTE_RATE = Unit("bytes/s", "B/s", "decimal")
+TOKEN_RATE = Unit("tokens/s", "tokens/s", "plain")
+SECONDS = Unit("seconds", "s", "seconds")
+HOURS = Unit("hours", "h", "plain")
+DAYS = Unit("days", "days", "plain")
+GPU_HOURS = Unit("GPU-hours", "GPU-h", "plain")
+USD = Unit("USD", "USD", "money")
+WATTS = Unit("watts", "W", "decimal")
+KWH = Unit("kWh", "kWh", "plain")
+KG = Unit("kg", "kg", "plain")
+PERCENT = Unit("percent", "%", "percent")
+RATIO = Unit("ratio", "", "plain")
+NATS = Unit("nats/token", "nats/token", "plain")
+
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_DECIMAL = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
+_COUNT = ("", "K", "M", "B", "T")
+
+
+def _scaled(value: float, base: int, suffixes: tuple[str, ...]) -> tuple[str, str]:
+    power, size = 0, abs(value)
+    while size >= base and power < len(suffixes) - 1:
+        size /= base
+        power += 1
+    if power == 0:
+        return significant(value), suffixes[0]
+    # 999.96 K would print as 1,000 K: go one suffix up
+    if float(f"{size:.4g}") >= base and power < len(suffixes) - 1:
+        size /= base
+        power += 1
+    text = f"{size:,.0f}" if size >= 1000 else f"{size:.4g}" if size >= 100 else f"{size:.2f}"
+    return ("-" if value < 0 else "") + text, suffixes[power]
+
+
+def significant(value: float, digits: int = 4) -> str:
+    """A plain number with thousands separators and ``digits`` significant digits; ints below 10**15 in full."""
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < 1e15):
+        return f"{int(value):,}" if abs(value) < 10**15 else f"{float(value):.{digits}g}"
+    if not math.isfinite(value):
+        return str(value)
+    size = abs(value)
+    if size >= 1e15 or size < 1e-4:
+        return f"{value:.{digits}g}"
+    places = max(0, digits - 1 - math.floor(math.log10(size)))
+    return f"{value:,.{places}f}"
+
+
+def human(value: float, unit: Unit) -> str:
+    """``value`` as a person reads it: ``16.06 GiB``, ``8.03 B``, ``1.2 ms``; always with its suffix."""
+    if unit.style == "binary":
+        text, suffix = _scaled(value, KIBI, _BINARY)
+        return f"{text} {suffix}"
+    if unit.style == "count":
+        text, suffix = _scaled(value, KILO, _COUNT)
+        return f"{text} {suffix}".rstrip()
+    if unit.style == "decimal":
+        text, suffix = _scaled(value, KILO, _DECIMAL)
+        return f"{text} {suffix}{unit.symbol}".rstrip()
+    if unit.style == "seconds":
+        return human_seconds(value)
+    if unit.style == "money":
+        return f"${value:,.2f}" if abs(value) < 10**6 else "$" + " ".join(_scaled(value, KILO, _COUNT))
+    if unit.style == "percent":
+        return f"{significant(value)}%"
+    return f"{significant(value)} {unit.symbol}".rstrip()
+
+
+def human_seconds(value: float) -> str:
+    """Seconds in the unit a person would choose, from nanoseconds to years."""
+    for size, suffix in ((365.25 * SECONDS_PER_DAY, "years"), (SECONDS_PER_DAY, "days"), (SECONDS_PER_HOUR, "h"), (60, "min")):
+        if abs(value) >= size * (2 if suffix == "days" else 1):
+            return f"{significant(value / size, 3)} {suffix}"
+    for size, suffix in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if abs(value) >= size:
+            return f"{significant(value / size, 4)} {suffix}"
+    return f"{significant(value / 1e-9, 3)} ns" if value else "0 s"
+
+
+_SIZE = re.compile(r"^([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)$")
+_COUNT_SUFFIX = {"": 1, "k": KILO, "m": KILO**2, "b": KILO**3, "g": KILO**3, "t": KILO**4, "q": KILO**5}
+_BYTE_SUFFIX = {"": 1, "b": 1}
+for _i, _letter in enumerate("kmgtpe", start=1):
+    _BYTE_SUFFIX |= {_letter: KILO**_i, _letter + "b": KILO**_i, _letter + "ib": KIBI**_i}
+_LENGTH_SUFFIX = {"": 1, "k": KIBI, "m": KIBI**2, "g": KIBI**3}
+_SUFFIXES = {"count": _COUNT_SUFFIX, "bytes": _BYTE_SUFFIX, "length": _LENGTH_SUFFIX}
+_MAX_DIGITS = 40  # nothing this program measures needs more; longer numbers are typing errors or attacks
+
+
+def parse_size(text: str, flag: str, kind: str = "count") -> int:
+    """An exact int from ``8k``, ``7.5e9``, ``7B``, ``80GB``, ``80GiB``.
+
+    ``kind``: ``count`` (suffixes are powers of 1000), ``bytes`` (GB and GiB told apart), ``length`` (k is 1024).
+    Raises InputError that names ``flag`` for anything that is not a positive whole number.
+    """
+    shown = text if len(text) <= 40 else text[:37] + "..."
+    match = _SIZE.match(text.strip())
+    if len(text) > _MAX_DIGITS or not match:
+        raise InputError(f"{flag}: {shown!r} is not a size. Examples: 2048, 8k, 7.5e9, 7B" + (", 80GB, 80GiB" if kind == "bytes" else ""))
+    digits, suffix = match.groups()
+    factor = _SUFFIXES[kind].get(suffix.lower())
+    if factor is None:
+        raise InputError(f"{flag}: unknown suffix {suffix!r} in {shown!r}. Known: {', '.join(s for s in _SUFFIXES[kind] if s)}")
+    exponent = re.search(r"[eE]([+-]?\d+)$", digits)
+    if exponent and abs(int(exponent.group(1))) > _MAX_DIGITS:
+        raise InputError(f"{flag}: {shown!r} is out of range")
+    number = Fraction(digits.replace("_", "").replace(",", "")) * factor
+    if number <= 0:
+        raise InputError(f"{flag} must be > 0, got {shown}")
+    if number.denominator != 1:
+        raise InputError(f"{flag} must be a whole number, got {shown}")
+    return int(number)
