@@ -79,7 +79,9 @@ def latex_name(name: str) -> str:
     elif len(head) > 1:
         head = f"\\mathrm{{{head}}}"
     tail = tail.replace("_", ",")
-    return head if not tail else f"{head}_{{{tail if len(tail) < 2 else f'\\mathrm{{{tail}}}'}}}"
+    if len(tail) > 1:
+        tail = f"\\mathrm{{{tail}}}"
+    return f"{head}_{{{tail}}}" if tail else head
 
 
 def parse_renames(text: str | None) -> dict[str, str]:

@@ -1,0 +1,310 @@
+"""What a model family builds from a config: an :class:`Architecture`, described in blocks.
+
+The blocks say *what is computed*: shapes, names, which products, which norms. How a software stack carries it out
+(what it saves for a backward pass, in which width) is a recipe's business. Every other number is a fold over this
+description: parameters and adapters over :meth:`Architecture.weights`, FLOPs over the matrices, caches over the
+mixers, activation memory over the layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, NORM, OTHER, POSITION, ROUTER, TOKEN_TYPE, Weight
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A matrix product: ``name`` is the module's, e.g. ``model.layers.{i}.self_attn.q_proj``.
+
+    conv1d: transformers' Conv1D, whose weight is [in, out]. role: LINEAR, HEAD or ROUTER.
+    """
+
+    name: str
+    d_in: Any
+    d_out: Any
+    bias: bool = False
+    conv1d: bool = False
+    role: str = LINEAR
+
+    def weights(self, times: Any = 1) -> Iterator[Weight]:
+        role = CONV1D if self.conv1d and self.role == LINEAR else self.role
+        yield Weight(f"{self.name}.weight", (self.d_in, self.d_out) if self.conv1d else (self.d_out, self.d_in), times, role)
+        if self.bias:
+            yield Weight(f"{self.name}.bias", (self.d_out,), times, role)
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """A normalisation. kind: ``rms`` (fp32 copy, then weight), ``rms_plus1`` (Gemma), ``layer`` (torch's LayerNorm),
+    ``layer_fp32`` (a LayerNorm written out in fp32: Cohere), ``rms_gated`` (Mamba 2, Qwen3-Next), ``rms_t5`` (only the
+    variance in fp32: T5), ``none`` (OLMo 1: no weights).
+    ``shape``: the weight's, where it is not (width,).
+    """
+
+    name: str
+    width: Any
+    kind: str = "rms"
+    bias: bool = False
+    affine: bool = True
+    shape: tuple[Any, ...] | None = None
+
+    def weights(self, times: Any = 1) -> Iterator[Weight]:
+        if self.affine:
+            yield Weight(f"{self.name}.weight", self.shape or (self.width,), times, NORM)
+            if self.bias:
+                yield Weight(f"{self.name}.bias", self.shape or (self.width,), times, NORM)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An embedding table. role: EMBEDDING, POSITION or TOKEN_TYPE."""
+
+    name: str
+    rows: Any
+    width: Any
+    role: str = EMBEDDING
+
+    def weights(self, times: Any = 1) -> Iterator[Weight]:
+        yield Weight(f"{self.name}.weight", (self.rows, self.width), times, self.role)
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """A weight that belongs to no module of the kinds above: sinks, A_log, D, conv1d, relative_attention_bias."""
+
+    name: str
+    shape: tuple[Any, ...]
+    role: str = OTHER
+
+    def weights(self, times: Any = 1) -> Iterator[Weight]:
+        yield Weight(self.name, self.shape, times, self.role)
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Scaled dot-product attention with its projections.
+
+    projections   the Linears in the order of the state dict; fused (``c_attn``) or q, k, v, and the output last in
+                  :attr:`out`. MLA's chain (q_a, q_b, kv_a, kv_b) is listed here too, with ``mla`` set.
+    heads, kv_heads, head_dim   query heads, key/value heads, width of a query/key head
+    v_head_dim    width of a value head where it differs (MLA), else None
+    window        sliding window in tokens, or None; chunk: chunked attention (Llama 4), or None
+    position      "rope", "learned", "alibi", "relative" (T5) or "none"; rope_dim: rotary part of head_dim
+    rope_style    "half" (Llama: rotate_half over q and k), "interleaved" (GPT-J, Cohere, GLM, DeepSeek-V3), "complex"
+                  (one complex product in fp32: DeepSeek-V2), "none"
+    softcap       True for Gemma 2's tanh soft-capping (no fused kernel)
+    sinks         True for gpt-oss's attention sinks
+    causal        False for encoders; cross: keys and values come from the encoder
+    norms         q/k norms and MLA's latent norms, as Norms
+    mla           dict of the MLA sizes (q_rank, kv_rank, nope, rope, v) or None
+    window_cached False where the cache holds all tokens in spite of the window (GPT-Neo)
+    cached_heads  heads that the cache really holds where it is not kv_heads (falcon's new decoder), else None
+    gate          True where the output is gated by sigmoid (Qwen3-Next)
+    """
+
+    projections: tuple[Linear, ...]
+    out: Linear
+    heads: Any
+    kv_heads: Any
+    head_dim: Any
+    v_head_dim: Any = None
+    window: Any = None
+    chunk: Any = None
+    position: str = "rope"
+    rope_dim: Any = None
+    rope_style: str = "half"
+    softcap: bool = False
+    sinks: bool = False
+    causal: bool = True
+    cross: bool = False
+    norms: tuple[Norm, ...] = ()
+    extras: tuple[Extra, ...] = ()
+    mla: dict[str, Any] | None = None
+    cached_heads: Any = None
+    gate: bool = False
+    window_cached: bool = True
+
+    @property
+    def cache_window(self) -> Any:
+        """The window that bounds this layer's cache, or None."""
+        return (self.window if self.window is not None else self.chunk) if self.window_cached else None
+
+    def parts(self) -> tuple[Any, ...]:
+        return (*self.projections, self.out, *self.norms, *self.extras)
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpace:
+    """A recurrent mixer: Mamba, Mamba 2, Falcon-Mamba, Qwen3-Next's gated delta net.
+
+    kind          "mamba", "mamba2", "falcon_mamba", "jamba", "gated_delta"
+    linears       its matrices in state-dict order; conv its convolution weights; extras A_log, D, dt_bias
+    inner         inner width; state: state size; conv_width: channels of the convolution; conv_kernel
+    heads, head_dim, groups, and the delta net's key heads and widths, in ``sizes``
+    """
+
+    kind: str
+    linears: tuple[Linear, ...]
+    extras: tuple[Extra, ...]
+    norms: tuple[Norm, ...]
+    inner: Any
+    state: Any
+    conv_width: Any
+    conv_kernel: Any
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+    def parts(self) -> tuple[Any, ...]:
+        return (*self.extras, *self.linears, *self.norms)
+
+
+@dataclass(frozen=True, slots=True)
+class MLP:
+    """A feed-forward block. ``up`` (and ``gate`` where gated) then ``down``; ``fused``: gate and up in one Linear.
+
+    act: the transformers name of the activation: "silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu" ...
+    """
+
+    linears: tuple[Linear, ...]
+    width: Any
+    act: str
+    gated: bool
+    fused: bool = False
+
+    def parts(self) -> tuple[Any, ...]:
+        return self.linears
+
+
+@dataclass(frozen=True, slots=True)
+class MoE:
+    """Routed experts, stored stacked as transformers 5 stores them, and shared experts.
+
+    experts       stacked weights [E, ...] as Extras of role EXPERT (weights and biases)
+    router        Linear or Extras of role ROUTER
+    num, per_token, width   experts, experts a token, width of one
+    shared        MLP or None; shared_gate: Linear [d -> 1] or None
+    d             model width (the experts' input)
+    act           of the experts; "clamped_swiglu" is gpt-oss's: both halves clamped, gate*sigmoid(1.702*gate)*(up+1)
+    transposed    True where an expert's weights are [in, out] (gpt-oss), else [out, in]
+    router_linear True where the router is a torch.nn.Linear (Phi-MoE); elsewhere its weight is a bare parameter
+    """
+
+    experts: tuple[Extra, ...]
+    router: tuple[Any, ...]
+    num: Any
+    per_token: Any
+    width: Any
+    d: Any
+    act: str = "silu"
+    gated: bool = True
+    shared: MLP | None = None
+    shared_gate: Linear | None = None
+    transposed: bool = False
+    router_linear: bool = False
+
+    def parts(self) -> tuple[Any, ...]:
+        shared = (self.shared.parts() if self.shared else ()) + ((self.shared_gate,) if self.shared_gate else ())
+        return (*self.router, *self.experts, *shared)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer; ``times`` identical ones stand at ``indices`` (None: all of the stack).
+
+    wiring    "pre" (norm, mixer, add, norm, mlp, add), "post" (BERT, OLMo 2: norms after), "parallel" (one or two
+              norms, mixer and mlp side by side: GPT-J, Falcon, Cohere), "sandwich" (Gemma 2/3), "mixer" (Mamba: no mlp)
+    norms     in state-dict order; norm_roles names each: "input", "post_mixer", "pre_mlp", "post_mlp",
+              and "pre_cross" or "post_cross" of the attention over the encoder
+    cross     a second attention over the encoder (decoders of encoder-decoder models)
+    side      "encoder" or "decoder"
+    shared    True where all layers share one set of weights (ALBERT): weights count once, work counts ``times``
+    """
+
+    times: Any
+    mixer: Attention | StateSpace
+    mlp: MLP | MoE | None
+    norms: tuple[Norm, ...]
+    norm_roles: tuple[str, ...]
+    wiring: str = "pre"
+    cross: Attention | None = None
+    side: str = "decoder"
+    shared: bool = False
+    indices: tuple[int, ...] | None = None
+    residual_scale: bool = False
+    extras: tuple[Any, ...] = ()
+
+    def parts(self) -> tuple[Any, ...]:
+        return (
+            *self.mixer.parts(),
+            *(self.cross.parts() if self.cross else ()),
+            *(self.mlp.parts() if self.mlp else ()),
+            *self.norms,
+            *self.extras,
+        )
+
+    def linears(self) -> tuple[Linear, ...]:
+        """Every matrix of the layer outside the routed experts."""
+        return tuple(p for p in self.parts() if isinstance(p, Linear))
+
+    def weights(self) -> Iterator[Weight]:
+        for part in self.parts():
+            for w in part.weights(1 if self.shared else self.times):
+                yield w if self.indices is None or self.shared else Weight(w.name, w.shape, w.times, w.role, self.indices)
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A whole model.
+
+    embeddings   tables, embedding norms and projections before the first layer
+    layers       groups of identical layers, encoder first
+    final        norms and projections after the last layer (before the head)
+    head         the output matrix where it has weights of its own; None where tied or absent
+    tied         True where the output reuses the token table; has_head: False for models without logits
+    head_extras  the head's own dense layers, norms and biases (BERT's prediction head)
+    kind         "decoder", "encoder", "encoder-decoder"
+    facts        what other modules need to know: vocab, hidden, max_positions, embed_scale, logit_softcap ...
+    encoder_embeddings, encoder_final   of an encoder-decoder: the encoder's own tables and norms (a shared token
+                 table stands in ``embeddings``, which otherwise holds the decoder's)
+    pooler       layers that see one token a sequence (BERT's pooler, classification heads)
+    buffers      persistent buffers, stored with the model but no parameters
+    """
+
+    model_type: str
+    embeddings: tuple[Any, ...]
+    layers: tuple[Layer, ...]
+    final: tuple[Any, ...]
+    head: Linear | None
+    tied: bool
+    vocab: Any
+    hidden: Any
+    num_layers: Any
+    head_extras: tuple[Any, ...] = ()
+    has_head: bool = True
+    kind: str = "decoder"
+    max_positions: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    extra_weights: tuple[Weight, ...] = ()
+    encoder_embeddings: tuple[Any, ...] = ()
+    encoder_final: tuple[Any, ...] = ()
+    pooler: tuple[Any, ...] = ()
+    buffers: tuple[Weight, ...] = ()
+
+    def weights(self) -> list[Weight]:
+        """The inventory: every unique weight, tied ones once."""
+        out: list[Weight] = []
+        for part in (*self.embeddings, *self.encoder_embeddings):
+            out += part.weights()
+        for layer in self.layers:
+            out += layer.weights()
+        for part in (*self.encoder_final, *self.final, *self.pooler, *((self.head,) if self.head else ()), *self.head_extras):
+            out += part.weights()
+        return [*out, *self.extra_weights]
+
+
+__all__ = [
+    "CONV1D", "EMBEDDING", "EXPERT", "HEAD", "LINEAR", "NORM", "OTHER", "POSITION", "ROUTER", "TOKEN_TYPE",
+    "MLP", "Architecture", "Attention", "Extra", "Layer", "Linear", "MoE", "Norm", "StateSpace", "Table", "Weight",
+]  # fmt: skip

@@ -1,0 +1,3 @@
+"""Formulas by area; :data:`estimator.formula.FORMULAS` holds those of every module that was imported."""
+
+MODULES = ("kvcache", "optimizer", "storage", "activations", "peft", "flops", "zero", "scaling", "time", "cost", "energy", "decode", "compress")
