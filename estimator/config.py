@@ -11,7 +11,7 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.symbols import BY_FIELD
-from estimator.trace import trace
+from estimator.trace import Traced, trace
 
 MAX_SIZE = 10**12  # no dimension of any model comes near; larger numbers are typing errors
 

@@ -45,7 +45,8 @@ def _tree(root: Node, report: Report, by_key: dict[str, str]) -> list[str]:
         for child in node.children:
             walk(child, depth + 1)
 
-    walk(root, 0)
+    for node in (root,) if root.label else root.children:
+        walk(node, 0)
     return [*rows, "\\bottomrule", "\\end{tabular}", ""]
 
 
