@@ -41,7 +41,7 @@ class Norm:
     """A normalisation. kind: ``rms`` (fp32 copy, then weight), ``rms_plus1`` (Gemma), ``layer`` (torch's LayerNorm),
     ``layer_fp32`` (a LayerNorm written out in fp32: Cohere), ``rms_gated`` (Mamba 2, Qwen3-Next), ``rms_t5`` (only the
     variance in fp32: T5), ``none`` (OLMo 1: no weights).
-    ``shape``: the weight's, where it is not (width,).
+    ``shape``: the weight's, where it is not (width,). ``copies``: as many side by side, each with a weight (StableLM: one a head).
     """
 
     name: str
@@ -50,9 +50,11 @@ class Norm:
     bias: bool = False
     affine: bool = True
     shape: tuple[Any, ...] | None = None
+    copies: Any = 1
 
     def weights(self, times: Any = 1) -> Iterator[Weight]:
         if self.affine:
+            times = times * self.copies if self.copies != 1 else times
             yield Weight(f"{self.name}.weight", self.shape or (self.width,), times, NORM)
             if self.bias:
                 yield Weight(f"{self.name}.bias", self.shape or (self.width,), times, NORM)
@@ -215,6 +217,7 @@ class Layer:
 
     wiring    "pre" (norm, mixer, add, norm, mlp, add), "post" (BERT, OLMo 2: norms after), "parallel" (one or two
               norms, mixer and mlp side by side: GPT-J, Falcon, Cohere), "sandwich" (Gemma 2/3), "mixer" (Mamba: no mlp)
+    branch_norms  True where "post" norms act on the branch before the addition (OLMo 2), not on the sum (BERT, OPT-350m)
     norms     in state-dict order; norm_roles names each: "input", "post_mixer", "pre_mlp", "post_mlp",
               and "pre_cross" or "post_cross" of the attention over the encoder
     cross     a second attention over the encoder (decoders of encoder-decoder models)
@@ -233,6 +236,7 @@ class Layer:
     shared: bool = False
     indices: tuple[int, ...] | None = None
     residual_scale: bool = False
+    branch_norms: bool = False
     extras: tuple[Any, ...] = ()
 
     def parts(self) -> tuple[Any, ...]:

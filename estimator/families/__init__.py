@@ -1,0 +1,85 @@
+"""Model families: one file each, found by a config's ``model_type``.
+
+``FAMILIES`` maps every known model_type to the module whose ``build(config)`` returns its Architecture. One file may
+serve several types whose classes differ only in defaults.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+from estimator.config import Config
+from estimator.errors import unknown
+from estimator.families.base import Architecture
+
+FAMILIES: dict[str, str] = {
+    "symbolic": "symbolic",
+    "albert": "albert",
+    "bart": "bart",
+    "bert": "bert",
+    "bloom": "bloom",
+    "cohere": "cohere",
+    "cohere2": "cohere",
+    "deepseek_v2": "deepseek_v2",
+    "deepseek_v3": "deepseek_v3",
+    "distilbert": "distilbert",
+    "falcon": "falcon",
+    "falcon_mamba": "falcon_mamba",
+    "gemma": "gemma",
+    "gemma2": "gemma",
+    "gemma3": "gemma3",
+    "gemma3_text": "gemma",
+    "glm": "glm",
+    "glm4_moe": "glm4_moe",
+    "gpt2": "gpt2",
+    "gpt_bigcode": "gpt_bigcode",
+    "gpt_neo": "gpt_neo",
+    "gpt_neox": "gpt_neox",
+    "gpt_oss": "gpt_oss",
+    "gptj": "gptj",
+    "granite": "granite",
+    "granitemoe": "granitemoe",
+    "jamba": "jamba",
+    "llama": "llama",
+    "mamba": "mamba",
+    "mamba2": "mamba2",
+    "mistral": "mistral",
+    "mixtral": "mixtral",
+    "modernbert": "modernbert",
+    "mpt": "mpt",
+    "olmo": "olmo",
+    "olmo2": "olmo",
+    "olmoe": "olmoe",
+    "opt": "opt",
+    "phi": "phi",
+    "phi3": "phi3",
+    "phimoe": "phimoe",
+    "qwen2": "qwen2",
+    "qwen2_moe": "qwen2_moe",
+    "qwen3": "qwen2",
+    "qwen3_moe": "qwen3_moe",
+    "qwen3_next": "qwen3_next",
+    "roberta": "roberta",
+    "smollm3": "llama",
+    "stablelm": "stablelm",
+    "starcoder2": "starcoder2",
+    "t5": "t5",
+}
+
+
+def build(config: Config) -> Architecture:
+    """The architecture of a config; InputError where its model_type has no family."""
+    model_type = config.text("model_type", "")
+    if model_type not in FAMILIES:
+        raise unknown("model_type", model_type, FAMILIES, "To add one: docs/extending.md")
+    module: Any = import_module(f"estimator.families.{FAMILIES[model_type]}")
+    made: Architecture = module.build(config)
+    return made
+
+
+@lru_cache(maxsize=1)
+def known() -> tuple[str, ...]:
+    """Every model_type with a family, sorted."""
+    return tuple(sorted(FAMILIES))
