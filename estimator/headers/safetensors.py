@@ -1,0 +1,123 @@
+"""The header of a ``.safetensors`` file, and of all shards that an index names.
+
+Layout: 8 bytes little-endian length N, N bytes of JSON ``{name: {dtype, shape, data_offsets}}``, then the data.
+Source: the safetensors format description, https://github.com/huggingface/safetensors#format.
+"""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.headers import Header, Tensor, read_start, regular_file
+from estimator.units import BITS_PER_BYTE
+
+MAX_HEADER = 100_000_000  # the safetensors library's own limit
+MAX_INDEX = 50_000_000
+INDEX = "model.safetensors.index.json"
+WHAT = "a .safetensors file"
+
+# dtype -> bits an element (safetensors/src/tensor.rs, enum Dtype)
+DTYPE_BITS = {
+    "BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
+    "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32,
+    "F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64,
+}  # fmt: skip
+
+
+def read_file(path: Path) -> Header:
+    """The header of one file. InputError where it is truncated, inconsistent or claims more than the file holds."""
+    size = regular_file(path, WHAT)
+    if size < BITS_PER_BYTE:
+        raise InputError(f"{path}: {size} bytes are too few for a .safetensors file")
+    length = int.from_bytes(read_start(path, 0, 8), "little")
+    if length > size - 8:
+        raise InputError(f"{path}: claims a header of {length:,} bytes, but the file has {size:,}; truncated or not safetensors")
+    if length > MAX_HEADER:
+        raise InputError(f"{path}: a header of {length:,} bytes is more than the {MAX_HEADER:,} that safetensors allows")
+    raw = parse_object(read_start(path, 8, length), str(path))
+    metadata = raw.pop("__metadata__", None) or {}
+    tensors = tuple(_tensor(path, name, entry) for name, entry in raw.items())
+    _check_offsets(path, raw, size - 8 - length)
+    return Header(str(path), "safetensors", tensors, metadata if isinstance(metadata, dict) else {})
+
+
+def parse_object(data: bytes, where: str) -> dict[str, Any]:
+    """A JSON object from bytes; one-line InputError for everything else, however deep or long its numbers."""
+    try:
+        value = json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: is not text in UTF-8, so it is not JSON") from None
+    except RecursionError:
+        raise InputError(f"{where}: JSON nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: not valid JSON: {error.msg} at line {error.lineno}") from None
+    except ValueError as error:  # a whole number of more digits than Python reads
+        raise InputError(f"{where}: {str(error).split(';')[0][:100]}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: must be a JSON object, got a {type(value).__name__}")
+    return value
+
+
+def _tensor(path: Path, name: str, entry: Any) -> Tensor:
+    """One entry, checked: its dtype is known, its shape is whole numbers and its offsets span what they should."""
+    where = f"{path}: tensor {name[:80]!r}"
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: must be an object with dtype, shape and data_offsets")
+    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if dtype not in DTYPE_BITS:
+        raise InputError(f"{where}: unknown dtype {str(dtype)[:20]!r}")
+    if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**63 for n in shape) or len(shape) > 16:
+        raise InputError(f"{where}: shape must be a list of whole numbers, got {str(shape)[:40]}")
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(n) is int and 0 <= n < 2**63 for n in offsets):
+        raise InputError(f"{where}: data_offsets must be two whole numbers, got {str(offsets)[:40]}")
+    elements = prod(shape)
+    size = -(-elements * DTYPE_BITS[dtype] // BITS_PER_BYTE)
+    if offsets[1] - offsets[0] != size:
+        raise InputError(f"{where}: {dtype} {shape} takes {size:,} bytes, but its offsets span {offsets[1] - offsets[0]:,}")
+    return Tensor(name, dtype, tuple(shape), elements, size)
+
+
+def _check_offsets(path: Path, raw: dict[str, Any], room: int) -> None:
+    """The tensors lie one after the other, without gap or overlap, inside the file."""
+    end = 0
+    for start, stop in sorted(entry["data_offsets"] for entry in raw.values()):
+        if start != end:
+            raise InputError(f"{path}: tensors {'overlap' if start < end else 'leave a gap'} at byte {start:,}; the header is damaged")
+        end = stop
+    if end > room:
+        raise InputError(f"{path}: claims {end:,} bytes of weights, but holds {room:,}; truncated")
+
+
+def read_index(path: Path) -> Header:
+    """All shards that an index names and that are there; the others are listed in ``missing``."""
+    if regular_file(path, "an index") > MAX_INDEX:
+        raise InputError(f"{path}: larger than the {MAX_INDEX:,} bytes that an index may have")
+    raw = parse_object(path.read_bytes(), str(path))
+    weight_map = raw.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(v, str) for v in weight_map.values()):
+        raise InputError(f"{path}: has no weight_map of names to files")
+    shards = sorted(set(weight_map.values()))
+    if any(Path(s).name != s or s in ("", ".", "..") for s in shards):
+        raise InputError(f"{path}: shards must be plain file names beside the index")
+    here = [s for s in shards if (path.parent / s).exists()]
+    tensors: list[Tensor] = []
+    for shard in here:
+        tensors += read_file(path.parent / shard).tensors
+    total = (raw.get("metadata") or {}).get("total_size") if isinstance(raw.get("metadata"), dict) else None
+    missing = tuple(s for s in shards if s not in here)
+    return Header(str(path), "safetensors", tuple(tensors), {}, missing, total if type(total) is int and total > 0 else None)
+
+
+def find(folder: Path) -> Header | None:
+    """The header of the weights in a folder: its index, its single file, or None where it has none."""
+    index, single = folder / INDEX, folder / "model.safetensors"
+    if index.is_file():
+        return read_index(index)
+    if single.is_file():
+        return read_file(single)
+    files = sorted(folder.glob("*.safetensors"))[:2]
+    return read_file(files[0]) if len(files) == 1 else None
