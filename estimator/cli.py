@@ -33,6 +33,9 @@ EXIT_INTERRUPTED = 130
 
 def run(argv: list[str]) -> int:
     """Run one command line; prints one line on standard error for any error and returns its exit code."""
+    from estimator.trace import forget
+
+    forget()
     try:
         return _dispatch(argv)
     except LlmcalcError as error:

@@ -152,7 +152,7 @@ class Printer:
         return f"{self._product(top)}/{low if not bottom.is_Mul else f'({low})'}"
 
     def _product(self, e: Any) -> str:
-        factors = sorted(sympy.Mul.make_args(e), key=lambda f: (not f.is_number, _rank(f), str(f)))
+        factors = sorted(sympy.Mul.make_args(e), key=lambda f: (not f.is_number, f.is_Add, _rank(f), str(f)))
         return self.times.join(self._factor(f) for f in factors)
 
     def _factor(self, e: Any) -> str:

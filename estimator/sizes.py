@@ -26,7 +26,9 @@ def size_option(model: Model | None, value: Any, flag: str, field: str, kind: st
     traced = symbolic or bool(model and model.config and model.config.traced)
     if isinstance(value, str):
         text = value.strip()
-        if _LETTER.match(text) and not text[0].isdigit():
+        if text.lower() in ("nan", "inf", "infinity"):
+            raise InputError(f"{flag} must be a finite number, got {text}")
+        if _LETTER.match(text):
             if not symbolic:
                 raise InputError(f"{flag}: {text!r} is a letter; letters need --model symbolic")
             return trace(field, STAND_INS.get(field, _STAND_IN), name=text)

@@ -1,0 +1,44 @@
+# make demo: install into .venv and run the main job; make test: install and pass the tests.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+
+.PHONY: demo test lint types docs check benchmark clean
+
+demo: $(STAMP)
+	$(BIN)/llmcalc peft --method lora --rank 8
+	$(BIN)/llmcalc memory --model llama-3-8b --gpu h100-sxm
+	$(BIN)/llmcalc kvcache --model llama-3-8b --seq-len 8k
+	$(BIN)/llmcalc zero --params 7.5e9 --gpus 64 --stage all
+
+test: $(DEV)
+	$(BIN)/python -m pytest
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+
+types: $(DEV)
+	$(BIN)/mypy
+
+docs: $(DEV)
+	$(BIN)/python -m docs.build
+
+check: lint types test
+
+benchmark: $(DEV)
+	$(BIN)/python benchmarks/startup.py
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "llmcalc needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(DEV): $(STAMP) pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

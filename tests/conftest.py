@@ -1,0 +1,63 @@
+"""Shared fixtures: the command line run in this process, and the switch that rewrites golden files."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from estimator.cli import run
+
+WIDTH = "100"
+
+
+class Ran(NamedTuple):
+    """What one command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def results(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.json["results"]
+        return found
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite golden files and the outputs in the docs")
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(autouse=True)
+def _plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "LLMCALC_TRACEBACK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", WIDTH)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+
+
+@pytest.fixture
+def llmcalc(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """``llmcalc("peft --method lora --format json")`` or ``llmcalc("peft", "--rank", 8)``: one command line."""
+
+    def call(*argv: Any) -> Ran:
+        words = shlex.split(argv[0]) if len(argv) == 1 else [str(a) for a in argv]
+        capsys.readouterr()
+        code = run(words)
+        got = capsys.readouterr()
+        return Ran(code, got.out, got.err)
+
+    return call

@@ -1,0 +1,60 @@
+"""What a command imports is what it costs: modules are asserted, not milliseconds (benchmarks/startup.py measures those)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"sympy", "numpy", "scipy", "yaml", "transformers", "torch", "rich.markdown", "rich.traceback", "click"}
+PROBE = """
+import json, sys
+from estimator.__main__ import main
+sys.argv = ["llmcalc", *json.loads(sys.argv[1])]
+code = main()
+print("\\n" + json.dumps(sorted(sys.modules)), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def modules(*argv: str) -> set[str]:
+    done = subprocess.run([sys.executable, "-c", PROBE, json.dumps(argv)], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stderr.strip().splitlines()[-1]))
+
+
+MAIN = ("peft", "--method", "lora", "--rank", "8")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [MAIN, ("memory",), ("kvcache",), ("zero", "--params", "7.5e9", "--gpus", "64"), ("models",), ("gpus",), ("flops",), ("kvcache", "--help")],
+    ids=lambda a: a[0],
+)
+def test_tables_import_nothing_heavy(argv):
+    found = modules(*argv)
+    assert not found & HEAVY
+
+
+def test_json_does_without_rich():
+    found = modules(*MAIN, "--format", "json")
+    assert not found & (HEAVY | {"rich", "rich.table"})
+
+
+def test_one_command_imports_one_command():
+    found = modules(*MAIN)
+    assert {m for m in found if m.startswith("estimator.commands.")} == {"estimator.commands.peft"}
+    assert {m for m in found if m.startswith("estimator.families.")} <= {
+        "estimator.families.base", "estimator.families.common", "estimator.families.llama",
+    }  # fmt: skip
+
+
+def test_version_imports_next_to_nothing():
+    found = modules("--version")
+    assert {m for m in found if m.startswith("estimator")} == {"estimator", "estimator.__main__", "estimator._version"}
+    assert not found & {"typer", "pydantic", "rich", "argparse"}
+
+
+def test_deriving_imports_sympy():
+    assert "sympy" in modules(*MAIN, "--derive")
