@@ -1,0 +1,1 @@
+"""Scaling laws: presets, closed and numeric solutions, fits of a user's runs, plots."""
