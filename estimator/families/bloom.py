@@ -27,9 +27,11 @@ def build(c: Config) -> Architecture:
     )  # fmt: skip
     mlp = plain_mlp(f"{LAYER}.mlp", d, 4 * d, "bloom_gelu", names=("dense_h_to_4h", "dense_4h_to_h"))
     norms = tuple(Norm(f"{LAYER}.{n}", d, "layer", True) for n in ("input_layernorm", "post_attention_layernorm"))
+    table = Table("transformer.word_embeddings", V, d)
+    table_norm = Norm("transformer.word_embeddings_layernorm", d, "layer", True)
     return decoder(
-        c, (Table("transformer.word_embeddings", V, d), Norm("transformer.word_embeddings_layernorm", d, "layer", True)),
-        (Layer(L, attention, mlp, norms, ("input", "pre_mlp")),), (Norm("transformer.ln_f", d, "layer", True),),
-        V=V, d=d, L=L, tied=c.flag("tie_word_embeddings", True), positions=None,
+        c, (table, table_norm), (Layer(L, attention, mlp, norms, ("input", "pre_mlp")),),
+        (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,
+        tied=c.flag("tie_word_embeddings", True), positions=None,
         facts={"residual_from_norm": c.flag("apply_residual_connection_post_layernorm", False)},
     )  # fmt: skip

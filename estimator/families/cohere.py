@@ -1,5 +1,5 @@
-"""Command R (Cohere) and Command R7B (Cohere 2): one LayerNorm without bias for an attention and a gated MLP side by
-side, interleaved rotary embedding, scaled logits, a tied head.
+"""Command R (Cohere) and Command R7B (Cohere 2): one LayerNorm without bias for an attention and a gated MLP
+side by side, interleaved rotary embedding, scaled logits, a tied head.
 
 Cohere 2: three windowed layers with rotary embedding to one full layer without.
 Source: transformers 5, models/cohere and models/cohere2, modeling_*.py and configuration_*.py.
@@ -10,8 +10,17 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Layer, Norm, Table
 from estimator.families.common import (
-    FULL, SLIDING, decoder, every, gated_mlp, gqa, layer_groups, layer_kinds, read_dims, window_size,
-)  # fmt: skip
+    FULL,
+    SLIDING,
+    decoder,
+    every,
+    gated_mlp,
+    gqa,
+    layer_groups,
+    layer_kinds,
+    read_dims,
+    window_size,
+)
 
 LAYER = "model.layers.{i}"
 ATTN = f"{LAYER}.self_attn"

@@ -1,4 +1,4 @@
-"""Blocks that many families share: grouped-query attention, MLPs, and the splitting of a stack into layer groups."""
+"""What many families share: grouped-query attention, MLPs, reading sizes, splitting a stack into groups."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ def gqa(
     names: tuple[str, str, str, str] = ("q_proj", "k_proj", "v_proj", "o_proj"),
     **fields: Any,
 ) -> Attention:
-    """Grouped-query attention with separate q, k, v: [d -> h*d_h], twice [d -> h_kv*d_h], and out [h*d_h -> d].
+    """Grouped-query attention with separate q, k, v: [d -> h*d_h], twice [d -> h_kv*d_h], and out.
 
-    prefix     the attention module, e.g. ``model.layers.{i}.self_attn``; bias: of q, k, v (and out, unless ``out_bias``)
-    fields     further fields of :class:`Attention`; ``rope_dim`` is d_h unless given or without rotary embedding
+    prefix    the attention module, e.g. ``model.layers.{i}.self_attn``
+    bias      of q, k and v, and of out unless ``out_bias`` says otherwise
+    fields    further fields of :class:`Attention`; ``rope_dim`` is d_h unless given or without rotary embedding
     """
     q, k, v, o = (f"{prefix}.{n}" for n in names)
     if fields.get("position", "rope") == "rope":
@@ -83,8 +84,9 @@ def layer_groups(
     """Group equal layers: ``[(kind, times, indices)]`` in the order of first appearance.
 
     A homogeneous stack is one group of ``L`` (traced where ``L`` is) with indices None. In a mixed stack of a
-    traced run ``times`` is traced under the letter that ``letters`` gives for the kind; where no kind has one, the
-    groups but the first are plain ints and the first is L less them, so that what does not differ adds up to L.
+    traced run ``times`` is traced under the letter that ``letters`` gives for the kind; where no kind has
+    one, the groups but the first are plain ints and the first is L less them, so that what does not differ
+    adds up to L.
     """
     where: dict[Hashable, list[int]] = {}
     for i, kind in enumerate(kinds):
@@ -125,8 +127,8 @@ def read_dims(
 ) -> Dims:
     """The sizes of a config in Llama's spelling; the arguments are the class's defaults.
 
-    ``h_kv`` None: as many as query heads, which is also what an explicit null means in every class. ``d_h`` None: d/h.
-    InputError where the heads do not divide what they must.
+    ``h_kv`` None: as many as query heads, which is also what an explicit null means in every class. ``d_h``
+    None: d/h. InputError where the heads do not divide what they must.
     """
     width = c.size("hidden_size", d)
     heads = c.size("num_attention_heads", h)
@@ -150,7 +152,8 @@ def head_width(c: Config, d: Any, h: Any, default: int | None = None) -> Any:
 def rotary_width(c: Config, d_h: Any, default: float = 1.0, spelling: str = "partial_rotary_factor") -> Any:
     """The rotated part of a head, floor(d_h * factor), as ``compute_default_rope_parameters`` takes it.
 
-    The factor stands in ``rope_parameters`` (or the older ``rope_scaling``), else at the top level under ``spelling``.
+    The factor stands in ``rope_parameters`` (or the older ``rope_scaling``), else at the top level under
+    ``spelling``.
     """
     factor = c.number(spelling, default)
     for name in ("rope_parameters", "rope_scaling"):
@@ -166,9 +169,10 @@ def rotary_width(c: Config, d_h: Any, default: float = 1.0, spelling: str = "par
 
 
 def layer_kinds(c: Config, L: Any, pattern: Callable[[int], str] | None = None) -> list[str]:
-    """The kind of every layer: ``layer_types`` where given, else ``pattern``; one entry for a homogeneous stack.
+    """The kind of every layer: ``layer_types``, else ``pattern``; one entry for a homogeneous stack.
 
-    InputError where ``layer_types`` is no list of "full_attention" and "sliding_attention" of the right length.
+    InputError where ``layer_types`` is no list of "full_attention" and "sliding_attention" of the right
+    length.
     """
     kinds = c.items("layer_types")
     if kinds is None:
@@ -201,7 +205,7 @@ def windowed(c: Config, kinds: list[str], window: Any) -> list[str]:
 
 
 def no_cross_attention(c: Config) -> None:
-    """InputError where a GPT-2-like config asks for cross-attention, which needs an encoder it does not describe."""
+    """InputError where a GPT-2-like config asks for cross-attention to an encoder it does not describe."""
     if c.flag("add_cross_attention", False):
         raise InputError(f"{c.where}: add_cross_attention is not supported: the config describes no encoder")
 
@@ -222,10 +226,11 @@ def decoder(
     facts: dict[str, Any] | None = None,
     **fields: Any,
 ) -> Architecture:
-    """A decoder with an output matrix ``lm_head`` [d -> V], its weight tied to the token table where ``tied``.
+    """A decoder with an output matrix ``lm_head`` [d -> V], whose weight is the token table where ``tied``.
 
-    A tied head that has a bias keeps it: the bias is then among ``head_extras``. ``head_width``: input of the head
-    where it is not d; ``positions``: the config's longest sequence; ``fields``: further fields of the Architecture.
+    A tied head that has a bias keeps it: the bias is then among ``head_extras``. ``head_width``: input of the
+    head where it is not d; ``positions``: the config's longest sequence; ``fields``: further fields of the
+    Architecture.
     """
     head = Linear("lm_head", d if head_width is None else head_width, V, head_bias, role=HEAD)
     extras = (Extra("lm_head.bias", (V,), HEAD),) if tied and head_bias else ()

@@ -1,5 +1,5 @@
-"""Falcon: one key and value head (7B, 1B), groups of them (40B, 180B) or all; ALiBi or rotary; attention and MLP side by
-side after one or two LayerNorms, or one after the other.
+"""Falcon: one key and value head (7B, 1B), groups of them (40B, 180B) or all; ALiBi or rotary; attention and
+MLP side by side after one or two LayerNorms, or one after the other.
 
 Source: transformers 5, models/falcon/modeling_falcon.py and configuration_falcon.py.
 """
@@ -20,21 +20,20 @@ def build(c: Config) -> Architecture:
     L, V = c.size("num_hidden_layers", 32), c.size("vocab_size", 65024)
     d_ff = c.size("ffn_hidden_size", 4 * d, letter="intermediate_size")
     bias, alibi = c.flag("bias", False), c.flag("alibi", False)
-    mlp = plain_mlp(
-        f"{LAYER}.mlp", d, d_ff, c.text("activation", "gelu"), bias, ("dense_h_to_4h", "dense_4h_to_h")
-    )
+    mlp = plain_mlp(f"{LAYER}.mlp", d, d_ff, c.text("activation", "gelu"), bias, ("dense_h_to_4h", "dense_4h_to_h"))
     names, roles, wiring = _norms(c)
     norms = tuple(Norm(f"{LAYER}.{n}", d, "layer", True) for n in names)
     return decoder(
         c, (Table("transformer.word_embeddings", V, d),),
         (Layer(L, _attention(c, d, bias, alibi), mlp, norms, roles, wiring),),
-        (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L, tied=c.flag("tie_word_embeddings", True),
+        (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,
+        tied=c.flag("tie_word_embeddings", True),
         positions=None if alibi else c.plain("max_position_embeddings", 2048),
     )  # fmt: skip
 
 
 def _attention(c: Config, d: int, bias: bool, alibi: bool) -> Attention:
-    """The new decoder stores ``num_kv_heads`` groups, but broadcasts them to all heads before it caches them."""
+    """The new decoder stores ``num_kv_heads`` groups, but broadcasts them to all heads before caching."""
     h = c.size("num_attention_heads", 71)
     c.divides(h, d, "num_attention_heads", "hidden_size")
     d_h = d // h

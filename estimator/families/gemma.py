@@ -1,4 +1,5 @@
-"""Gemma 1, 2 and 3 (text): heads wider than d/h, RMSNorms that scale by 1 + weight, scaled embeddings, a GELU-gated MLP.
+"""Gemma 1, 2 and 3 (text): heads wider than d/h, RMSNorms that scale by 1 + weight, scaled embeddings, a
+GELU-gated MLP.
 
 Gemma 2: norms before and after both branches, soft-capped scores and logits, every other layer windowed.
 Gemma 3: the same norms, q/k norms in place of the caps, five windowed layers to one full.
@@ -12,10 +13,25 @@ from typing import Any
 from estimator.config import Config
 from estimator.families.base import Architecture, Layer, Norm, Table
 from estimator.families.common import (
-    SLIDING, Dims, decoder, every, gated_mlp, gqa, layer_groups, layer_kinds, read_dims, window_size, windowed,
-)  # fmt: skip
+    SLIDING,
+    Dims,
+    decoder,
+    every,
+    gated_mlp,
+    gqa,
+    layer_groups,
+    layer_kinds,
+    read_dims,
+    window_size,
+    windowed,
+)
 
-SANDWICH = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
+SANDWICH = (
+    "input_layernorm",
+    "post_attention_layernorm",
+    "pre_feedforward_layernorm",
+    "post_feedforward_layernorm",
+)
 SANDWICH_ROLES = ("input", "post_mixer", "pre_mlp", "post_mlp")
 
 
@@ -25,7 +41,7 @@ def build(c: Config) -> Architecture:
 
 
 def build_text(c: Config, generation: int, prefix: str = "model", **fields: Any) -> Architecture:
-    """Gemma's decoder of that generation; ``prefix`` is the module it stands in, ``fields`` go to the Architecture."""
+    """Gemma's decoder of that generation in module ``prefix``; ``fields`` go to the Architecture."""
     D = _dims(c, generation)
     layer = f"{prefix}.layers.{{i}}"
     # Gemma 1's class reads hidden_act, and takes its legacy "gelu" for the tanh approximation
@@ -55,7 +71,8 @@ def build_text(c: Config, generation: int, prefix: str = "model", **fields: Any)
     return decoder(
         c, (Table(f"{prefix}.embed_tokens", D.V, D.d),), layers, (Norm(f"{prefix}.norm", D.d, "rms_plus1"),),
         V=D.V, d=D.d, L=D.L, positions=positions,
-        facts={"embed_scale": True, "logit_softcap": _cap(c, "final_logit_softcapping", generation)}, **fields,
+        facts={"embed_scale": True, "logit_softcap": _cap(c, "final_logit_softcapping", generation)},
+        **fields,
     )  # fmt: skip
 
 
@@ -66,7 +83,7 @@ def _dims(c: Config, generation: int) -> Dims:
 
 
 def _cap(c: Config, name: str, generation: int) -> bool:
-    """Whether that soft cap is in force: Gemma 2 by default, Gemma 3 where the config names one; null is none."""
+    """Whether that soft cap is in force: Gemma 2 by default, Gemma 3 if named; null is none."""
     if name in c.raw and c.raw[name] is None:
         return False
     return generation > 1 and c.number(name, 1.0 if generation == 2 else 0.0) != 0.0

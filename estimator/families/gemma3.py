@@ -18,7 +18,8 @@ from estimator.inventory import NORM, OTHER, Weight
 def build(c: Config) -> Architecture:
     """The multimodal model from ``text_config`` and ``vision_config``.
 
-    Layers are the text decoder's; the tower's weights are ``extra_weights``, as its work depends on images, not tokens.
+    Layers are the text decoder's; the tower's weights are ``extra_weights``, as its work depends on images,
+    not tokens.
     """
     text = _part(c, "text_config", c.traced)
     vision = _part(c, "vision_config", False)
@@ -30,7 +31,8 @@ def build(c: Config) -> Architecture:
         Weight("model.multi_modal_projector.mm_soft_emb_norm.weight", (width,), 1, NORM),
     )
     made = build_text(
-        text, 3, "model.language_model", tied=c.flag("tie_word_embeddings", True), extra_weights=(*tower, *bridge),
+        text, 3, "model.language_model", tied=c.flag("tie_word_embeddings", True),
+        extra_weights=(*tower, *bridge),
     )  # fmt: skip
     c.notes += [note for note in text.notes if note not in c.notes]
     return made

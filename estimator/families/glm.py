@@ -1,4 +1,5 @@
-"""GLM-4 (9B): grouped-query attention with q/k/v biases and interleaved partial rotary, gate and up in one matrix.
+"""GLM-4 (9B): grouped-query attention with q/k/v biases and interleaved partial rotary, gate and up in one
+matrix.
 
 Source: transformers 5, models/glm/modeling_glm.py and configuration_glm.py.
 """
@@ -19,12 +20,11 @@ def build(c: Config) -> Architecture:
         f"{LAYER}.self_attn", D.d, D.h, D.h_kv, D.d_h, bias=c.flag("attention_bias", True), out_bias=False,
         rope_dim=rotary_width(c, D.d_h, 0.5), rope_style="interleaved",
     )  # fmt: skip
-    mlp = gated_mlp(
-        f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"), names=("gate_up_proj", "down_proj")
-    )
+    mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"), names=("gate_up_proj", "down_proj"))
     norms = (Norm(f"{LAYER}.input_layernorm", D.d), Norm(f"{LAYER}.post_attention_layernorm", D.d))
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),), (Layer(D.L, attention, mlp, norms, ("input", "pre_mlp")),),
-        (Norm("model.norm", D.d),), V=D.V, d=D.d, L=D.L,
-        tied=c.flag("tie_word_embeddings", False), positions=c.plain("max_position_embeddings", 131072),
+        c, (Table("model.embed_tokens", D.V, D.d),),
+        (Layer(D.L, attention, mlp, norms, ("input", "pre_mlp")),), (Norm("model.norm", D.d),),
+        V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
+        positions=c.plain("max_position_embeddings", 131072),
     )  # fmt: skip

@@ -27,9 +27,10 @@ def build(c: Config) -> Architecture:
         out=Linear(f"{LAYER}.attn.c_proj", d, d, True, conv1d=True),
         heads=h, kv_heads=h, head_dim=d // h, position="learned", rope_style="none",
     )  # fmt: skip
+    up = Linear(f"{LAYER}.mlp.c_fc", d, d_ff, True, conv1d=True)
+    down = Linear(f"{LAYER}.mlp.c_proj", d_ff, d, True, conv1d=True)
     mlp = MLP(
-        (Linear(f"{LAYER}.mlp.c_fc", d, d_ff, True, conv1d=True), Linear(f"{LAYER}.mlp.c_proj", d_ff, d, True, conv1d=True)),
-        d_ff, c.text("activation_function", "gelu_new"), gated=False,
+        (up, down), d_ff, c.text("activation_function", "gelu_new"), gated=False,
     )  # fmt: skip
     norms = (Norm(f"{LAYER}.ln_1", d, "layer", True), Norm(f"{LAYER}.ln_2", d, "layer", True))
     tables = (Table("transformer.wte", V, d), Table("transformer.wpe", positions, d, POSITION))

@@ -1,4 +1,5 @@
-"""GPT-Neo: learned positions, LayerNorm, q/k/v without and o with a bias, alternating global and local attention.
+"""GPT-Neo: learned positions, LayerNorm, q/k/v without and o with a bias, alternating global and local
+attention.
 
 The local layers mask what lies outside their window, but compute and cache everything.
 Source: transformers 5, models/gpt_neo/modeling_gpt_neo.py and configuration_gpt_neo.py.

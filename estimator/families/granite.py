@@ -1,4 +1,5 @@
-"""Granite: Llama's layer with multipliers on the embeddings, the residual branches, the attention and the logits.
+"""Granite: Llama's layer with multipliers on the embeddings, the residual branches, the attention and the
+logits.
 
 Source: transformers 5, models/granite/modeling_granite.py and configuration_granite.py.
 """
@@ -20,7 +21,8 @@ def build(c: Config) -> Architecture:
     norms = (Norm(f"{LAYER}.input_layernorm", D.d), Norm(f"{LAYER}.post_attention_layernorm", D.d))
     layer = Layer(D.L, attention, mlp, norms, ("input", "pre_mlp"), residual_scale=True)
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),), (layer,), (Norm("model.norm", D.d),), V=D.V, d=D.d, L=D.L,
-        tied=c.flag("tie_word_embeddings", False), positions=c.plain("max_position_embeddings", 2048),
+        c, (Table("model.embed_tokens", D.V, D.d),), (layer,), (Norm("model.norm", D.d),),
+        V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
+        positions=c.plain("max_position_embeddings", 2048),
         facts={"embed_scale": True, "logit_scale": True},
     )  # fmt: skip

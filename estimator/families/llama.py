@@ -10,8 +10,18 @@ from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Layer, Norm, Table
 from estimator.families.common import (
-    FULL, SLIDING, Dims, decoder, gated_mlp, gqa, layer_count, layer_groups, layer_kinds, read_dims, window_size,
-)  # fmt: skip
+    FULL,
+    SLIDING,
+    Dims,
+    decoder,
+    gated_mlp,
+    gqa,
+    layer_count,
+    layer_groups,
+    layer_kinds,
+    read_dims,
+    window_size,
+)
 
 LAYER = "model.layers.{i}"
 
@@ -32,8 +42,9 @@ def build(c: Config) -> Architecture:
         )  # fmt: skip
         layers.append(Layer(times, attention, mlp, norms, ("input", "pre_mlp"), indices=at))
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),), layers, (Norm("model.norm", D.d),), V=D.V, d=D.d, L=D.L,
-        tied=c.flag("tie_word_embeddings", smol), positions=c.plain("max_position_embeddings", 32768 if smol else 2048),
+        c, (Table("model.embed_tokens", D.V, D.d),), layers, (Norm("model.norm", D.d),),
+        V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", smol),
+        positions=c.plain("max_position_embeddings", 32768 if smol else 2048),
     )  # fmt: skip
 
 

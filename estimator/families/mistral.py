@@ -19,7 +19,8 @@ def build(c: Config) -> Architecture:
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"))
     norms = (Norm(f"{LAYER}.input_layernorm", D.d), Norm(f"{LAYER}.post_attention_layernorm", D.d))
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),), (Layer(D.L, attention, mlp, norms, ("input", "pre_mlp")),),
-        (Norm("model.norm", D.d),), V=D.V, d=D.d, L=D.L,
-        tied=c.flag("tie_word_embeddings", False), positions=c.plain("max_position_embeddings", 131072),
+        c, (Table("model.embed_tokens", D.V, D.d),),
+        (Layer(D.L, attention, mlp, norms, ("input", "pre_mlp")),), (Norm("model.norm", D.d),),
+        V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
+        positions=c.plain("max_position_embeddings", 131072),
     )  # fmt: skip

@@ -1,7 +1,8 @@
 """MPT: ALiBi, LayerNorms without bias, fused q/k/v, a plain MLP of width 4d, no biases at all.
 
-Source: transformers 5, models/mpt/modeling_mpt.py and configuration_mpt.py, which reads neither ``expansion_ratio`` nor
-``no_bias``, ``learned_pos_emb``, ``norm_type`` or ``attn_config.attn_type``, ``qk_ln`` and ``alibi``.
+Source: transformers 5, models/mpt/modeling_mpt.py and configuration_mpt.py, which reads neither
+``expansion_ratio`` nor ``no_bias``, ``learned_pos_emb``, ``norm_type`` or ``attn_config.attn_type``,
+``qk_ln`` and ``alibi``.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""OLMo 1 and 2. OLMo 1: Llama's layer with LayerNorms that have no weights. OLMo 2: RMSNorms over q and k as a
-whole, and after the attention and the MLP, on the branch, with none before them.
+"""OLMo 1 and 2. OLMo 1: Llama's layer with LayerNorms that have no weights. OLMo 2: RMSNorms over q and k as
+a whole, and after the attention and the MLP, on the branch, with none before them.
 
 Source: transformers 5, models/olmo and models/olmo2, modeling_*.py and configuration_*.py.
 """
@@ -29,7 +29,8 @@ def build(c: Config) -> Architecture:
         wiring="post" if second else "pre", branch_norms=second,
     )  # fmt: skip
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),), (layer,), (Norm("model.norm", D.d, kind, affine=affine),),
+        c, (Table("model.embed_tokens", D.V, D.d),), (layer,),
+        (Norm("model.norm", D.d, kind, affine=affine),),
         V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
         positions=c.plain("max_position_embeddings", 2048),
         facts={"clip_qkv": not second and c.raw.get("clip_qkv") is not None},

@@ -1,4 +1,5 @@
-"""Phi-1, 1.5 and 2: one LayerNorm for an attention and a plain MLP side by side, partial rotary, biases everywhere.
+"""Phi-1, 1.5 and 2: one LayerNorm for an attention and a plain MLP side by side, partial rotary, biases
+everywhere.
 
 Source: transformers 5, models/phi/modeling_phi.py and configuration_phi.py.
 """
@@ -20,13 +21,15 @@ def build(c: Config) -> Architecture:
     # the class sizes these norms by d/h even where head_dim says otherwise
     qk_norms = tuple(Norm(f"{ATTN}.{n}_layernorm", D.d // D.h, "layer", True) for n in "qk") if qk else ()
     attention = gqa(
-        ATTN, D.d, D.h, D.h_kv, D.d_h, bias=True, names=("q_proj", "k_proj", "v_proj", "dense"), norms=qk_norms,
+        ATTN, D.d, D.h, D.h_kv, D.d_h, bias=True, names=("q_proj", "k_proj", "v_proj", "dense"),
+        norms=qk_norms,
         rope_dim=rotary_width(c, D.d_h, 0.5),
     )  # fmt: skip
     mlp = plain_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "gelu_new"))
     norms = (Norm(f"{LAYER}.input_layernorm", D.d, "layer", True),)
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),), (Layer(D.L, attention, mlp, norms, ("input",), "parallel"),),
+        c, (Table("model.embed_tokens", D.V, D.d),),
+        (Layer(D.L, attention, mlp, norms, ("input",), "parallel"),),
         (Norm("model.final_layernorm", D.d, "layer", True),), V=D.V, d=D.d, L=D.L, head_bias=True,
         tied=c.flag("tie_word_embeddings", False), positions=c.plain("max_position_embeddings", 2048),
     )  # fmt: skip

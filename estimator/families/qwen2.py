@@ -9,8 +9,17 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Layer, Norm, Table
 from estimator.families.common import (
-    FULL, SLIDING, decoder, gated_mlp, gqa, layer_groups, layer_kinds, read_dims, window_size, windowed,
-)  # fmt: skip
+    FULL,
+    SLIDING,
+    decoder,
+    gated_mlp,
+    gqa,
+    layer_groups,
+    layer_kinds,
+    read_dims,
+    window_size,
+    windowed,
+)
 
 LAYER = "model.layers.{i}"
 ATTN = f"{LAYER}.self_attn"
@@ -35,6 +44,7 @@ def build(c: Config) -> Architecture:
         )  # fmt: skip
         layers.append(Layer(times, attention, mlp, norms, ("input", "pre_mlp"), indices=at))
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),), layers, (Norm("model.norm", D.d),), V=D.V, d=D.d, L=D.L,
-        tied=c.flag("tie_word_embeddings", False), positions=c.plain("max_position_embeddings", 32768),
+        c, (Table("model.embed_tokens", D.V, D.d),), layers, (Norm("model.norm", D.d),),
+        V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
+        positions=c.plain("max_position_embeddings", 32768),
     )  # fmt: skip

@@ -1,5 +1,5 @@
-"""StableLM: LayerNorms, partial rotary embedding, a gated MLP; optionally one norm for both branches, and a LayerNorm
-for every single query and key head.
+"""StableLM: LayerNorms, partial rotary embedding, a gated MLP; optionally one norm for both branches, and a
+LayerNorm for every single query and key head.
 
 Source: transformers 5, models/stablelm/modeling_stablelm.py and configuration_stablelm.py.
 """
@@ -22,7 +22,8 @@ def build(c: Config) -> Architecture:
     qk_norms: tuple[Norm, ...] = ()
     if c.flag("qk_layernorm", False):
         qk_norms = tuple(
-            Norm(f"{ATTN}.{n}_layernorm.norms.{{i}}", d_h, "layer", copies=heads) for n, heads in (("q", D.h), ("k", D.h_kv))
+            Norm(f"{ATTN}.{n}_layernorm.norms.{{i}}", d_h, "layer", copies=heads)
+            for n, heads in (("q", D.h), ("k", D.h_kv))
         )
     attention = gqa(
         ATTN, D.d, D.h, D.h_kv, d_h, bias=c.flag("use_qkv_bias", False), out_bias=False, norms=qk_norms,

@@ -1,4 +1,5 @@
-"""StarCoder 2: rotary grouped-query attention, LayerNorms, a plain MLP, biases, and one window for all layers.
+"""StarCoder 2: rotary grouped-query attention, LayerNorms, a plain MLP, biases, and one window for all
+layers.
 
 Source: transformers 5, models/starcoder2/modeling_starcoder2.py and configuration_starcoder2.py.
 """
@@ -13,7 +14,8 @@ LAYER = "model.layers.{i}"
 
 
 def build(c: Config) -> Architecture:
-    """StarCoder 2 from its config. ``norm_type`` of the hub's configs is not read by the class: always LayerNorm."""
+    """StarCoder 2 from its config. ``norm_type`` of the hub's configs is not read by the class: always
+    LayerNorm."""
     D = read_dims(c, 3072, 24, 12288, 49152, 30, h_kv=2)
     bias = c.flag("use_bias", True)
     attention = gqa(f"{LAYER}.self_attn", D.d, D.h, D.h_kv, D.d_h, bias=bias, window=window_size(c, None))
@@ -22,7 +24,8 @@ def build(c: Config) -> Architecture:
     names = ("input_layernorm", "post_attention_layernorm")
     norms = tuple(Norm(f"{LAYER}.{n}", D.d, "layer", True) for n in names)
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),), (Layer(D.L, attention, mlp, norms, ("input", "pre_mlp")),),
-        (Norm("model.norm", D.d, "layer", True),), V=D.V, d=D.d, L=D.L,
+        c, (Table("model.embed_tokens", D.V, D.d),),
+        (Layer(D.L, attention, mlp, norms, ("input", "pre_mlp")),), (Norm("model.norm", D.d, "layer", True),),
+        V=D.V, d=D.d, L=D.L,
         tied=c.flag("tie_word_embeddings", True), positions=c.plain("max_position_embeddings", 4096),
     )  # fmt: skip
