@@ -1,0 +1,51 @@
+"""RoBERTa: BERT's layers with its own head; the position table counts from ``pad_token_id + 1``, so two of its 514
+rows are never reached.
+
+Source: transformers 5, models/roberta/modeling_roberta.py and configuration_roberta.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.config import Config
+from estimator.families.base import Architecture, Linear
+from estimator.families.common_encoder import (
+    CLASSIFIERS,
+    bert_layer,
+    built_class,
+    classifier,
+    embedding_tables,
+    encoder,
+    labels,
+    prediction_head,
+)
+
+PREDICTING = ("ForMaskedLM", "ForCausalLM")
+
+
+def build(c: Config) -> Architecture:
+    """RoBERTa from its config; ``architectures`` tells which head it has, and whether a pooler."""
+    suffix = built_class(c, "Roberta", "ForMaskedLM", ("Model", "ForCausalLM", *CLASSIFIERS))
+    top = "" if suffix == "Model" else "roberta."
+    d, L = c.size("hidden_size", 768), c.size("num_hidden_layers", 12)
+    V = c.size("vocab_size", 50265)
+    pooler = [Linear(f"{top}pooler.dense", d, d, True)] if suffix in ("Model", "ForMultipleChoice") else []
+    fields: dict[str, Any] = {}
+    if suffix in PREDICTING:
+        fields = prediction_head(
+            "lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", d, d, V, c.flag("tie_word_embeddings", True)
+        )
+        fields["facts"] = {"head_act": "gelu"}
+    elif suffix == "ForSequenceClassification":
+        pooler += [Linear("classifier.dense", d, d, True), Linear("classifier.out_proj", d, labels(c), True)]
+    elif suffix == "ForMultipleChoice":
+        pooler.append(classifier(suffix, 1, d))
+    elif suffix in CLASSIFIERS:
+        fields["final"] = (classifier(suffix, labels(c), d),)
+    rows, pad = c.plain("max_position_embeddings", 512), c.plain("pad_token_id", 1)
+    return encoder(
+        c, suffix, embedding_tables(c, f"{top}embeddings", V, d, 2, 512),
+        (bert_layer(c, f"{top}encoder.layer.{{i}}", d, L),), V, d, L, tuple(pooler),
+        max_positions=max(rows - pad - 1, 1), **fields,
+    )  # fmt: skip

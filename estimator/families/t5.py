@@ -1,0 +1,82 @@
+"""T5: pre-norm encoder and decoder without biases, relative position biases held by each side's first layer.
+
+T5 v1.1 and Flan-T5 have a gated MLP and a head of their own (``tie_word_embeddings`` false). transformers 5 ties every
+T5 as it loads it; here the config's word is taken, which is what the published counts are.
+Source: transformers 5, models/t5/modeling_t5.py and configuration_t5.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.config import Config
+from estimator.errors import InputError
+from estimator.families.base import HEAD, MLP, OTHER, Architecture, Attention, Layer, Linear, Norm, Table, Weight
+from estimator.families.common import gated_mlp, gqa, plain_mlp
+from estimator.families.common_encoder import built_class
+
+NORM = "rms_t5"
+
+
+def feed_forward(c: Config, at: str, d: Any) -> MLP:
+    """``feed_forward_proj``: "relu", or "gated-gelu" (whose activation is gelu_new), "gated-silu" ..."""
+    d_ff = c.size("d_ff", 2048, letter="intermediate_size")
+    spelled = c.text("feed_forward_proj", "relu")
+    first, *rest = spelled.split("-")
+    if rest and (first != "gated" or len(rest) > 1):
+        raise InputError(f"{c.where}: feed_forward_proj must be ACT or gated-ACT, got {spelled[:40]!r}")
+    if not rest:
+        return plain_mlp(at, d, d_ff, first, bias=False, names=("wi", "wo"))
+    act = "gelu_new" if spelled == "gated-gelu" else rest[0]
+    return gated_mlp(at, d, d_ff, act, names=("wi_0", "wi_1", "wo"))
+
+
+def stack(c: Config, side: str, d: Any, h: Any, L: Any) -> Layer:
+    """The layers of one side. The position bias is added to the scores of every self-attention."""
+    at, decoder, d_h = f"{side}.block.{{i}}.layer", side == "decoder", c.size("d_kv", 64, letter="head_dim")
+
+    def attention(name: str, **fields: Any) -> Attention:
+        return gqa(f"{at}.{name}", d, h, h, d_h, names=("q", "k", "v", "o"), **fields)
+
+    last = 2 if decoder else 1
+    cross = attention("1.EncDecAttention", position="none", causal=False, cross=True) if decoder else None
+    return Layer(
+        L, attention("0.SelfAttention", position="relative", causal=decoder),
+        feed_forward(c, f"{at}.{last}.DenseReluDense", d),
+        tuple(Norm(f"{at}.{j}.layer_norm", d, NORM) for j in range(last + 1)),
+        ("input", "pre_cross", "pre_mlp") if decoder else ("input", "pre_mlp"),
+        cross=cross, side=side,
+    )  # fmt: skip
+
+
+def build(c: Config) -> Architecture:
+    """T5 from its config; ``T5EncoderModel`` is the encoder alone."""
+    default = "ForConditionalGeneration"
+    suffix = built_class(c, "T5", default, ("Model", "EncoderModel"))
+    d = c.size("d_model|hidden_size", 512, letter="hidden_size")
+    h = c.size("num_heads|num_attention_heads", 8, letter="num_attention_heads")
+    V = c.size("vocab_size", 32128)
+    L = c.size("num_layers|num_hidden_layers", 6, letter="encoder_layers")
+    sides = {"encoder": L}
+    if suffix != "EncoderModel":
+        sides["decoder"] = c.size("num_decoder_layers", L, letter="decoder_layers")
+    buckets = c.size("relative_attention_num_buckets", 32)
+    tied, predicts = c.flag("tie_word_embeddings", True), suffix == default
+    final = {side: (Norm(f"{side}.final_layer_norm", d, NORM),) for side in sides}
+    both = "decoder" in sides
+    return Architecture(
+        model_type="t5",
+        embeddings=(Table("shared", V, d),),
+        layers=tuple(stack(c, side, d, h, n) for side, n in sides.items()),
+        encoder_final=final["encoder"] if both else (),
+        final=final["decoder" if both else "encoder"],
+        head=Linear("lm_head", d, V, role=HEAD) if predicts and not tied else None,
+        tied=predicts and tied, has_head=predicts,
+        vocab=V, hidden=d, num_layers=sides["decoder" if both else "encoder"],
+        kind="encoder-decoder" if both else "encoder",
+        facts={"class": suffix, "scale_decoder_outputs": predicts and tied},
+        extra_weights=tuple(
+            Weight(f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", (buckets, h), 1, OTHER)
+            for side in sides
+        ),
+    )  # fmt: skip
