@@ -29,7 +29,9 @@ class Request(BaseModel):
 app = typer.Typer(add_completion=False)
 
 @app.command()
-def hello(name: Annotated[str, typer.Option(help="a name")] = "world", rank: Annotated[int, typer.Option(help="a rank")] = 8) -> None:
+def hello(
+    name: Annotated[str, typer.Option(help="a name")] = "world", rank: Annotated[int, typer.Option(help="a rank")] = 8
+) -> None:
     request = Request(name=name, rank=rank)
     table = Table("name", "rank")
     table.add_row(request.name, str(request.rank))
@@ -61,7 +63,9 @@ def wall(argv: Sequence[str]) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()

@@ -52,7 +52,10 @@ def run(argv: list[str]) -> int:
         if os.environ.get("LLMCALC_TRACEBACK"):
             raise
         where = InternalError.exit_code
-        return _fail(f"internal: {type(error).__name__}: {error}. Please report it (LLMCALC_TRACEBACK=1 shows where)", where)
+        return _fail(
+            f"internal: {type(error).__name__}: {error}. Please report it (LLMCALC_TRACEBACK=1 shows where)",
+            where,
+        )
 
 
 def _dispatch(argv: list[str]) -> int:

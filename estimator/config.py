@@ -11,7 +11,7 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.symbols import BY_FIELD
-from estimator.trace import Traced, trace
+from estimator.trace import trace
 
 MAX_SIZE = 10**12  # no dimension of any model comes near; larger numbers are typing errors
 
@@ -53,7 +53,11 @@ class Config:
         if isinstance(value, bool) or not isinstance(value, int):
             raise InputError(f"{self.where}: {name} must be a whole number, got {str(value)[:40]!r}")
         if value < least or value > MAX_SIZE:
-            raise InputError(f"{self.where}: {name} must be >= {least}, got {value}" if value < least else f"{self.where}: {name} is out of range")
+            raise InputError(
+                f"{self.where}: {name} must be >= {least}, got {value}"
+                if value < least
+                else f"{self.where}: {name} is out of range"
+            )
         field = letter or names.split("|")[0]
         return trace(field, value) if self.traced and field in BY_FIELD else value
 
@@ -93,11 +97,18 @@ class Config:
     def number(self, names: str, default: float) -> float:
         """A finite real number."""
         name, value = self._get(names, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) > MAX_SIZE:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or value != value
+            or abs(value) > MAX_SIZE
+        ):
             raise InputError(f"{self.where}: {name} must be a number, got {str(value)[:40]!r}")
         return float(value)
 
     def divides(self, small: Any, large: Any, small_name: str, large_name: str) -> None:
         """InputError unless ``small`` divides ``large``."""
         if large % small != 0:
-            raise InputError(f"{self.where}: {large_name}={int(large)} is not a multiple of {small_name}={int(small)}")
+            raise InputError(
+                f"{self.where}: {large_name}={int(large)} is not a multiple of {small_name}={int(small)}"
+            )

@@ -68,7 +68,23 @@ class Names:
         return BY_NAME[name].latex if name in BY_NAME else latex_name(name)
 
 
-_GREEK = {"alpha", "beta", "gamma", "delta", "epsilon", "eta", "theta", "lambda", "mu", "nu", "rho", "sigma", "tau", "phi", "omega"}
+_GREEK = {
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "epsilon",
+    "eta",
+    "theta",
+    "lambda",
+    "mu",
+    "nu",
+    "rho",
+    "sigma",
+    "tau",
+    "phi",
+    "omega",
+}
 
 
 def latex_name(name: str) -> str:
@@ -165,10 +181,15 @@ class Printer:
         if exponent.is_Rational and exponent < 0:
             low = self._factor(base**-exponent) if exponent != -1 else self._factor(base)
             return f"\\frac{{1}}{{{low}}}" if self.tex else f"1/{low}"
-        inner = self._atom(base) if base.is_Symbol or (base.is_Integer and base > 0) else self._wrap(self._add(base))
+        inner = (
+            self._atom(base)
+            if base.is_Symbol or (base.is_Integer and base > 0)
+            else self._wrap(self._add(base))
+        )
         if self.tex:
             return f"{inner}^{{{self._add(exponent)}}}"
-        return f"{inner}**{self._atom(exponent) if exponent.is_Symbol or (exponent.is_Integer and exponent >= 0) else self._wrap(self._add(exponent))}"
+        bare = exponent.is_Symbol or (exponent.is_Integer and exponent >= 0)
+        return f"{inner}**{self._atom(exponent) if bare else self._wrap(self._add(exponent))}"
 
     def _atom(self, e: Any) -> str:
         if e.is_Symbol:
@@ -178,11 +199,17 @@ class Printer:
         args = [self._add(a) for a in e.args]
         if isinstance(e, sympy.ceiling | sympy.floor):
             side = "ceil" if isinstance(e, sympy.ceiling) else "floor"
-            return f"\\left\\l{side} {args[0]} \\right\\r{side}" if self.tex else f"{type(e).__name__}({args[0]})"
+            return (
+                f"\\left\\l{side} {args[0]} \\right\\r{side}"
+                if self.tex
+                else f"{type(e).__name__}({args[0]})"
+            )
         if e.is_Add or e.is_Mul or e.is_Pow:
             return self._wrap(self._add(e))
         name = e.func.__name__ if not isinstance(e, AppliedUndef) else str(e.func)
-        return f"\\{name.lower()}\\left({', '.join(args)}\\right)" if self.tex else f"{name}({', '.join(args)})"
+        return (
+            f"\\{name.lower()}\\left({', '.join(args)}\\right)" if self.tex else f"{name}({', '.join(args)})"
+        )
 
 
 def tidy(expr: Any) -> Any:
@@ -256,7 +283,12 @@ def derivations(report: Report, names: Names) -> list[Derivation]:
 
 def letters(report: Report, names: Names) -> list[Letter]:
     """The symbol table of a report: the letters that occur, in display order."""
-    found = {s.name for n in report.nodes() if isinstance(n.value, Traced) for s in sympy.sympify(n.value.expr).free_symbols}
+    found = {
+        s.name
+        for n in report.nodes()
+        if isinstance(n.value, Traced)
+        for s in sympy.sympify(n.value.expr).free_symbols
+    }
     numbers = bindings()
     rows = []
     for name in sorted(found, key=lambda n: (RANK.get(n, 10**3), n)):

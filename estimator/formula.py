@@ -53,7 +53,9 @@ class Formula:
 FORMULAS: dict[str, Formula] = {}
 
 
-def formula(unit: Unit, cite: str | Citation, assumes: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Formula]:
+def formula(
+    unit: Unit, cite: str | Citation, assumes: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Formula]:
     """Register a function as a formula of ``unit``, read in ``cite``."""
 
     def register(fn: Callable[..., Any]) -> Formula:

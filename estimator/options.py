@@ -8,15 +8,40 @@ import typer
 
 from estimator.errors import InputError
 
-Model = Annotated[str, typer.Option("--model", "-m", help="Preset, config.json or folder, .safetensors, .gguf, hf:org/name, or symbolic.", metavar="MODEL")]
-SetField = Annotated[list[str] | None, typer.Option("--set", help="Override a config field; repeatable.", metavar="FIELD=VALUE")]
-Format = Annotated[str, typer.Option("--format", "-f", help="table, json, csv, markdown or latex.", metavar="FORMAT")]
-Output = Annotated[str | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.", metavar="FILE")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Preset, config.json or folder, .safetensors, .gguf, hf:org/name, or symbolic.",
+        metavar="MODEL",
+    ),
+]
+SetField = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a config field; repeatable.", metavar="FIELD=VALUE"),
+]
+Format = Annotated[
+    str, typer.Option("--format", "-f", help="table, json, csv, markdown or latex.", metavar="FORMAT")
+]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", help="Write to this file instead of standard output.", metavar="FILE"),
+]
 Derive = Annotated[bool, typer.Option("--derive", help="Show the derivation of each number.")]
-Symbols = Annotated[str | None, typer.Option("--symbols", help="Rename letters of the derivation: L=N_layer,d=D.", metavar="OLD=NEW,...")]
-BatchSize = Annotated[str, typer.Option("--batch-size", "-b", help="Sequences a GPU and step.", metavar="SIZE")]
-SeqLen = Annotated[str | None, typer.Option("--seq-len", "-s", help="Tokens a sequence; 8k is 8192.", metavar="TOKENS")]
-Gpu = Annotated[str | None, typer.Option("--gpu", help="A GPU preset: llmcalc gpus lists them.", metavar="GPU")]
+Symbols = Annotated[
+    str | None,
+    typer.Option("--symbols", help="Rename letters of the derivation: L=N_layer,d=D.", metavar="OLD=NEW,..."),
+]
+BatchSize = Annotated[
+    str, typer.Option("--batch-size", "-b", help="Sequences a GPU and step.", metavar="SIZE")
+]
+SeqLen = Annotated[
+    str | None, typer.Option("--seq-len", "-s", help="Tokens a sequence; 8k is 8192.", metavar="TOKENS")
+]
+Gpu = Annotated[
+    str | None, typer.Option("--gpu", help="A GPU preset: llmcalc gpus lists them.", metavar="GPU")
+]
 CheckFit = Annotated[bool, typer.Option("--check-fit", help="Exit with 3 where it does not fit.")]
 
 

@@ -37,7 +37,9 @@ class Node:
     formula: Formula | None = None
 
     @classmethod
-    def sum(cls, key: str, label: str, children: Iterable[Node], note: str = "", formula: Formula | None = None) -> Node:
+    def sum(
+        cls, key: str, label: str, children: Iterable[Node], note: str = "", formula: Formula | None = None
+    ) -> Node:
         """The sum of its children, which must share one unit."""
         rows = tuple(children)
         return cls(key, label, sum(r.value for r in rows), _one_unit(key, rows), rows, "sum", note, formula)
@@ -107,7 +109,7 @@ class Report:
     title: str
     inputs: Mapping[str, Any]
     body: tuple[Node | Table | Text, ...]
-    facts: Mapping[str, str | bool | None | Any] = field(default_factory=dict)
+    facts: Mapping[str, str | bool | Any | None] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
     citations: tuple[Citation, ...] = ()
     notes: tuple[str, ...] = ()

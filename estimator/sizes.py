@@ -11,7 +11,15 @@ from estimator.trace import Traced, trace
 from estimator.units import parse_size
 
 _LETTER = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,30}$")
-STAND_INS = {"batch_size": 2, "seq_len": 1024, "encoder_len": 1024, "rank": 8, "gpus": 8, "trainable_layers": 2, "num_virtual_tokens": 20}
+STAND_INS = {
+    "batch_size": 2,
+    "seq_len": 1024,
+    "encoder_len": 1024,
+    "rank": 8,
+    "gpus": 8,
+    "trainable_layers": 2,
+    "num_virtual_tokens": 20,
+}
 _STAND_IN = 64
 
 

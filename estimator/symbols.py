@@ -28,10 +28,22 @@ SYMBOLS: tuple[Symbol, ...] = (
     Symbol("L_full", "L_{full}", "full_attention_layers", "layers with full attention"),
     Symbol("L_win", "L_{win}", "sliding_attention_layers", "layers with sliding-window attention"),
     Symbol("L_ssm", "L_{ssm}", "state_space_layers", "state-space layers"),
-    Symbol("L_full_moe", "L_{full,moe}", "full_attention_moe_layers", "layers with full attention and experts"),
-    Symbol("L_full_dense", "L_{full,dense}", "full_attention_dense_layers", "layers with full attention and a dense MLP"),
+    Symbol(
+        "L_full_moe", "L_{full,moe}", "full_attention_moe_layers", "layers with full attention and experts"
+    ),
+    Symbol(
+        "L_full_dense",
+        "L_{full,dense}",
+        "full_attention_dense_layers",
+        "layers with full attention and a dense MLP",
+    ),
     Symbol("L_win_moe", "L_{win,moe}", "sliding_attention_moe_layers", "layers with a window and experts"),
-    Symbol("L_win_dense", "L_{win,dense}", "sliding_attention_dense_layers", "layers with a window and a dense MLP"),
+    Symbol(
+        "L_win_dense",
+        "L_{win,dense}",
+        "sliding_attention_dense_layers",
+        "layers with a window and a dense MLP",
+    ),
     Symbol("L_ssm_moe", "L_{ssm,moe}", "state_space_moe_layers", "state-space layers with experts"),
     Symbol("L_ssm_dense", "L_{ssm,dense}", "state_space_dense_layers", "state-space layers with a dense MLP"),
     Symbol("L_top", "L_{top}", "trainable_layers", "trained layers, from the top"),

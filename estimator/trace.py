@@ -132,11 +132,11 @@ def value_of(x: Any) -> Any:
     return x.value if isinstance(x, Traced) else x
 
 
-def letter(name: str) -> Any:
-    """The SymPy symbol of that name: positive, and an integer, since all that is traced is counted."""
+def letter(name: str, integer: bool = True) -> Any:
+    """The SymPy symbol of that name: positive, and an integer unless what it stands for is not counted."""
     from sympy import Symbol
 
-    return Symbol(name, positive=True, integer=True)
+    return Symbol(name, positive=True, integer=True) if integer else Symbol(name, positive=True)
 
 
 _BINDINGS: dict[str, Any] = {}

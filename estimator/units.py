@@ -107,7 +107,12 @@ def human(value: float, unit: Unit) -> str:
 
 def human_seconds(value: float) -> str:
     """Seconds in the unit a person would choose, from nanoseconds to years."""
-    for size, suffix in ((365.25 * SECONDS_PER_DAY, "years"), (SECONDS_PER_DAY, "days"), (SECONDS_PER_HOUR, "h"), (60, "min")):
+    for size, suffix in (
+        (365.25 * SECONDS_PER_DAY, "years"),
+        (SECONDS_PER_DAY, "days"),
+        (SECONDS_PER_HOUR, "h"),
+        (60, "min"),
+    ):
         if abs(value) >= size * (2 if suffix == "days" else 1):
             return f"{significant(value / size, 3)} {suffix}"
     for size, suffix in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
@@ -135,11 +140,16 @@ def parse_size(text: str, flag: str, kind: str = "count") -> int:
     shown = text if len(text) <= 40 else text[:37] + "..."
     match = _SIZE.match(text.strip())
     if len(text) > _MAX_DIGITS or not match:
-        raise InputError(f"{flag}: {shown!r} is not a size. Examples: 2048, 8k, 7.5e9, 7B" + (", 80GB, 80GiB" if kind == "bytes" else ""))
+        raise InputError(
+            f"{flag}: {shown!r} is not a size. Examples: 2048, 8k, 7.5e9, 7B"
+            + (", 80GB, 80GiB" if kind == "bytes" else "")
+        )
     digits, suffix = match.groups()
     factor = _SUFFIXES[kind].get(suffix.lower())
     if factor is None:
-        raise InputError(f"{flag}: unknown suffix {suffix!r} in {shown!r}. Known: {', '.join(s for s in _SUFFIXES[kind] if s)}")
+        raise InputError(
+            f"{flag}: unknown suffix {suffix!r} in {shown!r}. Known: {', '.join(s for s in _SUFFIXES[kind] if s)}"
+        )
     exponent = re.search(r"[eE]([+-]?\d+)$", digits)
     if exponent and abs(int(exponent.group(1))) > _MAX_DIGITS:
         raise InputError(f"{flag}: {shown!r} is out of range")

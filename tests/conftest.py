@@ -32,7 +32,9 @@ class Ran(NamedTuple):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="rewrite golden files and the outputs in the docs")
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite golden files and the outputs in the docs"
+    )
 
 
 @pytest.fixture

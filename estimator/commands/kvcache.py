@@ -19,7 +19,9 @@ def kvcache(
     seq_len: o.SeqLen = None,
     kv_dtype: Annotated[str, typer.Option(help="bf16, fp16, fp32, fp8, int8 or int4.")] = "bf16",
     cache: Annotated[str, typer.Option(help="dynamic (grows) or static (allocated in full).")] = "dynamic",
-    encoder_len: Annotated[str | None, typer.Option(help="Encoder tokens of an encoder-decoder model.")] = None,
+    encoder_len: Annotated[
+        str | None, typer.Option(help="Encoder tokens of an encoder-decoder model.")
+    ] = None,
     gpu: o.Gpu = None,
     dtype: Annotated[str, typer.Option(help="Storage of the weights, for --gpu.")] = "bf16",
     set_: o.SetField = None,
@@ -35,6 +37,7 @@ def kvcache(
 
     report = estimate(
         load_model(model, set_ or (), traced=derive),
-        batch_size=batch_size, seq_len=seq_len, kv_dtype=kv_dtype, cache=cache, encoder_len=encoder_len, gpu=gpu, dtype=dtype,
+        batch_size=batch_size, seq_len=seq_len, kv_dtype=kv_dtype, cache=cache, encoder_len=encoder_len,
+        gpu=gpu, dtype=dtype,
     )  # fmt: skip
     emit(report, format, output, derive, symbols)

@@ -12,7 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, NORM, OTHER, POSITION, ROUTER, TOKEN_TYPE, Weight
+from estimator.inventory import (
+    CONV1D,
+    EMBEDDING,
+    EXPERT,
+    HEAD,
+    LINEAR,
+    NORM,
+    OTHER,
+    POSITION,
+    ROUTER,
+    TOKEN_TYPE,
+    Weight,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +43,12 @@ class Linear:
 
     def weights(self, times: Any = 1) -> Iterator[Weight]:
         role = CONV1D if self.conv1d and self.role == LINEAR else self.role
-        yield Weight(f"{self.name}.weight", (self.d_in, self.d_out) if self.conv1d else (self.d_out, self.d_in), times, role)
+        yield Weight(
+            f"{self.name}.weight",
+            (self.d_in, self.d_out) if self.conv1d else (self.d_out, self.d_in),
+            times,
+            role,
+        )
         if self.bias:
             yield Weight(f"{self.name}.bias", (self.d_out,), times, role)
 
@@ -41,7 +58,8 @@ class Norm:
     """A normalisation. kind: ``rms`` (fp32 copy, then weight), ``rms_plus1`` (Gemma), ``layer`` (torch's LayerNorm),
     ``layer_fp32`` (a LayerNorm written out in fp32: Cohere), ``rms_gated`` (Mamba 2, Qwen3-Next), ``rms_t5`` (only the
     variance in fp32: T5), ``none`` (OLMo 1: no weights).
-    ``shape``: the weight's, where it is not (width,). ``copies``: as many side by side, each with a weight (StableLM: one a head).
+    ``shape``: the weight's, where it is not (width,). ``copies``: as many side by side, each with a weight (StableLM:
+    one a head).
     """
 
     name: str
@@ -207,7 +225,9 @@ class MoE:
     router_linear: bool = False
 
     def parts(self) -> tuple[Any, ...]:
-        shared = (self.shared.parts() if self.shared else ()) + ((self.shared_gate,) if self.shared_gate else ())
+        shared = (self.shared.parts() if self.shared else ()) + (
+            (self.shared_gate,) if self.shared_gate else ()
+        )
         return (*self.router, *self.experts, *shared)
 
 
@@ -217,7 +237,7 @@ class Layer:
 
     wiring    "pre" (norm, mixer, add, norm, mlp, add), "post" (BERT, OLMo 2: norms after), "parallel" (one or two
               norms, mixer and mlp side by side: GPT-J, Falcon, Cohere), "sandwich" (Gemma 2/3), "mixer" (Mamba: no mlp)
-    branch_norms  True where "post" norms act on the branch before the addition (OLMo 2), not on the sum (BERT, OPT-350m)
+    branch_norms  True where "post" norms act on the branch before the addition (OLMo 2), not on the sum (BERT)
     norms     in state-dict order; norm_roles names each: "input", "post_mixer", "pre_mlp", "post_mlp",
               and "pre_cross" or "post_cross" of the attention over the encoder
     cross     a second attention over the encoder (decoders of encoder-decoder models)
@@ -255,7 +275,11 @@ class Layer:
     def weights(self) -> Iterator[Weight]:
         for part in self.parts():
             for w in part.weights(1 if self.shared else self.times):
-                yield w if self.indices is None or self.shared else Weight(w.name, w.shape, w.times, w.role, self.indices)
+                yield (
+                    w
+                    if self.indices is None or self.shared
+                    else Weight(w.name, w.shape, w.times, w.role, self.indices)
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,12 +327,37 @@ class Architecture:
             out += part.weights()
         for layer in self.layers:
             out += layer.weights()
-        for part in (*self.encoder_final, *self.final, *self.pooler, *((self.head,) if self.head else ()), *self.head_extras):
+        for part in (
+            *self.encoder_final,
+            *self.final,
+            *self.pooler,
+            *((self.head,) if self.head else ()),
+            *self.head_extras,
+        ):
             out += part.weights()
         return [*out, *self.extra_weights]
 
 
 __all__ = [
-    "CONV1D", "EMBEDDING", "EXPERT", "HEAD", "LINEAR", "NORM", "OTHER", "POSITION", "ROUTER", "TOKEN_TYPE",
-    "MLP", "Architecture", "Attention", "Extra", "Layer", "Linear", "MoE", "Norm", "StateSpace", "Table", "Weight",
+    "CONV1D",
+    "EMBEDDING",
+    "EXPERT",
+    "HEAD",
+    "LINEAR",
+    "MLP",
+    "NORM",
+    "OTHER",
+    "POSITION",
+    "ROUTER",
+    "TOKEN_TYPE",
+    "Architecture",
+    "Attention",
+    "Extra",
+    "Layer",
+    "Linear",
+    "MoE",
+    "Norm",
+    "StateSpace",
+    "Table",
+    "Weight",
 ]  # fmt: skip

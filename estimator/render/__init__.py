@@ -13,7 +13,13 @@ from typing import Any
 from estimator.errors import InputError, unknown
 from estimator.report import Report
 
-FORMATS: dict[str, str] = {"table": "terminal", "json": "json", "csv": "csv", "markdown": "markdown", "latex": "latex"}
+FORMATS: dict[str, str] = {
+    "table": "terminal",
+    "json": "json",
+    "csv": "csv",
+    "markdown": "markdown",
+    "latex": "latex",
+}
 
 
 def check_format(name: str) -> str:
@@ -23,7 +29,13 @@ def check_format(name: str) -> str:
     return name
 
 
-def to_text(report: Report, format: str = "table", derive: bool = False, symbols: str | None = None, stream: Any = None) -> str:
+def to_text(
+    report: Report,
+    format: str = "table",
+    derive: bool = False,
+    symbols: str | None = None,
+    stream: Any = None,
+) -> str:
     """The report in one of ``FORMATS``; ``derive`` adds derivations, ``symbols`` renames letters (``L=N_layer,d=D``)."""
     module: Any = import_module(f"estimator.render.{FORMATS[check_format(format)]}")
     derived: Any = None
@@ -38,7 +50,13 @@ def to_text(report: Report, format: str = "table", derive: bool = False, symbols
     return text if text.endswith("\n") else text + "\n"
 
 
-def emit(report: Report, format: str = "table", output: str | None = None, derive: bool = False, symbols: str | None = None) -> None:
+def emit(
+    report: Report,
+    format: str = "table",
+    output: str | None = None,
+    derive: bool = False,
+    symbols: str | None = None,
+) -> None:
     """Print the report, or write it to ``output``; its notes go to standard error."""
     text = to_text(report, format, derive, symbols, stream=None if output else sys.stdout)
     if output:

@@ -36,7 +36,11 @@ def exact(node: Node, report: Report) -> str:
     if report.symbolic and isinstance(node.value, Traced):
         return ""
     value = value_of(node.value)
-    return f"{value:,}" if isinstance(value, int) and 1000 <= abs(value) < 10**21 and node.unit.style != "plain" else ""
+    return (
+        f"{value:,}"
+        if isinstance(value, int) and 1000 <= abs(value) < 10**21 and node.unit.style != "plain"
+        else ""
+    )
 
 
 def cell_text(cell: str | Cell | None, symbolic: bool = False) -> str:
@@ -58,4 +62,8 @@ def bar(share: float) -> str:
     full, rest = divmod(eighths, 8)
     blocks = "█" * full + (_EIGHTHS[rest] if rest else "")
     percent = 100 * share
-    return f"{blocks:<{BAR_WIDTH}} {percent:.0f}%" if percent >= 9.5 or share == 0 else f"{blocks:<{BAR_WIDTH}} {percent:.2g}%"
+    return (
+        f"{blocks:<{BAR_WIDTH}} {percent:.0f}%"
+        if percent >= 9.5 or share == 0
+        else f"{blocks:<{BAR_WIDTH}} {percent:.2g}%"
+    )

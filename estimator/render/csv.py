@@ -20,6 +20,11 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
     for key, value in report.results().items():
         node = nodes.get(key)
         shown = expressions.get(key, "") if report.symbolic and key in expressions else value_of(value)
-        row = [key, "" if shown is None else shown, node.unit.name if node and node.unit else "", node.label if node else ""]
+        row = [
+            key,
+            "" if shown is None else shown,
+            node.unit.name if node and node.unit else "",
+            node.label if node else "",
+        ]
         writer.writerow([*row, *([expressions.get(key, "")] if derive else [])])
     return out.getvalue()

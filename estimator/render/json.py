@@ -37,7 +37,14 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
             for d in derived[0]
         ]  # fmt: skip
         out["symbols"] = [
-            {"name": s.name, "latex": s.latex, "meaning": s.meaning, "field": s.field, "value": _plain(s.value)} for s in derived[1]
+            {
+                "name": s.name,
+                "latex": s.latex,
+                "meaning": s.meaning,
+                "field": s.field,
+                "value": _plain(s.value),
+            }
+            for s in derived[1]
         ]
     return json.dumps(out, ensure_ascii=False, indent=1, allow_nan=False)
 

@@ -7,7 +7,20 @@ from typing import Any
 from estimator.render.cells import cell_text, exact, shown
 from estimator.report import Node, Report, Table, Text
 
-_SPECIAL = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
 
 
 def escape(text: str) -> str:
@@ -25,13 +38,29 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
         elif isinstance(part, Table):
             out += _table(part, report.symbolic)
         elif isinstance(part, Text):
-            out += [part.latex, ""] if part.latex else ["\\begin{verbatim}", part.body.rstrip("\n"), "\\end{verbatim}", ""]
+            out += (
+                [part.latex, ""]
+                if part.latex
+                else ["\\begin{verbatim}", part.body.rstrip("\n"), "\\end{verbatim}", ""]
+            )
     if derive and derived:
         out += _derivations(*derived[:2])
     if report.assumptions:
-        out += ["\\noindent Assumptions:", "\\begin{itemize}", *(f"  \\item {escape(a)}" for a in report.assumptions), "\\end{itemize}", ""]
+        out += [
+            "\\noindent Assumptions:",
+            "\\begin{itemize}",
+            *(f"  \\item {escape(a)}" for a in report.assumptions),
+            "\\end{itemize}",
+            "",
+        ]
     if report.sources():
-        out += ["\\noindent Sources:", "\\begin{itemize}", *(f"  \\item {escape(str(c))}" for c in report.sources()), "\\end{itemize}", ""]
+        out += [
+            "\\noindent Sources:",
+            "\\begin{itemize}",
+            *(f"  \\item {escape(str(c))}" for c in report.sources()),
+            "\\end{itemize}",
+            "",
+        ]
     return "\n".join(out)
 
 
@@ -41,7 +70,9 @@ def _tree(root: Node, report: Report, by_key: dict[str, str]) -> list[str]:
     def walk(node: Node, depth: int) -> None:
         value = shown(node, report, by_key)
         value = f"${value}$" if report.symbolic and node.key in by_key else escape(value)
-        rows.append(f"\\hspace*{{{depth}em}}{escape(node.label)} & {value} & {escape(exact(node, report))} \\\\")
+        rows.append(
+            f"\\hspace*{{{depth}em}}{escape(node.label)} & {value} & {escape(exact(node, report))} \\\\"
+        )
         for child in node.children:
             walk(child, depth + 1)
 
@@ -52,7 +83,12 @@ def _tree(root: Node, report: Report, by_key: dict[str, str]) -> list[str]:
 
 def _table(table: Table, symbolic: bool) -> list[str]:
     rows = [f"\\noindent {escape(table.title)}", ""] if table.title else []
-    rows += [f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", "\\toprule", " & ".join(escape(c) for c in table.columns) + " \\\\", "\\midrule"]
+    rows += [
+        f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+        "\\toprule",
+        " & ".join(escape(c) for c in table.columns) + " \\\\",
+        "\\midrule",
+    ]
     rows += [" & ".join(escape(cell_text(c, symbolic)) for c in row) + " \\\\" for row in table.rows]
     return [*rows, "\\bottomrule", "\\end{tabular}", "", *([escape(table.note), ""] if table.note else [])]
 

@@ -57,14 +57,20 @@ def _tree(root: Node, report: Report, by_key: dict[str, str]) -> list[str]:
 
 def _table(table: Table, symbolic: bool) -> list[str]:
     rows = [f"**{table.title}**", ""] if table.title else []
-    rows += ["| " + " | ".join(_escape(c) for c in table.columns) + " |", "|" + "|".join([":--"] + ["--:"] * (len(table.columns) - 1)) + "|"]
+    rows += [
+        "| " + " | ".join(_escape(c) for c in table.columns) + " |",
+        "|" + "|".join([":--"] + ["--:"] * (len(table.columns) - 1)) + "|",
+    ]
     rows += ["| " + " | ".join(_escape(cell_text(c, symbolic)) for c in row) + " |" for row in table.rows]
     return [*rows, "", *([table.note, ""] if table.note else [])]
 
 
 def _derivations(found: list[Any], symbols: list[Any]) -> list[str]:
     out = ["### Derivation", "", "| symbol | meaning | value |", "|:--|:--|--:|"]
-    out += [f"| ${s.latex}$ | {_escape(s.meaning)}{f' (`{s.field}`)' if s.field else ''} | {'' if s.value is None else s.value} |" for s in symbols]
+    out += [
+        f"| ${s.latex}$ | {_escape(s.meaning)}{f' (`{s.field}`)' if s.field else ''} | {'' if s.value is None else s.value} |"
+        for s in symbols
+    ]
     out.append("")
     for d in found:
         chain = f"{d.latex} = {d.substituted_latex} = \\text{{{d.shown}}}" if d.substituted_latex else d.latex

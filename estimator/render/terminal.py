@@ -24,7 +24,14 @@ def render(report: Report, derived: Any = None, derive: bool = False, stream: An
     buffer = io.StringIO()
     if stream is not None:
         probe = Console(file=stream)
-        console = Console(file=buffer, width=probe.width, color_system=probe.color_system, force_terminal=probe.is_terminal, no_color=probe.no_color, highlight=False)  # type: ignore[arg-type]
+        console = Console(
+            file=buffer,
+            width=probe.width,
+            color_system=probe.color_system,
+            force_terminal=probe.is_terminal,
+            no_color=probe.no_color,
+            highlight=False,
+        )  # type: ignore[arg-type]
     else:
         console = Console(file=buffer, width=FILE_WIDTH, color_system=None, highlight=False)
     console.print(RichText(report.title, style="bold"))
@@ -66,7 +73,9 @@ def _tree(root: Node, report: Report, by_key: dict[str, str], width: int) -> Ric
     bars = any(n.how == "sum" and len(n.children) > 1 for n in root.walk()) and not report.symbolic
     counts = width >= _NARROW and any(exact(n, report) for n in root.walk())
     table.add_column(overflow="fold", ratio=None)
-    table.add_column(justify="left" if report.symbolic else "right", no_wrap=not report.symbolic, overflow="fold")
+    table.add_column(
+        justify="left" if report.symbolic else "right", no_wrap=not report.symbolic, overflow="fold"
+    )
     if counts:
         table.add_column(justify="right", no_wrap=True, style="dim")
     if bars:
@@ -112,7 +121,12 @@ def _derivations(console: Console, found: list[Any], symbols: list[Any]) -> None
     console.print(RichText("Derivation", style="bold"))
     table = RichTable(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for s in symbols:
-        table.add_row("  " + s.name, "" if s.value is None else f"{s.value:,}" if isinstance(s.value, int) else str(s.value), s.meaning, RichText(s.field, style="dim"))
+        table.add_row(
+            "  " + s.name,
+            "" if s.value is None else f"{s.value:,}" if isinstance(s.value, int) else str(s.value),
+            s.meaning,
+            RichText(s.field, style="dim"),
+        )
     console.print(table)
     for d in found:
         console.print()
@@ -122,7 +136,16 @@ def _derivations(console: Console, found: list[Any], symbols: list[Any]) -> None
             console.print(Padding(RichText("= " + d.substituted), (0, 0, 0, 4)))
         if d.shown:
             value = f"{d.value:,}" if isinstance(d.value, int) else str(d.value)
-            console.print(Padding(RichText(f"= {value}" + (f"  ({d.shown})" if d.shown.replace(',', '') != value.replace(',', '') else ""), style="bold"), (0, 0, 0, 4)))
+            console.print(
+                Padding(
+                    RichText(
+                        f"= {value}"
+                        + (f"  ({d.shown})" if d.shown.replace(",", "") != value.replace(",", "") else ""),
+                        style="bold",
+                    ),
+                    (0, 0, 0, 4),
+                )
+            )
         if d.source:
             console.print(Padding(RichText(d.source, style="dim"), (0, 0, 0, 4)))
     console.print()

@@ -33,7 +33,16 @@ def test_factors_are_printed_in_the_registrys_order():
 
 def test_what_is_printed_reads_back_equal():
     L, d, h, N = symbols("L", "d", "h", "N")
-    cases = [L * d / (2 * h), (L + d) ** 2 / N, 16 * d / N - L, d**L, 3 * d**2 / 7 + sympy.floor(d / h), (d - h) * (L - 1), -(L + d) * h, sympy.Rational(4, 3) * d]
+    cases = [
+        L * d / (2 * h),
+        (L + d) ** 2 / N,
+        16 * d / N - L,
+        d**L,
+        3 * d**2 / 7 + sympy.floor(d / h),
+        (d - h) * (L - 1),
+        -(L + d) * h,
+        sympy.Rational(4, 3) * d,
+    ]
     for case in cases:
         text = derive.text(case)
         back = sympy.sympify(text, locals={s.name: s for s in case.free_symbols} | {"N": N})

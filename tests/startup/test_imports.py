@@ -8,7 +8,17 @@ import sys
 
 import pytest
 
-HEAVY = {"sympy", "numpy", "scipy", "yaml", "transformers", "torch", "rich.markdown", "rich.traceback", "click"}
+HEAVY = {
+    "sympy",
+    "numpy",
+    "scipy",
+    "yaml",
+    "transformers",
+    "torch",
+    "rich.markdown",
+    "rich.traceback",
+    "click",
+}
 PROBE = """
 import json, sys
 from estimator.__main__ import main
@@ -20,7 +30,9 @@ sys.exit(code)
 
 
 def modules(*argv: str) -> set[str]:
-    done = subprocess.run([sys.executable, "-c", PROBE, json.dumps(argv)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, json.dumps(argv)], capture_output=True, text=True, check=True
+    )
     return set(json.loads(done.stderr.strip().splitlines()[-1]))
 
 
@@ -29,7 +41,16 @@ MAIN = ("peft", "--method", "lora", "--rank", "8")
 
 @pytest.mark.parametrize(
     "argv",
-    [MAIN, ("memory",), ("kvcache",), ("zero", "--params", "7.5e9", "--gpus", "64"), ("models",), ("gpus",), ("flops",), ("kvcache", "--help")],
+    [
+        MAIN,
+        ("memory",),
+        ("kvcache",),
+        ("zero", "--params", "7.5e9", "--gpus", "64"),
+        ("models",),
+        ("gpus",),
+        ("flops",),
+        ("kvcache", "--help"),
+    ],
     ids=lambda a: a[0],
 )
 def test_tables_import_nothing_heavy(argv):
@@ -52,7 +73,11 @@ def test_one_command_imports_one_command():
 
 def test_version_imports_next_to_nothing():
     found = modules("--version")
-    assert {m for m in found if m.startswith("estimator")} == {"estimator", "estimator.__main__", "estimator._version"}
+    assert {m for m in found if m.startswith("estimator")} == {
+        "estimator",
+        "estimator.__main__",
+        "estimator._version",
+    }
     assert not found & {"typer", "pydantic", "rich", "argparse"}
 
 
