@@ -50,7 +50,8 @@ def layers_of(c: Config, top: str, d: Any, L: Any) -> tuple[Layer, ...]:
     groups, inner = c.plain("num_hidden_groups", 1, least=1), c.plain("inner_group_num", 1, least=1)
     if groups > L or inner > layer_count(c, L):
         raise InputError(
-            f"{c.where}: num_hidden_groups={groups} and inner_group_num={inner} must not exceed num_hidden_layers={int(L)}"
+            f"{c.where}: num_hidden_groups={groups} and inner_group_num={inner} must not exceed "
+            f"num_hidden_layers={int(L)}"
         )
     used = [int(i / (int(L) / groups)) for i in range(layer_count(c, L))]
     even = L % groups == 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Attention, Layer, Linear, Norm
+from estimator.families.base import MLP, Architecture, Attention, Layer, Linear, MoE, Norm
 from estimator.families.common import FULL, gated_mlp
 from estimator.families.common_moe import (
     DENSE,
@@ -53,14 +53,25 @@ def latent_attention(c: Config, d: Any, h: Any, rope_style: str) -> Attention:
 
 
 def layers_of(
-    c: Config, d: Any, L: Any, E: Any, k: Any, attention: Attention, bias: bool, *, d_ff: int, d_moe: int, shared: int, first: int
+    c: Config,
+    d: Any,
+    L: Any,
+    E: Any,
+    k: Any,
+    attention: Attention,
+    bias: bool,
+    *,
+    d_ff: int,
+    d_moe: int,
+    shared: int,
+    first: int,
 ) -> tuple[Layer, ...]:
     """The stack: dense below ``first_k_dense_replace``, experts above; ``bias`` of the dense and shared MLPs; the
     numbers are the class's defaults."""
     act = c.text("hidden_act", "silu")
     width = c.size("moe_intermediate_size", d_moe)
     n_shared = c.size("n_shared_experts", shared, least=0)
-    mlps = {
+    mlps: dict[str, MLP | MoE] = {
         MOE: routed(
             f"{LAYER}.mlp", d, width, E, k, act,
             shared=gated_mlp(f"{LAYER}.mlp.shared_experts", d, n_shared * width, act, bias),

@@ -6,7 +6,7 @@ Source: transformers 5, models/glm4_moe/modeling_glm4_moe.py and configuration_g
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Layer, Norm
+from estimator.families.base import MLP, Architecture, Layer, MoE, Norm
 from estimator.families.common import FULL, gated_mlp, gqa
 from estimator.families.common_moe import (
     DENSE,
@@ -39,7 +39,7 @@ def build(c: Config) -> Architecture:
     )  # fmt: skip
     n_shared = c.size("n_shared_experts", 1, least=0)
     shared = gated_mlp(f"{LAYER}.mlp.shared_experts", d, n_shared * d_moe, act)
-    mlps = {
+    mlps: dict[str, MLP | MoE] = {
         MOE: routed(f"{LAYER}.mlp", d, d_moe, E, k, act, shared=shared),
         DENSE: gated_mlp(f"{LAYER}.mlp", d, c.size("intermediate_size", 10944), act),
     }

@@ -55,7 +55,5 @@ def build(c: Config) -> Architecture:
         for t in (FULL, SLIDING)
     }  # fmt: skip
     types = layer_types(c, L, (FULL, SLIDING), lambda i: SLIDING if (i + 1) % 2 else FULL)
-    layers = pattern(
-        c, L, lambda i: (types[i], MOE), lambda kind: Layer(1, mixers[kind[0]], moe, *pre_norms(LAYER, d))
-    )
+    layers = pattern(c, L, lambda i: (types[i], MOE), lambda kind: Layer(1, mixers[kind[0]], moe, *pre_norms(LAYER, d)))
     return decoder(c, layers, d, L, 201088, 131072)

@@ -24,6 +24,4 @@ def build(c: Config) -> Architecture:
         c.text("hidden_act", "silu"), router="router",
     )  # fmt: skip
     layer = Layer(L, attention, moe, *pre_norms(LAYER, d), residual_scale=True)
-    return decoder(
-        c, (layer,), d, L, 32000, 2048, facts={"embed_scale": True, "logit_scale": True}
-    )
+    return decoder(c, (layer,), d, L, 32000, 2048, facts={"embed_scale": True, "logit_scale": True})

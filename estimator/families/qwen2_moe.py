@@ -28,7 +28,7 @@ LAYER = "model.layers.{i}"
 
 
 def shared_experts(c: Config, d: Any, E: Any, k: Any, d_ff: int, d_moe: int, d_sh: int) -> dict[str, MLP | MoE]:
-    """The two feed-forward blocks: experts beside a gated shared one, and dense; the widths are the class's defaults."""
+    """The two feed-forward blocks: experts beside a gated shared one, and dense; widths are the class's defaults."""
     act = c.text("hidden_act", "silu")
     mlp = f"{LAYER}.mlp"
     shared = gated_mlp(f"{mlp}.shared_expert", d, c.size("shared_expert_intermediate_size", d_sh), act)
@@ -50,9 +50,7 @@ def build(c: Config) -> Architecture:
     windowed = c.flag("use_sliding_window", False)
     window = optional_size(c, "sliding_window", 4096) if windowed else None
     below = c.plain("max_window_layers", 28)
-    types = layer_types(
-        c, L, (FULL, SLIDING), lambda i: SLIDING if windowed and (i + 1) % 2 and i < below else FULL
-    )
+    types = layer_types(c, L, (FULL, SLIDING), lambda i: SLIDING if windowed and (i + 1) % 2 and i < below else FULL)
     mixers = {
         t: gqa(
             f"{LAYER}.self_attn", d, h, h_kv, d_h, bias=c.flag("qkv_bias", True), out_bias=False,
