@@ -102,6 +102,7 @@ class Report:
 
     body        Nodes, Tables and Texts in print order; JSON's ``results`` is every keyed node plus ``facts``
     facts       results that are not quantities: ``peak.moment``, ``fits``
+    letters     meanings of letters that this report uses in its own sense: {"A": "amplitude of the parameter term"}
     symbolic    True where the model is given in letters: every traced quantity is then printed as its expression
     """
 
@@ -115,6 +116,7 @@ class Report:
     notes: tuple[str, ...] = ()
     symbolic: bool = False
     schema: int = 1
+    letters: Mapping[str, str] = field(default_factory=dict)
 
     def nodes(self) -> Iterator[Node]:
         """Every node of every tree in the body, in print order."""

@@ -152,10 +152,11 @@ def forget() -> None:
     _BINDINGS.clear()
 
 
-def trace(field: str, value: Any, name: str | None = None) -> Traced:
+def trace(field: str, value: Any, name: str | None = None, integer: bool = True) -> Traced:
     """``value`` of the config field or option ``field``, as a traced number under its registered letter.
 
     ``name`` is a letter of the user's own (``--rank R``). A letter already bound to another number gets a suffix.
+    ``integer`` is False for what is measured or fitted, not counted.
     """
     from estimator.symbols import BY_FIELD
 
@@ -164,4 +165,4 @@ def trace(field: str, value: Any, name: str | None = None) -> Traced:
     while _BINDINGS.setdefault(made, value) != value:
         count += 1
         made = f"{base}_{count}"
-    return Traced(value, letter(made))
+    return Traced(value, letter(made, integer))
