@@ -88,8 +88,10 @@ _GREEK = {
 
 
 def latex_name(name: str) -> str:
-    """``N_layer`` as ``N_{\\mathrm{layer}}``."""
+    """``N_layer`` as ``N_{\\mathrm{layer}}``, ``C0`` as ``C_{0}``."""
     head, _, tail = name.partition("_")
+    if len(head) == 2 and head[1].isdigit() and not tail:
+        head, tail = head[0], head[1]
     if head.lower() in _GREEK:
         head = "\\" + head
     elif len(head) > 1:
@@ -215,6 +217,12 @@ class Printer:
 def tidy(expr: Any) -> Any:
     """The shorter of an expression and its factored form."""
     expr = sympy.sympify(expr)
+    if expr.has(sympy.floor):
+        # ceil_div is spelled -((-a) // b); floor(-x) = -ceiling(x)
+        expr = expr.replace(
+            lambda e: isinstance(e, sympy.floor) and e.args[0].could_extract_minus_sign(),
+            lambda e: -sympy.ceiling(-e.args[0]),
+        )
     if expr.count_ops() > _TIDY_OPS or expr.has(sympy.ceiling, sympy.floor, sympy.Max, sympy.Min):
         return expr
     try:
@@ -295,7 +303,9 @@ def letters(report: Report, names: Names) -> list[Letter]:
         known = BY_NAME.get(name) or BY_NAME.get(name.rpartition("_")[0])
         rows.append(
             Letter(
-                names.text(name), names.latex(name), known.meaning if known else "", known.field if known else "",
+                names.text(name), names.latex(name),
+                report.letters.get(name) or (known.meaning if known else ""),
+                "" if name in report.letters or not known else known.field,
                 None if report.symbolic else numbers.get(name),
             )
         )  # fmt: skip

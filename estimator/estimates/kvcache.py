@@ -51,7 +51,7 @@ def layer_cache(layer: Layer, b: Any, s: Any, s_enc: Any, bits: int, cache: str)
         conv = mixer.conv_width * mixer.conv_kernel
         yield Held(
             f"{layer_count(layer)} state-space layers",
-            state_bytes(layer.times, b, conv, mixer.sizes["recurrent"], bits),
+            state_bytes(layer.times, b, conv, mixer.sizes["heads"] * mixer.sizes["head_dim"] * mixer.state, bits),
             state_bytes,
         )
         return

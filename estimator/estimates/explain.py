@@ -1,0 +1,103 @@
+"""What a name means: a method, recipe, optimizer, format, formula, letter, family, law or error table.
+
+Each registry is a literal dict of strings; an entry's own documentation is its module's docstring.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from estimator.errors import unknown
+from estimator.formula import FORMULAS, Formula
+from estimator.report import Report, Table, Text
+from estimator.symbols import BY_FIELD, BY_NAME, SYMBOLS, Symbol
+
+
+def _registry(module: str, name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = getattr(import_module(module), name)
+    return found
+
+
+def _formulas() -> Mapping[str, Formula]:
+    from estimator.formulas import MODULES
+
+    for module in MODULES:
+        import_module(f"estimator.formulas.{module}")
+    return FORMULAS
+
+
+# kind -> names of that kind; imported only when asked for
+KINDS: dict[str, Callable[[], Mapping[str, Any]]] = {
+    "method": lambda: _registry("estimator.peft", "METHODS"),
+    "recipe": lambda: _registry("estimator.recipes", "RECIPES"),
+    "optimizer": lambda: _registry("estimator.optimizers", "OPTIMIZERS"),
+    "format": lambda: _registry("estimator.dtypes", "FORMATS"),
+    "formula": _formulas,
+    "letter": lambda: BY_NAME,
+    "family": lambda: _registry("estimator.families", "FAMILIES"),
+}
+
+
+def explain(name: str | None = None) -> Report:
+    """What ``name`` means, or a table of all names; InputError with the nearest names where it is none."""
+    if name is None:
+        rows = tuple((kind, ", ".join(sorted(names()))) for kind, names in KINDS.items())
+        return Report("explain", "What can be explained", {}, (Table("", ("kind", "names"), rows),))
+    for kind, names in KINDS.items():
+        found = names()
+        key = name if name in found else name.lower()
+        if key in found:
+            return _one(kind, key, found[key])
+    if name in BY_FIELD:
+        return _one("letter", name, BY_FIELD[name])
+    every = [n for names in KINDS.values() for n in names()]
+    raise unknown("name", name, every, "List them: llmcalc explain")
+
+
+def _one(kind: str, name: str, entry: Any) -> Report:
+    if isinstance(entry, Symbol):
+        body = f"{entry.meaning}\nconfig field or option: {entry.field}\nLaTeX: {entry.latex}"
+        return _report(kind, entry.name, body)
+    if isinstance(entry, Formula):
+        return _formula(entry)
+    if kind == "format":
+        bits = entry.bits_per_weight
+        exact = f"{entry.block_bits} bits for {entry.block} numbers" if entry.block > 1 else f"{entry.block_bits} bits"
+        return _report(kind, name, f"{entry.meaning}\n{exact}: {float(bits):g} bits a weight\nsource: {entry.source}")
+    return _report(kind, name, _documentation(kind, name, entry))
+
+
+def _documentation(kind: str, name: str, entry: Any) -> str:
+    folders = {"method": "estimator.peft", "recipe": "estimator.recipes", "family": "estimator.families"}
+    if isinstance(entry, str) and kind in folders:
+        return inspect.getdoc(import_module(f"{folders[kind]}.{entry}")) or ""
+    text = getattr(entry, "doc", None) or getattr(entry, "meaning", None) or inspect.getdoc(entry) or ""
+    return str(text)
+
+
+def _formula(f: Formula) -> Report:
+    from estimator import derive
+    from estimator.trace import letter
+
+    lines = [inspect.getdoc(f.fn) or "", "", f"unit: {f.unit.name}", f"source: {f.cite}"]
+    lines += [f"assumes: {a}" for a in f.assumes]
+    latex = ""
+    if all(p.kind is p.POSITIONAL_OR_KEYWORD for p in inspect.signature(f.fn).parameters.values()):
+        try:
+            expression = f.fn(*(letter(p) for p in f.params))
+        except (TypeError, ValueError, AttributeError):
+            expression = None  # takes structure (a list of weights), not numbers: its docstring says how
+        if expression is not None:
+            lines.insert(1, f"\n  {f.name} = {derive.text(expression)}")
+            latex = f"\\[ \\mathrm{{{derive.latex_name(f.name)}}} = {derive.to_latex(expression)} \\]"
+    known = [BY_NAME[p] for p in f.params if p in BY_NAME]
+    width = max((len(s.name) for s in known), default=0)
+    lines += ["", *(f"  {s.name:<{width}}  {s.meaning}" for s in sorted(known, key=SYMBOLS.index))]
+    return _report("formula", f.name, "\n".join(lines), latex)
+
+
+def _report(kind: str, name: str, body: str, latex: str = "") -> Report:
+    return Report("explain", f"{name} ({kind})", {"name": name}, (Text("", body, latex),), {"kind": kind})
