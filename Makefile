@@ -23,7 +23,7 @@ types: $(DEV)
 	$(BIN)/mypy
 
 docs: $(DEV)
-	$(BIN)/python -m docs.build
+	$(BIN)/python docs/build.py
 
 check: lint types test
 

@@ -78,21 +78,27 @@ def _documentation(kind: str, name: str, entry: Any) -> str:
     return str(text)
 
 
+def formula_expression(f: Formula) -> Any:
+    """A formula called with its own letters; None where it takes structure (a list of weights) and not numbers."""
+    from estimator.trace import letter
+
+    try:
+        return f.fn(*(letter(p) for p in f.params))
+    except (TypeError, ValueError, AttributeError, KeyError):
+        return None
+
+
 def _formula(f: Formula) -> Report:
     from estimator import derive
-    from estimator.trace import letter
 
     lines = [inspect.getdoc(f.fn) or "", "", f"unit: {f.unit.name}", f"source: {f.cite}"]
     lines += [f"assumes: {a}" for a in f.assumes]
     latex = ""
-    if all(p.kind is p.POSITIONAL_OR_KEYWORD for p in inspect.signature(f.fn).parameters.values()):
-        try:
-            expression = f.fn(*(letter(p) for p in f.params))
-        except (TypeError, ValueError, AttributeError):
-            expression = None  # takes structure (a list of weights), not numbers: its docstring says how
-        if expression is not None:
-            lines.insert(1, f"\n  {f.name} = {derive.text(expression)}")
-            latex = f"\\[ \\mathrm{{{derive.latex_name(f.name)}}} = {derive.to_latex(expression)} \\]"
+    expression = formula_expression(f)
+    if expression is not None:
+        lines.insert(1, f"\n  {f.name} = {derive.text(expression)}")
+        name = f.name.replace("_", "\\_")
+        latex = f"\\[ \\texttt{{{name}}} = {derive.to_latex(expression)} \\]"
     known = [BY_NAME[p] for p in f.params if p in BY_NAME]
     width = max((len(s.name) for s in known), default=0)
     lines += ["", *(f"  {s.name:<{width}}  {s.meaning}" for s in sorted(known, key=SYMBOLS.index))]
