@@ -1,0 +1,9 @@
+"""The work of a model: its matrix products, forward and backward, as a list that FLOPs and times are folds over."""
+
+from __future__ import annotations
+
+from estimator.work.model import Workload, products
+from estimator.work.product import Product
+from estimator.work.trainable import FULL, NONE, Trainable
+
+__all__ = ["FULL", "NONE", "Product", "Trainable", "Workload", "products"]

@@ -1,0 +1,245 @@
+"""The products of a layer's blocks in the order in which they run, with what each keeps for the backward pass.
+
+A block is walked with the flags "its input requires a gradient", exactly as autograd sees it: a product's backward
+pass holds the gradient of its input where the input requires one, and of its weight where the weight is trained.
+``SAVE`` stands for any other operation that keeps something (a norm, an activation, a softmax): it decides how far
+non-reentrant checkpointing recomputes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from estimator.families.base import EXPERT, ROUTER, Attention, Extra, Linear, MoE, Norm
+from estimator.families.base import MLP as Mlp
+from estimator.ops import minimum
+from estimator.work import product as p
+from estimator.work.product import Product
+from estimator.work.trainable import Trainable
+
+SAVE = None  # an operation that keeps something for the backward pass and is no product
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """How much passes through: b sequences, s query tokens each, s_k key tokens (None: as many), cached before.
+
+    encoder_fresh  False where the cross-attention's keys and values are in the cache (a decode step)
+    fused          True for the fused attention kernel, whose backward pass recomputes the scores
+    prefix         virtual key tokens that a prefix adapter puts before every layer's keys
+    """
+
+    b: Any
+    s: Any
+    cached: Any = 0
+    encoder: Any = None
+    decode: bool = False
+    fused: bool = False
+    prefix: Any = 0
+
+    @property
+    def tokens(self) -> Any:
+        return self.b * self.s
+
+
+@dataclass(slots=True)
+class Tape:
+    """The operations of one block in order, under the flags of one run through it."""
+
+    rows: Rows
+    train: Trainable
+    layer: str = ""
+    active: bool = True
+    ops: list[Product | None] = field(default_factory=list)
+
+    def trains(self, name: str) -> bool:
+        """Whether the weight ``name`` of this layer is trained."""
+        return self.active and self.train.weight(name)
+
+    def save(self, grad: bool) -> None:
+        """An operation that keeps something where its input requires a gradient."""
+        if grad:
+            self.ops.append(SAVE)
+
+    def norm(self, norm: Norm, grad: bool) -> bool:
+        """A normalisation; returns whether its output requires a gradient."""
+        out = grad or (norm.affine and self.trains(f"{norm.name}.weight"))
+        self.save(out)
+        return out
+
+    def linear(self, linear: Linear, grad: bool, part: str, m: Any = None, times: Any = 1) -> bool:
+        """A linear layer and its adapters; returns whether the output requires a gradient."""
+        m = self.rows.tokens if m is None else m
+        dw = self.trains(f"{linear.name}.weight")
+        self.ops.append(
+            Product(linear.name, part, m, linear.d_in, linear.d_out, left=grad, right=dw, weight=linear.d_in * linear.d_out)
+        )
+        out = grad or dw or (linear.bias and self.trains(f"{linear.name}.bias"))
+        adapters = self.train.adapters(linear.name) if self.active else ()
+        for chain in adapters:
+            inner = grad
+            for i, (rows, d_in, d_out, trained) in enumerate(chain):
+                self.ops.append(
+                    Product(
+                        f"{linear.name}.adapter{i or ''}", p.ADAPTER, m if rows is None else rows, d_in, d_out,
+                        left=inner and rows is None, right=trained, weight=d_in * d_out,
+                    )
+                )  # fmt: skip
+                inner = inner or trained
+            out = out or inner
+        return out
+
+
+def keys(attention: Attention, rows: Rows) -> Any:
+    """Key tokens that a query meets: all, as windows are masks; in a decode step what the layer's cache holds and one."""
+    if attention.cross:
+        return rows.encoder
+    if not rows.decode:
+        return rows.s + rows.prefix
+    window = attention.cache_window
+    held = rows.cached if window is None else minimum(rows.cached, window - 1)
+    return held + 1 + rows.prefix
+
+
+def visible(attention: Attention, rows: Rows, s_k: Any) -> Any:
+    """Query-key pairs that the mask leaves: the lower triangle, the band of a window; None where all are."""
+    if not attention.causal or attention.cross or rows.decode:
+        return None
+    s, beside = rows.s, rows.prefix * rows.s
+    if attention.chunk is not None and attention.chunk < s:
+        whole, rest = s // attention.chunk, s % attention.chunk
+        return whole * (attention.chunk * (attention.chunk + 1) // 2) + rest * (rest + 1) // 2 + beside
+    w = attention.window
+    if w is not None and w < s:
+        return w * s - w * (w - 1) // 2 + beside
+    return s * (s + 1) // 2 + beside
+
+
+def attention(tape: Tape, a: Attention, grad: bool, encoder_grad: bool = False) -> bool:
+    """Projections, scores, values and the output projection; returns whether the output requires a gradient."""
+    q, k, v = _projected(tape, a, grad, encoder_grad)
+    rows, at = tape.rows, a.out.name.rpartition(".")[0]
+    for norm in a.norms if a.mla is None else ():
+        low = norm.name.rpartition(".")[2].lower()
+        if low.startswith("k"):
+            k = tape.norm(norm, k)
+        elif low.startswith("q"):
+            q = tape.norm(norm, q)
+    s_k, d_v = keys(a, rows), a.head_dim if a.v_head_dim is None else a.v_head_dim
+    if rows.prefix and tape.train.prefix:
+        k = v = True
+    pairs, heads = visible(a, rows, s_k), rows.b * a.heads
+    scores = Product(f"{at}.scores", p.ATTENTION, rows.s, a.head_dim, s_k, heads, operator="bmm", left=q, right=k, pairs=pairs)
+    weighted = q or k
+    values = Product(
+        f"{at}.values", p.ATTENTION, rows.s, s_k, d_v, heads, operator="bmm", left=weighted, right=v, pairs=pairs, pairs_of="k"
+    )
+    out = weighted or v
+    if rows.fused:
+        scores = replace(scores, operator="sdpa", left=out, right=out, again=int(out))
+        values = replace(values, operator="sdpa", left=out, right=out)
+        tape.ops += [scores, values]
+        tape.save(out)  # the output and the log-sum-exp
+    else:
+        tape.ops.append(scores)
+        tape.save(weighted)
+        tape.ops.append(values)
+    tape.save(a.gate and out)
+    return tape.linear(a.out, out, p.PROJECTION)
+
+
+def _projected(tape: Tape, a: Attention, grad: bool, encoder_grad: bool) -> tuple[bool, bool, bool]:
+    """Run the projections; returns whether q, k and v require gradients."""
+    rows = tape.rows
+    if a.mla is not None:
+        return _latent(tape, a, grad)
+    side, m = (encoder_grad, rows.b * rows.encoder) if a.cross else (grad, None)
+    flags = []
+    for i, linear in enumerate(a.projections):
+        own = i == 0  # the first projection is of the queries; later ones of keys and values
+        if not own and a.cross and rows.decode:
+            flags.append(False)
+            continue
+        flags.append(tape.linear(linear, grad if own else side, p.PROJECTION, None if own else m))
+    if len(flags) == 1:
+        return flags[0], flags[0], flags[0]
+    return flags[0], flags[1], flags[-1]
+
+
+def _latent(tape: Tape, a: Attention, grad: bool) -> tuple[bool, bool, bool]:
+    """MLA: queries through a rank where there is one; the latent of every cached token is expanded in a decode step."""
+    *queries, kv_a, kv_b = a.projections
+    norms = {n.name.rpartition(".")[2][0]: n for n in a.norms}
+    q = grad
+    for i, linear in enumerate(queries):
+        q = tape.linear(linear, q, p.PROJECTION)
+        if i == 0 and len(queries) > 1 and "q" in norms:
+            q = tape.norm(norms["q"], q)
+    latent = tape.linear(kv_a, grad, p.PROJECTION)
+    inner = tape.norm(norms["k"], latent) if "k" in norms else latent
+    kv = tape.linear(kv_b, inner, p.PROJECTION, tape.rows.b * keys(a, tape.rows))
+    return q, kv or latent, kv
+
+
+def mlp(tape: Tape, block: Mlp, grad: bool) -> bool:
+    """A feed-forward block; returns whether its output requires a gradient."""
+    *first, down = block.linears
+    inner = False
+    for i, linear in enumerate(first):
+        out = tape.linear(linear, grad, p.MLP)
+        inner = inner or out
+        if i == 0:
+            tape.save(out)  # the activation
+    tape.save(block.gated and inner)
+    return tape.linear(down, inner, p.MLP)
+
+
+def moe(tape: Tape, block: MoE, grad: bool) -> bool:
+    """Router, the k chosen experts of every token, the shared experts."""
+    routed = grad
+    for part in block.router:
+        if isinstance(part, Linear):
+            routed = tape.linear(part, grad, p.ROUTER) or routed
+        elif isinstance(part, Extra) and part.role == ROUTER and len(part.shape) == 2:
+            dw = tape.trains(part.name)
+            E, d = part.shape
+            tape.ops.append(Product(part.name, p.ROUTER, tape.rows.tokens, d, E, left=grad, right=dw, weight=E * d))
+            routed = routed or dw
+    tape.save(routed)
+    inner = grad
+    for part in block.experts:
+        if part.role != EXPERT or len(part.shape) != 3:
+            continue
+        inner = _expert(tape, block, part, inner)
+        tape.save(inner)
+    out = inner or routed
+    tape.save(out)  # the routing weights times the experts' outputs
+    if block.shared is not None:
+        out = mlp(tape, block.shared, grad) or out
+        if block.shared_gate is not None:
+            tape.linear(block.shared_gate, grad, p.ROUTER)
+            tape.save(out)
+    return out
+
+
+def _expert(tape: Tape, block: MoE, part: Extra, grad: bool) -> bool:
+    """One stacked matrix of the routed experts: tokens * k rows meet [d_in, d_out] of their expert each."""
+    E, a, b = part.shape
+    if not block.transposed:
+        a, b = b, a
+    dw = tape.trains(part.name)
+    m = tape.rows.tokens * block.per_token
+    tape.ops.append(
+        Product(part.name, p.EXPERTS, m, a, b, operator="experts", left=grad, right=dw, weight=minimum(m, E) * a * b)
+    )
+    out = grad or dw
+    for chain in tape.train.adapters(part.name) if tape.active else ():
+        inner = grad
+        for i, (_, d_in, d_out, trained) in enumerate(chain):
+            tape.ops.append(
+                Product(f"{part.name}.adapter{i or ''}", p.ADAPTER, m, d_in, d_out, left=inner, right=trained, weight=d_in * d_out)
+            )
+            inner = inner or trained
+        out = out or inner
+    return out

@@ -1,0 +1,271 @@
+"""From an Architecture and a workload to the list of its products, under autograd's own rules.
+
+Layers that are alike share one entry. In training a group splits where the gradient flow differs: nothing before the
+first trained weight is differentiated, and the layer that holds it receives an input without gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.families.base import Architecture, Attention, Layer, Linear, MoE, Norm, Table
+from estimator.ops import minimum
+from estimator.work import blocks, scan
+from estimator.work import product as p
+from estimator.work.blocks import Rows, Tape
+from estimator.work.product import Product
+from estimator.work.trainable import NONE, Trainable
+
+MAX_LAYERS = 100_000  # layers that may be looked at one by one; no model comes near
+
+# residual dropout, by which field and with which default of the class: it keeps a mask behind the last product of a
+# layer, which checkpointing then recomputes. transformers 5.23, models/*/configuration_*.py
+RESIDUAL_DROPOUT: dict[str, tuple[str, float]] = {
+    "gpt2": ("resid_pdrop", 0.1), "gpt_bigcode": ("resid_pdrop", 0.1), "gptj": ("resid_pdrop", 0.0),
+    "gpt_neo": ("resid_dropout", 0.0), "gpt_neox": ("hidden_dropout", 0.0), "opt": ("dropout", 0.1),
+    "bloom": ("hidden_dropout", 0.0), "falcon": ("hidden_dropout", 0.0), "phi": ("resid_pdrop", 0.0),
+    "phi3": ("resid_pdrop", 0.0), "starcoder2": ("residual_dropout", 0.0), "stablelm": ("hidden_dropout", 0.0),
+    "t5": ("dropout_rate", 0.1), "bart": ("dropout", 0.1),
+}  # fmt: skip
+# classes that transformers 5.23 gives no fused attention: --attention sdpa is refused by the library itself
+EAGER_ONLY = frozenset({"bloom", "gptj", "gpt_neo", "mpt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One pass.
+
+    mode        "forward", "training" or "decode" (one new token a sequence after ``context`` cached ones)
+    b, s        sequences and tokens each; encoder: encoder tokens (None: as many, or as ``context`` when decoding)
+    last        True where only the last position's logits are computed
+    fused       True for the fused attention kernel
+    checkpointing  True where every layer is recomputed in the backward pass (non-reentrant)
+    dropout     the model's residual dropout probability in training
+    """
+
+    mode: str
+    b: Any
+    s: Any = 1
+    context: Any = 0
+    encoder: Any = None
+    last: bool = False
+    fused: bool = True
+    checkpointing: bool = False
+    dropout: float = 0.0
+
+
+def fused_exists(arch: Architecture) -> bool:
+    """Whether transformers has a fused attention path for this model: none with soft-capping, sinks or ALiBi."""
+    mixers = [m for layer in arch.layers for m in (layer.mixer, layer.cross) if isinstance(m, Attention)]
+    return bool(mixers) and arch.model_type not in EAGER_ONLY and not any(m.softcap or m.sinks for m in mixers)
+
+
+def products(arch: Architecture, work: Workload, train: Trainable = NONE) -> list[Product]:
+    """Every product of one pass through ``arch``, in order; in training with the gradients that autograd computes."""
+    training = work.mode == "training"
+    if not training:
+        train = replace(train, weight=NONE.weight, inputs=False) if train.beside or train.prefix else NONE
+    decode = work.mode == "decode"
+    s = 1 if decode else work.s + train.virtual
+    encoder = work.encoder if work.encoder is not None else (work.context if decode else s)
+    rows = Rows(work.b, s, work.context, encoder, decode, work.fused and fused_exists(arch), train.prefix)
+    walk = _Walk(arch, work, train, training)
+    out: list[Product] = []
+    encoder_grad = False
+    two_sided = arch.kind == "encoder-decoder"
+    if two_sided and not decode:
+        grad = walk.embed(out, (*_tables(arch.embeddings), *arch.encoder_embeddings), replace(rows, s=encoder))
+        grad = walk.stack(out, [g for g in arch.layers if g.side == "encoder"], replace(rows, s=encoder), grad, False)
+        encoder_grad = walk.chain(out, arch.encoder_final, replace(rows, s=encoder), grad, p.EMBEDDING)
+    grad = walk.embed(out, arch.embeddings, rows)
+    groups = [g for g in arch.layers if not two_sided or g.side == "decoder"]
+    grad = walk.stack(out, groups, rows, grad, encoder_grad)
+    grad = walk.chain(out, arch.final, rows, grad, p.EMBEDDING)
+    walk.chain(out, arch.pooler, replace(rows, s=1), grad, p.HEAD)
+    walk.head(out, rows, grad)
+    return [q for q in out if q.times != 0 and q.count != 0]
+
+
+def _tables(parts: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(x for x in parts if isinstance(x, Table))
+
+
+@dataclass(slots=True)
+class _Walk:
+    arch: Architecture
+    work: Workload
+    train: Trainable
+    training: bool
+
+    def embed(self, out: list[Product], parts: tuple[Any, ...], rows: Rows) -> bool:
+        """Tables, then their norms and projections; returns whether the result requires a gradient."""
+        grad = self.training and (self.train.inputs or self.work.checkpointing)
+        grad = grad or any(self.train.weight(f"{x.name}.weight") for x in _tables(parts))
+        return self.chain(out, parts, rows, grad, p.EMBEDDING)
+
+    def chain(self, out: list[Product], parts: tuple[Any, ...], rows: Rows, grad: bool, part: str) -> bool:
+        """Norms and linear layers outside the stack."""
+        tape = Tape(rows, self.train)
+        for x in parts:
+            if isinstance(x, Linear):
+                grad = tape.linear(x, grad, part)
+            elif isinstance(x, Norm):
+                grad = tape.norm(x, grad)
+        out += [q for q in tape.ops if q is not None]
+        return grad
+
+    def head(self, out: list[Product], rows: Rows, grad: bool) -> None:
+        """The output head: its own dense layers, then the vocabulary; one position a sequence with ``last``."""
+        arch = self.arch
+        at = replace(rows, s=1) if self.work.last else rows
+        grad = self.chain(out, arch.head_extras, at, grad, p.HEAD)
+        if arch.head is not None:
+            self.chain(out, (arch.head,), at, grad, p.HEAD)
+        elif arch.tied and arch.has_head:
+            table = next(x for x in arch.embeddings if isinstance(x, Table))
+            dw = self.train.weight(f"{table.name}.weight")
+            size = table.rows * table.width
+            out.append(Product("lm_head", p.HEAD, at.tokens, table.width, table.rows, left=grad, right=dw, weight=size))
+
+    def stack(self, out: list[Product], groups: list[Layer], rows: Rows, grad: bool, encoder_grad: bool) -> bool:
+        """All layers of one side; returns whether their output requires a gradient."""
+        units = [u for g in groups for u in self._units(g)]
+        first = self.train.first
+        start = None if grad else self._start(units, rows, encoder_grad, first)
+        for unit in units:
+            parts = unit.segments(first, start, grad) if self.training else [(unit.times, True, False)]
+            for times, active, flows in parts:
+                ops, _ = self._layer(unit, rows, flows, encoder_grad, active)
+                label = unit.label
+                out += [q.in_layers(times, label) for q in ops]
+        return grad or start is not None
+
+    def _units(self, group: Layer) -> list[_Unit]:
+        """The group, split by which of its adapters each layer holds where not all layers hold all."""
+        names = {w.module for part in group.parts() for w in part.weights()} | {w.name for part in group.parts() for w in part.weights()}
+        partial = {n: at for n, at in self.train.layers.items() if n in names}
+        if not partial:
+            return [_Unit(group, group.times, group.indices, self.train)]
+        if group.times > MAX_LAYERS:
+            raise InputError(f"num_hidden_layers={int(group.times)} is out of range (at most {MAX_LAYERS})")
+        indices = group.indices if group.indices is not None else tuple(range(int(group.times)))
+        kinds: dict[frozenset[str], list[int]] = {}
+        for i in indices:
+            kinds.setdefault(frozenset(n for n, at in partial.items() if i not in at), []).append(i)
+        return [
+            _Unit(group, len(at), tuple(at), replace(self.train, beside=_without(self.train.beside, missing)))
+            for missing, at in kinds.items()
+        ]
+
+    def _start(self, units: list[_Unit], rows: Rows, encoder_grad: bool, first: Any) -> Any:
+        """The lowest layer whose output requires a gradient although its input does not, or None."""
+        found: list[Any] = []
+        for unit in units:
+            if not self._layer(unit, rows, False, encoder_grad, True)[1]:
+                continue
+            if unit.indices is None:
+                found += [first] if first < unit.times else []
+            else:
+                found += [i for i in unit.indices if i >= first][:1]
+        return minimum(*found) if found else None
+
+    def _layer(self, unit: _Unit, rows: Rows, grad: bool, encoder_grad: bool, active: bool) -> tuple[list[Product], bool]:
+        tape = Tape(rows, unit.train, active=active)
+        end = layer(tape, unit.group, grad, encoder_grad, self.work.dropout if self.training else 0.0)
+        ops = tape.ops
+        if self.work.checkpointing and self.training:
+            ops = recomputed(ops)
+        return [q for q in ops if q is not None], end
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """Layers of one group that hold the same adapters."""
+
+    group: Layer
+    times: Any
+    indices: tuple[int, ...] | None
+    train: Trainable
+
+    @property
+    def label(self) -> str:
+        """What its layers are, for tables."""
+        mixer, mlp = self.group.mixer, self.group.mlp
+        if isinstance(mixer, Attention):
+            name = "sliding attention" if mixer.window is not None else "chunked attention" if mixer.chunk is not None else "attention"
+        else:
+            name = mixer.kind.replace("_", " ")
+        side = "encoder " if self.group.side == "encoder" and self.group.mixer is not None else ""
+        return f"{side}{name}" + ("" if mlp is None else " + experts" if isinstance(mlp, MoE) else " + MLP")
+
+    def segments(self, first: Any, start: Any, grad: bool) -> list[tuple[Any, bool, bool]]:
+        """(layers, active, input requires a gradient) of the parts in which these flags agree."""
+        if self.indices is None:
+            if grad:
+                return [(first, False, True), (self.times - first, True, True)] if first != 0 else [(self.times, True, True)]
+            if start is None:
+                return [(self.times, False, False)]
+            parts = [(start, False, False), (1, True, False), (self.times - start - 1, True, True)]
+            return [part for part in parts if part[0] != 0]
+        counts: dict[tuple[bool, bool], int] = {}
+        for i in self.indices:
+            flows = grad or (start is not None and i > start)
+            counts[i >= first, flows] = counts.get((i >= first, flows), 0) + 1
+        if len(counts) == 1:
+            (active, flows), _ = next(iter(counts.items()))
+            return [(self.times, active, flows)]
+        return [(n, active, flows) for (active, flows), n in counts.items()]
+
+
+def _without(beside: Mapping[str, Any], missing: frozenset[str]) -> dict[str, Any]:
+    return {k: v for k, v in beside.items() if k not in missing}
+
+
+def layer(tape: Tape, group: Layer, grad: bool, encoder_grad: bool, dropout: float) -> bool:
+    """One layer under its wiring; returns whether its output requires a gradient."""
+    norms = dict(zip(group.norm_roles, group.norms, strict=True))
+
+    def norm(role: str, flag: bool) -> bool:
+        return tape.norm(norms[role], flag) if role in norms else flag
+
+    def mix(flag: bool) -> bool:
+        run: Callable[..., bool] = blocks.attention if isinstance(group.mixer, Attention) else scan.mixer
+        return run(tape, group.mixer, flag)
+
+    def feed(flag: bool) -> bool:
+        if group.mlp is None:
+            return flag
+        run: Callable[..., bool] = blocks.moe if isinstance(group.mlp, MoE) else blocks.mlp
+        return run(tape, group.mlp, flag)
+
+    inner = norm("input", grad)
+    mixed = norm("post_mixer", mix(inner))
+    tape.save(dropout > 0 and mixed)
+    if group.wiring == "parallel":
+        out = feed(norm("pre_mlp", grad) if "pre_mlp" in norms else inner) or mixed or grad
+        tape.save(dropout > 0 and out)
+        return out
+    grad = grad or mixed
+    if group.cross is not None:
+        crossed = norm("post_cross", blocks.attention(tape, group.cross, norm("pre_cross", grad), encoder_grad))
+        tape.save(dropout > 0 and crossed)
+        grad = grad or crossed
+    if group.mlp is not None:
+        grad = norm("post_mlp", feed(norm("pre_mlp", grad))) or grad
+        tape.save(dropout > 0 and grad)
+    return grad
+
+
+def recomputed(ops: list[Product | None]) -> list[Product | None]:
+    """Mark what non-reentrant checkpointing runs again: everything before the last operation that keeps something.
+
+    torch.utils.checkpoint stops as soon as the last kept tensor is back, and a product keeps its operands before it
+    runs, so a layer's last product is not recomputed.
+    """
+    savers = [i for i, q in enumerate(ops) if q is None or q.saves]
+    if not savers:
+        return ops
+    return [replace(q, recomputed=True) if q is not None and i < savers[-1] else q for i, q in enumerate(ops)]
