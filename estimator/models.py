@@ -58,7 +58,7 @@ class Model:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Guesses and findings, each a sentence, for reports' notes and assumptions; read after :attr:`architecture`."""
+        """Guesses and findings, each a sentence, for notes and assumptions; read after :attr:`architecture`."""
         return (*self.own_notes, *(self.config.notes if self.config else ()))
 
     @property
@@ -181,9 +181,10 @@ def _from_safetensors(path: Path) -> _Found:
 
 def _from_gguf(path: Path) -> _Found:
     from estimator.headers import gguf
+    from estimator.headers.gguf_config import to_config
 
     header = gguf.read_file(path)
-    raw, notes = gguf.to_config(header)
+    raw, notes = to_config(header)
     return _Found(path.stem, "header", str(path), raw, notes, header=header)
 
 
@@ -198,13 +199,22 @@ def _from_hub(repo: str) -> _Found:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:
-        raise InputError(f"--model hf:{repo} needs the huggingface_hub package: pip install 'llmcalc-estimator[hub]'") from None
+        raise InputError(
+            f"--model hf:{repo} needs the huggingface_hub package: pip install 'llmcalc-estimator[hub]'"
+        ) from None
     try:
         path = Path(hf_hub_download(repo, "config.json", etag_timeout=10))
     except Exception as error:  # the hub's own errors, and those of every layer below it
         first = " ".join(str(error).split())[:160] or type(error).__name__
-        raise InputError(f"--model hf:{repo}: could not fetch config.json ({type(error).__name__}: {first}). Offline? Give a path instead") from None
-    return _Found(repo, "hub", f"hf:{repo} config.json", read_config(path), [f"config.json of {repo} on the hub, or its cached copy"])
+        why = f"could not fetch config.json ({type(error).__name__}: {first})"
+        raise InputError(f"--model hf:{repo}: {why}. Offline? Give a path instead") from None
+    return _Found(
+        repo,
+        "hub",
+        f"hf:{repo} config.json",
+        read_config(path),
+        [f"config.json of {repo} on the hub, or its cached copy"],
+    )
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -98,4 +98,6 @@ def load_gpu(name: str) -> GpuSpec:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"presets/gpus/{found}.toml: {where}: {first['msg']}, got {str(first['input'])[:40]}") from None
+        raise InputError(
+            f"presets/gpus/{found}.toml: {where}: {first['msg']}, got {str(first['input'])[:40]}"
+        ) from None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from estimator.dtypes import FORMATS
 from estimator.families.base import MLP, Architecture, Attention, MoE
@@ -69,13 +68,17 @@ def mix_storage(arch: Architecture, mix: str) -> Storage:
             parts.append(Stored(w, "fp32", w.times * FORMATS["fp32"].bytes(w.elements)))
             continue
         m = matrices(w, moe)
-        types = Counter(_type(mix, w, kinds.get(w.module if w.role != EXPERT else w.name, OTHER), i, facts, m, odd) for i in layers_of(w))
+        types = Counter(
+            _type(mix, w, kinds.get(w.module if w.role != EXPERT else w.name, OTHER), i, facts, m, odd)
+            for i in layers_of(w)
+        )
         parts += [Stored(w, t, count * m.count * m.n_out * FORMATS[t].bytes(m.n_in)) for t, count in types.items()]
     notes = [f"{mix} as llama.cpp's quantizer mixes types, norms, biases, routers and convolutions in fp32"]
     if mix in _IQ12:
         notes.append(f"{mix} needs an importance matrix; the types are those used with one")
     if odd:
-        notes.append(f"rows of {len(odd)} weights ({sorted(odd)[0]} ...) do not divide into blocks; llama.cpp's fallback types were used")
+        which = f"rows of {len(odd)} weights ({sorted(odd)[0]} ...)"
+        notes.append(f"{which} do not divide into blocks; llama.cpp's fallback types were used")
     return Storage(tuple(parts), tuple(notes))
 
 
@@ -118,7 +121,15 @@ def _facts(arch: Architecture, kinds: dict[str, str]) -> Facts:
     )  # fmt: skip
     moe = moe_of(arch)
     big = layers == 80 and heads != kv and arch.model_type in ("llama", "mistral", "qwen2")
-    return Facts(layers, with_values, heads // max(1, kv) >= 4, int(moe.num) if moe else 0, arch.model_type == "falcon", big, arch.head is None)
+    return Facts(
+        layers,
+        with_values,
+        heads // max(1, kv) >= 4,
+        int(moe.num) if moe else 0,
+        arch.model_type == "falcon",
+        big,
+        arch.head is None,
+    )
 
 
 def _type(mix: str, w: Weight, kind: str, i: int, f: Facts, m: Matrices, odd: set[str]) -> str:
@@ -236,7 +247,19 @@ def _out(mix: str, default: str, f: Facts) -> str:
     if f.falcon:
         return "q4_k" if mix == "q3_k_l" else default
     if f.experts == 8:
-        raised = ("q2_k", "iq3_xs", "iq3_xxs", "q3_k_s", "q3_k_m", "iq4_nl", "q4_k_s", "q4_k_m", "iq3_s", "iq3_m", "iq4_xs")
+        raised = (
+            "q2_k",
+            "iq3_xs",
+            "iq3_xxs",
+            "q3_k_s",
+            "q3_k_m",
+            "iq4_nl",
+            "q4_k_s",
+            "q4_k_m",
+            "iq3_s",
+            "iq3_m",
+            "iq4_xs",
+        )
         return "q5_k" if mix in raised else default
     return {"q2_k": "q3_k", "iq3_xxs": "iq3_s", "q3_k_m": "q4_k", "q3_k_l": "q5_k", "iq3_m": "q4_k"}.get(mix, default)
 

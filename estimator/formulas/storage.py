@@ -3,7 +3,7 @@
 A *format* (:mod:`estimator.dtypes`) says how numbers are packed; a *scheme* is what a library does to a model with
 it. bitsandbytes replaces ``torch.nn.Linear`` (and GPT-2's Conv1D) except the output layer; embeddings, norms, biases
 and routers stay in the base type, and so do experts that are one stacked tensor. GPTQ, AWQ, FP8 and NVFP4 checkpoints
-hold every expert as a matrix of its own and quantise it too. llama.cpp's mixes are in :mod:`estimator.formulas.gguf_mix`.
+hold every expert as a matrix of its own and quantise it too. llama.cpp's mixes: :mod:`estimator.formulas.gguf_mix`.
 """
 
 from __future__ import annotations
@@ -34,41 +34,60 @@ def nf4_bytes(n: Any) -> Any:
     return ceil_div(n * CODE_BITS, BYTE) + FP32 * ceil_div(n, BLOCK)
 
 
-@formula(unit=BYTES, cite="bitsandbytes functional.py quantize_4bit(compress_statistics=True); Dettmers et al. 2023, arXiv 2305.14314, section 3")
+@formula(
+    unit=BYTES,
+    cite="bitsandbytes functional.py quantize_4bit, compress_statistics; Dettmers et al. 2023, arXiv 2305.14314, section 3",
+)
 def nf4_dq_bytes(n: Any) -> Any:
-    """Double quantisation: each block's absmax becomes 8 bits, with one fp32 for 256 of them and one fp32 mean a tensor."""
+    """Double quantisation: an 8-bit absmax a block, one fp32 scale for 256 of those, one fp32 mean a tensor."""
     blocks = ceil_div(n, BLOCK)
     return ceil_div(n * CODE_BITS, BYTE) + blocks + FP32 * ceil_div(blocks, SCALE_BLOCK) + FP32
 
 
-@formula(unit=BYTES, cite="bitsandbytes nn/modules.py Linear8bitLt, Int8Params (CB, SCB); Dettmers et al. 2022, arXiv 2208.07339")
+@formula(
+    unit=BYTES,
+    cite="bitsandbytes nn/modules.py Linear8bitLt, Int8Params (CB, SCB); Dettmers et al. 2022, arXiv 2208.07339",
+)
 def llm_int8_bytes(n_in: Any, n_out: Any) -> Any:
     """LLM.int8(): one byte a weight and one fp32 scale for each output row."""
     return n_in * n_out + FP32 * n_out
 
 
-@formula(unit=BYTES, cite="GPTQModel nn_modules/qlinear (qweight, qzeros, scales, g_idx); Frantar et al. 2022, arXiv 2210.17323")
+@formula(
+    unit=BYTES,
+    cite="GPTQModel nn_modules/qlinear (qweight, qzeros, scales, g_idx); Frantar et al. 2022, arXiv 2210.17323",
+)
 def gptq_bytes(n_in: Any, n_out: Any) -> Any:
-    """4-bit codes and zero points packed in int32, fp16 scales, groups of 128 inputs, and the int32 group index of each input."""
+    """4-bit codes and zero points packed in int32, fp16 scales for 128 inputs, an int32 group index an input."""
     groups = ceil_div(n_in, GROUP)
     packed = INT32 * ceil_div(n_in * CODE_BITS, 32) * n_out + INT32 * groups * ceil_div(n_out * CODE_BITS, 32)
     return packed + FP16 * groups * n_out + INT32 * n_in
 
 
-@formula(unit=BYTES, cite="AutoAWQ modules/linear/gemm.py WQLinear_GEMM (qweight, qzeros, scales); Lin et al. 2023, arXiv 2306.00978")
+@formula(
+    unit=BYTES,
+    cite="AutoAWQ modules/linear/gemm.py WQLinear_GEMM (qweight, qzeros, scales); Lin et al. 2023, arXiv 2306.00978",
+)
 def awq_bytes(n_in: Any, n_out: Any) -> Any:
     """4-bit codes and zero points packed in int32, fp16 scales, groups of 128 inputs."""
     groups = ceil_div(n_in, GROUP)
     return INT32 * (n_in + groups) * ceil_div(n_out * CODE_BITS, 32) + FP16 * groups * n_out
 
 
-@formula(unit=BYTES, cite="compressed-tensors pack-quantized W4A16 (weight_packed, weight_scale)", assumes=("symmetric: no zero points",))
+@formula(
+    unit=BYTES,
+    cite="compressed-tensors pack-quantized W4A16 (weight_packed, weight_scale)",
+    assumes=("symmetric: no zero points",),
+)
 def int4_bytes(n_in: Any, n_out: Any) -> Any:
     """4-bit codes packed in int32 and one 16-bit scale for each group of 128 inputs."""
     return INT32 * ceil_div(n_in * CODE_BITS, 32) * n_out + FP16 * ceil_div(n_in, GROUP) * n_out
 
 
-@formula(unit=BYTES, cite="compressed-tensors FP8 (weight, weight_scale), one scale a tensor; Micikevicius et al. 2022, arXiv 2209.05433")
+@formula(
+    unit=BYTES,
+    cite="compressed-tensors FP8 (weight, weight_scale); Micikevicius et al. 2022, arXiv 2209.05433",
+)
 def fp8_bytes(n_in: Any, n_out: Any) -> Any:
     """One byte a weight and one fp32 scale a matrix."""
     return n_in * n_out + FP32
@@ -86,7 +105,9 @@ def mxfp4_bytes(n_in: Any, n_out: Any) -> Any:
     return n_out * ceil_div(n_in, 32) * ((32 * CODE_BITS + 8) // BYTE)
 
 
-@formula(unit=BYTES, cite="NVIDIA, Introducing NVFP4, 2025; ModelOpt checkpoints (weight, weight_scale, weight_scale_2)")
+@formula(
+    unit=BYTES, cite="NVIDIA, Introducing NVFP4, 2025; ModelOpt checkpoints (weight, weight_scale, weight_scale_2)"
+)
 def nvfp4_bytes(n_in: Any, n_out: Any) -> Any:
     """4-bit codes, one E4M3 scale for each 16 inputs of a row, and one fp32 scale a matrix."""
     return n_out * ceil_div(n_in, 16) * ((16 * CODE_BITS + 8) // BYTE) + FP32
@@ -97,7 +118,7 @@ class Scheme:
     """What a library does to a model's weights.
 
     bytes     formula of one matrix: of its elements, or of its inputs and outputs
-    experts   "kept" (stacked experts stay), "each" (every expert is quantised) or "only" (nothing else is, where there are any)
+    experts   "kept" (stacked experts stay), "each" (every expert is quantised), "only" (nothing else is, if any)
     """
 
     name: str
@@ -119,11 +140,19 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("awq", awq_bytes, "each", f"AWQ, 4 bits in groups of {GROUP} inputs; {_BNB}"),
         Scheme("fp8", fp8_bytes, "each", f"fp8 with one scale a matrix; {_BNB}"),
         Scheme("fp8-block", fp8_block_bytes, "each", f"fp8 with a scale for each 128 x 128 tile; {_BNB}"),
-        Scheme("mxfp4", mxfp4_bytes, "only", f"mxfp4 on the routed experts, or on all linear layers where there are none; {_BNB}"),
+        Scheme(
+            "mxfp4",
+            mxfp4_bytes,
+            "only",
+            f"mxfp4 on the routed experts, or on all linear layers where there are none; {_BNB}",
+        ),
         Scheme("nvfp4", nvfp4_bytes, "each", f"nvfp4: blocks of 16 and one scale a matrix; {_BNB}"),
     )
 }
-ALIASES = {"bnb-4bit": "nf4", "bnb-8bit": "int8", "llm.int8": "int8", "nf4dq": "nf4-dq", "nf4_dq": "nf4-dq", "qlora": "nf4-dq", "fp8-128x128": "fp8-block", "gptq-4bit": "gptq", "awq-4bit": "awq", "w4a16": "int4"}  # fmt: skip
+ALIASES = {
+    "bnb-4bit": "nf4", "bnb-8bit": "int8", "llm.int8": "int8", "nf4dq": "nf4-dq", "nf4_dq": "nf4-dq", "qlora": "nf4-dq",
+    "fp8-128x128": "fp8-block", "gptq-4bit": "gptq", "awq-4bit": "awq", "w4a16": "int4",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +229,9 @@ def _scheme_storage(arch: Architecture, scheme: Scheme, base: Format) -> Storage
         expert = w.role == EXPERT and len(w.shape) == 3 and not w.is_bias and scheme.experts != "kept"
         parts.append(_quantised(w, scheme, matrices(w, moe)) if linear or expert else _plain(w, base))
     if moe and scheme.experts == "kept":
-        notes.append(f"stacked experts are no torch.nn.Linear, so bitsandbytes leaves them in {base.name} (transformers 5)")
+        notes.append(
+            f"stacked experts are no torch.nn.Linear, so bitsandbytes leaves them in {base.name} (transformers 5)"
+        )
     return Storage(tuple(parts), tuple(notes))
 
 

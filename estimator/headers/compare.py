@@ -20,13 +20,15 @@ def compare(config: Config, header: Header) -> list[str]:
 
     if header.missing:
         found = len({t.name for t in header.tensors})
-        return [f"{header.path}: {len(header.missing)} of its shards are not here; {found} tensors were read, no comparison with the config"]
+        gone = f"{len(header.missing)} of its shards are not here"
+        return [f"{header.path}: {gone}; {found} tensors were read and not compared with the config"]
     if header.kind == "gguf":
         packed = False
     else:
         packed = any(t.dtype in _PACKED for t in header.tensors)
     if packed or "quantization_config" in config.raw:
-        return [f"{header.path}: quantised weights: {header.bytes:,} bytes stored; packed codes are not compared with the config's count"]
+        size = f"quantised weights, {header.bytes:,} bytes"
+        return [f"{header.path}: {size}; packed codes are not compared with the config's count"]
     try:
         weights = build(config).weights()
     except LlmcalcError:

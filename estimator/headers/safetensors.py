@@ -35,9 +35,13 @@ def read_file(path: Path) -> Header:
         raise InputError(f"{path}: {size} bytes are too few for a .safetensors file")
     length = int.from_bytes(read_start(path, 0, 8), "little")
     if length > size - 8:
-        raise InputError(f"{path}: claims a header of {length:,} bytes, but the file has {size:,}; truncated or not safetensors")
+        raise InputError(
+            f"{path}: claims a header of {length:,} bytes, but the file has {size:,}; truncated or not safetensors"
+        )
     if length > MAX_HEADER:
-        raise InputError(f"{path}: a header of {length:,} bytes is more than the {MAX_HEADER:,} that safetensors allows")
+        raise InputError(
+            f"{path}: a header of {length:,} bytes is more than the {MAX_HEADER:,} that safetensors allows"
+        )
     raw = parse_object(read_start(path, 8, length), str(path))
     metadata = raw.pop("__metadata__", None) or {}
     tensors = tuple(_tensor(path, name, entry) for name, entry in raw.items())
@@ -72,12 +76,18 @@ def _tensor(path: Path, name: str, entry: Any) -> Tensor:
         raise InputError(f"{where}: unknown dtype {str(dtype)[:20]!r}")
     if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**63 for n in shape) or len(shape) > 16:
         raise InputError(f"{where}: shape must be a list of whole numbers, got {str(shape)[:40]}")
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(n) is int and 0 <= n < 2**63 for n in offsets):
+    if (
+        not isinstance(offsets, list)
+        or len(offsets) != 2
+        or not all(type(n) is int and 0 <= n < 2**63 for n in offsets)
+    ):
         raise InputError(f"{where}: data_offsets must be two whole numbers, got {str(offsets)[:40]}")
     elements = prod(shape)
     size = -(-elements * DTYPE_BITS[dtype] // BITS_PER_BYTE)
     if offsets[1] - offsets[0] != size:
-        raise InputError(f"{where}: {dtype} {shape} takes {size:,} bytes, but its offsets span {offsets[1] - offsets[0]:,}")
+        raise InputError(
+            f"{where}: {dtype} {shape} takes {size:,} bytes, but its offsets span {offsets[1] - offsets[0]:,}"
+        )
     return Tensor(name, dtype, tuple(shape), elements, size)
 
 
@@ -86,7 +96,8 @@ def _check_offsets(path: Path, raw: dict[str, Any], room: int) -> None:
     end = 0
     for start, stop in sorted(entry["data_offsets"] for entry in raw.values()):
         if start != end:
-            raise InputError(f"{path}: tensors {'overlap' if start < end else 'leave a gap'} at byte {start:,}; the header is damaged")
+            how = "overlap" if start < end else "leave a gap"
+            raise InputError(f"{path}: tensors {how} at byte {start:,}; the header is damaged")
         end = stop
     if end > room:
         raise InputError(f"{path}: claims {end:,} bytes of weights, but holds {room:,}; truncated")
@@ -109,7 +120,9 @@ def read_index(path: Path) -> Header:
         tensors += read_file(path.parent / shard).tensors
     total = (raw.get("metadata") or {}).get("total_size") if isinstance(raw.get("metadata"), dict) else None
     missing = tuple(s for s in shards if s not in here)
-    return Header(str(path), "safetensors", tuple(tensors), {}, missing, total if type(total) is int and total > 0 else None)
+    return Header(
+        str(path), "safetensors", tuple(tensors), {}, missing, total if type(total) is int and total > 0 else None
+    )
 
 
 def find(folder: Path) -> Header | None:

@@ -1,0 +1,29 @@
+"""Parameters of a model: all, those a token uses, and those of its embedding tables; folds over the inventory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.families.base import Architecture, MoE
+from estimator.inventory import EMBEDDING, EXPERT, HEAD, POSITION, TOKEN_TYPE, total
+
+
+def total_params(arch: Architecture) -> Any:
+    """Every unique parameter; a tied output layer counts once, buffers do not."""
+    return total(arch.weights())
+
+
+def active_params(arch: Architecture) -> Any:
+    """Parameters that one token uses: all but the routed experts it is not sent to (total - experts * (1 - k / E))."""
+    moe = next((layer.mlp for layer in arch.layers if isinstance(layer.mlp, MoE)), None)
+    everything = total_params(arch)
+    if moe is None:
+        return everything
+    return everything - total(arch.weights(), EXPERT) // moe.num * (moe.num - moe.per_token)
+
+
+def embedding_params(arch: Architecture) -> Any:
+    """Token, position and token-type tables, and the output matrix where it has weights of its own (not its bias)."""
+    weights = arch.weights()
+    heads = sum(w.total for w in weights if w.role == HEAD and not w.is_bias)
+    return total(weights, EMBEDDING, POSITION, TOKEN_TYPE) + heads
