@@ -40,10 +40,11 @@ def stack(c: Config, top: str, side: str, d: Any, act: str) -> Layer:
     )  # fmt: skip
 
 
-def embedded(top: str, side: str, rows: Any, d: Any) -> tuple[Any, ...]:
-    """One side's positions and the norm over its embeddings."""
+def embedded(top: str, side: str, V: Any | None, rows: Any, d: Any) -> tuple[Any, ...]:
+    """One side's positions and the norm over its embeddings; a token table of its own (``V`` rows) where untied."""
     at = f"{top}{side}"
-    return Table(f"{at}.embed_positions", rows, d, POSITION), norm(f"{at}.layernorm_embedding", d)
+    own = () if V is None else (Table(f"{at}.embed_tokens", V, d),)
+    return *own, Table(f"{at}.embed_positions", rows, d, POSITION), norm(f"{at}.layernorm_embedding", d)
 
 
 def build(c: Config) -> Architecture:
@@ -56,6 +57,7 @@ def build(c: Config) -> Architecture:
     act = c.text("activation_function", "gelu")
     layers = (stack(c, top, "encoder", d, act), stack(c, top, "decoder", d, act))
     tied, predicts = c.flag("tie_word_embeddings", True), suffix == default
+    own = None if tied else V
     final: tuple[Any, ...] = ()
     pooler: tuple[Any, ...] = ()
     if suffix == "ForSequenceClassification":
@@ -65,8 +67,8 @@ def build(c: Config) -> Architecture:
         final = (Linear("qa_outputs", d, 2, True),)
     return Architecture(
         model_type="bart",
-        embeddings=(Table(f"{top}shared", V, d), *embedded(top, "decoder", rows, d)),
-        encoder_embeddings=embedded(top, "encoder", rows, d),
+        embeddings=(Table(f"{top}shared", V, d), *embedded(top, "decoder", own, rows, d)),
+        encoder_embeddings=embedded(top, "encoder", own, rows, d),
         layers=layers, final=final, pooler=pooler,
         head=Linear("lm_head", d, V, role=HEAD) if predicts and not tied else None,
         tied=predicts and tied, has_head=predicts,

@@ -44,15 +44,18 @@ def optional_size(c: Config, names: str, default: int | None = None, letter: str
 
 
 def attention_sizes(
-    c: Config, hidden: int, heads: int, kv: int | None, head_dim: int | None = None
+    c: Config, hidden: int, heads: int, kv: int | None, head_dim: int | None = None, whole: bool = True
 ) -> tuple[Any, Any, Any, Any]:
-    """(d, h, h_kv, d_h) with the class's defaults; ``kv`` None: as many as heads; ``head_dim`` None: d / h."""
+    """(d, h, h_kv, d_h) with the class's defaults; ``kv`` None: as many as heads; ``head_dim`` None: d / h, which must
+    be ``whole`` or is rounded down.
+    """
     d = c.size("hidden_size", hidden)
     h = c.size("num_attention_heads", heads)
     h_kv = c.size("num_key_value_heads", h if kv is None or "num_key_value_heads" in c.raw else kv)
     c.divides(h_kv, h, "num_key_value_heads", "num_attention_heads")
     if c.raw.get("head_dim") is None and (head_dim is None or "head_dim" in c.raw):
-        c.divides(h, d, "num_attention_heads", "hidden_size")
+        if whole:
+            c.divides(h, d, "num_attention_heads", "hidden_size")
         return d, h, h_kv, d // h
     return d, h, h_kv, c.size("head_dim", head_dim)
 

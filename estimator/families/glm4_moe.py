@@ -26,7 +26,7 @@ LAYER = "model.layers.{i}"
 
 def build(c: Config) -> Architecture:
     """GLM-4.5 from its config."""
-    d, h, h_kv, d_h = attention_sizes(c, 4096, 96, 8)
+    d, h, h_kv, d_h = attention_sizes(c, 4096, 96, 8, whole=False)  # the class's own defaults do not divide
     L = c.size("num_hidden_layers", 46)
     E, k = expert_sizes(c, "n_routed_experts|num_local_experts", 128, 8)
     d_moe = c.size("moe_intermediate_size", 1408)
