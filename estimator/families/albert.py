@@ -6,12 +6,13 @@ after the other. Source: transformers 5, models/albert/modeling_albert.py and co
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import MLP, Architecture, Layer, Linear
-from estimator.families.common import gqa, layer_count
+from estimator.families.common import MAX_PATTERN, gqa, layer_count
 from estimator.families.common_encoder import (
     CLASSIFIERS,
     built_class,
@@ -48,17 +49,14 @@ def shared_layer(c: Config, at: str, d: Any, times: Any) -> Layer:
 def layers_of(c: Config, top: str, d: Any, L: Any) -> tuple[Layer, ...]:
     """The groups: layer i uses group floor(i * groups / L), as AlbertTransformer divides them."""
     groups, inner = c.plain("num_hidden_groups", 1, least=1), c.plain("inner_group_num", 1, least=1)
-    if groups > L or inner > layer_count(c, L):
-        raise InputError(
-            f"{c.where}: num_hidden_groups={groups} and inner_group_num={inner} must not exceed "
-            f"num_hidden_layers={int(L)}"
-        )
-    used = [int(i / (int(L) / groups)) for i in range(layer_count(c, L))]
+    if groups > layer_count(c, L):
+        raise InputError(f"{c.where}: num_hidden_groups={groups} is more than num_hidden_layers={int(L)}")
+    if groups * inner > MAX_PATTERN:
+        raise InputError(f"{c.where}: inner_group_num={inner} is out of range")
+    used = Counter(int(i / (int(L) / groups)) for i in range(int(L)))
     even = L % groups == 0
     return tuple(
-        shared_layer(
-            c, f"{top}encoder.albert_layer_groups.{g}.albert_layers.{j}", d, L // groups if even else used.count(g)
-        )
+        shared_layer(c, f"{top}encoder.albert_layer_groups.{g}.albert_layers.{j}", d, L // groups if even else used[g])
         for g in range(groups)
         for j in range(inner)
     )
