@@ -74,6 +74,10 @@ class Traced:
         v, e = self._pair(other)
         return Traced(self.value**v, self.expr**e)
 
+    def __rpow__(self, other: Any) -> Any:
+        v, e = self._pair(other)
+        return Traced(v**self.value, e**self.expr)
+
     def __neg__(self) -> Any:
         return Traced(-self.value, -self.expr)
 
