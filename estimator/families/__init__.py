@@ -73,7 +73,11 @@ def build(config: Config) -> Architecture:
     """The architecture of a config; InputError where its model_type has no family."""
     model_type = config.text("model_type", "")
     if model_type not in FAMILIES:
-        raise unknown("model_type", model_type, FAMILIES, "To add one: docs/extending.md")
+        text = config.raw.get("text_config")
+        inner = text.get("model_type") if isinstance(text, dict) else None
+        wraps = isinstance(inner, str) and inner in FAMILIES
+        hint = f"Its text_config alone is a {inner}." if wraps else "To add one: docs/extending.md"
+        raise unknown("model_type", model_type, FAMILIES, hint)
     module: Any = import_module(f"estimator.families.{FAMILIES[model_type]}")
     made: Architecture = module.build(config)
     return made

@@ -20,6 +20,7 @@ from estimator.families.common import (
     layer_kinds,
     read_dims,
     window_size,
+    windowed,
 )
 
 LAYER = "model.layers.{i}"
@@ -33,7 +34,7 @@ def build(c: Config) -> Architecture:
     D = read_dims(c, 8192, 64, 22528, 256000, 40)
     window = window_size(c, 4096) if second else None
     period = c.plain("sliding_window_pattern", 4, least=1)
-    kinds = layer_kinds(c, D.L, every(period)) if second else [FULL]
+    kinds = windowed(c, layer_kinds(c, D.L, every(period)), window) if second else [FULL]
     qk_norms = () if second or not c.flag("use_qk_norm", False) else (
         Norm(f"{ATTN}.q_norm", D.d_h, NORM_KIND, shape=(D.h, D.d_h)),
         Norm(f"{ATTN}.k_norm", D.d_h, NORM_KIND, shape=(D.h_kv, D.d_h)),
@@ -42,7 +43,7 @@ def build(c: Config) -> Architecture:
     norms = (Norm(f"{LAYER}.input_layernorm", D.d, NORM_KIND),)
     layers = []
     for kind, times, at in layer_groups(kinds, D.L, c.traced):
-        rotated = not second or (kind == SLIDING and window is not None)
+        rotated = not second or kind == SLIDING
         attention = gqa(
             ATTN, D.d, D.h, D.h_kv, D.d_h, bias=c.flag("attention_bias", False), norms=qk_norms,
             window=window if kind == SLIDING else None,

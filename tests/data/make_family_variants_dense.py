@@ -96,15 +96,16 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     ]),
     "gemma3": ({}, [
         {"text_config": GEMMA3_TEXT, "vision_config": SIGLIP, "mm_tokens_per_image": 4},
-        {"text_config": {**GEMMA3_TEXT, "model_type": "gemma3_text"}, "vision_config": {**SIGLIP, "vision_use_head": False},
-         "mm_tokens_per_image": 4, "tie_word_embeddings": False},
+        {"text_config": {**GEMMA3_TEXT, "model_type": "gemma3_text"},
+         "vision_config": {**SIGLIP, "vision_use_head": False}, "mm_tokens_per_image": 4, "tie_word_embeddings": False},
     ]),
     "phi": (HF, [
         {}, KV, {"qk_layernorm": True}, {"qk_layernorm": True, **KV, "tie_word_embeddings": True},
         {"partial_rotary_factor": 0.25},
     ]),
     "phi3": ({**HF, "sliding_window": 8}, [
-        {}, KV, {"sliding_window": None, "tie_word_embeddings": True}, {"partial_rotary_factor": 0.75}, {"head_dim": 12},
+        {}, KV, {"sliding_window": None, "tie_word_embeddings": True}, {"partial_rotary_factor": 0.75},
+        {"head_dim": 12},
     ]),
     "falcon": ({"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 8, "vocab_size": 120}, [
         {}, {"bias": True}, {"alibi": True}, {"multi_query": False}, {"parallel_attn": False},
