@@ -8,7 +8,7 @@ and compared with the table's number; where they differ the program refuses (Int
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,8 +56,14 @@ class Letter:
 class Names:
     """How letters are spelled: the registry's way, or the user's after ``--symbols``."""
 
-    def __init__(self, renames: Mapping[str, str] | None = None) -> None:
+    def __init__(self, renames: Mapping[str, str] | None = None, letters: Iterable[str] = ()) -> None:
         self.renames = dict(renames or {})
+        self.order = RANK | {name: len(RANK) + i for i, name in enumerate(letters)}
+
+    def rank(self, expr: Any) -> tuple[int, str]:
+        """Where an expression stands among its neighbours: by its first letter in display order; numbers first."""
+        found = sorted((self.order.get(s.name, len(self.order)), s.name) for s in expr.free_symbols)
+        return found[0] if found else (-1, "")
 
     def text(self, name: str) -> str:
         return self.renames.get(name, name)
@@ -117,11 +123,6 @@ def parse_renames(text: str | None) -> dict[str, str]:
     return out
 
 
-def _rank(expr: Any) -> tuple[int, str]:
-    names = sorted((RANK.get(s.name, 10**3), s.name) for s in expr.free_symbols)
-    return names[0] if names else (-1, "")
-
-
 def _number(value: Any) -> str:
     if isinstance(value, sympy.Integer | int):
         return str(int(value))
@@ -133,8 +134,9 @@ def _number(value: Any) -> str:
 class Printer:
     """Prints an expression in the registry's order. ``leaf`` turns a symbol into text (a letter or a number)."""
 
-    def __init__(self, leaf: Callable[[str], str], latex: bool, numeric: bool = False) -> None:
+    def __init__(self, leaf: Callable[[str], str], latex: bool, numeric: bool = False, names: Names | None = None) -> None:
         self.leaf, self.tex = leaf, latex
+        self.rank = (names or Names()).rank
         self.times = (" \\cdot " if numeric else "\\,") if latex else "*"
 
     def __call__(self, expr: Any) -> str:
@@ -147,7 +149,7 @@ class Printer:
         if not e.is_Add:
             return self._mul(e)
         # the order of the letters; positive terms first where the first would be negative
-        terms = sorted(e.args, key=lambda t: (not t.free_symbols, _rank(t), str(t)))
+        terms = sorted(e.args, key=lambda t: (not t.free_symbols, self.rank(t), str(t)))
         terms.sort(key=lambda t: bool(t.could_extract_minus_sign()))
         out = self._mul(terms[0])
         for t in terms[1:]:
@@ -170,7 +172,7 @@ class Printer:
         return f"{self._product(top)}/{low if not bottom.is_Mul else f'({low})'}"
 
     def _product(self, e: Any) -> str:
-        factors = sorted(sympy.Mul.make_args(e), key=lambda f: (not f.is_number, f.is_Add, _rank(f), str(f)))
+        factors = sorted(sympy.Mul.make_args(e), key=lambda f: (not f.is_number, f.is_Add, self.rank(f), str(f)))
         return self.times.join(self._factor(f) for f in factors)
 
     def _factor(self, e: Any) -> str:
@@ -195,7 +197,8 @@ class Printer:
 
     def _atom(self, e: Any) -> str:
         if e.is_Symbol:
-            return self.leaf(e.name)
+            leaf = self.leaf(e.name)
+            return self._wrap(leaf) if leaf.startswith("-") else leaf
         if e.is_Number:
             return _number(e)
         args = [self._add(a) for a in e.args]
@@ -234,12 +237,12 @@ def tidy(expr: Any) -> Any:
 
 def text(expr: Any, names: Names | None = None) -> str:
     """SymPy-readable text of an expression in display order."""
-    return Printer((names or Names()).text, latex=False)(tidy(expr))
+    return Printer((names or Names()).text, latex=False, names=names)(tidy(expr))
 
 
 def to_latex(expr: Any, names: Names | None = None) -> str:
     """LaTeX of an expression in display order."""
-    return Printer((names or Names()).latex, latex=True)(tidy(expr))
+    return Printer((names or Names()).latex, latex=True, names=names)(tidy(expr))
 
 
 def check(key: str, expr: Any, value: Any, numbers: Mapping[str, Any]) -> None:
@@ -276,11 +279,11 @@ def derivations(report: Report, names: Names) -> list[Derivation]:
             Derivation(
                 node.key,
                 node.label,
-                Printer(names.text, latex=False)(expr),
-                Printer(names.latex, latex=True)(expr),
-                Printer(digits, latex=False, numeric=True)(expr) if not report.symbolic else "",
-                Printer(digits, latex=True, numeric=True)(expr) if not report.symbolic else "",
-                node.value.value if not report.symbolic else Printer(names.text, latex=False)(expr),
+                Printer(names.text, latex=False, names=names)(expr),
+                Printer(names.latex, latex=True, names=names)(expr),
+                Printer(digits, latex=False, numeric=True, names=names)(expr) if not report.symbolic else "",
+                Printer(digits, latex=True, numeric=True, names=names)(expr) if not report.symbolic else "",
+                node.value.value if not report.symbolic else Printer(names.text, latex=False, names=names)(expr),
                 human(node.value.value, node.unit) if not report.symbolic else "",
                 str(f.cite) if f else "",
                 f"{f.name}: {f.summary}" if f else "",
@@ -299,7 +302,7 @@ def letters(report: Report, names: Names) -> list[Letter]:
     }
     numbers = bindings()
     rows = []
-    for name in sorted(found, key=lambda n: (RANK.get(n, 10**3), n)):
+    for name in sorted(found, key=lambda n: (names.order.get(n, len(names.order)), n)):
         known = BY_NAME.get(name) or BY_NAME.get(name.rpartition("_")[0])
         rows.append(
             Letter(

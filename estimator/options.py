@@ -50,6 +50,17 @@ def new_app() -> typer.Typer:
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
+def load(model: str | None, overrides: list[str] | None, traced: bool = False) -> Any:
+    """The Model of an optional ``--model``, or None."""
+    if model is None:
+        if overrides:
+            raise InputError("--set overrides a field of a model's config: add --model")
+        return None
+    from estimator.models import load_model
+
+    return load_model(model, overrides or (), traced=traced)
+
+
 def pairs(items: list[str] | None, flag: str) -> dict[str, str]:
     """``["a=1", "b=2"]`` as a dict; InputError where an item has no ``=`` or no name."""
     out: dict[str, str] = {}

@@ -23,6 +23,14 @@ STAND_INS = {
 _STAND_IN = 64
 
 
+def letter_or_size(value: Any, flag: str, name: str, traced: bool = False, kind: str = "count") -> Any:
+    """A size of a command that needs no model: a letter of the user's own, or an int (traced as ``name`` on request)."""
+    if isinstance(value, str) and _LETTER.match(value.strip()) and value.strip().lower() not in ("nan", "inf"):
+        return trace(name, _STAND_IN, name=value.strip())
+    number = parse_size(value, flag, kind) if isinstance(value, str) else value
+    return trace(name, number) if traced and not isinstance(number, Traced) else number
+
+
 def size_option(model: Model | None, value: Any, flag: str, field: str, kind: str = "count") -> Any:
     """``value`` as an exact int >= 1; traced in a run that derives, a letter where the model is given in letters.
 

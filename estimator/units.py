@@ -87,6 +87,8 @@ def significant(value: float, digits: int = 4) -> str:
 
 def human(value: float, unit: Unit) -> str:
     """``value`` as a person reads it: ``16.06 GiB``, ``8.03 B``, ``1.2 ms``; always with its suffix."""
+    if isinstance(value, Fraction):
+        value = int(value) if value.denominator == 1 else float(value)
     if unit.style == "binary":
         text, suffix = _scaled(value, KIBI, _BINARY)
         return f"{text} {suffix}"
@@ -100,9 +102,29 @@ def human(value: float, unit: Unit) -> str:
         return human_seconds(value)
     if unit.style == "money":
         return f"${value:,.2f}" if abs(value) < 10**6 else "$" + " ".join(_scaled(value, KILO, _COUNT))
+    if unit.style in ("words", "scientific"):
+        return f"{in_words(value, unit.style == 'words')} {unit.symbol}".rstrip()
     if unit.style == "percent":
         return f"{significant(value)}%"
     return f"{significant(value)} {unit.symbol}".rstrip()
+
+
+_WORDS = ((KILO**4, "trillion"), (KILO**3, "billion"), (KILO**2, "million"))
+
+
+def in_words(value: float, words: bool = True) -> str:
+    """A number as prose has it: ``5.952 billion``, ``1.98e15`` (from 10**18, or from a million without ``words``)."""
+    size = abs(value)
+    if words and KILO**2 <= size < KILO**6:
+        scale, word = next(w for w in _WORDS if size >= w[0])
+        # 999.96 million would print as 1,000 million
+        if word != "trillion" and float(f"{size / scale:.4g}") >= KILO:
+            scale, word = next(w for w in _WORDS if w[0] == scale * KILO)
+        return f"{significant(float(f'{value / scale:.4g}'))} {word}"
+    if size >= KILO**2 or 0 < size < 1e-3:
+        head, _, power = f"{value:.3e}".partition("e")
+        return f"{head.rstrip('0').rstrip('.')}e{int(power)}"
+    return significant(value)
 
 
 def human_seconds(value: float) -> str:
@@ -129,6 +151,15 @@ for _i, _letter in enumerate("kmgtpe", start=1):
 _LENGTH_SUFFIX = {"": 1, "k": KIBI, "m": KIBI**2, "g": KIBI**3}
 _SUFFIXES = {"count": _COUNT_SUFFIX, "bytes": _BYTE_SUFFIX, "length": _LENGTH_SUFFIX}
 _MAX_DIGITS = 40  # nothing this program measures needs more; longer numbers are typing errors or attacks
+
+
+def parse_number(text: str, flag: str) -> Fraction:
+    """An exact number from decimal text (``0.3``, ``-2.12``, ``1e-3``); InputError that names ``flag`` otherwise."""
+    match = _SIZE.match(text.strip())
+    exponent = re.search(r"[eE]([+-]?\d+)$", text.strip())
+    if len(text) > _MAX_DIGITS or not match or match.group(2) or (exponent and abs(int(exponent[1])) > _MAX_DIGITS):
+        raise InputError(f"{flag}: {text[:40]!r} is not a number")
+    return Fraction(match.group(1).replace("_", "").replace(",", ""))
 
 
 def parse_size(text: str, flag: str, kind: str = "count") -> int:

@@ -15,7 +15,7 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
     """The report as one JSON object; bytes, parameters and FLOPs are exact integers, infinities null."""
     by_key = {d.key: d.expression for d in derived[0]} if derived and report.symbolic else {}
     results = {k: by_key.get(k, _plain(v)) for k, v in report.results().items()}
-    trees = [_tree(p, by_key) for p in report.body if isinstance(p, Node)]
+    trees = [_tree(p, by_key) for p in (*report.body, *report.hidden) if isinstance(p, Node)]
     out: dict[str, Any] = {
         "schema": report.schema,
         "command": report.command,

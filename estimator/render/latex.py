@@ -82,6 +82,8 @@ def _tree(root: Node, report: Report, by_key: dict[str, str]) -> list[str]:
 
 
 def _table(table: Table, symbolic: bool) -> list[str]:
+    if table.latex:
+        return [table.latex, ""]
     rows = [f"\\noindent {escape(table.title)}", ""] if table.title else []
     rows += [
         f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",

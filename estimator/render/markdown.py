@@ -34,7 +34,7 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
+    return text.replace("|", "\\|").replace("\n", "<br>")
 
 
 def _tree(root: Node, report: Report, by_key: dict[str, str]) -> list[str]:

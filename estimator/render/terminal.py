@@ -43,6 +43,7 @@ def render(report: Report, derived: Any = None, derive: bool = False, stream: An
             _table(console, part, report.symbolic)
         elif isinstance(part, Text):
             if part.title:
+                console.print()
                 console.print(RichText(part.title, style="bold"))
             console.print(RichText(part.body.rstrip("\n")), soft_wrap=True)
             console.print()
