@@ -79,12 +79,13 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A comparison: rows of strings, None or Cells under ``columns``."""
+    """A comparison: rows of strings, None or Cells under ``columns``; ``latex`` replaces it in LaTeX where given."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str | Cell | None, ...], ...]
     note: str = ""
+    latex: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class Report:
     body        Nodes, Tables and Texts in print order; JSON's ``results`` is every keyed node plus ``facts``
     facts       results that are not quantities: ``peak.moment``, ``fits``
     letters     meanings of letters that this report uses in its own sense: {"A": "amplitude of the parameter term"}
+    hidden      quantities that tables of the body show: they count for JSON, CSV and derivations, and print nothing
     symbolic    True where the model is given in letters: every traced quantity is then printed as its expression
     """
 
@@ -117,12 +119,14 @@ class Report:
     symbolic: bool = False
     schema: int = 1
     letters: Mapping[str, str] = field(default_factory=dict)
+    hidden: tuple[Node, ...] = ()
 
     def nodes(self) -> Iterator[Node]:
-        """Every node of every tree in the body, in print order."""
+        """Every node of every tree in the body, in print order, then the hidden ones."""
         for part in self.body:
             if isinstance(part, Node):
                 yield from part.walk()
+        yield from self.hidden
 
     def results(self) -> dict[str, Any]:
         """The flat, plain-number results; raises InternalError where two nodes share a key with different values."""
