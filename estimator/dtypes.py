@@ -71,7 +71,7 @@ FORMATS: dict[str, Format] = {
         Format("mxfp8", 32, 32 * 8 + 8, "8-bit float, blocks of 32 with one 8-bit scale", _OCP, False),
         Format(
             "nvfp4", 16, 16 * 4 + 8, "E2M1, blocks of 16 with one E4M3 scale, and one fp32 scale a tensor",
-            "NVIDIA, Introducing NVFP4 (2025), https://developer.nvidia.com/blog/introducing-nvfp4", False, tensor_bits=32,
+            "NVIDIA, Introducing NVFP4 (2025), https://developer.nvidia.com/blog/introducing-nvfp4", False, 32,
         ),
         _blocks("q4_0", 32, 2 + 16, "4 bits, blocks of 32: fp16 scale"),
         _blocks("q4_1", 32, 2 + 2 + 16, "4 bits, blocks of 32: fp16 scale and minimum"),
@@ -104,16 +104,16 @@ FORMATS: dict[str, Format] = {
 }  # fmt: skip
 ALIASES = {
     "float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float64": "fp64", "f64": "fp64",
-    "f32": "fp32", "f16": "fp16", "e4m3": "fp8", "e5m2": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "float8": "fp8", "f8": "fp8",
-    "float4": "fp4", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
+    "f32": "fp32", "f16": "fp16", "e4m3": "fp8", "e5m2": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "float8": "fp8",
+    "f8": "fp8", "float4": "fp4", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
 }  # fmt: skip
 
 # ggml's type numbers (enum ggml_type in ggml.h) -> format names; 4, 5, 31-33 and 36-38 were removed
 GGML_TYPES = {
     0: "fp32", 1: "fp16", 2: "q4_0", 3: "q4_1", 6: "q5_0", 7: "q5_1", 8: "q8_0", 9: "q8_1", 10: "q2_k", 11: "q3_k",
-    12: "q4_k", 13: "q5_k", 14: "q6_k", 15: "q8_k", 16: "iq2_xxs", 17: "iq2_xs", 18: "iq3_xxs", 19: "iq1_s", 20: "iq4_nl",
-    21: "iq3_s", 22: "iq2_s", 23: "iq4_xs", 24: "int8", 25: "int16", 26: "int32", 27: "int64", 28: "fp64", 29: "iq1_m", 30: "bf16",
-    34: "tq1_0", 35: "tq2_0", 39: "mxfp4", 40: "ggml_nvfp4",
+    12: "q4_k", 13: "q5_k", 14: "q6_k", 15: "q8_k", 16: "iq2_xxs", 17: "iq2_xs", 18: "iq3_xxs", 19: "iq1_s",
+    20: "iq4_nl", 21: "iq3_s", 22: "iq2_s", 23: "iq4_xs", 24: "int8", 25: "int16", 26: "int32", 27: "int64",
+    28: "fp64", 29: "iq1_m", 30: "bf16", 34: "tq1_0", 35: "tq2_0", 39: "mxfp4", 40: "ggml_nvfp4",
 }  # fmt: skip
 
 

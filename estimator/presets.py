@@ -7,6 +7,7 @@ An installed wheel carries the folder as ``estimator/_presets``, a checkout has 
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 20  # no preset comes near; a larger file is not one
 
+_ID = re.compile(r"^[a-z0-9][a-z0-9.-]{0,63}$")
 KINDS = {"models": ".json", "gpus": ".toml", "fermi": ".toml", "laws": ".toml"}
 
 
@@ -50,9 +52,12 @@ def aliases(kind: str) -> dict[str, str]:
 def find(kind: str, name: str) -> str | None:
     """The id of the preset called ``name`` (an id or an alias, in any case), or None."""
     key = name.strip().lower()
-    if "/" not in key and "\\" not in key and "\0" not in key and (folder() / kind / f"{key}{KINDS[kind]}").is_file():
-        return key
-    return aliases(kind).get(key) or aliases(kind).get(key.replace(" ", "-").replace("_", "-"))
+    for spelling in dict.fromkeys((key, key.replace(" ", "-").replace("_", "-"))):
+        if _ID.match(spelling) and (folder() / kind / f"{spelling}{KINDS[kind]}").is_file():
+            return spelling
+        if spelling in aliases(kind):
+            return aliases(kind)[spelling]
+    return None
 
 
 def names(kind: str) -> list[str]:

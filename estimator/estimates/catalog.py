@@ -40,7 +40,8 @@ def models(
 ) -> Report:
     """The model presets whose name matches, whose model_type is ``family`` and whose parameters lie in the range."""
     least, most = bound(min_params, "--min-params"), bound(max_params, "--max-params")
-    rows, facts = [], {}
+    facts: dict[str, Any] = {}
+    rows: list[tuple[str | Cell | None, ...]] = []
     families = set()
     for name in presets.ids("models"):
         if pattern and not matches(pattern, name, "models"):

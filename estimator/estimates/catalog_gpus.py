@@ -23,7 +23,8 @@ def gpus(pattern: str = "", vendor: str | None = None, min_memory: Any = None, d
     least = bound(min_memory, "--min-memory", "bytes")
     if dtype not in MATMULS:
         raise unknown("--dtype", dtype, MATMULS)
-    rows, facts = [], {}
+    facts: dict[str, Any] = {}
+    rows: list[tuple[str | Cell | None, ...]] = []
     vendors = set()
     for name in presets.ids("gpus"):
         if pattern and not matches(pattern, name, "gpus"):

@@ -36,7 +36,7 @@ def nf4_bytes(n: Any) -> Any:
 
 @formula(
     unit=BYTES,
-    cite="bitsandbytes functional.py quantize_4bit, compress_statistics; Dettmers et al. 2023, arXiv 2305.14314, section 3",
+    cite="bitsandbytes quantize_4bit, compress_statistics; Dettmers et al. 2023, arXiv 2305.14314, section 3",
 )
 def nf4_dq_bytes(n: Any) -> Any:
     """Double quantisation: an 8-bit absmax a block, one fp32 scale for 256 of those, one fp32 mean a tensor."""

@@ -1,0 +1,146 @@
+"""Presets: every file loads, names are unique, figures are sane and have sources."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+
+import pytest
+
+from estimator import presets
+from estimator.errors import InputError
+from estimator.families import FAMILIES
+from estimator.schemas import GpuSpec, ModelSpec
+
+GPUS, MODELS = presets.ids("gpus"), presets.ids("models")
+
+
+def test_how_many():
+    assert len(GPUS) == 49
+    assert len(MODELS) >= 130
+
+
+@pytest.mark.parametrize("kind", ["gpus", "models"])
+def test_ids_and_aliases(kind):
+    """No alias is an id or taken twice, every alias leads to an id, and lower case is enough."""
+    ids, aliases = presets.ids(kind), presets.aliases(kind)
+    assert not set(ids) & set(aliases)
+    assert set(aliases.values()) <= set(ids)
+    lists = json.loads((presets.folder() / "aliases.json").read_bytes())[kind]
+    assert sum(map(len, lists.values())) == len(aliases)
+    for name in (*ids, *aliases):
+        assert name == name.lower()
+    for name in ids:
+        assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name)
+        assert presets.find(kind, name.upper()) == name
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_gpu(name):
+    spec = presets.load_gpu(name)
+    assert spec.id == name
+    assert spec.source
+    assert spec.memory_bytes > 0
+    assert spec.memory_basis.startswith(name)
+    assert spec.bandwidth_bytes_s > 1e11
+    for dtype in ("fp16", "bf16", "fp8", "fp32"):
+        peak = spec.peak_flops(dtype)
+        assert peak is None or 1e12 < peak < 1e17
+        ceiling = spec.ceiling_flops(dtype)
+        assert ceiling is None or peak is None or ceiling <= peak
+    if spec.memory.reported_mib:  # decimal labels, binary reports
+        assert 0.9 < spec.memory.reported_mib * 2**20 / spec.sold_bytes < 1.1
+
+
+def test_dense_peaks():
+    """The figures that are most often given with sparsity, or for another accumulator."""
+    peaks = {"h100-sxm": 989.5e12, "h200": 989.5e12, "a100-80gb": 312e12, "rtx-4090": 165.2e12, "rtx-3090": 71e12}
+    for name, peak in peaks.items():
+        assert presets.load_gpu(name).peak_flops("bf16") == peak
+    assert presets.load_gpu("h100").peak_flops("fp8") == 1979e12
+    assert presets.load_gpu("a100").peak_flops("fp8") is None
+    assert presets.load_gpu("t4").peak_flops("bf16") is None
+
+
+def test_measured_ceilings():
+    h100 = presets.load_gpu("h100").measured
+    assert h100 is not None
+    assert h100.memory_bytes == 85017493504
+    assert h100.context_bytes == 648871936
+    assert set(h100.gemm_tflops) == {1024, 2048, 4096, 8192, 16384}
+
+
+def test_prices_have_date_and_source():
+    prices = [p for name in GPUS for p in presets.load_gpu(name).prices]
+    assert len(prices) == 43
+    assert all(p.date and p.source and p.usd_per_hour < 20 for p in prices)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model(name):
+    found, data = presets.load_model_preset(name)
+    spec = ModelSpec.model_validate({"id": found, **data})
+    assert spec.config["model_type"] in FAMILIES
+    assert spec.expect.active_params <= spec.expect.total_params
+
+
+def test_every_family_has_a_preset():
+    used = {presets.load_model_preset(name)[1]["config"]["model_type"] for name in MODELS}
+    assert set(FAMILIES) - used <= {"symbolic"}
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("H100", "h100-sxm"),
+        ("a100", "a100-80gb"),
+        ("4090", "rtx-4090"),
+        ("RTX 4090", "rtx-4090"),
+        ("tpuv5e", "tpu-v5e"),
+    ],
+)
+def test_gpus_as_people_say_them(said, meant):
+    assert presets.load_gpu(said).id == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("meta-llama/Meta-Llama-3-8B", "llama-3-8b"),
+        ("llama3-8b", "llama-3-8b"),
+        ("gpt-2", "gpt2"),
+        ("mixtral", "mixtral-8x7b"),
+        ("Qwen/Qwen3-8B", "qwen3-8b"),
+        ("mistral-7b", "mistral-7b-v0.1"),
+    ],
+)
+def test_models_as_people_say_them(said, meant):
+    assert presets.find("models", said) == meant
+
+
+@pytest.mark.parametrize("name", ["h1000", "", "../gpus/h100-sxm", "h100-sxm\0", "x" * 5000, "/etc/passwd"])
+def test_unknown_gpu(name):
+    with pytest.raises(InputError, match="unknown GPU"):
+        presets.load_gpu(name)
+
+
+def test_did_you_mean():
+    with pytest.raises(InputError, match="Did you mean 'h100-sxm'"):
+        presets.load_gpu("h100-sxn")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"bandwidth": {"gb_s": -1, "verified": True}}, "greater than 0"),
+        ({"bandwidth": {"gb_s": float("nan"), "verified": True}}, "finite"),
+        ({"bandwidht": 1}, "Extra inputs"),
+        ({"compute": {"bf16": 1.0, "verified": ["fp8"]}}, "no figure"),
+        ({"source": ""}, "at least 1 character"),
+    ],
+)
+def test_schema_refuses(change, says):
+    data = tomllib.loads((presets.folder() / "gpus" / "t4.toml").read_text())
+    with pytest.raises(ValueError, match=says):
+        GpuSpec.model_validate({"id": "t4", **data, **change})
