@@ -1,0 +1,40 @@
+"""AdaLoRA: the update as P diag(E) Q of rank ``init_r``, pruned to ``target_r`` on average while it trains.
+
+Sources: Zhang et al. 2023, arXiv 2303.10512; peft 0.21.2, tuners/adalora/layer.py (``r`` is not used).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from estimator.errors import InputError
+from estimator.peft.base import COMMON, CONV1D, FROZEN, LINEAR, Args, Build, Method, Module, Tensor, Work, low_rank_work
+from estimator.peft.extras import trainable_tokens
+
+
+def build(b: Build) -> Iterator[Tensor]:
+    """A (r x d_in), E (r) and B (d_out x r) of the initial rank, and a frozen count of ranks."""
+    r = b.rank = b.args.count("init_r", 0)
+    if b.args["use_dora"]:
+        raise InputError("--arg use_dora: AdaLoRA does not support DoRA")
+    for m in b.match():
+        yield Tensor(m.name, "lora_A", (r, m.d_in), m.times)
+        yield Tensor(m.name, "lora_E", (r, 1), m.times)
+        yield Tensor(m.name, "lora_B", (m.d_out, r), m.times)
+        yield Tensor(m.name, "ranknum", (1,), m.times, FROZEN, saved=False)
+    yield from trainable_tokens(b)
+
+
+def work(m: Module, a: Args) -> Work:
+    """LoRA's two products of the initial rank."""
+    return low_rank_work(m, a["init_r"])
+
+
+METHOD = Method(
+    name="adalora", title="AdaLoRA", cite="Zhang et al. 2023, arXiv 2303.10512; peft 0.21.2, tuners/adalora/layer.py",
+    build=build, args={"init_r": 12, "bias": "none", "trainable_token_indices": None, "use_dora": False},
+    accepts=f"{COMMON} exclude_modules r target_r tinit tfinal deltaT beta1 beta2 orth_reg_weight total_step lora_alpha "
+    "lora_dropout alpha_pattern rank_pattern use_rslora init_lora_weights fan_in_fan_out loftq_config lora_bias "
+    "ensure_weight_tying layer_replication target_parameters",
+    rank="init_r", kinds=(LINEAR, CONV1D), mapping="adalora", work=work,
+)  # fmt: skip

@@ -1,0 +1,27 @@
+"""BEFT: one trained bias a target.
+
+Source: peft 0.21.2, tuners/beft/layer.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from estimator.peft.base import LINEAR, TARGETS, Args, Build, Method, Module, Tensor, Work
+
+
+def build(b: Build) -> Iterator[Tensor]:
+    """d_out numbers a target."""
+    for m in b.match():
+        yield Tensor(m.name, "beft_bias", (1, m.d_out), m.times)
+
+
+def work(m: Module, a: Args) -> Work:
+    """One addition an output."""
+    return Work(m.d_out)
+
+
+METHOD = Method(
+    name="beft", title="BEFT", cite="peft 0.21.2, tuners/beft/layer.py", build=build, accepts=f"{TARGETS} init_weights", rank="",
+    kinds=(LINEAR,), mapping="beft", work=work,
+)  # fmt: skip

@@ -1,0 +1,35 @@
+"""C3A: block-circular convolutions; a block of b x b has b trained numbers.
+
+Sources: Chen et al. 2024, arXiv 2407.19342; peft 0.21.2, tuners/c3a/layer.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from estimator.ops import exact_div
+from estimator.peft.base import COMMON, LINEAR, Build, Method, Tensor
+from estimator.peft.targets import split_by
+
+
+def build(b: Build) -> Iterator[Tensor]:
+    """d_out/b x d_in/b blocks of b numbers."""
+    a = b.args
+    size, patterns = a.count("block_size"), a.patterns("block_size_pattern")
+
+    def of(key: str) -> int:
+        return next((v for p, v in patterns.items() if re.match(rf".*\.{p}$", key)), size)
+
+    for m in b.match():
+        for part, block in split_by(m, of):
+            rows = exact_div(part.d_out, block, f"--method c3a: d_out of {part.leaf} over block_size")
+            columns = exact_div(part.d_in, block, f"--method c3a: d_in of {part.leaf} over block_size")
+            yield Tensor(part.name, "c3a_kernel", (rows, columns, block), part.times)
+
+
+METHOD = Method(
+    name="c3a", title="C3A", cite="Chen et al. 2024, arXiv 2407.19342; peft 0.21.2, tuners/c3a/layer.py",
+    build=build, args={"block_size": 256, "block_size_pattern": {}, "bias": "none"}, accepts=f"{COMMON} init_weights", rank="",
+    kinds=(LINEAR,), mapping="c3a",
+)  # fmt: skip

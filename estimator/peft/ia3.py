@@ -1,0 +1,55 @@
+"""(IA)3: one trained vector a target that scales its output, or its input where it is a feed-forward module.
+
+Sources: Liu et al. 2022, arXiv 2205.05638; peft 0.21.2, tuners/ia3/layer.py and model.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from estimator.errors import InputError
+from estimator.peft.base import CONV1D, LINEAR, TARGETS, Args, Build, Method, Module, Tensor, Work
+from estimator.peft.mappings import default_targets
+from estimator.peft.targets import compiled, split_by
+
+
+def build(b: Build) -> Iterator[Tensor]:
+    """d_out numbers a target, d_in where ``feedforward_modules`` names it."""
+    feeds = _feedforward(b)
+    for m in b.match():
+        for part, inward in split_by(m, feeds):
+            yield Tensor(part.name, "ia3_l", (part.d_in if inward else part.d_out,), part.times)
+
+
+def _feedforward(b: Build) -> Callable[[str], bool]:
+    given = b.args["feedforward_modules"]
+    names = b.asked()[0]
+    if given is None:
+        found = default_targets("ia3_feedforward", b.arch.model_type)
+        if found is None and b.arch.model_type != "symbolic":
+            raise InputError(
+                f"--method ia3: the peft library does not know the feed-forward modules of model type {b.arch.model_type!r}; "
+                "name them (or none): --arg feedforward_modules=[]"
+            )
+        ends = tuple((found or "down_proj").split())
+    elif isinstance(given, str):
+        pattern = compiled(given, "--arg feedforward_modules")
+        return lambda key: re.fullmatch(pattern, key) is not None
+    else:
+        ends = b.args.names("feedforward_modules")
+        if names is not None and not set(ends) <= set(names):
+            raise InputError("--arg feedforward_modules must be among --targets")
+    return lambda key: any(key.endswith(n) for n in ends)
+
+
+def work(m: Module, a: Args) -> Work:
+    """One multiplication an output (or input) element."""
+    return Work(m.d_out, 0, 0)
+
+
+METHOD = Method(
+    name="ia3", title="(IA)3", cite="Liu et al. 2022, arXiv 2205.05638; peft 0.21.2, tuners/ia3/layer.py",
+    build=build, args={"feedforward_modules": None}, accepts=f"{TARGETS} exclude_modules fan_in_fan_out init_ia3_weights",
+    rank="", kinds=(LINEAR, CONV1D), mapping="ia3", work=work,
+)  # fmt: skip

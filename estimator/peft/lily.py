@@ -1,0 +1,44 @@
+"""Lily: LoRA whose B factors all layers share, mixed by a small router in each.
+
+Source: peft 0.21.2, tuners/lily/model.py and layer.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from estimator.ops import ceil_div
+from estimator.peft.base import COMMON, LINEAR, Build, Method, Module, Tensor
+from estimator.trace import value_of
+
+
+def build(b: Build) -> Iterator[Tensor]:
+    """A router (num_B x r) a target; B (num_B*r x d_out) once for each name and shape; A once for ``stride_A`` layers."""
+    a = b.args
+    r, n, stride = a.count("r"), a.count("num_B", 2), a.count("stride_A")
+    b.rank = r
+    targets = b.match()
+    names = b.asked()[0] or (b.default()[0] if b.asked() == (None, None, False) else None)
+    groups: dict[tuple[str, int, int], list[Module]] = {}
+    for m in targets:
+        # peft keeps the last of the names (a set) that ends the module's name; all-linear names modules one by one
+        suffix = next((s for s in reversed(sorted(names)) if m.example.endswith(s)), "") if names else "" if b.asked()[1] else m.name
+        groups.setdefault((suffix, value_of(m.d_in), value_of(m.d_out)), []).append(m)
+    alone = b.asked()[2]
+    if alone:
+        b.notes.append("all-linear names every module one by one for Lily: nothing is shared between layers")
+    for members in groups.values():
+        first, count = members[0], sum(m.times for m in members)
+        for m in members:
+            yield Tensor(m.name, "lily_router.weight", (n, r), m.times)
+        of_a = count if alone else ceil_div(count, stride)
+        of_b = count if alone else 1
+        # the state dict holds a shared tensor once for each layer that uses it
+        yield Tensor(first.name, "lily_A.weight", (r, first.d_in), of_a, saved_extra=(count - of_a) * r * first.d_in)
+        yield Tensor(first.name, "lily_B.weight", (n * r, first.d_out), of_b, saved_extra=(count - of_b) * n * r * first.d_out)
+
+
+METHOD = Method(
+    name="lily", title="Lily", cite="peft 0.21.2, tuners/lily/model.py", build=build, args={"r": 32, "stride_A": 1, "num_B": 2},
+    accepts=f"{COMMON} exclude_modules scaling init_weights", kinds=(LINEAR,), mapping="lily",
+)  # fmt: skip

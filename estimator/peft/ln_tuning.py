@@ -1,0 +1,27 @@
+"""LN tuning: trained copies of the normalisations.
+
+Sources: Zhao et al. 2023, arXiv 2312.11420; peft 0.21.2, tuners/ln_tuning/layer.py (any targeted module is copied whole).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from estimator.peft.base import TARGETS, Build, Method, Tensor
+from estimator.peft.modules import CONV1D, CONVOLUTION, EMBEDDING, HOLDER, LINEAR, NORM
+
+
+def build(b: Build) -> Iterator[Tensor]:
+    """A copy of every parameter of every target."""
+    if b.asked() == (None, None, False) and b.arch.model_type == "symbolic":
+        b.default()
+    for m in b.match():
+        for name, shape in m.weights:
+            yield Tensor(m.name, f"ln_tuning_layers.{name}", shape, m.times)
+
+
+METHOD = Method(
+    name="ln_tuning", title="LN tuning", cite="Zhao et al. 2023, arXiv 2312.11420; peft 0.21.2, tuners/ln_tuning/layer.py",
+    build=build, accepts=f"{TARGETS} exclude_modules", rank="", kinds=(NORM, LINEAR, CONV1D, EMBEDDING, CONVOLUTION, HOLDER),
+    mapping="ln_tuning",
+)  # fmt: skip

@@ -1,0 +1,66 @@
+"""LoKr: a Kronecker product of two small matrices, either whole or itself of rank r.
+
+Sources: Yeh et al. 2024 (LyCORIS), arXiv 2309.14859; peft 0.21.2, tuners/lokr/layer.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from estimator.peft.base import COMMON, LINEAR, Args, Build, Method, Module, Tensor, Work
+from estimator.peft.targets import pattern_value, split_by
+
+MAX_SEARCH = 10**7  # a dimension whose divisors are looked for one by one; no layer comes near
+
+
+def factors(size: Any, factor: int) -> tuple[Any, Any]:
+    """``size`` as (small, large): ``factor`` exactly where it divides, else the most balanced pair up to it."""
+    if factor > 0 and size % factor == 0:
+        return factor, size // factor
+    n = int(size)
+    limit = n if factor == -1 else factor
+    m, k = 1, n
+    while m < k:
+        new = next(i for i in range(m + 1, n + 1) if n % i == 0)
+        if new + n // new > m + k or new > limit:
+            break
+        m, k = new, n // new
+    return min(m, k), max(m, k)
+
+
+def build(b: Build) -> Iterator[Tensor]:
+    """w1 of the small factors and w2 of the large ones; each whole, or as a product where r is below half its side."""
+    a = b.args
+    b.rank = a.count("r")
+    patterns, both, factor = a.patterns("rank_pattern"), a.flag("decompose_both"), a["decompose_factor"]
+    if isinstance(factor, bool) or not isinstance(factor, int) or (factor < 1 and factor != -1):
+        raise a.bad("decompose_factor", "must be -1 or a whole number >= 1")
+    for m in b.match():
+        for part, r in split_by(m, lambda key: pattern_value(patterns, key, b.rank)):
+            if part.d_in > MAX_SEARCH or part.d_out > MAX_SEARCH:
+                raise a.bad("decompose_factor", f"cannot split {part.example!r}: too large")
+            (in_m, in_n), (out_l, out_k) = factors(part.d_in, factor), factors(part.d_out, factor)
+            if both and 2 * r < max(out_l, in_m):
+                yield Tensor(part.name, "lokr_w1_a", (out_l, r), part.times)
+                yield Tensor(part.name, "lokr_w1_b", (r, in_m), part.times)
+            else:
+                yield Tensor(part.name, "lokr_w1", (out_l, in_m), part.times)
+            if 2 * r < max(out_k, in_n):
+                yield Tensor(part.name, "lokr_w2_a", (out_k, r), part.times)
+                yield Tensor(part.name, "lokr_w2_b", (r, in_n), part.times)
+            else:
+                yield Tensor(part.name, "lokr_w2", (out_k, in_n), part.times)
+
+
+def work(m: Module, a: Args) -> Work:
+    """The whole matrix is built (one product an element) and multiplied."""
+    return Work(2 * m.d_in * m.d_out, m.d_in * m.d_out, 1)
+
+
+METHOD = Method(
+    name="lokr", title="LoKr", cite="Yeh et al. 2024, arXiv 2309.14859; peft 0.21.2, tuners/lokr/layer.py",
+    build=build, args={"r": 8, "rank_pattern": {}, "decompose_both": False, "decompose_factor": -1},
+    accepts=f"{COMMON} exclude_modules alpha alpha_pattern rank_dropout module_dropout rank_dropout_scale use_effective_conv2d init_weights",
+    kinds=(LINEAR,), mapping="lokr", work=work,
+)  # fmt: skip

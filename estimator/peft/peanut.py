@@ -1,0 +1,28 @@
+"""PEANuT: a small network that maps the weight to its own update.
+
+Source: peft 0.21.2, tuners/peanut/layer.py (A reads the weight's outputs, so the input size does not count).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from estimator.peft.base import COMMON, LINEAR, Build, Method, Tensor
+
+
+def build(b: Build) -> Iterator[Tensor]:
+    """A (r x d_out), B (d_out x r), and ``depth`` encoders and decoders of r x r."""
+    r, depth = b.args.count("r"), b.args.count("depth", 0)
+    b.rank = r
+    for m in b.match():
+        yield Tensor(m.name, "peanut_A.weight", (r, m.d_out), m.times)
+        yield Tensor(m.name, "peanut_B.weight", (m.d_out, r), m.times)
+        if depth > 0:
+            yield Tensor(m.name, "peanut_encoders.weight", (depth, r, r), m.times)
+            yield Tensor(m.name, "peanut_decoders.weight", (depth, r, r), m.times)
+
+
+METHOD = Method(
+    name="peanut", title="PEANuT", cite="peft 0.21.2, tuners/peanut/layer.py", build=build, args={"r": 32, "depth": 0},
+    accepts=f"{COMMON} exclude_modules act_fn scaling init_weights", kinds=(LINEAR,), mapping="peanut",
+)  # fmt: skip

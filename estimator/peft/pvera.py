@@ -1,0 +1,31 @@
+"""PVeRA: VeRA whose update is sampled: mean and variance double A's rows and the vector beside them.
+
+Source: peft 0.21.2, tuners/pvera/model.py and layer.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from estimator.ops import maximum
+from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, Tensor
+
+
+def build(b: Build) -> Iterator[Tensor]:
+    """lambda_b (d_out) and lambda_d (2r) a target; A (2r x largest d_in) and B (largest d_out x r) once."""
+    r = b.rank = b.args.count("r")
+    targets = b.match()
+    for m in targets:
+        yield Tensor(m.name, "pvera_lambda_b", (m.d_out,), m.times)
+        yield Tensor(m.name, "pvera_lambda_d", (2 * r,), m.times)
+    keep = b.args.flag("save_projection")
+    yield Tensor("", "pvera_A", (2 * r, maximum(*(m.d_in for m in targets))), 1, BUFFER, keep)
+    yield Tensor("", "pvera_B", (maximum(*(m.d_out for m in targets)), r), 1, BUFFER, keep)
+
+
+METHOD = Method(
+    name="pvera", title="PVeRA", cite="peft 0.21.2, tuners/pvera/model.py",
+    build=build, args={"r": 256, "save_projection": True, "bias": "none"},
+    accepts=f"{COMMON} projection_prng_key pvera_dropout d_initial fan_in_fan_out init_weights sample_at_inference generator_seed",
+    kinds=(LINEAR, CONV1D), mapping="pvera",
+)  # fmt: skip

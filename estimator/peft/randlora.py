@@ -1,0 +1,37 @@
+"""RandLoRA: a full-rank update from frozen random bases shared by all targets, with trained diagonals.
+
+Sources: Albert et al. 2025, arXiv 2502.00987; peft 0.21.2, tuners/randlora/model.py and layer.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from estimator.ops import ceil_div, maximum, minimum
+from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, Tensor
+
+
+def build(b: Build) -> Iterator[Tensor]:
+    """lambda (r x n) and gamma (n x smaller side), n = ceil(smaller side / r); the bases A and B once."""
+    r = b.rank = b.args.count("r")
+    targets = b.match()
+    widest_in, widest_out = maximum(*(m.d_in for m in targets)), maximum(*(m.d_out for m in targets))
+    keep = b.args.flag("save_projection")
+    holders = sum(m.times for m in targets)  # every layer's state dict shows the shared bases again
+    small, large = minimum(widest_in, widest_out), maximum(widest_in, widest_out)
+    bases_a, bases_b = r * small, large * ceil_div(small, r) * r
+    for m in targets:
+        side = minimum(m.d_in, m.d_out)
+        n = ceil_div(side, r)
+        yield Tensor(m.name, "randlora_lambda", (r, n), m.times)
+        yield Tensor(m.name, "randlora_gamma", (n, side), m.times)
+    yield Tensor("", "randlora_A", (r, 1, small), 1, BUFFER, keep, holders * bases_a if keep else 0)
+    yield Tensor("", "randlora_B", (large, ceil_div(small, r), r), 1, BUFFER, keep, holders * bases_b if keep else 0)
+
+
+METHOD = Method(
+    name="randlora", title="RandLoRA", cite="Albert et al. 2025, arXiv 2502.00987; peft 0.21.2, tuners/randlora/model.py",
+    build=build, args={"r": 32, "save_projection": True, "bias": "none"},
+    accepts=f"{COMMON} projection_prng_key sparse very_sparse randlora_dropout randlora_alpha fan_in_fan_out init_weights",
+    kinds=(LINEAR, CONV1D), mapping="randlora",
+)  # fmt: skip

@@ -1,0 +1,38 @@
+"""RoAd: rotations of pairs of outputs, with a scale each.
+
+Sources: Liao and Monz 2024, arXiv 2409.00119; peft 0.21.2, tuners/road/layer.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from estimator.ops import exact_div
+from estimator.peft.base import LINEAR, TARGETS, Args, Build, Method, Module, Tensor, Work
+
+HALVES = {"road_1": 1, "road_2": 2, "road_4": 4}  # angles an output, in halves
+
+
+def build(b: Build) -> Iterator[Tensor]:
+    """d_out/2, d_out or 2*d_out angles, and as many scales."""
+    a = b.args
+    halves, group = HALVES[a.choice("variant", *HALVES)], a.count("group_size", 2)
+    if group % 2:
+        raise a.bad("group_size", "must be even")
+    for m in b.match():
+        exact_div(m.d_out, group, f"--method road: d_out of {m.leaf} over group_size")
+        size = halves * m.d_out // 2
+        yield Tensor(m.name, "road_theta", (size,), m.times)
+        yield Tensor(m.name, "road_alpha", (size,), m.times)
+
+
+def work(m: Module, a: Args) -> Work:
+    """Two products and a sum an output."""
+    return Work(3 * m.d_out, 0, 0)
+
+
+METHOD = Method(
+    name="road", title="RoAd", cite="Liao and Monz 2024, arXiv 2409.00119; peft 0.21.2, tuners/road/layer.py",
+    build=build, args={"variant": "road_1", "group_size": 64}, accepts=f"{TARGETS} init_weights", rank="", kinds=(LINEAR,),
+    mapping="road", work=work,
+)  # fmt: skip

@@ -1,0 +1,22 @@
+"""Soft prompt: p trained vectors before the input, one side only (the textbook's prompt tuning).
+
+Source: Lester et al. 2021, arXiv 2104.08691, section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from estimator.peft import prompts
+from estimator.peft.base import Build, Method, Tensor
+
+
+def build(b: Build) -> Iterator[Tensor]:
+    """p vectors of the embedding's width."""
+    yield Tensor("", "prompt", (prompts.tokens(b), b.arch.hidden))
+
+
+METHOD = Method(
+    name="soft-prompt", title="Soft prompt", cite="Lester et al. 2021, arXiv 2104.08691, section 2",
+    build=build, args={"num_virtual_tokens": None}, rank="", merges=False, virtual=True, library=False,
+)  # fmt: skip

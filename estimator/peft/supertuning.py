@@ -1,0 +1,40 @@
+"""Super-Tuning: the largest weights are trained in place; with ``r`` a LoRA beside them (Supra).
+
+Source: peft 0.21.2, tuners/supertuning/layer.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from estimator.errors import InputError
+from estimator.peft.base import BUFFER, LINEAR, TARGETS, Args, Build, Method, Module, Tensor, Work, low_rank_work
+
+
+def build(b: Build) -> Iterator[Tensor]:
+    """int(d_in*d_out*(1 - sparsity)) values, their places as a buffer, and LoRA's factors where ``r`` is given."""
+    a = b.args
+    sparsity = a.number("sparsity", 0.0, 1.0)
+    b.rank = a.count("r") if a.has("r") else None
+    for m in b.match():
+        kept = int(int(m.d_in * m.d_out) * (1 - sparsity))  # in floating point, as peft computes it
+        if kept < 1:
+            raise InputError(f"--arg sparsity={sparsity:g} leaves nothing of {m.example!r} to train")
+        yield Tensor(m.name, "supertuning_values", (kept,), m.times)
+        yield Tensor(m.name, "supertuning_indices", (kept,), m.times, BUFFER, a.flag("save_precomputed_indices"))
+        if b.rank is not None:
+            yield Tensor(m.name, "supertuning_lora_A.weight", (b.rank, m.d_in), m.times)
+            yield Tensor(m.name, "supertuning_lora_B.weight", (m.d_out, b.rank), m.times)
+
+
+def work(m: Module, a: Args) -> Work:
+    """The values are added to a copy of the weight; LoRA's product is added to it too."""
+    return Work(0, (1 + 2 * (a["r"] or 0)) * m.d_in * m.d_out, 0)
+
+
+METHOD = Method(
+    name="supertuning", title="Super-Tuning", cite="peft 0.21.2, tuners/supertuning/layer.py",
+    build=build, args={"sparsity": 0.99, "r": None, "save_precomputed_indices": True},
+    accepts=f"{TARGETS} select_top lora_alpha lora_dropout init_weights", kinds=(LINEAR,), mapping="supertuning", work=work,
+)  # fmt: skip
+__all__ = ["METHOD", "low_rank_work"]

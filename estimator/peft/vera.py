@@ -1,0 +1,38 @@
+"""VeRA: one pair of frozen random matrices shared by all targets, two trained vectors a target.
+
+Sources: Kopiczko et al. 2024, arXiv 2310.11454; peft 0.21.2, tuners/vera/model.py (the shared pair has the largest
+in and out sizes of any target).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from estimator.ops import maximum
+from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Args, Build, Method, Module, Tensor, Work, low_rank_work
+
+
+def build(b: Build) -> Iterator[Tensor]:
+    """lambda_b (d_out) and lambda_d (r) a target; A (r x largest d_in) and B (largest d_out x r) once."""
+    r = b.rank = b.args.count("r")
+    targets = b.match()
+    for m in targets:
+        yield Tensor(m.name, "vera_lambda_b", (m.d_out,), m.times)
+        yield Tensor(m.name, "vera_lambda_d", (r,), m.times)
+    keep = b.args.flag("save_projection")
+    yield Tensor("", "vera_A", (r, maximum(*(m.d_in for m in targets))), 1, BUFFER, keep)
+    yield Tensor("", "vera_B", (maximum(*(m.d_out for m in targets)), r), 1, BUFFER, keep)
+
+
+def work(m: Module, a: Args) -> Work:
+    """LoRA's two products, and two scalings by a vector."""
+    base = low_rank_work(m, a["r"])
+    return Work(base.flops + a["r"] + m.d_out, 0, 2)
+
+
+METHOD = Method(
+    name="vera", title="VeRA", cite="Kopiczko et al. 2024, arXiv 2310.11454; peft 0.21.2, tuners/vera/model.py",
+    build=build, args={"r": 256, "save_projection": True, "bias": "none"},
+    accepts=f"{COMMON} projection_prng_key vera_dropout d_initial fan_in_fan_out init_weights",
+    kinds=(LINEAR, CONV1D), mapping="vera", work=work,
+)  # fmt: skip
