@@ -49,13 +49,12 @@ class Tape:
 
     rows: Rows
     train: Trainable
-    layer: str = ""
     active: bool = True
     ops: list[Product | None] = field(default_factory=list)
 
     def trains(self, name: str) -> bool:
-        """Whether the weight ``name`` of this layer is trained."""
-        return self.active and self.train.weight(name)
+        """Whether the gradient of this layer's weight ``name`` is computed."""
+        return self.active and self.train.differentiates(name)
 
     def save(self, grad: bool) -> None:
         """An operation that keeps something where its input requires a gradient."""
@@ -64,7 +63,8 @@ class Tape:
 
     def norm(self, norm: Norm, grad: bool) -> bool:
         """A normalisation; returns whether its output requires a gradient."""
-        out = grad or (norm.affine and self.trains(f"{norm.name}.weight"))
+        trained = norm.affine and (self.trains(f"{norm.name}.weight") or (norm.bias and self.trains(f"{norm.name}.bias")))
+        out = grad or trained
         self.save(out)
         return out
 
@@ -76,17 +76,22 @@ class Tape:
             Product(linear.name, part, m, linear.d_in, linear.d_out, left=grad, right=dw, weight=linear.d_in * linear.d_out)
         )
         out = grad or dw or (linear.bias and self.trains(f"{linear.name}.bias"))
-        adapters = self.train.adapters(linear.name) if self.active else ()
-        for chain in adapters:
+        return self.adapters(linear.name, grad, m) or out
+
+    def adapters(self, name: str, grad: bool, m: Any) -> bool:
+        """The adapters of one module, over ``m`` rows; returns whether their output requires a gradient."""
+        out = False
+        for chain in self.train.adapters(name) if self.active else ():
             inner = grad
-            for i, (rows, d_in, d_out, trained) in enumerate(chain):
+            for i, f in enumerate(chain):
                 self.ops.append(
                     Product(
-                        f"{linear.name}.adapter{i or ''}", p.ADAPTER, m if rows is None else rows, d_in, d_out,
-                        left=inner and rows is None, right=trained, weight=d_in * d_out,
+                        f"{name}.adapter_{i}", p.ADAPTER, m if f.rows is None else f.rows, f.d_in, f.d_out, f.count,
+                        left=(inner and f.rows is None) or f.left, right=f.right,
+                        weight=f.d_in * f.d_out,
                     )
                 )  # fmt: skip
-                inner = inner or trained
+                inner = inner or f.right
             out = out or inner
         return out
 
@@ -233,13 +238,4 @@ def _expert(tape: Tape, block: MoE, part: Extra, grad: bool) -> bool:
     tape.ops.append(
         Product(part.name, p.EXPERTS, m, a, b, operator="experts", left=grad, right=dw, weight=minimum(m, E) * a * b)
     )
-    out = grad or dw
-    for chain in tape.train.adapters(part.name) if tape.active else ():
-        inner = grad
-        for i, (_, d_in, d_out, trained) in enumerate(chain):
-            tape.ops.append(
-                Product(f"{part.name}.adapter{i or ''}", p.ADAPTER, m, d_in, d_out, left=inner, right=trained, weight=d_in * d_out)
-            )
-            inner = inner or trained
-        out = out or inner
-    return out
+    return tape.adapters(part.name, grad, m) or grad or dw

@@ -40,7 +40,7 @@ class Workload:
 
     mode        "forward", "training" or "decode" (one new token a sequence after ``context`` cached ones)
     b, s        sequences and tokens each; encoder: encoder tokens (None: as many, or as ``context`` when decoding)
-    last        True where only the last position's logits are computed
+    last        True where only the last position's logits are computed (decoders; other classes always compute all)
     fused       True for the fused attention kernel
     checkpointing  True where every layer is recomputed in the backward pass (non-reentrant)
     dropout     the model's residual dropout probability in training
@@ -67,7 +67,7 @@ def products(arch: Architecture, work: Workload, train: Trainable = NONE) -> lis
     """Every product of one pass through ``arch``, in order; in training with the gradients that autograd computes."""
     training = work.mode == "training"
     if not training:
-        train = replace(train, weight=NONE.weight, inputs=False) if train.beside or train.prefix else NONE
+        train = train.still()
     decode = work.mode == "decode"
     s = 1 if decode else work.s + train.virtual
     encoder = work.encoder if work.encoder is not None else (work.context if decode else s)
@@ -84,7 +84,7 @@ def products(arch: Architecture, work: Workload, train: Trainable = NONE) -> lis
     groups = [g for g in arch.layers if not two_sided or g.side == "decoder"]
     grad = walk.stack(out, groups, rows, grad, encoder_grad)
     grad = walk.chain(out, arch.final, rows, grad, p.EMBEDDING)
-    walk.chain(out, arch.pooler, replace(rows, s=1), grad, p.HEAD)
+    walk.pool(out, replace(rows, s=1), grad)
     walk.head(out, rows, grad)
     return [q for q in out if q.times != 0 and q.count != 0]
 
@@ -104,6 +104,10 @@ class _Walk:
         """Tables, then their norms and projections; returns whether the result requires a gradient."""
         grad = self.training and (self.train.inputs or self.work.checkpointing)
         grad = grad or any(self.train.weight(f"{x.name}.weight") for x in _tables(parts))
+        tape = Tape(rows, self.train)
+        for table in _tables(parts):
+            grad = tape.adapters(table.name, False, rows.tokens) or grad
+        out += [q for q in tape.ops if q is not None]
         return self.chain(out, parts, rows, grad, p.EMBEDDING)
 
     def chain(self, out: list[Product], parts: tuple[Any, ...], rows: Rows, grad: bool, part: str) -> bool:
@@ -117,10 +121,17 @@ class _Walk:
         out += [q for q in tape.ops if q is not None]
         return grad
 
+    def pool(self, out: list[Product], rows: Rows, grad: bool) -> None:
+        """Layers that see one token a sequence. A bare encoder's loss is on its hidden states: its pooler has no
+        backward pass."""
+        idle = self.arch.facts.get("class") == "Model"
+        walk = replace(self, train=self.train.still()) if idle else self
+        walk.chain(out, self.arch.pooler, rows, grad and not idle, p.HEAD)
+
     def head(self, out: list[Product], rows: Rows, grad: bool) -> None:
         """The output head: its own dense layers, then the vocabulary; one position a sequence with ``last``."""
         arch = self.arch
-        at = replace(rows, s=1) if self.work.last else rows
+        at = replace(rows, s=1) if self.work.last and arch.kind == "decoder" else rows
         grad = self.chain(out, arch.head_extras, at, grad, p.HEAD)
         if arch.head is not None:
             self.chain(out, (arch.head,), at, grad, p.HEAD)
@@ -145,8 +156,10 @@ class _Walk:
 
     def _units(self, group: Layer) -> list[_Unit]:
         """The group, split by which of its adapters each layer holds where not all layers hold all."""
-        names = {w.module for part in group.parts() for w in part.weights()} | {w.name for part in group.parts() for w in part.weights()}
-        partial = {n: at for n, at in self.train.layers.items() if n in names}
+        weights = [w for part in group.parts() for w in part.weights()]
+        names = {w.module for w in weights} | {w.name for w in weights}
+        count = group.times if group.indices is None else len(group.indices)
+        partial = {n: at for n, at in self.train.layers.items() if n in names and not _covers(at, group.indices, count)}
         if not partial:
             return [_Unit(group, group.times, group.indices, self.train)]
         if group.times > MAX_LAYERS:
@@ -218,6 +231,11 @@ class _Unit:
             (active, flows), _ = next(iter(counts.items()))
             return [(self.times, active, flows)]
         return [(n, active, flows) for (active, flows), n in counts.items()]
+
+
+def _covers(at: frozenset[int], indices: tuple[int, ...] | None, count: Any) -> bool:
+    """Whether the layers ``at`` hold all of a group's."""
+    return len(at) == count if indices is None else at.issuperset(indices)
 
 
 def _without(beside: Mapping[str, Any], missing: frozenset[str]) -> dict[str, Any]:

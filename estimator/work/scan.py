@@ -29,7 +29,10 @@ def mixer(tape: Tape, s: StateSpace, grad: bool) -> bool:
     flags = [tape.linear(part, grad, p.PROJECTION) for name, part in linear.items() if name != "out_proj"]
     inner = convolution(tape, s, flags[0])
     hidden = any(flags) or inner or _trains_extras(tape, s)
-    (_chunked if s.kind == "mamba2" else _delta)(tape, s, hidden)
+    if s.kind == "mamba2":
+        _chunked(tape, s, hidden)
+    else:
+        _delta(tape, s, hidden, inner)
     for norm in s.norms:
         hidden = tape.norm(norm, hidden)
     return tape.linear(linear["out_proj"], hidden, p.PROJECTION)
@@ -106,11 +109,12 @@ def _chunked(tape: Tape, s: StateSpace, grad: bool) -> None:
         tape.save(grad)
 
 
-def _delta(tape: Tape, s: StateSpace, grad: bool) -> None:
+def _delta(tape: Tape, s: StateSpace, grad: bool, qkv: bool) -> None:
     """The gated delta rule in chunks: a triangular system within each chunk, then one state carried from chunk to chunk.
 
     The triangular solves are no products, but their gradient with respect to the system is one. The first chunk's
-    state is zero and needs no gradient; the last one's update is computed and not used.
+    state is zero and needs no gradient; the last one's update is computed and not used. ``qkv``: whether q, k and v
+    require gradients; beta and the decay, which scale them, may without.
     """
     rows, h, d_k, d_v = tape.rows, s.sizes["value_heads"], s.sizes["key_dim"], s.sizes["value_dim"]
     if rows.decode:  # the recurrent form is elementwise
@@ -127,8 +131,8 @@ def _delta(tape: Tape, s: StateSpace, grad: bool) -> None:
         tape.ops.append(product)
         tape.save(grad)
 
-    add("system", c, d_k, c, every)
-    add("scores", c, d_k, c, every)
+    add("system", c, d_k, c, every, right=qkv)
+    add("scores", c, d_k, c, every, left=qkv, right=qkv)
     add("solve_values", c, d_v, c, every, right=False, forward=False)
     add("solve_keys", c, d_k, c, every, right=False, forward=False)
     for name in ("state_read", "state_query"):

@@ -1,0 +1,130 @@
+"""From a fine-tuning method to what it trains: the bridge between :mod:`estimator.peft` and the list of products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.models import Model
+from estimator.work.trainable import FULL, Chain, Factor, Trainable, everything, nothing
+
+FULL_NAMES = ("", "none", "full")
+ROUTERS = (".gate", ".router")  # modules whose bare weight is one matrix, not a stack
+
+
+def trainable(
+    model: Model,
+    method: str | None = None,
+    rank: Any = None,
+    targets: str | None = None,
+    args: Mapping[str, Any] | None = None,
+    trainable_layers: Any = None,
+) -> tuple[Trainable, tuple[str, ...]]:
+    """(what is trained, notes) of ``--method`` and its options; full training without one.
+
+    Raises InputError for a method, target or layer count that does not exist.
+    """
+    name = (method or "full").lower()
+    if name in FULL_NAMES:
+        for flag, value in (("--rank", rank), ("--targets", targets)):
+            if value is not None:
+                raise InputError(f"{flag} needs --method, e.g. --method lora")
+        return FULL, ()
+    if name == "freeze":
+        return frozen(model, trainable_layers), ()
+    from estimator.peft import find
+    from estimator.peft.base import run
+
+    found = find(name)
+    given = dict(args or {})
+    if rank is not None:
+        if not found.rank:
+            raise InputError(f"--rank: {found.name} has no rank")
+        given[found.rank] = rank
+    if name == "dora":
+        given.setdefault("use_dora", True)
+    config = model.config.raw if model.config else {}
+    adapter = run(found, model.architecture, model.name, config, targets, given)
+    return of_adapter(adapter), adapter.notes
+
+
+def frozen(model: Model, layers: Any) -> Trainable:
+    """The top ``layers`` layers trained (of the decoder, where there are two stacks), everything else frozen."""
+    arch = model.architecture
+    groups = [g for g in arch.layers if g.side == "decoder" or arch.kind != "encoder-decoder"]
+    total = sum((g.times for g in groups), start=0)
+    top = 1 if layers is None else layers
+    if top < 1 or top > total:
+        raise InputError(f"--trainable-layers must be from 1 to {int(total)}, got {int(top)}")
+    names = {w.name for g in groups for w in g.weights()}
+    return Trainable(lambda name: name in names, first=total - top)
+
+
+def of_adapter(adapter: Any) -> Trainable:
+    """The products of a peft adapter: LoRA's two factors as they are, other methods by the work that they state."""
+    unfrozen = {f"{t.module}.{t.name}" for t in adapter.unfrozen}
+    beside: dict[str, list[Chain]] = {}
+    layers: dict[str, frozenset[int]] = {}
+    rewritten: set[str] = set()
+    by_module: dict[str, list[Any]] = {}
+    for t in adapter.tensors:
+        by_module.setdefault(t.module, []).append(t)
+    seen = set()
+    for module in adapter.targets:
+        chain = _chain(adapter, module, by_module.get(module.name, ()))
+        if chain:
+            beside.setdefault(module.name, [])[:] = [chain]
+        if module.layers is not None:
+            layers[module.name] = layers.get(module.name, frozenset()) | frozenset(module.layers)
+        seen.add(module.name)
+    for name, tensors in by_module.items():
+        if name not in seen and name:
+            chain = _parameter(name, tensors)
+            if chain:
+                beside[name] = [chain]
+                rewritten |= {name, f"{name}.weight"}
+    virtual = adapter.virtual_tokens
+    prefix = adapter.method.name == "prefix_tuning"
+    return Trainable(
+        (lambda name: name in unfrozen) if unfrozen else nothing,
+        {k: tuple(v) for k, v in beside.items()}, layers, frozenset(rewritten),
+        inputs=bool(virtual) and not prefix, virtual=0 if prefix else virtual, prefix=virtual if prefix else 0,
+    )  # fmt: skip
+
+
+def _chain(adapter: Any, module: Any, tensors: Sequence[Any]) -> Chain:
+    """The factors of one target, in the order in which its input passes through them."""
+    factors = {t.name: t for t in tensors}
+    a, b = factors.get("lora_A.weight"), factors.get("lora_B.weight")
+    if adapter.method.name in ("lora", "dora") and a is not None and b is not None and len(a.shape) == 2:
+        r = a.shape[0]
+        chain: Chain = (Factor(module.d_in, r, a.state == "trained"), Factor(r, module.d_out, b.state == "trained"))
+        if "lora_magnitude_vector" in factors:  # the product B A on an identity, for the norm; without gradient
+            chain += (Factor(module.d_in, r, False, rows=module.d_in), Factor(r, module.d_out, False, rows=module.d_in))
+        return chain
+    a, b = factors.get("lora_embedding_A"), factors.get("lora_embedding_B")
+    if a is not None and b is not None:  # rows of A are looked up, then multiplied with B
+        return (Factor(a.shape[0], module.d_out, b.state == "trained", left=a.state == "trained"),)
+    if adapter.method.work is None:
+        return ()
+    work = adapter.method.work(module, adapter.args)
+    token = (Factor(work.flops // 2, 1),) if work.flops else ()
+    fixed = (Factor(1, 1, rows=work.fixed // 2, left=True),) if work.fixed else ()
+    return (*token, *fixed)
+
+
+def _parameter(name: str, tensors: Sequence[Any]) -> Chain:
+    """LoRA on a bare parameter: B A is multiplied out and added to the weight. Of a stack of experts this happens twice
+    a pass: once without gradients when peft registers the parametrization (tuners/lora/layer.py, ParamWrapper)."""
+    a = next((t for t in tensors if t.name == "lora_A.weight"), None)
+    b = next((t for t in tensors if t.name == "lora_B.weight"), None)
+    if a is None or b is None:
+        return ()
+    once = Factor(a.shape[0], a.shape[1], rows=b.shape[0], left=True)
+    stacked = not name.endswith(ROUTERS)
+    return (replace(once, left=False, right=False), once) if stacked else (once,)
+
+
+__all__ = ["everything", "frozen", "of_adapter", "trainable"]
