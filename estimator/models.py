@@ -143,8 +143,13 @@ def _as_path(text: str) -> Path | None:
 
 def _from_path(path: Path) -> _Found:
     suffix = path.suffix.lower()
-    if path.is_dir():
-        return _from_folder(path)
+    try:
+        if path.is_dir():
+            return _from_folder(path)
+    except OSError as error:
+        from estimator.headers import shown
+
+        raise InputError(f"{shown(path)}: {error.strerror}") from None
     if suffix == ".gguf":
         return _from_gguf(path)
     if suffix == ".safetensors" or path.name.endswith(".safetensors.index.json"):

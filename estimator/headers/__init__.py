@@ -70,12 +70,18 @@ def regular_file(path: Path, what: str) -> int:
         gone = "a link to a file that does not exist" if path.is_symlink() else "no such file"
         raise InputError(f"{path}: {gone}") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{str(path)[:80]!r}: {_reason(error)}") from None
+        raise InputError(f"{shown(path)}: {_reason(error)}") from None
     if stat.S_ISDIR(info.st_mode):
         raise InputError(f"{path}: is a folder, not {what}")
     if not stat.S_ISREG(info.st_mode):
         raise InputError(f"{path}: is not a regular file, so it cannot be {what}")
     return info.st_size
+
+
+def shown(path: Path) -> str:
+    """A path for an error message: long ones lose their middle."""
+    text = str(path)
+    return text if len(text) <= 160 else f"{text[:60]}...{text[-60:]}"
 
 
 def _reason(error: Exception) -> str:

@@ -72,7 +72,7 @@ def _tensor(path: Path, name: str, entry: Any) -> Tensor:
     if not isinstance(entry, dict):
         raise InputError(f"{where}: must be an object with dtype, shape and data_offsets")
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-    if dtype not in DTYPE_BITS:
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         raise InputError(f"{where}: unknown dtype {str(dtype)[:20]!r}")
     if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**63 for n in shape) or len(shape) > 16:
         raise InputError(f"{where}: shape must be a list of whole numbers, got {str(shape)[:40]}")
