@@ -54,7 +54,7 @@ class Config:
             raise InputError(f"{self.where}: {name} must be a whole number, got {str(value)[:40]!r}")
         if value < least or value > MAX_SIZE:
             raise InputError(
-                f"{self.where}: {name} must be >= {least}, got {value}"
+                f"{self.where}: {name} must be >= {least}, got {str(value)[:40]}"
                 if value < least
                 else f"{self.where}: {name} is out of range"
             )
