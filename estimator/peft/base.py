@@ -15,10 +15,10 @@ from typing import Any
 from estimator.errors import InputError, unknown
 from estimator.families.base import Architecture
 from estimator.peft.mappings import default_targets
-from estimator.peft.modules import CONV1D, LINEAR, Module, modules
+from estimator.peft.modules import CONV1D, LINEAR, Module, containers, modules
 from estimator.peft.targets import (
     ALL_LINEAR, MAMBA_REFUSED, MAMBA_TYPES, Rule, all_linear, compiled, ends, is_pattern, nothing_matches,
-    refuse_containers, refuse_kinds, select,
+    refuse_containers, refuse_kinds, select, where,
 )  # fmt: skip
 from estimator.trace import Traced
 
@@ -30,6 +30,11 @@ LAYERS = "layers_to_transform layers_pattern"
 COMMON = f"{TARGETS} {LAYERS}"
 # fields of PeftConfig itself: none decides a count but task_type
 BASE_FIELDS = "task_type peft_type auto_mapping base_model_name_or_path revision inference_mode peft_version runtime_config"
+
+
+# methods whose config refuses layers_to_transform beside a regular expression or all-linear
+STRICT_LAYERS = set("lora dora qlora adalora c3a deft delora fourierft hira hra miss psoft shadow unilora waveft xlora".split())
+SHORTENED_FROM = 20  # MIN_TARGET_MODULES_FOR_OPTIMIZATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,8 @@ class Method:
     merges     whether it can be merged into the weights, so that it costs nothing at inference
     work       (Module, args) -> Work of an unmerged module; None: no extra product
     virtual    True for methods that lengthen the sequence (prompts, prefixes)
+    skips      True for a method that passes over targets of other types instead of refusing them
+    library    False for a method that the peft library does not have under this name
     """
 
     name: str
@@ -98,6 +105,7 @@ class Method:
     merges: bool = True
     work: Callable[[Module, Args], Work] | None = None
     virtual: bool = False
+    skips: bool = False
     library: bool = True
 
     def known_args(self) -> set[str]:
@@ -275,7 +283,10 @@ class Build:
                 raise InputError("--arg layers_pattern needs layers_to_transform too")
             return None
         if by_pattern or self.asked()[2]:
-            raise InputError("--arg layers_to_transform cannot be used with a regular expression or all-linear: name the modules")
+            if self.method.name in STRICT_LAYERS:
+                raise InputError("--arg layers_to_transform cannot be used with a regular expression or all-linear: name the modules")
+            if by_pattern:
+                self.notes.append("layers_to_transform has no effect beside a regular expression")
         value = [value] if isinstance(value, int) else value
         if not isinstance(value, list) or not all(isinstance(v, int) and not isinstance(v, bool) for v in value):
             raise InputError("--arg layers_to_transform must be a number or a list of numbers")
@@ -286,16 +297,30 @@ class Build:
         names, pattern, everything = self.asked()
         if everything:
             rule = self.rule(names=[m.name for m in all_linear(self.known)], exact=True)
-            found = [m for m in select(all_linear(self.known), _only_drops(rule))]
+            found = select(all_linear(self.known), _only_drops(rule))
+            if rule.layers is not None:
+                found = self._filtered(found, rule)
         else:
             if names is None and pattern is None:
                 names, pattern = self.default()
             rule = self.rule(names or (), pattern)
-            refuse_containers(rule, self.known, self.method.name)
-            found = select(self.known, rule)
+            if not self.method.skips:
+                refuse_containers(rule, self.known, self.method.name)
+            found = select([*self.known, *containers(self.known)] if self.method.skips else self.known, rule)
         self.check(found, names or ([pattern] if pattern else [ALL_LINEAR]), rule, kinds)
         self.targets = found
         return found
+
+    def _filtered(self, found: list[Module], rule: Rule) -> list[Module]:
+        """``layers_to_transform`` beside all-linear: peft heeds it only where it has shortened a long list of names."""
+        if self.long_list(found):
+            return where(found, lambda key: rule.layer(key) in (rule.layers or ()))
+        self.notes.append("layers_to_transform has no effect beside all-linear in a model with fewer than 20 matrices")
+        return found
+
+    def long_list(self, found: Sequence[Module]) -> bool:
+        """Whether peft shortens the names of all linear modules to common endings (from 20 names on)."""
+        return bool(sum(m.times for m in found) >= SHORTENED_FROM)
 
     def check(self, found: list[Module], asked: Sequence[str], rule: Rule, kinds: Sequence[str] | None = None) -> None:
         """InputError where nothing matched or a type does not fit."""
@@ -322,7 +347,9 @@ class Build:
         saved = self.args.names("modules_to_save")
         pool = self.targets if only_targets else self.known
         for m in pool:
-            if any(ends_loosely(m.example, s) for s in saved):
+            if any(m.example.endswith(s) for s in saved):  # frozen in favour of its copy, yet in the checkpoint, twice
+                twice = sum((2 * m.times * prod(shape) for short, shape in m.weights if short == "bias"), start=0)
+                self.unfrozen.append(Tensor(m.name, "bias", (0,), 0, saved_extra=0 if only_targets else twice))
                 continue
             for short, shape in m.weights:
                 if short == "bias" and short not in m.tied:
@@ -338,11 +365,6 @@ class Build:
 
     def hidden(self) -> Any:
         return self.arch.hidden
-
-
-def ends_loosely(key: str, name: str) -> bool:
-    """peft matches ``modules_to_save`` by the end of the name, dots or not."""
-    return key.endswith(name)
 
 
 def _only_drops(rule: Rule) -> Rule:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from estimator.errors import InputError
 from estimator.peft.base import BUFFER, LINEAR, TARGETS, Build, Method, Module, Tensor
 
 
@@ -17,6 +18,8 @@ def build(b: Build) -> Iterator[Tensor]:
     r = b.rank = a.count("r")
     ab = a.choice("config_A_B", "lora", "vector", "constant", "none")
     c, de = a.choice("config_C", "lora", "vector", "none"), a.choice("config_D_E", "vector", "constant", "none")
+    if b.arch.model_type == "falcon":
+        raise InputError("--method glora: Falcon's matrices are of a class of its own, and GLoRA takes plain torch.nn.Linear only")
     for m in b.match():
         for path in "AB":
             yield from _path(m, f"glora_{path}", ab, (m.d_out, m.d_in), r, (m.d_out, 1))

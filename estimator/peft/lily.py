@@ -22,11 +22,11 @@ def build(b: Build) -> Iterator[Tensor]:
     groups: dict[tuple[str, int, int], list[Module]] = {}
     for m in targets:
         # peft keeps the last of the names (a set) that ends the module's name; all-linear names modules one by one
-        suffix = next((s for s in reversed(sorted(names)) if m.example.endswith(s)), "") if names else "" if b.asked()[1] else m.name
+        suffix = next((s for s in reversed(sorted(names)) if m.example.endswith(s)), "") if names else "" if b.asked()[1] else m.leaf
         groups.setdefault((suffix, value_of(m.d_in), value_of(m.d_out)), []).append(m)
-    alone = b.asked()[2]
+    alone = b.asked()[2] and not b.long_list(targets)
     if alone:
-        b.notes.append("all-linear names every module one by one for Lily: nothing is shared between layers")
+        b.notes.append("all-linear names fewer than 20 modules one by one for Lily: nothing is shared between layers")
     for members in groups.values():
         first, count = members[0], sum(m.times for m in members)
         for m in members:

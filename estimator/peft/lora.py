@@ -81,7 +81,7 @@ def _stack(b: Build) -> str:
     for m in b.known:
         prefix = m.name.partition("{i}")[0]
         if m.layered and prefix in ("model.layers.", "bert.encoder.layer.", "transformer.h.", "roberta.encoder.layer."):
-            top = max(m.indices) + 1
+            top = max(max(k.indices) for k in b.known if k.layered and k.name.startswith(prefix)) + 1
             if any(end > top for _, end in _replication(b.args)):
                 raise b.args.bad("layer_replication", f"must stay within the {top} layers")
             return prefix
@@ -230,6 +230,9 @@ def _parameter(b: Build, p: ParameterTarget, patterns: dict[str, Any], factors: 
             raise InputError(f"--method lora: {option} is not possible where bare parameters are adapted ({p.module.example}.{p.name})")
     if len(p.shape) not in (2, 3):
         raise InputError(f"--arg target_parameters: {p.module.example}.{p.name} has {len(p.shape)} dimensions; only 2 and 3 are possible")
+    init = a["init_lora_weights"]
+    if isinstance(init, str) and is_expert_stack(p.module) and init.lower().startswith(("pissa", "corda", "olora", "orthogonal", "loftq", "lora_ga")):
+        raise InputError(f"--arg init_lora_weights={init} is not possible for stacked experts ({p.module.example}.{p.name})")
     experts, *(rest) = p.shape if len(p.shape) == 3 else (1, *p.shape)
     d_out, d_in = rest
     own = {**patterns, **{rf".*\.{name}": b.rank * n for name, n in factors.items()}}

@@ -27,6 +27,7 @@ MAX_LAYERS = 100_000  # layers that a rule may be tried on one by one; no model 
 _TIED_HEAD = {
     "bert": "cls.predictions.decoder", "roberta": "lm_head.decoder", "xlm-roberta": "lm_head.decoder",
     "albert": "predictions.decoder", "electra": "generator_lm_head", "distilbert": "vocab_projector",
+    "modernbert": "decoder",
 }  # fmt: skip
 
 
@@ -123,7 +124,7 @@ def _walk(arch: Architecture) -> Iterator[tuple[Weight, str, Any]]:
     for part, times, where, mlp in groups:
         kind = _kind(part, mlp)
         for w in part.weights(times):
-            yield replace(w, layers=where), kind or _loose(w), part
+            yield w._replace(layers=where), kind or _loose(w), part
     for w in arch.extra_weights:
         yield w, _loose(w), None
 

@@ -9,11 +9,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from estimator.errors import InputError
 from estimator.ops import minimum
 from estimator.peft.base import BUFFER, TARGETS, Build, Method, Tensor
 from estimator.peft.mappings import default_targets
-from estimator.peft.modules import CONV1D, CONVOLUTION, EMBEDDING, HOLDER, LINEAR, NORM
+from estimator.peft.modules import CONTAINER, CONV1D, CONVOLUTION, EMBEDDING, HOLDER, LINEAR, NORM
 from estimator.peft.targets import compiled, split_by
 
 
@@ -28,9 +27,9 @@ def build(b: Build) -> Iterator[Tensor]:
     def wanted(key: str) -> Any:
         return next((v for p, v in patterns.items() if re.search(p, key)), b.args["effective_rank"])
 
-    found = [m for m in b.match((LINEAR, CONV1D, EMBEDDING, HOLDER, NORM, CONVOLUTION)) if m.kind == LINEAR]
+    found = [m for m in b.match((LINEAR, CONV1D, EMBEDDING, HOLDER, NORM, CONVOLUTION, CONTAINER)) if m.kind == LINEAR]
     if not found:
-        raise InputError("--method osf: only torch.nn.Linear can be adapted, and no target is one")
+        b.notes.append("OSF adapts torch.nn.Linear only, and no target is one: nothing is trained")
     b.targets = found
     for m in found:
         for part, value in split_by(m, wanted):
@@ -61,5 +60,5 @@ def _kept(b: Build, value: Any, side: Any) -> Any:
 
 METHOD = Method(
     name="osf", title="OSF", cite="peft 0.21.2, tuners/osf/layer.py", build=build, args={"effective_rank": None, "rank_pattern": None},
-    accepts=f"{TARGETS} init_weights target_svd_config", rank="effective_rank", kinds=(LINEAR,), mapping="osf",
+    accepts=f"{TARGETS} init_weights target_svd_config", rank="effective_rank", kinds=(LINEAR,), mapping="osf", skips=True,
 )  # fmt: skip

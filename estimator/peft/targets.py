@@ -30,7 +30,7 @@ _MOE_FAMILIES: dict[str, tuple[str, dict[str, str], dict[str, list[str]]]] = {
     ),
     "qwen2_moe": (
         "afmoe beam cohere2_moe deepseek_v2 deepseek_v3 deepseek_v32 dots1 ernie4_5_moe exaone_moe flex_olmo glm4_moe "
-        "glm4_moe_lite glm4v_moe glm_moe_dsa hunyuan_v1_moe longcat_flash mellum olmoe qwen3_moe qwen3_next qwen2_moe "
+        "glm4_moe_lite glm4v_moe glm_moe_dsa hunyuan_v1_moe longcat_flash mellum olmoe qwen3_moe qwen3_next "
         "qwen3_omni_moe qwen3_omni_moe_text qwen3_omni_moe_thinker solar_open",
         {"gate": "gate.weight", "gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "down_proj": "down_proj"},
         {"gate_up_proj": ["gate_proj", "up_proj"]},
@@ -79,9 +79,10 @@ class Rule:
             return re.fullmatch(self.pattern, key) is not None
         if key in self.names:
             return True
-        return any(key.endswith("." + n) for n in self.names) and (self.layers is None or self._layer(key) in self.layers)
+        return any(key.endswith("." + n) for n in self.names) and (self.layers is None or self.layer(key) in self.layers)
 
-    def _layer(self, key: str) -> int | None:
+    def layer(self, key: str) -> int | None:
+        """The number of the layer in ``key``, as layers_to_transform reads it."""
         patterns = [rf"(?:^|.*?\.){p}\.(\d+)\." for p in self.layers_pattern] or [r".*?\.[^.]*\.(\d+)\."]
         for pattern in patterns:
             found = re.match(pattern, key)
