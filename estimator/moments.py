@@ -1,0 +1,265 @@
+"""The moments of a training step and of generation: what the allocator has handed out at each, and to whom.
+
+A run is simulated by :mod:`estimator.stack`; a phase's figure is the most that is handed out during it. Before a
+step starts the model, the optimizer's states and the cuBLAS workspaces are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from estimator.families.base import Architecture, Layer
+from estimator.inventory import CONV1D, LINEAR, Weight
+from estimator.ops import ceil_div
+from estimator.optimizers import Optimizer, Trained, find_optimizer, held_bytes
+from estimator.peft.base import TRAINED, Adapter
+from estimator.stack.machine import LoraSpec, Machine
+from estimator.stack.model import Pass, Segment, forward
+from estimator.stack.tape import F32, HALF, I64, Replay, Tape, alive, backward, block_bytes
+from estimator.trace import value_of
+
+CUBLAS_WORKSPACE = 33_554_432  # bytes a thread that multiplies; measured on one H100, torch 2.11 (32 MiB on Hopper)
+CODE_TABLE = 16 * F32  # bitsandbytes: the 16 levels of NF4, a tensor a layer
+NESTED_TABLE = 256 * F32  # and the 256 of the scales' own scales
+Live = dict[tuple[str, str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is run.
+
+    b, s, new    sequences, tokens each, tokens generated after them
+    width        bytes of a parameter; amp: autocast over fp32 parameters
+    quantization "", "nf4" or "nf4-dq"; adapter: a PEFT method; top: train only that many layers
+    """
+
+    b: Any
+    s: Any
+    new: Any = 8
+    width: int = HALF
+    amp: bool = False
+    training: bool = True
+    optimizer: str = "adamw"
+    fused: bool = True
+    checkpointing: str = "none"
+    quantization: str = ""
+    logits: str = "last"
+    loss: str = "full"
+    adapter: Adapter | None = None
+    top: Any = None
+
+
+@dataclass(slots=True)
+class Moment:
+    """One phase: the most bytes at once, the bytes at its end, and who holds them at the peak."""
+
+    key: str
+    label: str
+    peak: Any
+    end: Any
+    live: Live = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """All moments of a run, with what stands still: weights, adapters, states, gradients, cache."""
+
+    moments: list[Moment]
+    weights: Any
+    states: Any = 0
+    gradients: Any = 0
+    trained: list[Trained] = field(default_factory=list)
+    base: Live = field(default_factory=dict)
+
+    @property
+    def worst(self) -> Moment:
+        return max(self.moments, key=lambda m: value_of(m.peak))
+
+    def __getitem__(self, key: str) -> Moment:
+        return next(m for m in self.moments if m.key == key)
+
+
+def is_packed(w: Weight, quantization: str) -> bool:
+    """Whether bitsandbytes packs this weight: matrices of linear layers, not the head."""
+    return bool(quantization) and w.role in (LINEAR, CONV1D) and not w.is_bias and len(w.shape) == 2
+
+
+def packed_bytes(n: Any, quantization: str) -> list[Any]:
+    """The tensors of one NF4 matrix of ``n`` weights: codes, scales and look-up tables."""
+    if quantization == "nf4-dq":
+        scales = ceil_div(n, 64)
+        return [ceil_div(n, 2), scales, CODE_TABLE, F32, ceil_div(scales, 256) * F32, NESTED_TABLE]
+    return [ceil_div(n, 2), ceil_div(n, 64) * F32, CODE_TABLE]
+
+
+def weight_tensors(arch: Architecture, load: Workload) -> list[tuple[Weight, list[Any]]]:
+    """Every weight with the bytes of the tensors that hold it."""
+    out = []
+    for w in arch.weights():
+        if is_packed(w, load.quantization):
+            out.append((w, packed_bytes(w.elements, load.quantization)))
+        else:
+            out.append((w, [w.elements * load.width]))
+    return out
+
+
+def trained_tensors(arch: Architecture, load: Workload) -> list[Trained]:
+    """What the optimizer is given."""
+    if load.adapter is None:
+        return [Trained(w.shape, load.width, w.times, w.role in (LINEAR, CONV1D)) for w in arch.weights()]
+    adapter = load.adapter
+    own = [Trained(t.shape, F32, t.times) for t in adapter.tensors if t.state == TRAINED]
+    return own + [Trained(t.shape, load.width, t.times) for t in adapter.unfrozen]
+
+
+def split_layers(arch: Architecture, load: Workload) -> list[Segment]:
+    """The stack as segments: the first layer by itself, since what comes before it is no layer."""
+    out: list[Segment] = []
+    top = load.top
+    seen: set[str] = set()
+    for layer in arch.layers:
+        frozen, trains = layer.times, 0
+        if top is not None and layer.side == "decoder":
+            trains = top if layer.indices is None else sum(1 for i in layer.indices if i >= arch.num_layers - top)
+            frozen = layer.times - trains
+            parts: list[tuple[Any, bool | None]] = [(frozen, False), (trains, True)]
+        else:
+            parts = [(frozen, None)]
+        for times, flag in parts:
+            if times <= 0:
+                continue
+            if layer.side not in seen:
+                seen.add(layer.side)
+                out.append(Segment(layer, 1, flag))
+                times = times - 1
+            if times > 0:
+                out.append(Segment(layer, times, flag))
+    if top is not None:
+        out.sort(key=lambda s: s.trains is True)
+    return out
+
+
+def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
+    """The simulated run's settings."""
+    m = Machine(tape, load.b, load.s, load.s, load.width, load.fused)
+    m.training = load.training
+    m.logits = "all" if load.training else load.logits
+    m.loss = load.loss
+    specs, unfrozen = lora_specs(load)
+    if load.adapter is not None:
+        m.adapters = specs.get
+        m.trains = (lambda name: m.segment_trains is True and name in unfrozen) if load.top is not None else unfrozen.__contains__
+    if not load.training:
+        m.trains = lambda name: False
+    if load.quantization:
+        packed = {w.module for w in arch.weights() if is_packed(w, load.quantization)}
+        kind = "nested" if load.quantization == "nf4-dq" else "plain"
+        m.packed = lambda name: kind if name in packed else ""
+    return m
+
+
+def lora_specs(load: Workload) -> tuple[dict[str, LoraSpec], set[str]]:
+    """Adapted modules, and the names of the model's own weights that train."""
+    specs: dict[str, LoraSpec] = {}
+    if load.adapter is None:
+        return specs, set()
+    dora = {t.module for t in load.adapter.tensors if t.name == "lora_magnitude_vector"}
+    for t in load.adapter.tensors:
+        if t.name == "lora_A.weight":
+            specs[t.module] = LoraSpec(t.shape[0], t.module in dora)
+    return specs, {f"{t.module}.{t.name}" if t.module else t.name for t in load.adapter.unfrozen}
+
+
+def standing(arch: Architecture, load: Workload, trained: list[Trained], optimizer: Optimizer | None) -> Live:
+    """What is there before a step: model, adapters, states, workspaces."""
+    live: Live = {}
+    weights: Any = 0
+    for w, parts in weight_tensors(arch, load):
+        weights = weights + w.times * sum(block_bytes(p) for p in parts)
+    live["model", "weights"] = weights
+    if load.adapter is not None:
+        added: Any = 0
+        for t in load.adapter.tensors:
+            n: Any = 1
+            for x in t.shape:
+                n = n * x
+            added = added + t.times * block_bytes(n * F32)
+        live["adapters", "weights"] = added
+    threads = 2 if load.training else 1
+    live["cuBLAS", "workspaces"] = threads * CUBLAS_WORKSPACE
+    if optimizer is not None and not optimizer.offloaded:
+        live["optimizer", "states"] = held_bytes(optimizer, trained)
+    return live
+
+
+def _moment(key: str, label: str, log: list[Any], start: int, replay: Replay, base: Live) -> Moment:
+    """Replay ``log[start:]`` and name what is alive at its peak."""
+    replay.peak, replay.top = replay.level, (start, 0, 0)
+    replay.run(log, start)
+    top = replay.top
+
+    def live() -> Live:
+        return base | alive(log, top)
+
+    return Moment(key, label, replay.peak, replay.level, live)  # type: ignore[arg-type]
+
+
+def training(arch: Architecture, load: Workload) -> Outcome:
+    """One step in the steady state: forward, backward, optimizer."""
+    optimizer = find_optimizer(load.optimizer)
+    trained = trained_tensors(arch, load)
+    base = standing(arch, load, trained, optimizer)
+    tape = Tape(True, load.amp)
+    m = machine(arch, load, tape)
+    ids = tape.alloc(load.b * load.s, I64, "token ids")
+    out = forward(m, arch, split_layers(arch, load), load.checkpointing == "full")
+    start = sum(base.values())
+    loaded = start - base.get(("optimizer", "states"), 0)
+    replay = Replay(value_of(start))
+    log = tape.log
+    moments = [Moment("moments.load_bytes", "Load", loaded, loaded, base)]
+    moments.append(_moment("moments.forward_bytes", "Forward and loss", log, 0, replay, base))
+    end = len(log)
+    loss, out.loss = out.loss, None
+    assert loss is not None
+    backward(tape, loss, out.bounds)
+    moments.append(_moment("moments.backward_bytes", "Backward", log, end, replay, base))
+    gradients = {f.held for f in m.leaves}
+    temporary = optimizer.step(trained)
+    held = alive(log, (len(log), 0, 0))
+    level = replay.level
+    moments.append(
+        Moment("moments.step_bytes", "Optimizer step", level + value_of(temporary), level, base | held | {("optimizer", "temporaries"): temporary})
+    )
+    del ids, gradients
+    return Outcome(moments, base["model", "weights"], base.get(("optimizer", "states"), 0), 0, trained, base)
+
+
+def inference(arch: Architecture, load: Workload) -> Outcome:
+    """Prefill and the decode steps after it."""
+    base = standing(arch, load, [], None)
+    tape = Tape(False, False)
+    m = machine(arch, load, tape)
+    m.cache = {}
+    ids = tape.alloc(load.b * load.s, I64, "token ids")
+    segments = split_layers(arch, load)
+    start = sum(base.values())
+    replay = Replay(value_of(start))
+    moments = [Moment("moments.load_bytes", "Load", start, start, base)]
+    out: Pass | None = forward(m, arch, segments, False)
+    moments.append(_moment("moments.prefill_bytes", "Prefill", tape.log, 0, replay, base))
+    out = None
+    first = len(tape.log)
+    m.past, m.s, m.logits = load.s, 1, "all"
+    replay.run(tape.log, first - 1)
+    first = len(tape.log)
+    forward(m, arch, segments, False)
+    moments.append(_moment("moments.decode_bytes", "Decode", tape.log, first, replay, base))
+    del ids, out
+    return Outcome(moments, base["model", "weights"], 0, 0, [], base)
+
+
+Estimate = Callable[[Architecture, Workload], Outcome]
+__all__ = ["Layer", "Moment", "Outcome", "Workload", "inference", "training"]

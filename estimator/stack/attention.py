@@ -1,0 +1,179 @@
+"""Attention: projections, rotary embedding, the fused and the eager kernels, the cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.families.base import Attention, Norm
+from estimator.ops import maximum, round_up
+from estimator.stack import ops
+from estimator.stack.machine import Machine
+from estimator.stack.nn import linear, norm
+from estimator.stack.tape import BOOL, F32, HALF, I64, Node, Tape, Tensor
+
+FLASH_ROWS = 128  # flash_api.cpp: rows are rounded up to 128
+FLASH_WIDTH = 32  # and the head width to 32
+MAX_FLASH_WIDTH = 256
+
+
+def flash(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_k: Any) -> Tensor:
+    """_scaled_dot_product_flash_attention: saves q, k, v, its output and a log-sum-exp a row."""
+    t = m.t
+    q, k, v = t.autocast(q), t.autocast(k), t.autocast(v)
+    rows = m.b * a.heads * s_q
+    if a.head_dim % 8:
+        wide = round_up(a.head_dim, 8)
+        q, k, v = (_padded(t, x, x.n // a.head_dim * wide) for x in (q, k, v))
+    lse = t.alloc(rows, F32, "log-sum-exp")
+    seed, offset = t.alloc(2, I64, "random state"), t.alloc(1, I64, "random state")
+    saved = [q.st, k.st, v.st, lse.st, seed.st, offset.st]
+    d = q.n // rows
+    out = t.emit("attention output", q.n, q.w, (q, k, v), _flash_bwd, saved, (q.n, k.n, v.n, rows, d, s_q, m.b * a.heads))
+    saved.append(out.st)
+    if a.head_dim % 8:
+        return ops.copy(t, ops.piece(t, out, rows * a.head_dim))
+    return out
+
+
+def _padded(t: Tape, x: Tensor, n: Any) -> Tensor:
+    return t.emit("padded", n, x.w, (x,), _unpad, None, x.n)
+
+
+def _unpad(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    return (Tensor(node.extra, g.w, g.st),)
+
+
+def _flash_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+    n_q, n_k, n_v, rows, d, s_q, heads = node.extra
+    outs = [t.alloc(n, g.w, f"gradient of {x}") for n, x in ((n_q, "q"), (n_k, "k"), (n_v, "v"))]
+    padded = heads * round_up(s_q, FLASH_ROWS)
+    held = [t.alloc(padded, F32, "flash backward"), t.alloc(padded * round_up(d, FLASH_WIDTH), F32, "fp32 gradient of q")]
+    if n_k != n_q:  # grouped queries: one gradient a query head, summed afterwards
+        per_head = rows * d
+        held += [t.alloc(per_head, g.w, "k gradient a query head"), t.alloc(per_head, g.w, "v gradient a query head")]
+    del held
+    return tuple(o if p is not None else None for o, p in zip(outs, node.ins, strict=True))
+
+
+def efficient(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, mask: Tensor | None, d_v: Any) -> Tensor:
+    """_scaled_dot_product_efficient_attention: as flash, with a bias of the queries' width where there is a mask."""
+    t = m.t
+    q, k, v = t.autocast(q), t.autocast(k), t.autocast(v)
+    saved = [q.st, k.st, v.st]
+    ins = (q, k, v)
+    if mask is not None:
+        if mask.w == BOOL:
+            bias = t.alloc(mask.n, q.w, "attention mask as numbers")
+            temp = t.alloc(mask.n, BOOL, "inverted mask")
+            del temp
+        else:
+            bias = t.autocast(mask)
+        saved.append(bias.st)
+        if bias.node is not None:
+            ins = (q, k, v, bias)
+    rows = m.b * a.heads * s_q
+    if t.grad and any(i.node is not None for i in ins):
+        saved.append(t.alloc(m.b * a.heads * round_up(s_q, 32), F32, "log-sum-exp").st)
+    out = t.emit("attention output", rows * d_v, q.w, ins, _efficient_bwd, saved, (tuple(i.n for i in ins), rows))
+    saved.append(out.st)
+    return out
+
+
+def _efficient_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+    sizes, rows = node.extra
+    outs = [t.alloc(n, g.w, "gradient of attention") for n in sizes]
+    held = t.alloc(rows, F32, "row sums")
+    del held
+    return tuple(o if p is not None else None for o, p in zip(outs, node.ins, strict=True))
+
+
+def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_k: Any, mask: Tensor | None,
+          scores_w: int = F32, late_copy: bool = True) -> Tensor:  # fmt: skip
+    """eager_attention_forward: scores, softmax in fp32 and probabilities are all kept for the backward pass."""
+    t = m.t
+    groups = a.heads // a.kv_heads
+    k, v = ops.repeat(t, k, groups), ops.repeat(t, v, groups)
+    n = m.b * a.heads * s_q * s_k
+    split = m.b > 1
+    weights = ops.scale(t, bmm(t, q, k, n, (split, split and groups == 1), "attention scores"), "scaled scores")
+    if mask is not None:
+        weights = ops.shift(t, weights, "masked scores", maximum(weights.w, mask.w))
+    w = q.w
+    if scores_w == F32:
+        weights = ops.to(t, ops.softmax(t, weights, F32), w)
+    else:
+        if t.amp:
+            weights = ops.to(t, weights, F32)
+        weights = ops.to(t, ops.softmax(t, weights), v.w)
+    d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
+    out = bmm(t, weights, v, m.b * a.heads * s_q * d_v, (False, split and groups == 1), "attention output")
+    return ops.copy(t, out, "attention output, transposed") if late_copy else out
+
+
+def bmm(t: Tape, a: Tensor, b: Tensor, n: Any, copies: tuple[bool, bool], what: str) -> Tensor:
+    """torch.matmul of 4-D tensors: operands that are permuted are copied to be viewed as a batch of matrices."""
+    a, b = t.autocast(a), t.autocast(b)
+    if copies[0]:
+        a = ops.copy(t, a)
+    if copies[1]:
+        b = ops.copy(t, b)
+    return ops.matmul(t, a, b, n, what)
+
+
+def rotate(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x * cos + rotate_half(x) * sin."""
+    return ops.add(t, ops.mul(t, x, cos), ops.mul(t, rotate_half(t, x), sin), "rotated")
+
+
+def rotate_half(t: Tape, x: Tensor) -> Tensor:
+    """cat((-x2, x1))."""
+    x1 = ops.piece(t, x, x.n // 2)
+    x2 = ops.piece(t, x, x.n // 2)
+    return ops.cat(t, (ops.neg(t, x2), x1), "rotated halves")
+
+
+def rotate_part(t: Tape, x: Tensor, cos: Tensor, sin: Tensor, part: Any, whole: Any) -> Tensor:
+    """The first ``part`` of ``whole`` dimensions rotated, the rest passed through, both concatenated again."""
+    rot = ops.piece(t, x, x.n // whole * part)
+    rest = ops.piece(t, x, x.n // whole * (whole - part))
+    return ops.cat(t, (rotate(t, rot, cos, sin), rest), "rotated and passed")
+
+
+def head_norm(m: Machine, x: Tensor, n: Norm) -> Tensor:
+    """A norm over each head, or over the whole projection."""
+    return norm(m, x, n, x.n // n.width)
+
+
+def cached(m: Machine, a: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """DynamicCache.update: what is held is concatenated with what is new. A sliding layer keeps a view of that.
+
+    transformers cache_utils.py: DynamicLayer, DynamicSlidingWindowLayer.
+    """
+    if m.cache is None:
+        return k, v
+    t = m.t
+    where, t.where = t.where, "KV cache"
+    held = m.cache.get(m.layer_key)
+    for i, new in enumerate((k, v)):
+        n = new.n if held is None else new.n // m.s * m.held_tokens(a)
+        made = t.alloc(n, new.w, "keys" if i == 0 else "values")
+        if held is None:
+            m.cache[m.layer_key] = held = [None, None]
+        held[i] = made
+    t.where = where
+    assert held is not None
+    return held[0], held[1]
+
+
+def attend(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask: Tensor | None) -> Tensor:
+    """transformers' attention interface: SDPA's kernels, or the eager function."""
+    s_q, s_k = m.s, m.kv
+    if not m.fused or a.softcap:
+        return eager(m, q, k, v, a, s_q, s_k, mask)
+    d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
+    half = q.w == HALF or m.t.amp
+    if mask is None and half and a.head_dim <= MAX_FLASH_WIDTH and d_v == a.head_dim:
+        return flash(m, q, k, v, a, s_q, s_k)
+    groups = a.heads // a.kv_heads
+    k, v = ops.repeat(m.t, k, groups), ops.repeat(m.t, v, groups)
+    return efficient(m, q, k, v, a, s_q, mask, d_v)

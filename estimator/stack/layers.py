@@ -1,0 +1,160 @@
+"""Layers: how a family wires norms, mixers and MLPs, in the order and with the locals of its modeling file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.families.base import MLP, Attention, Layer, MoE, Norm, StateSpace
+from estimator.stack import ops
+from estimator.stack.attention import attend, cached, head_norm, rotate, rotate_part
+from estimator.stack.machine import Machine
+from estimator.stack.nn import activation, linear, norm
+from estimator.stack.tape import Tensor
+
+Positions = dict[str, Any]
+
+
+def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
+    """A feed-forward block."""
+    t = m.t
+    if not block.gated:
+        up, down = block.linears
+        x = linear(m, x, up, rows)
+        x = activation(t, x, block.act)
+        return linear(m, x, down, rows)
+    if block.fused:
+        both = linear(m, x, block.linears[0], rows)
+        gate, up_part = ops.split(t, both, (both.n // 2, both.n // 2))
+        del both
+        up_part = ops.mul(t, up_part, activation(t, gate, block.act))
+        return linear(m, up_part, block.linears[1], rows)
+    gate_lin, up_lin, down = block.linears
+    inner = ops.mul(t, activation(t, linear(m, x, gate_lin, rows), block.act), linear(m, x, up_lin, rows), "gated")
+    return linear(m, inner, down, rows)
+
+
+def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
+    """Self-attention with separate or fused projections, q/k norms, rotary embedding and the cache."""
+    q, k, v = projected(m, x, a)
+    if a.norms:
+        q, k = head_norm(m, q, a.norms[0]), head_norm(m, k, a.norms[1])
+    if a.position == "rope":
+        q, k = rotated(m, q, k, a, at)
+    k, v = cached(m, a, k, v)
+    out = attend(m, q, k, v, a, at["masks"](m, a))
+    return linear(m, out, a.out)
+
+
+def projected(m: Machine, x: Tensor, a: Attention) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values."""
+    if len(a.projections) == 3:
+        q, k, v = (linear(m, x, p) for p in a.projections)
+        return q, k, v
+    d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
+    sizes = (m.rows * a.heads * a.head_dim, m.rows * a.kv_heads * a.head_dim, m.rows * a.kv_heads * d_v)
+    both = linear(m, x, a.projections[0])
+    q, k, v = ops.split(m.t, both, sizes)
+    return q, k, v
+
+
+def rotated(m: Machine, q: Tensor, k: Tensor, a: Attention, at: Positions) -> tuple[Tensor, Tensor]:
+    """apply_rotary_pos_emb."""
+    cos, sin = at["rope"](m, a)
+    if a.rope_dim == a.head_dim:
+        q = rotate(m.t, q, cos, sin)
+        return q, rotate(m.t, k, cos, sin)
+    q = rotate_part(m.t, q, cos, sin, a.rope_dim, a.head_dim)
+    return q, rotate_part(m.t, k, cos, sin, a.rope_dim, a.head_dim)
+
+
+def by_role(layer: Layer) -> dict[str, Norm]:
+    return dict(zip(layer.norm_roles, layer.norms, strict=False))
+
+
+def mix(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
+    """The mixer: attention or a state space."""
+    if isinstance(layer.mixer, StateSpace):
+        raise InputError(f"activations of {layer.mixer.kind} layers are not modelled yet")
+    with m.t.at("attention"):
+        return attention(m, x, layer.mixer, at)
+
+
+def feed(m: Machine, x: Tensor, block: MLP | MoE) -> Tensor:
+    if isinstance(block, MoE):
+        from estimator.stack.moe import moe
+
+        with m.t.at("experts"):
+            return moe(m, x, block)
+    with m.t.at("MLP"):
+        return mlp(m, x, block)
+
+
+def pre(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
+    """x + mixer(norm(x)), then x + mlp(norm(x)): Llama, GPT-2, and with scaled residuals Granite."""
+    norms = by_role(layer)
+    t = m.t
+    residual = x
+    x = norm(m, x, norms["input"])
+    x = mix(m, x, layer, at)
+    x = ops.add(t, residual, ops.scale(t, x) if layer.residual_scale else x, "residual")
+    if layer.mlp is None:
+        return x
+    residual = x
+    x = norm(m, x, norms["pre_mlp"])
+    x = feed(m, x, layer.mlp)
+    return ops.add(t, residual, ops.scale(t, x) if layer.residual_scale else x, "residual")
+
+
+def sandwich(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
+    """Gemma 2 and 3: norms before and after each block."""
+    norms = by_role(layer)
+    t = m.t
+    residual = x
+    x = norm(m, x, norms["input"])
+    x = mix(m, x, layer, at)
+    x = norm(m, x, norms["post_mixer"])
+    x = ops.add(t, residual, x, "residual")
+    assert layer.mlp is not None
+    residual = x
+    x = norm(m, x, norms["pre_mlp"])
+    x = feed(m, x, layer.mlp)
+    x = norm(m, x, norms["post_mlp"])
+    return ops.add(t, residual, x, "residual")
+
+
+def post(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
+    """Norms after: on the branch (OLMo 2) or on the sum (BERT)."""
+    norms = by_role(layer)
+    t = m.t
+    assert layer.mlp is not None
+    residual = x
+    x = mix(m, x, layer, at)
+    if layer.branch_norms:
+        x = norm(m, x, norms["post_mixer"])
+        x = ops.add(t, residual, x, "residual")
+        residual = x
+        x = feed(m, x, layer.mlp)
+        x = norm(m, x, norms["post_mlp"])
+        return ops.add(t, residual, x, "residual")
+    x = norm(m, ops.add(t, x, residual, "residual"), norms["post_mixer"])
+    residual = x
+    x = feed(m, x, layer.mlp)
+    return norm(m, ops.add(t, x, residual, "residual"), norms["post_mlp"])
+
+
+def parallel(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
+    """x + mixer(norm(x)) + mlp(norm(x)): one norm (GPT-J, Falcon, Cohere, Phi) or two (GPT-NeoX)."""
+    norms = by_role(layer)
+    t = m.t
+    assert layer.mlp is not None
+    residual = x
+    h = norm(m, x, norms["input"])
+    attn = mix(m, h, layer, at)
+    if "pre_mlp" in norms:
+        h = norm(m, x, norms["pre_mlp"])
+    fed = feed(m, h, layer.mlp)
+    return ops.add(t, ops.add(t, fed, attn, "branches"), residual, "residual")
+
+
+WIRING = {"pre": pre, "sandwich": sandwich, "post": post, "parallel": parallel, "mixer": pre}

@@ -1,0 +1,100 @@
+"""What a simulated forward pass needs to know: sizes, widths, which weights train, adapters, quantisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from estimator.families.base import Extra, Linear, Norm, Table
+from estimator.stack.tape import F32, HALF, Leaf, Param, Tape, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSpec:
+    """LoRA of one module: rank, whether DoRA, and the adapters' width (peft keeps them in fp32)."""
+
+    rank: Any
+    dora: bool = False
+    width: int = F32
+
+
+@dataclass(slots=True)
+class Machine:
+    """One run.
+
+    b, s, kv    sequences, tokens of a sequence that go in, tokens that keys and values cover
+    w           width of the model's own numbers; fused: True for SDPA, False for eager attention
+    trains      whether the weight called ``name`` in the layer being simulated trains
+    adapters    module name -> LoraSpec; quantised: the modules whose weight is packed, ``dequant`` their extra bytes
+    training    True in training mode; cached: whether keys and values go into a cache
+    """
+
+    t: Tape
+    b: Any
+    s: Any
+    kv: Any
+    w: int
+    fused: bool = True
+    trains: Callable[[str], bool] = lambda name: True
+    adapters: Callable[[str], LoraSpec | None] = lambda name: None
+    packed: Callable[[str], str] = lambda name: ""
+    training: bool = True
+    cache: dict[Any, list[Any]] | None = None
+    layer_key: Any = 0
+    past: Any = 0
+    logits: str = "all"
+    loss: str = "full"
+    segment_trains: bool | None = None
+    params: dict[str, Param] = field(default_factory=dict)
+    leaves: list[Leaf] = field(default_factory=list)
+    tables: dict[str, Tensor] = field(default_factory=dict)
+    enc: Any = 0
+
+    def held_tokens(self, a: Any) -> Any:
+        """Tokens that a layer's keys cover in this pass: those held, at most a window less one, and the new."""
+        held = self.past
+        if a.cache_window is not None and held >= a.cache_window:
+            held = a.cache_window - 1
+        return held + self.s
+
+    @property
+    def rows(self) -> Any:
+        return self.b * self.s
+
+    def param(self, name: str, n: Any, w: int | None = None, trains: bool | None = None) -> Param:
+        """The weight called ``name`` with ``n`` elements (one layer's)."""
+        found = self.params.get(name)
+        if found is None:
+            found = Param(n, w or self.w, name, self.trains(name) if trains is None else trains)
+            self.params[name] = found
+            if found.node is not None:
+                self.leaves.append(found.node)
+        return found
+
+    def next_layer(self) -> None:
+        """Forget the weights of the layer before: the next layer has its own."""
+        self.params = {k: p for k, p in self.params.items() if "{i}" not in k}
+
+    def norm_weights(self, norm: Norm) -> tuple[Param | None, Param | None]:
+        if not norm.affine or norm.kind == "none":
+            return None, None
+        bias = self.param(f"{norm.name}.bias", norm.width) if norm.bias else None
+        return self.param(f"{norm.name}.weight", norm.width), bias
+
+    def table(self, table: Table) -> Param:
+        return self.param(f"{table.name}.weight", table.rows * table.width)
+
+    def extra(self, extra: Extra, w: int | None = None) -> Param:
+        n: Any = 1
+        for x in extra.shape:
+            n = n * x
+        return self.param(extra.name, n, w)
+
+    def weight(self, lin: Linear) -> tuple[Param, Param | None]:
+        """Weight and bias of a linear layer."""
+        bias = self.param(f"{lin.name}.bias", lin.d_out) if lin.bias else None
+        return self.param(f"{lin.name}.weight", lin.d_in * lin.d_out), bias
+
+
+__all__ = ["F32", "HALF", "LoraSpec", "Machine"]

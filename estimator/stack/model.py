@@ -1,0 +1,179 @@
+"""A whole model on the tape: embeddings, the stack of layers, head and loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from estimator.families.base import POSITION, TOKEN_TYPE, Architecture, Attention, Layer, Linear, Norm, Table
+from estimator.stack import ops
+from estimator.stack.layers import WIRING
+from estimator.stack.machine import Machine
+from estimator.stack.nn import linear, norm, product
+from estimator.stack.tape import BOOL, F32, I64, Tensor
+
+
+@dataclass(slots=True)
+class Segment:
+    """Layers that cost the same: ``times`` of ``layer``; ``trains``: None for all that the run trains, False frozen."""
+
+    layer: Layer
+    times: Any
+    trains: bool | None = None
+    first: bool = False
+
+
+@dataclass(slots=True)
+class Pass:
+    """What a forward pass leaves for the backward pass: the loss and the segments' ranges of nodes."""
+
+    loss: Tensor | None = None
+    bounds: list[tuple[int, int, Any]] = field(default_factory=list)
+
+
+def masks(m: Machine, arch: Architecture) -> Any:
+    """The attention mask of a layer: made once for each kind of layer, before the stack."""
+    made: dict[Any, Tensor | None] = {}
+
+    def mask(machine: Machine, a: Attention) -> Tensor | None:
+        return made.get(a.window if a.window is not None else a.chunk)
+
+    for layer in arch.layers:
+        a = layer.mixer
+        if isinstance(a, Attention) and layer.side == "decoder":
+            key = a.window if a.window is not None else a.chunk
+            if key not in made:
+                made[key] = causal_mask(m, a, key)
+    return mask
+
+
+def causal_mask(m: Machine, a: Attention, window: Any) -> Tensor | None:
+    """masking_utils.py: none where SDPA's is_causal does; a boolean one for SDPA, numbers for eager attention."""
+    t = m.t
+    kv = m.held_tokens(a) if window is not None else m.kv
+    if m.fused and not a.softcap and (m.s == 1 or kv == m.s) and (window is None or kv < window):
+        return None
+    if m.fused and m.s == 1 and (window is None or kv <= window):
+        return None
+    boolean = t.alloc(m.s * kv, BOOL, "attention mask")
+    if m.fused and not a.softcap:
+        return boolean
+    return t.alloc(m.s * kv, m.w, "attention mask")
+
+
+def rope_tables(m: Machine, w: int) -> Any:
+    """cos and sin of the rotary embedding, made once for all layers in the width of the hidden states."""
+    made: dict[Any, tuple[Tensor, Tensor]] = {}
+
+    def rope(machine: Machine, a: Attention) -> tuple[Tensor, Tensor]:
+        key = int(a.rope_dim)
+        if key not in made:
+            where, machine.t.where = machine.t.where, "rotary embedding"
+            n = machine.s * a.rope_dim
+            made[key] = (machine.t.alloc(n, w, "cos"), machine.t.alloc(n, w, "sin"))
+            machine.t.where = where
+        return made[key]
+
+    return rope
+
+
+def embed(m: Machine, arch: Architecture) -> Tensor:
+    """Token (and position) embeddings."""
+    t = m.t
+    x: Tensor | None = None
+    for part in arch.embeddings:
+        if isinstance(part, Table):
+            rows = m.s if part.role == POSITION else m.rows
+            ids = None
+            found = ops.embedding(t, m.table(part), rows * part.width, ids)
+            x = found if x is None else ops.add(t, x, found, "embeddings")
+        elif isinstance(part, Norm) and x is not None:
+            x = norm(m, x, part)
+        elif isinstance(part, Linear) and x is not None:
+            x = linear(m, x, part)
+    assert x is not None
+    if arch.facts.get("embed_scale"):
+        x = ops.scale(t, x, "scaled embeddings")
+    return x
+
+
+def run_layer(m: Machine, x: Tensor, segment: Segment, at: Any, checkpointing: bool) -> Tensor:
+    layer, params = segment.layer, m.params
+    wiring = WIRING[layer.wiring]
+    if not checkpointing:
+        return wiring(m, x, layer, at)
+
+    def call(h: Tensor) -> Tensor:
+        keep, m.params = m.params, params
+        try:
+            return wiring(m, h, layer, at)
+        finally:
+            m.params = keep
+
+    return m.t.checkpoint(call, x)
+
+
+def stack(m: Machine, x: Tensor, segments: list[Segment], at: Any, out: Pass, checkpointing: bool) -> Tensor:
+    """All layers; each segment is recorded once and repeated."""
+    t = m.t
+    for i, segment in enumerate(segments):
+        m.next_layer()
+        m.layer_key, m.segment_trains = i, segment.trains
+        low = t.seq
+        with t.repeated(segment.times), t.at("layer"):
+            x = run_layer(m, x, segment, at, checkpointing)
+        out.bounds.append((low, t.seq, segment.times))
+    return x
+
+
+def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
+    """The output matrix, over the last position or all."""
+    rows = m.rows if m.logits == "all" else m.b
+    if m.logits != "all":
+        x = Tensor(x.n // m.s, x.w, x.st)
+    if arch.head is not None:
+        made = linear(m, x, arch.head, rows)
+    else:
+        table = next(p for p in arch.embeddings if isinstance(p, Table) and p.role not in (POSITION, TOKEN_TYPE))
+        made = product(m.t, x, m.table(table), None, rows * arch.vocab, "logits")
+    if arch.facts.get("logit_scale"):
+        made = ops.scale(m.t, made, "scaled logits")
+    if arch.facts.get("logit_softcap"):
+        made = ops.scale(m.t, ops.tanh(m.t, ops.scale(m.t, made)))
+    return made
+
+
+def forward(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Pass:
+    """A forward pass, with the loss in training."""
+    return causal_lm(m, arch, segments, checkpointing)
+
+
+def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Pass:
+    """A decoder's forward pass, with ForCausalLMLoss in training (transformers loss/loss_utils.py)."""
+    t = m.t
+    out = Pass()
+    with t.at("embedding"):
+        inputs = embed(m, arch)
+    at = {"masks": masks(m, arch), "rope": rope_tables(m, inputs.w)}
+    x = stack(m, inputs, segments, at, out, checkpointing)
+    m.segment_trains = None
+    with t.at("final norm"):
+        for part in arch.final:
+            x = norm(m, x, part) if isinstance(part, Norm) else linear(m, x, part)
+    del inputs, at
+    with t.at("head"):
+        logits = head(m, x, arch)
+    if m.training:
+        with t.at("loss"):
+            out.loss = causal_loss(m, logits, arch)
+    t.leave_autocast()
+    return out
+
+
+def causal_loss(m: Machine, logits: Tensor, arch: Architecture) -> Tensor:
+    """logits.float(), shifted labels, cross-entropy; the caller's logits live on."""
+    wide = ops.to(m.t, logits, F32)
+    return ops.cross_entropy(m.t, wide, m.rows)
+
+
+__all__ = ["I64", "Pass", "Segment", "causal_lm"]

@@ -1,0 +1,220 @@
+"""Modules: linear layers (adapted, quantised), norms and activation functions, as transformers, peft and
+bitsandbytes run them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.families.base import Linear, Norm
+from estimator.stack import ops
+from estimator.stack.machine import LoraSpec, Machine
+from estimator.stack.tape import F32, HALF, Node, Param, Tape, Tensor
+
+NF4_BLOCK = 64  # bitsandbytes: elements that share a scale
+NESTED_BLOCK = 256  # double quantisation: scales that share a second scale
+
+
+def linear(m: Machine, x: Tensor, lin: Linear, rows: Any = None) -> Tensor:
+    """x [rows, d_in] -> [rows, d_out], with LoRA where the module is adapted."""
+    rows = m.rows if rows is None else rows
+    spec = m.adapters(lin.name)
+    if spec is None:
+        return base_linear(m, x, lin, rows)
+    return lora_linear(m, x, lin, rows, spec)
+
+
+def base_linear(m: Machine, x: Tensor, lin: Linear, rows: Any) -> Tensor:
+    """torch.nn.Linear, transformers' Conv1D, or bitsandbytes' Linear4bit."""
+    if m.packed(lin.name):
+        return packed_linear(m, x, lin, rows)
+    weight, bias = m.weight(lin)
+    return product(m.t, x, weight, bias, rows * lin.d_out)
+
+
+def product(t: Tape, x: Tensor, weight: Param, bias: Param | None, n: Any, what: str = "output") -> Tensor:
+    """mm or addmm: saves the input where the weight trains; the weight is there anyway."""
+    a, w = t.autocast(x), t.autocast(weight)
+    x_saved = a.st if weight.node is not None else None
+    ins = (a, w) if bias is None else (a, w, t.autocast(bias))
+    return t.emit(what, n, w.w, ins, _linear_bwd, (x_saved, w.st), (a.n, w.n, bias.n if bias is not None else 0))
+
+
+def _linear_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+    return tuple(
+        None if p is None else t.alloc(n, g.w, "gradient of the input" if i == 0 else "weight gradient")
+        for i, (p, n) in enumerate(zip(node.ins, node.extra, strict=False))
+    )
+
+
+def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec) -> Tensor:
+    """peft tuners/lora/layer.py, Linear.forward: result + B(A(x)) * scaling, in the adapters' width."""
+    t = m.t
+    result = base_linear(m, x, lin, rows)
+    w = result.w
+    a = m.param(f"{lin.name}.lora_A", lin.d_in * spec.rank, spec.width, True)
+    b = m.param(f"{lin.name}.lora_B", lin.d_out * spec.rank, spec.width, True)
+    if spec.dora:
+        return dora(m, x, lin, rows, spec, result, a, b)
+    x = ops.to(t, x, spec.width)
+    low = product(t, x, a, None, rows * spec.rank, "LoRA A(x)")
+    high = product(t, low, b, None, rows * lin.d_out, "LoRA B(A(x))")
+    del low
+    scaled = ops.scale(t, high, "LoRA output")
+    del high
+    result = ops.add(t, result, scaled, "output with LoRA")
+    del scaled
+    return ops.to(t, result, w)
+
+
+def dora(
+    m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: Tensor, a: Param, b: Param
+) -> Tensor:
+    raise InputError("dora is not lowered yet")
+
+
+def packed_linear(m: Machine, x: Tensor, lin: Linear, rows: Any) -> Tensor:
+    """bitsandbytes autograd/_functions.py, MatMul4Bit: the weight is unpacked for the product and thrown away."""
+    t = m.t
+    n = lin.d_in * lin.d_out
+    nested = m.packed(lin.name) == "nested"
+    bias = m.param(f"{lin.name}.bias", lin.d_out, None, False) if lin.bias else None
+    ins = (x,) if bias is None else (x, bias)
+    if rows == 1 and x.node is None:
+        return t.emit("output", rows * lin.d_out, x.w, ins, _packed_bwd, None, (x.n, n, nested))
+    held = unpack(t, n, nested)
+    out = t.emit("output", rows * lin.d_out, x.w, ins, _packed_bwd, None, (x.n, n, nested))
+    del held
+    return out
+
+
+def unpack(t: Tape, n: Any, nested: bool) -> Tensor:
+    """dequantize_4bit: the 16-bit weight; with double quantisation first the scales in fp32."""
+    if nested:
+        scales = t.alloc(n // NF4_BLOCK, F32, "unpacked scales")
+        weight = t.alloc(n, HALF, "unpacked weight")
+        del scales
+        return weight
+    return t.alloc(n, HALF, "unpacked weight")
+
+
+def _packed_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+    if node.ins[0] is None:
+        return tuple(None for _ in node.ins)
+    n_x, n, nested = node.extra
+    held = unpack(t, n, nested)
+    out = t.alloc(n_x, g.w, "gradient of the input")
+    del held
+    return (out, *(None for _ in node.ins[1:]))
+
+
+def norm(m: Machine, x: Tensor, n: Norm, rows: Any = None, count: Any = None) -> Tensor:
+    """A normalisation of ``rows`` vectors, as the family's class carries it out (``Norm.kind``)."""
+    rows = m.rows if rows is None else rows
+    weight, bias = m.norm_weights(n)
+    return NORMS[n.kind](m.t, x, rows, weight, bias)
+
+
+def rms(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None) -> Tensor:
+    """LlamaRMSNorm: weight * (x.float() * rsqrt(mean(x.float()**2) + eps)).to(dtype)."""
+    w = x.w
+    x = ops.to(t, x, F32)
+    variance = ops.mean(t, ops.power(t, x), rows)
+    inverse = _rsqrt(t, variance)
+    x = ops.mul(t, x, inverse, "normalised")
+    del inverse
+    x = ops.to(t, x, w)
+    return x if weight is None else ops.mul(t, weight, x, "norm output")
+
+
+def _rsqrt(t: Tape, variance: Tensor) -> Tensor:
+    return ops.unary(t, ops.shift(t, variance), "rsqrt", "result", 2)
+
+
+def rms_plus1(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None) -> Tensor:
+    """GemmaRMSNorm: (norm(x.float()) * (1 + weight.float())).type_as(x)."""
+    w = x.w
+    x = ops.to(t, x, F32)
+    x = ops.mul(t, x, _rsqrt(t, ops.mean(t, ops.power(t, x), rows)), "normalised")
+    if weight is not None:
+        x = ops.mul(t, x, ops.shift(t, ops.to(t, weight, F32)), "norm output")
+    return ops.to(t, x, w)
+
+
+def rms_t5(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None) -> Tensor:
+    """T5LayerNorm: only the variance is computed from an fp32 copy; the product with it is fp32 again."""
+    variance = ops.mean(t, ops.power(t, ops.to(t, x, F32)), rows)
+    x = ops.mul(t, x, _rsqrt(t, variance), "normalised")
+    del variance
+    if weight is None:
+        return x
+    if weight.w == HALF:
+        x = ops.to(t, x, HALF)
+    return ops.mul(t, weight, x, "norm output")
+
+
+def layer(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None) -> Tensor:
+    """torch.nn.LayerNorm."""
+    return ops.layer_norm(t, x, rows, weight, bias)
+
+
+def layer_none(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None) -> Tensor:
+    """OlmoLayerNorm: F.layer_norm(x.float(), no weights).to(dtype)."""
+    return ops.to(t, ops.layer_norm(t, ops.to(t, x, F32), rows, None, None), x.w)
+
+
+def layer_fp32(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None) -> Tensor:
+    """CohereLayerNorm: mean, variance and normalisation written out in fp32."""
+    w = x.w
+    x = ops.to(t, x, F32)
+    mean = ops.mean(t, x, rows)
+    variance = ops.mean(t, ops.power(t, ops.add(t, x, ops.scale(t, mean), "centred")), rows)
+    x = ops.mul(t, ops.add(t, x, mean, "centred"), _rsqrt(t, variance), "normalised")
+    if weight is not None:
+        x = ops.mul(t, ops.to(t, weight, F32), x, "norm output")
+    return ops.to(t, x, w)
+
+
+NORMS = {
+    "rms": rms,
+    "rms_plus1": rms_plus1,
+    "rms_t5": rms_t5,
+    "layer": layer,
+    "layer_fp32": layer_fp32,
+    "none": layer_none,
+}
+
+
+def activation(t: Tape, x: Tensor, name: str) -> Tensor:
+    """transformers' ACT2FN[name]."""
+    if name in ("silu", "swish"):
+        return ops.silu(t, x)
+    if name in ("gelu", "gelu_pytorch_tanh", "gelu_python_tanh"):
+        return ops.gelu(t, x)
+    if name == "relu":
+        return ops.relu(t, x)
+    if name == "tanh":
+        return ops.tanh(t, x)
+    if name in ("gelu_new", "gelu_fast"):
+        return gelu_new(t, x) if name == "gelu_new" else gelu_fast(t, x)
+    if name == "relu2":
+        return ops.power(t, ops.relu(t, x))
+    if name == "quick_gelu":
+        return ops.mul(t, x, ops.sigmoid(t, ops.scale(t, x)))
+    return ops.unary(t, x, name, "input")
+
+
+def gelu_new(t: Tape, x: Tensor) -> Tensor:
+    """NewGELUActivation: 0.5 * x * (1 + tanh(c * (x + 0.044715 * x**3))), op by op."""
+    half = ops.scale(t, x, "half of the input")
+    inner = ops.add(t, x, ops.scale(t, ops.power(t, x)))
+    inner = ops.scale(t, inner)
+    return ops.mul(t, half, ops.shift(t, ops.tanh(t, inner)), "gelu")
+
+
+def gelu_fast(t: Tape, x: Tensor) -> Tensor:
+    """FastGELUActivation: 0.5 * x * (1 + tanh(x * c * (1 + 0.044715 * x * x)))."""
+    half = ops.scale(t, x, "half of the input")
+    scaled = ops.scale(t, x)
+    inner = ops.mul(t, scaled, ops.shift(t, ops.mul(t, ops.scale(t, x), x)))
+    return ops.mul(t, half, ops.shift(t, ops.tanh(t, inner)), "gelu")

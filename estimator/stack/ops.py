@@ -1,0 +1,255 @@
+"""The operations that modeling files are written in: what each allocates, saves and gives back.
+
+Every function takes the tape first. What is saved and which temporaries a backward formula holds follow
+tools/autograd/derivatives.yaml and torch/csrc/autograd/FunctionsManual.cpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from estimator.stack.tape import F32, HALF, I64, RESULT, Node, Tape, Tensor
+
+Grads = tuple[Tensor | None, ...]
+
+
+def to(t: Tape, x: Tensor, w: int) -> Tensor:
+    """``x.to(dtype)``: nothing where the width is already right."""
+    if x.w == w:
+        return x
+    return t.emit("converted copy", x.n, w, (x,), _to_bwd, None, x.w)
+
+
+def _to_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    return (g if g.w == node.extra else t.alloc(g.n, node.extra, "gradient, converted"),)
+
+
+def _reduced(t: Tape, g: Tensor, like: tuple[Any, int]) -> Tensor:
+    """``g`` summed to the shape, and converted to the width, of an input that was broadcast or promoted."""
+    n, w = like
+    if g.n != n:
+        g = t.alloc(n, g.w, "gradient, summed")
+    if g.w != w:
+        g = t.alloc(n, w, "gradient, converted")
+    return g
+
+
+def add(t: Tape, a: Tensor, b: Tensor, what: str = "sum") -> Tensor:
+    """a + b: the gradient passes through to both."""
+    n, w = (a.n if a.n >= b.n else b.n), (a.w if a.w >= b.w else b.w)
+    return t.emit(what, n, w, (a, b), _add_bwd, None, ((a.n, a.w), (b.n, b.w)))
+
+
+def _add_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    a, b = node.extra
+    ins = node.ins
+    ga = None if ins[0] is None else g if a == (g.n, g.w) else _reduced(t, g, a)
+    return (ga, None if ins[1] is None else g if b == (g.n, g.w) else _reduced(t, g, b))
+
+
+def mul(t: Tape, a: Tensor, b: Tensor, what: str = "product") -> Tensor:
+    """a * b: saves each factor that the other's gradient needs."""
+    n, w = (a.n if a.n >= b.n else b.n), (a.w if a.w >= b.w else b.w)
+    saved = (b.st if a.node is not None else None, a.st if b.node is not None else None)
+    return t.emit(what, n, w, (a, b), _mul_bwd, saved, ((a.n, a.w), (b.n, b.w)))
+
+
+def _mul_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    outs: list[Tensor | None] = []
+    for like, parent in zip(node.extra, node.ins, strict=True):
+        if parent is None:
+            outs.append(None)
+            continue
+        made = t.alloc(g.n, g.w, "gradient of a product")
+        outs.append(made if like == (made.n, made.w) else _reduced(t, made, like))
+    return tuple(outs)
+
+
+def scale(t: Tape, x: Tensor, what: str = "scaled") -> Tensor:
+    """x * number: saves nothing; its backward pass multiplies too."""
+    return t.emit(what, x.n, x.w, (x,), _fresh)
+
+
+def shift(t: Tape, x: Tensor, what: str = "shifted", w: int | None = None) -> Tensor:
+    """x + number, or x + a tensor without gradient of no greater size: the gradient passes through."""
+    return t.emit(what, x.n, w or x.w, (x,), _to_bwd, None, x.w)
+
+
+def neg(t: Tape, x: Tensor) -> Tensor:
+    return t.emit("negated", x.n, x.w, (x,), _fresh)
+
+
+def _fresh(t: Tape, node: Node, g: Tensor) -> Grads:
+    return (t.alloc(g.n, g.w, "gradient"),)
+
+
+def unary(t: Tape, x: Tensor, what: str, saves: str, temporaries: int = 0) -> Tensor:
+    """A pointwise function that saves its ``input``, its ``result`` or ``none``; ``temporaries``: full-size buffers
+    that its backward formula holds beside the gradient."""
+    saved = x.st if saves == "input" else RESULT if saves == "result" else None
+    return t.emit(what, x.n, x.w, (x,), _unary_bwd, saved, temporaries)
+
+
+def _unary_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    held = [t.alloc(g.n, g.w, "backward temporary") for _ in range(node.extra)]
+    out = t.alloc(g.n, g.w, "gradient")
+    del held
+    return (out,)
+
+
+def silu(t: Tape, x: Tensor) -> Tensor:
+    return unary(t, x, "silu", "input")
+
+
+def gelu(t: Tape, x: Tensor) -> Tensor:
+    return unary(t, x, "gelu", "input")
+
+
+def relu(t: Tape, x: Tensor) -> Tensor:
+    return unary(t, x, "relu", "result")
+
+
+def tanh(t: Tape, x: Tensor) -> Tensor:
+    return unary(t, x, "tanh", "result")
+
+
+def sigmoid(t: Tape, x: Tensor) -> Tensor:
+    return unary(t, x, "sigmoid", "result")
+
+
+def power(t: Tape, x: Tensor) -> Tensor:
+    """x ** k in fp32 under autocast: grad * (k * x ** (k-1)), two temporaries."""
+    if t.amp and x.w == HALF:
+        x = to(t, x, F32)
+    return unary(t, x, "power", "input", 2)
+
+
+def mean(t: Tape, x: Tensor, rows: Any) -> Tensor:
+    """x.mean(-1, keepdim=True): ``rows`` results; the gradient is expanded and divided."""
+    return t.emit("mean", rows, x.w, (x,), _mean_bwd, None, x.n)
+
+
+def _mean_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    return (t.alloc(node.extra, g.w, "gradient of a mean"),)
+
+
+def cat(t: Tape, parts: Sequence[Tensor], what: str = "concatenated") -> Tensor:
+    """torch.cat: the gradients are views of the incoming one."""
+    n = sum(p.n for p in parts)
+    return t.emit(what, n, max(p.w for p in parts), parts, _cat_bwd, None, [p.n for p in parts])
+
+
+def _cat_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    return tuple(None if p is None else Tensor(n, g.w, g.st) for p, n in zip(node.ins, node.extra, strict=True))
+
+
+def piece(t: Tape, x: Tensor, n: Any) -> Tensor:
+    """A slice or a selected index: a view, whose backward pass fills a zero tensor of the whole size."""
+    out = Tensor(n, x.w, x.st)
+    if t.grad and x.node is not None:
+        t.record(out, (x,), _piece_bwd, None, x.n)
+    return out
+
+
+def _piece_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    return (t.alloc(node.extra, g.w, "gradient of a slice"),)
+
+
+def split(t: Tape, x: Tensor, sizes: Sequence[Any]) -> list[Tensor]:
+    """torch.split, chunk or unbind: views; one backward node concatenates their gradients."""
+    outs = [Tensor(n, x.w, x.st) for n in sizes]
+    if t.grad and x.node is not None:
+        t.seq += 1
+        node = Node(t.seq, _split_bwd, (x.node,), [x.idx], None, (x.n, x.w), t.where, len(outs))
+        for i, out in enumerate(outs):
+            out.node, out.idx = node, i
+    return outs
+
+
+def _split_bwd(t: Tape, node: Node, g: Any) -> Grads:
+    n, w = node.extra
+    return (t.alloc(n, w, "gradient, concatenated"),)
+
+
+def copy(t: Tape, x: Tensor, what: str = "contiguous copy") -> Tensor:
+    """clone or contiguous of a permuted tensor: the gradient passes through."""
+    return t.emit(what, x.n, x.w, (x,), _pass)
+
+
+def _pass(t: Tape, node: Node, g: Tensor) -> Grads:
+    return (g,)
+
+
+def repeat(t: Tape, x: Tensor, times: Any, what: str = "repeated heads") -> Tensor:
+    """expand and reshape (repeat_kv): a copy; the gradient is summed."""
+    if times == 1:
+        return x
+    return t.emit(what, x.n * times, x.w, (x,), _sum_bwd, None, x.n)
+
+
+def _sum_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    return (t.alloc(node.extra, g.w, "gradient, summed"),)
+
+
+def matmul(t: Tape, a: Tensor, b: Tensor, n: Any, what: str = "product", a_copy: bool = False) -> Tensor:
+    """bmm of ``a`` and ``b``, ``n`` results: saves both. ``a_copy``: the operand is not contiguous and is copied."""
+    a, b = t.autocast(a), t.autocast(b)
+    saved = (b.st if a.node is not None else None, a.st if b.node is not None else None)
+    return t.emit(what, n, a.w, (a, b), _matmul_bwd, saved, (a.n, b.n))
+
+
+def _matmul_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    return tuple(
+        None if p is None else t.alloc(n, g.w, "gradient of a product") for p, n in zip(node.ins, node.extra, strict=True)
+    )
+
+
+def softmax(t: Tape, x: Tensor, w: int | None = None) -> Tensor:
+    """softmax(x, dtype): the input is converted first unless the fused half-to-float kernel does it; saves its result.
+
+    With ``dtype=float32`` on a half-precision CUDA tensor one kernel reads half and writes fp32.
+    """
+    return t.emit("softmax", x.n, w or x.w, (x,), _softmax_bwd, RESULT, x.w)
+
+
+def _softmax_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    return (t.alloc(g.n, node.extra, "gradient of the softmax"),)
+
+
+def embedding(t: Tape, table: Tensor, n: Any, ids: Tensor | None = None) -> Tensor:
+    """A look-up: the backward pass makes a dense gradient of the table."""
+    return t.emit("embedding", n, table.w, (table,), _embedding_bwd, ids.st if ids is not None else None, table.n)
+
+
+def _embedding_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    return (t.alloc(node.extra, g.w, "gradient of the table"),)
+
+
+def layer_norm(t: Tape, x: Tensor, rows: Any, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """native_layer_norm: saves the input and a mean and a deviation a row; autocast runs it in fp32."""
+    if t.amp and x.w == HALF:
+        x = to(t, x, F32)
+    mean_ = t.alloc(rows, F32, "norm statistics")
+    rstd = t.alloc(rows, F32, "norm statistics")
+    ins = tuple([i for i in (x, weight, bias) if i is not None])
+    return t.emit("layer norm", x.n, x.w, ins, _layer_norm_bwd, (x.st, mean_.st, rstd.st), [(i.n, i.w) for i in ins])
+
+
+def _layer_norm_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    return tuple(
+        None if p is None else t.alloc(n, w, "gradient of the norm") for p, (n, w) in zip(node.ins, node.extra, strict=True)
+    )
+
+
+def cross_entropy(t: Tape, logits: Tensor, rows: Any) -> Tensor:
+    """log_softmax and nll_loss on fp32 logits: the log-softmax is saved; autocast converts the logits first."""
+    if t.amp and logits.w == HALF:
+        logits = to(t, logits, F32)
+    logp = t.emit("log-softmax", logits.n, logits.w, (logits,), _softmax_bwd, RESULT, logits.w)
+    labels = t.alloc(rows, I64, "shifted labels")
+    return t.emit("loss", 1, logp.w, (logp,), _nll_bwd, (logp.st, labels.st), logp.n)
+
+
+def _nll_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    return (t.alloc(node.extra, g.w, "gradient of the log-softmax"),)

@@ -1,0 +1,448 @@
+"""Tensors without data, autograd nodes, and a log of every allocation.
+
+A :class:`Tensor` has a number of elements and a width; its :class:`Storage` reports its birth and its death to the
+tape. Simulated functions hold tensors in Python locals as the functions they imitate do, so lifetimes agree with
+CPython's. The engine follows torch/csrc/autograd: nodes run in reverse order of creation, leaves as soon as they are
+ready, gradients accumulate in place where the buffer has one owner.
+
+Identical layers are simulated once: :meth:`Tape.repeated` records one layer as a segment that is taken ``times``
+times. All sizes may be traced numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from sys import getrefcount
+from typing import Any
+
+from estimator.trace import Traced
+
+F32 = 4
+HALF = 2
+I64 = 8
+BOOL = 1
+KIB = 1024
+BLOCK = 512  # c10/cuda/CUDACachingAllocator.cpp: kMinBlockSize
+ROUND_LARGE = 2 * KIB * KIB  # kRoundLarge
+MIN_LARGE = 10 * KIB * KIB  # kMinLargeAlloc: from here on a request gets a segment of its own
+SPLIT_REST = KIB * KIB  # kSmallSize: a rest of at most this stays with its block
+
+RESULT = "result"  # given as ``saved``: the operation saves its own output
+
+Record = tuple[Any, tuple[str, str]]  # bytes, (where, what)
+
+
+def block_bytes(nbytes: Any) -> Any:
+    """What the caching allocator counts for a request: whole 512-byte blocks, and for large requests the rest of
+    their 2 MiB-aligned segment where that rest is too small to split off."""
+    if nbytes == 0:
+        return 0
+    if type(nbytes) is int:
+        size = (nbytes + 511) // 512 * 512
+        if size >= MIN_LARGE:
+            rest = -size % ROUND_LARGE
+            return size + rest if rest <= SPLIT_REST else size
+        return size
+    size = -((-nbytes) // BLOCK) * BLOCK
+    if size >= MIN_LARGE and 0 < (ROUND_LARGE - size % ROUND_LARGE) <= SPLIT_REST:
+        return -((-nbytes) // ROUND_LARGE) * ROUND_LARGE
+    return size
+
+
+class Storage:
+    """Bytes that the allocator hands out while somebody refers to them."""
+
+    __slots__ = ("record", "tape")
+
+    def __init__(self, tape: Tape, nbytes: Any, what: tuple[str, str]) -> None:
+        self.tape, self.record = tape, (block_bytes(nbytes), what)
+        tape.log.append((1, self.record))
+
+    def __del__(self) -> None:
+        self.tape.log.append((-1, self.record))
+
+
+class Tensor:
+    """``n`` elements of ``w`` bytes; ``node`` made it where a gradient is wanted. Views share the storage."""
+
+    __slots__ = ("idx", "n", "node", "st", "w")
+
+    def __init__(self, n: Any, w: int, st: Any, node: Any = None, idx: int = 0) -> None:
+        self.n, self.w, self.st, self.node, self.idx = n, w, st, node, idx
+
+
+class Param(Tensor):
+    """A weight (or bias, or one layer's share of a group); its storage belongs to the model, not to the tape.
+
+    A trainable one has a :class:`Leaf`. ``copy`` is autocast's cached half-precision copy.
+    """
+
+    __slots__ = ("copy", "name")
+
+    def __init__(self, n: Any, w: int, name: str = "", trainable: bool = False) -> None:
+        super().__init__(n, w, None)
+        self.name, self.copy = name, None
+        if trainable:
+            self.node = Leaf(self)
+
+
+class Leaf:
+    """AccumulateGrad of a parameter: ``grad`` is the gradient on its way, ``held`` the one kept until zero_grad."""
+
+    __slots__ = ("deps", "grads", "held", "ins", "n", "name", "seq", "w")
+    leaf = True
+
+    def __init__(self, p: Param) -> None:
+        self.n, self.w, self.name = p.n, p.w, p.name
+        self.grads: list[Any] = [None]
+        self.held: Tensor | None = None
+        self.deps, self.seq = 0, 0
+        self.ins: tuple[Any, ...] = ()
+
+
+class Node:
+    """One recorded operation: ``fn(tape, node, grad)`` returns the gradients of ``ins`` (None where unwanted)."""
+
+    __slots__ = ("deps", "extra", "fn", "frame", "grads", "idxs", "ins", "saved", "seq", "where")
+    leaf = False
+
+    def __init__(
+        self, seq: int, fn: Any, ins: tuple[Any, ...], idxs: Any, saved: Any, extra: Any, where: str, outs: int = 1
+    ) -> None:
+        self.seq, self.fn, self.ins, self.idxs = seq, fn, ins, idxs
+        self.saved, self.extra, self.where = saved, extra, where
+        self.grads: list[Any] = [None] * outs
+        self.deps = 0
+        self.frame: Frame | None = None
+
+
+class Frame:
+    """One checkpointed call: ``fn(x)`` is run again when the first of its ``nodes`` is needed.
+
+    torch/utils/checkpoint.py, use_reentrant=False: saved tensors are dropped in the forward pass; the second run
+    stops as soon as it has made the last of them.
+    """
+
+    __slots__ = ("done", "fn", "nodes", "x")
+
+    def __init__(self, fn: Any, x: Any) -> None:
+        self.fn, self.x = fn, x
+        self.nodes: list[Node] = []
+        self.done = False
+
+
+class EndOfRecomputation(Exception):
+    """Everything that was dropped is there again."""
+
+
+class Tape:
+    """The running program: ``log`` of allocations, whether gradients are recorded, whether autocast is on."""
+
+    def __init__(self, grad: bool = True, amp: bool = False) -> None:
+        self.log: list[Any] = []
+        self.grad, self.amp = grad, amp
+        self.where = ""
+        self.seq = 0
+        self.casts: list[Param] = []
+        self.frame: Frame | None = None
+        self.again: list[Any] | None = None
+
+    def alloc(self, n: Any, w: int, what: str = "") -> Tensor:
+        """A new tensor outside autograd."""
+        return Tensor(n, w, Storage(self, n * w, (self.where, what)))
+
+    def emit(self, what: str, n: Any, w: int, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None) -> Tensor:
+        """The output of one operation on ``ins``, recorded where one of them wants a gradient."""
+        if self.again is not None and saved is not None and saved is not RESULT and any(i.node is not None for i in ins):
+            self.again.append(saved)
+            self._check_end()
+            saved = None
+        out = Tensor(n, w, Storage(self, n * w, (self.where, what)))
+        if self.grad:
+            self.record(out, ins, fn, saved, extra)
+        return out
+
+    def _check_end(self) -> None:
+        if self.again is not None and self.frame is not None and len(self.again) == len(self.frame.nodes):
+            raise EndOfRecomputation
+
+    def record(self, out: Tensor, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None) -> None:
+        """Make ``out`` the result of a node if one of ``ins`` wants a gradient."""
+        nodes = tuple([i.node for i in ins])
+        for node in nodes:
+            if node is not None:
+                self.seq += 1
+                if saved is RESULT:
+                    saved = out.st
+                    if self.again is not None:
+                        self.again.append(saved)
+                made = out.node = Node(self.seq, fn, nodes, [i.idx for i in ins], saved, extra, self.where)
+                if self.frame is not None:
+                    self._checkpointed(made)
+                return
+
+    def _checkpointed(self, made: Node) -> None:
+        if self.again is not None:
+            self._check_end()
+        elif made.saved is not None:
+            made.saved, made.frame = None, self.frame
+            assert self.frame is not None
+            self.frame.nodes.append(made)
+
+    def checkpoint(self, fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """``fn(x)`` without what it saves."""
+        if not self.grad:
+            return fn(x)
+        frame = self.frame = Frame(fn, x)
+        try:
+            return fn(x)
+        finally:
+            self.frame = None
+            if not frame.nodes:
+                frame.x = None
+
+    def recompute(self, frame: Frame) -> None:
+        """Run a checkpointed call again and hand its nodes what they need."""
+        keep, where, casts, seq = self.grad, self.where, self.casts, self.seq
+        x = frame.x
+        detached = Tensor(x.n, x.w, x.st, Leaf(Param(x.n, x.w)) if x.node is not None else None)
+        self.grad, self.frame, self.again, self.casts = True, frame, [], []
+        try:
+            frame.fn(detached)
+        except EndOfRecomputation:
+            pass
+        for node, saved in zip(frame.nodes, self.again, strict=False):
+            node.saved = saved
+        self.leave_autocast()
+        self.grad, self.where, self.casts, self.seq = keep, where, casts, seq
+        self.frame, self.again, frame.done, frame.nodes = None, None, True, []
+        frame.fn = frame.x = None
+
+    def autocast(self, p: Tensor) -> Tensor:
+        """``p`` as autocast feeds it to a matrix product: half precision, weights through the cache."""
+        if not self.amp or p.w != F32:
+            return p
+        if isinstance(p, Param):
+            if p.copy is None:
+                where, self.where = self.where, "autocast"
+                p.copy = self.emit("bf16 copy of a weight", p.n, HALF, (p,), to_backward, None, F32)
+                self.where = where
+                if p.node is None:  # only leaves that want gradients are cached
+                    made, p.copy = p.copy, None
+                    return made
+                self.casts.append(p)
+            made = p.copy
+            return made
+        return self.emit("to bf16", p.n, HALF, (p,), to_backward, None, F32)
+
+    def leave_autocast(self) -> None:
+        """The end of the autocast context: the cache is cleared."""
+        for p in self.casts:
+            p.copy = None
+        self.casts = []
+
+    @contextmanager
+    def repeated(self, times: Any) -> Iterator[None]:
+        """Record what happens inside as a segment that is repeated ``times`` times."""
+        if times == 1:
+            yield
+            return
+        outer, self.log = self.log, []
+        try:
+            yield
+        finally:
+            outer.append((times, self.log))
+            self.log = outer
+
+    @contextmanager
+    def at(self, where: str) -> Iterator[None]:
+        """Name the part of the model that allocations inside belong to."""
+        before, self.where = self.where, where
+        try:
+            yield
+        finally:
+            self.where = before
+
+    @contextmanager
+    def no_grad(self) -> Iterator[None]:
+        before, self.grad = self.grad, False
+        try:
+            yield
+        finally:
+            self.grad = before
+
+
+def to_backward(t: Tape, node: Node, g: Tensor) -> tuple[Tensor, ...]:
+    """The gradient of a conversion: back to the width of the input, which is ``node.extra``."""
+    return (g if g.w == node.extra else t.alloc(g.n, node.extra, "gradient, converted"),)
+
+
+def _sole_owner(x: Tensor, refs: int) -> bool:
+    return getrefcount(x) <= refs and getrefcount(x.st) <= 2
+
+
+def _accumulate(t: Tape, target: Any, idx: int, g: Tensor) -> None:
+    """InputBuffer::accumulate: in place where one of the two buffers has no other owner."""
+    held = target.grads[idx]
+    if held is None:
+        target.grads[idx] = g
+    elif _sole_owner(held, 4):
+        pass
+    elif getrefcount(g) <= 3 and getrefcount(g.st) <= 2:
+        target.grads[idx] = g
+    else:
+        target.grads[idx] = t.alloc(g.n, held.w, "gradients, added")
+
+
+def _reach(root: Any) -> list[Any]:
+    """Every node below ``root``, latest first; counts for each how many gradients it waits for."""
+    seen, stack, order = {id(root)}, [root], []
+    while stack:
+        node = stack.pop()
+        order.append(node)
+        for parent in node.ins:
+            if parent is not None:
+                parent.deps += 1
+                if id(parent) not in seen:
+                    seen.add(id(parent))
+                    if not parent.leaf:
+                        stack.append(parent)
+    order.sort(key=lambda x: x.seq, reverse=True)
+    return order
+
+
+def _run(t: Tape, node: Any) -> None:
+    if node.frame is not None and not node.frame.done:
+        t.recompute(node.frame)
+    t.where = node.where
+    g = node.grads[0] if len(node.grads) == 1 else node.grads
+    node.grads = ()
+    outs = list(node.fn(t, node, g))
+    g = None
+    node.saved = None
+    ready = []
+    for i, parent in enumerate(node.ins):
+        if parent is None:
+            continue
+        out, outs[i] = outs[i], None
+        if out is not None:
+            _accumulate(t, parent, node.idxs[i], out)
+        out = None
+        parent.deps -= 1
+        if parent.leaf and parent.deps == 0:
+            ready.append(parent)
+    for leaf in ready:
+        _keep(t, leaf)
+
+
+def _keep(t: Tape, leaf: Any) -> None:
+    """AccumulateGrad: the first gradient is taken over where nobody else holds it, later ones are added to it."""
+    g, leaf.grads = leaf.grads[0], [None]
+    if g is None:
+        return
+    if g.w != leaf.w:
+        g = t.alloc(leaf.n, leaf.w, "gradient, converted")
+    if leaf.held is None:
+        if getrefcount(g) > 2 or getrefcount(g.st) > 2:
+            g = t.alloc(leaf.n, leaf.w, "gradient, copied")
+        leaf.held = g
+
+
+Hook = Callable[[Any], Any]
+
+
+def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = ()) -> None:
+    """Run the backward pass from ``loss``. ``segments``: (first seq, last seq, times) of repeated layers."""
+    order = _reach(loss.node)
+    loss.node.grads[0] = t.alloc(1, F32, "gradient of the loss")
+    where, t.grad = t.where, False
+    bounds = sorted(segments, reverse=True)
+    outer: list[Any] | None = None
+    low, times = 0, 1
+    for node in order:
+        seq = node.seq
+        if outer is not None and seq <= low:
+            outer.append((times, t.log))
+            t.log, outer = outer, None
+        while bounds and outer is None and seq <= bounds[0][1]:
+            low, _, times = bounds.pop(0)
+            if seq > low and times != 1:
+                outer, t.log = t.log, []
+        _run(t, node)
+    if outer is not None:
+        outer.append((times, t.log))
+        t.log = outer
+    t.where, t.grad = where, True
+
+
+class Replay:
+    """What a log amounts to: bytes at the ``end``, the ``peak``, and which buffers were alive at it.
+
+    ``base`` bytes are alive before. Exact under repetition: a segment peaks in its first or its last round.
+    """
+
+    def __init__(self, base: int = 0) -> None:
+        self.level = base
+        self.peak = base
+        self.top: tuple[int, int, int] | None = None  # entries before, rounds before, entries within
+
+    def run(self, log: Sequence[Any], start: int = 0) -> None:
+        """Go through ``log[start:]``."""
+        level, peak, top = self.level, self.peak, self.top
+        for i in range(start, len(log)):
+            sign, what = log[i]
+            if type(what) is list:
+                rounds = sign.value if type(sign) is Traced else sign
+                most, at, now = 0, 0, 0
+                for j, (s, rec) in enumerate(what):
+                    size = rec[0]
+                    now += s * (size if type(size) is int else size.value)
+                    if now > most:
+                        most, at = now, j + 1
+                last = (rounds - 1) * now if now > 0 else 0
+                if rounds > 0:
+                    if level + last + most > peak:
+                        peak, top = level + last + most, (i, rounds - 1 if last else 0, at)
+                    level += rounds * now
+            else:
+                size = what[0]
+                level += sign * (size if type(size) is int else size.value)
+                if level > peak:
+                    peak, top = level, (i + 1, 0, 0)
+        self.level, self.peak, self.top = level, peak, top
+
+
+def alive(log: Sequence[Any], top: tuple[int, int, int] | None) -> dict[tuple[str, str], Any]:
+    """Bytes alive at a peak, by (where, what): what was handed out before it less what was given back."""
+    counts: dict[Any, list[Any]] = {}
+
+    def add(record: Record, times: Any) -> None:
+        size = record[0]
+        key = (record[1], size if type(size) is int else size.value)
+        entry = counts.get(key)
+        if entry is None:
+            counts[key] = [times, size]
+        else:
+            entry[0] = entry[0] + times
+
+    if top is not None:
+        before, rounds, within = top
+        for sign, what in log[:before]:
+            if type(what) is list:
+                for s, record in what:
+                    add(record, sign if s == 1 else -sign)
+            else:
+                add(what, sign)
+        if before < len(log) and type(log[before][1]) is list:
+            sign, what = log[before]
+            if rounds:
+                for s, record in what:
+                    add(record, (sign - 1) if s == 1 else -(sign - 1))
+            for s, record in what[:within]:
+                add(record, s)
+    out: dict[tuple[str, str], Any] = {}
+    for (label, _), (times, size) in counts.items():
+        if times != 0:
+            out[label] = out.get(label, 0) + times * size
+    return {k: v for k, v in out.items() if v != 0}
