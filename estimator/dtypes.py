@@ -7,17 +7,15 @@ in a plain type is the business of :mod:`estimator.formulas.storage`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from estimator.errors import unknown
 from estimator.ops import ceil_div
 from estimator.units import BITS_PER_BYTE
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(NamedTuple):
     """A storage format: ``block_bits`` bits hold ``block`` elements; ``source`` says where the layout is read.
 
     plain     one number an element, no scales
@@ -96,6 +94,7 @@ FORMATS: dict[str, Format] = {
         _blocks("iq4_xs", _K, 2 + 2 + _K // 64 + _K // 2, "4 bits, non-linear levels, super-blocks of 256"),
         _blocks("tq1_0", _K, 2 + 4 * 13, "ternary, 1.69 bits, blocks of 256"),
         _blocks("tq2_0", _K, 2 + 64, "ternary, 2.06 bits, blocks of 256"),
+        _blocks("q1_0", 128, 2 + 16, "1 bit, blocks of 128: fp16 scale"),
         _blocks("ggml_nvfp4", 64, 4 + 32, "NVFP4 as llama.cpp stores it: four blocks of 16 with E4M3 scales"),
         Format("int16", 1, 16, "16-bit integer"),
         Format("int32", 1, 32, "32-bit integer"),
@@ -114,6 +113,7 @@ GGML_TYPES = {
     12: "q4_k", 13: "q5_k", 14: "q6_k", 15: "q8_k", 16: "iq2_xxs", 17: "iq2_xs", 18: "iq3_xxs", 19: "iq1_s",
     20: "iq4_nl", 21: "iq3_s", 22: "iq2_s", 23: "iq4_xs", 24: "int8", 25: "int16", 26: "int32", 27: "int64",
     28: "fp64", 29: "iq1_m", 30: "bf16", 34: "tq1_0", 35: "tq2_0", 39: "mxfp4", 40: "ggml_nvfp4",
+    41: "q1_0",
 }  # fmt: skip
 
 

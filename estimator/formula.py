@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from estimator.units import Unit
 
 
-@dataclass(frozen=True, slots=True)
-class Citation:
+class Citation(NamedTuple):
     """Where something is read: a paper's equation, a library's file, a data sheet."""
 
     text: str
@@ -25,8 +23,7 @@ class Citation:
         return f"{self.text} <{self.url}>" if self.url else self.text
 
 
-@dataclass(frozen=True)
-class Formula:
+class Formula(NamedTuple):
     """A named formula; calling it calls ``fn``. ``name`` is the function's, ``params`` its parameter names."""
 
     fn: Callable[..., Any]
@@ -53,9 +50,7 @@ class Formula:
 FORMULAS: dict[str, Formula] = {}
 
 
-def formula(
-    unit: Unit, cite: str | Citation, assumes: tuple[str, ...] = ()
-) -> Callable[[Callable[..., Any]], Formula]:
+def formula(unit: Unit, cite: str | Citation, assumes: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Formula]:
     """Register a function as a formula of ``unit``, read in ``cite``."""
 
     def register(fn: Callable[..., Any]) -> Formula:

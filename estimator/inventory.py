@@ -7,9 +7,8 @@ shape (ints or traced numbers); ``times`` is how many identical layers hold it, 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 LINEAR = "linear"  # torch.nn.Linear weight [out, in], or a bias of one
 CONV1D = "conv1d"  # transformers' Conv1D weight [in, out] (GPT-2), or a bias of one
@@ -24,8 +23,7 @@ CONV = "conv"  # torch.nn.Conv1d
 OTHER = "other"  # A_log, dt_bias, relative_attention_bias, sinks ...
 
 
-@dataclass(frozen=True, slots=True)
-class Weight:
+class Weight(NamedTuple):
     """One weight pattern.
 
     name      ``model.layers.{i}.self_attn.q_proj.weight``

@@ -6,9 +6,13 @@ A value that knows better (:class:`estimator.trace.Traced`) answers through the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from estimator.errors import InputError
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})  # the empty default of a field that holds a mapping
 
 
 def ceil_div(a: Any, b: Any) -> Any:

@@ -6,18 +6,17 @@ Estimates build it, renderers print it. A total is never typed: ``Node.sum`` and
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from estimator.errors import InternalError
 from estimator.formula import Citation, Formula
-from estimator.ops import maximum
+from estimator.ops import NOTHING, maximum
 from estimator.trace import value_of
 from estimator.units import Unit
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One quantity of a report.
 
     key       dotted name in JSON's ``results``; "" for a row that only structures the table
@@ -69,7 +68,7 @@ def _one_unit(key: str, rows: tuple[Node, ...]) -> Unit | None:
     return units.pop()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cell:
     """A number in a table, with its unit."""
 
@@ -77,8 +76,7 @@ class Cell:
     unit: Unit
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """A comparison: rows of strings, None or Cells under ``columns``; ``latex`` replaces it in LaTeX where given."""
 
     title: str
@@ -88,8 +86,7 @@ class Table:
     latex: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """A drawing or a piece of prose, printed as it is; ``latex`` is used instead in LaTeX output where given."""
 
     title: str
@@ -97,8 +94,7 @@ class Text:
     latex: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """The answer of one command.
 
     body        Nodes, Tables and Texts in print order; JSON's ``results`` is every keyed node plus ``facts``
@@ -112,13 +108,13 @@ class Report:
     title: str
     inputs: Mapping[str, Any]
     body: tuple[Node | Table | Text, ...]
-    facts: Mapping[str, str | bool | Any | None] = field(default_factory=dict)
+    facts: Mapping[str, Any] = NOTHING
     assumptions: tuple[str, ...] = ()
     citations: tuple[Citation, ...] = ()
     notes: tuple[str, ...] = ()
     symbolic: bool = False
     schema: int = 1
-    letters: Mapping[str, str] = field(default_factory=dict)
+    letters: Mapping[str, str] = NOTHING
     hidden: tuple[Node, ...] = ()
 
     def nodes(self) -> Iterator[Node]:

@@ -6,11 +6,10 @@ The only bridge between Hugging Face's words (``hidden_size``), paper letters (`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
+class Symbol(NamedTuple):
     """A letter: ``name`` is its ASCII spelling, ``field`` the config field or option it stands for."""
 
     name: str
@@ -28,9 +27,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     Symbol("L_full", "L_{full}", "full_attention_layers", "layers with full attention"),
     Symbol("L_win", "L_{win}", "sliding_attention_layers", "layers with sliding-window attention"),
     Symbol("L_ssm", "L_{ssm}", "state_space_layers", "state-space layers"),
-    Symbol(
-        "L_full_moe", "L_{full,moe}", "full_attention_moe_layers", "layers with full attention and experts"
-    ),
+    Symbol("L_full_moe", "L_{full,moe}", "full_attention_moe_layers", "layers with full attention and experts"),
     Symbol(
         "L_full_dense",
         "L_{full,dense}",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from estimator.errors import InputError
 
@@ -20,8 +20,7 @@ SECONDS_PER_HOUR = 3600
 SECONDS_PER_DAY = 86400
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(NamedTuple):
     """A unit: ``symbol`` is what a derivation prints, ``style`` how a table shortens it, ``counted`` means int."""
 
     name: str
@@ -102,29 +101,35 @@ def human(value: float, unit: Unit) -> str:
         return human_seconds(value)
     if unit.style == "money":
         return f"${value:,.2f}" if abs(value) < 10**6 else "$" + " ".join(_scaled(value, KILO, _COUNT))
-    if unit.style in ("words", "scientific"):
-        return f"{in_words(value, unit.style == 'words')} {unit.symbol}".rstrip()
+    if unit.style in ("words", "scientific", "si"):
+        return in_words(value, unit.symbol, unit.style)
     if unit.style == "percent":
         return f"{significant(value)}%"
     return f"{significant(value)} {unit.symbol}".rstrip()
 
 
-_WORDS = ((KILO**4, "trillion"), (KILO**3, "billion"), (KILO**2, "million"))
+_WORDS = {1: "thousand", 2: "million", 3: "billion", 4: "trillion"}
 
 
-def in_words(value: float, words: bool = True) -> str:
-    """A number as prose has it: ``5.952 billion``, ``1.98e15`` (from 10**18, or from a million without ``words``)."""
-    size = abs(value)
-    if words and KILO**2 <= size < KILO**6:
-        scale, word = next(w for w in _WORDS if size >= w[0])
-        # 999.96 million would print as 1,000 million
-        if word != "trillion" and float(f"{size / scale:.4g}") >= KILO:
-            scale, word = next(w for w in _WORDS if w[0] == scale * KILO)
-        return f"{significant(float(f'{value / scale:.4g}'))} {word}"
+def in_words(value: float, symbol: str = "", style: str = "words") -> str:
+    """A number as prose has it, 4 digits: ``5.952 billion books``, ``163.8 kB`` (si), ``1.98e15 FLOP`` (scientific)."""
+    size = abs(float(f"{float(value):.4g}"))  # rounded first: 999.96 million is 1 billion
+    power = math.floor(math.log10(size)) // 3 if size else 0
+    if style == "si" and 1 <= power <= len(_DECIMAL) - 1:
+        return f"{_digits(value / KILO**power)} {_DECIMAL[power]}{symbol}"
+    if style == "words" and 2 <= power <= 5:
+        power = min(power, 4)
+        return f"{_digits(value / KILO**power)} {_WORDS[power]} {symbol}".rstrip()
     if size >= KILO**2 or 0 < size < 1e-3:
-        head, _, power = f"{value:.3e}".partition("e")
-        return f"{head.rstrip('0').rstrip('.')}e{int(power)}"
-    return significant(value)
+        head, _, exponent = f"{value:.3e}".partition("e")
+        return f"{head.rstrip('0').rstrip('.')}e{int(exponent)} {symbol}".rstrip()
+    return f"{_digits(value)} {symbol}".rstrip()
+
+
+def _digits(value: float) -> str:
+    """Four significant digits without trailing zeros, whole numbers in full."""
+    text = significant(float(value) if value != int(value) else int(value))
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def human_seconds(value: float) -> str:

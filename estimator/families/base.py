@@ -8,9 +8,8 @@ mixers, activation memory over the layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from estimator.inventory import (
     CONV1D,
@@ -25,10 +24,10 @@ from estimator.inventory import (
     TOKEN_TYPE,
     Weight,
 )
+from estimator.ops import NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Linear:
+class Linear(NamedTuple):
     """A matrix product: ``name`` is the module's, e.g. ``model.layers.{i}.self_attn.q_proj``.
 
     conv1d: transformers' Conv1D, whose weight is [in, out]. role: LINEAR, HEAD or ROUTER.
@@ -53,8 +52,7 @@ class Linear:
             yield Weight(f"{self.name}.bias", (self.d_out,), times, role)
 
 
-@dataclass(frozen=True, slots=True)
-class Norm:
+class Norm(NamedTuple):
     """A normalisation. kind: ``rms`` (fp32 copy, then weight), ``rms_plus1`` (Gemma), ``layer`` (torch's LayerNorm),
     ``layer_fp32`` (a LayerNorm written out in fp32: Cohere), ``rms_gated`` (Mamba 2, Qwen3-Next), ``rms_t5`` (only the
     variance in fp32: T5), ``none`` (OLMo 1: no weights).
@@ -78,8 +76,7 @@ class Norm:
                 yield Weight(f"{self.name}.bias", self.shape or (self.width,), times, NORM)
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """An embedding table. role: EMBEDDING, POSITION or TOKEN_TYPE."""
 
     name: str
@@ -91,8 +88,7 @@ class Table:
         yield Weight(f"{self.name}.weight", (self.rows, self.width), times, self.role)
 
 
-@dataclass(frozen=True, slots=True)
-class Extra:
+class Extra(NamedTuple):
     """A weight that belongs to no module of the kinds above: sinks, A_log, D, conv1d, relative_attention_bias."""
 
     name: str
@@ -103,8 +99,7 @@ class Extra:
         yield Weight(self.name, self.shape, times, self.role)
 
 
-@dataclass(frozen=True, slots=True)
-class Attention:
+class Attention(NamedTuple):
     """Scaled dot-product attention with its projections.
 
     projections   the Linears in the order of the state dict; fused (``c_attn``) or q, k, v, and the output last in
@@ -156,8 +151,7 @@ class Attention:
         return (*self.projections, self.out, *self.norms, *self.extras)
 
 
-@dataclass(frozen=True, slots=True)
-class StateSpace:
+class StateSpace(NamedTuple):
     """A recurrent mixer: Mamba, Mamba 2, Falcon-Mamba, Qwen3-Next's gated delta net.
 
     kind          "mamba", "mamba2", "falcon_mamba", "jamba", "gated_delta"
@@ -174,14 +168,13 @@ class StateSpace:
     state: Any
     conv_width: Any
     conv_kernel: Any
-    sizes: dict[str, Any] = field(default_factory=dict)
+    sizes: Mapping[str, Any] = NOTHING
 
     def parts(self) -> tuple[Any, ...]:
         return (*self.extras, *self.linears, *self.norms)
 
 
-@dataclass(frozen=True, slots=True)
-class MLP:
+class MLP(NamedTuple):
     """A feed-forward block. ``up`` (and ``gate`` where gated) then ``down``; ``fused``: gate and up in one Linear.
 
     act: the transformers name of the activation: "silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu" ...
@@ -197,8 +190,7 @@ class MLP:
         return self.linears
 
 
-@dataclass(frozen=True, slots=True)
-class MoE:
+class MoE(NamedTuple):
     """Routed experts, stored stacked as transformers 5 stores them, and shared experts.
 
     experts       stacked weights [E, ...] as Extras of role EXPERT (weights and biases)
@@ -225,14 +217,11 @@ class MoE:
     router_linear: bool = False
 
     def parts(self) -> tuple[Any, ...]:
-        shared = (self.shared.parts() if self.shared else ()) + (
-            (self.shared_gate,) if self.shared_gate else ()
-        )
+        shared = (self.shared.parts() if self.shared else ()) + ((self.shared_gate,) if self.shared_gate else ())
         return (*self.router, *self.experts, *shared)
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """One layer; ``times`` identical ones stand at ``indices`` (None: all of the stack).
 
     wiring    "pre" (norm, mixer, add, norm, mlp, add), "post" (BERT, OLMo 2: norms after), "parallel" (one or two
@@ -276,14 +265,11 @@ class Layer:
         for part in self.parts():
             for w in part.weights(1 if self.shared else self.times):
                 yield (
-                    w
-                    if self.indices is None or self.shared
-                    else Weight(w.name, w.shape, w.times, w.role, self.indices)
+                    w if self.indices is None or self.shared else Weight(w.name, w.shape, w.times, w.role, self.indices)
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class Architecture:
+class Architecture(NamedTuple):
     """A whole model.
 
     embeddings   tables, embedding norms and projections before the first layer
@@ -313,7 +299,7 @@ class Architecture:
     has_head: bool = True
     kind: str = "decoder"
     max_positions: int | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = NOTHING
     extra_weights: tuple[Weight, ...] = ()
     encoder_embeddings: tuple[Any, ...] = ()
     encoder_final: tuple[Any, ...] = ()

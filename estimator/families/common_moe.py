@@ -122,7 +122,6 @@ def pattern(c: Config, L: Any, kind_of: Callable[[int], Kind], make: Callable[[K
 
     Group sizes are traced as L where all layers are alike, else under the letter of what differs.
     """
-    from dataclasses import replace
 
     kinds: Sequence[Kind] = [kind_of(i) for i in range(layer_count(c, L))]
     mixers, mlps = {k[0] for k in kinds}, {k[1] for k in kinds}
@@ -133,7 +132,7 @@ def pattern(c: Config, L: Any, kind_of: Callable[[int], Kind], make: Callable[[K
         return MIXER_LETTERS[kind[0]] if len(mlps) == 1 else f"{BOTH_LETTERS[kind[0]]}_{kind[1]}_layers"
 
     groups = layer_groups(kinds, L, c.traced, {k: letter(k) for k in kinds})
-    return tuple(replace(make(kind), times=times, indices=at) for kind, times, at in groups)
+    return tuple(make(kind)._replace(times=times, indices=at) for kind, times, at in groups)
 
 
 def layer_types(c: Config, L: Any, allowed: tuple[str, ...], default: Callable[[int], str]) -> list[str]:
