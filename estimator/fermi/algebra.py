@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from estimator.errors import InputError
 from estimator.fermi.numbers import Number, bounded, power, square_root
-from estimator.fermi.parser import Call, Expr, Name, Neg, Num, Op
+from estimator.fermi.parser import Expr, Name, Neg, Num, Op
 from estimator.fermi.units import PLAIN, Dim, dim_text, raised, times
 
 
@@ -56,7 +56,7 @@ class Exact:
             raise InputError("division by zero")
         if isinstance(a, float) or isinstance(b, float):
             a, b = float(a), float(b)
-        result = a + b if op == "+" else a - b if op == "-" else a * b if op == "*" else a / b  # type: ignore[operator]
+        result = a + b if op == "+" else a - b if op == "-" else a * b if op == "*" else a / b
         return bounded(result)
 
     def call(self, func: str, args: Sequence[Number]) -> Number:
@@ -73,16 +73,19 @@ class Exact:
         return math.exp(args[0])
 
 
-class Dimensions:
-    """Dimensions; a value is (dimension, its constant where the formula spells one: powers need it, what it is called)."""
+Known = tuple[Dim, Number | None, str]  # a dimension; its constant where the formula spells one; what it is called
 
-    def number(self, n: Num) -> tuple[Dim, Number | None, str]:
+
+class Dimensions:
+    """Dimensions; the constants are there because a power needs its exponent."""
+
+    def number(self, n: Num) -> Known:
         return PLAIN, n.value, n.text
 
-    def negate(self, x: tuple[Dim, Number | None, str]) -> tuple[Dim, Number | None, str]:
+    def negate(self, x: Known) -> Known:
         return x[0], None if x[1] is None else -x[1], x[2]
 
-    def binary(self, op: str, a: tuple[Dim, Number | None, str], b: tuple[Dim, Number | None, str]) -> tuple[Dim, Number | None, str]:
+    def binary(self, op: str, a: Known, b: Known) -> Known:
         text = f"({a[2]} {op} {b[2]})" if len(a[2]) + len(b[2]) < 60 else "(...)"
         if op == "**":
             return self._power(a, b), None, text
@@ -92,25 +95,31 @@ class Dimensions:
         if a[0] != b[0]:
             verb, join = ("add", "to") if op == "+" else ("subtract", "from")
             first, second = (a, b) if op == "+" else (b, a)
-            raise InputError(f"cannot {verb} {dim_text(first[0])} ({first[2]}) {join} {dim_text(second[0])} ({second[2]})")
+            raise InputError(
+                f"cannot {verb} {dim_text(first[0])} ({first[2]}) {join} {dim_text(second[0])} ({second[2]})"
+            )
         return a[0], constant, text
 
-    def _power(self, a: tuple[Dim, Number | None, str], b: tuple[Dim, Number | None, str]) -> Dim:
+    def _power(self, a: Known, b: Known) -> Dim:
         if b[0]:
             raise InputError(f"an exponent must be a plain number, got {dim_text(b[0])} ({b[2]})")
         if not a[0]:
             return PLAIN
-        if b[1] is None or abs(b[1]) > 10:
-            raise InputError(f"{a[2]} is in {dim_text(a[0])}: its exponent must be a number written in the formula, 10 at most")
+        if b[1] is None or abs(float(b[1])) > 10:
+            raise InputError(
+                f"{a[2]} is in {dim_text(a[0])}: its exponent must be a number written in the formula, 10 at most"
+            )
         return raised(a[0], Fraction(b[1]))
 
-    def call(self, func: str, args: Sequence[tuple[Dim, Number | None, str]]) -> tuple[Dim, Number | None, str]:
+    def call(self, func: str, args: Sequence[Known]) -> Known:
         text = f"{func}({args[0][2]})"
         if func == "sqrt":
             return raised(args[0][0], Fraction(1, 2)), None, text
         for other in args[1:]:
             if other[0] != args[0][0]:
-                raise InputError(f"{func} compares {dim_text(args[0][0])} ({args[0][2]}) with {dim_text(other[0])} ({other[2]})")
+                raise InputError(
+                    f"{func} compares {dim_text(args[0][0])} ({args[0][2]}) with {dim_text(other[0])} ({other[2]})"
+                )
         if func in ("log", "exp") and args[0][0]:
             raise InputError(f"{func} takes a plain number, got {dim_text(args[0][0])} ({args[0][2]})")
         return args[0][0], None, text

@@ -19,7 +19,12 @@ class Thing:
 
 
 THINGS: tuple[Thing, ...] = (
-    Thing("the books in the Library of Congress's catalogue", 23_592_066, "books", "Wikipedia, Library of Congress (2013 figures)"),
+    Thing(
+        "the books in the Library of Congress's catalogue",
+        23_592_066,
+        "books",
+        "Wikipedia, Library of Congress (2013 figures)",
+    ),
     Thing("all books in the world", 129_864_880, "books", "Google Books blog, 2010"),
     Thing("the text GPT-3 was trained on", 300e9, "tokens", "Brown et al. 2020, arXiv 2005.14165, Table 2.2"),
     Thing("the text Llama 3.1 405B was trained on", 15.6e12, "tokens", "Grattafiori et al. 2024, arXiv 2407.21783"),
@@ -45,6 +50,10 @@ THINGS: tuple[Thing, ...] = (
 )
 
 
+FEWEST, MOST = 0.01, 1e5  # beyond these, a comparison says nothing
+SAME = 0.01  # and an answer is not compared with itself
+
+
 def nearest(amount: float, dim: Dim, count: int = 2) -> list[tuple[float, Thing]]:
     """The ``count`` things nearest in size (in base units) to ``amount``, with how many of each it is."""
     if amount <= 0 or not dim:
@@ -53,5 +62,7 @@ def nearest(amount: float, dim: Dim, count: int = 2) -> list[tuple[float, Thing]
     for thing in THINGS:
         unit = measure(thing.unit, "comparisons")
         if unit.dim == dim:
-            found.append((amount / (thing.amount * float(unit.factor)), thing))
+            ratio = amount / (thing.amount * float(unit.factor))
+            if FEWEST <= ratio <= MOST and abs(ratio - 1) > SAME:
+                found.append((ratio, thing))
     return sorted(found, key=lambda f: abs(math.log(f[0])))[:count]

@@ -15,11 +15,11 @@ from typing import Any
 
 from estimator.errors import InputError, unknown
 from estimator.fermi.algebra import Dimensions, Exact, Samples, run
+from estimator.fermi.model import CELL, Derived, Grid, Quantity, Scenario
 from estimator.fermi.numbers import Number
 from estimator.fermi.parser import names
 from estimator.fermi.ranges import HIGH, LOW, MIDDLE
-from estimator.fermi.scenario import CELL, Derived, Grid, Quantity, Scenario, same_dimension
-from estimator.fermi.units import Measure, natural
+from estimator.fermi.units import Dim, Measure, dim_text, natural
 
 MAX_SAMPLES = 100_000
 
@@ -35,7 +35,7 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Swing:
-    """What one assumption does to an answer: the answer at the assumption's 5th and 95th percentile, all else at its point.
+    """What one assumption does to an answer: the answer at its 5th and 95th percentile, all else at its point.
 
     ``correlation``: Spearman's rank correlation of the assumption's samples with the answer's.
     """
@@ -88,6 +88,13 @@ def _unit(q: Quantity, scenario: Scenario, units: Mapping[str, Measure]) -> Meas
         return natural(dim)
     same_dimension(q.unit, dim, where)
     return q.unit
+
+
+def same_dimension(unit: Measure, found: Dim, where: str) -> None:
+    """InputError unless a formula's dimension is its unit's."""
+    if unit.dim != found:
+        spelled = f"{unit.text or 'a plain number'!r} measures {dim_text(unit.dim)}"
+        raise InputError(f"{where}: the formula gives {dim_text(found)}, but its unit {spelled}")
 
 
 def points(resolved: Resolved) -> dict[str, Number]:
@@ -192,7 +199,9 @@ def _above(resolved: Resolved, target: str) -> set[str]:
     return out
 
 
-def _with(resolved: Resolved, exact: Mapping[str, Number], name: str, value: float, target: str, above: set[str]) -> float:
+def _with(
+    resolved: Resolved, exact: Mapping[str, Number], name: str, value: float, target: str, above: set[str]
+) -> float:
     """The target's value with one assumption changed."""
     values: dict[str, Any] = {n: float(v) for n, v in exact.items()}
     values[name] = value
@@ -216,7 +225,7 @@ def _correlation(a: Sequence[int], b: Sequence[int]) -> float:
     return 1 - 6 * distance / (n * (n * n - 1))
 
 
-def histogram(values: Sequence[float], bins: int = 20) -> tuple[list[float], list[int]]:
+def histogram(values: Sequence[float], bins: int = 12) -> tuple[list[float], list[int]]:
     """Edges and counts over the middle 98% of ``values``; logarithmic where they are positive and span a decade."""
     ordered = sorted(values)
     low, high = percentile(ordered, 0.01), percentile(ordered, 0.99)
@@ -237,16 +246,18 @@ def histogram(values: Sequence[float], bins: int = 20) -> tuple[list[float], lis
     return edges, counts
 
 
-def derived_grid(resolved: Resolved, exact: Mapping[str, Number], grid: Grid, made: Derived) -> list[list[str | Number | None]]:
+def derived_grid(
+    resolved: Resolved, exact: Mapping[str, Number], grid: Grid, made: Derived
+) -> list[list[str | Number | None]]:
     """A table's cells put through a formula, in base units."""
     where = f"{resolved.scenario.id}: table {made.title[:40]!r}"
-    for n in names(made.formula):
-        if n != CELL and n not in exact:
+    used = [n for n in names(made.formula) if n != CELL]
+    for n in used:
+        if n not in exact:
             raise unknown("quantity", n, [*exact, CELL], f"In {where}")
-    units = {n: (resolved.units[n].dim, None, n) for n in names(made.formula) if n != CELL}
-    same_dimension(made.unit, run(made.formula, units | {CELL: (grid.unit.dim, None, CELL)}, Dimensions())[0], where)
-    out: list[list[str | Number | None]] = []
-    for row in grid.rows:
-        cells = [None if not isinstance(c, int | float) and c is None else run(made.formula, {**exact, CELL: c}, Exact()) for c in row[1:]]
-        out.append([str(row[0]), *cells])
-    return out
+    units = {n: (resolved.units[n].dim, None, n) for n in used} | {CELL: (grid.unit.dim, None, CELL)}
+    same_dimension(made.unit, run(made.formula, units, Dimensions())[0], where)
+    return [
+        [c if c is None or isinstance(c, str) else run(made.formula, {**exact, CELL: c}, Exact()) for c in row]
+        for row in grid.rows
+    ]

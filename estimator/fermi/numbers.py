@@ -55,23 +55,30 @@ def bounded(x: Number) -> Number:
 
 def power(base: Number, exponent: Number) -> Number:
     """base ** exponent, exact for small whole exponents and perfect squares; InputError where undefined or vast."""
-    if abs(exponent) > MAX_EXPONENT:
-        raise InputError(f"an exponent of {float(exponent):.3g}; at most {MAX_EXPONENT} is allowed")
+    size = float(exponent)
+    if abs(size) > MAX_EXPONENT:
+        raise InputError(f"an exponent of {size:.3g}; at most {MAX_EXPONENT} is allowed")
     if not base:
         if exponent < 0:
             raise InputError("division by zero")
         return Fraction(0) if exponent else Fraction(1)
-    if abs(math.log10(abs(base)) * float(exponent)) > MAX_POWER_OF_TEN:
+    if abs(_log10(base) * size) > MAX_POWER_OF_TEN:
         raise InputError(f"a number beyond 10**{MAX_POWER_OF_TEN}")
     if isinstance(base, Fraction) and exponent == int(exponent):
         bits = base.numerator.bit_length() + base.denominator.bit_length()
-        if bits * abs(exponent) <= MAX_BITS:
+        if bits * abs(size) <= MAX_BITS:
             return Fraction(base ** int(exponent))
     if exponent == Fraction(1, 2):
         return square_root(base)
     if base < 0 and exponent != int(exponent):
         raise InputError("a fractional power of a negative number")
     return bounded(float(base) ** (int(exponent) if exponent == int(exponent) else float(exponent)))
+
+
+def _log10(x: Number) -> float:
+    if isinstance(x, float):
+        return math.log10(abs(x))
+    return math.log10(abs(x.numerator)) - math.log10(x.denominator)
 
 
 def square_root(x: Number) -> Number:

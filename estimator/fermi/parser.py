@@ -110,7 +110,9 @@ class _Parser:
             match = _TOKEN.match(text, at)
             if not match:
                 bad = text[at:].lstrip()[0]
-                hint = {"^": ": powers are written **", "%": ": write 0.3 for 30%", "=": ": a formula has no '='"}.get(bad, "")
+                hint = {"^": ": powers are written **", "%": ": write 0.3 for 30%", "=": ": a formula has no '='"}.get(
+                    bad, ""
+                )
                 raise self.fail(f"{bad!r} is not allowed{hint or ' (only numbers, names, + - * / ** and parentheses)'}")
             out.append((match.lastgroup or "", match.group(match.lastgroup or 0)))
             at = match.end()
@@ -182,5 +184,7 @@ class _Parser:
         self.expect(")")
         least, most = FUNCTIONS[func]
         if not least <= len(args) <= most:
-            raise self.fail(f"{func} takes {'one argument' if most == 1 else f'{least} to {most} arguments'}, got {len(args)}")
+            raise self.fail(
+                f"{func} takes {'one argument' if most == 1 else f'{least} to {most} arguments'}, got {len(args)}"
+            )
         return self.made(Call(func, tuple(args)))

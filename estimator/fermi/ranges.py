@@ -19,7 +19,7 @@ from statistics import NormalDist
 
 from estimator.errors import InputError, unknown
 from estimator.fermi.numbers import Number, parse_number, shorten, square_root
-from estimator.fermi.units import Measure, dim_text, measure
+from estimator.fermi.units import WORDS, Measure, dim_text, measure
 
 KINDS = ("lognormal", "normal", "uniform", "triangular")
 LOW, MIDDLE, HIGH = 0.05, 0.5, 0.95
@@ -29,7 +29,7 @@ _Z = NormalDist()
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """An uncertain value in base units. ``low`` and ``high``: percentiles 5 and 95, or the ends (uniform, triangular)."""
+    """An uncertain value in base units. ``low``, ``high``: percentiles 5 and 95, or the ends (uniform, triangular)."""
 
     kind: str
     low: Fraction
@@ -63,6 +63,12 @@ class Range:
         if self.kind == "normal":
             return (a + b) / 2 + z * (b - a) / 2
         return math.exp((math.log(a) + math.log(b)) / 2 + z * (math.log(b) - math.log(a)) / 2)
+
+    def percentile(self, u: float) -> Number:
+        """``quantile``, exact where the range was given by that very percentile or has no width."""
+        if self.certain or (self.kind in ("lognormal", "normal") and u in (LOW, HIGH)):
+            return self.high if u == HIGH else self.low
+        return self.quantile(u)
 
     def sample(self, count: int, random: Random) -> list[float]:
         """``count`` draws, one from each of ``count`` equally likely strata, in random order (Latin hypercube)."""
@@ -106,7 +112,10 @@ def parse_value(text: str, where: str, declared: Measure | None, own: dict[str, 
         raise InputError(f"{where}: cannot read the range {shorten(text)!r}. Write: between 50 and 250 USD")
     single = _SINGLE.match(text)
     if not single:
-        raise InputError(f"{where}: {shorten(text)!r} is not a value. Examples: 1.98e15, 100 GB, between 50 and 250 USD, gpu:h200.memory")
+        raise InputError(
+            f"{where}: {shorten(text)!r} is not a value. "
+            "Examples: 1.98e15, 100 GB, between 50 and 250 USD, gpu:h200.memory"
+        )
     unit = _unit(single["unit"], where, declared, own)
     return Value(parse_number(single["value"], where) * unit.factor, None, unit if single["unit"].strip() else None)
 
@@ -116,18 +125,28 @@ def _unit(text: str | None, where: str, declared: Measure | None, own: dict[str,
         return declared or measure("", where)
     unit = measure(text or "", where, own)
     if declared is not None and unit.dim != declared.dim:
-        raise InputError(f"{where}: {shorten(text or '')!r} measures {dim_text(unit.dim)}, but {declared.text or 'a plain number'!r} {dim_text(declared.dim)}")
+        wanted = f"{declared.text or 'a plain number'!r} measures {dim_text(declared.dim)}"
+        raise InputError(f"{where}: {shorten(text or '')!r} measures {dim_text(unit.dim)}, but {wanted}")
     return unit
 
 
-def _parse_range(found: re.Match[str], text: str, where: str, declared: Measure | None, own: dict[str, Measure] | None) -> Value:
+def _parse_range(
+    found: re.Match[str], text: str, where: str, declared: Measure | None, own: dict[str, Measure] | None
+) -> Value:
     unit = _unit(found["unit"], where, declared, own)
-    low_unit = _unit(found["lowunit"], where, unit, own) if found["lowunit"] else unit
+    low_unit = _unit(_low_unit(found["lowunit"], found["unit"]), where, unit, own) if found["lowunit"] else unit
     low = parse_number(found["low"], where) * low_unit.factor
     high = parse_number(found["high"], where) * unit.factor
     mode = parse_number(found["mode"], where) * unit.factor if found["mode"] else None
     spread = make_range(found["kind"], low, high, mode, where, text)
     return Value(spread.point, spread, unit if (found["unit"] or "").strip() else None)
+
+
+def _low_unit(low: str, high: str) -> str:
+    """``between 1 million and 3 billion tokens``: the first number's unit is million tokens."""
+    if low.strip() not in WORDS:
+        return low
+    return " ".join([low.strip(), *(word for word in high.split() if word not in WORDS)])
 
 
 def make_range(kind: str | None, low: Fraction, high: Fraction, mode: Fraction | None, where: str, text: str) -> Range:
@@ -138,7 +157,9 @@ def make_range(kind: str | None, low: Fraction, high: Fraction, mode: Fraction |
     if low > high:
         raise InputError(f"{where}: the range {shorten(text, 60)!r} is upside down: the smaller number comes first")
     if kind == "lognormal" and low <= 0:
-        raise InputError(f"{where}: a log-normal range must be positive, got {shorten(text, 60)!r}; write 'normal between ...'")
+        raise InputError(
+            f"{where}: a log-normal range must be positive, got {shorten(text, 60)!r}; write 'normal between ...'"
+        )
     if mode is not None and (kind != "triangular" or not low <= mode <= high):
         raise InputError(f"{where}: the mode must lie inside a triangular range, got {shorten(text, 60)!r}")
     return Range(kind, low, high, mode)
@@ -153,7 +174,9 @@ def _from_preset(text: str, where: str, declared: Measure | None) -> Value:
 
     match = _PRESET.match(text)
     if not match:
-        raise InputError(f"{where}: {shorten(text)!r}; a preset's figure is written gpu:NAME.FIELD, as in gpu:h200.memory")
+        raise InputError(
+            f"{where}: {shorten(text)!r}; a preset's figure is written gpu:NAME.FIELD, as in gpu:h200.memory"
+        )
     spec, name = load_gpu(match["gpu"]), match["field"]
     source = f"GPU preset {spec.id}"
     if name in ("price", "prices"):
@@ -170,7 +193,9 @@ def _from_preset(text: str, where: str, declared: Measure | None) -> Value:
         figures[name] = (peak and Fraction(str(peak)) * factor, "TFLOP/s/GPU")
         source += f": {'with 2:4 sparsity' if sparse else 'dense'} {dtype}"
     if name not in figures:
-        raise unknown("figure", name, [*figures, *_COMPUTE, "bf16-sparse", "price", "prices"], f"In {where}: {shorten(text)}")
+        raise unknown(
+            "figure", name, [*figures, *_COMPUTE, "bf16-sparse", "price", "prices"], f"In {where}: {shorten(text)}"
+        )
     amount, unit_text = figures[name]
     if not amount:
         raise InputError(f"{where}: the preset {spec.id} states no {name}")

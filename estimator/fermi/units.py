@@ -67,39 +67,116 @@ def natural(dim: Dim) -> Measure:
     return Measure(text, Fraction(1), dim)
 
 
-_SI = {"k": 3, "K": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18, "Z": 21, "Y": 24, "R": 27, "Q": 30, "m": -3, "u": -6, "µ": -6, "n": -9, "p": -12}
-_LONG = {"kilo": 3, "mega": 6, "giga": 9, "tera": 12, "peta": 15, "exa": 18, "zetta": 21, "yotta": 24, "milli": -3, "micro": -6, "nano": -9}
+_SI = {
+    "k": 3,
+    "K": 3,
+    "M": 6,
+    "G": 9,
+    "T": 12,
+    "P": 15,
+    "E": 18,
+    "Z": 21,
+    "Y": 24,
+    "R": 27,
+    "Q": 30,
+    "m": -3,
+    "u": -6,
+    "µ": -6,
+    "n": -9,
+    "p": -12,
+}
+_LONG = {
+    "kilo": 3,
+    "mega": 6,
+    "giga": 9,
+    "tera": 12,
+    "peta": 15,
+    "exa": 18,
+    "zetta": 21,
+    "yotta": 24,
+    "milli": -3,
+    "micro": -6,
+    "nano": -9,
+}
 _BINARY = {f"{letter}i": KIBI ** (i + 1) for i, letter in enumerate("KMGTPE")}
 _YEAR = Fraction(SECONDS_PER_DAY) * Fraction(1461, 4)
 
-# spelling -> (factor, base); a tuple of two bases is a quotient. Singular; a plural s is understood
+# spelling -> (factor, base). Singular; a plural s is understood
 _TABLE: dict[str, tuple[Fraction | int, str]] = {
-    "B": (1, "B"), "byte": (1, "B"), "bit": (Fraction(1, 8), "B"),
-    "FLOP": (1, "FLOP"), "flop": (1, "FLOP"),
+    "B": (1, "B"), "byte": (1, "B"), "bit": (Fraction(1, 8), "B"), "FLOP": (1, "FLOP"), "flop": (1, "FLOP"),
     "s": (1, "s"), "sec": (1, "s"), "second": (1, "s"), "min": (60, "s"), "minute": (60, "s"),
     "h": (SECONDS_PER_HOUR, "s"), "hr": (SECONDS_PER_HOUR, "s"), "hour": (SECONDS_PER_HOUR, "s"),
     "day": (SECONDS_PER_DAY, "s"), "week": (7 * SECONDS_PER_DAY, "s"), "month": (_YEAR / 12, "s"),
     "year": (_YEAR, "s"), "yr": (_YEAR, "s"),
-    "USD": (1, "USD"), "$": (1, "USD"), "dollar": (1, "USD"), "cent": (Fraction(1, 100), "USD"), "EUR": (1, "EUR"), "euro": (1, "EUR"),
-    "J": (1, "J"), "joule": (1, "J"), "Wh": (SECONDS_PER_HOUR, "J"),
-    "g": (Fraction(1, KILO), "kg"), "gram": (Fraction(1, KILO), "kg"), "t": (KILO, "kg"), "ton": (KILO, "kg"), "tonne": (KILO, "kg"),
-    "gCO2": (Fraction(1, KILO), "kgCO2"), "tCO2": (KILO, "kgCO2"), "K": (1, "K"), "kelvin": (1, "K"), "m": (1, "m"), "metre": (1, "m"),
+    "USD": (1, "USD"), "$": (1, "USD"), "dollar": (1, "USD"), "cent": (Fraction(1, 100), "USD"),
+    "EUR": (1, "EUR"), "euro": (1, "EUR"), "J": (1, "J"), "joule": (1, "J"), "Wh": (SECONDS_PER_HOUR, "J"),
+    "g": (Fraction(1, KILO), "kg"), "gram": (Fraction(1, KILO), "kg"),
+    "t": (KILO, "kg"), "ton": (KILO, "kg"), "tonne": (KILO, "kg"),
+    "gCO2": (Fraction(1, KILO), "kgCO2"), "tCO2": (KILO, "kgCO2"),
+    "K": (1, "K"), "kelvin": (1, "K"), "m": (1, "m"), "metre": (1, "m"),
     "1": (1, ""), "%": (Fraction(1, 100), ""), "percent": (Fraction(1, 100), ""), "ratio": (1, ""), "times": (1, ""),
-    "dozen": (12, ""), "thousand": (KILO, ""), "million": (KILO**2, ""), "billion": (KILO**3, ""), "trillion": (KILO**4, ""), "quadrillion": (KILO**5, ""),
-    "param": (1, "parameter"), "people": (1, "person"), "query": (1, "request"), "queries": (1, "request"), "household": (1, "home"), "gpu": (1, "GPU"),
+    "dozen": (12, ""), "thousand": (KILO, ""), "million": (KILO**2, ""), "billion": (KILO**3, ""),
+    "trillion": (KILO**4, ""), "quadrillion": (KILO**5, ""),
+    "param": (1, "parameter"), "people": (1, "person"), "query": (1, "request"), "queries": (1, "request"),
+    "household": (1, "home"), "gpu": (1, "GPU"),
 }  # fmt: skip
-_COUNTED = (
-    "parameter", "token", "word", "page", "book", "essay", "GPU", "chip", "server", "user", "person", "request", "message",
-    "conversation", "synapse", "layer", "head", "element", "sample", "image", "home", "burger", "car", "step", "sequence",
-)  # fmt: skip
+_COUNTED = [
+    "parameter",
+    "token",
+    "word",
+    "page",
+    "book",
+    "essay",
+    "GPU",
+    "chip",
+    "server",
+    "user",
+    "person",
+    "request",
+    "message",
+    "conversation",
+    "synapse",
+    "layer",
+    "head",
+    "element",
+    "sample",
+    "image",
+    "home",
+    "burger",
+    "car",
+    "step",
+    "sequence",
+]
 _TABLE |= {name: (1, name) for name in _COUNTED}
-_PREFIXED = ("B", "byte", "bit", "FLOP", "s", "second", "J", "joule", "W", "watt", "Wh", "g", "gram", "t", "gCO2", "tCO2", "Hz", "USD", "m", "metre")
+_PREFIXED = (
+    "B",
+    "byte",
+    "bit",
+    "FLOP",
+    "s",
+    "second",
+    "J",
+    "joule",
+    "W",
+    "watt",
+    "Wh",
+    "g",
+    "gram",
+    "t",
+    "gCO2",
+    "tCO2",
+    "Hz",
+    "USD",
+    "m",
+    "metre",
+)
 _QUOTIENTS = {"W": ("J", "s"), "watt": ("J", "s"), "Hz": ("", "s")}
-_WORDS = {"thousand", "million", "billion", "trillion", "quadrillion", "dozen"}
 
 _FLOP_DAY = re.compile(r"^(?:(?P<prefix>[A-Za-z]*?)(?:FLOPs?)|(?P<pf>PF))(?:/s)?-(?P<time>[a-z]+)$")
 _CO2 = re.compile(r"\b([kMG]?g|[kMG]?t|tons?|tonnes?)\s?(?:of )?CO2(?:e|eq)?\b")
-_ATOM = re.compile(r"\s*(?P<name>[A-Za-zµ%$][A-Za-z0-9_]*|1)(?:\s*(?:\^|\*\*)\s*(?P<power>-?\d+(?:\.\d+)?|\(\s*-?\d+\s*/\s*\d+\s*\)))?")
+_ATOM = re.compile(
+    r"\s*(?P<name>[A-Za-zµ%$][A-Za-z0-9_]*|1)(?:\s*(?:\^|\*\*)\s*(?P<power>-?\d+(?:\.\d+)?|\(\s*-?\d+\s*/\s*\d+\s*\)))?"
+)
 
 
 def measure(text: str, where: str, own: dict[str, Measure] | None = None) -> Measure:
@@ -117,7 +194,9 @@ def measure(text: str, where: str, own: dict[str, Measure] | None = None) -> Mea
     while True:
         match = _ATOM.match(spelled, at)
         if not match:
-            raise InputError(f"{where}: cannot read the unit {shorten(text)!r}. Examples: GB, TFLOP/s, USD/GPU-hour, kg CO2/kWh")
+            raise InputError(
+                f"{where}: cannot read the unit {shorten(text)!r}. Examples: GB, TFLOP/s, USD/GPU-hour, kg CO2/kWh"
+            )
         one, base = _atom(match["name"], where, own or {})
         exponent = _exponent(match["power"], where) * sign
         if exponent.denominator != 1 and one != 1:
@@ -133,6 +212,28 @@ def measure(text: str, where: str, own: dict[str, Measure] | None = None) -> Mea
         # a space or hyphen keeps the side it is on (USD/GPU-hour); / and * choose it
         sign = sign if not joint.group(1) else -1 if joint.group(1) == "/" else 1
         at += joint.end()
+
+
+WORDS = ("dozen", "thousand", "million", "billion", "trillion", "quadrillion")
+_COMMON = (
+    "kB",
+    "MB",
+    "GB",
+    "TB",
+    "PB",
+    "KiB",
+    "MiB",
+    "GiB",
+    "TiB",
+    "kWh",
+    "MWh",
+    "kW",
+    "MW",
+    "GW",
+    "kg",
+    "TFLOP",
+    "PFLOP",
+)
 
 
 def _exponent(text: str | None, where: str) -> Fraction:
@@ -166,8 +267,11 @@ def _atom(name: str, where: str, own: dict[str, Measure]) -> tuple[Fraction, Dim
         raise InputError(f"{where}: FLOPS is ambiguous: write FLOP (operations) or FLOP/s (a rate)")
     found = _lookup(name)
     if not found:
-        raise unknown("unit", name, [*_TABLE, *own, "GB", "TB", "GiB", "kWh", "MWh", "kg", "W", "kW", "TFLOP", "watt"],
-                      f"In {where}; a scenario declares its own under [units]")  # fmt: skip
+        hint = f"In {where}; a scenario declares its own under [units]"
+        for common in _COMMON:
+            if name.lower() == common.lower():
+                raise InputError(f"unknown unit {name!r}. Did you mean {common!r}? {hint}")
+        raise unknown("unit", name, [*_TABLE, *own, *_COMMON], hint)
     return found
 
 

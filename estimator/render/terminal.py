@@ -16,6 +16,7 @@ from estimator.report import Node, Report, Table, Text
 from estimator.trace import value_of
 
 FILE_WIDTH = 100
+_SHORT = 28  # a table's columns up to this width are not broken where another can wrap instead
 _NARROW = 76  # below this the exact counts are dropped: the rounded value and the bar say more
 
 
@@ -107,14 +108,25 @@ def _table(console: Console, table: Table, symbolic: bool) -> None:
         console.print()
         console.print(RichText(table.title, style="bold"))
     rich = RichTable(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 1))
+    whole = _unbroken(table, symbolic, console.width)
     for i, column in enumerate(table.columns):
         words = all(isinstance(row[i], str) for row in table.rows) and i > 0
-        rich.add_column(column, justify="left" if i == 0 or words else "right", overflow="fold")
+        justify: Any = "left" if i == 0 or words else "right"
+        rich.add_column(column, justify=justify, overflow="fold", no_wrap=i in whole)
     for row in table.rows:
         rich.add_row(*(RichText(cell_text(c, symbolic)) for c in row))
     console.print(Padding(rich, (0, 0, 0, 2)))
     if table.note:
         _bullet(console, "note", table.note)
+
+
+def _unbroken(table: Table, symbolic: bool, width: int) -> set[int]:
+    """The columns kept whole: the short ones beside a long column of prose, which alone then wraps."""
+    columns = [[table.columns[i], *(cell_text(row[i], symbolic) for row in table.rows)] for i in range(len(table.columns))]
+    widest = [max(len(line) for text in column for line in text.split("\n")) for column in columns]
+    short = {i for i, w in enumerate(widest) if w <= _SHORT}
+    taken = sum(widest[i] + 3 for i in short)
+    return short if len(short) < len(widest) and width - taken >= _SHORT else set()
 
 
 def _derivations(console: Console, found: list[Any], symbols: list[Any]) -> None:
