@@ -12,6 +12,9 @@ def main() -> int:
 
         print(f"llmcalc {__version__}")
         return 0
+    import gc
+
+    gc.set_threshold(100_000)  # a command allocates little and ends soon: collecting while it imports is wasted
     from estimator.cli import run
 
     return run(sys.argv[1:])
