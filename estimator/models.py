@@ -188,7 +188,7 @@ def _from_gguf(path: Path) -> _Found:
     from estimator.headers import gguf
     from estimator.headers.gguf_config import to_config
 
-    header = gguf.read_file(path)
+    header = gguf.read(path)
     raw, notes = to_config(header)
     return _Found(path.stem, "header", str(path), raw, notes, header=header)
 
@@ -242,9 +242,12 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def set_fields(raw: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """``raw`` with the ``FIELD=VALUE`` texts applied to a copy, and a note for each name that looks mistyped."""
+    if not overrides:
+        return dict(raw), []
     from estimator.options import json_or_text, pairs
 
-    out, notes = dict(raw), []
+    out: dict[str, Any] = dict(raw)
+    notes: list[str] = []
     for name, value in pairs(list(overrides), "--set").items():
         *parents, leaf = name.split(".")
         at = out

@@ -7,6 +7,7 @@ from llama.cpp's gguf-py/gguf/constants.py (GGML_QUANT_SIZES).
 
 from __future__ import annotations
 
+import re
 import struct
 from math import prod
 from pathlib import Path
@@ -22,6 +23,7 @@ MAX_TENSORS = 1_000_000
 KEEP_ITEMS = 1024  # longer arrays (vocabularies) are skipped; their length is kept as ``<key>.length``
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
+_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")  # llama.cpp's gguf-split
 
 
 class _Reader:
@@ -83,6 +85,21 @@ class _Reader:
 
 class _Length(int):
     """The length of an array whose items were skipped."""
+
+
+def read(path: Path) -> Header:
+    """The header of a file, or of all parts where it is one of ``...-00001-of-00003.gguf``; absent parts are listed."""
+    first = read_file(path)
+    match = _PART.search(path.name)
+    if not match or first.metadata.get("split.count", 1) != int(match[2]):
+        return first
+    count = int(match[2])
+    names = [f"{path.name[: match.start()]}-{i:05}-of-{count:05}.gguf" for i in range(1, count + 1)]
+    here = [n for n in names if (path.parent / n).exists()]
+    parts = [first if n == path.name else read_file(path.parent / n) for n in here]
+    tensors = tuple(t for part in parts for t in part.tensors)
+    metadata = {k: v for part in reversed(parts) for k, v in part.metadata.items()}
+    return Header(str(path), "gguf", tensors, metadata, tuple(n for n in names if n not in here))
 
 
 def read_file(path: Path) -> Header:

@@ -155,3 +155,19 @@ def test_every_cut_of_a_file_is_clean(tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(InputError):
             load_model(str(path))
+
+
+def test_parts(tmp_path):
+    tensors = list(weights().items())
+    for i, some in enumerate((tensors[:7], tensors[7:]), start=1):
+        pairs = (META if i == 1 else {}) | {"split.count": 2, "split.no": i - 1}
+        write(tmp_path / f"m-{i:05}-of-00002.gguf", pairs, dict(some))
+    whole = sum(size for _, (_, _, size) in tensors)
+    for i in (1, 2):
+        model = load_model(str(tmp_path / f"m-{i:05}-of-00002.gguf"))
+        assert model.stored_bytes == whole
+        assert not any("WARNING" in note for note in model.notes)
+    (tmp_path / "m-00002-of-00002.gguf").unlink()
+    model = load_model(str(tmp_path / "m-00001-of-00002.gguf"))
+    assert model.stored_bytes is None
+    assert any("not here" in note for note in model.notes)
