@@ -17,8 +17,8 @@ from sympy.core.function import AppliedUndef
 
 from estimator.errors import InputError, InternalError
 from estimator.report import Report
-from estimator.symbols import BY_NAME, RANK
-from estimator.trace import Traced, bindings
+from estimator.symbols import BY_FIELD, BY_NAME, RANK
+from estimator.trace import Traced, bindings, field_of
 from estimator.units import human
 
 _REL_TOL = 1e-9  # floats only; counts are compared with ==
@@ -60,9 +60,14 @@ class Names:
         self.renames = dict(renames or {})
         self.order = RANK | {name: len(RANK) + i for i, name in enumerate(letters)}
 
+    def place(self, name: str) -> int:
+        """Where a letter stands in display order; a letter of the user's own stands where its field's letter does."""
+        known = BY_FIELD.get(field_of(name))
+        return self.order.get(name, self.order[known.name] if known else len(self.order))
+
     def rank(self, expr: Any) -> tuple[int, str]:
-        """Where an expression stands among its neighbours: by its first letter in display order; numbers first."""
-        found = sorted((self.order.get(s.name, len(self.order)), s.name) for s in expr.free_symbols)
+        """Where an expression stands among its neighbours: by its first letter; numbers first."""
+        found = sorted((self.place(s.name), s.name) for s in expr.free_symbols)
         return found[0] if found else (-1, "")
 
     def text(self, name: str) -> str:
@@ -302,8 +307,8 @@ def letters(report: Report, names: Names) -> list[Letter]:
     }
     numbers = bindings()
     rows = []
-    for name in sorted(found, key=lambda n: (names.order.get(n, len(names.order)), n)):
-        known = BY_NAME.get(name) or BY_NAME.get(name.rpartition("_")[0])
+    for name in sorted(found, key=lambda n: (names.place(n), n)):
+        known = BY_NAME.get(name) or BY_FIELD.get(field_of(name))
         rows.append(
             Letter(
                 names.text(name), names.latex(name),

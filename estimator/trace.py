@@ -144,6 +144,7 @@ def letter(name: str, integer: bool = True) -> Any:
 
 
 _BINDINGS: dict[str, Any] = {}
+_FIELDS: dict[str, str] = {}
 
 
 def bindings() -> dict[str, Any]:
@@ -151,9 +152,15 @@ def bindings() -> dict[str, Any]:
     return dict(_BINDINGS)
 
 
+def field_of(name: str) -> str:
+    """The field that a letter was traced for, or ""."""
+    return _FIELDS.get(name, "")
+
+
 def forget() -> None:
     """Drop all letters; a program that derives several reports calls it between them."""
     _BINDINGS.clear()
+    _FIELDS.clear()
 
 
 def trace(field: str, value: Any, name: str | None = None, integer: bool = True) -> Traced:
@@ -169,4 +176,5 @@ def trace(field: str, value: Any, name: str | None = None, integer: bool = True)
     while _BINDINGS.setdefault(made, value) != value:
         count += 1
         made = f"{base}_{count}"
+    _FIELDS[made] = field
     return Traced(value, letter(made, integer))

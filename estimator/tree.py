@@ -74,7 +74,7 @@ def parse_lists(text: str, flag: str) -> list[list[str]]:
     """``"1 2 3; 1 2 4"`` as lists of tokens; InputError for an empty list or a token that is none."""
     rows = [row.replace(",", " ").split() for row in text.split(";") if row.strip()]
     if not rows:
-        raise InputError(f"{flag}: no tokens in {text[:40]!r}. Example: \"1 2 3; 1 2 4\"")
+        raise InputError(f'{flag}: no tokens in {text[:40]!r}. Example: "1 2 3; 1 2 4"')
     for token in (t for row in rows for t in row):
         if not _TOKEN.match(token):
             raise InputError(f"{flag}: {token[:40]!r} is not a token. Use numbers or words, separated by blanks")

@@ -89,7 +89,13 @@ def quantize(
     w_z: Any = trace("w_z", zero_bits) if traced and zero_bits else zero_bits
     rows = [
         Node("levels", "Distinct values", f.quantisation_levels(n), COUNT, formula=f.quantisation_levels),
-        Node("bits_per_weight", "Bits a weight, scales included", f.block_bits(n, m, w_s, w_z), RATIO, formula=f.block_bits),
+        Node(
+            "bits_per_weight",
+            "Bits a weight, scales included",
+            f.block_bits(n, m, w_s, w_z),
+            RATIO,
+            formula=f.block_bits,
+        ),
     ]
     assumptions = []
     if model is not None and not symbolic:
@@ -98,7 +104,14 @@ def quantize(
     inputs = {"bits": bits, "block": block, "scale_bits": scale_bits, "zero_bits": zero_bits}
     title = f"{bits}-bit codes in blocks of {block:,}"
     return Report(
-        "compress quantize", title, inputs, (Node.group("", rows),), {}, tuple(assumptions), symbolic=symbolic, letters=MEANINGS
+        "compress quantize",
+        title,
+        inputs,
+        (Node.group("", rows),),
+        {},
+        tuple(assumptions),
+        symbolic=symbolic,
+        letters=MEANINGS,
     )
 
 
@@ -145,7 +158,7 @@ def linear(rmin: str | float, rmax: str | float, bits: int, signed: bool = True,
         Node("levels", "Distinct values", f.quantisation_levels(bits), COUNT),
         Node("bits", "Bits", bits, BITS),
     ]
-    notes = ()
+    notes: tuple[str, ...] = ()
     if not q_min <= value_of(rows[2].value) <= q_max:
         notes = ("0 lies outside [rmin, rmax]: the zero point is no code; widen the range to hold 0",)
     sign = "signed" if signed else "unsigned"

@@ -20,7 +20,9 @@ MAX_GAMMA = 1000
 SHOWN_NODES = 64  # a mask wider than this is left to JSON and CSV
 
 
-def beam(width: str = "4", vocab: str = "50257", length: str = "20", model: Model | None = None, traced: bool = False) -> Report:
+def beam(
+    width: str = "4", vocab: str = "50257", length: str = "20", model: Model | None = None, traced: bool = False
+) -> Report:
     """Sequences, time and space of beam search of ``width`` over ``vocab`` words and ``length`` steps.
 
     Each may be a letter. With a model: the cache that the beams hold and the products of a step.
@@ -61,11 +63,15 @@ def _beam_model(model: Model, B: Any, T: Any) -> list[Node]:
     from estimator.estimates.kvcache import cache_bytes
 
     return [
-        Node("kv_cache_bytes", f"KV cache of the beams, {model.name}, bf16", cache_bytes(model.architecture, B, T), BYTES),
+        Node(
+            "kv_cache_bytes", f"KV cache of the beams, {model.name}, bf16", cache_bytes(model.architecture, B, T), BYTES
+        ),
     ]
 
 
-def speculative(alpha: float = 0.8, gamma: int = 5, cost: float = 0.05, cost_ops: float | None = None, traced: bool = False) -> Report:
+def speculative(
+    alpha: float = 0.8, gamma: int = 5, cost: float = 0.05, cost_ops: float | None = None, traced: bool = False
+) -> Report:
     """Expected tokens a pass and speed-up of speculative decoding.
 
     alpha: acceptance probability in [0, 1]; gamma: drafted tokens a pass; cost: draft pass over large pass in time.
@@ -83,7 +89,11 @@ def speculative(alpha: float = 0.8, gamma: int = 5, cost: float = 0.05, cost_ops
     if alpha == 1:  # the limit of the geometric sum
         tokens, speedup, growth = g + 1, (g + 1) / (g * c + 1), (g * ops + g + 1) / (g + 1)
     else:
-        tokens, speedup, growth = f.expected_tokens(a, g), f.speculative_speedup(a, g, c), f.speculative_operations(a, g, ops)
+        tokens, speedup, growth = (
+            f.expected_tokens(a, g),
+            f.speculative_speedup(a, g, c),
+            f.speculative_operations(a, g, ops),
+        )
     best = best_gamma(alpha, cost)
     rows = [
         Node("expected_tokens", "Tokens a pass of the large model", tokens, TOKENS, formula=f.expected_tokens),
@@ -91,13 +101,27 @@ def speculative(alpha: float = 0.8, gamma: int = 5, cost: float = 0.05, cost_ops
         Node("operations", "Growth of the operations", growth, RATIO, formula=f.speculative_operations),
         Node("best_gamma", "Best number of drafts at this alpha and cost", best, COUNT),
     ]
-    assumptions = ["--cost-ops not given: the draft's share of operations is its share of time"] if cost_ops is None else []
+    assumptions = (
+        ["--cost-ops not given: the draft's share of operations is its share of time"] if cost_ops is None else []
+    )
     if alpha < 1 and value_of(speedup) < 1:
         assumptions.append("speculation slows decoding down here: the draft costs more than it gains")
-    names = {"alpha": "probability that a draft token is accepted", "gamma": "drafted tokens a pass", "c": "draft pass over large pass, in time"}
+    names = {
+        "alpha": "probability that a draft token is accepted",
+        "gamma": "drafted tokens a pass",
+        "c": "draft pass over large pass, in time",
+    }
     title = f"Speculative decoding: alpha {alpha:g}, {gamma} drafts a pass, draft cost {cost:g}"
     body = (Node.group("", rows), _sweep(alpha, cost, gamma))
-    return Report("decode speculative", title, {"alpha": alpha, "gamma": gamma, "cost": cost}, body, {}, tuple(assumptions), letters=names)
+    return Report(
+        "decode speculative",
+        title,
+        {"alpha": alpha, "gamma": gamma, "cost": cost},
+        body,
+        {},
+        tuple(assumptions),
+        letters=names,
+    )
 
 
 def best_gamma(alpha: float, cost: float) -> int:
@@ -111,15 +135,27 @@ def _sweep(alpha: float, cost: float, gamma: int) -> Table:
     alphas = sorted({alpha, 0.5, 0.6, 0.7, 0.8, 0.9})
     gammas = sorted({gamma, 1, 2, 3, 5, 8})
     speed = [[f.speculative_speedup(a, g, cost) if a < 1 else (g + 1) / (g * cost + 1) for g in gammas] for a in alphas]
-    rows = tuple((f"alpha {a:g}", *(Cell(round(v, 3), RATIO) for v in row)) for a, row in zip(alphas, speed, strict=True))
+    rows = tuple(
+        (f"alpha {a:g}", *(Cell(round(v, 3), RATIO) for v in row)) for a, row in zip(alphas, speed, strict=True)
+    )
     return Table("Speed-up by acceptance and drafts", ("", *(f"{g} drafts" for g in gammas)), rows)
 
 
-def tree(sequences: str | None = None, heads: str | None = None, root: str = "1", model: Model | None = None, context: int = 0) -> Report:
+def tree(
+    sequences: str | None = None,
+    heads: str | None = None,
+    root: str = "1",
+    model: Model | None = None,
+    context: int = 0,
+) -> Report:
     """The prefix tree, the attention mask and what sharing saves, of candidate sequences or of Medusa heads."""
     if (sequences is None) == (heads is None):
-        raise InputError("give either --sequences \"1 2 3; 1 2 4\" or --heads \"2 3; 4 5\"")
-    made = from_sequences(parse_lists(sequences, "--sequences")) if sequences is not None else from_heads(parse_lists(heads or "", "--heads"), root)
+        raise InputError('give either --sequences "1 2 3; 1 2 4" or --heads "2 3; 4 5"')
+    made = (
+        from_sequences(parse_lists(sequences, "--sequences"))
+        if sequences is not None
+        else from_heads(parse_lists(heads or "", "--heads"), root)
+    )
     nodes = len(made.tokens)
     rows = [
         Node("nodes", "Nodes of the tree: tokens of one pass", nodes, TOKENS),
@@ -133,9 +169,14 @@ def tree(sequences: str | None = None, heads: str | None = None, root: str = "1"
     parents = {n: None if p is None else names[p] for n, p in zip(names, made.parents, strict=True)}
     body: list[Any] = [Node.group("", rows), Text("Prefix tree", made.draw())]
     if nodes <= SHOWN_NODES:
-        body.append(Text("Attention mask (row: attended, column: attending)", _matrix(made, names), _latex(made, names)))
+        body.append(
+            Text("Attention mask (row: attended, column: attending)", _matrix(made, names), _latex(made, names))
+        )
     facts = {"parents": parents, "mask": [list(row) for row in made.mask]}
-    cites = (Citation("SpecInfer, Miao et al. 2023, arXiv 2305.09781"), Citation("Medusa, Cai et al. 2024, arXiv 2401.10774"))
+    cites = (
+        Citation("SpecInfer, Miao et al. 2023, arXiv 2305.09781"),
+        Citation("Medusa, Cai et al. 2024, arXiv 2401.10774"),
+    )
     inputs = {"sequences": sequences, "heads": heads, "root": root, "model": model.name if model else None}
     title = f"Tree attention: {made.candidates} candidates, {nodes} nodes"
     return Report("decode tree", title, inputs, tuple(body), facts, (), cites)
@@ -149,19 +190,45 @@ def _saved(model: Model, made: Tree) -> list[Node]:
     saved = made.unshared - len(made.tokens)
     matrices = total(arch.weights()) - total(arch.weights(), "embedding", "position", "token_type")
     return [
-        Node("saved_kv_bytes", f"KV cache saved, {model.name}, bf16", cache_bytes(arch, 1, 2) * saved - cache_bytes(arch, 1, 1) * saved, BYTES),
-        Node("saved_flops", "Matrix FLOPs saved, 2 a weight and token", 2 * saved * matrices, FLOPS, note="without attention scores"),
+        Node(
+            "saved_kv_bytes",
+            f"KV cache saved, {model.name}, bf16",
+            cache_bytes(arch, 1, 2) * saved - cache_bytes(arch, 1, 1) * saved,
+            BYTES,
+        ),
+        Node(
+            "saved_flops",
+            "Matrix FLOPs saved, 2 a weight and token",
+            2 * saved * matrices,
+            FLOPS,
+            note="without attention scores",
+        ),
     ]
 
 
 def _matrix(made: Tree, names: tuple[str, ...]) -> str:
     width = max(map(len, names))
     head = " " * (width + 1) + " ".join(f"{n:>{width}}" for n in names)
-    return "\n".join([head, *(f"{n:>{width}} " + " ".join(f"{v if v else '·':>{width}}" for v in row) for n, row in zip(names, made.mask, strict=True))])
+    return "\n".join(
+        [
+            head,
+            *(
+                f"{n:>{width}} " + " ".join(f"{v if v else '·':>{width}}" for v in row)
+                for n, row in zip(names, made.mask, strict=True)
+            ),
+        ]
+    )
 
 
 def _latex(made: Tree, names: tuple[str, ...]) -> str:
     head = " & ".join(["", *(f"t_{{{n}}}" for n in names)])
     rows = [f"t_{{{n}}} & " + " & ".join(map(str, row)) for n, row in zip(names, made.mask, strict=True)]
-    return "\\[\n\\begin{array}{c|" + "c" * len(names) + "}\n" + head + " \\\\ \\hline\n" + " \\\\\n".join(rows) + "\n\\end{array}\n\\]"
-
+    return (
+        "\\[\n\\begin{array}{c|"
+        + "c" * len(names)
+        + "}\n"
+        + head
+        + " \\\\ \\hline\n"
+        + " \\\\\n".join(rows)
+        + "\n\\end{array}\n\\]"
+    )

@@ -34,7 +34,9 @@ def expected_tokens(alpha: Any, gamma: Any) -> Any:
     return (1 - alpha ** (gamma + 1)) / (1 - alpha)
 
 
-@formula(unit=RATIO, cite=f"{LEVIATHAN}, theorem 3.8", assumes=("a pass over gamma + 1 tokens takes as long as over one",))
+@formula(
+    unit=RATIO, cite=f"{LEVIATHAN}, theorem 3.8", assumes=("a pass over gamma + 1 tokens takes as long as over one",)
+)
 def speculative_speedup(alpha: Any, gamma: Any, c: Any) -> Any:
     """Expected speed-up in wall time; c: a pass of the draft model over a pass of the large one."""
     return (1 - alpha ** (gamma + 1)) / ((1 - alpha) * (gamma * c + 1))

@@ -71,15 +71,15 @@ def emit(
 def write_file(output: str, text: str | bytes) -> None:
     """Write a file whole or not at all: a temporary file beside it, then a rename. InputError where it cannot be."""
     path = Path(output)
-    if path.is_dir():
-        raise InputError(f"--output {output}: is a directory")
     data = text.encode() if isinstance(text, str) else text
-    if path.exists() and not path.is_file():  # a device or a pipe: nothing to rename over
-        try:
+    try:
+        if path.is_dir():
+            raise InputError(f"--output {output}: is a directory")
+        if path.exists() and not path.is_file():  # a device or a pipe: nothing to rename over
             path.write_bytes(data)
-        except OSError as error:
-            raise InputError(f"--output {output}: {error.strerror or error}") from None
-        return
+            return
+    except (OSError, ValueError) as error:
+        raise InputError(f"--output {output[:80]}: {getattr(error, 'strerror', None) or error}") from None
     name = ""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -93,4 +93,4 @@ def write_file(output: str, text: str | bytes) -> None:
         if name:
             with contextlib.suppress(OSError):
                 os.unlink(name)  # noqa: PTH108
-        raise InputError(f"--output {output}: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(f"--output {output[:80]}: {getattr(error, 'strerror', None) or error}") from None
