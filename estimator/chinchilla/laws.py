@@ -22,7 +22,14 @@ from estimator.formulas import scaling as f
 
 FLOPS_PER_PARAM_TOKEN = 6  # Kaplan et al. 2020, section 2.1: 2 forward, 4 backward
 MAX_FILE = 1 << 20
-_LIMITS = {"E": (0.0, 1e3), "A": (0.0, 1e15), "B": (0.0, 1e15), "alpha": (0.01, 5.0), "beta": (0.01, 5.0), "C0": (0.0, 1e3)}
+_LIMITS = {
+    "E": (0.0, 1e3),
+    "A": (0.0, 1e15),
+    "B": (0.0, 1e15),
+    "alpha": (0.01, 5.0),
+    "beta": (0.01, 5.0),
+    "C0": (0.0, 1e3),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +220,10 @@ def own(text: str) -> Law:
         return _checked(raw, "--coefficients", "your own")
     path = Path(text)
     if path.suffix not in (".toml", ".json"):
-        raise InputError(f"--coefficients: expected printed, unrounded, table, E=..,A=..,B=..,alpha=..,beta=.. or a .toml or .json file, got {text[:60]!r}")
+        raise InputError(
+            "--coefficients: expected printed, unrounded, table, E=..,A=..,B=..,alpha=..,beta=.. "
+            f"or a .toml or .json file, got {text[:60]!r}"
+        )
     return _checked(_read(path), str(path), path.stem)
 
 
@@ -249,7 +259,17 @@ def _checked(raw: Mapping[str, Any], where: str, name: str) -> Law:
         except (ValueError, OverflowError):
             number = math.nan
         if not (low <= number <= high) or (number == 0 and key != "E"):
-            raise InputError(f"{where}: {key} must be a number in {'[' if key == 'E' else '('}{low:g}, {high:g}], got {str(value)[:40]}")
+            bracket = "[" if key == "E" else "("
+            got = str(value)[:40]
+            raise InputError(f"{where}: {key} must be a number in {bracket}{low:g}, {high:g}], got {got}")
         values[key] = number
     c0 = values.pop("C0", FLOPS_PER_PARAM_TOKEN)
-    return Law(id="own", name=f"{name} coefficients" if name == "your own" else name, set="as given", where=where, cite=Citation(f"coefficients given in {where}"), C0=c0, parametric=Parametric(**values))
+    return Law(
+        id="own",
+        name=f"{name} coefficients" if name == "your own" else name,
+        set="as given",
+        where=where,
+        cite=Citation(f"coefficients given in {where}"),
+        C0=c0,
+        parametric=Parametric(**values),
+    )

@@ -103,7 +103,7 @@ def repeat(law: Law, C: float, unique: float) -> Point:
     p = law.parametric
     assert p is not None
     D0 = law.d_opt(C)
-    if D0 <= unique:
+    if unique >= D0:
         return Point(law.n_opt(C), D0, law.frontier_loss(C))
 
     def loss(log_d: float) -> float:

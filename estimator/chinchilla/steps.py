@@ -65,7 +65,9 @@ def derive(s: dict[str, Any]) -> tuple[list[Step], dict[str, Any]]:
     """The steps, and the closed forms G, a, b, N_opt, D_opt, L_opt that they arrive at."""
     import sympy
 
-    N, D, C, C0, A, B, al, be, L0, lam = (s[k] for k in ("N", "D", "C", "C0", "A", "B", "alpha", "beta", "L0", "lambda"))
+    N, D, C, C0, A, B, al, be, L0, lam = (
+        s[k] for k in ("N", "D", "C", "C0", "A", "B", "alpha", "beta", "L0", "lambda")
+    )
     loss = f.parametric_loss(N, D, L0, A, B, al, be)
     lagrangian = loss + lam * (C0 * N * D - C)
     d_n, d_d = sympy.diff(lagrangian, N), sympy.diff(lagrangian, D)
@@ -86,22 +88,36 @@ def derive(s: dict[str, Any]) -> tuple[list[Step], dict[str, Any]]:
     _zero("N_opt", sympy.expand_log(sympy.log(n_opt * d_opt * C0 / C), force=True))
     path = loss.subs(N, one)
     slope = sympy.diff(path, D)
-    _zero("dL/dD", sympy.expand_log(sympy.log(-sympy.diff(B / D**be, D).subs(D, d_opt)) - sympy.log(sympy.diff((A / N**al).subs(N, one), D).subs(D, d_opt)), force=True))
+    _zero(
+        "dL/dD",
+        sympy.expand_log(
+            sympy.log(-sympy.diff(B / D**be, D).subs(D, d_opt))
+            - sympy.log(sympy.diff((A / N**al).subs(N, one), D).subs(D, d_opt)),
+            force=True,
+        ),
+    )
     curvature = be * (al + be) * B / D ** (be + 2)
     at = {D: d_opt}
     _same("second derivative", sympy.diff(slope, D).subs(at), curvature.subs(at))
     _same("L_opt", loss.subs({N: n_opt, D: d_opt}), l_opt)
     g, sa, sb = sympy.Symbol("G", positive=True), sympy.Symbol("a", positive=True), sympy.Symbol("b", positive=True)
+    zero, falls = sympy.Integer(0), f.frontier_exponent(al, be)
     steps = [
         Step("Minimise the loss at a fixed compute budget", (("L", loss), (C, C0 * N * D))),
-        Step("The Lagrangian, and its derivatives set to zero", (("Lambda", lagrangian), (sympy.Integer(0), d_n), (sympy.Integer(0), d_d))),
-        Step("Solve both for lambda C0 N D: at the optimum another FLOP is worth the same in parameters and in tokens", ((left, right),)),
+        Step("The Lagrangian, and its derivatives set to zero", (("Lambda", lagrangian), (zero, d_n), (zero, d_d))),
+        Step(
+            "Solve both for lambda C0 N D: at the optimum another FLOP is worth the same in parameters and in tokens",
+            ((left, right),),
+        ),
         Step("Substitute the budget solved for N", ((N, one), (left.subs(N, one), right))),
         Step("Collect the powers of D", ((D ** (al + be), power),)),
         Step("Name the constants", (("G", G), ("a", a), ("b", b))),
-        Step("The optimum: D from its power, N from the budget", (("N_opt", g * (C / C0) ** sa), ("D_opt", (C / C0) ** sb / g))),
+        Step(
+            "The optimum: D from its power, N from the budget",
+            (("N_opt", g * (C / C0) ** sa), ("D_opt", (C / C0) ** sb / g)),
+        ),
         Step("It is a minimum: along the budget the second derivative at D = D_opt is positive", (("L''", curvature),)),
-        Step("The loss on the frontier", (("L_opt", L0 + (A / g**al + B * g**be) * (C / C0) ** f.frontier_exponent(al, be)),)),
+        Step("The loss on the frontier", (("L_opt", L0 + (A / g**al + B * g**be) * (C / C0) ** falls),)),
     ]  # fmt: skip
     return steps, {"G": G, "a": a, "b": b, "N_opt": n_opt, "D_opt": d_opt, "L_opt": l_opt}
 
@@ -124,7 +140,9 @@ def printer(leaf: Callable[[str], str], latex: bool) -> Any:
             terms = sorted(e.args, key=rank)
             terms.sort(key=lambda t: bool(t.could_extract_minus_sign()))
             signs = [" - " if t.could_extract_minus_sign() else " + " for t in terms]
-            return self._mul(terms[0]) + "".join(s + self._mul(-t if s == " - " else t) for s, t in zip(signs[1:], terms[1:], strict=True))
+            return self._mul(terms[0]) + "".join(
+                s + self._mul(-t if s == " - " else t) for s, t in zip(signs[1:], terms[1:], strict=True)
+            )
 
         def _product(self, e: Any) -> str:
             factors = sorted(e.args if e.is_Mul else (e,), key=lambda f: (not f.is_number, rank(f)))
@@ -144,7 +162,12 @@ def _same(what: str, one: Any, other: Any) -> None:
     """Compares two forms at a point of algebraically independent values to 30 digits: simplify is slow on these."""
     import sympy
 
-    point = {n: sympy.Rational(p, 7) for n, p in zip(sorted(one.free_symbols | other.free_symbols, key=str), (11, 13, 17, 19, 23, 29, 31, 37), strict=False)}
+    point = {
+        n: sympy.Rational(p, 7)
+        for n, p in zip(
+            sorted(one.free_symbols | other.free_symbols, key=str), (11, 13, 17, 19, 23, 29, 31, 37), strict=False
+        )
+    }
     if abs(sympy.N((one - other).subs(point), 30)) > 1e-20:
         raise InternalError(f"the derivation of {what} does not close")
 
@@ -168,7 +191,11 @@ def text(law: Law, symbol_names: str | None = None) -> Text:
         given, found = numbers(law.parametric, law.C0)
         body += ["       " + ", ".join(f"{k} = {v:.6g}" for k, v in given.items())]
         body += [f"       {k} = {v}" for k, v, _ in found]
-        latex += ["\\begin{align*}", " \\\\\n".join(f"  {_tex_side(k, tex)} &= {t}" for k, _, t in found), "\\end{align*}"]
+        latex += [
+            "\\begin{align*}",
+            " \\\\\n".join(f"  {_tex_side(k, tex)} &= {t}" for k, _, t in found),
+            "\\end{align*}",
+        ]
     return Text("Derivation, worked by SymPy", "\n".join(body), "\n".join(latex))
 
 
@@ -187,8 +214,25 @@ def numbers(p: Parametric, c0: Any) -> tuple[dict[str, float], list[tuple[str, s
     return given, found
 
 
-_TEX = {"L": "L(N, D)", "Lambda": "\\mathcal{L}", "N_opt": "N_{\\mathrm{opt}}(C)", "D_opt": "D_{\\mathrm{opt}}(C)", "L_opt": "L_{\\mathrm{opt}}(C)", "L''": "\\frac{d^2 L}{d D^2}", "G": "G", "a": "a", "b": "b"}
-_PLAIN = {"L": "L(N, D)", "Lambda": "Lambda", "N_opt": "N_opt(C)", "D_opt": "D_opt(C)", "L_opt": "L_opt(C)", "L''": "L''(D)"}
+_TEX = {
+    "L": "L(N, D)",
+    "Lambda": "\\mathcal{L}",
+    "N_opt": "N_{\\mathrm{opt}}(C)",
+    "D_opt": "D_{\\mathrm{opt}}(C)",
+    "L_opt": "L_{\\mathrm{opt}}(C)",
+    "L''": "\\frac{d^2 L}{d D^2}",
+    "G": "G",
+    "a": "a",
+    "b": "b",
+}
+_PLAIN = {
+    "L": "L(N, D)",
+    "Lambda": "Lambda",
+    "N_opt": "N_opt(C)",
+    "D_opt": "D_opt(C)",
+    "L_opt": "L_opt(C)",
+    "L''": "L''(D)",
+}
 
 
 def _side(left: Any, plain: Any) -> str:

@@ -18,12 +18,18 @@ COMPUTE = Unit("FLOPs", "FLOP", "plain")
 EXPONENT = Unit("exponent", "", "plain")
 INFERENCE_FLOPS = 2  # a parameter and generated or read token: one multiply-add, forward only
 
-HOFFMANN = Citation("Hoffmann et al. 2022, Training Compute-Optimal Large Language Models", "https://arxiv.org/abs/2203.15556")
+HOFFMANN = Citation(
+    "Hoffmann et al. 2022, Training Compute-Optimal Large Language Models", "https://arxiv.org/abs/2203.15556"
+)
 HOFFMANN_EQ4 = Citation("Hoffmann et al. 2022, equation 4", HOFFMANN.url)
 HOFFMANN_EQ2 = Citation("Hoffmann et al. 2022, equation 2", HOFFMANN.url)
-KAPLAN_6ND = Citation("Kaplan et al. 2020, Scaling Laws for Neural Language Models, section 2.1", "https://arxiv.org/abs/2001.08361")
+KAPLAN_6ND = Citation(
+    "Kaplan et al. 2020, Scaling Laws for Neural Language Models, section 2.1", "https://arxiv.org/abs/2001.08361"
+)
 SARDANA = Citation("Sardana et al. 2023, Beyond Chinchilla-Optimal", "https://arxiv.org/abs/2401.00448")
-MUENNIGHOFF = Citation("Muennighoff et al. 2023, Scaling Data-Constrained Language Models, section 3.1", "https://arxiv.org/abs/2305.16264")
+MUENNIGHOFF = Citation(
+    "Muennighoff et al. 2023, Scaling Data-Constrained Language Models, section 3.1", "https://arxiv.org/abs/2305.16264"
+)
 
 
 @formula(EXPONENT, HOFFMANN_EQ4)
@@ -117,13 +123,19 @@ def token_ratio(N: Any, D: Any) -> Any:
     return D / N
 
 
-@formula(GPU_HOURS, "definition of model FLOPs utilisation: Chowdhery et al. 2022, PaLM, appendix B <https://arxiv.org/abs/2204.02311>")
+@formula(
+    GPU_HOURS,
+    "definition of model FLOPs utilisation: Chowdhery et al. 2022, PaLM, appendix B <https://arxiv.org/abs/2204.02311>",
+)
 def budget_gpu_hours(C: Any, F: Any, mfu: Any) -> Any:
     """GPU-hours of C FLOPs on GPUs of peak F FLOP/s at a utilisation of ``mfu``."""
     return C / (F * mfu) / SECONDS_PER_HOUR
 
 
-@formula(COMPUTE, "definition of model FLOPs utilisation: Chowdhery et al. 2022, PaLM, appendix B <https://arxiv.org/abs/2204.02311>")
+@formula(
+    COMPUTE,
+    "definition of model FLOPs utilisation: Chowdhery et al. 2022, PaLM, appendix B <https://arxiv.org/abs/2204.02311>",
+)
 def flops_of_gpu_hours(H: Any, F: Any, mfu: Any) -> Any:
     """FLOPs that H GPU-hours buy."""
     return H * SECONDS_PER_HOUR * F * mfu
