@@ -1,0 +1,1 @@
+"""Many GPUs: who holds which part of a model, and what they send each other."""

@@ -1,0 +1,81 @@
+"""Degrees of parallelism: how the GPUs of a job are divided, and which link a group of them talks over.
+
+Order of the ranks as in Megatron-LM (parallel_state.py: tp-cp-ep-dp-pp): tensor-parallel neighbours first, pipeline
+stages last, so that the groups that talk most sit in one node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.trace import value_of
+
+INSIDE, BETWEEN = "inside a node", "between nodes"
+
+
+@dataclass(frozen=True, slots=True)
+class Degrees:
+    """How ``gpus`` GPUs are divided.
+
+    tensor, pipeline, context, expert   degrees; expert groups are taken from the data and context groups
+    sequence   Megatron's sequence parallelism: norms and dropouts are split over the tensor group
+    node       GPUs in one node
+    """
+
+    gpus: Any
+    tensor: Any = 1
+    pipeline: Any = 1
+    context: Any = 1
+    expert: Any = 1
+    sequence: bool = False
+    node: int = 8
+
+    def __post_init__(self) -> None:
+        inner = value_of(self.tensor) * value_of(self.pipeline) * value_of(self.context)
+        gpus = value_of(self.gpus)
+        if gpus % inner:
+            raise InputError(
+                f"--gpus {gpus} is not a multiple of tensor x pipeline x context parallelism = {inner}; "
+                f"use {max(1, gpus // inner) * inner} GPUs or other degrees"
+            )
+        if (gpus // value_of(self.tensor) // value_of(self.pipeline)) % value_of(self.expert):
+            raise InputError(
+                f"--expert-parallel {value_of(self.expert)} does not divide the {value_of(self.shards)} GPUs that hold "
+                "the same part of the model (data x context parallelism)"
+            )
+
+    @property
+    def data(self) -> Any:
+        """Data-parallel degree: copies of the model that read different sequences."""
+        return self.gpus // (self.tensor * self.pipeline * self.context)
+
+    @property
+    def shards(self) -> Any:
+        """GPUs that hold the same dense weights, over which ZeRO shards: data x context."""
+        return self.gpus // (self.tensor * self.pipeline)
+
+    @property
+    def expert_shards(self) -> Any:
+        """GPUs that hold the same experts."""
+        return self.shards // self.expert
+
+    @property
+    def nodes(self) -> int:
+        gpus = int(value_of(self.gpus))
+        return -(-gpus // self.node)
+
+    def link(self, group: str) -> str:
+        """Whether the group of this name (tensor, context, expert, data, pipeline) leaves a node."""
+        t, c, s = (int(value_of(x)) for x in (self.tensor, self.context, self.shards))
+        span = {
+            "tensor": t, "context": t * c, "expert": t * int(value_of(self.expert)), "data": t * s,
+            "pipeline": int(value_of(self.gpus)),
+        }[group]  # fmt: skip
+        return INSIDE if span <= self.node else BETWEEN
+
+    @property
+    def plain(self) -> bool:
+        """Data parallelism only."""
+        return all(int(value_of(x)) == 1 for x in (self.tensor, self.pipeline, self.context, self.expert))

@@ -1,0 +1,107 @@
+"""ZeRO's stages and their kin: what a GPU keeps of weights, gradients and optimizer state, and what it sends.
+
+Stage 0 copies everything (DDP). Stage 1 shards the optimizer's state, stage 2 the gradients too, stage 3 the weights
+too. Under the torch recipes stage 1 is ZeroRedundancyOptimizer, which gives whole tensors to ranks and keeps DDP's
+all-reduce; stages 2 and 3 are FSDP2 without and with resharding after the forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heapreplace
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.formula import Formula
+from estimator.formulas.zero import replicated_bytes, sharded_bytes
+from estimator.inventory import Weight
+from estimator.ops import ceil_div
+from estimator.parallel.recipe import Rates
+from estimator.trace import value_of
+
+STAGES = (0, 1, 2, 3)
+WEIGHTS, GRADIENTS, OPTIMIZER = "weights", "gradients", "optimizer"
+SHARDED = {0: (), 1: (OPTIMIZER,), 2: (OPTIMIZER, GRADIENTS), 3: (OPTIMIZER, GRADIENTS, WEIGHTS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Elements of one kind of weights that a rank works with before ZeRO shards them.
+
+    label     "weights", "experts"
+    elements  on this rank; over: how many GPUs hold the same ones; weights: their tensors, where known
+    """
+
+    label: str
+    elements: Any
+    over: Any
+    weights: tuple[Weight, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one GPU holds of one kind of state."""
+
+    part: str
+    bytes: Any
+    formula: Formula
+    sharded: bool
+    padding: int = 0
+
+
+def held(pieces: Sequence[Piece], recipe: Rates, stage: int) -> list[Held]:
+    """Weights, gradients and optimizer state that the most loaded GPU keeps at ``stage``."""
+    widths = {WEIGHTS: recipe.weight, GRADIENTS: recipe.gradient, OPTIMIZER: recipe.optimizer}
+    out = []
+    for part, width in widths.items():
+        if part not in SHARDED[stage]:
+            total = sum(replicated_bytes(p.elements, width) for p in pieces)
+            out.append(Held(part, total, replicated_bytes, False))
+            continue
+        shares = [(p, shard(p, recipe, stage)) for p in pieces]
+        padding = sum(value_of(n) * value_of(p.over) - value_of(p.elements) for p, n in shares)
+        out.append(Held(part, sum(width * n for _, n in shares), sharded_bytes, True, width * int(padding)))
+    return out
+
+
+def shard(piece: Piece, recipe: Rates, stage: int) -> Any:
+    """Elements of ``piece`` that the most loaded of its GPUs keeps."""
+    if recipe.flat or not piece.weights:
+        return ceil_div(piece.elements, piece.over)
+    if stage == 1:
+        return greedy(piece.weights, piece.over)
+    return rows(piece.weights, piece.over)
+
+
+def rows(weights: Iterable[Weight], over: Any) -> Any:
+    """Elements of rank 0 where every tensor is cut along its first dimension.
+
+    Source: torch/distributed/fsdp/_fully_shard/_fsdp_param.py, _chunk_with_empty on dimension 0.
+    """
+    return sum(w.times * ceil_div(w.shape[0], over) * _rest(w.shape) for w in weights)
+
+
+def _rest(shape: tuple[Any, ...]) -> Any:
+    out: Any = 1
+    for x in shape[1:]:
+        out = out * x
+    return out
+
+
+def greedy(weights: Iterable[Weight], over: Any) -> Any:
+    """Elements of the fullest rank where whole tensors go to the emptiest rank, largest first.
+
+    Source: torch/distributed/optim/zero_redundancy_optimizer.py, _partition_parameters.
+    """
+    sizes = sorted((int(value_of(w.elements)) for w in weights for _ in range(int(value_of(w.times)))), reverse=True)
+    ranks = [0] * int(value_of(over))
+    heapify(ranks)
+    for size in sizes:
+        heapreplace(ranks, ranks[0] + size)
+    return max(ranks)
+
+
+def check_stage(stage: int) -> None:
+    if stage not in STAGES:
+        raise InputError(f"--stage must be 0, 1, 2, 3 or all, got {stage}")
