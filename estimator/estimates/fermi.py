@@ -9,6 +9,7 @@ from estimator.errors import InputError, unknown
 from estimator.fermi.chain import Chain, display_unit, in_unit, tex
 from estimator.fermi.compare import nearest
 from estimator.fermi.engine import (
+    FEW,
     Resolved,
     derived_grid,
     histogram,
@@ -124,7 +125,8 @@ def _histogram(chain: Chain, name: str, values: list[float]) -> Text:
     p5, p50, p95 = (chain.shown(name, p) for p in spread(values))
     lines.append(f"  5%: {p5}   median: {p50}   95%: {p95}")
     latex = f"\\noindent {tex(name)}: 5\\%: {tex(p5)}, median: {tex(p50)}, 95\\%: {tex(p95)}."
-    return Text(f"{name}: {len(values):,} samples, the middle 98%", "\n".join(lines), latex)
+    middle = ", the middle 98%" if len(values) >= FEW else ""
+    return Text(f"{name}: {len(values):,} samples{middle}", "\n".join(lines), latex)
 
 
 def _sensitivity(chain: Chain, target: str, drawn: Mapping[str, list[float]]) -> Table:

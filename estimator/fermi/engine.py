@@ -22,6 +22,7 @@ from estimator.fermi.ranges import HIGH, LOW, MIDDLE
 from estimator.fermi.units import Dim, Measure, dim_text, natural
 
 MAX_SAMPLES = 100_000
+FEW = 200  # below this many samples a histogram shows them all
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,8 @@ def _correlation(a: Sequence[int], b: Sequence[int]) -> float:
 def histogram(values: Sequence[float], bins: int = 12) -> tuple[list[float], list[int]]:
     """Edges and counts over the middle 98% of ``values``; logarithmic where they are positive and span a decade."""
     ordered = sorted(values)
-    low, high = percentile(ordered, 0.01), percentile(ordered, 0.99)
+    cut = 0.01 if len(ordered) >= FEW else 0.0
+    low, high = percentile(ordered, cut), percentile(ordered, 1 - cut)
     if low == high:
         return [low, high], [len(values)]
     if low > 0 and high / low > 10:

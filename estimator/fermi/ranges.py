@@ -87,7 +87,7 @@ class Value:
     source: str = ""
 
 
-_NUM = r"[+-]?(?:\d[\d_,]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
+_NUM = r"[+-]?(?:\d[\d_]*(?:,\d{3})*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 _SINGLE = re.compile(rf"^\s*(?P<value>{_NUM})\s*(?P<unit>.*)$", re.DOTALL)
 _RANGE = re.compile(
     rf"^\s*(?:(?P<kind>[a-z-]+)\s+)?between\s+(?P<low>{_NUM})\s*(?P<lowunit>[^\d\s].*?)?\s+and\s+(?P<high>{_NUM})"
@@ -117,7 +117,7 @@ def parse_value(text: str, where: str, declared: Measure | None, own: dict[str, 
             "Examples: 1.98e15, 100 GB, between 50 and 250 USD, gpu:h200.memory"
         )
     unit = _unit(single["unit"], where, declared, own)
-    return Value(parse_number(single["value"], where) * unit.factor, None, unit if single["unit"].strip() else None)
+    return Value(parse_number(single["value"], where) * unit.factor, None, _written(single["unit"], unit, where, own))
 
 
 def _unit(text: str | None, where: str, declared: Measure | None, own: dict[str, Measure] | None) -> Measure:
@@ -139,7 +139,15 @@ def _parse_range(
     high = parse_number(found["high"], where) * unit.factor
     mode = parse_number(found["mode"], where) * unit.factor if found["mode"] else None
     spread = make_range(found["kind"], low, high, mode, where, text)
-    return Value(spread.point, spread, unit if (found["unit"] or "").strip() else None)
+    return Value(spread.point, spread, _written(found["unit"], unit, where, own))
+
+
+def _written(text: str | None, unit: Measure, where: str, own: dict[str, Measure] | None) -> Measure | None:
+    """The unit that a value was written in, without a leading scale: ``7 billion parameters`` counts parameters."""
+    first, _, rest = (text or "").strip().partition(" ")
+    if first in WORDS:
+        return measure(rest, where, own)
+    return unit if first else None
 
 
 def _low_unit(low: str, high: str) -> str:

@@ -31,12 +31,12 @@ tokens = "between 1 trillion and 3 trillion tokens"    # 5th and 95th percentile
 speed = "gpu:h100-sxm.bf16"
 
 # A formula: numbers, names, + - * / ** and min, max, sqrt, log, exp; "in" names the unit of the result.
-flops = "= 6 * one * parameters * tokens in FLOP"
+flops = "= flops_each * parameters * tokens in FLOP"
 
 # The long form of the same, with everything a quantity can have.
-[quantities.one]
-label = "FLOP a parameter, token and matrix pass"
-value = 1
+[quantities.flops_each]
+label = "Training FLOP a parameter and token"
+value = 6
 unit = "FLOP/parameter/token"
 source = "Kaplan et al. 2020, arXiv 2001.08361"
 
