@@ -11,7 +11,7 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.symbols import BY_FIELD
-from estimator.trace import trace
+from estimator.trace import Traced, trace
 
 MAX_SIZE = 10**12  # no dimension of any model comes near; larger numbers are typing errors
 
@@ -60,6 +60,10 @@ class Config:
             )
         field = letter or names.split("|")[0]
         return trace(field, value) if self.traced and field in BY_FIELD else value
+
+    def named(self, field: str, value: Any) -> Any:
+        """``value``, derived from other fields, under the letter of ``field``, so that derivations read it as one."""
+        return trace(field, value.value) if isinstance(value, Traced) else value
 
     def plain(self, names: str, default: Any = _MISSING, least: int = 0) -> int:
         """A whole number that is structure, never traced: a pattern's period, the first dense layers."""

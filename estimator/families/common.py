@@ -145,7 +145,7 @@ def head_width(c: Config, d: Any, h: Any, default: int | None = None) -> Any:
     """``head_dim``, or d/h where the config and the class leave it open."""
     if c.raw.get("head_dim") is None and default is None:
         c.divides(h, d, "num_attention_heads", "hidden_size")
-        return d // h
+        return c.named("head_dim", d // h)
     return c.size("head_dim", default)
 
 

@@ -56,7 +56,7 @@ def attention_sizes(
     if c.raw.get("head_dim") is None and (head_dim is None or "head_dim" in c.raw):
         if whole:
             c.divides(h, d, "num_attention_heads", "hidden_size")
-        return d, h, h_kv, d // h
+        return d, h, h_kv, c.named("head_dim", d // h)
     return d, h, h_kv, c.size("head_dim", head_dim)
 
 
