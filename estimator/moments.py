@@ -59,7 +59,15 @@ class Moment:
     label: str
     peak: Any
     end: Any
-    live: Live = field(default_factory=dict)
+    live: Live | Callable[[], Live] = field(default_factory=dict)
+
+    def buffers(self) -> Live:
+        """Who holds the peak."""
+        return self.live() if callable(self.live) else self.live
+
+    def total(self, traced: bool) -> Any:
+        """The peak; in a run that derives, as the sum of its buffers."""
+        return sum(self.buffers().values()) if traced else self.peak
 
 
 @dataclass(slots=True)
@@ -203,7 +211,7 @@ def _moment(key: str, label: str, log: list[Any], start: int, replay: Replay, ba
     def live() -> Live:
         return base | alive(log, top)
 
-    return Moment(key, label, replay.peak, replay.level, live)  # type: ignore[arg-type]
+    return Moment(key, label, replay.peak, replay.level, live)
 
 
 def training(arch: Architecture, load: Workload) -> Outcome:
@@ -226,14 +234,17 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     assert loss is not None
     backward(tape, loss, out.bounds)
     moments.append(_moment("moments.backward_bytes", "Backward", log, end, replay, base))
-    gradients = {f.held for f in m.leaves}
     temporary = optimizer.step(trained)
-    held = alive(log, (len(log), 0, 0))
+    stop = len(log)
+
+    def at_step() -> Live:
+        return base | alive(log, (stop, 0, 0)) | {("optimizer", "temporaries"): temporary}
+
     level = replay.level
     moments.append(
-        Moment("moments.step_bytes", "Optimizer step", level + value_of(temporary), level, base | held | {("optimizer", "temporaries"): temporary})
+        Moment("moments.step_bytes", "Optimizer step", level + value_of(temporary), level, at_step)
     )
-    del ids, gradients
+    del ids
     return Outcome(moments, base["model", "weights"], base.get(("optimizer", "states"), 0), 0, trained, base)
 
 

@@ -1,0 +1,56 @@
+"""``llmcalc memory``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from estimator import options as o
+from estimator.render import check_format, emit
+
+app = o.new_app()
+
+
+@app.command()
+def memory(
+    model: o.Model = "llama-3-8b",
+    mode: Annotated[str | None, typer.Option(help="inference (the default) or training.")] = None,
+    batch_size: o.BatchSize = "1",
+    seq_len: o.SeqLen = None,
+    new_tokens: Annotated[str | None, typer.Option(help="Tokens generated after the prompt.", metavar="TOKENS")] = None,
+    dtype: Annotated[str, typer.Option(help="Of the weights, for inference: bf16, fp16 or fp32.")] = "bf16",
+    kv_dtype: Annotated[str | None, typer.Option(help="Of the KV cache; as the weights where not given.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="torch-mixed, torch-bf16, torch-fp32, megatron, zero-paper, deepspeed, or all.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adamw, adamw-fused, adamw-forloop, adamw8bit, sgd, sgd-momentum, adafactor, lion, muon, paged-adamw ...")] = None,
+    attention: Annotated[str, typer.Option(help="sdpa (fused kernels) or eager.")] = "sdpa",
+    checkpointing: Annotated[str, typer.Option(help="none, selective (attention) or full (every layer).")] = "none",
+    quantization: Annotated[str, typer.Option(help="none, nf4, nf4-dq, int8, gptq, awq, q4_k_m ...")] = "none",
+    logits: Annotated[str, typer.Option(help="last, or all positions of the prompt.")] = "last",
+    loss: Annotated[str, typer.Option(help="full (fp32 logits), chunked or fused cross-entropy.")] = "full",
+    method: Annotated[str | None, typer.Option(help="full, lora, dora, qlora, freeze, or any method of peft.", metavar="METHOD")] = None,
+    rank: Annotated[str | None, typer.Option(help="Rank of the adapter.", metavar="R")] = None,
+    targets: Annotated[str | None, typer.Option(help="Adapted modules: names, all-linear or default.", metavar="NAMES")] = None,
+    arg: Annotated[list[str] | None, typer.Option(help="A further option of the method, as in the peft library.", metavar="NAME=VALUE")] = None,
+    trainable_layers: Annotated[str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")] = None,
+    gpu: o.Gpu = None,
+    check_fit: o.CheckFit = False,
+    set_: o.SetField = None,
+    format: o.Format = "table",
+    output: o.Output = None,
+    derive: o.Derive = False,
+    symbols: o.Symbols = None,
+) -> None:
+    """Memory of training or inference, moment by moment, and whether it fits."""
+    check_format(format)
+    from estimator.estimates.memory import memory as estimate
+    from estimator.models import load_model
+
+    given: dict[str, Any] = {k: o.json_or_text(v) for k, v in o.pairs(arg, "--arg").items()}
+    report = estimate(
+        load_model(model, set_ or (), traced=derive), mode=mode, recipe=recipe, check_fit=check_fit, gpu=gpu,
+        batch_size=batch_size, seq_len=seq_len, new_tokens=new_tokens, dtype=dtype, kv_dtype=kv_dtype, optimizer=optimizer,
+        attention=attention, checkpointing=checkpointing, quantization=quantization, logits=logits, loss=loss,
+        method=method, rank=rank, targets=targets, args=given, trainable_layers=trainable_layers,
+    )  # fmt: skip
+    emit(report, format, output, derive, symbols)

@@ -1,0 +1,108 @@
+"""What the memory report says in words: buffers at the peak, assumptions, and changes that would make a run fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from estimator.card import SPREAD, Card, device, reserved
+from estimator.estimates.memory_plan import Plan, simulate
+from estimator.moments import Moment, inference, training
+from estimator.report import Cell, Node, Table
+from estimator.trace import value_of
+from estimator.units import BYTES
+
+SMALL = 200  # buffers under a 200th of the peak are printed together
+
+
+def buffer_rows(m: Moment, p: Plan) -> list[Node]:
+    """The buffers alive at a moment, by the part of the model that made them, largest first."""
+    rows: list[Node] = []
+    parts: dict[str, list[tuple[str, Any]]] = {}
+    for (where, what), size in m.buffers().items():
+        parts.setdefault(where, []).append((what, size))
+    least = value_of(m.peak) // SMALL
+    rest: list[Any] = []
+    for where, items in parts.items():
+        big = [(what, size) for what, size in items if value_of(size) >= least]
+        rest += [size for _, size in items if value_of(size) < least]
+        rows += [Node("", f"{where}: {what}" if where else what, size, BYTES) for what, size in big]
+    rows.sort(key=lambda r: -value_of(r.value))
+    if rest:
+        rows.append(Node("", f"{len(rest)} smaller buffers", sum(rest), BYTES))
+    return rows
+
+
+def assumptions(p: Plan, card: Card) -> tuple[str, ...]:
+    """Everything that was assumed."""
+    low, best, high = SPREAD[p.mode]
+    said = [*p.said]
+    if p.mode == "training" and p.recipe.kind == "simulated":
+        said += [
+            f"recipe {p.recipe.name}: {p.recipe.title}" + (f"; {p.recipe.note}" if p.recipe.note else ""),
+            "the steady state: states exist, gradients are freed between steps (zero_grad(set_to_none=True)), dropout 0",
+            "cuBLAS keeps 32 MiB for each of two threads (measured on one H100)",
+        ]
+    elif p.mode == "training":
+        said.append(f"recipe {p.recipe.name}: {p.recipe.title}; {p.recipe.note}")
+    else:
+        said.append("transformers' forward pass with a dynamic cache; cuBLAS keeps 32 MiB (measured on one H100)")
+    said.append(
+        f"reserved: allocated times {float(low):.3f}, {float(best):.3f}, {float(high):.3f} (5th, 50th, 95th percentile measured)"
+    )
+    return (*said, *card.notes, *p.notes)
+
+
+def what_fits(p: Plan, card: Card) -> Table:
+    """Single changes, with the peak each leaves and whether it fits."""
+    assert card.bytes is not None
+    now = value_of(simulate(p).worst.peak)
+    rows: list[tuple[str | Cell | None, ...]] = []
+    for name, load in changes(p):
+        run = training if p.mode == "training" else inference
+        peak = int(value_of(run(p.arch, load).worst.peak))
+        fits = device(reserved(peak, p.mode), card, p.mode).best <= card.bytes
+        rows.append((name, Cell(peak, BYTES), Cell(now - peak, BYTES), "yes" if fits else "no"))
+    return Table("Single changes", ("change", "peak allocated", "saves", "fits"), tuple(rows))
+
+
+def changes(p: Plan) -> list[tuple[str, Any]]:
+    """The single changes that are tried."""
+    a = p.load
+    out: list[tuple[str, Any]] = []
+    half = value_of(a.s) // 2
+    if p.mode == "training":
+        if a.checkpointing != "full":
+            out.append(("--checkpointing full", replace(a, checkpointing="full")))
+        if not a.fused:
+            out.append(("--attention sdpa", replace(a, fused=True)))
+        if a.loss == "full":
+            out.append(("--loss fused", replace(a, loss="fused")))
+        if a.width == 4:
+            out.append(("--recipe torch-bf16", replace(a, width=2, amp=False)))
+        if a.adapter is None:
+            out.append(("--optimizer adamw8bit", replace(a, optimizer="adamw8bit")))
+            out += _adapters(p)
+    else:
+        out.append(("--quantization nf4-dq", replace(a, quantization="nf4-dq", width=2)))
+    if value_of(a.b) > 1:
+        out.append(("--batch-size 1", replace(a, b=1)))
+    if half >= 1:
+        out.append((f"--seq-len {half}", replace(a, s=half)))
+    return out
+
+
+def _adapters(p: Plan) -> list[tuple[str, Any]]:
+    from estimator.errors import InputError
+    from estimator.peft import find
+    from estimator.peft.base import run
+
+    try:
+        lora = run(find("lora"), p.arch, p.model.name, {}, "all-linear", {"r": 16})
+    except InputError:
+        return []
+    base = replace(p.load, adapter=lora, width=2, amp=False)
+    return [
+        ("--method lora --rank 16 --targets all-linear", base),
+        ("--method qlora --rank 16 --targets all-linear", replace(base, quantization="nf4-dq")),
+    ]

@@ -1,0 +1,11 @@
+"""Megatron-LM: 16-bit weights, fp32 master weights, main gradients and moments; Korthikanti's activations."""
+
+from estimator.formula import Citation
+from estimator.recipes.base import Recipe
+
+RECIPE = Recipe(
+    "megatron", "Megatron-LM mixed precision, activations of Korthikanti et al.",
+    Citation("Korthikanti et al. 2022, arXiv 2205.05198, table 2; Megatron-LM, docs on memory: 18 bytes a parameter"),
+    weights=2, gradients=4, master=4, states=8, kind="megatron",
+    note="16-bit weights, fp32 main gradients, fp32 master weights and two fp32 moments",
+)  # fmt: skip
