@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -60,7 +61,9 @@ def render(report: Report, derived: Any = None, derive: bool = False, stream: An
 
 
 def _bullet(console: Console, word: str, line: str) -> None:
-    console.print(Padding(RichText(f"{word}: {line}", style="dim"), (0, 0, 0, 2)))
+    width = max(20, console.width)
+    text = textwrap.fill(f"{word}: {line}", width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    console.print(RichText(text, style="dim"))
 
 
 def _facts(console: Console, report: Report) -> None:
