@@ -90,6 +90,19 @@ class MatmulCeiling(_Part):
     source: Text
 
 
+class Kernels(_Part):
+    """What a kernel costs beside its bytes and FLOPs, derived from measured step times.
+
+    fixed_us: a kernel's start and end in a CUDA graph. launch_us: one operation launched by an eager program.
+    strided_g_elements_s: kernels over broadcast or permuted bf16 tensors, 10^9 elements/s.
+    """
+
+    fixed_us: Positive
+    launch_us: Positive
+    strided_g_elements_s: Positive
+    source: Text
+
+
 class Measured(_Part):
     """Ceilings measured by this project's own scripts on one device.
 
@@ -106,6 +119,7 @@ class Measured(_Part):
     read_gb_s: Positive
     gemm_tflops: dict[PositiveInt, Positive]
     skinny_gemm_gb_s: dict[PositiveInt, Positive]
+    kernels: Kernels | None = None
 
 
 class Price(_Part):
