@@ -313,7 +313,7 @@ class Build:
 
     def _filtered(self, found: list[Module], rule: Rule) -> list[Module]:
         """``layers_to_transform`` beside all-linear: peft heeds it only where it has shortened a long list of names."""
-        if self.long_list(found):
+        if self.long_list(all_linear(self.known)):
             return where(found, lambda key: rule.layer(key) in (rule.layers or ()))
         self.notes.append("layers_to_transform has no effect beside all-linear in a model with fewer than 20 matrices")
         return found
@@ -352,7 +352,7 @@ class Build:
                 self.unfrozen.append(Tensor(m.name, "bias", (0,), 0, saved_extra=0 if only_targets else twice))
                 continue
             for short, shape in m.weights:
-                if short == "bias" and short not in m.tied:
+                if short == "bias" and (only_targets or short not in m.tied):
                     self.unfrozen.append(Tensor(m.name, "bias", shape, m.times))
                 elif short == "bias" and not only_targets:  # counted with its owner; the checkpoint shows it twice
                     self.unfrozen.append(Tensor(m.name, "bias", shape, 0, saved_extra=prod(shape)))

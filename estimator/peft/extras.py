@@ -10,8 +10,11 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.peft.base import BUFFER, Build, Tensor
-from estimator.peft.modules import EMBEDDING, Module, containers
+from estimator.peft.modules import CONTAINER, EMBEDDING, Module, containers
 from estimator.peft.targets import where
+
+
+SCALED_EMBEDDINGS = {"gemma", "gemma2", "gemma3_text"}
 
 
 def saved_modules(build: Build) -> Iterator[Tensor]:
@@ -24,16 +27,35 @@ def saved_modules(build: Build) -> Iterator[Tensor]:
     for m in found:
         if any(m.name.startswith(prefix) for prefix in inside):
             continue  # copied with the module that holds it
+        if m.kind == CONTAINER and any(k.name.startswith(m.name + ".{i}") for k in build.known):
+            raise InputError(f"--arg modules_to_save: {m.example!r} is a list of layers, which cannot be copied; name a module in it")
         seen = True
-        parts = [m] if m.weights else [k for k in build.known if k.name.startswith(m.name + ".")]
+        parts = inside(build, m)
         if build.args["ensure_weight_tying"] and m.head and m.tied and any(f.kind == EMBEDDING for f in found):
             parts = []
-        for part in parts:
-            times = part.times if len(parts) > 1 else m.times
+        for part, times in parts:
             for short, shape in part.weights:
                 yield Tensor(part.name, f"modules_to_save.{short}", shape, times)
+            yield from buffers(build, part, times)
     if not seen:
         build.notes.append(f"modules_to_save: no module of {build.model} ends with {', '.join(names)}; nothing is saved for it")
+
+
+def inside(build: Build, m: Module) -> list[tuple[Module, Any]]:
+    """(module, how many) of everything that ``m`` holds: itself, or what stands below it in its layers."""
+    if m.weights:
+        return [(m, m.times)]
+    below = [k for k in build.known if k.name.startswith(m.name + ".")]
+    if not m.layered:
+        return [(k, k.times) for k in below]
+    wanted = set(m.indices)
+    return [(k, k.times if set(k.indices) <= wanted else len(wanted & set(k.indices))) for k in below]
+
+
+def buffers(build: Build, m: Module, times: Any) -> Iterator[Tensor]:
+    """Buffers that a copy of a module brings along: Gemma's scale of the embeddings."""
+    if build.arch.model_type in SCALED_EMBEDDINGS and m.kind == EMBEDDING:
+        yield Tensor(m.name, "embed_scale", (1,), times, BUFFER, saved=False)
 
 
 def input_embedding(build: Build) -> Module:
@@ -53,6 +75,7 @@ def trainable_tokens(build: Build) -> Iterator[Tensor]:
     wanted = given if isinstance(given, dict) else {table.leaf: given}
     saved = build.args.names("modules_to_save")
     done: list[Any] = []
+    adapted = {m.name for m in build.targets}
     for name, rows in wanted.items():
         if name in saved:
             raise InputError(f"--arg trainable_token_indices: {name!r} is in modules_to_save already")
@@ -61,6 +84,8 @@ def trainable_tokens(build: Build) -> Iterator[Tensor]:
         if not hit:
             raise InputError(f"--arg trainable_token_indices: no module of {build.model} ends with {name!r}; its token table is {table.leaf!r}")
         for m in hit:
+            if m.name in adapted:
+                raise InputError(f"--arg trainable_token_indices: {m.example!r} is a target of the adapter too")
             width = m.d_out if m.kind == EMBEDDING else m.d_in
             shared = build.arch.tied and (m.head or m.name == table.name)
             if shared and rows in done:

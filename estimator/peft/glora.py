@@ -21,6 +21,8 @@ def build(b: Build) -> Iterator[Tensor]:
     if b.arch.model_type == "falcon":
         raise InputError("--method glora: Falcon's matrices are of a class of its own, and GLoRA takes plain torch.nn.Linear only")
     for m in b.match():
+        if m.leaf == "router":
+            raise InputError(f"--method glora: {m.example!r} is of a class of its own, and GLoRA takes plain torch.nn.Linear only")
         for path in "AB":
             yield from _path(m, f"glora_{path}", ab, (m.d_out, m.d_in), r, (m.d_out, 1))
         on = m.bias

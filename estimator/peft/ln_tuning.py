@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.peft.base import TARGETS, Build, Method, Tensor
-from estimator.peft.modules import CONV1D, CONVOLUTION, EMBEDDING, HOLDER, LINEAR, NORM
+from estimator.peft.extras import buffers, inside
+from estimator.peft.modules import CONTAINER, CONV1D, CONVOLUTION, EMBEDDING, HOLDER, LINEAR, NORM
 
 
 def build(b: Build) -> Iterator[Tensor]:
@@ -16,12 +17,14 @@ def build(b: Build) -> Iterator[Tensor]:
     if b.asked() == (None, None, False) and b.arch.model_type == "symbolic":
         b.default()
     for m in b.match():
-        for name, shape in m.weights:
-            yield Tensor(m.name, f"ln_tuning_layers.{name}", shape, m.times)
+        for part, times in inside(b, m):
+            for name, shape in part.weights:
+                yield Tensor(part.name, f"ln_tuning_layers.{name}", shape, times)
+            yield from buffers(b, part, times)
 
 
 METHOD = Method(
     name="ln_tuning", title="LN tuning", cite="Zhao et al. 2023, arXiv 2312.11420; peft 0.21.2, tuners/ln_tuning/layer.py",
-    build=build, accepts=f"{TARGETS} exclude_modules", rank="", kinds=(NORM, LINEAR, CONV1D, EMBEDDING, CONVOLUTION, HOLDER),
+    build=build, accepts=f"{TARGETS} exclude_modules", rank="", kinds=(NORM, LINEAR, CONV1D, EMBEDDING, CONVOLUTION, HOLDER, CONTAINER), skips=True,
     mapping="ln_tuning",
 )  # fmt: skip

@@ -61,6 +61,8 @@ def _check(a: Args) -> None:
         raise InputError(f"--method lora: {' and '.join(active)} cannot be combined")
     if a.flag("lora_bias") and a.flag("use_dora"):
         raise InputError("--arg lora_bias: DoRA does not support it")
+    if a["init_lora_weights"] == "orthogonal" and a["r"] % 2:
+        raise InputError(f"--rank {int(a['r'])}: the orthogonal initialisation needs an even rank")
     if a["lora_bias"] and a["init_lora_weights"] not in (True, False):
         raise InputError("--arg lora_bias: only with init_lora_weights true or false")
 

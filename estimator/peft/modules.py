@@ -104,6 +104,7 @@ def modules(arch: Architecture) -> list[Module]:
     for weight, kind, part in _walk(arch):
         found.setdefault(f"{weight.module}|{weight.layers}", []).append((weight, kind, part))
     out = [_module(rows) for rows in found.values()]
+    out += _aliases(arch, out)
     if arch.tied and arch.has_head:
         out.append(_tied_head(arch, out))
     elif arch.head is not None:
@@ -162,6 +163,17 @@ def _module(rows: list[tuple[Weight, str, Any]]) -> Module:
     weights = tuple((w.name.rpartition(".")[2], w.shape) for w, _, _ in rows)
     bias = any(n == "bias" for n, _ in weights)
     return Module(first.module, kind, d_in, d_out, bias, first.times, first.layers, weights)
+
+
+def _aliases(arch: Architecture, known: list[Module]) -> list[Module]:
+    """The token tables of an encoder-decoder's two sides, which share the model's one (T5, BART)."""
+    out = []
+    for m in known:
+        if m.leaf == "shared" and m.kind == EMBEDDING:
+            sides = ("encoder", "decoder") if arch.kind == "encoder-decoder" else ("encoder",)
+            prefix = m.name.removesuffix("shared")
+            out += [replace(m, name=f"{prefix}{side}.embed_tokens", tied=("weight",)) for side in sides]
+    return out
 
 
 def _tied_head(arch: Architecture, known: list[Module]) -> Module:

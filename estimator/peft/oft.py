@@ -47,13 +47,14 @@ def build(b: Build) -> Iterator[Tensor]:
 def _split(b: Build, m: Module, r: Any, size: Any) -> tuple[Any, Any]:
     """(blocks, block size) of one target; a size that does not divide d_in is moved to the nearest that does."""
     wanted = size or r
-    if m.d_in % wanted != 0 or wanted > m.d_in:
-        if m.d_in > MAX_SEARCH:
-            raise b.args.bad("oft_block_size", f"does not divide d_in={int(m.d_in)}")
-        near = nearest_divisor(m.d_in, wanted)
-        b.notes.append(f"{'oft_block_size' if size else 'r'}={int(wanted)} does not divide d_in={int(m.d_in)} of {m.leaf}: adjusted to {near}")
+    d = m.d_out if m.kind == EMBEDDING else m.d_in  # an embedding's rows are rotated
+    if d % wanted != 0 or wanted > d:
+        if d > MAX_SEARCH:
+            raise b.args.bad("oft_block_size", f"does not divide the width {int(d)}")
+        near = nearest_divisor(d, wanted)
+        b.notes.append(f"{'oft_block_size' if size else 'r'}={int(wanted)} does not divide the width {int(d)} of {m.leaf}: adjusted to {near}")
         wanted = near
-    other = m.d_in // wanted
+    other = d // wanted
     return (other, wanted) if size else (wanted, other)
 
 
