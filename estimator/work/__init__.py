@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from estimator.work.model import Workload, products
+from estimator.work.model import Workload, operations, products
 from estimator.work.product import Product
 from estimator.work.trainable import FULL, NONE, Trainable
 
-__all__ = ["FULL", "NONE", "Product", "Trainable", "Workload", "products"]
+__all__ = ["FULL", "NONE", "Product", "Trainable", "Workload", "operations", "products"]

@@ -2,7 +2,7 @@
 
 A block is walked with the flags "its input requires a gradient", exactly as autograd sees it: a product's backward
 pass holds the gradient of its input where the input requires one, and of its weight where the weight is trained.
-``SAVE`` stands for any other operation that keeps something (a norm, an activation, a softmax): it decides how far
+Kernels stand for all other operations (a norm, an activation, a softmax); what the last of them keeps decides how far
 non-reentrant checkpointing recomputes.
 """
 
@@ -14,12 +14,10 @@ from typing import Any
 from estimator.families.base import EXPERT, ROUTER, Attention, Extra, Linear, MoE, Norm
 from estimator.families.base import MLP as Mlp
 from estimator.ops import minimum
+from estimator.work import kernels as k
 from estimator.work import product as p
-from estimator.work.product import Product
+from estimator.work.product import Kernel, Product
 from estimator.work.trainable import Trainable
-
-SAVE = None  # an operation that keeps something for the backward pass and is no product
-
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -37,6 +35,7 @@ class Rows:
     decode: bool = False
     fused: bool = False
     prefix: Any = 0
+    caches: bool = False
 
     @property
     def tokens(self) -> Any:
@@ -50,23 +49,23 @@ class Tape:
     rows: Rows
     train: Trainable
     active: bool = True
-    ops: list[Product | None] = field(default_factory=list)
+    ops: list[Product | Kernel] = field(default_factory=list)
 
     def trains(self, name: str) -> bool:
         """Whether the gradient of this layer's weight ``name`` is computed."""
         return self.active and self.train.differentiates(name)
 
-    def save(self, grad: bool) -> None:
-        """An operation that keeps something where its input requires a gradient."""
-        if grad:
-            self.ops.append(SAVE)
-
-    def norm(self, norm: Norm, grad: bool) -> bool:
-        """A normalisation; returns whether its output requires a gradient."""
+    def norm(self, norm: Norm, grad: bool, n: Any = None) -> bool:
+        """A normalisation of ``n`` elements (its width for every token); returns whether its output requires a gradient."""
         trained = norm.affine and (self.trains(f"{norm.name}.weight") or (norm.bias and self.trains(f"{norm.name}.bias")))
-        out = grad or trained
-        self.save(out)
-        return out
+        n = self.rows.tokens * norm.width if n is None else n
+        self.ops.append(k.norm(norm.name, n, norm.kind, grad or trained, trained))
+        return grad or trained
+
+    def dropout(self, probability: float, grad: bool, n: Any) -> None:
+        """Residual dropout: keeps its mask."""
+        if probability > 0:
+            self.ops.append(k.dropout("dropout", n, grad))
 
     def linear(self, linear: Linear, grad: bool, part: str, m: Any = None, times: Any = 1) -> bool:
         """A linear layer and its adapters; returns whether the output requires a gradient."""
@@ -75,10 +74,12 @@ class Tape:
         self.ops.append(
             Product(linear.name, part, m, linear.d_in, linear.d_out, left=grad, right=dw, weight=linear.d_in * linear.d_out)
         )
-        out = grad or dw or (linear.bias and self.trains(f"{linear.name}.bias"))
-        return self.adapters(linear.name, grad, m) or out
+        db = linear.bias and self.trains(f"{linear.name}.bias")
+        if linear.bias:
+            self.ops.append(k.bias(f"{linear.name}.bias", m * linear.d_out, db))
+        return self.adapters(linear.name, grad, m, linear) or grad or dw or db
 
-    def adapters(self, name: str, grad: bool, m: Any) -> bool:
+    def adapters(self, name: str, grad: bool, m: Any, linear: Linear | None = None) -> bool:
         """The adapters of one module, over ``m`` rows; returns whether their output requires a gradient."""
         out = False
         for chain in self.train.adapters(name) if self.active else ():
@@ -93,6 +94,8 @@ class Tape:
                 )  # fmt: skip
                 inner = inner or f.right
             out = out or inner
+            if linear is not None:
+                self.ops.append(k.adapter(f"{name}.adapter", m * linear.d_in, m * linear.d_out, inner))
         return out
 
 
@@ -123,35 +126,62 @@ def visible(attention: Attention, rows: Rows, s_k: Any) -> Any:
 
 def attention(tape: Tape, a: Attention, grad: bool, encoder_grad: bool = False) -> bool:
     """Projections, scores, values and the output projection; returns whether the output requires a gradient."""
-    q, k, v = _projected(tape, a, grad, encoder_grad)
+    gq, gk, gv = _projected(tape, a, grad, encoder_grad)
     rows, at = tape.rows, a.out.name.rpartition(".")[0]
+    n_q, n_k = rows.tokens * a.heads * a.head_dim, rows.tokens * a.kv_heads * a.head_dim
     for norm in a.norms if a.mla is None else ():
         low = norm.name.rpartition(".")[2].lower()
         if low.startswith("k"):
-            k = tape.norm(norm, k)
+            gk = tape.norm(norm, gk, n_k)
         elif low.startswith("q"):
-            q = tape.norm(norm, q)
+            gq = tape.norm(norm, gq, n_q)
     s_k, d_v = keys(a, rows), a.head_dim if a.v_head_dim is None else a.v_head_dim
     if rows.prefix and tape.train.prefix:
-        k = v = True
+        gk = gv = True
+    _rearrange(tape, a, at, n_q, n_k, s_k, (gq, gk, gv))
     pairs, heads = visible(a, rows, s_k), rows.b * a.heads
-    scores = Product(f"{at}.scores", p.ATTENTION, rows.s, a.head_dim, s_k, heads, operator="bmm", left=q, right=k, pairs=pairs)
-    weighted = q or k
+    scores = Product(f"{at}.scores", p.ATTENTION, rows.s, a.head_dim, s_k, heads, operator="bmm", left=gq, right=gk, pairs=pairs)
+    weighted = gq or gk
     values = Product(
-        f"{at}.values", p.ATTENTION, rows.s, s_k, d_v, heads, operator="bmm", left=weighted, right=v, pairs=pairs, pairs_of="k"
+        f"{at}.values", p.ATTENTION, rows.s, s_k, d_v, heads, operator="bmm", left=weighted, right=gv, pairs=pairs, pairs_of="k"
     )
-    out = weighted or v
+    out = weighted or gv
     if rows.fused:
         scores = replace(scores, operator="sdpa", left=out, right=out, again=int(out))
         values = replace(values, operator="sdpa", left=out, right=out)
-        tape.ops += [scores, values]
-        tape.save(out)  # the output and the log-sum-exp
+        tape.ops += [scores, values, k.kept(f"{at}.log_sum_exp", out)]
     else:
-        tape.ops.append(scores)
-        tape.save(weighted)
-        tape.ops.append(values)
-    tape.save(a.gate and out)
+        tape.ops += [scores, k.softmax(f"{at}.softmax", heads * rows.s * s_k, weighted), values]
+    if a.gate:
+        tape.ops.append(k.activation(f"{at}.gate", n_q, "sigmoid", out))
+        tape.ops.append(k.multiply(f"{at}.gate", n_q, out))
     return tape.linear(a.out, out, p.PROJECTION)
+
+
+def _rearrange(tape: Tape, a: Attention, at: str, n_q: Any, n_k: Any, s_k: Any, grads: tuple[bool, bool, bool]) -> None:
+    """Kernels between the projections and the scores: rotary embedding, the cache's copies, heads repeated."""
+    rows, grad = tape.rows, any(grads)
+    if a.position == "rope" and not a.cross:
+        whole = a.rope_dim is None or a.rope_dim == a.head_dim
+        n = n_q + n_k
+        part = n if whole else rows.tokens * (a.heads + (1 if a.mla else a.kv_heads)) * a.rope_dim
+        tape.ops.append(k.rotary(f"{at}.rotary", n, part, a.rope_style, grads[0] or grads[1]))
+    if len(a.projections) == 1 and a.mla is None:  # one fused projection: the gradients are concatenated again
+        tape.ops.append(k.copies(f"{at}.split", 0, 2 * (n_q + 2 * n_k), (0, 1), grad))
+    tape.ops.append(k.copies(f"{at}.heads", 0, 2 * (n_q + 2 * n_k), (0, 3), grad))
+    if rows.caches and not a.cross:
+        held = rows.b * s_k * a.kv_heads * a.head_dim
+        tape.ops.append(k.copies(f"{at}.cache", 4 * held, 0, (2, 0), grad))
+    if a.kv_heads != a.heads and (not rows.fused or masked(a, rows)):  # only an unmasked fused kernel takes grouped heads
+        wide = rows.b * s_k * a.heads * a.head_dim
+        narrow = rows.b * s_k * a.kv_heads * a.head_dim
+        tape.ops.append(k.copies(f"{at}.repeat", 2 * (wide + narrow), 2 * (wide + narrow), (2, 2), grads[1] or grads[2]))
+
+
+def masked(a: Attention, rows: Rows) -> bool:
+    """Whether the fused kernel is given a mask: a window or chunk shorter than the sequence."""
+    bound = a.window if a.window is not None else a.chunk
+    return bound is not None and not rows.decode and bool(bound < rows.s)
 
 
 def _projected(tape: Tape, a: Attention, grad: bool, encoder_grad: bool) -> tuple[bool, bool, bool]:
@@ -190,13 +220,16 @@ def _latent(tape: Tape, a: Attention, grad: bool) -> tuple[bool, bool, bool]:
 def mlp(tape: Tape, block: Mlp, grad: bool) -> bool:
     """A feed-forward block; returns whether its output requires a gradient."""
     *first, down = block.linears
-    inner = False
+    inner, at, n = False, down.name.rpartition(".")[0], tape.rows.tokens * block.width
     for i, linear in enumerate(first):
         out = tape.linear(linear, grad, p.MLP)
         inner = inner or out
         if i == 0:
-            tape.save(out)  # the activation
-    tape.save(block.gated and inner)
+            tape.ops.append(k.activation(f"{at}.act", n, block.act, out))
+    if block.gated:
+        tape.ops.append(k.multiply(f"{at}.gate", n, inner))
+    if len(first) > 1:
+        tape.ops.append(k.accumulate(f"{at}.inputs", tape.rows.tokens * first[0].d_in, len(first) - 1, grad))
     return tape.linear(down, inner, p.MLP)
 
 
@@ -211,20 +244,29 @@ def moe(tape: Tape, block: MoE, grad: bool) -> bool:
             E, d = part.shape
             tape.ops.append(Product(part.name, p.ROUTER, tape.rows.tokens, d, E, left=grad, right=dw, weight=E * d))
             routed = routed or dw
-    tape.save(routed)
+    rows = tape.rows.tokens * block.per_token
+    at = block.experts[0].name.rpartition(".")[0]
+    tape.ops.append(k.softmax(f"{at}.routing", tape.rows.tokens * block.num, routed))
     inner = grad
+    tape.ops.append(k.copies(f"{at}.permute", 2 * rows * block.d, 2 * rows * block.d, (4, 4), grad))
     for part in block.experts:
         if part.role != EXPERT or len(part.shape) != 3:
             continue
+        first = inner
         inner = _expert(tape, block, part, inner)
-        tape.save(inner)
+        if first is grad and not part.name.endswith("down_proj"):
+            tape.ops.append(k.activation(f"{at}.act", rows * block.width, block.act, inner))
+            if block.gated:
+                tape.ops.append(k.multiply(f"{at}.gate", rows * block.width, inner))
     out = inner or routed
-    tape.save(out)  # the routing weights times the experts' outputs
+    tape.ops.append(k.multiply(f"{at}.weighted", rows * block.d, out))
+    tape.ops.append(k.copies(f"{at}.unpermute", 2 * rows * block.d, 2 * rows * block.d, (2, 2), out))
     if block.shared is not None:
         out = mlp(tape, block.shared, grad) or out
         if block.shared_gate is not None:
             tape.linear(block.shared_gate, grad, p.ROUTER)
-            tape.save(out)
+            tape.ops.append(k.multiply(f"{at}.shared_gate", tape.rows.tokens * block.d, out))
+        tape.ops.append(k.add(f"{at}.shared", tape.rows.tokens * block.d, out))
     return out
 
 

@@ -14,9 +14,10 @@ from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Layer, Linear, MoE, Norm, Table
 from estimator.ops import minimum
 from estimator.work import blocks, scan
+from estimator.work import kernels as k
 from estimator.work import product as p
 from estimator.work.blocks import Rows, Tape
-from estimator.work.product import Product
+from estimator.work.product import Kernel, Product
 from estimator.work.trainable import NONE, Trainable
 
 MAX_LAYERS = 100_000  # layers that may be looked at one by one; no model comes near
@@ -32,6 +33,9 @@ RESIDUAL_DROPOUT: dict[str, tuple[str, float]] = {
 }  # fmt: skip
 # classes that transformers 5.23 gives no fused attention: --attention sdpa is refused by the library itself
 EAGER_ONLY = frozenset({"bloom", "gptj", "gpt_neo", "mpt"})
+
+
+Operation = Product | Kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +69,21 @@ def fused_exists(arch: Architecture) -> bool:
 
 def products(arch: Architecture, work: Workload, train: Trainable = NONE) -> list[Product]:
     """Every product of one pass through ``arch``, in order; in training with the gradients that autograd computes."""
+    return [q for q in operations(arch, work, train) if isinstance(q, Product) and q.times != 0 and q.count != 0]
+
+
+def operations(arch: Architecture, work: Workload, train: Trainable = NONE) -> list[Operation]:
+    """Products and all other kernels of one pass, in order; the loss and its gradient too in training."""
     training = work.mode == "training"
     if not training:
         train = train.still()
     decode = work.mode == "decode"
     s = 1 if decode else work.s + train.virtual
     encoder = work.encoder if work.encoder is not None else (work.context if decode else s)
-    rows = Rows(work.b, s, work.context, encoder, decode, work.fused and fused_exists(arch), train.prefix)
+    fused, caches = work.fused and fused_exists(arch), arch.kind != "encoder" and not (training and work.checkpointing)
+    rows = Rows(work.b, s, work.context, encoder, decode, fused, train.prefix, caches)
     walk = _Walk(arch, work, train, training)
-    out: list[Product] = []
+    out: list[Operation] = []
     encoder_grad = False
     two_sided = arch.kind == "encoder-decoder"
     if two_sided and not decode:
@@ -86,7 +96,7 @@ def products(arch: Architecture, work: Workload, train: Trainable = NONE) -> lis
     grad = walk.chain(out, arch.final, rows, grad, p.EMBEDDING)
     walk.pool(out, replace(rows, s=1), grad)
     walk.head(out, rows, grad)
-    return [q for q in out if q.times != 0 and q.count != 0]
+    return out
 
 
 def _tables(parts: Iterable[Any]) -> tuple[Any, ...]:
@@ -100,17 +110,19 @@ class _Walk:
     train: Trainable
     training: bool
 
-    def embed(self, out: list[Product], parts: tuple[Any, ...], rows: Rows) -> bool:
+    def embed(self, out: list[Operation], parts: tuple[Any, ...], rows: Rows) -> bool:
         """Tables, then their norms and projections; returns whether the result requires a gradient."""
         grad = self.training and (self.train.inputs or self.work.checkpointing)
         grad = grad or any(self.train.weight(f"{x.name}.weight") for x in _tables(parts))
-        tape = Tape(rows, self.train)
-        for table in _tables(parts):
+        tape, tied = Tape(rows, self.train), self.arch.tied and self.arch.has_head
+        for i, table in enumerate(_tables(parts)):
             grad = tape.adapters(table.name, False, rows.tokens) or grad
-        out += [q for q in tape.ops if q is not None]
+            trained = self.training and self.train.weight(f"{table.name}.weight")
+            tape.ops.append(k.table(table.name, rows.tokens * table.width, table.rows * table.width, trained, tied and i == 0))
+        out += tape.ops
         return self.chain(out, parts, rows, grad, p.EMBEDDING)
 
-    def chain(self, out: list[Product], parts: tuple[Any, ...], rows: Rows, grad: bool, part: str) -> bool:
+    def chain(self, out: list[Operation], parts: tuple[Any, ...], rows: Rows, grad: bool, part: str) -> bool:
         """Norms and linear layers outside the stack."""
         tape = Tape(rows, self.train)
         for x in parts:
@@ -118,17 +130,17 @@ class _Walk:
                 grad = tape.linear(x, grad, part)
             elif isinstance(x, Norm):
                 grad = tape.norm(x, grad)
-        out += [q for q in tape.ops if q is not None]
+        out += tape.ops
         return grad
 
-    def pool(self, out: list[Product], rows: Rows, grad: bool) -> None:
+    def pool(self, out: list[Operation], rows: Rows, grad: bool) -> None:
         """Layers that see one token a sequence. A bare encoder's loss is on its hidden states: its pooler has no
         backward pass."""
         idle = self.arch.facts.get("class") == "Model"
         walk = replace(self, train=self.train.still()) if idle else self
         walk.chain(out, self.arch.pooler, rows, grad and not idle, p.HEAD)
 
-    def head(self, out: list[Product], rows: Rows, grad: bool) -> None:
+    def head(self, out: list[Operation], rows: Rows, grad: bool) -> None:
         """The output head: its own dense layers, then the vocabulary; one position a sequence with ``last``."""
         arch = self.arch
         at = replace(rows, s=1) if self.work.last and arch.kind == "decoder" else rows
@@ -140,8 +152,10 @@ class _Walk:
             dw = self.train.weight(f"{table.name}.weight")
             size = table.rows * table.width
             out.append(Product("lm_head", p.HEAD, at.tokens, table.width, table.rows, left=grad, right=dw, weight=size))
+        if self.training and arch.has_head:
+            out.append(k.loss(at.tokens * arch.vocab, True))
 
-    def stack(self, out: list[Product], groups: list[Layer], rows: Rows, grad: bool, encoder_grad: bool) -> bool:
+    def stack(self, out: list[Operation], groups: list[Layer], rows: Rows, grad: bool, encoder_grad: bool) -> bool:
         """All layers of one side; returns whether their output requires a gradient."""
         units = [u for g in groups for u in self._units(g)]
         first = self.train.first
@@ -185,13 +199,13 @@ class _Walk:
                 found += [i for i in unit.indices if i >= first][:1]
         return minimum(*found) if found else None
 
-    def _layer(self, unit: _Unit, rows: Rows, grad: bool, encoder_grad: bool, active: bool) -> tuple[list[Product], bool]:
+    def _layer(self, unit: _Unit, rows: Rows, grad: bool, encoder_grad: bool, active: bool) -> tuple[list[Operation], bool]:
         tape = Tape(rows, unit.train, active=active)
         end = layer(tape, unit.group, grad, encoder_grad, self.work.dropout if self.training else 0.0)
         ops = tape.ops
         if self.work.checkpointing and self.training:
             ops = recomputed(ops)
-        return [q for q in ops if q is not None], end
+        return ops, end
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,31 +273,36 @@ def layer(tape: Tape, group: Layer, grad: bool, encoder_grad: bool, dropout: flo
         run: Callable[..., bool] = blocks.moe if isinstance(group.mlp, MoE) else blocks.mlp
         return run(tape, group.mlp, flag)
 
+    d = tape.rows.tokens * group_width(group)
+
+    def add(flag: bool) -> bool:
+        """Dropout, then the residual addition."""
+        tape.dropout(dropout, flag, d)
+        tape.ops.append(k.add("residual", d, flag))
+        return flag
+
     inner = norm("input", grad)
     mixed = norm("post_mixer", mix(inner))
-    tape.save(dropout > 0 and mixed)
     if group.wiring == "parallel":
-        out = feed(norm("pre_mlp", grad) if "pre_mlp" in norms else inner) or mixed or grad
-        tape.save(dropout > 0 and out)
-        return out
-    grad = grad or mixed
+        tape.ops.append(k.add("residual", d, mixed))
+        return add(feed(norm("pre_mlp", grad) if "pre_mlp" in norms else inner) or mixed or grad)
+    grad = add(grad or mixed)
     if group.cross is not None:
-        crossed = norm("post_cross", blocks.attention(tape, group.cross, norm("pre_cross", grad), encoder_grad))
-        tape.save(dropout > 0 and crossed)
-        grad = grad or crossed
-    if group.mlp is not None:
-        grad = norm("post_mlp", feed(norm("pre_mlp", grad))) or grad
-        tape.save(dropout > 0 and grad)
-    return grad
+        grad = add(norm("post_cross", blocks.attention(tape, group.cross, norm("pre_cross", grad), encoder_grad)) or grad)
+    return add(norm("post_mlp", feed(norm("pre_mlp", grad))) or grad) if group.mlp is not None else grad
 
 
-def recomputed(ops: list[Product | None]) -> list[Product | None]:
+def group_width(group: Layer) -> Any:
+    """The width of the residual stream: what the layer's last matrix puts out."""
+    mixer = group.mixer
+    return mixer.out.d_out if isinstance(mixer, Attention) else mixer.linears[-1].d_out
+
+
+def recomputed(ops: list[Operation]) -> list[Operation]:
     """Mark what non-reentrant checkpointing runs again: everything before the last operation that keeps something.
 
     torch.utils.checkpoint stops as soon as the last kept tensor is back, and a product keeps its operands before it
     runs, so a layer's last product is not recomputed.
     """
-    savers = [i for i, q in enumerate(ops) if q is None or q.saves]
-    if not savers:
-        return ops
-    return [replace(q, recomputed=True) if q is not None and i < savers[-1] else q for i, q in enumerate(ops)]
+    savers = [i for i, q in enumerate(ops) if q.saves]
+    return [replace(q, recomputed=True) if i < savers[-1] else q for i, q in enumerate(ops)] if savers else ops

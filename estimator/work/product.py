@@ -83,6 +83,73 @@ class Product:
         """Forward, backward and recomputed FLOPs."""
         return self.forward(causal) + self.backward(causal) + self.recompute(causal)
 
+    @property
+    def launches(self) -> Any:
+        """Kernels launched over all layers and passes; scores and values of fused attention are one."""
+        if self.operator == "sdpa" and self.name.endswith(".values"):
+            return 0
+        gradients = 1 if self.operator == "sdpa" and self.gradients else int(self.left) + int(self.right)
+        return self.times * (1 + gradients + int(self.recomputed))
+
     def in_layers(self, times: Any, layer: str) -> Product:
         """This product in ``times`` layers of the group ``layer``."""
+        return replace(self, times=times, layer=layer)
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """Elements that element-wise kernels read and write: at the activations' width, in fp32, and cast between the two.
+
+    launches: kernels that do it.
+    """
+
+    w: Any = 0
+    f: Any = 0
+    cast: Any = 0
+    launches: Any = 0
+
+    def bytes(self, width: Any) -> Any:
+        """Bytes moved where activations take ``width`` bytes an element; a cast of fp32 to itself moves nothing."""
+        return self.w * width + FP32_BYTES * self.f + (self.cast * (width + FP32_BYTES) if width != FP32_BYTES else 0)
+
+
+NOTHING = Moves()
+FP32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Everything that is no product: norms, activations, rotary embedding, residual additions, casts, the loss.
+
+    forward, backward   what they move in one of ``times`` layers
+    grad       whether its backward pass runs; keeps: whether it then keeps something for it
+    recomputed True where checkpointing runs the forward part a second time
+    """
+
+    name: str
+    forward: Moves
+    backward: Moves = NOTHING
+    grad: bool = True
+    keeps: bool = True
+    times: Any = 1
+    recomputed: bool = False
+    layer: str = ""
+
+    @property
+    def saves(self) -> bool:
+        """True where it keeps something for the backward pass."""
+        return self.grad and self.keeps
+
+    def moved(self, width: Any) -> Any:
+        """Bytes over all layers and passes."""
+        again = 2 if self.recomputed else 1
+        return self.times * (again * self.forward.bytes(width) + (self.backward.bytes(width) if self.grad else 0))
+
+    @property
+    def launches(self) -> Any:
+        """Kernels launched over all layers and passes."""
+        return self.times * ((2 if self.recomputed else 1) * self.forward.launches + (self.backward.launches if self.grad else 0))
+
+    def in_layers(self, times: Any, layer: str) -> Kernel:
+        """These kernels in ``times`` layers of the group ``layer``."""
         return replace(self, times=times, layer=layer)

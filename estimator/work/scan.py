@@ -13,9 +13,10 @@ from typing import Any
 from estimator.families.base import Linear, StateSpace
 from estimator.inventory import CONV
 from estimator.ops import ceil_div
+from estimator.work import kernels
 from estimator.work import product as p
 from estimator.work.blocks import Tape
-from estimator.work.product import MULTIPLY_ADD, Product
+from estimator.work.product import MULTIPLY_ADD, Kernel, Moves, Product
 
 STEP_OUTPUTS = 2  # a decode step convolves the kernel's kept columns and one more: kernel + 1 columns, 2 outputs
 MAMBA1 = ("mamba", "falcon_mamba", "jamba")
@@ -61,7 +62,7 @@ def convolution(tape: Tape, s: StateSpace, grad: bool) -> bool:
         )
     )  # fmt: skip
     out = grad or dw or any(tape.trains(e.name) for e in s.extras if e.role == CONV)
-    tape.save(out)  # the activation
+    tape.ops.append(kernels.activation(f"{name}.act", rows.tokens * s.conv_width, "silu", out))
     return out
 
 
@@ -81,7 +82,9 @@ def _selective(tape: Tape, s: StateSpace, linear: dict[str, Linear], grad: bool)
     tape.ops.append(
         Product(_at(s), p.SCAN, s.inner, s.state, 1, rows.tokens, operator="bmm", left=state, right=xs)
     )
-    tape.save(state)
+    n = rows.tokens * s.inner * s.state
+    tape.ops.append(Kernel(_at(s), Moves(0, 12 * n, 0, 6 * rows.s), Moves(0, 20 * n, 0, 9 * rows.s), state))
+    tape.ops.append(kernels.multiply(f"{_at(s)}.gate", rows.tokens * s.inner, state))
     return tape.linear(linear["out_proj"], state, p.PROJECTION)
 
 
@@ -106,7 +109,7 @@ def _chunked(tape: Tape, s: StateSpace, grad: bool) -> None:
         ("states_out", c, n, d_h, many),
     ):
         tape.ops.append(Product(f"{_at(s)}.{name}", p.SCAN, m, k, out, count, operator="bmm", left=grad, right=grad))
-        tape.save(grad)
+        tape.ops.append(kernels.copies(f"{_at(s)}.{name}", 2 * count * m * out, 4 * count * m * out, (2, 4), grad))
 
 
 def _delta(tape: Tape, s: StateSpace, grad: bool, qkv: bool) -> None:
@@ -129,7 +132,7 @@ def _delta(tape: Tape, s: StateSpace, grad: bool, qkv: bool) -> None:
             f"{_at(s)}.{name}", p.SCAN, m, k, n, count, operator="bmm" if forward else "backward", left=left and grad, right=right and grad
         )
         tape.ops.append(product)
-        tape.save(grad)
+        tape.ops.append(kernels.copies(f"{_at(s)}.{name}", 2 * count * m * n, 4 * count * m * n, (2, 4), grad))
 
     add("system", c, d_k, c, every, right=qkv)
     add("scores", c, d_k, c, every, left=qkv, right=qkv)
