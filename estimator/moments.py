@@ -152,7 +152,7 @@ def split_layers(arch: Architecture, load: Workload) -> list[Segment]:
 def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     """The simulated run's settings."""
     m = Machine(tape, load.b, load.s, load.s, load.width, load.fused)
-    m.training = load.training
+    m.training, m.family = load.training, arch.model_type
     m.logits = "all" if load.training else load.logits
     m.loss = load.loss
     specs, unfrozen = lora_specs(load)

@@ -96,6 +96,10 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
     n = m.b * a.heads * s_q * s_k
     split = m.b > 1
     weights = ops.scale(t, bmm(t, q, k, n, (split, split and groups == 1), "attention scores"), "scaled scores")
+    if a.softcap:
+        weights = ops.scale(t, weights, "scores")
+        weights = ops.tanh(t, weights)
+        weights = ops.scale(t, weights, "capped scores")
     if mask is not None:
         weights = ops.shift(t, weights, "masked scores", maximum(weights.w, mask.w))
     w = q.w
@@ -165,15 +169,22 @@ def cached(m: Machine, a: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Tens
     return held[0], held[1]
 
 
-def attend(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask: Tensor | None) -> Tensor:
-    """transformers' attention interface: SDPA's kernels, or the eager function."""
+def attend(
+    m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask: Tensor | None, head_major: bool = False
+) -> Tensor:
+    """transformers' attention interface: SDPA's kernels, or the eager function.
+
+    ``head_major``: the queries lie in memory head by head (they come out of a concatenation); so does then the
+    output of the flash kernel, and it is copied when the heads are merged.
+    """
     s_q, s_k = m.s, m.kv
-    if not m.fused or a.softcap:
+    if not m.fused:
         return eager(m, q, k, v, a, s_q, s_k, mask)
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
     half = q.w == HALF or m.t.amp
     if mask is None and half and a.head_dim <= MAX_FLASH_WIDTH and d_v == a.head_dim:
-        return flash(m, q, k, v, a, s_q, s_k)
+        out = flash(m, q, k, v, a, s_q, s_k)
+        return ops.copy(m.t, out, "attention output, transposed") if head_major and m.s != 1 else out
     groups = a.heads // a.kv_heads
     k, v = ops.repeat(m.t, k, groups), ops.repeat(m.t, v, groups)
     return efficient(m, q, k, v, a, s_q, mask, d_v)

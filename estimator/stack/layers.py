@@ -42,7 +42,8 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     if a.position == "rope":
         q, k = rotated(m, q, k, a, at)
     k, v = cached(m, a, k, v)
-    out = attend(m, q, k, v, a, at["masks"](m, a))
+    major = a.position == "rope" and a.rope_dim != a.head_dim
+    out = attend(m, q, k, v, a, at["masks"](m, a), major)
     return linear(m, out, a.out)
 
 

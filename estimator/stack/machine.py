@@ -46,6 +46,7 @@ class Machine:
     logits: str = "all"
     loss: str = "full"
     segment_trains: bool | None = None
+    family: str = ""
     params: dict[str, Param] = field(default_factory=dict)
     leaves: list[Leaf] = field(default_factory=list)
     tables: dict[str, Tensor] = field(default_factory=dict)

@@ -51,12 +51,12 @@ def causal_mask(m: Machine, a: Attention, window: Any) -> Tensor | None:
     """masking_utils.py: none where SDPA's is_causal does; a boolean one for SDPA, numbers for eager attention."""
     t = m.t
     kv = m.held_tokens(a) if window is not None else m.kv
-    if m.fused and not a.softcap and (m.s == 1 or kv == m.s) and (window is None or kv < window):
+    if m.fused and (m.s == 1 or kv == m.s) and (window is None or kv < window):
         return None
     if m.fused and m.s == 1 and (window is None or kv <= window):
         return None
     boolean = t.alloc(m.s * kv, BOOL, "attention mask")
-    if m.fused and not a.softcap:
+    if m.fused:
         return boolean
     return t.alloc(m.s * kv, m.w, "attention mask")
 

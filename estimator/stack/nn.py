@@ -29,22 +29,30 @@ def base_linear(m: Machine, x: Tensor, lin: Linear, rows: Any) -> Tensor:
     if m.packed(lin.name):
         return packed_linear(m, x, lin, rows)
     weight, bias = m.weight(lin)
-    return product(m.t, x, weight, bias, rows * lin.d_out)
+    return product(m.t, x, weight, bias, rows * lin.d_out, conv1d=lin.conv1d)
 
 
-def product(t: Tape, x: Tensor, weight: Param, bias: Param | None, n: Any, what: str = "output") -> Tensor:
+def product(
+    t: Tape, x: Tensor, weight: Param, bias: Param | None, n: Any, what: str = "output", conv1d: bool = False
+) -> Tensor:
     """mm or addmm: saves the input where the weight trains; the weight is there anyway."""
     a, w = t.autocast(x), t.autocast(weight)
     x_saved = a.st if weight.node is not None else None
     ins = (a, w) if bias is None else (a, w, t.autocast(bias))
-    return t.emit(what, n, w.w, ins, _linear_bwd, (x_saved, w.st), (a.n, w.n, bias.n if bias is not None else 0))
+    return t.emit(what, n, w.w, ins, _linear_bwd, (x_saved, w.st), (a.n, w.n, bias.n if bias is not None else 0, conv1d))
 
 
 def _linear_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
-    return tuple(
-        None if p is None else t.alloc(n, g.w, "gradient of the input" if i == 0 else "weight gradient")
-        for i, (p, n) in enumerate(zip(node.ins, node.extra, strict=False))
-    )
+    """The input is flattened and the weight transposed by views; Conv1D's weight is not transposed."""
+    outs: list[Tensor | None] = []
+    for i, p in enumerate(node.ins):
+        if p is None:
+            outs.append(None)
+            continue
+        made = t.alloc(node.extra[i], g.w, "gradient of the input" if i == 0 else "weight gradient")
+        made.view = i == 0 or (i == 1 and not node.extra[3])
+        outs.append(made)
+    return tuple(outs)
 
 
 def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec) -> Tensor:

@@ -12,7 +12,7 @@ times. All sizes may be traced numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from sys import getrefcount
 from typing import Any
 
@@ -64,12 +64,16 @@ class Storage:
 
 
 class Tensor:
-    """``n`` elements of ``w`` bytes; ``node`` made it where a gradient is wanted. Views share the storage."""
+    """``n`` elements of ``w`` bytes; ``node`` made it where a gradient is wanted. Views share the storage.
 
-    __slots__ = ("idx", "n", "node", "st", "w")
+    ``view``: a gradient that came through the backward pass of a view, which holds its base.
+    """
+
+    __slots__ = ("idx", "n", "node", "st", "view", "w")
 
     def __init__(self, n: Any, w: int, st: Any, node: Any = None, idx: int = 0) -> None:
         self.n, self.w, self.st, self.node, self.idx = n, w, st, node, idx
+        self.view = False
 
 
 class Param(Tensor):
@@ -78,11 +82,13 @@ class Param(Tensor):
     A trainable one has a :class:`Leaf`. ``copy`` is autocast's cached half-precision copy.
     """
 
-    __slots__ = ("copy", "name")
+    __slots__ = ("copied_in", "copy", "name")
 
     def __init__(self, n: Any, w: int, name: str = "", trainable: bool = False) -> None:
         super().__init__(n, w, None)
-        self.name, self.copy = name, None
+        self.name = name
+        self.copy: Tensor | None = None
+        self.copied_in: Any = 1
         if trainable:
             self.node = Leaf(self)
 
@@ -145,6 +151,7 @@ class Tape:
         self.where = ""
         self.seq = 0
         self.casts: list[Param] = []
+        self.times: Any = 1
         self.frame: Frame | None = None
         self.again: list[Any] | None = None
 
@@ -208,10 +215,8 @@ class Tape:
         x = frame.x
         detached = Tensor(x.n, x.w, x.st, Leaf(Param(x.n, x.w)) if x.node is not None else None)
         self.grad, self.frame, self.again, self.casts = True, frame, [], []
-        try:
+        with suppress(EndOfRecomputation):
             frame.fn(detached)
-        except EndOfRecomputation:
-            pass
         for node, saved in zip(frame.nodes, self.again, strict=False):
             node.saved = saved
         self.leave_autocast()
@@ -230,16 +235,20 @@ class Tape:
                 self.where = where
                 if p.node is None:  # only leaves that want gradients are cached
                     made, p.copy = p.copy, None
+                    assert made is not None
                     return made
+                p.copied_in = self.times
                 self.casts.append(p)
-            made = p.copy
-            return made
+            return p.copy
         return self.emit("to bf16", p.n, HALF, (p,), to_backward, None, F32)
 
     def leave_autocast(self) -> None:
         """The end of the autocast context: the cache is cleared."""
         for p in self.casts:
-            p.copy = None
+            copy, p.copy = p.copy, None
+            if copy is not None and p.copied_in != self.times and getrefcount(copy.st) <= 2:
+                with self.repeated(p.copied_in):  # one of each of the layers that the segment stands for
+                    copy = None
         self.casts = []
 
     @contextmanager
@@ -249,11 +258,12 @@ class Tape:
             yield
             return
         outer, self.log = self.log, []
+        before, self.times = self.times, times
         try:
             yield
         finally:
             outer.append((times, self.log))
-            self.log = outer
+            self.log, self.times = outer, before
 
     @contextmanager
     def at(self, where: str) -> Iterator[None]:
@@ -279,18 +289,16 @@ def to_backward(t: Tape, node: Node, g: Tensor) -> tuple[Tensor, ...]:
 
 
 def _sole_owner(x: Tensor, refs: int) -> bool:
-    return getrefcount(x) <= refs and getrefcount(x.st) <= 2
+    return not x.view and getrefcount(x) <= refs and getrefcount(x.st) <= 2
 
 
 def _accumulate(t: Tape, target: Any, idx: int, g: Tensor) -> None:
-    """InputBuffer::accumulate: in place where one of the two buffers has no other owner."""
+    """InputBuffer::accumulate: in place where nobody else holds the first gradient."""
     held = target.grads[idx]
     if held is None:
         target.grads[idx] = g
     elif _sole_owner(held, 4):
         pass
-    elif getrefcount(g) <= 3 and getrefcount(g.st) <= 2:
-        target.grads[idx] = g
     else:
         target.grads[idx] = t.alloc(g.n, held.w, "gradients, added")
 
@@ -364,15 +372,15 @@ def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = (
         seq = node.seq
         if outer is not None and seq <= low:
             outer.append((times, t.log))
-            t.log, outer = outer, None
+            t.log, t.times, outer = outer, 1, None
         while bounds and outer is None and seq <= bounds[0][1]:
             low, _, times = bounds.pop(0)
             if seq > low and times != 1:
-                outer, t.log = t.log, []
+                outer, t.log, t.times = t.log, [], times
         _run(t, node)
     if outer is not None:
         outer.append((times, t.log))
-        t.log = outer
+        t.log, t.times = outer, 1
     t.where, t.grad = where, True
 
 

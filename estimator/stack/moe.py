@@ -1,0 +1,192 @@
+"""Mixtures of experts as transformers 5 runs them: tokens sorted by expert, one grouped product for all experts.
+
+Source: transformers integrations/moe.py, grouped_mm_experts_forward, and the families' router classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.families.base import MLP, Extra, Linear, MoE
+from estimator.stack import ops
+from estimator.stack.machine import Machine
+from estimator.stack.nn import activation, linear
+from estimator.stack.tape import BOOL, F32, I64, RESULT, Node, Tape, Tensor
+
+
+def moe(m: Machine, x: Tensor, block: MoE) -> Tensor:
+    """Routed experts and, where there are, shared ones."""
+    t = m.t
+    style = STYLES.get(m.family, "shared-first" if block.shared_gate else "shared-last")
+    if block.shared is None:
+        weights, index = route(m, x, block)
+        return experts(m, x, block, weights, index)
+    if style == "shared-first":
+        shared = dense(m, x, block.shared)
+        weights, index = route(m, x, block)
+        out = experts(m, x, block, weights, index)
+        if block.shared_gate is not None:
+            shared = ops.mul(t, ops.sigmoid(t, linear(m, x, block.shared_gate)), shared, "gated shared experts")
+        return ops.add(t, out, shared, "experts' sum")
+    residual = x
+    weights, index = route(m, x, block)
+    x = experts(m, x, block, weights, index)
+    return ops.add(t, x, dense(m, residual, block.shared), "experts' sum")
+
+
+STYLES: dict[str, str] = {}
+
+
+def dense(m: Machine, x: Tensor, block: MLP) -> Tensor:
+    from estimator.stack.layers import mlp
+
+    return mlp(m, x, block)
+
+
+def route(m: Machine, x: Tensor, block: MoE) -> tuple[Tensor, Tensor]:
+    """Softmax over all experts in fp32, the best k: weights and indices."""
+    t = m.t
+    router = block.router[0]
+    logits = router_logits(m, x, router, block)
+    probs = ops.softmax(t, logits, F32)
+    return pick(m, probs, block, logits.w)
+
+
+def router_logits(m: Machine, x: Tensor, router: Any, block: MoE) -> Tensor:
+    lin = router if isinstance(router, Linear) else Linear(router.name.removesuffix(".weight"), block.d, block.num)
+    return linear(m, x, lin)
+
+
+def pick(m: Machine, probs: Tensor, block: MoE, w: int, normalise: bool = True) -> tuple[Tensor, Tensor]:
+    """torch.topk and the normalisation of what it picked."""
+    t = m.t
+    n = m.rows * block.per_token
+    index = t.alloc(n, I64, "chosen experts")
+    values = t.emit("routing weights", n, probs.w, (probs,), _scatter_bwd, index.st, probs.n)
+    values = ops.unary(t, values, "routing weights", "result")
+    return ops.to(t, values, w), index
+
+
+def _scatter_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    return (t.alloc(node.extra, g.w, "gradient of the choice"),)
+
+
+def experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) -> Tensor:
+    """grouped_mm_experts_forward."""
+    t = m.t
+    n = index.n
+    sort_ids = t.alloc(n, I64, "sorted experts")
+    perm = t.alloc(n, I64, "permutation")
+    source = t.alloc(n, I64, "tokens by expert")
+    chosen = gather(t, x, n * block.d, source)
+    sorted_weights = gather(t, weights, n, perm)
+    mask = t.alloc(n, BOOL, "sentinel mask")
+    up, down, up_bias, down_bias = stacks(block)
+    added = biases(m, up_bias, n, sort_ids) if up_bias is not None else None
+    masked_in_place(t, chosen, mask)
+    wide = block.width * 2 if block.gated else block.width
+    out = grouped(m, chosen, up, n * wide, added)
+    out = masked(t, out, mask)
+    out = gate(m, out, block)
+    added = biases(m, down_bias, n, sort_ids) if down_bias is not None else None
+    out = grouped(m, out, down, n * block.d, added)
+    out = masked(t, out, mask)
+    weighted = ops.mul(t, out, sorted_weights, "weighted")
+    inverse = t.alloc(n, I64, "inverse permutation")
+    weighted = gather(t, weighted, weighted.n, inverse)
+    return t.emit("experts' sum", x.n, weighted.w, (weighted,), _sum_bwd, None, weighted.n)
+
+
+def stacks(block: MoE) -> tuple[Extra, Extra, Extra | None, Extra | None]:
+    """The stacked weights and biases: up (or gate and up), down."""
+    weights = [e for e in block.experts if not e.name.endswith("bias")]
+    bias = [e for e in block.experts if e.name.endswith("bias")]
+    return weights[0], weights[1], bias[0] if bias else None, bias[1] if bias else None
+
+
+def gate(m: Machine, out: Tensor, block: MoE) -> Tensor:
+    """_apply_gate."""
+    t = m.t
+    if block.act == "clamped_swiglu":
+        return clamped(t, out)
+    if not block.gated:
+        return activation(t, out, block.act)
+    first, second = ops.split(t, out, (out.n // 2, out.n // 2))
+    return ops.mul(t, activation(t, first, block.act), second, "gated")
+
+
+def clamped(t: Tape, out: Tensor) -> Tensor:
+    """gpt-oss: interleaved halves, clamped; (up + 1) * gate * sigmoid(1.702 * gate)."""
+    first, second = ops.piece(t, out, out.n // 2), ops.piece(t, out, out.n // 2)
+    first = t.emit("clamped", first.n, first.w, (first,), _clamp_bwd, first.st)
+    second = t.emit("clamped", second.n, second.w, (second,), _clamp_bwd, second.st)
+    glu = ops.mul(t, first, ops.sigmoid(t, ops.scale(t, first)), "gate")
+    return ops.mul(t, ops.shift(t, second), glu, "gated")
+
+
+def _clamp_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    mask = t.alloc(g.n, BOOL, "clamp mask")
+    zero = t.alloc(g.n, BOOL, "clamp mask")
+    out = t.alloc(g.n, g.w, "gradient")
+    del mask, zero
+    return (out,)
+
+
+def grouped(m: Machine, x: Tensor, stack: Extra, n: Any, bias: Tensor | None) -> Tensor:
+    """torch._grouped_mm: saves its input where the experts train; a bias is added in place."""
+    t = m.t
+    weight = m.extra(stack)
+    a, w = t.autocast(x), t.autocast(weight)
+    saved = (a.st if weight.node is not None else None, w.st)
+    ins = (a, w) if bias is None else (a, w, bias)
+    return t.emit("output", n, w.w, ins, _grouped_bwd, saved, (a.n, w.n))
+
+
+def _grouped_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+    ins = node.ins
+    dx = None if ins[0] is None else t.alloc(node.extra[0], g.w, "gradient of the input")
+    dw = None if ins[1] is None else t.alloc(node.extra[1], g.w, "gradients of the experts")
+    if dw is not None:
+        dw.view = True
+    return (dx, dw, g) if len(ins) > 2 else (dx, dw)
+
+
+def biases(m: Machine, stack: Extra, n: Any, index: Tensor) -> Tensor:
+    """One row of the stacked biases for each routed token."""
+    p = m.extra(stack)
+    return gather(m.t, p, n * stack.shape[-1], index)
+
+
+def gather(t: Tape, x: Tensor, n: Any, index: Tensor) -> Tensor:
+    """x[index]: saves the index; its backward pass scatters into zeros."""
+    return t.emit("gathered", n, x.w, (x,), _gather_bwd, index.st, (x.n, index.n))
+
+
+def _gather_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    n, count = node.extra
+    out = t.alloc(n, g.w, "gradient of a gather")
+    held = [t.alloc(count, I64, "sorting the index") for _ in range(4)]
+    del held
+    return (out,)
+
+
+def masked(t: Tape, x: Tensor, mask: Tensor) -> Tensor:
+    """masked_fill: a copy; saves the mask."""
+    return t.emit("masked", x.n, x.w, (x,), _masked_bwd, mask.st)
+
+
+def _masked_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    return (t.alloc(g.n, g.w, "gradient, masked"),)
+
+
+def masked_in_place(t: Tape, x: Tensor, mask: Tensor) -> None:
+    if t.grad and x.node is not None:
+        t.record(x, (Tensor(x.n, x.w, x.st, x.node, x.idx),), _masked_bwd, mask.st)
+
+
+def _sum_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    """The expanded gradient is copied to be viewed as one row a routed token."""
+    return (t.alloc(node.extra, g.w, "gradient, expanded"),)
+
+
+__all__ = ["RESULT", "moe"]
