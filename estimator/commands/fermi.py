@@ -33,12 +33,17 @@ def fermi(
     target: Annotated[
         str | None, typer.Option(help="The quantity of the histogram and the ranking.", metavar="NAME")
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Show this quantity and the steps that lead to it; repeatable.", metavar="NAME"),
+    ] = None,
     gpu: Annotated[
         str | None, typer.Option("--gpu", help="Use this GPU preset instead of the scenario's.", metavar="GPU")
     ] = None,
     format: o.Format = "table",
     output: o.Output = None,
     derive: o.Derive = False,
+    symbols: o.Symbols = None,
 ) -> None:
     """Fermi estimates: a chain of quantities with units, sources and uncertainty."""
     check_format(format)
@@ -55,5 +60,5 @@ def fermi(
     if list_ or scenario is None:
         emit(listing(), format, output)
         return
-    report = estimate(scenario, o.pairs(set_, "--set"), samples, seed, target, gpu, derive)
-    emit(report, format, output, derive)
+    report = estimate(scenario, o.pairs(set_, "--set"), samples, seed, target, gpu, derive, only or ())
+    emit(report, format, output, derive, symbols)

@@ -13,6 +13,7 @@ from estimator.fermi.engine import (
     Resolved,
     derived_grid,
     histogram,
+    leading_to,
     points,
     resolve,
     samples,
@@ -41,16 +42,20 @@ def fermi(
     target: str | None = None,
     gpu: str | None = None,
     derive: bool = False,
+    only: Sequence[str] = (),
 ) -> Report:
     """A scenario (a name, a TOML file, or one loaded) as a report.
 
     ``settings`` replaces quantities (``{"price": "between 1 and 4 USD/GPU-hour"}``); ``count`` samples are drawn
     where quantities have ranges (0: none); ``target`` is the quantity of the histogram, the first answer otherwise;
-    ``gpu`` replaces the GPU preset that the scenario refers to. Results: every quantity in its own unit, and
+    ``gpu`` replaces the GPU preset that the scenario refers to; ``only`` keeps these quantities and what leads to
+    them. Results: every quantity in its own unit, and
     ``.p5 .p50 .p95`` of all that a range reaches. Raises InputError for anything the scenario gets wrong.
     """
     made = load(scenario, gpu) if isinstance(scenario, str) else scenario
     resolved = resolve(with_settings(made, settings or {}))
+    if only:
+        resolved = resolve(leading_to(resolved, only))
     exact = points(resolved)
     chain = Chain(resolved, exact)
     wide = uncertain(resolved)
@@ -58,10 +63,10 @@ def fermi(
     spreads = {n: chain.spread(n, drawn) for n in wide} if count else {}
     goal = _target(resolved, target, drawn)
     body: list[Node | Table | Text] = [*chain.sections(spreads), *_tables(resolved, exact)]
-    if goal:
-        body += [_histogram(chain, goal, drawn[goal]), _sensitivity(chain, goal, drawn)]
     compared = _comparisons(chain)
     body += [compared] if compared else []
+    if goal:
+        body += [_sensitivity(chain, goal, drawn), _histogram(chain, goal, drawn[goal])]
     inputs = {"scenario": made.id, "samples": count if drawn else 0, "seed": seed, "gpu": gpu, **(settings or {})}
     return Report(
         "fermi", made.title, inputs, tuple(body), {}, _assumptions(resolved, bool(drawn), count),

@@ -96,10 +96,8 @@ class Chain:
     def sections(self, spreads: Mapping[str, Sequence[int | float]]) -> list[Table]:
         """A table for each section of the chain, in the order of the file."""
         found: dict[str, list[Quantity]] = {}
-        current = ""
         for q in self.quantities.values():
-            current = q.section or current
-            found.setdefault(current, []).append(q)
+            found.setdefault(q.section, []).append(q)
         return [self._section(title, rows, spreads) for title, rows in found.items()]
 
     def _section(self, title: str, quantities: list[Quantity], spreads: Mapping[str, Sequence[int | float]]) -> Table:

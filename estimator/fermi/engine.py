@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from random import Random
 from typing import Any
@@ -189,9 +189,20 @@ def swings(resolved: Resolved, drawn: Mapping[str, list[float]], target: str) ->
     return sorted(found, key=lambda s: (-s.size, s.name))
 
 
-def _above(resolved: Resolved, target: str) -> set[str]:
-    """The target and everything it depends on."""
-    out, todo = {target}, [target]
+def leading_to(resolved: Resolved, wanted: Sequence[str]) -> Scenario:
+    """The scenario with only these quantities and what they depend on; its tables are left out."""
+    quantities = resolved.scenario.quantities
+    for name in wanted:
+        if name not in quantities:
+            raise unknown("quantity", name, quantities, "In --only")
+    keep = _above(resolved, *wanted)
+    chosen = {n: q for n, q in quantities.items() if n in keep}
+    return replace(resolved.scenario, quantities=chosen, answers=tuple(dict.fromkeys(wanted)), tables=())
+
+
+def _above(resolved: Resolved, *targets: str) -> set[str]:
+    """The targets and everything they depend on."""
+    out, todo = set(targets), list(targets)
     while todo:
         formula = resolved.scenario.quantities[todo.pop()].formula
         new = [n for n in (names(formula) if formula is not None else ()) if n not in out]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from random import Random
@@ -25,6 +26,7 @@ KINDS = ("lognormal", "normal", "uniform", "triangular")
 LOW, MIDDLE, HIGH = 0.05, 0.5, 0.95
 MAX_TEXT = 200
 _Z = NormalDist()
+Z_HIGH = _Z.inv_cdf(HIGH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +52,27 @@ class Range:
         """True where the range has no width."""
         return self.low == self.high
 
-    def quantile(self, u: float) -> float:
-        """The value below which a share ``u`` of the distribution lies, 0 < u < 1."""
-        a, b = float(self.low), float(self.high)
+    def quantiles(self) -> Callable[[float], float]:
+        """The quantile function: the value below which a share u of the distribution lies, 0 < u < 1."""
+        a, b, z = float(self.low), float(self.high), _Z.inv_cdf
         if self.kind == "uniform":
-            return a + (b - a) * u
+            return lambda u: a + (b - a) * u
         if self.kind == "triangular":
             c = float(self.point)
-            share = (c - a) / (b - a)
-            return a + math.sqrt(u * (b - a) * (c - a)) if u < share else b - math.sqrt((1 - u) * (b - a) * (b - c))
-        z = _Z.inv_cdf(u) / _Z.inv_cdf(HIGH)  # -1 at the 5th, 1 at the 95th percentile
+            left, right = (b - a) * (c - a), (b - a) * (b - c)
+            share = (c - a) / (b - a) if b > a else 1.0
+            return lambda u: a + math.sqrt(u * left) if u < share else b - math.sqrt((1 - u) * right)
+        # z is Z_HIGH at the 95th percentile
         if self.kind == "normal":
-            return (a + b) / 2 + z * (b - a) / 2
-        return math.exp((math.log(a) + math.log(b)) / 2 + z * (math.log(b) - math.log(a)) / 2)
+            middle, sigma = (a + b) / 2, (b - a) / 2 / Z_HIGH
+            return lambda u: middle + sigma * z(u)
+        middle, sigma = (math.log(a) + math.log(b)) / 2, (math.log(b) - math.log(a)) / 2 / Z_HIGH
+        exp = math.exp
+        return lambda u: exp(middle + sigma * z(u))
+
+    def quantile(self, u: float) -> float:
+        """The value below which a share ``u`` of the distribution lies, 0 < u < 1."""
+        return self.quantiles()(u)
 
     def percentile(self, u: float) -> Number:
         """``quantile``, exact where the range was given by that very percentile or has no width."""
@@ -72,9 +82,10 @@ class Range:
 
     def sample(self, count: int, random: Random) -> list[float]:
         """``count`` draws, one from each of ``count`` equally likely strata, in random order (Latin hypercube)."""
-        draw, quantile = random.random, self.quantile
-        order = sorted((draw(), i) for i in range(count))
-        return [quantile((i + (draw() or 0.5)) / count) for _, i in order]
+        draw, quantile = random.random, self.quantiles()
+        keys = [draw() for _ in range(count)]
+        strata = sorted(range(count), key=keys.__getitem__)
+        return [quantile((i + (draw() or 0.5)) / count) for i in strata]
 
 
 @dataclass(frozen=True, slots=True)

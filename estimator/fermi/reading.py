@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -18,6 +18,16 @@ from estimator.fermi.units import Measure, measure
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,59}$")
 _KEYS = {"value", "range", "formula", "unit", "distribution", "label", "section", "source", "note"}
 _TABLE_KEYS = {"title", "columns", "rows", "unit", "source", "note", "then"}
+
+
+def in_sections(quantities: Iterable[Quantity]) -> dict[str, Quantity]:
+    """Quantities by name; one without a section belongs to that of the quantity before it."""
+    out: dict[str, Quantity] = {}
+    section = ""
+    for q in quantities:
+        section = q.section or section
+        out[q.name] = replace(q, section=section)
+    return out
 
 
 def quantity(name: str, item: Any, shown: str, own: dict[str, Measure]) -> Quantity:

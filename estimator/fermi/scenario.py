@@ -80,7 +80,7 @@ def loads(text: str, ident: str, shown: str, gpu: str | None = None) -> Scenario
         raise InputError(f"{shown}: {len(raw)} quantities; at most {MAX_QUANTITIES}")
     if gpu is not None:
         raw = _with_gpu(raw, gpu, shown)
-    quantities = {name: reading.quantity(name, item, shown, own) for name, item in raw.items()}
+    quantities = reading.in_sections(reading.quantity(name, item, shown, own) for name, item in raw.items())
     for name in quantities:
         if name.lower() in (CELL, *FUNCTIONS):
             raise InputError(f"{shown}: {name!r} cannot name a quantity: formulas use it")

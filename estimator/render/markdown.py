@@ -59,10 +59,15 @@ def _table(table: Table, symbolic: bool) -> list[str]:
     rows = [f"**{table.title}**", ""] if table.title else []
     rows += [
         "| " + " | ".join(_escape(c) for c in table.columns) + " |",
-        "|" + "|".join([":--"] + ["--:"] * (len(table.columns) - 1)) + "|",
+        "|" + "|".join(_align(table, i) for i in range(len(table.columns))) + "|",
     ]
     rows += ["| " + " | ".join(_escape(cell_text(c, symbolic)) for c in row) + " |" for row in table.rows]
     return [*rows, "", *([table.note, ""] if table.note else [])]
+
+
+def _align(table: Table, column: int) -> str:
+    """Words to the left, numbers to the right."""
+    return ":--" if column == 0 or all(isinstance(row[column], str) for row in table.rows) else "--:"
 
 
 def _derivations(found: list[Any], symbols: list[Any]) -> list[str]:

@@ -68,6 +68,7 @@ def test_bytes_that_are_no_text(llmcalc, tmp_path):
         ("gpt6 --samples 9999999999", "--samples"),
         ("gpt6 --target gpus", "no range reaches it"),
         ("gpt6 --target nothing", "unknown quantity"),
+        ("gpt6 --only nothing", "unknown quantity"),
         ("gpt6 --gpu nothing", "unknown GPU"),
         ("deepseek-v3-cost --gpu h200", "refers to no GPU preset"),
         ("gpt6 extra", "unexpected argument"),

@@ -56,6 +56,13 @@ def test_llama_65b_energy():
     got = fermi("training-carbon").results()
     assert got["energy"] == pytest.approx(449, abs=1)
     assert got["emissions"] == pytest.approx(173, abs=0.6)
+    assert got["gpu_hours_from_speed"] == pytest.approx(1_022_362, rel=0.002)
+    assert got["days_from_speed"] == pytest.approx(21, abs=0.5)
+
+
+def test_only_what_leads_to_an_answer():
+    got = fermi("gpt6", only=["books"], count=0).results()
+    assert set(got) == {"text_tokens", "tokens_per_word", "words_per_page", "pages_per_book", "words", "books"}
 
 
 def test_switching_the_homework_to_the_data_sheet():
