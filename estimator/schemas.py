@@ -103,6 +103,22 @@ class Kernels(_Part):
     source: Text
 
 
+class StepShares(_Part):
+    """How much of a ceiling the kernels of a whole step reach, from measured training steps on this device.
+
+    gemm, pointwise: of the fastest isolated product of that size and of the copy rate; attention: of the dense peak,
+    causal FLOPs; unaligned: of a product whose sides are no multiples of 16 bytes. launch_us: the host's time for a
+    kernel of a training step, forward and backward together.
+    """
+
+    source: Text
+    gemm: Positive
+    pointwise: Positive
+    attention: Positive
+    unaligned: Positive
+    launch_us: Positive
+
+
 class Measured(_Part):
     """Ceilings measured by this project's own scripts on one device.
 
@@ -119,6 +135,7 @@ class Measured(_Part):
     read_gb_s: Positive
     gemm_tflops: dict[PositiveInt, Positive]
     skinny_gemm_gb_s: dict[PositiveInt, Positive]
+    step: StepShares | None = None
     kernels: Kernels | None = None
 
 

@@ -251,10 +251,10 @@ def _layers(made: Pass, causal: bool, bits: Any, gpu: str | None, dtype: str) ->
     ridge = None
     if gpu is not None:
         from estimator.presets import load_gpu
-        from estimator.roofline import peak_of
+        from estimator.steptime import dense_peak
 
         spec = load_gpu(gpu)
-        ridge = peak_of(spec, dtype) / spec.bandwidth_bytes_s
+        ridge = dense_peak(spec, dtype) / spec.bandwidth_bytes_s
     rows: list[tuple[str | Cell | None, ...]] = []
     for g in groups:
         each = _distinct(g.products)
@@ -319,9 +319,9 @@ def _utilisation(made: Pass, seconds: float, gpu: str | None, dtype: str) -> Tab
     if not seconds > 0:
         raise InputError(f"--seconds must be > 0, got {seconds}")
     from estimator.presets import load_gpu
-    from estimator.roofline import peak_of
+    from estimator.steptime import dense_peak
 
-    peak = peak_of(load_gpu(gpu), dtype)
+    peak = dense_peak(load_gpu(gpu), dtype)
     rows = []
     for convention in CONVENTIONS:
         g = Group("", made.list, convention == "causal")
