@@ -18,6 +18,7 @@ from estimator.trace import value_of
 
 FILE_WIDTH = 100
 _SHORT = 28  # a table's columns up to this width are not broken where another can wrap instead
+_LABEL = 18  # a label is not squeezed below this
 _NARROW = 76  # below this the exact counts are dropped: the rounded value and the bar say more
 
 
@@ -74,36 +75,51 @@ def _facts(console: Console, report: Report) -> None:
 
 
 def _tree(root: Node, report: Report, by_key: dict[str, str], width: int) -> RichTable:
-    table = RichTable(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    """The tree as rows: label, value, exact count, share of the whole. Labels wrap with a hanging indent."""
     bars = any(n.how == "sum" and len(n.children) > 1 for n in root.walk()) and not report.symbolic
     counts = width >= _NARROW and any(exact(n, report) for n in root.walk())
-    table.add_column(overflow="fold", ratio=None)
-    table.add_column(
-        justify="left" if report.symbolic else "right", no_wrap=not report.symbolic, overflow="fold"
-    )
-    if counts:
-        table.add_column(justify="right", no_wrap=True, style="dim")
-    if bars:
-        table.add_column(no_wrap=True)
+    rows: list[tuple[Node, int, list[RichText]]] = []
 
     def walk(node: Node, depth: int, whole: Any) -> None:
-        label = RichText("  " * depth + node.label, style="bold" if depth == 0 or node.unit is None else "")
-        if node.note:
-            label.append(f"  {node.note}", style="dim")
-        row: list[Any] = [label, RichText(shown(node, report, by_key), style="bold" if depth == 0 else "")]
+        cells = [RichText(shown(node, report, by_key))]
         if counts:
-            row.append(exact(node, report))
+            cells.append(RichText(exact(node, report), style="dim"))
         if bars:
             share = float(value_of(node.value)) / whole if whole and node.value is not None else None
-            row.append(RichText(bar(share), style="cyan") if share is not None else "")
-        table.add_row(*row)
+            cells.append(RichText(bar(share), style="cyan") if share is not None else RichText())
+        rows.append((node, depth, cells))
         for child in node.children:
-            inner = float(value_of(node.value)) if node.how == "sum" else None
-            walk(child, depth + 1, inner if node.how == "sum" else None)
+            walk(child, depth + 1, float(value_of(node.value)) if node.how == "sum" else None)
 
     for node in (root,) if root.label else root.children:
         walk(node, 1, None)
+    table = RichTable(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(overflow="fold")
+    table.add_column(justify="left" if report.symbolic else "right", no_wrap=not report.symbolic, overflow="fold")
+    if counts:
+        table.add_column(justify="right", no_wrap=True)
+    if bars:
+        table.add_column(no_wrap=True)
+    taken = sum(max(len(cells[i]) for _, _, cells in rows) + 2 for i in range(len(rows[0][2]))) if rows else 0
+    room = max(_LABEL, width - taken - 2)
+    for node, depth, cells in rows:
+        table.add_row(_label(node, depth, room), *cells)
     return table
+
+
+def _label(node: Node, depth: int, room: int) -> RichText:
+    """A row's label with its note beside it where both fit, else below it."""
+    indent = "  " * depth
+    style = "bold" if node.unit is None else ""
+    if not node.note or len(indent) + len(node.label) + 2 + len(node.note) <= room:
+        label = RichText(_wrap(node.label, indent, room), style=style)
+        return label.append(f"  {node.note}", style="dim") if node.note else label
+    label = RichText(_wrap(node.label, indent, room), style=style)
+    return label.append("\n" + _wrap(node.note, indent + "  ", room), style="dim")
+
+
+def _wrap(text: str, indent: str, room: int) -> str:
+    return textwrap.fill(text, room, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)
 
 
 def _table(console: Console, table: Table, symbolic: bool) -> None:
