@@ -7,7 +7,7 @@ step starts the model, the optimizer's states and the cuBLAS workspaces are ther
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from estimator.families.base import Architecture, Layer
@@ -33,6 +33,7 @@ class Workload:
     b, s, new    sequences, tokens each, tokens generated after them
     width        bytes of a parameter; amp: autocast over fp32 parameters
     quantization "", "nf4" or "nf4-dq"; adapter: a PEFT method; top: train only that many layers
+    gpus, stage  data-parallel GPUs and ZeRO's stage on them: DDP, ZeroRedundancyOptimizer, FSDP2 without and with resharding
     """
 
     b: Any
@@ -49,6 +50,8 @@ class Workload:
     loss: str = "full"
     adapter: Adapter | None = None
     top: Any = None
+    gpus: Any = 1
+    stage: int = 0
 
 
 @dataclass(slots=True)
@@ -219,10 +222,21 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     optimizer = find_optimizer(load.optimizer)
     trained = trained_tensors(arch, load)
     base = standing(arch, load, trained, optimizer)
-    tape = Tape(True, load.amp)
-    m = machine(arch, load, tape)
+    run, wrap = load, None
+    if load.gpus != 1:
+        trained, run = sharded(arch, load, trained, base, optimizer)
+    tape = Tape(True, run.amp)
+    m = machine(arch, run, tape)
+    if run.gpus != 1:
+        from estimator.parallel.sharded import wrapper
+
+        wrap = m.wrap = wrapper(tape, arch, load)
     ids = tape.alloc(load.b * load.s, I64, "token ids")
+    if wrap is not None:
+        wrap.before_forward()
     out = forward(m, arch, split_layers(arch, load), load.checkpointing == "full")
+    if wrap is not None:
+        wrap.after_forward(m.leaves)
     start = sum(base.values())
     loaded = start - base.get(("optimizer", "states"), 0)
     replay = Replay(value_of(start))
@@ -232,7 +246,7 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     end = len(log)
     loss, out.loss = out.loss, None
     assert loss is not None
-    backward(tape, loss, out.bounds)
+    backward(tape, loss, out.bounds, wrap)
     moments.append(_moment("moments.backward_bytes", "Backward", log, end, replay, base))
     temporary = optimizer.step(trained)
     stop = len(log)
@@ -246,6 +260,19 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     )
     del ids
     return Outcome(moments, base["model", "weights"], base.get(("optimizer", "states"), 0), 0, trained, base)
+
+
+def sharded(
+    arch: Architecture, load: Workload, trained: list[Trained], base: Live, optimizer: Optimizer
+) -> tuple[list[Trained], Workload]:
+    """Rank 0's share of what stands, in place; the tensors it updates, and the run as its own GPU sees it."""
+    from estimator.parallel.sharded import prepare
+
+    own = prepare(arch, load, trained, base)
+    if ("optimizer", "states") in base:
+        base["optimizer", "states"] = held_bytes(optimizer, own)
+    # FSDP2's mixed precision gathers bf16 weights: there is nothing left for autocast to convert
+    return own, replace(load, width=HALF, amp=False) if load.stage >= 2 and load.amp else load
 
 
 def inference(arch: Architecture, load: Workload) -> Outcome:

@@ -33,6 +33,8 @@ def memory(
     targets: Annotated[str | None, typer.Option(help="Adapted modules: names, all-linear or default.", metavar="NAMES")] = None,
     arg: Annotated[list[str] | None, typer.Option(help="A further option of the method, as in the peft library.", metavar="NAME=VALUE")] = None,
     trainable_layers: Annotated[str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")] = None,
+    gpus: Annotated[str | None, typer.Option(help="Data-parallel GPUs of a training step.", metavar="N")] = None,
+    stage: Annotated[str | None, typer.Option(help="0 DDP, 1 ZeroRedundancyOptimizer, 2 and 3 FSDP2 (llmcalc zero).")] = None,
     gpu: o.Gpu = None,
     check_fit: o.CheckFit = False,
     set_: o.SetField = None,
@@ -51,6 +53,6 @@ def memory(
         load_model(model, set_ or (), traced=derive), mode=mode, recipe=recipe, check_fit=check_fit, gpu=gpu,
         batch_size=batch_size, seq_len=seq_len, new_tokens=new_tokens, dtype=dtype, kv_dtype=kv_dtype, optimizer=optimizer,
         attention=attention, checkpointing=checkpointing, quantization=quantization, logits=logits, loss=loss,
-        method=method, rank=rank, targets=targets, args=given, trainable_layers=trainable_layers,
+        method=method, rank=rank, targets=targets, args=given, trainable_layers=trainable_layers, gpus=gpus, stage=stage,
     )  # fmt: skip
     emit(report, format, output, derive, symbols)

@@ -26,6 +26,7 @@ DEFAULT_TOKENS = 2048
 DEFAULT_NEW = 8
 WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2}
 FULL = ("full", "none")
+STAGE_NAMES = ("DDP", "DDP with ZeroRedundancyOptimizer", "FSDP2, weights kept after the forward pass", "FSDP2")
 UNPACKED = ("nf4", "nf4-dq", "fp4")  # schemes whose weights are unpacked in the forward and the backward pass
 
 
@@ -77,6 +78,8 @@ def plan(
     targets: str | None = None,
     args: Mapping[str, Any] | None = None,
     trainable_layers: Any = None,
+    gpus: Any = None,
+    stage: Any = None,
 ) -> Plan:
     """The run that these options describe. Raises InputError for options that do not exist or contradict each other."""
     arch = model.architecture
@@ -107,6 +110,7 @@ def plan(
     load = Workload(
         b, s, new, width, amp, train, find_optimizer(optimizer or "adamw").name, attention == "sdpa", checkpointing,
         quantization if quantization in UNPACKED else "", logits, loss, adapter, _top(adapter, trainable_layers),
+        *data_parallel(model, gpus, stage, train, chosen, adapter, quantization, said),
     )  # fmt: skip
     storage = stored_weights(arch, quantization, {4: "fp32", 2: "bf16"}[width] if train else find_format(dtype).name)
     said += storage.notes
@@ -123,6 +127,27 @@ def plan(
         made.kv_cache_bytes = _cache(arch, b, s + new, kv_dtype or "bf16")
     _describe(made, b, s)
     return made
+
+
+def data_parallel(
+    model: Model, gpus: Any, stage: Any, train: bool, recipe: Recipe, adapter: Adapter | None, quantization: str, said: list[str]
+) -> tuple[Any, int]:
+    """GPUs and ZeRO's stage on them."""
+    if gpus is None and stage is None:
+        return 1, 0
+    from estimator.parallel.request import size, zero_stage
+
+    n = size(1 if gpus is None else gpus, "--gpus", "gpus", model, bool(model.config and model.config.traced))
+    at = zero_stage(0 if stage is None else stage)
+    if stage is None and n != 1:
+        said.append("--stage not given: 0, every GPU holds everything (DDP)")
+    if not train and n != 1:
+        raise InputError("--gpus: sharding is for training; add --mode training")
+    if n != 1 and recipe.kind != "simulated":
+        raise InputError(f"--recipe {recipe.name} is an accounting: llmcalc zero --recipe {recipe.name} shards it. Here use torch-mixed, torch-bf16 or torch-fp32")
+    if n != 1 and at >= 2 and (adapter is not None or quantization not in ("none", "")):
+        raise InputError(f"--stage {at} with adapters or quantised weights is not modelled; use --stage 0 or 1")
+    return n, at
 
 
 def _tokens(arch: Architecture, seq_len: Any, said: list[str]) -> Any:
@@ -193,11 +218,13 @@ def _describe(p: Plan, b: Any, s: Any) -> None:
         how += f", {p.method}"
     if p.quantization not in ("none", ""):
         how += f", {p.quantization}"
+    if p.load.gpus != 1:
+        how += f", on each of {show(p.load.gpus)} GPUs, {STAGE_NAMES[p.load.stage]}"
     p.title = f"Memory of {what}, {p.model.name}: {show(b)} x {show(s)} tokens, {how}"
     p.inputs = {
         "model": p.model.name, "mode": p.mode, "batch_size": b, "seq_len": s, "new_tokens": p.load.new, "recipe": p.recipe.name,
         "optimizer": p.load.optimizer if p.mode == "training" else None, "attention": "sdpa" if p.load.fused else "eager",
-        "checkpointing": p.load.checkpointing, "quantization": p.quantization, "method": p.method, "logits": p.load.logits,
+        "checkpointing": p.load.checkpointing, "quantization": p.quantization, "method": p.method, "logits": p.load.logits, "gpus": p.load.gpus, "stage": p.load.stage,
     }  # fmt: skip
 
 

@@ -42,3 +42,11 @@ def size(value: Any, flag: str, field: str, model: Model | None, derive: bool, k
         raise InputError(f"{flag} {value} is out of range (at most {most})")
     # a factor of 1 would only put a letter into every expression
     return trace(field, value) if derive and value > 1 else value
+
+
+def zero_stage(value: Any) -> int:
+    """``--stage`` as one of 0, 1, 2, 3."""
+    text = str(value).strip()
+    if text not in ("0", "1", "2", "3"):
+        raise InputError(f"--stage must be 0, 1, 2 or 3, got {text[:20]!r}")
+    return int(text)

@@ -51,6 +51,7 @@ class Machine:
     leaves: list[Leaf] = field(default_factory=list)
     tables: dict[str, Tensor] = field(default_factory=dict)
     enc: Any = 0
+    wrap: Any = None  # told when a layer begins and ends: estimator.parallel.sharded.Fully
 
     def held_tokens(self, a: Any) -> Any:
         """Tokens that a layer's keys cover in this pass: those held, at most a window less one, and the new."""

@@ -121,7 +121,11 @@ def stack(m: Machine, x: Tensor, segments: list[Segment], at: Any, out: Pass, ch
         m.layer_key, m.segment_trains = i, segment.trains
         low = t.seq
         with t.repeated(segment.times), t.at("layer"):
+            if m.wrap is not None:
+                m.wrap.before_layer(i, segment.layer, len(m.leaves))
             x = run_layer(m, x, segment, at, checkpointing)
+            if m.wrap is not None:
+                m.wrap.after_layer(i, m.leaves)
         out.bounds.append((low, t.seq, segment.times))
     return x
 

@@ -360,27 +360,46 @@ def _keep(t: Tape, leaf: Any) -> None:
 Hook = Callable[[Any], Any]
 
 
-def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = ()) -> None:
-    """Run the backward pass from ``loss``. ``segments``: (first seq, last seq, times) of repeated layers."""
+def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = (), wrap: Any = None) -> None:
+    """Run the backward pass from ``loss``. ``segments``: (first seq, last seq, times) of repeated layers.
+
+    ``wrap`` is told when the pass begins, enters and leaves a layer, and ends.
+    """
     order = _reach(loss.node)
     loss.node.grads[0] = t.alloc(1, F32, "gradient of the loss")
     where, t.grad = t.where, False
-    bounds = sorted(segments, reverse=True)
+    if wrap is not None:
+        wrap.before_backward()
+    bounds = sorted(((low, high, times, i) for i, (low, high, times) in enumerate(segments)), reverse=True)
     outer: list[Any] | None = None
+    inside: int | None = None
     low, times = 0, 1
+
+    def leave() -> None:
+        nonlocal outer, inside
+        if wrap is not None and inside is not None:
+            wrap.leave_layer(inside)
+        if outer is not None:
+            outer.append((times, t.log))
+            t.log, outer = outer, None
+        inside = None
+
     for node in order:
         seq = node.seq
-        if outer is not None and seq <= low:
-            outer.append((times, t.log))
-            t.log, t.times, outer = outer, 1, None
-        while bounds and outer is None and seq <= bounds[0][1]:
-            low, _, times = bounds.pop(0)
-            if seq > low and times != 1:
-                outer, t.log, t.times = t.log, [], times
+        if inside is not None and seq <= low:
+            leave()
+        while bounds and inside is None and seq <= bounds[0][1]:
+            low, _, times, key = bounds.pop(0)
+            if seq > low:
+                inside = key
+                if times != 1:
+                    outer, t.log = t.log, []
+                if wrap is not None:
+                    wrap.enter_layer(key, times != 1)
         _run(t, node)
-    if outer is not None:
-        outer.append((times, t.log))
-        t.log, t.times = outer, 1
+    leave()
+    if wrap is not None:
+        wrap.after_backward()
     t.where, t.grad = where, True
 
 
