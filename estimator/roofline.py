@@ -24,8 +24,10 @@ from estimator.work.product import MULTIPLY_ADD
 
 if TYPE_CHECKING:
     from estimator.schemas import GpuSpec, Measured
+    from estimator.work.product import Product
 
 GIGA, TERA = KILO**3, KILO**4
+BF16 = 2  # bytes
 REFERENCE = "h100-sxm"  # the accelerator whose measured ratios stand in for others
 FALLBACK = {"bf16": ("fp16", "fp32"), "fp16": ("bf16", "fp32"), "tf32": ("fp32",), "fp8": ("bf16", "fp16"), "int8": ("bf16", "fp16")}
 # special functions of an H100 SXM: 16 a clock and SM; Shah et al. 2024 (FlashAttention-3), arXiv 2407.08608, section 3.1
@@ -89,8 +91,22 @@ class Machine:
 
         weight_bytes  bytes of all right operands; two bytes an element where not given.
         """
-        matrix = weight_bytes if weight_bytes is not None else 2 * count * k * n
+        matrix = weight_bytes if weight_bytes is not None else BF16 * count * k * n
         return maximum(MULTIPLY_ADD * count * m * k * n / self.gemm_rate(m, k, n), matrix / self.skinny_rate(m))
+
+    def product(self, q: Product, element: float = 2.0, shards: Any = 1) -> Any:
+        """Seconds of one layer's forward pass of a product that is not fused attention.
+
+        element: bytes of a stored weight's element as it is read. shards: accelerators that share the product.
+        """
+        if q.operator == "experts":  # every expert that is chosen multiplies its own share of the rows
+            chosen = q.weight / (q.k * q.n)
+            m = q.m / chosen
+            return self.gemm(m, q.k, q.n, chosen / shards, q.weight * element / shards)
+        if q.weight:
+            return self.gemm(q.m, q.k, q.n, q.count / shards, q.weight * element / shards)
+        moved = BF16 * q.count * (q.m * q.k + q.k * q.n + q.m * q.n) / shards
+        return maximum(MULTIPLY_ADD * q.count * q.m * q.k * q.n / shards / self.gemm_rate(q.m, q.k, q.n), moved / self.copy)
 
     def attention(self, pairs: Any, width: Any) -> Any:
         """Seconds of a fused attention kernel over ``pairs`` query-key pairs (all heads), ``width`` = d_qk + d_v.

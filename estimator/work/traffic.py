@@ -10,7 +10,6 @@ Sources: transformers 5.23, models/llama/modeling_llama.py and its siblings; tor
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +35,10 @@ class Traffic:
 
     def __add__(self, other: Traffic) -> Traffic:
         return Traffic(self.moved + other.moved, self.strided + other.strided, self.kernels + other.kernels)
+
+    def split(self, p: int) -> Traffic:
+        """One accelerator's share of it; each launches as many kernels."""
+        return self if p == 1 else Traffic(self.moved / p, self.strided / p, self.kernels)
 
     def times(self, n: Any) -> Traffic:
         """As many layers of it."""
@@ -101,7 +104,7 @@ def rotary(a: Attention, rows: Any) -> Traffic:
     return passes if part == a.head_dim else passes + Traffic(0, whole, 2)
 
 
-def attention(a: Attention, b: Any, s: Any, s_k: Any, eager: bool, fused: bool, decode: bool) -> Traffic:
+def attention(a: Attention, b: Any, s: Any, s_k: Any, eager: bool, fused: bool) -> Traffic:
     """What surrounds the two products of attention."""
     rows = b * s
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
@@ -173,7 +176,7 @@ ADDS = {"pre": 2, "parallel": 2, "sandwich": 2, "post": 2, "mixer": 1}
 
 
 def layer(
-    group: Layer, hidden: Any, b: Any, s: Any, s_k: Callable[[Attention], Any], s_enc: Any, eager: bool, fused: bool, decode: bool
+    group: Layer, hidden: Any, b: Any, s: Any, s_k: Any, s_enc: Any, eager: bool, fused: bool, shards: int = 1
 ) -> Traffic:
     """The memory-bound kernels of one layer."""
     rows = b * s
@@ -185,35 +188,43 @@ def layer(
         out += add(rows * hidden).times(sums)
         if group.residual_scale:
             out += Traffic(2 * 2 * W * rows * hidden, 0, 2)
+    inner = NOTHING
     if isinstance(group.mixer, StateSpace):
-        out += state_space(group.mixer, rows, fused)
+        inner += state_space(group.mixer, rows, fused)
     else:
-        out += attention(group.mixer, b, s, s_k(group.mixer), eager, fused, decode)
+        inner += attention(group.mixer, b, s, s_k, eager, fused)
     if group.cross is not None:
-        out += attention(group.cross, b, s, s_enc, eager, fused, decode)
+        inner += attention(group.cross, b, s, s_enc, eager, fused)
     if isinstance(group.mlp, MoE):
-        out += moe(group.mlp, rows, fused)
+        inner += moe(group.mlp, rows, fused)
     elif group.mlp is not None:
-        out += mlp(group.mlp, rows, fused)
-    return out
+        inner += mlp(group.mlp, rows, fused)
+    return out + inner.split(shards)
 
 
-def forward(arch: Architecture, b: Any, s: Any, context: Any = 0, encoder: Any = None, fused: bool = False, sides: Any = None) -> Traffic:
+def forward(
+    arch: Architecture,
+    b: Any,
+    s: Any,
+    context: Any = 0,
+    encoder: Any = None,
+    fused: bool = False,
+    sides: tuple[str, ...] = ("encoder", "decoder"),
+    shards: int = 1,
+) -> Traffic:
     """The memory-bound kernels of a forward pass of s new tokens over ``context`` cached ones.
 
-    sides: of an encoder-decoder, which stacks run ("encoder", "decoder"); None for both.
+    encoder: tokens of an encoder-decoder's encoder; sides: which of its stacks run. shards: tensor-parallel
+    accelerators; norms and residual sums run whole on each.
     """
     eager = not fused and not fused_exists(arch)
     out = NOTHING
     for group in arch.layers:
-        if sides is not None and group.side not in sides:
+        if group.side not in sides and arch.kind == "encoder-decoder":
             continue
         inside = arch.kind == "encoder-decoder" and group.side == "encoder"
         tokens, held = (encoder, 0) if inside else (s, context)
-        one = layer(
-            group, arch.hidden, b, tokens, lambda a, n=tokens, h=held: n + h, encoder, eager, fused, context != 0
-        )  # fmt: skip
-        out += one.times(group.times)
+        out += layer(group, arch.hidden, b, tokens, tokens + held, encoder, eager, fused, shards).times(group.times)
     rows = b * s
     tables = sum(1 for x in arch.embeddings if isinstance(x, Table))
     out += Traffic(2 * W * rows * arch.hidden, 0, 1 + 2 * (tables - 1) if tables else 1)

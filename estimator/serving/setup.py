@@ -1,0 +1,120 @@
+"""From options to a :class:`Serving` and back to bytes: storage of the weights, bounds of the estimate, memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from estimator.dtypes import find_format
+from estimator.errors import InputError, unknown
+from estimator.estimates.kvcache import KV_FORMATS, cache_bytes
+from estimator.families.base import Architecture
+from estimator.formulas.storage import ALIASES, Storage, stored_weights
+from estimator.models import Model
+from estimator.ops import ceil_div
+from estimator.roofline import Machine, machine
+from estimator.serving.step import ENGINES, UNPACKED, Serving, cache_shards, check_split
+from estimator.trace import value_of
+
+DTYPES = ("bf16", "fp16", "fp8")
+MAX_GPUS = 1024
+
+
+def setup(
+    model: Model,
+    gpu: str,
+    gpus: int,
+    dtype: str,
+    kv_dtype: str | None,
+    quantization: str,
+    engine: str,
+    graph: bool,
+) -> tuple[Serving, list[str]]:
+    """How ``model`` is served, and what was assumed. Raises InputError for options that do not exist."""
+    arch = model.architecture
+    if model.kind == "symbolic":
+        raise InputError("infer measures a model of known sizes: --model symbolic has none. See kvcache and flops for letters")
+    if arch.kind == "encoder" or not arch.has_head:
+        raise InputError(f"{model.name}: an encoder generates nothing; its pass is in: llmcalc flops")
+    fmt = find_format(dtype)
+    if fmt.name not in DTYPES:
+        raise InputError(f"--dtype {dtype}: products run in {', '.join(DTYPES)}; weights stored in fewer bits: --quantization")
+    cached = find_format(kv_dtype or ("fp8" if fmt.name == "fp8" else fmt.name), "--kv-dtype")
+    if cached.name not in KV_FORMATS:
+        raise InputError(f"--kv-dtype {kv_dtype}: KV caches are not stored as {kv_dtype}. Use {', '.join(KV_FORMATS)}")
+    if engine not in ENGINES:
+        raise unknown("--engine", engine, ENGINES)
+    if not 1 <= gpus <= MAX_GPUS:
+        raise InputError(f"--gpus must be between 1 and {MAX_GPUS}, got {gpus}")
+    check_split(arch, gpus)
+    storage = stored_weights(arch, quantization, fmt.name)
+    key = quantization.strip().lower()
+    device = machine(gpu, "bf16" if key not in ("none", "") and fmt.name != "fp8" else fmt.name)
+    serve = Serving(
+        arch, device, element_bytes(storage), float(fmt.bits_per_weight) / 8, storage.bytes,
+        cached.block_bits // cached.block, gpus, engine, graph, unpack=ALIASES.get(key, key) in UNPACKED and engine == "transformers",
+    )  # fmt: skip
+    return serve, [*device.notes, *storage.notes, *_said(serve, kv_dtype, cached.name)]
+
+
+def _said(serve: Serving, kv_dtype: str | None, cached: str) -> list[str]:
+    said = [] if kv_dtype else [f"--kv-dtype not given: {cached}"]
+    said.append(
+        "kernels of transformers, one by one (--engine fused: a serving engine's)"
+        if not serve.fused
+        else "a serving engine's kernels: norms, rotary embedding and activations fused; not measured"
+    )
+    said.append(
+        "decode steps replayed from a CUDA graph" if serve.graph else "no CUDA graph: the host launches every kernel of a decode step"
+    )
+    heads = [g.mixer for g in serve.arch.layers if getattr(g.mixer, "kv_heads", None) is not None and g.mixer.kv_heads != g.mixer.heads]
+    if heads and not serve.fused:
+        said.append("decode: grouped-query kernels that read the cache once; transformers' masked SDPA copies it for every query head")
+    if serve.unpack:
+        said.append("packed 4-bit weights are unpacked before each product of more than one row (bitsandbytes)")
+    if serve.gpus > 1:
+        split = cache_shards(serve)
+        said.append(f"tensor parallelism over {serve.gpus}, the cache split over {int(value_of(split))}; all-reduces are not overlapped")
+    return said
+
+
+def element_bytes(storage: Storage) -> dict[str, float]:
+    """Bytes an element of each stored weight."""
+    out: dict[str, float] = {}
+    for part in storage.parts:
+        elements = value_of(part.weight.total)
+        if elements:
+            out[part.weight.name] = float(value_of(part.bytes)) / elements
+    return out
+
+
+def bounds(serve: Serving) -> tuple[Serving, Serving]:
+    """(fastest, slowest): fused kernels; the slowest measured rates, and a host that launches every kernel."""
+    device = serve.machine
+    low = replace(serve, engine="fused", unpack=False, graph=True)
+    gemm, skinny = (min(y for _, y in points) for points in (device.gemm_points, device.skinny_points))
+    slow: Machine = replace(device, gemm_points=((1.0, gemm),), skinny_points=((1.0, skinny),))
+    return low, replace(serve, machine=slow, graph=False)
+
+
+def memory(serve: Serving, model: Model, b: Any, s: Any, new: Any) -> tuple[Any, Any, Any, list[str]]:
+    """(weights, cache, workspace) a GPU in bytes, and notes. The workspace is the peak of a simulated run beside both."""
+    arch = serve.arch
+    encoder = s if arch.kind == "encoder-decoder" else 0
+    tokens = new if encoder else s + new
+    cache = ceil_div(cache_bytes(arch, b, tokens, encoder, serve.kv_bits), int(value_of(cache_shards(serve))))
+    weights = ceil_div(serve.weights_bytes, serve.gpus)
+    extra, notes = workspace(model, arch, int(value_of(b)), int(value_of(s)), int(value_of(new)))
+    return weights, cache, extra, notes
+
+
+def workspace(model: Model, arch: Architecture, b: int, s: int, new: int) -> tuple[int, list[str]]:
+    """Bytes that a prefill or a decode step needs beside weights and cache, as :mod:`estimator.moments` simulates it."""
+    from estimator.moments import Workload, inference
+
+    try:
+        made = inference(arch, Workload(b, s, new, training=False))
+    except InputError as error:
+        return 0, [f"the workspace is not counted: {error}"]
+    weights, cache = int(value_of(made.weights)), int(value_of(cache_bytes(arch, b, s, s, 16)))
+    return max(0, int(value_of(made.worst.peak)) - weights - cache), []
