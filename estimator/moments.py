@@ -149,6 +149,9 @@ def split_layers(arch: Architecture, load: Workload) -> list[Segment]:
                 out.append(Segment(layer, times, flag))
     if top is not None:
         out.sort(key=lambda s: s.trains is True)
+    if load.stage >= 2 and load.gpus != 1 and out[-1].times > 1:
+        # FSDP2's backward pass starts with the last layer, before which nothing was reduced
+        out[-1:] = [Segment(out[-1].layer, out[-1].times - 1, out[-1].trains), Segment(out[-1].layer, 1, out[-1].trains)]
     return out
 
 

@@ -121,6 +121,8 @@ def plan(
         sum((p.times * p.n * p.width for p in params), 0) if train else 0,
         state_bytes(find_optimizer(load.optimizer), params) if train else 0, 0, quantization, method or "full", said, tuple(model.notes),
     )  # fmt: skip
+    if load.gpus != 1:
+        _sharded_states(made, params)
     if train:
         _paper_states(made, params)
     else:
@@ -186,6 +188,16 @@ def _recipe(name: str | None, adapter: Adapter | None, quantization: str, dtype:
     if train:
         said.append(f"--recipe not given: {chosen}")
     return find_recipe(chosen)
+
+
+def _sharded_states(p: Plan, params: list[Trained]) -> None:
+    """What stands on the first GPU."""
+    from estimator.parallel.sharded import standing_bytes
+
+    weights, graded, own = standing_bytes(p.arch, p.load, params)
+    p.weights_bytes = p.weights_bytes if weights is None else weights
+    p.gradients_bytes = sum((t.times * t.n * t.width for t in graded), 0)
+    p.optimizer_bytes = state_bytes(find_optimizer(p.load.optimizer), own)
 
 
 def _paper_states(p: Plan, params: list[Trained]) -> None:

@@ -39,7 +39,8 @@ def assumptions(p: Plan, card: Card) -> tuple[str, ...]:
     said = [*p.said]
     if p.mode == "training" and p.recipe.kind == "simulated":
         said += [
-            f"recipe {p.recipe.name}: {p.recipe.title}" + (f"; {p.recipe.note}" if p.recipe.note else ""),
+            f"recipe {p.recipe.name}: {p.recipe.title}" + (f"; {p.recipe.note}" if p.recipe.note and p.load.stage < 2 else ""),
+            *sharding(p),
             "the steady state: states exist, gradients are freed between steps (zero_grad(set_to_none=True)), dropout 0",
             "cuBLAS keeps 32 MiB for each of two threads (measured on one H100)",
         ]
@@ -51,6 +52,21 @@ def assumptions(p: Plan, card: Card) -> tuple[str, ...]:
         f"reserved: allocated times {float(low):.3f}, {float(best):.3f}, {float(high):.3f} (5th, 50th, 95th percentile measured)"
     )
     return (*said, *card.notes, *p.notes)
+
+
+def sharding(p: Plan) -> list[str]:
+    """What data parallelism was assumed to do."""
+    if p.load.gpus == 1:
+        return []
+    if p.load.stage < 2:
+        dealt = "; whole tensors' states go to the emptiest rank, largest first" if p.load.stage else ""
+        return [f"DDP: gradients and a copy of them in buckets of 25 MiB (gradient_as_bucket_view=False){dealt}"]
+    policy = ", MixedPrecisionPolicy(param_dtype=bf16, reduce_dtype=fp32)" if p.load.amp else ""
+    after = "False" if p.load.stage == 2 else "True"
+    return [
+        f"fully_shard on every layer and on the model, reshard_after_forward={after}{policy}; rank 0 is shown, whose shards are rounded up",
+        "the backward pass gathers one layer ahead; a gathered buffer lives until the next layer's copy-out",
+    ]
 
 
 def what_fits(p: Plan, card: Card) -> Table:
@@ -82,7 +98,8 @@ def changes(p: Plan) -> list[tuple[str, Any]]:
             out.append(("--recipe torch-bf16", replace(a, width=2, amp=False)))
         if a.adapter is None:
             out.append(("--optimizer adamw8bit", replace(a, optimizer="adamw8bit")))
-            out += _adapters(p)
+            out += _adapters(p) if a.gpus == 1 else []
+            out += [(f"--stage {n}", replace(a, stage=n)) for n in range(a.stage + 1, 4) if a.gpus != 1]
     else:
         out.append(("--quantization nf4-dq", replace(a, quantization="nf4-dq", width=2)))
     if value_of(a.b) > 1:

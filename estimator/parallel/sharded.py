@@ -216,6 +216,14 @@ def prepare(arch: Architecture, load: Any, trained: list[Trained], base: dict[tu
     return own_tensors(trained, load.gpus) if load.stage == 1 else trained
 
 
+def standing_bytes(arch: Architecture, load: Any, trained: list[Trained]) -> tuple[Any, list[Trained], list[Trained]]:
+    """Rank 0's bytes of weights, the tensors whose gradients it keeps, and those whose state it keeps."""
+    if load.stage >= 2:
+        own = cut_tensors(trained, load.gpus)
+        return sum(w.times * elements(cut(w.shape, load.gpus)) * load.width for w in arch.weights()), own, own
+    return None, trained, own_tensors(trained, load.gpus) if load.stage == 1 else trained
+
+
 def wrapper(tape: Tape, arch: Architecture, load: Any) -> Fully | None:
     """What the simulated step reports to; None where every GPU runs the plain model (stages 0 and 1)."""
     if load.stage < 2:
@@ -229,4 +237,4 @@ def shard_bytes(weights: Iterable[Weight], over: Any, width: int) -> Any:
     return sum(w.times * block_bytes(elements(cut(w.shape, over)) * width) for w in weights)
 
 
-__all__ = ["Fully", "bucket_bytes", "cut_tensors", "own_tensors", "prepare", "shard_bytes", "wrapper"]
+__all__ = ["Fully", "bucket_bytes", "cut_tensors", "own_tensors", "prepare", "shard_bytes", "standing_bytes", "wrapper"]
