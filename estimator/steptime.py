@@ -152,18 +152,19 @@ def adapter_seconds(q: Product, c: Ceilings) -> float:
 
 
 def pass_times(
-    operations: Iterable[Product | Kernel], c: Ceilings, width: int, fp32_adapters: bool = False, optimizer_bytes: float = 0.0
+    operations: Iterable[Product | Kernel], c: Ceilings, width: int, fp32_adapters: bool = False, optimizer_bytes: float = 0.0, stream: int | None = None
 ) -> Times:
     """Seconds of a pass of ``operations`` whose operands take ``width`` bytes.
 
-    fp32_adapters: True where adapters compute in fp32; optimizer_bytes: what the optimizer step reads and writes.
+    fp32_adapters: True where adapters compute in fp32; optimizer_bytes: what the optimizer step reads and writes;
+    stream: bytes an element of the residual stream where it is wider (autocast).
     """
     products = adapters = attention = elementwise = 0.0
     launches = 0.0
     for q in operations:
         launches += float(value_of(q.launches))
         if isinstance(q, Kernel):
-            elementwise += float(value_of(q.moved(width))) / c.pointwise
+            elementwise += float(value_of(q.moved(stream if q.stream and stream else width))) / c.pointwise
         elif q.part == p.ADAPTER and fp32_adapters:
             adapters += adapter_seconds(q, c)
         elif q.part == p.ATTENTION:

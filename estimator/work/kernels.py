@@ -38,7 +38,7 @@ def norm(name: str, n: Any, kind: str, grad: bool, trained: bool) -> Kernel:
     """A normalisation of n elements."""
     forward, backward, weight = _NORMS.get(kind, _NORMS["rms"])
     w, f, cast, launches = (b + (v if trained else 0) for b, v in zip(backward, weight, strict=True))
-    return Kernel(name, Moves(forward[0] * n, forward[1] * n, forward[2] * n, forward[3]), Moves(w * n, f * n, cast * n, launches), grad)
+    return Kernel(name, Moves(forward[0] * n, forward[1] * n, forward[2] * n, forward[3]), Moves(w * n, f * n, cast * n, launches), grad, stream=True)
 
 
 def activation(name: str, n: Any, act: str, grad: bool) -> Kernel:
@@ -54,7 +54,7 @@ def multiply(name: str, n: Any, grad: bool) -> Kernel:
 
 def add(name: str, n: Any, grad: bool) -> Kernel:
     """A residual addition; its backward pass adds the two gradients that meet before it. Keeps nothing."""
-    return Kernel(name, Moves(3 * n, launches=1), Moves(3 * n, launches=1), grad, keeps=False)
+    return Kernel(name, Moves(3 * n, launches=1), Moves(3 * n, launches=1), grad, keeps=False, stream=True)
 
 
 def accumulate(name: str, n: Any, times: int, grad: bool) -> Kernel:

@@ -124,6 +124,7 @@ class Kernel:
     forward, backward   what they move in one of ``times`` layers
     grad       whether its backward pass runs; keeps: whether it then keeps something for it
     recomputed True where checkpointing runs the forward part a second time
+    stream     True in the residual stream, which stays in fp32 under autocast
     """
 
     name: str
@@ -134,6 +135,7 @@ class Kernel:
     times: Any = 1
     recomputed: bool = False
     layer: str = ""
+    stream: bool = False
 
     @property
     def saves(self) -> bool:
