@@ -22,10 +22,10 @@ def saved_modules(build: Build) -> Iterator[Tensor]:
     names = build.args.names("modules_to_save")
     by_layer = any(c.isdigit() for n in names for c in n)
     found = where([*build.known, *containers(build.known)], lambda key: any(key.endswith(n) for n in names), by_layer)
-    inside = [m.name + "." for m in found]
+    prefixes = [m.name + "." for m in found]
     seen = False
     for m in found:
-        if any(m.name.startswith(prefix) for prefix in inside):
+        if any(m.name.startswith(prefix) for prefix in prefixes):
             continue  # copied with the module that holds it
         if m.kind == CONTAINER and any(k.name.startswith(m.name + ".{i}") for k in build.known):
             raise InputError(f"--arg modules_to_save: {m.example!r} is a list of layers, which cannot be copied; name a module in it")
