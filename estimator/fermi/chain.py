@@ -17,7 +17,6 @@ from estimator.trace import Traced, trace
 from estimator.units import Unit, human
 
 PERCENTILES = ("p5", "p50", "p95")
-_LATEX_UNIT = {"%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_"}
 
 
 def in_unit(base: Number, unit: Measure) -> int | float:
@@ -166,5 +165,5 @@ def _latex_value(text: str) -> str:
     """``1.98e15 FLOP/s`` as LaTeX: the number as mathematics, the unit upright."""
     number, _, unit = text.partition(" ")
     made = latex_number(number.replace(",", "")) if "e" in number else number.replace(",", "{,}")
-    upright = "".join(_LATEX_UNIT.get(c, c) for c in unit)
+    upright = tex(unit)
     return f"{made}\\ \\text{{{upright}}}" if unit else made

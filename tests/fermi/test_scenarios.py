@@ -27,7 +27,7 @@ def test_gpt3_table_d1(row):
     values = {
         "parameters": str(row["parameters"]),
         "tokens": str(row["tokens"]),
-        "flops_per_parameter_token": str(row["multiplier"]),
+        "flops_each": str(row["multiplier"]),
     }
     got = fermi("gpt3-cost", values, count=0).results()[row["quantity"]]
     assert got == pytest.approx(row["value"], rel=row["tol_rel"])
@@ -116,3 +116,19 @@ def test_listing_and_template(llmcalc, tmp_path, monkeypatch):
     assert llmcalc("fermi piano.toml --samples 100 --format json").results["usd.p5"] > 0
     again = llmcalc("fermi new piano.toml")
     assert (again.code, again.err.count("\n")) == (2, 1)
+
+
+def test_the_documented_chain_of_ten_lines(tmp_path):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "commands" / "fermi.md").read_text()
+    path = tmp_path / "piano.toml"
+    path.write_text(page.partition("```toml\n")[2].partition("```")[0])
+    got = fermi(str(path), count=500).results()
+    assert got["tuners.p5"] < got["tuners"] < got["tuners.p95"]
+
+
+def test_latex_escapes_units():
+    from estimator.render import to_text
+
+    text = to_text(fermi("gpt6", only=["flops"], count=0), "latex")
+    assert r"\text{parameters/FLOP\textasciicircum{}0.5}" in text
+    assert r"\frac{\mathrm{parameters}}{\mathrm{chinchilla\_n}}" in text
