@@ -18,7 +18,7 @@ from estimator.serving import setup as plan
 from estimator.serving.step import LAUNCH, Serving, Step, decode, prefill
 from estimator.sizes import size_option
 from estimator.trace import value_of
-from estimator.units import BITS_PER_BYTE, BYTES, COUNT, PERCENT, SECONDS, TOKEN_RATE, TOKENS, USD, human
+from estimator.units import BITS_PER_BYTE, BYTES, PERCENT, RATIO, SECONDS, TOKEN_RATE, TOKENS, USD, human
 
 DEFAULT_PROMPT, DEFAULT_NEW = 2048, 256
 LABELS = {
@@ -246,7 +246,7 @@ def curve(run: Run) -> Table:
         need = sum(int(value_of(x)) for x in plan.memory(run.serve, run.model, b, s, new)[:3])
         usd = run.usd(rate)
         rows.append((
-            f"{b:,}", Cell(t0, SECONDS), Cell(t1, SECONDS), Cell(rate, TOKEN_RATE), None if usd is None else Cell(usd, USD),
+            f"{b:,}", Cell(t0, SECONDS), Cell(t1, SECONDS), Cell(rate, RATIO), None if usd is None else Cell(usd, USD),
             step.bound, Cell(need, BYTES), "yes" if need <= room else "no",
         ))  # fmt: skip
     columns = ("batch", "prefill", "decode step", "tokens/s", "USD/M tokens", "bound", "memory", "fits")
@@ -287,7 +287,7 @@ def _speculative(run: Run, draft: Model, step: Step, dtype: str, alpha: float, g
         Node("speculative.expected_tokens", "Tokens a pass", tokens, TOKENS, formula=expected_tokens if alpha < 1 else None),
         Node("speculative.draft_seconds", f"A draft step of {draft.name}", small, SECONDS),
         Node("speculative.verify_seconds", f"Verifying {gamma} drafts and one more token", verify, SECONDS),
-        Node("speculative.speedup", "Speed-up of decoding", f.speculative_gain(tokens, gamma, small, verify, step.total), COUNT, formula=f.speculative_gain),
+        Node("speculative.speedup", "Speed-up of decoding", f.speculative_gain(tokens, gamma, small, verify, step.total), RATIO, formula=f.speculative_gain),
         Node("speculative.tokens_per_second", "Decoding alone", run.b * tokens / (gamma * small + verify), TOKEN_RATE),
     ]
     return Node.group(f"Speculative decoding: alpha {alpha:g}, {gamma} drafts", rows), [

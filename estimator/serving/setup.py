@@ -116,5 +116,5 @@ def workspace(model: Model, arch: Architecture, b: int, s: int, new: int) -> tup
         made = inference(arch, Workload(b, s, new, training=False))
     except InputError as error:
         return 0, [f"the workspace is not counted: {error}"]
-    weights, cache = int(value_of(made.weights)), int(value_of(cache_bytes(arch, b, s, s, 16)))
-    return max(0, int(value_of(made.worst.peak)) - weights - cache), []
+    beside = [v for (where, what), v in made.worst.buffers().items() if where != "KV cache" and (where, what) != ("model", "weights")]
+    return sum(int(value_of(v)) for v in beside), []
