@@ -27,7 +27,8 @@ NAMES = ("A", "B", "E", "alpha", "beta")
 STARTS = 40
 _SPREAD = 20  # of these, how many are taken evenly over the ranked grid rather than from its head
 _SAME = 1e-6  # relative: two descents that ended here ended at the same optimum
-_CHUNK = 500
+_CHUNK = 500  # starts ranked at a time: bounds the memory
+_MANY = 1000  # with twice as many runs or more, the starts descend on a part of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,6 @@ def starts(n: Array, d: Array, y: Array, count: int) -> Array:
     """The most promising starts of the grid, and some spread evenly over the rest."""
     axes = [np.arange(*GRID[k]) for k in ("a", "b", "e", "alpha", "beta")]
     grid = np.stack([g.ravel() for g in np.meshgrid(*axes, indexing="ij")], axis=1)
-    some = slice(None, None, max(1, len(n) // _CHUNK))  # ranking needs no more than some hundred runs
-    n, d, y = n[some], d[some], y[some]
     cost = np.empty(len(grid))
     for i in range(0, len(grid), _CHUNK):
         g = grid[i : i + _CHUNK, :, None]
@@ -114,22 +113,28 @@ def descend(theta: Array, n: Array, d: Array, y: Array, weight: Array) -> tuple[
 
 
 def fit(runs: Sequence[Run], count: int = STARTS, progress: Callable[[int, int], None] | None = None) -> Fit:
-    """The best of ``count`` descents; InputError where none ends at a law."""
+    """The best of ``count`` descents; InputError where none ends at a law.
+
+    With very many runs the starts descend on some hundreds of them, and the best goes on over all.
+    """
     n, d, y = _data(runs)
-    weight = np.ones_like(n)
+    some = slice(None, None, max(1, len(n) // _MANY))
+    few = n[some], d[some], y[some]
     ends = []
-    begin = starts(n, d, y, count)
+    begin = starts(*few, count)
     for i, theta in enumerate(begin):
-        ends.append(descend(theta, n, d, y, weight))
+        ends.append(descend(theta, *few, np.ones_like(few[0])))
         if progress:
             progress(i + 1, len(begin))
     best, theta = min(ends, key=lambda end: end[0] if np.isfinite(end[0]) else np.inf)
+    agreed = sum(abs(end[0] - best) <= _SAME * max(best, 1e-300) for end in ends)
+    if len(few[0]) < len(n):
+        best, theta = descend(theta, n, d, y, np.ones_like(n))
     values = _values(theta)
     if not np.isfinite(best) or not all(np.isfinite(v) and v > 0 for v in values.values()):
         raise InputError(
-            "these runs do not determine a law: the fit left A, B, alpha or beta at no finite positive value"
+            "these runs do not determine a law: the fit ends where A, B, E, alpha or beta is not finite and positive"
         )
-    agreed = sum(abs(end[0] - best) <= _SAME * max(best, 1e-300) for end in ends)
     return Fit(values, best, (y - predict(theta, n, d)).tolist(), len(begin), agreed, tuple(float(t) for t in theta))
 
 

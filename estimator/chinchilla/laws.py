@@ -19,6 +19,7 @@ from estimator import presets
 from estimator.errors import InputError, unknown
 from estimator.formula import Citation
 from estimator.formulas import scaling as f
+from estimator.headers import regular_file
 
 FLOPS_PER_PARAM_TOKEN = 6  # Kaplan et al. 2020, section 2.1: 2 forward, 4 backward
 MAX_FILE = 1 << 20
@@ -181,7 +182,10 @@ def _form(raw: Mapping[str, Any]) -> dict[str, Any]:
     if "alpha" in raw:
         return {"parametric": Parametric(**{c.name: float(raw[c.name]) for c in fields(Parametric)})}
     if "rows" in raw:
-        return {"params": regress(raw["rows"])}
+        slope = regress(raw["rows"])
+        return {
+            "params": _power({"exponent": slope.exponent, "through": raw["through"]}) if "through" in raw else slope
+        }
     return {
         {"params": "params", "tokens": "tokens", "loss": "loss_power"}[key]: _power(raw[key])
         for key in ("params", "tokens", "loss")
@@ -190,7 +194,7 @@ def _form(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _power(raw: Mapping[str, Any]) -> Power:
-    if "through" in raw:  # the exponent is printed, the coefficient follows from one published point
+    if "through" in raw:  # the exponent is known, the coefficient follows from one published point
         value, compute = raw["through"]
         return Power(value / compute ** raw["exponent"], raw["exponent"])
     return Power(raw["coefficient"], raw["exponent"], raw.get("unit_flops", 1))
@@ -228,9 +232,9 @@ def own(text: str) -> Law:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if regular_file(path, "a file of coefficients") > MAX_FILE:
+        raise InputError(f"--coefficients {path}: larger than {MAX_FILE} bytes")
     try:
-        if path.stat().st_size > MAX_FILE:
-            raise InputError(f"--coefficients {path}: larger than {MAX_FILE} bytes")
         content = path.read_text(encoding="utf-8")
         data = tomllib.loads(content) if path.suffix == ".toml" else json.loads(content)
     except OSError as error:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from estimator.chinchilla.laws import FLOPS_PER_PARAM_TOKEN
 from estimator.errors import InputError
+from estimator.headers import regular_file
 
-MAX_BYTES = 64 << 20
-MAX_RUNS = 200_000
+MAX_BYTES = 8 << 20
+MAX_RUNS = 20_000
 MIN_RUNS = 6  # five coefficients and one to spare
 # a column's name in any case, blanks and hyphens read as underscores
 COLUMNS = {
@@ -48,21 +49,18 @@ class Run:
 def read(name: str) -> list[Run]:
     """The runs of a CSV file; InputError naming file and line for anything that is not a run."""
     path = Path(name)
+    if regular_file(path, "a CSV file of runs") > MAX_BYTES:
+        raise InputError(f"{name}: larger than {MAX_BYTES >> 20} MiB, which no file of runs is")
     try:
-        if path.is_dir():
-            raise InputError(f"{name}: is a directory; expected a CSV file of runs")
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{name}: larger than {MAX_BYTES >> 20} MiB; thin it out first")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{name}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise InputError(f"{name}: is not UTF-8 text; expected a CSV file of runs") from None
-    except ValueError as error:
-        raise InputError(f"{name[:60]!r}: {error}") from None
     lines = text.splitlines()
     try:
-        rows = csv.reader(lines, strict=True)
+        first = lines[0] if lines else ""
+        rows = csv.reader(lines, strict=True, delimiter=next((d for d in ",;\t" if d in first), ","))
         header = next(rows, [])
         where = _columns(header, name)
         runs = []
@@ -114,25 +112,24 @@ def exclude(runs: Sequence[Run], rules: Sequence[str]) -> tuple[list[Run], list[
 
     ``lines=3,17`` leaves out the runs at these lines of the file.
     """
-    out: list[Run] = []
+    gone: dict[int, Run] = {}
     said = []
     for rule in rules:
-        name, eq, value = rule.partition("=")
-        name = name.strip()
-        left = [r for r in runs if r not in out]
+        name, eq, value = (p.strip() for p in rule.partition("="))
+        left = [r for r in runs if r.line not in gone]
         if name == "lines":
             chosen = _lines(value, runs)
             said.append(f"{len(chosen)} runs left out: lines {value}")
-        elif name in RULES and eq and value.strip().isdigit() and len(value) < 10:
+        elif name in RULES and eq and value.isdigit() and len(value) < 10:
             chosen = sorted(left, key=_KEY[name])[: int(value)]
             said.append(f"{len(chosen)} runs left out: {name.replace('-', ' ')}")
         else:
+            known = ", ".join(RULES)
             raise InputError(
-                f"--exclude: expected RULE=COUNT with RULE one of {', '.join(RULES)}, or lines=3,17; got {rule[:60]!r}"
+                f"--exclude: expected RULE=COUNT with RULE one of {known}, or lines=3,17; got {rule[:60]!r}"
             )
-        out += [r for r in chosen if r not in out]
-    gone = {r.line for r in out}
-    return [r for r in runs if r.line not in gone], out, said
+        gone |= {r.line: r for r in chosen}
+    return [r for r in runs if r.line not in gone], list(gone.values()), said
 
 
 _KEY = {
