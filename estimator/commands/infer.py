@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -51,5 +50,5 @@ def infer(
         check_fit=check_fit,
     )  # fmt: skip
     if plot:
-        report = replace(report, body=(*report.body, estimates.plot(report)))
+        report = report._replace(body=(*report.body, estimates.plot(report)))
     emit(report, format, output, derive, symbols)

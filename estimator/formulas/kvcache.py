@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.formula import formula
-from estimator.ops import ceil_div
-from estimator.units import BITS_PER_BYTE, BYTES
+from estimator.ops import ceil_div, round_up
+from estimator.units import BITS_PER_BYTE, BYTES, COUNT, TOKENS
 
 FP32_BITS = 32
 
@@ -37,3 +37,68 @@ def mla_cache_bytes(L: Any, b: Any, s: Any, r_kv: Any, d_rope: Any, w_kv: Any) -
 def state_bytes(L: Any, b: Any, conv: Any, recurrent: Any, w: Any) -> Any:
     """A convolution's last inputs (w bits a number) and an fp32 recurrent state, for each sequence and layer."""
     return ceil_div(L * b * (conv * w + recurrent * FP32_BITS), BITS_PER_BYTE)
+
+
+@formula(unit=TOKENS, cite="Kwon et al. 2023, arXiv 2309.06180, section 4; vLLM v1/core/kv_cache_utils.py")
+def paged_tokens(s: Any, B: Any) -> Any:
+    """Tokens that the blocks of a paged cache have room for: s, rounded up to whole blocks of B."""
+    return round_up(s, B)
+
+
+@formula(
+    unit=TOKENS,
+    cite="vLLM v1/core/single_type_kv_cache_manager.py, SlidingWindowManager.get_num_skipped_tokens",
+    assumes=("blocks that lie wholly before the window are freed",),
+)
+def paged_window_tokens(s: Any, W: Any, B: Any) -> Any:
+    """Tokens in the blocks that a window of W still touches once s > W tokens have been seen."""
+    return round_up(s, B) - (s - W + 1) // B * B
+
+
+@formula(
+    unit=BYTES,
+    cite="Hooper et al. 2024, arXiv 2401.18079, section 2; codes, and a scale for each group of numbers",
+    assumes=("symmetric: no zero points",),
+)
+def grouped_bytes(n: Any, w: Any, g: Any, w_scale: Any) -> Any:
+    """n codes of w bits and one scale of w_scale bits for each g of them."""
+    return ceil_div(n * w, BITS_PER_BYTE) + ceil_div(ceil_div(n, g) * w_scale, BITS_PER_BYTE)
+
+
+@formula(
+    unit=BYTES,
+    cite="transformers cache_utils.py, QuantoQuantizedLayer and HQQQuantizedLayer; optimum-quanto quantize_weight; Liu et al. 2024, arXiv 2402.02750",
+    assumes=("the scale and the zero point of a group are kept in 16 bits",),
+)
+def quantized_cache_bytes(n: Any, n_residual: Any, w: Any, g: Any, w_16: Any) -> Any:
+    """n codes of w bits with a scale and a zero point for each group of g, and a residual of n_residual numbers."""
+    return ceil_div(n * w + 2 * ceil_div(n, g) * w_16 + n_residual * w_16, BITS_PER_BYTE)
+
+
+@formula(unit=COUNT, cite="counting: step t runs over m + t - 1 tokens, whose mask leaves n(n+1)/2 pairs")
+def uncached_score_macs(w: Any, m: Any, T: Any) -> Any:
+    """Multiply-adds of scores and values where every token recomputes its prefix; w: of one query-key pair, all layers."""
+    return w * (tetrahedral(m + T - 1) - tetrahedral(m - 1))
+
+
+def tetrahedral(n: Any) -> Any:
+    """Sum of k(k+1)/2 for k = 1..n."""
+    return n * (n + 1) * (n + 2) // 6
+
+
+@formula(unit=COUNT, cite="counting: P weights multiply m + t - 1 tokens at step t, the output matrix the last of them")
+def uncached_weight_macs(P: Any, P_out: Any, m: Any, T: Any) -> Any:
+    """Multiply-adds of the weights where every token recomputes its prefix."""
+    return P * (T * m + T * (T - 1) // 2) + P_out * T
+
+
+@formula(unit=COUNT, cite="counting: the prompt once, then one token at a time")
+def cached_score_macs(w: Any, m: Any, T: Any) -> Any:
+    """Multiply-adds of scores and values with a cache: every pair of the m + T - 1 tokens once."""
+    return w * ((m + T - 1) * (m + T) // 2)
+
+
+@formula(unit=COUNT, cite="counting: each token passes the weights once, the output matrix for each generated one")
+def cached_weight_macs(P: Any, P_out: Any, m: Any, T: Any) -> Any:
+    """Multiply-adds of the weights with a cache."""
+    return P * (m + T - 1) + P_out * T

@@ -1,0 +1,101 @@
+"""What fits on an accelerator beside the weights: the longest context, the largest batch, solved exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.formulas.storage import stored_weights
+from estimator.models import Model
+from estimator.presets import load_gpu
+from estimator.report import Node
+from estimator.trace import value_of
+from estimator.units import BYTES, COUNT, TOKENS, parse_size
+
+LIMIT = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes of an accelerator: its memory less the context and the weights; ``notes`` says how they were found."""
+
+    name: str
+    memory: int
+    weights: Any
+    context: int
+    notes: tuple[str, ...]
+
+    @property
+    def free(self) -> int:
+        return self.memory - self.context - int(value_of(self.weights))
+
+
+def room(model: Model, gpu: str, dtype: str, quantization: str) -> Room:
+    """What ``gpu`` has left beside the weights of ``model`` in a storage scheme."""
+    spec = load_gpu(gpu)
+    storage = stored_weights(model.architecture, quantization, dtype)
+    context = spec.measured.context_bytes if spec.measured else 0
+    said = () if spec.measured else (f"{spec.id}: its CUDA context was not measured and is not counted",)
+    return Room(spec.id, spec.memory_bytes, storage.bytes, context, (spec.memory_basis, *said, *storage.notes))
+
+
+def workspace_of(model: Model, kind: str) -> tuple[Callable[[int, int], int], list[str]]:
+    """Bytes of a pass beside weights and cache by batch and tokens: simulated, none, or a fixed size."""
+    if kind == "none":
+        return (lambda b, t: 0), ["the workspace of a pass is not counted (--workspace none)"]
+    if kind != "simulated":
+        fixed = parse_size(kind, "--workspace", "bytes")
+        return (lambda b, t: fixed), []
+    from estimator.serving.setup import workspace
+
+    found = workspace(model, model.architecture, 1, 1, 1)[1]
+    if found:
+        return (lambda b, t: 0), found
+    said = ["workspace: the whole prompt in one pass of transformers; an engine that chunks its prompts needs less (--workspace BYTES)"]
+    return (lambda b, t: workspace(model, model.architecture, b, t, 1)[0]), said
+
+
+def rows(
+    place: Room, cache: Callable[[int, int], int], workspace: Callable[[int, int], int], b: int, s: int
+) -> list[Node]:
+    """Free bytes, the longest context at batch b and the largest batch at s tokens."""
+
+    def fits(n: int, t: int) -> bool:
+        held = cache(n, t)  # the workspace is looked at only where the cache alone fits
+        return held <= place.free and held + workspace(n, t) <= place.free
+
+    return [
+        Node("weights_bytes", "Weights", place.weights, BYTES),
+        Node("workspace_bytes", "Workspace of a pass", workspace(b, s), BYTES),
+        Node("free_bytes", "Free for cache and workspace", max(0, place.free), BYTES, note=f"{place.name}, weights and context taken off"),
+        Node("max_tokens", "Longest context", longest(lambda t: fits(b, t)), TOKENS, note=f"at batch {b:,}"),
+        Node("max_batch", "Largest batch", longest(lambda n: fits(n, s)), COUNT, note=f"at {s:,} tokens"),
+    ]
+
+
+def longest(fits: Callable[[int], bool]) -> int | None:
+    """The largest n >= 0 for which the monotone ``fits(n)`` holds; None where it holds for all (bounded caches)."""
+    if not fits(1):
+        return 0
+    high = 1
+    while fits(high * 2):
+        high *= 2
+        if high > LIMIT:
+            return None
+    low = high
+    high *= 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def check_workspace(kind: str) -> None:
+    """InputError unless --workspace is simulated, none or a size."""
+    if kind not in ("simulated", "none"):
+        try:
+            parse_size(kind, "--workspace", "bytes")
+        except InputError as error:
+            raise InputError(f"{error}, or: simulated, none") from None

@@ -1,0 +1,36 @@
+"""The cache's growth with the context, drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from estimator.units import BYTES, KIBI, human
+
+if TYPE_CHECKING:
+    from estimator.render.plots import Figure
+
+POINTS = 64
+GIB = KIBI**3
+MIB = KIBI**2
+
+
+def figure(name: str, cache: Callable[[int], int], tokens: int, most: int | None, free: int | None) -> Figure:
+    """Bytes against tokens up to ``most`` (the model's maximum, or twice what was asked); ``free`` bytes as a line."""
+    from estimator.render.plots import Axis, Figure, Series
+
+    end = max(tokens, most or 2 * tokens, 2)
+    xs = sorted({max(1, round(end * i / POINTS)) for i in range(1, POINTS + 1)})
+    size = [cache(x) for x in xs]
+    unit, word = (GIB, "GiB") if size[-1] >= GIB else (MIB, "MiB")
+    top = max(size[-1], free if free is not None and free < 4 * size[-1] else 0) * 1.05 / unit
+    series = [Series(f"KV cache of {name}", xs, [v / unit for v in size], "line", 0)]
+    if free is not None and free / unit <= top:
+        series.append(Series(f"free: {human(free, BYTES)}", [xs[0], end], [free / unit, free / unit], "dash", 1))
+    series.append(Series("", [tokens], [cache(tokens) / unit], "dot", 1, "", 5))
+    return Figure(
+        f"KV cache of {name}",
+        Axis("tokens a sequence", 0, float(end), log=False),
+        Axis(f"KV cache, {word}", 0, top, log=False),
+        tuple(series),
+    )
