@@ -16,7 +16,7 @@ from estimator.report import Cell, Node, Report, Table, Text
 from estimator.sizes import size_option
 from estimator.trace import value_of
 from estimator.units import FLOPS, PERCENT, RATIO, Unit
-from estimator.work import Product, Workload, products
+from estimator.work import Product, Trainable, Workload, products
 from estimator.work.adapters import FULL_NAMES, trainable
 from estimator.work.folds import OPERATORS, Group, by_operator, by_part, grouped, moved_elements, parameters
 from estimator.work.model import RESIDUAL_DROPOUT, fused_exists
@@ -45,6 +45,7 @@ class Pass:
     tokens: Any
     notes: tuple[str, ...]
     method: str
+    train: Trainable
 
 
 def choice(value: str, flag: str, options: Sequence[str]) -> str:
@@ -104,7 +105,7 @@ def plan(
     work = Workload(
         mode, b, s, held, encoder, logits == "last", attention == "sdpa", checkpointing == "full", dropout
     )
-    return Pass(model, arch, work, tuple(products(arch, work, train)), b * s, tuple(notes), (method or "full").lower())
+    return Pass(model, arch, work, tuple(products(arch, work, train)), b * s, tuple(notes), (method or "full").lower(), train)
 
 
 def _length(arch: Architecture, given: Any, notes: list[str]) -> Any:

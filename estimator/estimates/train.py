@@ -18,9 +18,8 @@ from estimator.report import Cell, Node, Report, Table
 from estimator.sizes import size_option
 from estimator.steptime import Ceilings, Times, ceilings, dense_peak, ideal_seconds, pass_times
 from estimator.trace import value_of
-from estimator.units import BITS_PER_BYTE, COUNT, DAYS, FLOPS, GPU_HOURS, HOURS, KG, KWH, PERCENT, RATIO, SECONDS, SECONDS_PER_HOUR, TOKEN_RATE, TOKENS, USD, WATTS
+from estimator.units import COUNT, DAYS, FLOPS, GPU_HOURS, HOURS, KG, KWH, PERCENT, RATIO, SECONDS, SECONDS_PER_HOUR, TOKEN_RATE, TOKENS, USD, WATTS
 from estimator.work import operations
-from estimator.work.adapters import trainable
 from estimator.work.folds import Group
 from estimator.work.product import FP32_BYTES, Kernel, Product
 
@@ -131,12 +130,14 @@ def train(
     Raises InputError for bad input, DoesNotFit with ``check_fit`` where the peak exceeds the GPU.
     """
     run = run or Run()
+    if model.kind == "symbolic":
+        raise InputError("--model symbolic has no sizes to time: give a preset or a config.json")
     choice(attention_flops, "--attention-flops", tuple(CONVENTIONS))
     choice(options.get("attention", "sdpa"), "--attention", ATTENTIONS)
     made = plan(model, mode="training", **options)
     found = find_recipe(recipe)
     gpus = int(value_of(size_option(model, run.gpus, "--gpus", "gpus")))
-    step = _step(made, found, run, gpu, gpus, optimizer, dtype, quantization, attention_flops, options)
+    step = _step(made, found, run, gpu, gpus, optimizer, dtype, quantization, attention_flops)
     fit, fit_notes = _fits(model, gpu, gpus, recipe, optimizer, quantization, check_fit, options)
     tokens_a_step = int(value_of(made.tokens)) * gpus * int(run.accumulation)
     total, length_note = _length(model, run, made, gpus, tokens_a_step)
@@ -151,7 +152,7 @@ def train(
 
 
 def _step(
-    made: Pass, recipe: Recipe, run: Run, gpu: str, gpus: int, optimizer: str, dtype: str, quantization: str, convention: str, options: Mapping[str, Any]
+    made: Pass, recipe: Recipe, run: Run, gpu: str, gpus: int, optimizer: str, dtype: str, quantization: str, convention: str
 ) -> Step:
     from estimator.presets import load_gpu
 
@@ -159,9 +160,7 @@ def _step(
     kind = "fp32" if recipe.name == "torch-fp32" else dtype
     c = ceilings(spec, kind)
     width = FP32_BYTES if kind == "fp32" else 2
-    names = ("method", "rank", "targets", "args", "trainable_layers")
-    chosen, _ = trainable(made.model, **{k: options.get(k) for k in names})
-    ops = operations(made.arch, made.work, chosen)
+    ops = operations(made.arch, made.work, made.train)
     moved, notes = _optimizer_bytes(made, recipe, optimizer)
     repeats = int(run.accumulation)
     extra = _unpacking(made, quantization) + _casts(made, recipe)
@@ -293,7 +292,12 @@ def _fits(
     wanted = {k: v for k, v in options.items() if k in ("batch_size", "seq_len", "attention", "checkpointing", "method", "rank", "targets", "args", "trainable_layers")}
     if gpus > 1:
         wanted |= {"gpus": gpus}
-    report = memory(model, "training", recipe, check_fit, gpu, optimizer=optimizer, quantization=quantization, **wanted)
+    try:
+        report = memory(model, "training", recipe, check_fit, gpu, optimizer=optimizer, quantization=quantization, **wanted)
+    except InputError as error:
+        if check_fit:
+            raise
+        return None, [f"whether it fits is not known: {error}"]
     fits = report.facts.get("fits")
     if fits is False:
         return False, [f"a step does not fit on one {gpu}: llmcalc memory --mode training says why, --check-fit makes it an error"]
@@ -420,4 +424,4 @@ def _convention_table(made: Pass, step: Step, repeats: int) -> Table:
     return Table("Utilisation under both conventions", ("convention", "model FLOPs", "MFU", "HFU"), tuple(rows), "HFU counts what is computed twice too")
 
 
-__all__ = ["BITS_PER_BYTE", "Run", "Step", "train"]
+__all__ = ["Run", "Step", "train"]

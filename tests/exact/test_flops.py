@@ -1,0 +1,99 @@
+"""FLOPs of every family against FlopCounterMode's counts of the real models, operation by operation equal."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from estimator.config import Config
+from estimator.estimates.flops import flops
+from estimator.families.base import Architecture
+from estimator.models import Model
+from estimator.work import FULL, NONE, Trainable, Workload, products
+from estimator.work.adapters import trainable
+from estimator.work.model import RESIDUAL_DROPOUT
+
+DATA = json.loads(gzip.decompress((Path(__file__).parents[1] / "data" / "flops_cases.json.gz").read_bytes()))
+MODELS = DATA["models"]
+MODES = {"forward": "forward", "last": "forward", "train": "training", "decode": "decode"}
+
+
+def named(model: Model, prefixes: list[str]) -> Trainable:
+    """Training the layers and modules whose names start so."""
+    arch: Architecture = model.architecture
+    layers = [int(p.split(".")[2]) for p in prefixes if p.rpartition(".")[2].isdigit()]
+    token_table = arch.weights()[0].name
+
+    def trains(name: str) -> bool:
+        if "{i}" in name:
+            return bool(layers)
+        head = arch.tied and name == token_table and any(p.startswith("lm_head") for p in prefixes)
+        return head or any(name.startswith(p) for p in prefixes)
+
+    return Trainable(trains, first=min(layers, default=0))
+
+
+def count(record: dict[str, Any], case: dict[str, Any]) -> int:
+    config = Config(record["config"])
+    model = Model(record["id"], "file", config)
+    train = FULL if case["mode"] == "train" else NONE
+    if "lora" in case:
+        lora = dict(case["lora"])
+        targets, rank = lora.pop("targets"), lora.pop("r")
+        train, _ = trainable(model, "lora", rank, targets if isinstance(targets, str) else ",".join(targets), lora)
+    if "freeze" in case:
+        train = named(model, case["freeze"])
+    field, default = RESIDUAL_DROPOUT.get(model.architecture.model_type, ("", 0.0))
+    work = Workload(
+        MODES[case["mode"]], case["batch"], case.get("seq") or 1, case.get("context", 0), last=case["mode"] == "last",
+        fused=case["attn"] == "fused", checkpointing=bool(case.get("ckpt")), dropout=config.number(field, default) if field else 0.0,
+    )  # fmt: skip
+    return sum(q.total() for q in products(model.architecture, work, train))
+
+
+@pytest.mark.parametrize("at", range(len(MODELS)), ids=[f"{m['id']}-{i}" for i, m in enumerate(MODELS)])
+def test_counts_are_equal(at: int) -> None:
+    record = MODELS[at]
+    got = [count(record, case) for case in record["cases"]]
+    assert got == [case["total"] for case in record["cases"]]
+
+
+def test_every_family_is_counted() -> None:
+    from estimator.families import FAMILIES
+
+    counted = {m["config"]["model_type"] for m in MODELS}
+    relatives = {"smollm3", "symbolic"}  # Llama's layers; and letters
+    missing = set(FAMILIES) - counted - relatives
+    assert len(missing) < len(FAMILIES) / 3, sorted(missing)
+
+
+def test_report_adds_up() -> None:
+    from estimator.models import load_model
+
+    model = load_model("llama-3.2-1b")
+    r = flops(model, batch_size=2, seq_len=1024, mode="training", checkpointing="full").results()
+    assert r["total_flops"] == r["forward_flops"] + r["backward_flops"] + r["recompute_flops"] == 19308025479168
+    assert r["flops_per_token"] * 2048 == r["total_flops"]
+    assert sum(v for k, v in r.items() if k.startswith("forward.")) == r["forward_flops"]
+
+
+def test_grouped_experts_are_counted() -> None:
+    """FlopCounterMode sees nothing of grouped_mm; a token meets k experts all the same."""
+    from estimator.models import load_model
+
+    r = flops(load_model("olmoe-1b-7b"), batch_size=1, seq_len=128).results()
+    assert r["forward.experts"] == 2 * 128 * 8 * 3 * 2048 * 1024 * 16
+    assert r["forward_flops"] == 303936045056
+
+
+def test_derivation_equals_the_count() -> None:
+    from estimator.derive import Names, derivations
+    from estimator.models import load_model
+
+    report = flops(load_model("gpt2", traced=True), batch_size="2", seq_len="1k", mode="training", attention="eager")
+    found = {d.key: d.value for d in derivations(report, Names())}
+    assert found["total_flops"] == report.results()["total_flops"] == 3 * report.results()["forward_flops"]
