@@ -106,9 +106,7 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
     if scores_w == F32:
         weights = ops.to(t, ops.softmax(t, weights, F32), w)
     else:
-        if t.amp:
-            weights = ops.to(t, weights, F32)
-        weights = ops.to(t, ops.softmax(t, weights), v.w)
+        weights = ops.to(t, ops.softmax(t, weights, F32 if t.amp else weights.w), v.w)
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
     out = bmm(t, weights, v, m.b * a.heads * s_q * d_v, (False, split and groups == 1), "attention output")
     return ops.copy(t, out, "attention output, transposed") if late_copy else out
@@ -148,7 +146,7 @@ def head_norm(m: Machine, x: Tensor, n: Norm) -> Tensor:
     return norm(m, x, n, x.n // n.width)
 
 
-def cached(m: Machine, a: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+def cached(m: Machine, a: Attention, k: Tensor, v: Tensor, key: Any = None) -> tuple[Tensor, Tensor]:
     """DynamicCache.update: what is held is concatenated with what is new. A sliding layer keeps a view of that.
 
     transformers cache_utils.py: DynamicLayer, DynamicSlidingWindowLayer.
@@ -156,17 +154,79 @@ def cached(m: Machine, a: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Tens
     if m.cache is None:
         return k, v
     t = m.t
+    key = m.layer_key if key is None else key
     where, t.where = t.where, "KV cache"
-    held = m.cache.get(m.layer_key)
+    held = m.cache.get(key)
+    fresh = held is None
+    if held is None:
+        m.cache[key] = held = [None, None, t.times]
     for i, new in enumerate((k, v)):
-        n = new.n if held is None else new.n // m.s * m.held_tokens(a)
-        made = t.alloc(n, new.w, "keys" if i == 0 else "values")
-        if held is None:
-            m.cache[m.layer_key] = held = [None, None]
-        held[i] = made
+        n = new.n if fresh else new.n // m.s * m.held_tokens(a)
+        held[i] = t.emit("keys" if i == 0 else "values", n, new.w, (new,), _one_part)
     t.where = where
-    assert held is not None
     return held[0], held[1]
+
+
+def _one_part(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    return (Tensor(g.n, g.w, g.st),)
+
+
+def drop_cache(m: Machine) -> None:
+    """Let go of the cache, of each of the layers that a segment stands for."""
+    held, m.cache = m.cache or {}, None
+    while held:
+        _, entry = held.popitem()
+        with m.t.repeated(entry[2]):
+            entry.clear()
+
+
+def math(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_k: Any, mask: Tensor | None,
+         causal: bool, repeats: Any = 1) -> Tensor:  # fmt: skip
+    """_scaled_dot_product_attention_math: everything in fp32, scores and probabilities kept.
+
+    PyTorch falls back to it for grouped queries in fp32, for heads that are broadcast, for biases that are permuted.
+    """
+    t = m.t
+    with t.no_autocast():
+        w = q.w
+        if causal:
+            lower = t.alloc(s_q * s_k, BOOL, "causal mask")
+            mask = t.alloc(s_q * s_k, w, "causal mask as numbers")
+            del lower
+        if repeats != 1:
+            k, v = ops.repeat(t, k, repeats), ops.repeat(t, v, repeats)
+        q, k, v = ops.to(t, q, F32), ops.to(t, k, F32), ops.to(t, v, F32)
+        q = ops.scale(t, q)
+        n = m.b * a.heads * s_q * s_k
+        split = m.b > 1
+        spread = v.n < m.b * s_k * a.heads * a.head_dim
+        scores = _math_scores(m, q, k, a, n, (split, split and repeats == 1), spread)
+        if mask is not None:
+            scores = ops.add(t, scores, mask, "masked scores")
+        probs = ops.softmax(t, scores)
+        del scores
+        second = t.alloc(probs.n, w, "probabilities, converted") if w != F32 else None
+        if spread:
+            v = ops.repeat(t, v, a.heads // a.kv_heads, "broadcast heads")
+        elif split and repeats == 1:
+            v = ops.copy(t, v)
+        out = ops.matmul(t, probs, v, m.b * a.heads * s_q * (v.n // (m.b * s_k * a.heads)), "attention output")
+        out = ops.to(t, out, w)
+        del second
+    return ops.copy(t, out, "attention output, transposed")
+
+
+def _math_scores(m: Machine, q: Tensor, k: Tensor, a: Attention, n: Any, copies: tuple[bool, bool], spread: bool) -> Tensor:
+    """q @ (k * scale)^T; permuted operands are copied, broadcast heads written out."""
+    t = m.t
+    k = ops.scale(t, k)
+    if copies[0]:
+        q = ops.copy(t, q)
+    if spread:
+        k = ops.repeat(t, k, a.heads // a.kv_heads, "broadcast heads")
+    elif copies[1]:
+        k = ops.copy(t, k)
+    return ops.matmul(t, q, k, n, "attention scores")
 
 
 def attend(
@@ -182,9 +242,11 @@ def attend(
         return eager(m, q, k, v, a, s_q, s_k, mask)
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
     half = q.w == HALF or m.t.amp
+    groups = a.heads // a.kv_heads
+    if mask is None and not half and groups != 1:
+        return math(m, q, k, v, a, s_q, s_k, None, s_q != 1 and a.causal, groups)
     if mask is None and half and a.head_dim <= MAX_FLASH_WIDTH and d_v == a.head_dim:
         out = flash(m, q, k, v, a, s_q, s_k)
         return ops.copy(m.t, out, "attention output, transposed") if head_major and m.s != 1 else out
-    groups = a.heads // a.kv_heads
     k, v = ops.repeat(m.t, k, groups), ops.repeat(m.t, v, groups)
     return efficient(m, q, k, v, a, s_q, mask, d_v)

@@ -50,7 +50,7 @@ class Machine:
     params: dict[str, Param] = field(default_factory=dict)
     leaves: list[Leaf] = field(default_factory=list)
     tables: dict[str, Tensor] = field(default_factory=dict)
-    enc: Any = 0
+    enc_tokens: Any = 0
     wrap: Any = None  # told when a layer begins and ends: estimator.parallel.sharded.Fully
 
     def held_tokens(self, a: Any) -> Any:

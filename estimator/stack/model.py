@@ -10,7 +10,7 @@ from estimator.stack import ops
 from estimator.stack.layers import WIRING
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, norm, product
-from estimator.stack.tape import BOOL, F32, I64, Tensor
+from estimator.stack.tape import BOOL, F32, I64, Param, Tensor
 
 
 @dataclass(slots=True)
@@ -99,7 +99,7 @@ def embed(m: Machine, arch: Architecture) -> Tensor:
 
 def run_layer(m: Machine, x: Tensor, segment: Segment, at: Any, checkpointing: bool) -> Tensor:
     layer, params = segment.layer, m.params
-    wiring = WIRING[layer.wiring]
+    wiring = at.get("layer") or WIRING[layer.wiring]
     if not checkpointing:
         return wiring(m, x, layer, at)
 
@@ -130,6 +130,11 @@ def stack(m: Machine, x: Tensor, segments: list[Segment], at: Any, out: Pass, ch
     return x
 
 
+def head_weight(m: Machine, arch: Architecture) -> Param:
+    """The token table, where the output matrix is tied to it."""
+    return m.table(next(p for p in arch.embeddings if isinstance(p, Table) and p.role not in (POSITION, TOKEN_TYPE)))
+
+
 def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     """The output matrix, over the last position or all."""
     rows = m.rows if m.logits == "all" else m.b
@@ -138,8 +143,7 @@ def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     if arch.head is not None:
         made = linear(m, x, arch.head, rows)
     else:
-        table = next(p for p in arch.embeddings if isinstance(p, Table) and p.role not in (POSITION, TOKEN_TYPE))
-        made = product(m.t, x, m.table(table), None, rows * arch.vocab, "logits")
+        made = product(m.t, x, head_weight(m, arch), None, rows * arch.vocab, "logits")
     if arch.facts.get("logit_scale"):
         made = ops.scale(m.t, made, "scaled logits")
     if arch.facts.get("logit_softcap"):
@@ -149,6 +153,14 @@ def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
 
 def forward(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Pass:
     """A forward pass, with the loss in training."""
+    if arch.kind == "encoder":
+        from estimator.stack.encoder import masked_lm
+
+        return masked_lm(m, arch, segments, checkpointing)
+    if arch.kind == "encoder-decoder":
+        from estimator.stack.encdec import seq2seq
+
+        return seq2seq(m, arch, segments, checkpointing)
     return causal_lm(m, arch, segments, checkpointing)
 
 

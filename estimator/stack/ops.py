@@ -181,6 +181,11 @@ def _pass(t: Tape, node: Node, g: Tensor) -> Grads:
     return (g,)
 
 
+def where_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    """torch.where with a number: the gradient is masked."""
+    return (t.alloc(g.n, g.w, "gradient, masked"),)
+
+
 def repeat(t: Tape, x: Tensor, times: Any, what: str = "repeated heads") -> Tensor:
     """expand and reshape (repeat_kv): a copy; the gradient is summed."""
     if times == 1:
@@ -243,13 +248,12 @@ def _layer_norm_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
 
 
 def cross_entropy(t: Tape, logits: Tensor, rows: Any) -> Tensor:
-    """log_softmax and nll_loss on fp32 logits: the log-softmax is saved; autocast converts the logits first."""
-    if t.amp and logits.w == HALF:
-        logits = to(t, logits, F32)
-    logp = t.emit("log-softmax", logits.n, logits.w, (logits,), _softmax_bwd, RESULT, logits.w)
+    """log_softmax and nll_loss: the log-softmax is saved; under autocast one kernel reads half and writes fp32."""
+    logp = t.emit("log-softmax", logits.n, F32 if t.amp else logits.w, (logits,), _softmax_bwd, RESULT, logits.w)
     labels = t.alloc(rows, I64, "shifted labels")
-    return t.emit("loss", 1, logp.w, (logp,), _nll_bwd, (logp.st, labels.st), logp.n)
+    return t.emit("loss", 1, logp.w, (logp,), _nll_bwd, (logp.st, labels.st), (logp.n, logp.w))
 
 
 def _nll_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
-    return (t.alloc(node.extra, g.w, "gradient of the log-softmax"),)
+    n, w = node.extra
+    return (t.alloc(n, w, "gradient of the log-softmax"),)

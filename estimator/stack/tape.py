@@ -275,6 +275,15 @@ class Tape:
             self.where = before
 
     @contextmanager
+    def no_autocast(self) -> Iterator[None]:
+        """Inside a kernel that autocast has already prepared its arguments for."""
+        before, self.amp = self.amp, False
+        try:
+            yield
+        finally:
+            self.amp = before
+
+    @contextmanager
     def no_grad(self) -> Iterator[None]:
         before, self.grad = self.grad, False
         try:

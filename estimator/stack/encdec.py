@@ -1,0 +1,161 @@
+"""Encoder-decoders: T5 with its relative position biases, BART with learned positions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.families.base import Architecture, Attention, Layer, Norm, Table
+from estimator.stack import ops
+from estimator.stack.attention import attend, cached, drop_cache, efficient, eager, math
+from estimator.stack.layers import by_role, feed
+from estimator.stack.machine import Machine
+from estimator.stack.model import Pass, Segment, head, stack
+from estimator.stack.nn import linear, norm
+from estimator.stack.tape import BOOL, F32, HALF, Tensor
+
+BUCKETS = 32  # T5Config.relative_attention_num_buckets
+
+
+def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Pass:
+    """T5ForConditionalGeneration.forward, BartForConditionalGeneration.forward."""
+    t = m.t
+    out = Pass()
+    t5 = arch.model_type == "t5"
+    sides = {side: [x for x in segments if x.layer.side == side] for side in ("encoder", "decoder")}
+    keep, s = m.cache, m.s
+    memory = m.tables.get("encoder")
+    if memory is None:
+        m.cache = None
+        memory = one_side(m, arch, "encoder", sides["encoder"], None, out, checkpointing)
+        m.cache = keep
+        if keep is not None:
+            m.tables["encoder"] = memory
+    if t5 and m.training and not checkpointing:
+        m.cache = {}  # the decoder's copy of the config still says use_cache
+    x = one_side(m, arch, "decoder", sides["decoder"], memory, out, checkpointing)
+    with t.at("head"):
+        if arch.facts.get("scale_decoder_outputs"):
+            x = ops.scale(t, x, "scaled output")
+        logits = head(m, x, arch)
+        if arch.buffers:
+            logits = ops.shift(t, logits, "logits and bias")
+    if m.training:
+        with t.at("loss"):
+            out.loss = ops.cross_entropy(t, logits, m.rows)
+        del logits, x
+        if m.cache is not None:
+            drop_cache(m)
+    m.s = s
+    t.leave_autocast()
+    return out
+
+
+def one_side(m: Machine, arch: Architecture, side: str, segments: list[Segment], memory: Tensor | None, out: Pass,
+             checkpointing: bool) -> Tensor:  # fmt: skip
+    """The embeddings, layers and final norm of one side."""
+    t = m.t
+    parts = arch.encoder_embeddings if side == "encoder" else arch.embeddings[1:]
+    with t.at(f"{side} embedding"):
+        shared = m.table(next(p for p in arch.embeddings if isinstance(p, Table)))
+        x = tokens = ops.embedding(t, shared, m.rows * arch.hidden)
+        if parts:
+            x = tokens = ops.scale(t, tokens, "scaled embeddings")
+        positions = None
+        for part in parts:
+            if isinstance(part, Table):
+                rows = m.rows if side == "encoder" else m.s
+                positions = ops.embedding(t, m.table(part), rows * part.width)
+                x = ops.add(t, x, positions, "embeddings")
+            elif isinstance(part, Norm):
+                x = norm(m, x, part)
+    at: dict[str, Any] = {"memory": memory, "bias": {}, "layer": encdec_layer, "t5": arch.model_type == "t5", "checkpointing": checkpointing}
+    if arch.model_type != "t5":
+        at["mask"] = eager_mask(m, side)
+    x = stack(m, x, segments, at, out, checkpointing)
+    for part in arch.encoder_final if side == "encoder" else arch.final:
+        x = norm(m, x, part)
+    del tokens, positions
+    return x
+
+
+def eager_mask(m: Machine, side: str) -> Tensor | None:
+    if m.fused or side == "encoder":
+        return None
+    return m.t.alloc(m.s * m.kv, m.w, "attention mask")
+
+
+def encdec_layer(m: Machine, x: Tensor, layer: Layer, at: Any) -> Tensor:
+    """Self-attention, attention over the encoder, MLP; norms before (T5) or after (BART)."""
+    norms = by_role(layer)
+    t = m.t
+    pre = "input" in norms
+    assert isinstance(layer.mixer, Attention)
+    assert layer.mlp is not None
+    h = norm(m, x, norms["input"]) if pre else x
+    with t.at("attention"):
+        h = attention(m, h, layer.mixer, at, None)
+    x = ops.add(t, x, h, "residual")
+    if not pre:
+        x = norm(m, x, norms["post_mixer"])
+    if layer.cross is not None:
+        h = norm(m, x, norms["pre_cross"]) if pre else x
+        with t.at("cross-attention"):
+            h = attention(m, h, layer.cross, at, at["memory"])
+        x = ops.add(t, x, h, "residual")
+        if not pre:
+            x = norm(m, x, norms["post_cross"])
+    h = norm(m, x, norms["pre_mlp"]) if pre else x
+    h = feed(m, h, layer.mlp)
+    x = ops.add(t, x, h, "residual")
+    return x if pre else norm(m, x, norms["post_mlp"])
+
+
+def attention(m: Machine, x: Tensor, a: Attention, at: Any, memory: Tensor | None) -> Tensor:
+    """T5Attention, BartAttention."""
+    t = m.t
+    q = linear(m, x, a.projections[0])
+    key = (m.layer_key, "cross" if a.cross else "self")
+    if memory is not None and m.cache is not None and key in m.cache:
+        k, v, _ = m.cache[key]
+    else:
+        source = x if memory is None else memory
+        rows = m.rows if memory is None else m.b * m.enc_tokens
+        k, v = linear(m, source, a.projections[1], rows), linear(m, source, a.projections[2], rows)
+        if a.causal or a.cross:
+            k, v = cached(m, a, k, v, key)
+    s_k = m.enc_tokens if memory is not None else m.kv
+    if at["t5"]:
+        out = biased(m, q, k, v, a, at, s_k)
+    elif not m.fused:
+        out = eager(m, q, k, v, a, m.s, s_k, None if a.cross else at["mask"], HALF)
+    else:
+        out = attend(m, q, k, v, a, None)
+    return linear(m, out, a.out)
+
+
+def biased(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: Any, s_k: Any) -> Tensor:
+    """T5: a learned bias (permuted, hence PyTorch's math path) or, over the encoder, zeros."""
+    t = m.t
+    kind = "cross" if a.cross else "self"
+    bias = at["bias"].get(kind)
+    n = m.s * s_k * a.heads
+    if bias is None:
+        where = t.where
+        if a.cross:
+            bias = t.alloc(n, q.w, "position bias")
+        else:
+            table = m.param(f"{'decoder' if a.causal else 'encoder'}.relative_attention_bias", BUCKETS * a.heads)
+            bias = ops.embedding(t, table, n)
+        t.where = where
+        at["bias"][kind] = bias
+    if not m.fused:
+        return eager(m, q, k, v, a, m.s, s_k, bias, F32)
+    if a.cross:
+        return efficient(m, q, k, v, a, m.s, bias, a.head_dim)
+    if a.causal and m.s != 1:
+        mask = t.alloc(m.s * s_k, BOOL, "causal mask")
+        bias = t.emit("masked bias", bias.n, bias.w, (bias,), ops.where_bwd, mask.st)
+        del mask
+    if t.amp:
+        bias = t.autocast(bias)
+    return math(m, t.autocast(q), t.autocast(k), t.autocast(v), a, m.s, s_k, bias, False)

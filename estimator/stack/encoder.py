@@ -1,0 +1,54 @@
+"""Encoders: BERT and its relatives, with the masked-language-model head and loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.families.base import Architecture, Extra, Linear, Norm
+from estimator.stack import ops
+from estimator.stack.machine import Machine
+from estimator.stack.model import Pass, Segment, embed, head_weight, rope_tables, stack
+from estimator.stack.nn import activation, linear, norm, product
+from estimator.stack.tape import BOOL, Tensor
+
+
+def masked_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Pass:
+    """BertForMaskedLM.forward and its kind: the loss is taken on the logits as they are."""
+    t = m.t
+    out = Pass()
+    with t.at("embedding"):
+        x = embed(m, arch)
+    local: dict[Any, Tensor | None] = {}
+    for layer in arch.layers:
+        window = getattr(layer.mixer, "window", None)
+        if window is not None and window not in local:
+            local[window] = t.alloc(m.s * m.s, BOOL, "local attention mask") if m.s > window // 2 else None
+    at = {"masks": lambda machine, a: local.get(a.window), "rope": rope_tables(m, x.w)}
+    x = stack(m, x, segments, at, out, checkpointing)
+    for part in arch.final:
+        x = norm(m, x, part) if isinstance(part, Norm) else linear(m, x, part)
+    with t.at("head"):
+        logits = prediction(m, x, arch)
+    if m.training:
+        with t.at("loss"):
+            out.loss = ops.cross_entropy(t, logits, m.rows)
+    t.leave_autocast()
+    return out
+
+
+def prediction(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
+    """The prediction head: dense, activation, norm, the (tied) output matrix."""
+    bias = None
+    for part in arch.head_extras:
+        if isinstance(part, Linear):
+            x = activation(m.t, linear(m, x, part), str(arch.facts.get("head_act", "gelu")))
+        elif isinstance(part, Norm):
+            x = norm(m, x, part)
+        elif isinstance(part, Extra) and part.name.endswith("bias"):
+            bias = m.extra(part)
+    if not arch.has_head:
+        return x
+    if arch.head is not None:
+        return linear(m, x, arch.head)
+    weight = head_weight(m, arch)
+    return product(m.t, x, weight, bias, m.rows * arch.vocab, "logits")
