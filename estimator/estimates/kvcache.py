@@ -88,7 +88,7 @@ def kvcache(
     p = plan(model, batch_size, seq_len, new_tokens, kv_dtype, cache, encoder_len, block_size, kv_group, shared_prefix)
     notes = [*model.notes, *_beyond(p)]
     parts = p.parts()
-    body: list[Any] = [Node.group("", [_total(parts), *_beside(p, parts)])]
+    body: list[Any] = [Node.group("", [_total(p, parts), *_beside(p, parts)])]
     facts: dict[str, Any] = {}
     if gpu is not None:
         fit, said = fit_rows(p, gpu, dtype, quantization, workspace)
@@ -105,10 +105,11 @@ def kvcache(
     inputs = {
         "model": model.name, "batch_size": p.b, "seq_len": p.m, "new_tokens": p.T, "kv_dtype": kv_dtype, "cache": cache, "gpu": gpu,
     }  # fmt: skip
-    title = f"KV cache of {model.name}: {p.show(p.b)} x {p.show(p.n)} tokens in {p.dtype}, {cache}"
+    tokens = p.show(p.m) if p.T is None else f"({p.show(p.m)} + {p.show(p.T)})"
+    title = f"KV cache of {model.name}: {p.show(p.b)} x {tokens} tokens in {p.dtype}, {cache}"
     return Report(
         "kvcache", title, inputs, tuple(body), facts, (*p.said, *notes), (), tuple(notes), symbolic=p.symbolic,
-        letters={} if p.dtype in KV_FORMATS else {p.dtype: "bytes of a cached number"},
+        letters=({} if p.dtype in KV_FORMATS else {p.dtype: "bytes of a cached number"}) | {"shared_prefix": "tokens that all sequences share"},
     )  # fmt: skip
 
 
@@ -140,13 +141,13 @@ def plan(
         said.append("--encoder-len not given: as many encoder tokens as decoder tokens")
     name, bits = _bits(model, kv_dtype, cache)
     store = _store(cache, name, bits, block_size, kv_group, said)
-    shared = 0 if shared_prefix is None else size_option(model, shared_prefix, "--shared-prefix", "seq_len", "length")
+    shared = 0 if shared_prefix is None else size_option(model, shared_prefix, "--shared-prefix", "shared_prefix", "length")
     n = m if T is None else m + T
     if value_of(shared) > value_of(n):
         raise InputError(f"--shared-prefix {value_of(shared):,} is longer than the sequences of {value_of(n):,} tokens")
     if value_of(shared) and cache in ("static", "quantized"):
         raise InputError(f"--shared-prefix: a {cache} cache holds each sequence whole; use --cache paged (or dynamic for the bare count)")
-    store = replace(store, shared=value_of(shared) if not model.kind == "symbolic" else shared, new=0 if T is None else T)
+    store = replace(store, shared=shared, new=0 if T is None else T)
     return Plan(model, arch, b, m, T, s_enc, store, name, said)
 
 
@@ -194,17 +195,18 @@ def _beyond(p: Plan) -> list[str]:
     return []
 
 
-def _total(parts: list[Held]) -> Node:
+def _total(p: Plan, parts: list[Held]) -> Node:
     if len(parts) == 1:
         h = parts[0]
-        return Node("kv_cache_bytes", "KV cache", h.bytes, BYTES, formula=h.formula, note=h.label)
-    return Node.sum("kv_cache_bytes", "KV cache", [Node("", h.label, h.bytes, BYTES, formula=h.formula) for h in parts])
+        return Node("kv_cache_bytes", "KV cache", h.bytes, BYTES, formula=h.formula, note=h.named(p.show(h.layers)))
+    rows = [Node("", h.named(p.show(h.layers)), h.bytes, BYTES, formula=h.formula) for h in parts]
+    return Node.sum("kv_cache_bytes", "KV cache", rows)
 
 
 def _beside(p: Plan, parts: list[Held]) -> list[Node]:
     """Growth by a token, latents, what blocks waste, what sharing saves, the scratch of a quantised cache."""
     arch, bits = p.arch, p.store.bits
-    plain = Store("dynamic", bits, group=p.store.group)
+    plain = Store("quantized" if p.store.cache == "quantized" else "dynamic", bits, group=p.store.group)
 
     def bare(b: Any, n: Any, store: Store = plain) -> Any:
         return sum(h.bytes for h in cache_parts(arch, b, n, p.s_enc, bits, store=store))

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from estimator.config import Config
-from estimator.errors import unknown
+from estimator.errors import InputError, unknown
 from estimator.families.base import Architecture
 
 FAMILIES: dict[str, str] = {
@@ -80,6 +80,12 @@ def build(config: Config) -> Architecture:
         raise unknown("model_type", model_type, FAMILIES, hint)
     module: Any = import_module(f"estimator.families.{FAMILIES[model_type]}")
     made: Architecture = module.build(config)
+    shared = config.plain("num_kv_shared_layers", 0)
+    if shared:
+        if shared >= made.num_layers:
+            raise InputError(f"{config.where}: num_kv_shared_layers must be less than the {int(made.num_layers)} layers, got {shared}")
+        made.facts["kv_shared_layers"] = shared
+        config.notes.append(f"num_kv_shared_layers: the last {shared} layers keep no keys and values of their own")
     return made
 
 

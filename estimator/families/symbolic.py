@@ -13,16 +13,19 @@ MLP_RATIO = 4  # Vaswani et al. 2017, section 3.3: d_ff = 4 d_model
 
 
 def build(c: Config) -> Architecture:
-    """The textbook transformer; ``intermediate_size`` may be set and is 4d otherwise."""
+    """The textbook transformer; ``intermediate_size`` may be set and is 4d otherwise, ``head_dim`` too and is d/h."""
     L = c.size("num_hidden_layers")
     d = c.size("hidden_size")
     h = c.size("num_attention_heads")
-    c.divides(h, d, "num_attention_heads", "hidden_size")
+    if c.raw.get("head_dim") is None:
+        c.divides(h, d, "num_attention_heads", "hidden_size")
+    d_h = c.size("head_dim", d // h)
+    inner = d if c.raw.get("head_dim") is None else h * d_h
     d_ff = c.size("intermediate_size", MLP_RATIO * d)
     attention = Attention(
-        projections=tuple(Linear(f"{LAYER}.{name}", d, d) for name in ("q_proj", "k_proj", "v_proj")),
-        out=Linear(f"{LAYER}.o_proj", d, d),
-        heads=h, kv_heads=h, head_dim=d // h, position="none", rope_style="none",
+        projections=tuple(Linear(f"{LAYER}.{name}", d, inner) for name in ("q_proj", "k_proj", "v_proj")),
+        out=Linear(f"{LAYER}.o_proj", inner, d),
+        heads=h, kv_heads=h, head_dim=d_h, position="none", rope_style="none",
     )  # fmt: skip
     mlp = MLP((Linear(f"{LAYER}.up_proj", d, d_ff), Linear(f"{LAYER}.down_proj", d_ff, d)), d_ff, "gelu", gated=False)
     return Architecture(

@@ -55,7 +55,7 @@ class Store:
 class Held:
     """What one group of layers holds.
 
-    kind, label, layers   what it is, how the label reads for one and for several, how many layers
+    kind, layers   what it is, how many layers: together the label
     bytes, formula        its bytes and the formula that gave them; latent: an MLA latent
     scratch               bytes that one layer's attention needs to read it: what it is unpacked into
     """
@@ -63,15 +63,19 @@ class Held:
     kind: str
     bytes: Any
     formula: Formula
-    layers: int = 1
+    layers: Any = 1
     latent: bool = False
     scratch: Any = 0
 
     @property
     def label(self) -> str:
         """``22 sliding-window layers (512 tokens)``; ``1 latent-attention layer``."""
+        return self.named(f"{value_of(self.layers):,}")
+
+    def named(self, count: str) -> str:
+        """The label with the number of layers as it is given: a letter for a symbolic model."""
         name, _, detail = self.kind.partition(" (")
-        text = f"{self.layers:,} {name} layer" + ("" if self.layers == 1 else "s")
+        text = f"{count} {name} layer" + ("" if self.layers == 1 else "s")
         return f"{text} ({detail}" if detail else text
 
 
@@ -121,7 +125,7 @@ STATES = {"mamba": "Mamba", "falcon_mamba": "Mamba", "jamba": "Mamba", "mamba2":
 
 def layer_cache(layer: Layer, b: Any, s: Any, s_enc: Any, store: Store, times: Any) -> Iterator[Held]:
     """The caches of ``times`` layers of one group, self-attention first."""
-    mixer, count = layer.mixer, int(value_of(times))
+    mixer, count = layer.mixer, times
     if isinstance(mixer, StateSpace):
         conv = mixer.conv_width * mixer.conv_kernel
         state = mixer.sizes["heads"] * mixer.sizes["head_dim"] * mixer.state
@@ -152,18 +156,18 @@ def _pair(kind: str, times: Any, tokens: Any, heads: Any, a: Attention, live: An
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
     if store.group is None and store.cache != "quantized":
         made = kv_cache_bytes(times, 1, tokens, heads, a.head_dim, d_v, store.bits)
-        return Held(kind, made, kv_cache_bytes, int(value_of(times)))
+        return Held(kind, made, kv_cache_bytes, times)
     return _packed(kind, times, tokens, heads * (a.head_dim + d_v), live, store, b)
 
 
 def _packed(kind: str, times: Any, tokens: Any, width: Any, live: Any, store: Store, b: Any) -> Held:
     """A quantised cache of ``width`` numbers a token: codes, scales, a residual in 16 bits, and its scratch."""
-    count = int(value_of(times))
+    count = times
     if store.cache != "quantized":
         made = times * grouped_bytes(tokens * width, store.bits, store.group, BF16_BITS)
         return Held(kind, made, grouped_bytes, count)
     group = GROUP if store.group is None else store.group
-    residual = b * (store.new % RESIDUAL) if value_of(store.new) >= RESIDUAL else b * store.new
+    residual = b * (store.new - store.new // RESIDUAL * RESIDUAL if store.new >= RESIDUAL else store.new)
     if value_of(store.bits) == 8 and store.group is None:  # Fp8QuantizedLayer: no residual, a scale a tensor
         made = times * (tokens * width + 2 * FP32_BYTES)
         unpacked = ceil_div(tokens * width * BF16_BITS, BITS_PER_BYTE)
