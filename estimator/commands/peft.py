@@ -11,25 +11,57 @@ from estimator.errors import InputError
 from estimator.render import check_format, emit
 
 app = o.new_app()
-Rank = Annotated[str | None, typer.Option("--rank", "-r", help="Rank of the adapter (its default: the peft library's).", metavar="R")]
+Rank = Annotated[
+    str | None, typer.Option("--rank", "-r", help="Rank of the adapter (its default: the peft library's).", metavar="R")
+]
 
 
 @app.command()
 def peft(
     model: o.Model = "llama-3-8b",
-    method: Annotated[str, typer.Option(help="A method of the peft library in lower case, or dora, qlora, adapter, freeze, bitfit, soft-prompt, full; all compares.", metavar="METHOD")] = "lora",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="A method of the peft library in lower case, or dora, qlora, adapter, freeze, bitfit, "
+            "soft-prompt, full; all compares.",
+            metavar="METHOD",
+        ),
+    ] = "lora",
     rank: Rank = None,
-    targets: Annotated[str | None, typer.Option(help="Modules: names with commas, all-linear, default, or a regular expression.", metavar="NAMES")] = None,
-    arg: Annotated[list[str] | None, typer.Option(help="A further argument by its name in the peft library; JSON where it parses.", metavar="NAME=VALUE")] = None,
-    trainable_layers: Annotated[str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")] = None,
-    virtual_tokens: Annotated[str | None, typer.Option(help="Virtual tokens of a prompt or prefix.", metavar="P")] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(help="Modules: names with commas, all-linear, default, or a regular expression.", metavar="NAMES"),
+    ] = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A further argument by its name in the peft library; JSON where it parses.", metavar="NAME=VALUE"
+        ),
+    ] = None,
+    trainable_layers: Annotated[
+        str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")
+    ] = None,
+    virtual_tokens: Annotated[
+        str | None, typer.Option(help="Virtual tokens of a prompt or prefix.", metavar="P")
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help="Of what is trained: fp32, bf16 or fp16.", metavar="TYPE")] = None,
     optimizer: Annotated[str, typer.Option(help="adamw, adamw8bit, sgd, sgd-momentum, adafactor, lion ...")] = "adamw",
-    reduction: Annotated[str | None, typer.Option(help="Solve for the rank: X times fewer trained parameters.", metavar="X")] = None,
-    budget: Annotated[str | None, typer.Option(help="Solve for the rank: trained bytes at most this (100MB).", metavar="SIZE")] = None,
-    trainable: Annotated[str | None, typer.Option(help="Solve for the rank: at most this share (0.5%).", metavar="PERCENT")] = None,
-    matrix: Annotated[str | None, typer.Option(help="LoRA on one matrix instead of a model: 120x120 or mxl.", metavar="MxN")] = None,
-    complexity: Annotated[bool, typer.Option("--complexity", help="Time and space of a linear layer and of attention under LoRA and QLoRA.")] = False,
+    reduction: Annotated[
+        str | None, typer.Option(help="Solve for the rank: X times fewer trained parameters.", metavar="X")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Solve for the rank: trained bytes at most this (100MB).", metavar="SIZE")
+    ] = None,
+    trainable: Annotated[
+        str | None, typer.Option(help="Solve for the rank: at most this share (0.5%).", metavar="PERCENT")
+    ] = None,
+    matrix: Annotated[
+        str | None, typer.Option(help="LoRA on one matrix instead of a model: 120x120 or mxl.", metavar="MxN")
+    ] = None,
+    complexity: Annotated[
+        bool,
+        typer.Option("--complexity", help="Time and space of a linear layer and of attention under LoRA and QLoRA."),
+    ] = False,
     seq_len: o.SeqLen = None,
     set_: o.SetField = None,
     format: o.Format = "table",
@@ -47,7 +79,7 @@ def peft(
 
         report = estimate_complexity(rank=rank, seq_len=seq_len)
     elif matrix is not None:
-        from estimator.estimates.peft import matrix as estimate_matrix
+        from estimator.estimates.peft_matrix import matrix as estimate_matrix
 
         if budget is not None or trainable is not None or targets is not None or given:
             raise InputError("--matrix goes with --rank or --reduction only")
@@ -59,8 +91,16 @@ def peft(
         if seq_len is not None:
             raise InputError("--seq-len goes with --complexity")
         report = estimate(
-            load_model(model, set_ or (), traced=derive), method=method, rank=rank, targets=targets, args=given,
-            trainable_layers=trainable_layers, dtype=dtype, optimizer=optimizer, reduction=reduction, budget=budget,
+            load_model(model, set_ or (), traced=derive),
+            method=method,
+            rank=rank,
+            targets=targets,
+            args=given,
+            trainable_layers=trainable_layers,
+            dtype=dtype,
+            optimizer=optimizer,
+            reduction=reduction,
+            budget=budget,
             trainable=trainable,
-        )  # fmt: skip
+        )
     emit(report, format, output, derive, symbols)

@@ -1,4 +1,4 @@
-"""What an adapter trains, stores and costs; one method, all of them side by side, or one matrix."""
+"""What an adapter trains, stores and costs."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from estimator.formula import Citation
 from estimator.formulas.params import total_params
 from estimator.formulas.peft import adapter_bytes, trainable_percent
 from estimator.models import Model
-from estimator.peft import METHODS, find
+from estimator.peft import find
 from estimator.peft.base import FROZEN, TRAINED, Adapter, Method, Tensor, run
-from estimator.report import Cell, Node, Report, Table
+from estimator.report import Node, Report
 from estimator.sizes import size_option
 from estimator.trace import value_of
 from estimator.units import BYTES, COUNT, ELEMENTS, FLOPS, PARAMS, PERCENT
 
-DEFAULT_METHOD, DEFAULT_RANK = "lora", 8
+DEFAULT_METHOD = "lora"
 VIRTUAL = "num_virtual_tokens"
-# methods that have no place in a comparison at one rank: they need tokens or adapters of the user's own
-NOT_COMPARED = ("trainable_tokens", "cpt", "xlora")
 
 
 def build_adapter(
-    arch: Architecture, name: str, config: Mapping[str, Any], method: str, rank: Any = None,
-    targets: str | Sequence[str] | None = None, given: Mapping[str, Any] | None = None,
-) -> Adapter:  # fmt: skip
+    arch: Architecture,
+    name: str,
+    config: Mapping[str, Any],
+    method: str,
+    rank: Any = None,
+    targets: str | Sequence[str] | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> Adapter:
     """The adapter of ``method`` on an architecture; ``rank`` sets the argument that the method calls its rank."""
     found = find(method)
     args = dict(given or {})
@@ -42,9 +45,14 @@ def build_adapter(
 
 
 def prepare(
-    model: Model, method: str, rank: Any, targets: str | Sequence[str] | None, args: Mapping[str, Any] | None,
-    trainable_layers: Any, trial: bool = False,
-) -> Adapter:  # fmt: skip
+    model: Model,
+    method: str,
+    rank: Any,
+    targets: str | Sequence[str] | None,
+    args: Mapping[str, Any] | None,
+    trainable_layers: Any,
+    trial: bool = False,
+) -> Adapter:
     """The adapter that the options describe; letters and traced sizes where the model is given in letters or derives.
 
     trial: the rank is one of several being tried, and stays a plain number.
@@ -73,18 +81,30 @@ def _traces(model: Model) -> bool:
 
 def _argument(model: Model, method: Method, name: str, value: Any) -> Any:
     """One ``--arg``: a letter where the model is given in letters; traced where it counts virtual tokens."""
-    counted = name == VIRTUAL or (isinstance(method.args.get(name), int) and not isinstance(method.args.get(name), bool))
+    counted = name == VIRTUAL or (
+        isinstance(method.args.get(name), int) and not isinstance(method.args.get(name), bool)
+    )
     letter = isinstance(value, str) and model.kind == "symbolic" and value.isidentifier()
-    if counted and (letter or (name == VIRTUAL and isinstance(value, int) and not isinstance(value, bool) and value > 0)):
+    if counted and (
+        letter or (name == VIRTUAL and isinstance(value, int) and not isinstance(value, bool) and value > 0)
+    ):
         return size_option(model, value, f"--arg {name}", name)
     return value
 
 
 def peft(
-    model: Model, method: str = DEFAULT_METHOD, rank: Any = None, targets: str | Sequence[str] | None = None,
-    args: Mapping[str, Any] | None = None, trainable_layers: Any = None, dtype: str | None = None,
-    optimizer: str = "adamw", reduction: Any = None, budget: Any = None, trainable: Any = None,
-) -> Report:  # fmt: skip
+    model: Model,
+    method: str = DEFAULT_METHOD,
+    rank: Any = None,
+    targets: str | Sequence[str] | None = None,
+    args: Mapping[str, Any] | None = None,
+    trainable_layers: Any = None,
+    dtype: str | None = None,
+    optimizer: str = "adamw",
+    reduction: Any = None,
+    budget: Any = None,
+    trainable: Any = None,
+) -> Report:
     """Parameters, bytes and work of a fine-tuning method on ``model``.
 
     method: a name of :data:`estimator.peft.METHODS`, or "all". rank: of the adapter. targets: module names (a list, or
@@ -95,17 +115,32 @@ def peft(
     Raises InputError for what the library refuses.
     """
     if method.strip().lower() == "all":
+        from estimator.estimates.peft_compare import compare
+
         return compare(model, rank, targets, args, dtype, optimizer)
-    goals = [name for name, value in (("--reduction", reduction), ("--budget", budget), ("--trainable", trainable)) if value is not None]
+    goals = [
+        name
+        for name, value in (("--reduction", reduction), ("--budget", budget), ("--trainable", trainable))
+        if value is not None
+    ]
     found_rank: Any = None
     found_notes: tuple[str, ...] = ()
     if goals:
         from estimator.estimates.peft_solve import solve_rank
 
+        if not find(method).rank:
+            raise InputError(f"{goals[0]} solves for a rank, and {find(method).title} has none")
         if len(goals) > 1 or rank is not None:
-            raise InputError(f"{' and '.join([*goals, *(['--rank'] if rank is not None else [])])} contradict each other: give one")
+            raise InputError(
+                f"{' and '.join([*goals, *(['--rank'] if rank is not None else [])])} contradict each other: give one"
+            )
         found_rank, found_notes = solve_rank(
-            lambda r: prepare(model, method, r, targets, args, trainable_layers, trial=True), model, reduction, budget, trainable, dtype
+            lambda r: prepare(model, method, r, targets, args, trainable_layers, trial=True),
+            model,
+            reduction,
+            budget,
+            trainable,
+            dtype,
         )
         rank = int(value_of(found_rank))
     adapter = prepare(model, method, rank, targets, args, trainable_layers)
@@ -120,7 +155,9 @@ def trained_format(adapter: Adapter, dtype: str | None) -> tuple[Format, str]:
     if dtype is not None:
         return find_format(dtype), ""
     if adapter.tensors:
-        return find_format("fp32"), "adapters are stored in fp32, as the peft library does over a 16-bit model (autocast_adapter_dtype)"
+        return find_format(
+            "fp32"
+        ), "adapters are stored in fp32, as the peft library does over a 16-bit model (autocast_adapter_dtype)"
     return find_format("bf16"), "the model's own weights are trained in bf16"
 
 
@@ -141,7 +178,7 @@ def _report(
     nodes = [
         Node("trainable_params", "Trained parameters", adapter.trained, PARAMS, _breakdown(adapter, model), "sum"),
         Node("frozen_extra_params", "Stored beside them, not trained", adapter.frozen, ELEMENTS),
-        Node("trainable_percent", "Share of all parameters", _share(adapter, base), PERCENT, formula=trainable_percent),
+        Node("trainable_percent", "Share of all parameters", share(adapter, base), PERCENT, formula=trainable_percent),
         *_bytes(adapter, fmt, optimizer),
     ]
     if base:
@@ -154,16 +191,31 @@ def _report(
     nodes += _work(adapter)
     body = (Node.group("", nodes),)
     inputs = {
-        "model": model.name, "method": adapter.method.name, "rank": None if adapter.rank is None else value_of(adapter.rank),
-        "targets": sorted({m.leaf for m in adapter.targets}), "dtype": fmt.name, "optimizer": optimizer,
-    }  # fmt: skip
+        "model": model.name,
+        "method": adapter.method.name,
+        "rank": None if adapter.rank is None else value_of(adapter.rank),
+        "targets": sorted({m.leaf for m in adapter.targets}),
+        "dtype": fmt.name,
+        "optimizer": optimizer,
+    }
     notes = dict.fromkeys((*model.notes, *adapter.notes, *found_notes))
-    assumptions = [*notes, *([assumed] if assumed else []), f"optimizer states of {optimizer} in the width of what is trained"]
+    assumptions = [
+        *notes,
+        *([assumed] if assumed else []),
+        f"optimizer states of {optimizer} in the width of what is trained",
+    ]
     title = f"{adapter.method.title} on {model.name}" + (f": {_where(adapter)}" if adapter.targets else "")
     return Report(
-        "peft", title, inputs, body, facts, tuple(assumptions),
-        (Citation(adapter.method.cite),), tuple(notes), symbolic=model.kind == "symbolic",
-    )  # fmt: skip
+        "peft",
+        title,
+        inputs,
+        body,
+        facts,
+        tuple(assumptions),
+        (Citation(adapter.method.cite),),
+        tuple(notes),
+        symbolic=model.kind == "symbolic",
+    )
 
 
 def _where(adapter: Adapter) -> str:
@@ -171,7 +223,7 @@ def _where(adapter: Adapter) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def _share(adapter: Adapter, base: Any) -> Any:
+def share(adapter: Adapter, base: Any) -> Any:
     held = sum((t.elements for t in adapter.tensors if t.state == FROZEN), start=0)
     everything = base + adapter.added_trained + held
     return trainable_percent(adapter.trained, everything) if value_of(everything) else 0.0
@@ -186,11 +238,17 @@ def _breakdown(adapter: Adapter, model: Model) -> tuple[Node, ...]:
     rows: dict[str, list[Tensor]] = {}
     for t in (*adapter.tensors, *adapter.unfrozen):
         if t.state == TRAINED and value_of(t.times):
-            rows.setdefault(t.module.replace("{i}", "*") or "shared by all", []).append(t)
+            rows.setdefault(t.module.rpartition("{i}.")[2] or "shared by all", []).append(t)
     if len(rows) < 2:
         return ()
     return tuple(
-        Node("", name, sum((t.elements for t in ts), start=0), PARAMS, note="" if model.kind == "symbolic" else _shapes(ts))
+        Node(
+            "",
+            name,
+            sum((t.elements for t in ts), start=0),
+            PARAMS,
+            note="" if model.kind == "symbolic" else _shapes(ts),
+        )
         for name, ts in rows.items()
     )
 
@@ -208,10 +266,14 @@ def _bytes(adapter: Adapter, fmt: Format, optimizer: str) -> list[Node]:
     trained = adapter_bytes(adapter.trained, bits)
     return [
         Node("added_bytes", f"Added trained parameters, {fmt.name}", adapter_bytes(adapter.added_trained, bits), BYTES),
-        Node("frozen_extra_bytes", f"What is stored beside them, {fmt.name}", adapter_bytes(adapter.frozen, bits), BYTES),
+        Node(
+            "frozen_extra_bytes", f"What is stored beside them, {fmt.name}", adapter_bytes(adapter.frozen, bits), BYTES
+        ),
         Node("trained_bytes", f"All that is trained, {fmt.name}", trained, BYTES),
         Node("gradients_bytes", f"Gradients, {fmt.name}", trained, BYTES),
-        Node("optimizer_bytes", f"Optimizer states, {optimizer}", optimizer_state_bytes(adapter, fmt, optimizer), BYTES),
+        Node(
+            "optimizer_bytes", f"Optimizer states, {optimizer}", optimizer_state_bytes(adapter, fmt, optimizer), BYTES
+        ),
         Node("checkpoint_elements", "Numbers in the checkpoint", adapter.saved, ELEMENTS),
         Node("checkpoint_bytes", f"Checkpoint, {fmt.name}", adapter_bytes(adapter.saved, bits), BYTES),
     ]
@@ -220,7 +282,9 @@ def _bytes(adapter: Adapter, fmt: Format, optimizer: str) -> list[Node]:
 def _work(adapter: Adapter) -> list[Node]:
     """What it costs to run while it is not merged."""
     if adapter.virtual_tokens:
-        return [Node("virtual_tokens", "Virtual tokens, a longer sequence in every pass", adapter.virtual_tokens, COUNT)]
+        return [
+            Node("virtual_tokens", "Virtual tokens, a longer sequence in every pass", adapter.virtual_tokens, COUNT)
+        ]
     if adapter.method.work is None or not adapter.targets:
         return []
     flops, fixed, products = adapter.work()
@@ -228,98 +292,7 @@ def _work(adapter: Adapter) -> list[Node]:
     rows = [Node("extra_flops_per_token", "Extra FLOPs a token, not merged", flops, FLOPS, note=merged)]
     if value_of(fixed):
         rows.append(Node("extra_flops_per_pass", "Extra FLOPs a forward pass, not merged", fixed, FLOPS, note=merged))
-    rows.append(Node("extra_products", "Extra matrix products one after the other, not merged", products, COUNT, note=merged))
-    return rows
-
-
-# -------------------------------------------------------------------------------------------------------- comparison
-
-
-def compare(
-    model: Model, rank: Any = None, targets: str | Sequence[str] | None = None, args: Mapping[str, Any] | None = None,
-    dtype: str | None = None, optimizer: str = "adamw",
-) -> Report:  # fmt: skip
-    """Every method at its own defaults (and at ``rank``, where it has one) in one table."""
-    if args:
-        raise InputError("--arg belongs to one method; --method all compares them at their defaults")
-    base = total_params(model.architecture)
-    rows: list[tuple[str | Cell | None, ...]] = []
-    hidden: list[Node] = []
-    refused: list[str] = []
-    for name in METHODS:
-        if name in NOT_COMPARED:
-            continue
-        found = find(name)
-        try:
-            adapter = prepare(model, name, rank if _takes_rank(found) else None, targets if found.mapping else None, None, None)
-        except InputError as error:
-            refused.append(f"{name}: {str(error).removeprefix(f'--method {name}: ')}")
-            continue
-        fmt, _ = trained_format(adapter, dtype)
-        rows.append(
-            (
-                found.title, name, None if adapter.rank is None else Cell(adapter.rank, COUNT), Cell(adapter.trained, PARAMS),
-                Cell(_share(adapter, base), PERCENT), Cell(adapter.frozen, ELEMENTS), Cell(adapter_bytes(adapter.trained, fmt.block_bits), BYTES),
-                Cell(optimizer_state_bytes(adapter, fmt, optimizer), BYTES), Cell(adapter_bytes(adapter.saved, fmt.block_bits), BYTES),
-                "yes" if found.merges else "no",
-            )  # fmt: skip
-        )
-        hidden.append(Node(f"{name}.trainable_params", found.title, adapter.trained, PARAMS))
-        hidden.append(Node(f"{name}.frozen_extra_params", found.title, adapter.frozen, ELEMENTS))
-    rows.sort(key=lambda row: value_of(row[3].value) if isinstance(row[3], Cell) else 0)
-    columns = ("method", "name", "rank", "trained", "share", "frozen beside", "trained bytes", "optimizer", "checkpoint", "merges")
-    title = f"Every method on {model.name}" + ("" if rank is None else f", rank {rank} where there is one")
-    return Report(
-        "peft", title, {"model": model.name, "method": "all", "rank": None if rank is None else str(rank)},
-        (Table("", columns, tuple(rows), "fewest trained parameters first"),), {},
-        tuple((*model.notes, "each method at the peft library's defaults", *(f"not possible here: {r}" for r in refused))),
-        (Citation("peft 0.21.2, tuners"),), tuple(model.notes), symbolic=model.kind == "symbolic", hidden=tuple(hidden),
-    )  # fmt: skip
-
-
-def _takes_rank(method: Method) -> bool:
-    """Whether a common ``--rank`` means a rank for it (OFT's r is a number of blocks)."""
-    return bool(method.rank) and method.name not in ("oft", "osf", "multitask_prompt_tuning")
-
-
-# -------------------------------------------------------------------------------------------------------- one matrix
-
-
-def matrix(text: str, rank: Any = None, reduction: Any = None, dtype: str | None = None, traced: bool = False) -> Report:
-    """LoRA on one matrix ``MxN``, numbers or letters: parameters and bytes against a full update.
-
-    Without a rank, ``reduction`` says how many times fewer parameters are wanted, and the rank is solved for.
-    """
-    from estimator.estimates.peft_solve import solve_matrix
-    from estimator.formulas.peft import lora_params, matrix_params
-    from estimator.sizes import letter_or_size
-
-    sides = [s for s in text.replace("*", "x").replace("X", "x").split("x") if s.strip()]
-    if len(sides) != 2:
-        raise InputError(f"--matrix must be ROWSxCOLUMNS, like 4096x1024 or mxl, got {text[:40]!r}")
-    d_in, d_out = (letter_or_size(s.strip(), "--matrix", "d_out" if i else "d_in", traced) for i, s in enumerate(sides))
-    if rank is not None and reduction is not None:
-        raise InputError("--rank and --reduction contradict each other: give one")
-    if reduction is not None:
-        r = solve_matrix(d_in, d_out, reduction)
-    else:
-        r = letter_or_size(str(DEFAULT_RANK if rank is None else rank), "--rank", "rank", traced)
-    if value_of(r) < 1:
-        raise InputError(f"--rank must be >= 1, got {value_of(r)}")
-    fmt = find_format(dtype or "fp32")
-    full, lora = matrix_params(d_in, d_out), lora_params(d_in, d_out, r)
-    symbolic = any(s.strip().isidentifier() for s in sides) or (isinstance(rank, str) and rank.strip().isidentifier())
-    notes = []
-    if not symbolic and value_of(r) > min(value_of(d_in), value_of(d_out)):
-        notes.append(f"rank {value_of(r)} is above the smaller side of the matrix: a full update has fewer parameters")
-    nodes = (
-        Node("rank", "Rank", r, COUNT),
-        Node("trainable_params", "LoRA trains", lora, PARAMS, formula=lora_params),
-        Node("full_params", "A full update trains", full, PARAMS, formula=matrix_params),
-        Node("times_fewer", "Times fewer", full / lora, COUNT),
-        Node("added_bytes", f"LoRA, {fmt.name}", adapter_bytes(lora, fmt.block_bits), BYTES),
-        Node("full_bytes", f"A full update, {fmt.name}", adapter_bytes(full, fmt.block_bits), BYTES),
+    rows.append(
+        Node("extra_products", "Extra matrix products one after the other, not merged", products, COUNT, note=merged)
     )
-    letters = {"d_in": "inputs of the matrix", "d_out": "outputs of the matrix"}
-    inputs = {"matrix": text, "rank": value_of(r), "dtype": fmt.name}
-    return Report("peft", f"LoRA on one matrix of {text}", inputs, nodes, {}, tuple(notes), (), tuple(notes), symbolic, letters=letters)
+    return rows

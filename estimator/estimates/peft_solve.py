@@ -38,12 +38,12 @@ def solve_rank(
     if model.kind == "symbolic":
         raise InputError("--reduction, --budget and --trainable need numbers: give a model, or --matrix 120x120")
     first = make(1)
-    if not first.method.rank:
-        raise InputError(f"--method {first.method.name} has no rank to solve for")
     limit, goal = _limit(first, total_params(model.architecture), reduction, budget, trainable, dtype)
     fits = _fits(limit)
     if not fits(first):
-        raise InputError(f"{goal}: no rank reaches it; rank 1 already trains {int(value_of(first.trained)):,} parameters")
+        raise InputError(
+            f"{goal}: no rank reaches it; rank 1 already trains {int(value_of(first.trained)):,} parameters"
+        )
     best = _search(make, fits)
     adapter = make(best)
     trained = int(value_of(adapter.trained))
@@ -58,7 +58,9 @@ def solve_rank(
 Limit = Callable[[Adapter], tuple[Any, Any]]
 
 
-def _limit(first: Adapter, base: Any, reduction: Any, budget: Any, trainable: Any, dtype: str | None) -> tuple[Limit, str]:
+def _limit(
+    first: Adapter, base: Any, reduction: Any, budget: Any, trainable: Any, dtype: str | None
+) -> tuple[Limit, str]:
     """(adapter -> (what it uses, what it may use), the goal in words)."""
     if reduction is not None:
         times = number(reduction, "--reduction")
@@ -109,7 +111,8 @@ def _search(make: Callable[[int], Adapter], fits: Callable[[Adapter], bool]) -> 
 
 
 def _closed_form(make: Callable[[int], Adapter], limit: Limit, best: int) -> Traced | None:
-    """The rank as an expression of the model's sizes, in a run that derives; None where it is not linear in the rank."""
+    """The rank as an expression of the model's sizes, in a run that derives; None where it is not linear in
+    the rank."""
     (u1, a1), (u2, a2), (u3, a3) = (limit(make(r)) for r in (1, 2, 3))
     # used(r) <= allowed(r) with both linear: offset + step*r <= budget
     step, second = (u2 - a2) - (u1 - a1), (u3 - a3) - (u2 - a2)
@@ -126,5 +129,7 @@ def solve_matrix(d_in: Any, d_out: Any, reduction: Any) -> Any:
     r = full * times.denominator // (one * times.numerator)
     if value_of(r) < 1:
         most = value_of(full) / value_of(one)
-        raise InputError(f"--reduction {reduction}: no rank reaches it; rank 1 trains {most:g} times fewer than the whole matrix")
+        raise InputError(
+            f"--reduction {reduction}: no rank reaches it; rank 1 trains {most:g} times fewer than the whole matrix"
+        )
     return r

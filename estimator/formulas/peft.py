@@ -71,11 +71,14 @@ def linear_lora_params(d: Any, r: Any) -> Any:
 
 @formula(unit=COUNT, cite=LORA, assumes=("each of h heads projects d to d, so the output projection is hd x d",))
 def mha_unmerged_macs(n: Any, d: Any, r: Any, h: Any) -> Any:
-    """h heads: scores and weighted sum (2 n^2 d), q, k, v with LoRA, the softmax's n^2, and the head's n d^2 of the output."""
+    """h heads: scores and weighted sum (2 n^2 d), q, k, v with LoRA, the softmax's n^2, and the head's n d^2
+    of the output."""
     return h * (2 * n**2 * d + 3 * linear_unmerged_macs(n, d, r) + n**2 + n * d**2)
 
 
-@formula(unit=COUNT, cite=LORA, assumes=("each of h heads projects d to d", "the output projection counted as d x d once"))
+@formula(
+    unit=COUNT, cite=LORA, assumes=("each of h heads projects d to d", "the output projection counted as d x d once")
+)
 def mha_unmerged_macs_small_output(n: Any, d: Any, r: Any, h: Any) -> Any:
     """The same with an output projection of d x d, as some course notes count it; it cannot take hd inputs."""
     return h * (2 * n**2 * d + 3 * linear_unmerged_macs(n, d, r) + n**2) + n * d**2
@@ -89,7 +92,8 @@ def mha_merged_macs(n: Any, d: Any, h: Any) -> Any:
 
 @formula(unit=COUNT, cite="Vaswani et al. 2017, section 3.2.2", assumes=("heads of d/h, as models have them",))
 def mha_standard_macs(n: Any, d: Any, r: Any, h: Any) -> Any:
-    """The standard module with LoRA on q, k, v: four d x d projections, scores and weighted sum over all heads, softmax."""
+    """The standard module with LoRA on q, k, v: four d x d projections, scores and weighted sum over all
+    heads, softmax."""
     return 2 * n**2 * d + 3 * linear_unmerged_macs(n, d, r) + h * n**2 + n * d**2
 
 

@@ -68,7 +68,13 @@ METHODS: dict[str, str] = {
     "full": "full",
     "soft-prompt": "soft_prompt",
 }
-ALIASES = {"bone": "miss", "soft_prompt": "soft-prompt", "rslora": "lora", "llama_adapter": "adaption_prompt", "ptuning": "p_tuning"}
+ALIASES = {
+    "bone": "miss",
+    "soft_prompt": "soft-prompt",
+    "rslora": "lora",
+    "llama_adapter": "adaption_prompt",
+    "ptuning": "p_tuning",
+}
 
 
 def find(name: str) -> Method:

@@ -31,10 +31,17 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="adalora", title="AdaLoRA", cite="Zhang et al. 2023, arXiv 2303.10512; peft 0.21.2, tuners/adalora/layer.py",
-    build=build, args={"init_r": 12, "bias": "none", "trainable_token_indices": None, "use_dora": False},
-    accepts=f"{COMMON} exclude_modules r target_r tinit tfinal deltaT beta1 beta2 orth_reg_weight total_step lora_alpha "
+    name="adalora",
+    title="AdaLoRA",
+    cite="Zhang et al. 2023, arXiv 2303.10512; peft 0.21.2, tuners/adalora/layer.py",
+    build=build,
+    args={"init_r": 12, "bias": "none", "trainable_token_indices": None, "use_dora": False},
+    accepts=f"{COMMON} exclude_modules r target_r tinit tfinal deltaT beta1 beta2 orth_reg_weight "
+    f"total_step lora_alpha "
     "lora_dropout alpha_pattern rank_pattern use_rslora init_lora_weights fan_in_fan_out loftq_config lora_bias "
     "ensure_weight_tying layer_replication target_parameters",
-    rank="init_r", kinds=(LINEAR, CONV1D), mapping="adalora", work=work,
-)  # fmt: skip
+    rank="init_r",
+    kinds=(LINEAR, CONV1D),
+    mapping="adalora",
+    work=work,
+)

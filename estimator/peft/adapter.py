@@ -1,6 +1,7 @@
 """Bottleneck adapters: small networks d -> m -> d inside every layer.
 
-Houlsby et al. 2019 (arXiv 1902.00751) place two a layer, after the attention and after the MLP; Pfeiffer et al. 2021 (arXiv 2005.00247)
+Houlsby et al. 2019 (arXiv 1902.00751) place two a layer, after the attention and after the MLP; Pfeiffer et
+al. 2021 (arXiv 2005.00247)
 one, after the MLP. ``bias`` counts the m + d biases of each, as the papers do; peft has no such method.
 """
 
@@ -21,7 +22,7 @@ def build(b: Build) -> Iterator[Tensor]:
     if a.has("adapters_per_layer"):
         places = tuple(f"place{i}" for i in range(int(a.count("adapters_per_layer"))))
     d, L = b.arch.hidden, sum(layer.times for layer in b.arch.layers)
-    L = b.arch.num_layers if L == b.arch.num_layers else L
+    L = b.arch.num_layers if b.arch.num_layers == L else L
     for place in places:
         yield Tensor(f"adapter_{place}", "down.weight", (m, d), L)
         yield Tensor(f"adapter_{place}", "up.weight", (d, m), L)
@@ -37,7 +38,13 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="adapter", title="Bottleneck adapters", cite="Houlsby et al. 2019, arXiv 1902.00751, section 2.1",
-    build=build, args={"bottleneck": 64, "variant": "houlsby", "use_bias": False, "adapters_per_layer": None}, rank="bottleneck",
-    merges=False, work=work, library=False,
-)  # fmt: skip
+    name="adapter",
+    title="Bottleneck adapters",
+    cite="Houlsby et al. 2019, arXiv 1902.00751, section 2.1",
+    build=build,
+    args={"bottleneck": 64, "variant": "houlsby", "use_bias": False, "adapters_per_layer": None},
+    rank="bottleneck",
+    merges=False,
+    work=work,
+    library=False,
+)

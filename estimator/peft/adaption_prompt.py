@@ -21,7 +21,9 @@ def build(b: Build) -> Iterator[Tensor]:
     a = b.args
     kind = b.arch.model_type
     if kind not in ATTENTION:
-        raise InputError(f"--method adaption_prompt: the peft library has it for llama, mistral and gpt2 only, not {kind!r}")
+        raise InputError(
+            f"--method adaption_prompt: the peft library has it for llama, mistral and gpt2 only, not {kind!r}"
+        )
     names = b.asked()[0]
     name = names[0] if names else ATTENTION[kind]
     holders = [m for m in [*b.known, *containers(b.known)] if m.name == name or m.name.endswith("." + name)]
@@ -45,6 +47,12 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="adaption_prompt", title="LLaMA-Adapter", cite="Zhang et al. 2023, arXiv 2303.16199; peft 0.21.2, tuners/adaption_prompt/layer.py",
-    build=build, args={"adapter_len": None, "adapter_layers": None}, accepts="target_modules", rank="", merges=False,
-)  # fmt: skip
+    name="adaption_prompt",
+    title="LLaMA-Adapter",
+    cite="Zhang et al. 2023, arXiv 2303.16199; peft 0.21.2, tuners/adaption_prompt/layer.py",
+    build=build,
+    args={"adapter_len": None, "adapter_layers": None},
+    accepts="target_modules",
+    rank="",
+    merges=False,
+)

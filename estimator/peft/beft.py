@@ -22,6 +22,13 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="beft", title="BEFT", cite="peft 0.21.2, tuners/beft/layer.py", build=build, accepts=f"{TARGETS} init_weights", rank="",
-    kinds=(LINEAR,), mapping="beft", work=work,
-)  # fmt: skip
+    name="beft",
+    title="BEFT",
+    cite="peft 0.21.2, tuners/beft/layer.py",
+    build=build,
+    accepts=f"{TARGETS} init_weights",
+    rank="",
+    kinds=(LINEAR,),
+    mapping="beft",
+    work=work,
+)

@@ -22,5 +22,10 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="bitfit", title="BitFit", cite="Ben Zaken et al. 2022, arXiv 2106.10199", build=build, rank="", library=False,
-)  # fmt: skip
+    name="bitfit",
+    title="BitFit",
+    cite="Ben Zaken et al. 2022, arXiv 2106.10199",
+    build=build,
+    rank="",
+    library=False,
+)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from estimator.ops import exact_div
 from estimator.peft.base import COMMON, LINEAR, Build, Method, Tensor
@@ -18,8 +19,8 @@ def build(b: Build) -> Iterator[Tensor]:
     a = b.args
     size, patterns = a.count("block_size"), a.patterns("block_size_pattern")
 
-    def of(key: str) -> int:
-        return next((v for p, v in patterns.items() if re.match(rf".*\.{p}$", key)), size)
+    def of(key: str) -> Any:
+        return next((v for p, v in patterns.items() if re.match(rf".*\.{p}$", key)), patterns.get(key, size))
 
     for m in b.match():
         for part, block in split_by(m, of):
@@ -29,7 +30,13 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="c3a", title="C3A", cite="Chen et al. 2024, arXiv 2407.19342; peft 0.21.2, tuners/c3a/layer.py",
-    build=build, args={"block_size": 256, "block_size_pattern": {}, "bias": "none"}, accepts=f"{COMMON} init_weights", rank="",
-    kinds=(LINEAR,), mapping="c3a",
-)  # fmt: skip
+    name="c3a",
+    title="C3A",
+    cite="Chen et al. 2024, arXiv 2407.19342; peft 0.21.2, tuners/c3a/layer.py",
+    build=build,
+    args={"block_size": 256, "block_size_pattern": {}, "bias": "none"},
+    accepts=f"{COMMON} init_weights",
+    rank="",
+    kinds=(LINEAR,),
+    mapping="c3a",
+)

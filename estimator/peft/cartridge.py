@@ -23,6 +23,13 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="cartridge", title="Cartridge", cite="Eyuboglu et al. 2025, arXiv 2506.06266; peft 0.21.2, tuners/cartridge/model.py",
-    build=build, args={**prompts.ARGS, "num_frozen_tokens": 1}, accepts=prompts.FIELDS, rank="", merges=False, virtual=True,
-)  # fmt: skip
+    name="cartridge",
+    title="Cartridge",
+    cite="Eyuboglu et al. 2025, arXiv 2506.06266; peft 0.21.2, tuners/cartridge/model.py",
+    build=build,
+    args={**prompts.ARGS, "num_frozen_tokens": 1},
+    accepts=prompts.FIELDS,
+    rank="",
+    merges=False,
+    virtual=True,
+)

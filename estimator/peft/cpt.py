@@ -29,9 +29,15 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="cpt", title="CPT", cite="Blau et al. 2024, arXiv 2410.17222; peft 0.21.2, tuners/cpt/model.py",
-    build=build, args={"cpt_token_ids": None, "cpt_mask": None, "cpt_tokens_type_mask": None},
-    accepts=f"{prompts.FIELDS} num_virtual_tokens token_dim num_layers opt_weighted_loss_type opt_loss_decay_factor opt_projection_epsilon "
+    name="cpt",
+    title="CPT",
+    cite="Blau et al. 2024, arXiv 2410.17222; peft 0.21.2, tuners/cpt/model.py",
+    build=build,
+    args={"cpt_token_ids": None, "cpt_mask": None, "cpt_tokens_type_mask": None},
+    accepts=f"{prompts.FIELDS} num_virtual_tokens token_dim num_layers opt_weighted_loss_type "
+    f"opt_loss_decay_factor opt_projection_epsilon "
     "opt_projection_format_epsilon tokenizer_name_or_path",
-    rank="", merges=False, virtual=True,
-)  # fmt: skip
+    rank="",
+    merges=False,
+    virtual=True,
+)

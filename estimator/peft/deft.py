@@ -22,7 +22,12 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="deft", title="DEFT", cite="peft 0.21.2, tuners/deft/layer.py", build=build, args={"r": 8, "para": False, "bias": "none"},
+    name="deft",
+    title="DEFT",
+    cite="peft 0.21.2, tuners/deft/layer.py",
+    build=build,
+    args={"r": 8, "para": False, "bias": "none"},
     accepts=f"{COMMON} exclude_modules decomposition_method init_scale alpha fan_in_fan_out deft_dropout init_weights",
-    kinds=(LINEAR, CONV1D), mapping="deft",
-)  # fmt: skip
+    kinds=(LINEAR, CONV1D),
+    mapping="deft",
+)

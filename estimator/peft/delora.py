@@ -29,7 +29,13 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="delora", title="DeLoRA", cite="Bini et al. 2025, arXiv 2503.18225; peft 0.21.2, tuners/delora/layer.py",
-    build=build, args={"r": 8, "rank_pattern": {}, "bias": "none"},
-    accepts=f"{COMMON} exclude_modules delora_lambda module_dropout init_weights lambda_pattern", kinds=(LINEAR,), mapping="delora", work=work,
-)  # fmt: skip
+    name="delora",
+    title="DeLoRA",
+    cite="Bini et al. 2025, arXiv 2503.18225; peft 0.21.2, tuners/delora/layer.py",
+    build=build,
+    args={"r": 8, "rank_pattern": {}, "bias": "none"},
+    accepts=f"{COMMON} exclude_modules delora_lambda module_dropout init_weights lambda_pattern",
+    kinds=(LINEAR,),
+    mapping="delora",
+    work=work,
+)

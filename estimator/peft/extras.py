@@ -13,7 +13,6 @@ from estimator.peft.base import BUFFER, Build, Tensor
 from estimator.peft.modules import CONTAINER, EMBEDDING, Module, containers
 from estimator.peft.targets import where
 
-
 SCALED_EMBEDDINGS = {"gemma", "gemma2", "gemma3_text"}
 
 
@@ -28,7 +27,9 @@ def saved_modules(build: Build) -> Iterator[Tensor]:
         if any(m.name.startswith(prefix) for prefix in prefixes):
             continue  # copied with the module that holds it
         if m.kind == CONTAINER and any(k.name.startswith(m.name + ".{i}") for k in build.known):
-            raise InputError(f"--arg modules_to_save: {m.example!r} is a list of layers, which cannot be copied; name a module in it")
+            raise InputError(
+                f"--arg modules_to_save: {m.example!r} is a list of layers, which cannot be copied; name a module in it"
+            )
         seen = True
         parts = inside(build, m)
         if build.args["ensure_weight_tying"] and m.head and m.tied and any(f.kind == EMBEDDING for f in found):
@@ -38,7 +39,9 @@ def saved_modules(build: Build) -> Iterator[Tensor]:
                 yield Tensor(part.name, f"modules_to_save.{short}", shape, times)
             yield from buffers(build, part, times)
     if not seen:
-        build.notes.append(f"modules_to_save: no module of {build.model} ends with {', '.join(names)}; nothing is saved for it")
+        build.notes.append(
+            f"modules_to_save: no module of {build.model} ends with {', '.join(names)}; nothing is saved for it"
+        )
 
 
 def inside(build: Build, m: Module) -> list[tuple[Module, Any]]:
@@ -82,7 +85,10 @@ def trainable_tokens(build: Build) -> Iterator[Tensor]:
         count = token_count(rows, "trainable_token_indices")
         hit = [m for m in build.known if m.example.endswith(name)]
         if not hit:
-            raise InputError(f"--arg trainable_token_indices: no module of {build.model} ends with {name!r}; its token table is {table.leaf!r}")
+            raise InputError(
+                f"--arg trainable_token_indices: no module of {build.model} ends with {name!r}; its token "
+                f"table is {table.leaf!r}"
+            )
         for m in hit:
             if m.name in adapted:
                 raise InputError(f"--arg trainable_token_indices: {m.example!r} is a target of the adapter too")

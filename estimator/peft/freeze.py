@@ -32,6 +32,11 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="freeze", title="Training the top layers", cite="Howard and Ruder 2018, arXiv 1801.06146",
-    build=build, args={"trainable_layers": 1}, rank="", library=False,
-)  # fmt: skip
+    name="freeze",
+    title="Training the top layers",
+    cite="Howard and Ruder 2018, arXiv 1801.06146",
+    build=build,
+    args={"trainable_layers": 1},
+    rank="",
+    library=False,
+)

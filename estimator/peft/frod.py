@@ -21,7 +21,8 @@ def category(key: str) -> str:
 
 
 def build(b: Build) -> Iterator[Tensor]:
-    """A diagonal (d_in) and the sparse entries a target; U (d_out x d_in) a target and V (d_in x d_in) a kind as buffers."""
+    """A diagonal (d_in) and the sparse entries a target; U (d_out x d_in) a target and V (d_in x d_in) a kind
+    as buffers."""
     a = b.args
     rate = a.number("sparse_rate", 0.0, 1.0)
     keep = a.flag("save_projection")
@@ -43,8 +44,14 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="frod", title="FRoD", cite="peft 0.21.2, tuners/frod/model.py",
-    build=build, args={"sparse_rate": 0.01, "save_projection": True, "bias": "none"},
-    accepts=f"{COMMON} projection_prng_key frod_dropout fan_in_fan_out init_weights regularization_alpha progressbar runtime_offload_base_weight",
-    rank="", kinds=(LINEAR, CONV1D), mapping="frod",
-)  # fmt: skip
+    name="frod",
+    title="FRoD",
+    cite="peft 0.21.2, tuners/frod/model.py",
+    build=build,
+    args={"sparse_rate": 0.01, "save_projection": True, "bias": "none"},
+    accepts=f"{COMMON} projection_prng_key frod_dropout fan_in_fan_out init_weights regularization_alpha "
+    f"progressbar runtime_offload_base_weight",
+    rank="",
+    kinds=(LINEAR, CONV1D),
+    mapping="frod",
+)

@@ -13,16 +13,21 @@ from estimator.peft.base import BUFFER, LINEAR, TARGETS, Build, Method, Module, 
 
 
 def build(b: Build) -> Iterator[Tensor]:
-    """A and B on the weight; C, D and E on the bias, where the target has one; an unused path holds zeros as a buffer."""
+    """A and B on the weight; C, D and E on the bias, where the target has one; an unused path holds zeros as a
+    buffer."""
     a = b.args
     r = b.rank = a.count("r")
     ab = a.choice("config_A_B", "lora", "vector", "constant", "none")
     c, de = a.choice("config_C", "lora", "vector", "none"), a.choice("config_D_E", "vector", "constant", "none")
     if b.arch.model_type == "falcon":
-        raise InputError("--method glora: Falcon's matrices are of a class of its own, and GLoRA takes plain torch.nn.Linear only")
+        raise InputError(
+            "--method glora: Falcon's matrices are of a class of its own, and GLoRA takes plain torch.nn.Linear only"
+        )
     for m in b.match():
         if m.leaf == "router":
-            raise InputError(f"--method glora: {m.example!r} is of a class of its own, and GLoRA takes plain torch.nn.Linear only")
+            raise InputError(
+                f"--method glora: {m.example!r} is of a class of its own, and GLoRA takes plain torch.nn.Linear only"
+            )
         for path in "AB":
             yield from _path(m, f"glora_{path}", ab, (m.d_out, m.d_in), r, (m.d_out, 1))
         on = m.bias
@@ -42,7 +47,12 @@ def _path(m: Module, name: str, kind: str, full: tuple[Any, ...], r: Any, vector
 
 
 METHOD = Method(
-    name="glora", title="GLoRA", cite="Chavan et al. 2023, arXiv 2306.07967; peft 0.21.2, tuners/glora/layer.py",
-    build=build, args={"r": 8, "config_A_B": "lora", "config_C": "lora", "config_D_E": "constant", "bias": "none"},
-    accepts=f"{TARGETS} init_weights", kinds=(LINEAR,), mapping="glora",
-)  # fmt: skip
+    name="glora",
+    title="GLoRA",
+    cite="Chavan et al. 2023, arXiv 2306.07967; peft 0.21.2, tuners/glora/layer.py",
+    build=build,
+    args={"r": 8, "config_A_B": "lora", "config_C": "lora", "config_D_E": "constant", "bias": "none"},
+    accepts=f"{TARGETS} init_weights",
+    kinds=(LINEAR,),
+    mapping="glora",
+)

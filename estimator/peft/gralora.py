@@ -35,7 +35,13 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="gralora", title="GraLoRA", cite="Jung et al. 2025, arXiv 2505.20355; peft 0.21.2, tuners/gralora/layer.py",
-    build=build, args={"r": 32, "hybrid_r": 0, "gralora_k": 2, "bias": "none"},
-    accepts=f"{COMMON} alpha gralora_dropout fan_in_fan_out init_weights", kinds=(LINEAR, CONV1D), mapping="gralora", work=work,
-)  # fmt: skip
+    name="gralora",
+    title="GraLoRA",
+    cite="Jung et al. 2025, arXiv 2505.20355; peft 0.21.2, tuners/gralora/layer.py",
+    build=build,
+    args={"r": 32, "hybrid_r": 0, "gralora_k": 2, "bias": "none"},
+    accepts=f"{COMMON} alpha gralora_dropout fan_in_fan_out init_weights",
+    kinds=(LINEAR, CONV1D),
+    mapping="gralora",
+    work=work,
+)

@@ -20,7 +20,12 @@ def build(b: Build) -> Iterator[Tensor]:
         for part, r in split_by(m, lambda key: pattern_value(patterns, key, b.rank)):
             kernel = part.weights[0][1][-1] if part.kind == CONVOLUTION else 1
             name = "hira_embedding_" if part.kind == EMBEDDING else "hira_"
-            yield Tensor(part.name, f"{name}A", (r, part.d_in, kernel) if part.kind == CONVOLUTION else (r, part.d_in), part.times)
+            yield Tensor(
+                part.name,
+                f"{name}A",
+                (r, part.d_in, kernel) if part.kind == CONVOLUTION else (r, part.d_in),
+                part.times,
+            )
             yield Tensor(part.name, f"{name}B", (part.d_out, r), part.times)
 
 
@@ -30,7 +35,13 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="hira", title="HiRA", cite="peft 0.21.2, tuners/hira/layer.py", build=build, args={"r": 32, "rank_pattern": {}},
-    accepts=f"{COMMON} exclude_modules hira_dropout fan_in_fan_out init_weights", kinds=(LINEAR, CONV1D, EMBEDDING, CONVOLUTION),
-    mapping="hira", work=work,
-)  # fmt: skip
+    name="hira",
+    title="HiRA",
+    cite="peft 0.21.2, tuners/hira/layer.py",
+    build=build,
+    args={"r": 32, "rank_pattern": {}},
+    accepts=f"{COMMON} exclude_modules hira_dropout fan_in_fan_out init_weights",
+    kinds=(LINEAR, CONV1D, EMBEDDING, CONVOLUTION),
+    mapping="hira",
+    work=work,
+)

@@ -23,7 +23,13 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="hra", title="HRA", cite="Yuan et al. 2024, arXiv 2405.17484; peft 0.21.2, tuners/hra/layer.py",
-    build=build, args={"r": 8, "bias": "none"}, accepts=f"{COMMON} exclude_modules apply_GS init_weights", kinds=(LINEAR,),
-    mapping="hra", work=work,
-)  # fmt: skip
+    name="hra",
+    title="HRA",
+    cite="Yuan et al. 2024, arXiv 2405.17484; peft 0.21.2, tuners/hra/layer.py",
+    build=build,
+    args={"r": 8, "bias": "none"},
+    accepts=f"{COMMON} exclude_modules apply_GS init_weights",
+    kinds=(LINEAR,),
+    mapping="hra",
+    work=work,
+)

@@ -29,7 +29,8 @@ def _feedforward(b: Build) -> Callable[[str], bool]:
         found = default_targets("ia3_feedforward", b.arch.model_type)
         if found is None and b.arch.model_type != "symbolic":
             raise InputError(
-                f"--method ia3: the peft library does not know the feed-forward modules of model type {b.arch.model_type!r}; "
+                f"--method ia3: the peft library does not know the feed-forward modules of model type "
+                f"{b.arch.model_type!r}; "
                 "name them (or none): --arg feedforward_modules=[]"
             )
         ends = tuple((found or "down_proj").split())
@@ -49,7 +50,14 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="ia3", title="(IA)3", cite="Liu et al. 2022, arXiv 2205.05638; peft 0.21.2, tuners/ia3/layer.py",
-    build=build, args={"feedforward_modules": None}, accepts=f"{TARGETS} exclude_modules fan_in_fan_out init_ia3_weights",
-    rank="", kinds=(LINEAR, CONV1D), mapping="ia3", work=work,
-)  # fmt: skip
+    name="ia3",
+    title="(IA)3",
+    cite="Liu et al. 2022, arXiv 2205.05638; peft 0.21.2, tuners/ia3/layer.py",
+    build=build,
+    args={"feedforward_modules": None},
+    accepts=f"{TARGETS} exclude_modules fan_in_fan_out init_ia3_weights",
+    rank="",
+    kinds=(LINEAR, CONV1D),
+    mapping="ia3",
+    work=work,
+)

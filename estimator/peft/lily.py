@@ -9,11 +9,13 @@ from collections.abc import Iterator
 
 from estimator.ops import ceil_div
 from estimator.peft.base import COMMON, LINEAR, Build, Method, Module, Tensor
+from estimator.peft.targets import all_linear
 from estimator.trace import value_of
 
 
 def build(b: Build) -> Iterator[Tensor]:
-    """A router (num_B x r) a target; B (num_B*r x d_out) once for each name and shape; A once for ``stride_A`` layers."""
+    """A router (num_B x r) a target; B (num_B*r x d_out) once for each name and shape; A once for ``stride_A``
+    layers."""
     a = b.args
     r, n, stride = a.count("r"), a.count("num_B", 2), a.count("stride_A")
     b.rank = r
@@ -22,9 +24,15 @@ def build(b: Build) -> Iterator[Tensor]:
     groups: dict[tuple[str, int, int], list[Module]] = {}
     for m in targets:
         # peft keeps the last of the names (a set) that ends the module's name; all-linear names modules one by one
-        suffix = next((s for s in reversed(sorted(names)) if m.example.endswith(s)), "") if names else "" if b.asked()[1] else m.leaf
+        suffix = (
+            next((s for s in sorted(names, reverse=True) if m.example.endswith(s)), "")
+            if names
+            else ""
+            if b.asked()[1]
+            else m.leaf
+        )
         groups.setdefault((suffix, value_of(m.d_in), value_of(m.d_out)), []).append(m)
-    alone = b.asked()[2] and not b.long_list(targets)
+    alone = b.asked()[2] and not b.long_list(all_linear(b.known))
     if alone:
         b.notes.append("all-linear names fewer than 20 modules one by one for Lily: nothing is shared between layers")
     for members in groups.values():
@@ -35,10 +43,18 @@ def build(b: Build) -> Iterator[Tensor]:
         of_b = count if alone else 1
         # the state dict holds a shared tensor once for each layer that uses it
         yield Tensor(first.name, "lily_A.weight", (r, first.d_in), of_a, saved_extra=(count - of_a) * r * first.d_in)
-        yield Tensor(first.name, "lily_B.weight", (n * r, first.d_out), of_b, saved_extra=(count - of_b) * n * r * first.d_out)
+        yield Tensor(
+            first.name, "lily_B.weight", (n * r, first.d_out), of_b, saved_extra=(count - of_b) * n * r * first.d_out
+        )
 
 
 METHOD = Method(
-    name="lily", title="Lily", cite="peft 0.21.2, tuners/lily/model.py", build=build, args={"r": 32, "stride_A": 1, "num_B": 2},
-    accepts=f"{COMMON} exclude_modules scaling init_weights", kinds=(LINEAR,), mapping="lily",
-)  # fmt: skip
+    name="lily",
+    title="Lily",
+    cite="peft 0.21.2, tuners/lily/model.py",
+    build=build,
+    args={"r": 32, "stride_A": 1, "num_B": 2},
+    accepts=f"{COMMON} exclude_modules scaling init_weights",
+    kinds=(LINEAR,),
+    mapping="lily",
+)

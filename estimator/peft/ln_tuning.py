@@ -1,6 +1,7 @@
 """LN tuning: trained copies of the normalisations.
 
-Sources: Zhao et al. 2023, arXiv 2312.11420; peft 0.21.2, tuners/ln_tuning/layer.py (any targeted module is copied whole).
+Sources: Zhao et al. 2023, arXiv 2312.11420; peft 0.21.2, tuners/ln_tuning/layer.py (any targeted module is
+copied whole).
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="ln_tuning", title="LN tuning", cite="Zhao et al. 2023, arXiv 2312.11420; peft 0.21.2, tuners/ln_tuning/layer.py",
-    build=build, accepts=f"{TARGETS} exclude_modules", rank="", kinds=(NORM, LINEAR, CONV1D, EMBEDDING, CONVOLUTION, HOLDER, CONTAINER), skips=True,
+    name="ln_tuning",
+    title="LN tuning",
+    cite="Zhao et al. 2023, arXiv 2312.11420; peft 0.21.2, tuners/ln_tuning/layer.py",
+    build=build,
+    accepts=f"{TARGETS} exclude_modules",
+    rank="",
+    kinds=(NORM, LINEAR, CONV1D, EMBEDDING, CONVOLUTION, HOLDER, CONTAINER),
+    skips=True,
     mapping="ln_tuning",
-)  # fmt: skip
+)

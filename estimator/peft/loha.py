@@ -30,8 +30,14 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="loha", title="LoHa", cite="Hyeon-Woo et al. 2022, arXiv 2108.06098; peft 0.21.2, tuners/loha/layer.py",
-    build=build, args={"r": 8, "rank_pattern": {}},
-    accepts=f"{COMMON} exclude_modules alpha alpha_pattern rank_dropout module_dropout use_effective_conv2d init_weights",
-    kinds=(LINEAR, CONVOLUTION), mapping="loha", work=work,
-)  # fmt: skip
+    name="loha",
+    title="LoHa",
+    cite="Hyeon-Woo et al. 2022, arXiv 2108.06098; peft 0.21.2, tuners/loha/layer.py",
+    build=build,
+    args={"r": 8, "rank_pattern": {}},
+    accepts=f"{COMMON} exclude_modules alpha alpha_pattern rank_dropout module_dropout use_effective_conv2d "
+    f"init_weights",
+    kinds=(LINEAR, CONVOLUTION),
+    mapping="loha",
+    work=work,
+)

@@ -59,8 +59,14 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="lokr", title="LoKr", cite="Yeh et al. 2024, arXiv 2309.14859; peft 0.21.2, tuners/lokr/layer.py",
-    build=build, args={"r": 8, "rank_pattern": {}, "decompose_both": False, "decompose_factor": -1},
-    accepts=f"{COMMON} exclude_modules alpha alpha_pattern rank_dropout module_dropout rank_dropout_scale use_effective_conv2d init_weights",
-    kinds=(LINEAR,), mapping="lokr", work=work,
-)  # fmt: skip
+    name="lokr",
+    title="LoKr",
+    cite="Yeh et al. 2024, arXiv 2309.14859; peft 0.21.2, tuners/lokr/layer.py",
+    build=build,
+    args={"r": 8, "rank_pattern": {}, "decompose_both": False, "decompose_factor": -1},
+    accepts=f"{COMMON} exclude_modules alpha alpha_pattern rank_dropout module_dropout rank_dropout_scale "
+    f"use_effective_conv2d init_weights",
+    kinds=(LINEAR,),
+    mapping="lokr",
+    work=work,
+)

@@ -11,26 +11,77 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.ops import ceil_div, exact_div
-from estimator.peft.base import BUFFER, COMMON, FROZEN, TRAINED, Args, Build, Method, Module, Tensor, Work, low_rank_work
+from estimator.peft.base import (
+    BUFFER,
+    COMMON,
+    FROZEN,
+    TRAINED,
+    Args,
+    Build,
+    Method,
+    Module,
+    Tensor,
+    Work,
+    low_rank_work,
+)
 from estimator.peft.extras import trainable_tokens
-from estimator.peft.modules import CONTAINER, CONV1D, CONVOLUTION, EMBEDDING, HOLDER, LINEAR, NORM, is_expert_stack, replicate
+from estimator.peft.modules import (
+    CONTAINER,
+    CONV1D,
+    CONVOLUTION,
+    EMBEDDING,
+    HOLDER,
+    LINEAR,
+    NORM,
+    is_expert_stack,
+    replicate,
+)
 from estimator.peft.targets import (
-    ParameterTarget, moe_mapping, moe_names, moe_targets, parameters, pattern_value, split_by,
-)  # fmt: skip
+    ParameterTarget,
+    moe_mapping,
+    moe_names,
+    moe_targets,
+    parameters,
+    pattern_value,
+    split_by,
+)
 
 KINDS = (LINEAR, CONV1D, EMBEDDING, CONVOLUTION)
 ARGS: dict[str, Any] = {
-    "r": 8, "bias": "none", "use_dora": False, "lora_bias": False, "rank_pattern": {}, "target_parameters": None,
-    "trainable_token_indices": None, "layer_replication": None, "ensure_weight_tying": False, "use_qalora": False,
-    "qalora_group_size": 16, "use_bdlora": None, "kasa_config": None, "velora_config": None, "monteclora_config": None,
-    "init_lora_weights": True, "arrow_config": None, "alora_invocation_tokens": None, "lora_dropout": 0.0,
+    "r": 8,
+    "bias": "none",
+    "use_dora": False,
+    "lora_bias": False,
+    "rank_pattern": {},
+    "target_parameters": None,
+    "trainable_token_indices": None,
+    "layer_replication": None,
+    "ensure_weight_tying": False,
+    "use_qalora": False,
+    "qalora_group_size": 16,
+    "use_bdlora": None,
+    "kasa_config": None,
+    "velora_config": None,
+    "monteclora_config": None,
+    "init_lora_weights": True,
+    "arrow_config": None,
+    "alora_invocation_tokens": None,
+    "lora_dropout": 0.0,
     "fan_in_fan_out": False,
-}  # fmt: skip
+}
 ACCEPTS = (
     f"{COMMON} exclude_modules lora_alpha alpha_pattern use_rslora loftq_config eva_config corda_config lora_ga_config "
     "megatron_config megatron_core loraplus_lr_ratio"
 )
-VARIANTS = ("use_dora", "use_bdlora", "kasa_config", "velora_config", "monteclora_config", "arrow_config", "alora_invocation_tokens")
+VARIANTS = (
+    "use_dora",
+    "use_bdlora",
+    "kasa_config",
+    "velora_config",
+    "monteclora_config",
+    "arrow_config",
+    "alora_invocation_tokens",
+)
 
 
 def build(b: Build) -> Iterator[Tensor]:
@@ -46,7 +97,9 @@ def build(b: Build) -> Iterator[Tensor]:
     for m in modules:
         for part, r in split_by(m, lambda key: pattern_value(patterns, key, b.rank)) if patterns else [(m, b.rank)]:
             if r > min(part.d_in, part.d_out):
-                b.notes.append(f"rank {int(r)} is above the smaller side of {part.example} ({int(min(part.d_in, part.d_out))})")
+                b.notes.append(
+                    f"rank {int(r)} is above the smaller side of {part.example} ({int(min(part.d_in, part.d_out))})"
+                )
             yield from adapt(b, part, r)
     for p in params:
         yield from _parameter(b, p, patterns, factors)
@@ -71,7 +124,9 @@ def _replication(a: Args) -> list[tuple[int, int]]:
     value = a["layer_replication"]
     if value is None:
         return []
-    if not isinstance(value, list) or not all(isinstance(p, list) and len(p) == 2 and all(isinstance(n, int) for n in p) for p in value):
+    if not isinstance(value, list) or not all(
+        isinstance(p, list) and len(p) == 2 and all(isinstance(n, int) for n in p) for p in value
+    ):
         raise a.bad("layer_replication", "must be a list of pairs, like [[0, 4], [2, 5]]")
     if any(not 0 <= start < end <= 100_000 for start, end in value):
         raise a.bad("layer_replication", "must be pairs with 0 <= start < end")
@@ -151,7 +206,9 @@ def adapt(b: Build, m: Module, r: Any) -> Iterator[Tensor]:
     mica = a["init_lora_weights"] == "mica"
     if m.kind == EMBEDDING:
         if a["lora_bias"] or any(a[v] for v in VARIANTS if v != "use_dora"):
-            raise InputError(f"--method lora: {m.example!r} is an embedding; lora_bias and variants but DoRA are not for it")
+            raise InputError(
+                f"--method lora: {m.example!r} is an embedding; lora_bias and variants but DoRA are not for it"
+            )
         yield Tensor(m.name, "lora_embedding_A", (r, m.d_in), m.times)
         yield Tensor(m.name, "lora_embedding_B", (m.d_out, r), m.times, FROZEN if mica else TRAINED)
         if a["use_dora"]:
@@ -188,7 +245,10 @@ def _variant(a: Args, m: Module, r: Any) -> Iterator[Tensor]:
         if m.kind == CONV1D:
             raise InputError(f"--method lora: KaSA cannot adapt {m.example!r} ({CONV1D})")
         if r >= min(m.d_in, m.d_out):
-            raise InputError(f"--rank {int(r)}: KaSA needs a rank below {int(min(m.d_in, m.d_out))}, the smaller side of {m.example!r}")
+            raise InputError(
+                f"--rank {int(r)}: KaSA needs a rank below {int(min(m.d_in, m.d_out))}, the smaller side of "
+                f"{m.example!r}"
+            )
         yield Tensor(m.name, "lora_diag", (r,), m.times)
     if a["velora_config"] is not None:
         groups = _part(a, "velora_config").get("num_groups", 32)
@@ -229,12 +289,24 @@ def _parameter(b: Build, p: ParameterTarget, patterns: dict[str, Any], factors: 
     a = b.args
     for option in ("lora_dropout", "fan_in_fan_out", "lora_bias", *VARIANTS):
         if a[option]:
-            raise InputError(f"--method lora: {option} is not possible where bare parameters are adapted ({p.module.example}.{p.name})")
+            raise InputError(
+                f"--method lora: {option} is not possible where bare parameters are adapted "
+                f"({p.module.example}.{p.name})"
+            )
     if len(p.shape) not in (2, 3):
-        raise InputError(f"--arg target_parameters: {p.module.example}.{p.name} has {len(p.shape)} dimensions; only 2 and 3 are possible")
+        raise InputError(
+            f"--arg target_parameters: {p.module.example}.{p.name} has {len(p.shape)} dimensions; only 2 "
+            f"and 3 are possible"
+        )
     init = a["init_lora_weights"]
-    if isinstance(init, str) and is_expert_stack(p.module) and init.lower().startswith(("pissa", "corda", "olora", "orthogonal", "loftq", "lora_ga")):
-        raise InputError(f"--arg init_lora_weights={init} is not possible for stacked experts ({p.module.example}.{p.name})")
+    if (
+        isinstance(init, str)
+        and is_expert_stack(p.module)
+        and init.lower().startswith(("pissa", "corda", "olora", "orthogonal", "loftq", "lora_ga"))
+    ):
+        raise InputError(
+            f"--arg init_lora_weights={init} is not possible for stacked experts ({p.module.example}.{p.name})"
+        )
     experts, *(rest) = p.shape if len(p.shape) == 3 else (1, *p.shape)
     d_out, d_in = rest
     own = {**patterns, **{rf".*\.{name}": b.rank * n for name, n in factors.items()}}
@@ -250,12 +322,19 @@ def work(m: Module, a: Args) -> Work:
     if m.kind == EMBEDDING:
         return Work(flops=2 * r * m.d_out, products=1)
     base = low_rank_work(m, r)
-    # the norm of each row of W + s*B*A: the product 2*r*d_in*d_out, the scaled sum 2*d_in*d_out, squares and sums 2*d_in*d_out
+    # the norm of each row of W + s*B*A: the product 2*r*d_in*d_out, the scaled sum 2*d_in*d_out, squares and
+    # sums 2*d_in*d_out
     return Work(base.flops, 2 * (r + 2) * m.d_in * m.d_out, 2) if a["use_dora"] else base
 
 
 METHOD = Method(
-    name="lora", title="LoRA", cite="Hu et al. 2021, arXiv 2106.09685; peft 0.21.2, tuners/lora/layer.py",
-    build=build, args=ARGS, accepts=ACCEPTS, kinds=KINDS, work=work,
-)  # fmt: skip
+    name="lora",
+    title="LoRA",
+    cite="Hu et al. 2021, arXiv 2106.09685; peft 0.21.2, tuners/lora/layer.py",
+    build=build,
+    args=ARGS,
+    accepts=ACCEPTS,
+    kinds=KINDS,
+    work=work,
+)
 __all__ = ["CONTAINER", "HOLDER", "METHOD", "NORM", "Iterable", "adapt", "build", "work"]

@@ -11,8 +11,7 @@ Table = dict[str, str]
 LORA: Table = {
     "q v": "t5 mt5",
     "q_proj v_proj": (
-        "bart opt gptj gpt_neo llama llama4 mistral mixtral stablelm gemma gemma2 gemma3_text qwen2 "
-        "qwen3"
+        "bart opt gptj gpt_neo llama llama4 mistral mixtral stablelm gemma gemma2 gemma3_text qwen2 qwen3"
     ),
     "c_attn": "gpt2 gpt_bigcode",
     "query_key_value": "bloom gpt_neox chatglm RefinedWebModel RefinedWeb falcon",
@@ -119,8 +118,7 @@ VBLORA: Table = {
 WAVEFT: Table = {
     "q v": "t5 mt5",
     "q_proj v_proj": (
-        "bart opt gptj gpt_neo llama llama4 mistral mixtral stablelm gemma gemma2 gemma3_text qwen2 "
-        "qwen3"
+        "bart opt gptj gpt_neo llama llama4 mistral mixtral stablelm gemma gemma2 gemma3_text qwen2 qwen3"
     ),
     "mlp.c_proj": "gpt2 gpt_bigcode",
     "query_key_value": "bloom gpt_neox chatglm RefinedWebModel RefinedWeb falcon",

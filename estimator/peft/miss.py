@@ -37,7 +37,13 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="miss", title="MiSS", cite="Kang and Yin 2024, arXiv 2409.15371; peft 0.21.2, tuners/miss/layer.py",
-    build=build, args={"r": 64, "mini_r": 1, "init_weights": True, "bias": "none"}, accepts=f"{COMMON} exclude_modules miss_dropout",
-    kinds=(LINEAR,), mapping="miss", work=work,
-)  # fmt: skip
+    name="miss",
+    title="MiSS",
+    cite="Kang and Yin 2024, arXiv 2409.15371; peft 0.21.2, tuners/miss/layer.py",
+    build=build,
+    args={"r": 64, "mini_r": 1, "init_weights": True, "bias": "none"},
+    accepts=f"{COMMON} exclude_modules miss_dropout",
+    kinds=(LINEAR,),
+    mapping="miss",
+    work=work,
+)

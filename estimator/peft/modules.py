@@ -18,17 +18,26 @@ from estimator.families.base import Architecture, Linear, MoE, Norm, Table
 from estimator.inventory import CONV, EXPERT, ROUTER, Weight
 
 LINEAR, CONV1D, EMBEDDING, NORM, CONVOLUTION, HOLDER, CONTAINER = (
-    "torch.nn.Linear", "transformers Conv1D", "torch.nn.Embedding", "a normalisation",
-    "torch.nn.Conv1d", "a module with bare parameters", "a container of modules",
-)  # fmt: skip
+    "torch.nn.Linear",
+    "transformers Conv1D",
+    "torch.nn.Embedding",
+    "a normalisation",
+    "torch.nn.Conv1d",
+    "a module with bare parameters",
+    "a container of modules",
+)
 MAX_LAYERS = 100_000  # layers that a rule may be tried on one by one; no model comes near
 
 # where an output head whose weight is tied has another name than lm_head (transformers 5, models/*/modeling_*.py)
 _TIED_HEAD = {
-    "bert": "cls.predictions.decoder", "roberta": "lm_head.decoder", "xlm-roberta": "lm_head.decoder",
-    "albert": "predictions.decoder", "electra": "generator_lm_head", "distilbert": "vocab_projector",
+    "bert": "cls.predictions.decoder",
+    "roberta": "lm_head.decoder",
+    "xlm-roberta": "lm_head.decoder",
+    "albert": "predictions.decoder",
+    "electra": "generator_lm_head",
+    "distilbert": "vocab_projector",
     "modernbert": "decoder",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)

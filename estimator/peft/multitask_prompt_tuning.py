@@ -23,10 +23,14 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="multitask_prompt_tuning", title="Multitask prompt tuning",
+    name="multitask_prompt_tuning",
+    title="Multitask prompt tuning",
     cite="Wang et al. 2023, arXiv 2303.02861; peft 0.21.2, tuners/multitask_prompt_tuning/model.py",
-    build=build, args={**prompts.ARGS, "num_tasks": 1, "num_ranks": 1},
+    build=build,
+    args={**prompts.ARGS, "num_tasks": 1, "num_ranks": 1},
     accepts=f"{prompts.FIELDS} prompt_tuning_init prompt_tuning_init_text tokenizer_name_or_path tokenizer_kwargs "
     "prompt_tuning_init_state_dict_path prompt_tuning_init_task",
-    rank="num_ranks", merges=False, virtual=True,
-)  # fmt: skip
+    rank="num_ranks",
+    merges=False,
+    virtual=True,
+)

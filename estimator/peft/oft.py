@@ -30,7 +30,9 @@ def build(b: Build) -> Iterator[Tensor]:
     a = b.args
     if a.has("r") and a["r"] != 0 and not a.has("oft_block_size"):
         a.given["oft_block_size"] = 0
-        b.notes.append("OFT's r is the number of blocks: --rank sets it, and oft_block_size follows (r * oft_block_size = d_in)")
+        b.notes.append(
+            "OFT's r is the number of blocks: --rank sets it, and oft_block_size follows (r * oft_block_size = d_in)"
+        )
     r, size = a.count("r", 0), a.count("oft_block_size", 0)
     if (r == 0) == (size == 0):
         raise a.bad("oft_block_size", "or --rank must be given, and not both: r * oft_block_size = d_in")
@@ -52,7 +54,10 @@ def _split(b: Build, m: Module, r: Any, size: Any) -> tuple[Any, Any]:
         if d > MAX_SEARCH:
             raise b.args.bad("oft_block_size", f"does not divide the width {int(d)}")
         near = nearest_divisor(d, wanted)
-        b.notes.append(f"{'oft_block_size' if size else 'r'}={int(wanted)} does not divide the width {int(d)} of {m.leaf}: adjusted to {near}")
+        b.notes.append(
+            f"{'oft_block_size' if size else 'r'}={int(wanted)} does not divide the width {int(d)} of "
+            f"{m.leaf}: adjusted to {near}"
+        )
         wanted = near
     other = d // wanted
     return (other, wanted) if size else (wanted, other)
@@ -65,8 +70,14 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="oft", title="OFT", cite="Qiu et al. 2023, arXiv 2306.07280; peft 0.21.2, tuners/oft/layer.py",
-    build=build, args={"r": 0, "oft_block_size": 32, "block_share": False, "bias": "none"},
-    accepts=f"{COMMON} exclude_modules module_dropout fan_in_fan_out init_weights coft eps use_cayley_neumann num_cayley_neumann_terms",
-    kinds=(LINEAR, EMBEDDING), mapping="oft", work=work,
-)  # fmt: skip
+    name="oft",
+    title="OFT",
+    cite="Qiu et al. 2023, arXiv 2306.07280; peft 0.21.2, tuners/oft/layer.py",
+    build=build,
+    args={"r": 0, "oft_block_size": 32, "block_share": False, "bias": "none"},
+    accepts=f"{COMMON} exclude_modules module_dropout fan_in_fan_out init_weights coft eps "
+    f"use_cayley_neumann num_cayley_neumann_terms",
+    kinds=(LINEAR, EMBEDDING),
+    mapping="oft",
+    work=work,
+)

@@ -18,7 +18,11 @@ from estimator.peft.targets import compiled, split_by
 
 def build(b: Build) -> Iterator[Tensor]:
     """U, S, V of the directions beyond ``effective_rank`` (kept), with their initial values as buffers."""
-    if b.asked() == (None, None, False) and default_targets("osf", b.arch.model_type) is None and b.arch.model_type != "symbolic":
+    if (
+        b.asked() == (None, None, False)
+        and default_targets("osf", b.arch.model_type) is None
+        and b.arch.model_type != "symbolic"
+    ):
         b.targets_option = "all-linear"
     patterns: dict[str, Any] = b.args["rank_pattern"] or {}
     for pattern in patterns:
@@ -59,6 +63,14 @@ def _kept(b: Build, value: Any, side: Any) -> Any:
 
 
 METHOD = Method(
-    name="osf", title="OSF", cite="peft 0.21.2, tuners/osf/layer.py", build=build, args={"effective_rank": None, "rank_pattern": None},
-    accepts=f"{TARGETS} init_weights target_svd_config", rank="effective_rank", kinds=(LINEAR,), mapping="osf", skips=True,
-)  # fmt: skip
+    name="osf",
+    title="OSF",
+    cite="peft 0.21.2, tuners/osf/layer.py",
+    build=build,
+    args={"effective_rank": None, "rank_pattern": None},
+    accepts=f"{TARGETS} init_weights target_svd_config",
+    rank="effective_rank",
+    kinds=(LINEAR,),
+    mapping="osf",
+    skips=True,
+)

@@ -15,7 +15,8 @@ GATES = 4  # of an LSTM cell
 
 
 def build(b: Build) -> Iterator[Tensor]:
-    """p vectors; an MLP d -> h -> h -> d, or a bidirectional LSTM and an MLP 2h -> 2h -> d. Only p vectors are saved."""
+    """p vectors; an MLP d -> h -> h -> d, or a bidirectional LSTM and an MLP 2h -> 2h -> d. Only p vectors are
+    saved."""
     a = b.args
     p, d = prompts.tokens(b) * prompts.submodules(b), prompts.width(b)
     h = a.count("encoder_hidden_size") if a.has("encoder_hidden_size") else d
@@ -43,8 +44,18 @@ def _free(name: str, shape: tuple[Any, ...]) -> Tensor:
 
 
 METHOD = Method(
-    name="p_tuning", title="P-tuning", cite="Liu et al. 2021, arXiv 2103.10385; peft 0.21.2, tuners/p_tuning/model.py",
+    name="p_tuning",
+    title="P-tuning",
+    cite="Liu et al. 2021, arXiv 2103.10385; peft 0.21.2, tuners/p_tuning/model.py",
     build=build,
-    args={**prompts.ARGS, "encoder_hidden_size": None, "encoder_num_layers": 2, "encoder_reparameterization_type": "MLP"},
-    accepts=f"{prompts.FIELDS} encoder_dropout", rank="", merges=False, virtual=True,
-)  # fmt: skip
+    args={
+        **prompts.ARGS,
+        "encoder_hidden_size": None,
+        "encoder_num_layers": 2,
+        "encoder_reparameterization_type": "MLP",
+    },
+    accepts=f"{prompts.FIELDS} encoder_dropout",
+    rank="",
+    merges=False,
+    virtual=True,
+)

@@ -23,6 +23,12 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="peanut", title="PEANuT", cite="peft 0.21.2, tuners/peanut/layer.py", build=build, args={"r": 32, "depth": 0},
-    accepts=f"{COMMON} exclude_modules act_fn scaling init_weights", kinds=(LINEAR,), mapping="peanut",
-)  # fmt: skip
+    name="peanut",
+    title="PEANuT",
+    cite="peft 0.21.2, tuners/peanut/layer.py",
+    build=build,
+    args={"r": 32, "depth": 0},
+    accepts=f"{COMMON} exclude_modules act_fn scaling init_weights",
+    kinds=(LINEAR,),
+    mapping="peanut",
+)

@@ -28,7 +28,14 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="poly", title="Poly", cite="Ponti et al. 2023, arXiv 2202.13914; peft 0.21.2, tuners/poly/layer.py",
-    build=build, args={"r": 8, "poly_type": "poly", "n_tasks": 1, "n_skills": 4, "n_splits": 1},
-    accepts=f"{TARGETS} exclude_modules init_weights", kinds=(LINEAR,), mapping="poly", merges=False, work=work,
-)  # fmt: skip
+    name="poly",
+    title="Poly",
+    cite="Ponti et al. 2023, arXiv 2202.13914; peft 0.21.2, tuners/poly/layer.py",
+    build=build,
+    args={"r": 8, "poly_type": "poly", "n_tasks": 1, "n_skills": 4, "n_splits": 1},
+    accepts=f"{TARGETS} exclude_modules init_weights",
+    kinds=(LINEAR,),
+    mapping="poly",
+    merges=False,
+    work=work,
+)

@@ -12,7 +12,8 @@ from estimator.peft.base import Build, Method, Tensor
 
 
 def build(b: Build) -> Iterator[Tensor]:
-    """p x (2 L d_kv); with ``prefix_projection`` p x d_kv and an MLP d_kv -> hidden -> 2 L d_kv, of which only the result is saved."""
+    """p x (2 L d_kv); with ``prefix_projection`` p x d_kv and an MLP d_kv -> hidden -> 2 L d_kv, of which only
+    the result is saved."""
     a = b.args
     p, L, d = prompts.tokens(b), prompts.layers(b), prompts.key_value_width(b)
     if not a.flag("prefix_projection"):
@@ -28,7 +29,13 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="prefix_tuning", title="Prefix tuning", cite="Li and Liang 2021, arXiv 2101.00190; peft 0.21.2, tuners/prefix_tuning/model.py",
-    build=build, args={**prompts.ARGS, "prefix_projection": False, "encoder_hidden_size": None},
-    accepts=f"{prompts.FIELDS} init_weights", rank="", merges=False, virtual=True,
-)  # fmt: skip
+    name="prefix_tuning",
+    title="Prefix tuning",
+    cite="Li and Liang 2021, arXiv 2101.00190; peft 0.21.2, tuners/prefix_tuning/model.py",
+    build=build,
+    args={**prompts.ARGS, "prefix_projection": False, "encoder_hidden_size": None},
+    accepts=f"{prompts.FIELDS} init_weights",
+    rank="",
+    merges=False,
+    virtual=True,
+)

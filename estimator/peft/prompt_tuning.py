@@ -17,8 +17,13 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="prompt_tuning", title="Prompt tuning", cite="Lester et al. 2021, arXiv 2104.08691; peft 0.21.2, tuners/prompt_tuning/model.py",
-    build=build, args=prompts.ARGS,
+    name="prompt_tuning",
+    title="Prompt tuning",
+    cite="Lester et al. 2021, arXiv 2104.08691; peft 0.21.2, tuners/prompt_tuning/model.py",
+    build=build,
+    args=prompts.ARGS,
     accepts=f"{prompts.FIELDS} prompt_tuning_init prompt_tuning_init_text tokenizer_name_or_path tokenizer_kwargs",
-    rank="", merges=False, virtual=True,
-)  # fmt: skip
+    rank="",
+    merges=False,
+    virtual=True,
+)

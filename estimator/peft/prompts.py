@@ -14,7 +14,8 @@ from estimator.peft.base import Build
 DEFAULT_TOKENS = 20
 FIELDS = "num_transformer_submodules num_attention_heads modules_to_save"
 ARGS: dict[str, Any] = {"num_virtual_tokens": None, "token_dim": None, "num_layers": None}
-# configs without a num_key_value_heads field though their keys and values are grouped: peft then takes the model's width
+# configs without a num_key_value_heads field though their keys and values are grouped: peft then takes the
+# the model's width
 # fields that peft reads under names which these configs do not have
 _UNREAD = {"num_attention_heads": {"mpt", "mamba", "falcon_mamba"}, "token_dim": {"distilbert"}}
 _NO_GROUPS = {"falcon", "mpt"}
@@ -33,7 +34,10 @@ def width(b: Build) -> Any:
     """The width of a virtual token: the model's."""
     for name, types in _UNREAD.items():
         if b.arch.model_type in types and not b.args.has(name):
-            raise InputError(f"--method {b.method.name}: the peft library cannot read {name} of model type {b.arch.model_type!r}; give --arg {name}=...")
+            raise InputError(
+                f"--method {b.method.name}: the peft library cannot read {name} of model type "
+                f"{b.arch.model_type!r}; give --arg {name}=..."
+            )
     return b.args.count("token_dim") if b.args.has("token_dim") else b.arch.hidden
 
 

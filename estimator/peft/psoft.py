@@ -19,7 +19,10 @@ def build(b: Build) -> Iterator[Tensor]:
     angles = r * (r - 1) // 2
     for m in b.match():
         if r > min(m.d_in, m.d_out):
-            raise InputError(f"--rank {int(r)}: PSOFT needs a rank of at most {int(min(m.d_in, m.d_out))}, the smaller side of {m.example!r}")
+            raise InputError(
+                f"--rank {int(r)}: PSOFT needs a rank of at most {int(min(m.d_in, m.d_out))}, the smaller "
+                f"side of {m.example!r}"
+            )
         yield Tensor(m.name, "psoft_R.weight", (angles,) if orthogonal else (r, r), m.times)
         for name in ("b", "a"):
             if a.flag(f"psoft_mag_{name}"):
@@ -38,9 +41,15 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="psoft", title="PSOFT", cite="peft 0.21.2, tuners/psoft/layer.py",
-    build=build, args={"r": 32, "psoft_orth": True, "psoft_mag_b": True, "psoft_mag_a": True},
-    accepts=f"{COMMON} exclude_modules psoft_alpha psoft_dropout fan_in_fan_out ab_svd_init psoft_svd psoft_svd_lowrank_niter random_seed "
+    name="psoft",
+    title="PSOFT",
+    cite="peft 0.21.2, tuners/psoft/layer.py",
+    build=build,
+    args={"r": 32, "psoft_orth": True, "psoft_mag_b": True, "psoft_mag_a": True},
+    accepts=f"{COMMON} exclude_modules psoft_alpha psoft_dropout fan_in_fan_out ab_svd_init psoft_svd "
+    f"psoft_svd_lowrank_niter random_seed "
     "use_cayley_neumann num_cayley_neumann_terms cayley_neumann_eps init_weights",
-    kinds=(LINEAR,), mapping="psoft", work=work,
-)  # fmt: skip
+    kinds=(LINEAR,),
+    mapping="psoft",
+    work=work,
+)

@@ -24,8 +24,13 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="pvera", title="PVeRA", cite="peft 0.21.2, tuners/pvera/model.py",
-    build=build, args={"r": 256, "save_projection": True, "bias": "none"},
-    accepts=f"{COMMON} projection_prng_key pvera_dropout d_initial fan_in_fan_out init_weights sample_at_inference generator_seed",
-    kinds=(LINEAR, CONV1D), mapping="pvera",
-)  # fmt: skip
+    name="pvera",
+    title="PVeRA",
+    cite="peft 0.21.2, tuners/pvera/model.py",
+    build=build,
+    args={"r": 256, "save_projection": True, "bias": "none"},
+    accepts=f"{COMMON} projection_prng_key pvera_dropout d_initial fan_in_fan_out init_weights "
+    f"sample_at_inference generator_seed",
+    kinds=(LINEAR, CONV1D),
+    mapping="pvera",
+)

@@ -21,6 +21,14 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="qlora", title="QLoRA", cite="Dettmers et al. 2023, arXiv 2305.14314; peft 0.21.2, tuners/lora/bnb.py",
-    build=build, args=lora.ARGS, accepts=lora.ACCEPTS, kinds=lora.KINDS, work=lora.work, mapping="lora", library=False,
-)  # fmt: skip
+    name="qlora",
+    title="QLoRA",
+    cite="Dettmers et al. 2023, arXiv 2305.14314; peft 0.21.2, tuners/lora/bnb.py",
+    build=build,
+    args=lora.ARGS,
+    accepts=lora.ACCEPTS,
+    kinds=lora.KINDS,
+    work=lora.work,
+    mapping="lora",
+    library=False,
+)

@@ -30,8 +30,13 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="randlora", title="RandLoRA", cite="Albert et al. 2025, arXiv 2502.00987; peft 0.21.2, tuners/randlora/model.py",
-    build=build, args={"r": 32, "save_projection": True, "bias": "none"},
-    accepts=f"{COMMON} projection_prng_key sparse very_sparse randlora_dropout randlora_alpha fan_in_fan_out init_weights",
-    kinds=(LINEAR, CONV1D), mapping="randlora",
-)  # fmt: skip
+    name="randlora",
+    title="RandLoRA",
+    cite="Albert et al. 2025, arXiv 2502.00987; peft 0.21.2, tuners/randlora/model.py",
+    build=build,
+    args={"r": 32, "save_projection": True, "bias": "none"},
+    accepts=f"{COMMON} projection_prng_key sparse very_sparse randlora_dropout randlora_alpha "
+    f"fan_in_fan_out init_weights",
+    kinds=(LINEAR, CONV1D),
+    mapping="randlora",
+)

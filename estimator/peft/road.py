@@ -32,7 +32,14 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="road", title="RoAd", cite="Liao and Monz 2024, arXiv 2409.00119; peft 0.21.2, tuners/road/layer.py",
-    build=build, args={"variant": "road_1", "group_size": 64}, accepts=f"{TARGETS} init_weights", rank="", kinds=(LINEAR,),
-    mapping="road", work=work,
-)  # fmt: skip
+    name="road",
+    title="RoAd",
+    cite="Liao and Monz 2024, arXiv 2409.00119; peft 0.21.2, tuners/road/layer.py",
+    build=build,
+    args={"variant": "road_1", "group_size": 64},
+    accepts=f"{TARGETS} init_weights",
+    rank="",
+    kinds=(LINEAR,),
+    mapping="road",
+    work=work,
+)

@@ -17,13 +17,16 @@ from estimator.peft.targets import select
 
 STACKS = ("model.layers.{i}", "transformer.h.{i}", "model.decoder.layers.{i}", "gpt_neox.layers.{i}", "layers.{i}")
 _SIZES = {
-    "shadow_num_hidden_layers": "num_hidden_layers", "shadow_hidden_size": "hidden_size",
-    "shadow_intermediate_size": "intermediate_size", "shadow_num_attention_heads": "num_attention_heads",
-}  # fmt: skip
+    "shadow_num_hidden_layers": "num_hidden_layers",
+    "shadow_hidden_size": "hidden_size",
+    "shadow_intermediate_size": "intermediate_size",
+    "shadow_num_attention_heads": "num_attention_heads",
+}
 
 
 def build(b: Build) -> Iterator[Tensor]:
-    """Down and up (r), an update network and a gate of width r a layer; a backbone of one layer without its token table."""
+    """Down and up (r), an update network and a gate of width r a layer; a backbone of one layer without its
+    token table."""
     a = b.args
     r = b.rank = a.count("r")
     d = b.arch.hidden
@@ -34,7 +37,12 @@ def build(b: Build) -> Iterator[Tensor]:
         yield Tensor(m.name, "shadow_down.weight", (r, d), m.times)
         yield Tensor(m.name, "shadow_up.weight", (d, r), m.times)
         for part in ("transform", "gate"):
-            for name, shape in (("0.weight", (width, d)), ("0.bias", (width,)), ("3.weight", (d, width)), ("3.bias", (d,))):
+            for name, shape in (
+                ("0.weight", (width, d)),
+                ("0.bias", (width,)),
+                ("3.weight", (d, width)),
+                ("3.bias", (d,)),
+            ):
                 yield Tensor(m.name, f"shadow_update_{part}.{name}", shape, m.times)
     yield from _backbone(b)
 
@@ -48,7 +56,10 @@ def _targets(b: Build) -> list[Module]:
         names = [m.name for m in every if m.name in STACKS]
         found = [m for m in every if m.name in STACKS]
         if not found:
-            raise InputError(f"--method shadow: cannot find the stack of layers of model type {b.arch.model_type!r}; name them: --targets")
+            raise InputError(
+                f"--method shadow: cannot find the stack of layers of model type {b.arch.model_type!r}; "
+                f"name them: --targets"
+            )
     else:
         found = select(every, b.rule(names or (), pattern))
         if not found:
@@ -63,9 +74,11 @@ def _backbone(b: Build) -> Iterator[Tensor]:
     sizes = {field: int(a.count(name)) for name, field in _SIZES.items() if a.has(name)}
     sizes.setdefault("num_hidden_layers", 1)
     spellings = {
-        "num_hidden_layers": ("num_hidden_layers", "n_layer"), "hidden_size": ("hidden_size", "n_embd", "d_model"),
-        "intermediate_size": ("intermediate_size", "ffn_dim", "n_inner"), "num_attention_heads": ("num_attention_heads", "n_head"),
-    }  # fmt: skip
+        "num_hidden_layers": ("num_hidden_layers", "n_layer"),
+        "hidden_size": ("hidden_size", "n_embd", "d_model"),
+        "intermediate_size": ("intermediate_size", "ffn_dim", "n_inner"),
+        "num_attention_heads": ("num_attention_heads", "n_head"),
+    }
     for field, value in sizes.items():
         raw[next((s for s in spellings[field] if s in raw), field)] = value
     if isinstance(raw.get("layer_types"), list):
@@ -88,11 +101,20 @@ def _backbone(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="shadow", title="ShadowPEFT", cite="peft 0.21.2, tuners/shadow/model.py",
+    name="shadow",
+    title="ShadowPEFT",
+    cite="peft 0.21.2, tuners/shadow/model.py",
     build=build,
     args={
-        "r": 8, "shadow_model": "mirror", "shadow_num_hidden_layers": None, "shadow_hidden_size": None, "share_embeddings": True,
-        "shadow_num_attention_heads": None, "shadow_intermediate_size": None, "update_hidden_size": None,
+        "r": 8,
+        "shadow_model": "mirror",
+        "shadow_num_hidden_layers": None,
+        "shadow_hidden_size": None,
+        "share_embeddings": True,
+        "shadow_num_attention_heads": None,
+        "shadow_intermediate_size": None,
+        "update_hidden_size": None,
     },
-    accepts=f"{COMMON} exclude_modules shadow_alpha shadow_dropout init_weights auxiliary_loss_weight", merges=False,
-)  # fmt: skip
+    accepts=f"{COMMON} exclude_modules shadow_alpha shadow_dropout init_weights auxiliary_loss_weight",
+    merges=False,
+)

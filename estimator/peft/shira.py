@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.errors import InputError
-from estimator.peft.base import TARGETS, LINEAR, Build, Method, Tensor
+from estimator.peft.base import LINEAR, TARGETS, Build, Method, Tensor
 
 
 def build(b: Build) -> Iterator[Tensor]:
@@ -17,11 +17,19 @@ def build(b: Build) -> Iterator[Tensor]:
     for m in b.match():
         values = r * (m.d_in + m.d_out)
         if values > m.d_in * m.d_out:
-            raise InputError(f"--rank {int(r)}: SHiRA would train more entries than {m.example!r} has ({int(m.d_in * m.d_out)})")
+            raise InputError(
+                f"--rank {int(r)}: SHiRA would train more entries than {m.example!r} has ({int(m.d_in * m.d_out)})"
+            )
         yield Tensor(m.name, "shira_weight", (values,), m.times, saved_extra=m.times * 2 * values)
 
 
 METHOD = Method(
-    name="shira", title="SHiRA", cite="Bhardwaj et al. 2024, arXiv 2406.13175; peft 0.21.2, tuners/shira/layer.py",
-    build=build, args={"r": 32}, accepts=f"{TARGETS} mask_type random_seed fan_in_fan_out init_weights", kinds=(LINEAR,), mapping="shira",
-)  # fmt: skip
+    name="shira",
+    title="SHiRA",
+    cite="Bhardwaj et al. 2024, arXiv 2406.13175; peft 0.21.2, tuners/shira/layer.py",
+    build=build,
+    args={"r": 32},
+    accepts=f"{TARGETS} mask_type random_seed fan_in_fan_out init_weights",
+    kinds=(LINEAR,),
+    mapping="shira",
+)

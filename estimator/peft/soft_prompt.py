@@ -17,6 +17,13 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="soft-prompt", title="Soft prompt", cite="Lester et al. 2021, arXiv 2104.08691, section 2",
-    build=build, args={"num_virtual_tokens": None}, rank="", merges=False, virtual=True, library=False,
-)  # fmt: skip
+    name="soft-prompt",
+    title="Soft prompt",
+    cite="Lester et al. 2021, arXiv 2104.08691, section 2",
+    build=build,
+    args={"num_virtual_tokens": None},
+    rank="",
+    merges=False,
+    virtual=True,
+    library=False,
+)

@@ -33,8 +33,14 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="supertuning", title="Super-Tuning", cite="peft 0.21.2, tuners/supertuning/layer.py",
-    build=build, args={"sparsity": 0.99, "r": None, "save_precomputed_indices": True},
-    accepts=f"{TARGETS} select_top lora_alpha lora_dropout init_weights", kinds=(LINEAR,), mapping="supertuning", work=work,
-)  # fmt: skip
+    name="supertuning",
+    title="Super-Tuning",
+    cite="peft 0.21.2, tuners/supertuning/layer.py",
+    build=build,
+    args={"sparsity": 0.99, "r": None, "save_precomputed_indices": True},
+    accepts=f"{TARGETS} select_top lora_alpha lora_dropout init_weights",
+    kinds=(LINEAR,),
+    mapping="supertuning",
+    work=work,
+)
 __all__ = ["METHOD", "low_rank_work"]

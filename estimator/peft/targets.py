@@ -35,7 +35,7 @@ _MOE_FAMILIES: dict[str, tuple[str, dict[str, str], dict[str, list[str]]]] = {
         {"gate": "gate.weight", "gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "down_proj": "down_proj"},
         {"gate_up_proj": ["gate_proj", "up_proj"]},
     ),
-}  # fmt: skip
+}
 # PEFT types that refuse these modules of a Mamba model, and the model types: _check_lora_target_modules_mamba
 MAMBA_TYPES = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}
 MAMBA_REFUSED = {"out_proj", "conv1d"}
@@ -60,7 +60,7 @@ class Rule:
         texts = (*self.names, *self.exclude, *self.save)
         if self.pattern is not None or self.exclude_pattern is not None or self.layers is not None:
             return True
-        return not self.exact and any(any(c.isdigit() for c in t) and "." in t or t.isdigit() for t in texts)
+        return not self.exact and any((any(c.isdigit() for c in t) and "." in t) or t.isdigit() for t in texts)
 
     def takes(self, key: str) -> bool:
         """Whether it adapts the module called ``key`` (a name with the layer's number put in)."""
@@ -79,7 +79,9 @@ class Rule:
             return re.fullmatch(self.pattern, key) is not None
         if key in self.names:
             return True
-        return any(key.endswith("." + n) for n in self.names) and (self.layers is None or self.layer(key) in self.layers)
+        return any(key.endswith("." + n) for n in self.names) and (
+            self.layers is None or self.layer(key) in self.layers
+        )
 
     def layer(self, key: str) -> int | None:
         """The number of the layer in ``key``, as layers_to_transform reads it."""
@@ -162,7 +164,8 @@ def split_by(m: Module, value_of: Callable[[str], Any]) -> list[tuple[Module, An
 
 @dataclass(frozen=True, slots=True)
 class ParameterTarget:
-    """A bare parameter that LoRA adapts (``target_parameters``): its holder, name and shape, and its own rank factor."""
+    """A bare parameter that LoRA adapts (``target_parameters``): its holder, name and shape, and its own rank
+    factor."""
 
     module: Module
     name: str
@@ -205,7 +208,9 @@ def moe_targets(
 
     InputError where a half of a fused pair is asked for alone, as peft refuses it.
     """
-    stay, parameters, present = [], [], {}
+    stay: list[str] = []
+    parameters: list[str] = []
+    present: dict[str, set[str]] = {}
     for name in names:
         old = next((o for o in mapping if ends(name, o)), None)
         if old is None:
@@ -220,7 +225,9 @@ def moe_targets(
         have = present.get(new, set())
         if 0 < len(have) < len(needed):
             missing = ", ".join(sorted(set(needed) - have))
-            raise InputError(f"--targets: {', '.join(sorted(have))} cannot be adapted without {missing}: they are fused into {new}")
+            raise InputError(
+                f"--targets: {', '.join(sorted(have))} cannot be adapted without {missing}: they are fused into {new}"
+            )
         if have:
             factors[new] = len(needed)
     return stay, sorted(set(parameters)), factors
@@ -246,7 +253,10 @@ def nothing_matches(names: Sequence[str], known: Sequence[Module], model: str, a
     asked = ", ".join(names)[:80]
     near = [n for name in names for n in get_close_matches(name, leaves, n=1)]
     hint = f" Did you mean {' or '.join(map(repr, dict.fromkeys(near)))}?" if near else ""
-    return InputError(f"--targets {asked}: no such module in {model}{also}.{hint} Its modules: {', '.join(leaves[:16])}, or all-linear")
+    return InputError(
+        f"--targets {asked}: no such module in {model}{also}.{hint} Its modules: {', '.join(leaves[:16])}, "
+        f"or all-linear"
+    )
 
 
 def refuse_kinds(found: Sequence[Module], kinds: Sequence[str], method: str) -> None:
@@ -265,4 +275,6 @@ def refuse_containers(rule: Rule, known: Sequence[Module], method: str) -> None:
         return
     hit = select(containers(known), rule)
     if hit:
-        raise InputError(f"--method {method}: cannot adapt {hit[0].example!r} ({CONTAINER}); name the matrices inside it")
+        raise InputError(
+            f"--method {method}: cannot adapt {hit[0].example!r} ({CONTAINER}); name the matrices inside it"
+        )

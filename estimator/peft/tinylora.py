@@ -38,8 +38,12 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="tinylora", title="TinyLoRA", cite="peft 0.21.2, tuners/tinylora/model.py",
-    build=build, args={"r": 2, "u": 64, "weight_tying": 0.0, "save_projection": True, "bias": "none"},
+    name="tinylora",
+    title="TinyLoRA",
+    cite="peft 0.21.2, tuners/tinylora/model.py",
+    build=build,
+    args={"r": 2, "u": 64, "weight_tying": 0.0, "save_projection": True, "bias": "none"},
     accepts=f"{COMMON} projection_seed init_v_bound tinylora_dropout fan_in_fan_out init_weights",
-    kinds=(LINEAR, CONV1D, EMBEDDING), mapping="tinylora",
-)  # fmt: skip
+    kinds=(LINEAR, CONV1D, EMBEDDING),
+    mapping="tinylora",
+)

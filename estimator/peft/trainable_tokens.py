@@ -30,6 +30,12 @@ def build(b: Build) -> Iterator[Tensor]:
 
 
 METHOD = Method(
-    name="trainable_tokens", title="Trainable tokens", cite="peft 0.21.2, tuners/trainable_tokens/layer.py",
-    build=build, args={"token_indices": []}, accepts="target_modules init_weights", rank="", kinds=(EMBEDDING, LINEAR),
-)  # fmt: skip
+    name="trainable_tokens",
+    title="Trainable tokens",
+    cite="peft 0.21.2, tuners/trainable_tokens/layer.py",
+    build=build,
+    args={"token_indices": []},
+    accepts="target_modules init_weights",
+    rank="",
+    kinds=(EMBEDDING, LINEAR),
+)

@@ -28,8 +28,13 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="unilora", title="Uni-LoRA", cite="Li et al. 2025, arXiv 2506.00799; peft 0.21.2, tuners/unilora/layer.py",
-    build=build, args={"r": 4, "theta_d_length": 256, "save_indices": False, "bias": "none"},
-    accepts=f"{COMMON} proj_seed unilora_dropout fan_in_fan_out init_theta_d_bound init_weights", kinds=(LINEAR, CONV1D),
-    mapping="unilora", work=work,
-)  # fmt: skip
+    name="unilora",
+    title="Uni-LoRA",
+    cite="Li et al. 2025, arXiv 2506.00799; peft 0.21.2, tuners/unilora/layer.py",
+    build=build,
+    args={"r": 4, "theta_d_length": 256, "save_indices": False, "bias": "none"},
+    accepts=f"{COMMON} proj_seed unilora_dropout fan_in_fan_out init_theta_d_bound init_weights",
+    kinds=(LINEAR, CONV1D),
+    mapping="unilora",
+    work=work,
+)

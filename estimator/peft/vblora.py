@@ -32,8 +32,13 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="vblora", title="VB-LoRA", cite="Li et al. 2024, arXiv 2405.15179; peft 0.21.2, tuners/vblora/layer.py",
-    build=build, args={"r": 4, "num_vectors": 256, "vector_length": 256, "topk": 2, "save_only_topk_weights": False, "bias": "none"},
+    name="vblora",
+    title="VB-LoRA",
+    cite="Li et al. 2024, arXiv 2405.15179; peft 0.21.2, tuners/vblora/layer.py",
+    build=build,
+    args={"r": 4, "num_vectors": 256, "vector_length": 256, "topk": 2, "save_only_topk_weights": False, "bias": "none"},
     accepts=f"{COMMON} exclude_modules vblora_dropout fan_in_fan_out init_vector_bank_bound init_logits_std",
-    kinds=(LINEAR, CONV1D), mapping="vblora", work=work,
-)  # fmt: skip
+    kinds=(LINEAR, CONV1D),
+    mapping="vblora",
+    work=work,
+)

@@ -31,8 +31,13 @@ def work(m: Module, a: Args) -> Work:
 
 
 METHOD = Method(
-    name="vera", title="VeRA", cite="Kopiczko et al. 2024, arXiv 2310.11454; peft 0.21.2, tuners/vera/model.py",
-    build=build, args={"r": 256, "save_projection": True, "bias": "none"},
+    name="vera",
+    title="VeRA",
+    cite="Kopiczko et al. 2024, arXiv 2310.11454; peft 0.21.2, tuners/vera/model.py",
+    build=build,
+    args={"r": 256, "save_projection": True, "bias": "none"},
     accepts=f"{COMMON} projection_prng_key vera_dropout d_initial fan_in_fan_out init_weights",
-    kinds=(LINEAR, CONV1D), mapping="vera", work=work,
-)  # fmt: skip
+    kinds=(LINEAR, CONV1D),
+    mapping="vera",
+    work=work,
+)

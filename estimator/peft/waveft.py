@@ -28,13 +28,21 @@ def build(b: Build) -> Iterator[Tensor]:
             groups = split_by(m, lambda key: pattern_value(patterns, key, n))
         for part, count in groups:
             if count > part.d_in * part.d_out:
-                raise InputError(f"--arg n_frequency: {int(count)} is more than the {int(part.d_in * part.d_out)} entries of {part.example!r}")
+                raise InputError(
+                    f"--arg n_frequency: {int(count)} is more than the {int(part.d_in * part.d_out)} "
+                    f"entries of {part.example!r}"
+                )
             yield Tensor(part.name, "waveft_spectrum", (count,), part.times)
 
 
 METHOD = Method(
-    name="waveft", title="WaveFT", cite="Bilican et al. 2025, arXiv 2505.12532; peft 0.21.2, tuners/waveft/model.py",
-    build=build, args={"n_frequency": 2592, "n_frequency_pattern": {}, "proportional_parameters": False, "bias": "none"},
-    accepts=f"{COMMON} exclude_modules scaling wavelet_family use_idwt random_loc_seed fan_in_fan_out init_weights", rank="",
-    kinds=(LINEAR, CONV1D), mapping="waveft",
-)  # fmt: skip
+    name="waveft",
+    title="WaveFT",
+    cite="Bilican et al. 2025, arXiv 2505.12532; peft 0.21.2, tuners/waveft/model.py",
+    build=build,
+    args={"n_frequency": 2592, "n_frequency_pattern": {}, "proportional_parameters": False, "bias": "none"},
+    accepts=f"{COMMON} exclude_modules scaling wavelet_family use_idwt random_loc_seed fan_in_fan_out init_weights",
+    rank="",
+    kinds=(LINEAR, CONV1D),
+    mapping="waveft",
+)

@@ -5,6 +5,7 @@ Sources: Buehler and Buehler 2024, arXiv 2402.07148; peft 0.21.2, tuners/xlora/c
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,7 +16,8 @@ DEFAULT_ADAPTERS = 4
 
 
 def build(b: Build) -> Iterator[Tensor]:
-    """n LoRAs (frozen unless ``use_trainable_adapters``) and a classifier hidden -> ... -> n (times the adapted modules)."""
+    """n LoRAs (frozen unless ``use_trainable_adapters``) and a classifier hidden -> ... -> n (times the
+    adapted modules)."""
     a = b.args
     given = a["adapters"]
     n = len(given) if isinstance(given, dict | list) else a.count("adapters") if given is not None else DEFAULT_ADAPTERS
@@ -30,19 +32,30 @@ def build(b: Build) -> Iterator[Tensor]:
     depth, size = a.count("xlora_depth"), a.count("xlora_size")
     out = n * sum(m.times for m in b.targets) if a.flag("layerwise_scalings") else n
     widths = [hidden, *[size] * (int(depth) - 1), out]
-    for i, (wide, narrow) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (wide, narrow) in enumerate(itertools.pairwise(widths)):
         yield Tensor("", f"internal_xlora_classifier.{i}.weight", (narrow, wide))
         yield Tensor("", f"internal_xlora_classifier.{i}.bias", (narrow,))
 
 
 METHOD = Method(
-    name="xlora", title="X-LoRA", cite="Buehler and Buehler 2024, arXiv 2402.07148; peft 0.21.2, tuners/xlora/classifier.py",
+    name="xlora",
+    title="X-LoRA",
+    cite="Buehler and Buehler 2024, arXiv 2402.07148; peft 0.21.2, tuners/xlora/classifier.py",
     build=build,
     args={
-        **lora.ARGS, "adapters": None, "hidden_size": None, "layerwise_scalings": False, "xlora_depth": 1, "xlora_size": 2048,
+        **lora.ARGS,
+        "adapters": None,
+        "hidden_size": None,
+        "layerwise_scalings": False,
+        "xlora_depth": 1,
+        "xlora_size": 2048,
         "use_trainable_adapters": False,
     },
-    accepts=f"{lora.ACCEPTS} enable_softmax enable_softmax_topk xlora_dropout_p softmax_temperature top_k_lora scaling_pass_value "
+    accepts=f"{lora.ACCEPTS} enable_softmax enable_softmax_topk xlora_dropout_p softmax_temperature "
+    f"top_k_lora scaling_pass_value "
     "global_scaling_weight",
-    kinds=lora.KINDS, mapping="lora", merges=False, work=lora.work,
-)  # fmt: skip
+    kinds=lora.KINDS,
+    mapping="lora",
+    merges=False,
+    work=lora.work,
+)
