@@ -30,7 +30,7 @@ def braille(figure: Figure, width: int = 76, height: int = 20) -> str:
                     _SIGNS[series.kind] if series.width < _MARK else "◆"
                 )
     letters = dict(zip((s.label for s in figure.legend if s.kind in ("line", "dash")), ascii_lowercase, strict=False))
-    for series in figure.series:
+    for series in sorted(figure.series, key=lambda s: s.colour is not None):  # the emphasised line is labelled first
         tag = letters.get(series.label, "") if len(letters) > 1 else ""
         _label(text, figure, series, tag or series.tag)
     return "\n".join([*_frame(figure, text, columns, height), *_keys(figure, letters)])

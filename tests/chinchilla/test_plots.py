@@ -79,7 +79,9 @@ def test_a_picture_goes_to_the_file_and_the_table_to_standard_output(
     assert out.read_text().startswith("<svg")
     assert ran.err.startswith("note: ")
     fitted = tmp_path / "fit.svg"
-    llmcalc("chinchilla", "fit", RUNS, "--bootstrap", 0, "--plot", "residuals", "--output", str(fitted))
+    some = tmp_path / "some.csv"
+    some.write_text("\n".join(Path(RUNS).read_text().splitlines()[:80:2]) + "\n")
+    llmcalc("chinchilla", "fit", str(some), "--bootstrap", 0, "--plot", "residuals", "--output", str(fitted))
     assert "Residuals of the fit" in fitted.read_text()
 
 
