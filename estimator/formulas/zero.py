@@ -55,6 +55,18 @@ def in_flight_1f1b(p: Any, i: Any, m: Any) -> Any:
     return minimum(m, p - i)
 
 
+@formula(unit=COUNT, cite=KORTHIKANTI)
+def in_flight_interleaved(p: Any, i: Any, m: Any, v: Any) -> Any:
+    """Chunks (of v a GPU) whose activations stage i holds at once: (v-1)*p warm-up chunks, 2 for each later stage, 1."""
+    return minimum(m * v, (v - 1) * p + 2 * (p - 1 - i) + 1)
+
+
+@formula(unit=COUNT, cite=ZERO_BUBBLE)
+def in_flight_zb_h2(p: Any, i: Any, m: Any) -> Any:
+    """Micro-batches that stage i of ZB-H2 holds: up to 2p-1, which fills the bubble."""
+    return minimum(m, 2 * (p - i) - 1)
+
+
 @formula(unit=RATIO, cite=PIPELINE, assumes=("all stages take the same time", "communication is hidden"))
 def bubble_1f1b(p: Any, m: Any) -> Any:
     """Idle over ideal time of 1F1B and GPipe: (p-1)/m."""

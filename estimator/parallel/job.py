@@ -1,0 +1,157 @@
+"""A training job on many GPUs: what is asked for, and what the most loaded GPU of it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.families.base import Architecture
+from estimator.inventory import EXPERT, Weight
+from estimator.ops import ceil_div, maximum
+from estimator.parallel import activations as act
+from estimator.parallel import tensor
+from estimator.parallel.degrees import Degrees
+from estimator.parallel.offload import Moved, allowed, moved
+from estimator.parallel.pipeline import Schedule, Stage
+from estimator.parallel.recipe import Rates
+from estimator.parallel.sharding import Held, Piece, held
+from estimator.parallel.traffic import HPZ
+from estimator.trace import value_of
+
+GATHERED_LAYERS = 2  # stage 3: the layer that computes and the one that is gathered ahead
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job.
+
+    arch        None where only a number of parameters is known; params: that number
+    stages      pipeline stages (one without an architecture); work: one micro-batch, None where no tokens are given
+    largest     parameters of the largest module, 0 where not known
+    """
+
+    arch: Architecture | None
+    params: Any
+    degrees: Degrees
+    rates: Rates
+    schedule: Schedule
+    stages: tuple[Stage, ...]
+    micro_batches: Any
+    work: act.Work | None
+    offload: str = "none"
+    target: str = "cpu"
+    zero_pp: tuple[str, ...] = ()
+    largest: Any = 0
+
+    @property
+    def cut(self) -> tensor.Cut:
+        return tensor.Cut(self.degrees.tensor, self.degrees.expert)
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """The GPU of one pipeline stage at one ZeRO stage.
+
+    held       weights, gradients, optimizer state before anything is offloaded; moved: what offloading makes of it
+    kept       on the GPU, by part; activations, by part; gathered: weights of other GPUs alive at once
+    """
+
+    stage: Stage
+    pieces: tuple[Piece, ...]
+    held: list[Held]
+    moved: Moved | None
+    kept: list[tuple[str, Any]]
+    activations: list[tuple[str, Any]] = field(default_factory=list)
+    gathered: Any = 0
+
+    @property
+    def states(self) -> Any:
+        return sum(n for _, n in self.kept)
+
+    @property
+    def total(self) -> Any:
+        return self.states + sum(n for _, n in self.activations) + self.gathered
+
+
+def pieces(job: Job, stage: Stage) -> tuple[Piece, ...]:
+    """The weights of a pipeline stage on one GPU, dense and expert ones, before ZeRO shards them."""
+    d = job.degrees
+    if job.arch is None:
+        return (Piece("weights", ceil_div(job.params, d.tensor * d.pipeline), d.shards),)
+    weights = stage_weights(job.arch, stage, job.cut, d.pipeline)
+    if d.expert == 1:
+        return (Piece("weights", sum(w.total for w in weights), d.shards, tuple(weights)),)
+    dense = tuple(w for w in weights if w.role != EXPERT)
+    routed = tuple(w for w in weights if w.role == EXPERT)
+    if not routed:
+        raise InputError(f"--expert-parallel {value_of(d.expert)}: the model has no experts")
+    return (
+        Piece("dense weights", sum(w.total for w in dense), d.shards, dense),
+        Piece("experts", sum(w.total for w in routed), d.expert_shards, routed),
+    )
+
+
+def stage_weights(arch: Architecture, stage: Stage, cut: tensor.Cut, stages: Any) -> list[Weight]:
+    """Every weight of one pipeline stage; a tied output matrix is a copy of the token table on the last stage."""
+    out = tensor.first(arch, cut) if stage.first else []
+    for layer, count in stage.layers:
+        times = 1 if layer.shared else count
+        out += [Weight(w.name, w.shape, times * w.times, w.role) for w in tensor.layer(layer, cut)]
+    if stage.last:
+        out += tensor.last(arch, cut)
+        if arch.tied and stages != 1:
+            out += tensor.token_table(arch, cut)
+    return out
+
+
+def rank(job: Job, stage: Stage, zero: int) -> Rank:
+    """What the GPU of ``stage`` holds at ZeRO stage ``zero``."""
+    parts = pieces(job, stage)
+    rows = held(parts, job.rates, zero)
+    out: Moved | None = None
+    kept = [(h.part, h.bytes) for h in rows]
+    if job.offload != "none" and zero >= allowed(job.offload):
+        out = moved(rows, job.rates, job.offload, job.largest, job.micro_batches)
+        kept = out.gpu
+    if zero == 3 and HPZ in job.zero_pp:
+        kept = [*kept, ("a node's copy of the weights", sum(job.rates.gathered * ceil_div(p.elements, job.degrees.node) for p in parts))]
+    gathered: Any = 0
+    if zero == 3 and job.arch is not None and job.work is not None and (job.degrees.shards != 1):
+        layer = maximum(*(sum(w.total for w in tensor.layer(g, job.cut)) for g, _ in stage.layers))
+        gathered = GATHERED_LAYERS * job.rates.gathered * layer
+    return Rank(stage, parts, rows, out, kept, activations(job, stage), gathered)
+
+
+def activations(job: Job, stage: Stage) -> list[tuple[str, Any]]:
+    """What the micro-batches in flight on this stage keep for their backward passes."""
+    w, arch = job.work, job.arch
+    if w is None or arch is None:
+        return []
+    d = arch.hidden
+    flying = job.schedule.in_flight(stage.index)
+    layers = sum(count * act.layer_bytes(g, w, d) for g, count in stage.layers)
+    out = [("saved by the layers", act.times(flying, layers))]
+    if w.dropout and stage.first:
+        out.append(("embedding's dropout mask", act.times(flying, ceil_div(w.tokens * d, w.norm_part))))
+    if w.recompute == "full":
+        plain = act.Work(w.b, w.s, w.cut, w.context, w.sequence, w.fused, w.dropout)
+        out.append(("one layer, recomputed", maximum(*(act.layer_bytes(g, plain, d) for g, _ in stage.layers))))
+    if stage.last and arch.has_head:
+        out.append(("final norm, output matrix and fp32 logits", act.last_bytes(w, d, job.cut.vocabulary(arch.vocab))))
+    return out
+
+
+def worst(ranks: Sequence[Rank]) -> Rank:
+    """The most loaded one; the first of equals."""
+    return max(ranks, key=lambda r: value_of(r.total))
+
+
+def ranks(job: Job, zero: int) -> list[Rank]:
+    """One GPU of each pipeline stage that differs from the one before it."""
+    shown: list[Stage] = []
+    for s in job.stages:
+        if s.index < 2 or s.last or s.layers != job.stages[s.index - 1].layers:
+            shown.append(s)
+    return [rank(job, s, zero) for s in shown]

@@ -1,0 +1,59 @@
+"""Links: between GPUs of a node, between nodes, to the host, to its disks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.parallel.degrees import BETWEEN, INSIDE
+from estimator.units import BITS_PER_BYTE, KILO, parse_number
+
+GIGA = KILO**3
+NETWORK_GBPS = 400  # one NDR InfiniBand or 400 GbE port a GPU (NVIDIA DGX H100 user guide: eight ConnectX-7)
+NVME_GBPS = 200  # 25 GB/s a node (ZeRO-Infinity, arXiv 2104.07857, section 3: DGX-2's disks)
+HOST, DISK = "host", "disk"
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Bytes/s one way a GPU (for the disks, a node); None where unknown. ``said``: what was assumed."""
+
+    rates: dict[str, float | None]
+    said: tuple[str, ...] = field(default=())
+
+    def seconds(self, nbytes: Any, link: str) -> Any:
+        """Time of ``nbytes`` over a link, or None."""
+        rate = self.rates.get(link)
+        return nbytes / rate if rate else None
+
+    @property
+    def known(self) -> bool:
+        return bool(self.rates.get(INSIDE))
+
+
+def gbps(text: str | None, flag: str) -> float | None:
+    """10^9 bits/s as bytes/s."""
+    if text is None:
+        return None
+    value = float(parse_number(str(text), flag))
+    if not 0 < value < KILO**3:
+        raise InputError(f"{flag} must be > 0 and < 1e9 (10^9 bits/s), got {text}")
+    return value * GIGA / BITS_PER_BYTE
+
+
+def links(gpu: Any, link: str | None, network: str | None, pcie: str | None, nvme: str | None) -> Links:
+    """The rates given, else the GPU preset's, else assumed ones (only beside a known GPU or link)."""
+    said = []
+    inside = gbps(link, "--link-gbps") or (gpu.link_bytes_s if gpu else None)
+    between = gbps(network, "--network-gbps")
+    disk = gbps(nvme, "--nvme-gbps")
+    if inside and not between:
+        between = NETWORK_GBPS * GIGA / BITS_PER_BYTE
+        said.append(f"--network-gbps not given: {NETWORK_GBPS} x 10^9 bits/s a GPU between nodes")
+    if inside and not disk:
+        disk = NVME_GBPS * GIGA / BITS_PER_BYTE
+    host = gbps(pcie, "--pcie-gbps") or (gpu.pcie_bytes_s if gpu else None)
+    if gpu and not link and gpu.link is None and inside:
+        said.append(f"{gpu.id} has no link of its own: PCIe inside a node")
+    return Links({INSIDE: inside, BETWEEN: between, HOST: host, DISK: disk}, tuple(said))

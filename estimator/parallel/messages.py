@@ -1,0 +1,83 @@
+"""What tensor, context, expert and pipeline parallelism send: a layer and a step, by group.
+
+Sources: Megatron-LM (arXiv 1909.08053, section 3): two all-reduces a layer and direction; Korthikanti et al. (arXiv
+2205.05198, section 4.2.2): with sequence parallelism each becomes a reduce-scatter and an all-gather of the same size;
+Ring Attention (arXiv 2310.01889): keys and values go round; GShard (arXiv 2006.16668): two all-to-alls a direction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from estimator.families.base import Attention, MoE
+from estimator.formulas.zero import ring_elements
+from estimator.ops import ceil_div
+from estimator.parallel.activations import FP32, HALF, Work
+from estimator.parallel.degrees import Degrees
+from estimator.parallel.pipeline import Stage
+
+BOTH = 2  # the backward pass sends what the forward pass sends
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Bytes that one GPU sends in a group: ``layer`` in one layer (or boundary) and micro-batch, ``step`` in a step."""
+
+    group: str
+    what: str
+    over: Any
+    layer: Any
+    step: Any
+    link: str
+
+
+def messages(stage: Stage, work: Work, degrees: Degrees, m: Any, d: Any, chunks: int) -> list[Message]:
+    """Everything that the GPU of this pipeline stage sends beside data parallelism, in a step of ``m`` micro-batches."""
+    out: list[Message] = []
+    n, t = work.tokens, degrees.tensor
+    again = 1 if work.recompute == "full" else 0
+    if t != 1:
+        blocks = max((1 if g.wiring == "parallel" else 2) for g, _ in stage.layers)
+        half = ring_elements(n * d, t) * HALF
+        once = 2 * half
+        # a block's input is kept in parts (Korthikanti, section 4.2.2): the backward pass gathers it once more
+        block = once * (BOTH + again) + (half if work.sequence else 0)
+        per = sum(count * _blocks(g) * block for g, count in stage.layers)
+        ends = (once if stage.first else 0) + (3 * 2 * ring_elements(n, t) * FP32 + once if stage.last else 0)
+        what = "reduce-scatter and all-gather" if work.sequence else "all-reduce"
+        out.append(Message("tensor", f"{what} of activations", t, blocks * block, m * (per + ends), degrees.link("tensor")))
+    if degrees.context != 1:
+        each = [(kv_bytes(g.mixer, work, degrees), count) for g, count in stage.layers if isinstance(g.mixer, Attention)]
+        # forward: keys and values; backward: keys and values again, and their gradients
+        layer = max((x for x, _ in each), default=0) * 3
+        out.append(Message("context", "keys and values round the ring", degrees.context, layer,
+                           m * sum(3 * x * count for x, count in each), degrees.link("context")))  # fmt: skip
+    if degrees.expert != 1:
+        each = [(routed_bytes(g.mlp, n, degrees, d), count) for g, count in stage.layers if isinstance(g.mlp, MoE)]
+        layer = max((x for x, _ in each), default=0) * (BOTH + again)
+        out.append(Message("expert", "all-to-all of routed tokens", degrees.expert, layer,
+                           m * sum((BOTH + again) * x * count for x, count in each), degrees.link("expert")))  # fmt: skip
+    if degrees.pipeline != 1:
+        one = ceil_div(HALF * n * d, work.norm_part)
+        sides = (0 if stage.first and chunks == 1 else 1) + (0 if stage.last and chunks == 1 else 1)
+        out.append(Message("pipeline", "activations and their gradients", degrees.pipeline, one, m * chunks * sides * one,
+                           degrees.link("pipeline")))  # fmt: skip
+    return out
+
+
+def _blocks(layer: Any) -> int:
+    """Row-parallel outputs of a layer that must be summed."""
+    return 1 if layer.wiring == "parallel" else 2 + (1 if layer.cross else 0) - (0 if layer.mlp is not None else 1)
+
+
+def kv_bytes(a: Attention, work: Work, degrees: Degrees) -> Any:
+    """Keys and values that leave a GPU while those of all others pass by: (c-1) blocks of its own size."""
+    d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
+    kept = work.cut.kv_heads(a) if a.mla is None else a.heads // work.cut.tensor
+    return (degrees.context - 1) * HALF * work.tokens * kept * (a.head_dim + d_v)
+
+
+def routed_bytes(m: MoE, n: Any, degrees: Degrees, d: Any) -> Any:
+    """Dispatch and combine of one pass, with balanced routing: the share of the routed tokens that lives elsewhere."""
+    return 2 * ring_elements(HALF * n * m.per_token * d, degrees.expert)

@@ -1,0 +1,164 @@
+"""Tensor and expert parallelism over the inventory: the shape of every weight on one of t x e GPUs.
+
+As Megatron-LM cuts them (core/tensor_parallel/layers.py, core/transformer): projections into heads and the MLP's first
+matrices by columns, the matrices after them by rows, the vocabulary padded and cut; norms, routers, latent
+projections and biases of row-parallel layers are copied. Key/value heads fewer than GPUs are copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.families.base import MLP, Architecture, Attention, Layer, Linear, MoE, StateSpace, Table
+from estimator.inventory import EMBEDDING, Weight
+from estimator.ops import exact_div, round_up
+from estimator.trace import value_of
+
+VOCAB_MULTIPLE = 128  # Megatron-LM --make-vocab-size-divisible-by: the vocabulary is padded to 128 x t
+LATENT = ("q_a_proj", "kv_a_proj_with_mqa", "kv_a_proj")  # MLA's down-projections: too small to cut
+WHOLE, COLUMN, ROW = "whole", "column", "row"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Degrees that cut weights: tensor and expert parallelism."""
+
+    tensor: Any = 1
+    expert: Any = 1
+
+    def part(self, n: Any, what: str) -> Any:
+        """n/t; InputError naming what cannot be divided."""
+        if n % self.tensor:
+            raise InputError(f"--tensor-parallel {value_of(self.tensor)} does not divide {what} = {value_of(n)}")
+        return exact_div(n, self.tensor)
+
+    def vocabulary(self, rows: Any) -> Any:
+        """Rows of a vocabulary-parallel table on one GPU, padding included."""
+        if self.tensor == 1:
+            return rows
+        return round_up(rows, VOCAB_MULTIPLE * self.tensor) // self.tensor
+
+    def kv_heads(self, a: Attention) -> Any:
+        """Key and value heads on one GPU; at least one, copied where there are fewer heads than GPUs."""
+        if a.kv_heads % self.tensor == 0:
+            return a.kv_heads // self.tensor
+        if self.tensor % a.kv_heads == 0:
+            return 1
+        raise InputError(
+            f"--tensor-parallel {value_of(self.tensor)} does not divide num_key_value_heads = {value_of(a.kv_heads)}"
+        )
+
+
+def linear(lin: Linear, how: str, cut: Cut, d_out: Any = None) -> Iterator[Weight]:
+    """The weights of a Linear on one GPU; ``d_out`` where a column-parallel one keeps more than 1/t."""
+    d_in, out = lin.d_in, lin.d_out
+    if how == COLUMN:
+        out = cut.part(lin.d_out, f"the {value_of(lin.d_out):,} outputs of {lin.name}") if d_out is None else d_out
+    elif how == ROW:
+        d_in = cut.part(lin.d_in, f"the {value_of(lin.d_in):,} inputs of {lin.name}")
+    yield from Linear(lin.name, d_in, out, lin.bias, lin.conv1d, lin.role).weights()
+
+
+def attention(a: Attention, cut: Cut) -> Iterator[Weight]:
+    """Projections cut by heads, the output matrix by rows."""
+    cut.part(a.heads, "num_attention_heads")
+    if a.mla is not None:
+        for p in a.projections:
+            yield from linear(p, WHOLE if p.name.rpartition(".")[2] in LATENT else COLUMN, cut)
+    else:
+        kept = cut.kv_heads(a)
+        q = a.heads * a.head_dim
+        for i, p in enumerate(a.projections):
+            if len(a.projections) == 1:
+                out = cut.part(q, "the queries") + exact_div((p.d_out - q) * kept, a.kv_heads)
+            else:
+                out = cut.part(p.d_out, "the queries") if i == 0 else exact_div(p.d_out * kept, a.kv_heads)
+            yield from linear(p, COLUMN, cut, out)
+    yield from linear(a.out, ROW, cut)
+    for norm in a.norms:
+        yield from norm.weights()
+    for extra in a.extras:
+        for w in extra.weights():
+            by_head = len(w.shape) == 1 and w.shape[0] == a.heads
+            yield Weight(w.name, (w.shape[0] // cut.tensor,), 1, w.role) if by_head else w
+
+
+def mlp(m: MLP, cut: Cut) -> Iterator[Weight]:
+    """Gate and up by columns, down by rows."""
+    cut.part(m.width, "intermediate_size")
+    *first, last = m.linears
+    for p in first:
+        yield from linear(p, COLUMN, cut)
+    yield from linear(last, ROW, cut)
+
+
+def moe(m: MoE, cut: Cut) -> Iterator[Weight]:
+    """Experts dealt to the expert-parallel GPUs and each cut like an MLP; the router copied."""
+    if m.num % cut.expert:
+        raise InputError(f"--expert-parallel {value_of(cut.expert)} does not divide num_experts = {value_of(m.num)}")
+    cut.part(m.width, "the expert's width")
+    for part in m.router:
+        yield from part.weights()
+    for extra in m.experts:
+        for w in extra.weights():
+            dims = [x // cut.tensor if x in (m.width, 2 * m.width) and x != m.d else x for x in w.shape[1:]]
+            yield Weight(w.name, (w.shape[0] // cut.expert, *dims), 1, w.role)
+    if m.shared is not None:
+        yield from mlp(m.shared, cut)
+    if m.shared_gate is not None:
+        yield from m.shared_gate.weights()
+
+
+def state_space(s: StateSpace, cut: Cut) -> Iterator[Weight]:
+    """Channels and heads are dealt: matrices out of the inner width by rows, all others by columns."""
+    for p in s.linears:
+        yield from linear(p, ROW if p.d_in == s.inner else COLUMN, cut)
+    for part in (*s.extras, *s.norms):
+        for w in part.weights():
+            yield Weight(w.name, (cut.part(w.shape[0], f"{w.name}, dimension 0,"), *w.shape[1:]), 1, w.role)
+
+
+def layer(one: Layer, cut: Cut) -> list[Weight]:
+    """The weights of one layer on one GPU (``times`` is 1)."""
+    out: list[Weight] = []
+    mixers = (one.mixer, *((one.cross,) if one.cross else ()))
+    for mixer in mixers:
+        out += state_space(mixer, cut) if isinstance(mixer, StateSpace) else attention(mixer, cut)
+    if one.mlp is not None:
+        out += moe(one.mlp, cut) if isinstance(one.mlp, MoE) else mlp(one.mlp, cut)
+    for part in (*one.norms, *one.extras):
+        out += part.weights()
+    return out
+
+
+def first(arch: Architecture, cut: Cut) -> list[Weight]:
+    """What stands before the layers on one GPU."""
+    out: list[Weight] = []
+    for part in (*arch.embeddings, *arch.encoder_embeddings):
+        if isinstance(part, Table) and part.role == EMBEDDING:
+            part = Table(part.name, cut.vocabulary(part.rows), part.width, part.role)
+        out += part.weights()
+    return out
+
+
+def last(arch: Architecture, cut: Cut) -> list[Weight]:
+    """What stands after the layers on one GPU."""
+    out: list[Weight] = []
+    for part in (*arch.encoder_final, *arch.final, *arch.pooler):
+        out += part.weights()
+    if arch.head is not None:
+        h = arch.head
+        out += Linear(h.name, h.d_in, cut.vocabulary(h.d_out), h.bias, h.conv1d, h.role).weights()
+    for part in arch.head_extras:
+        for w in part.weights():
+            by_word = len(w.shape) == 1 and w.shape[0] == arch.vocab
+            out.append(Weight(w.name, (cut.vocabulary(w.shape[0]),), 1, w.role) if by_word else w)
+    return [*out, *arch.extra_weights]
+
+
+def token_table(arch: Architecture, cut: Cut) -> list[Weight]:
+    """The token table alone: the last pipeline stage's copy of a tied one."""
+    return [w for w in first(arch, cut) if w.role == EMBEDDING][:1]
