@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from estimator.families.base import Architecture, Layer
+from estimator.families.base import Architecture, Layer, StateSpace
 from estimator.inventory import CONV1D, LINEAR, Weight
 from estimator.ops import ceil_div
 from estimator.optimizers import Optimizer, Trained, find_optimizer, held_bytes
 from estimator.peft.base import TRAINED, Adapter
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.model import Pass, Segment, forward
+from estimator.stack.special import EAGER_ONLY
 from estimator.stack.tape import F32, HALF, I64, Replay, Tape, alive, backward, block_bytes
 from estimator.trace import value_of
 
@@ -145,6 +146,10 @@ def split_layers(arch: Architecture, load: Workload) -> list[Segment]:
                 seen.add(layer.side)
                 out.append(Segment(layer, 1, flag))
                 times = times - 1
+            shared = layer.shared or arch.kind == "encoder-decoder"
+            if times > 1 and shared:  # what all layers share gets its first gradient from the last of them
+                out.append(Segment(layer, times - 1, flag))
+                times = 1
             if times > 0:
                 out.append(Segment(layer, times, flag))
     if top is not None:
@@ -157,7 +162,8 @@ def split_layers(arch: Architecture, load: Workload) -> list[Segment]:
 
 def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     """The simulated run's settings."""
-    m = Machine(tape, load.b, load.s, load.s, load.width, load.fused)
+    m = Machine(tape, load.b, load.s, load.s, load.width, load.fused and arch.model_type not in EAGER_ONLY)
+    m.enc_tokens = load.s
     m.training, m.family = load.training, arch.model_type
     m.logits = "all" if load.training else load.logits
     m.loss = load.loss
@@ -193,6 +199,9 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
     for w, parts in weight_tensors(arch, load):
         weights = weights + w.times * sum(block_bytes(p) for p in parts)
     live["model", "weights"] = weights
+    buffers = buffer_bytes(arch, load)
+    if buffers:
+        live["model", "buffers"] = buffers
     if load.adapter is not None:
         added: Any = 0
         for t in load.adapter.tensors:
@@ -206,6 +215,21 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
     if optimizer is not None and not optimizer.offloaded:
         live["optimizer", "states"] = held_bytes(optimizer, trained)
     return live
+
+
+def buffer_bytes(arch: Architecture, load: Workload) -> Any:
+    """Buffers that a model keeps beside its weights, where they are of any size.
+
+    GPT-Neo: a boolean causal mask a layer; GPT-J: a table of sines and cosines a layer; BART: the logits' bias.
+    """
+    out: Any = sum((w.times * block_bytes(w.elements * load.width) for w in arch.buffers), 0)
+    positions = arch.max_positions or 0
+    for layer in arch.layers:
+        if arch.model_type == "gpt_neo":
+            out = out + layer.times * block_bytes(positions * positions)
+        if arch.model_type == "gptj" and not isinstance(layer.mixer, StateSpace):
+            out = out + layer.times * block_bytes(positions * layer.mixer.rope_dim * F32)
+    return out
 
 
 def _moment(key: str, label: str, log: list[Any], start: int, replay: Replay, base: Live) -> Moment:

@@ -38,7 +38,7 @@ def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointi
             x = ops.scale(t, x, "scaled output")
         logits = head(m, x, arch)
         if arch.buffers:
-            logits = ops.shift(t, logits, "logits and bias")
+            logits = ops.shift(t, logits, "logits and bias", max(logits.w, m.w))
     if m.training:
         with t.at("loss"):
             out.loss = ops.cross_entropy(t, logits, m.rows)

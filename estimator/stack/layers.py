@@ -10,6 +10,7 @@ from estimator.stack import ops
 from estimator.stack.attention import attend, cached, head_norm, rotate, rotate_part
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear, norm
+from estimator.stack.special import ATTENTIONS, bloom_gelu
 from estimator.stack.tape import Tensor
 
 Positions = dict[str, Any]
@@ -21,7 +22,9 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
     if not block.gated:
         up, down = block.linears
         x = linear(m, x, up, rows)
-        x = activation(t, x, block.act)
+        x = bloom_gelu(t, x) if m.family == "bloom" else activation(t, x, block.act)
+        if m.family == "t5":  # T5DenseActDense: to the width of wo.weight, which autocast then undoes
+            x = ops.to(t, x, m.w)
         return linear(m, x, down, rows)
     if block.fused:
         both = linear(m, x, block.linears[0], rows)
@@ -31,11 +34,15 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
         return linear(m, up_part, block.linears[1], rows)
     gate_lin, up_lin, down = block.linears
     inner = ops.mul(t, activation(t, linear(m, x, gate_lin, rows), block.act), linear(m, x, up_lin, rows), "gated")
+    if m.family == "t5":
+        inner = ops.to(t, inner, m.w)
     return linear(m, inner, down, rows)
 
 
 def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     """Self-attention with separate or fused projections, q/k norms, rotary embedding and the cache."""
+    if m.family in ATTENTIONS:
+        return ATTENTIONS[m.family](m, x, a, at)
     q, k, v = projected(m, x, a)
     if a.norms:
         q, k = head_norm(m, q, a.norms[0]), head_norm(m, k, a.norms[1])

@@ -120,7 +120,12 @@ def norm(m: Machine, x: Tensor, n: Norm, rows: Any = None, count: Any = None) ->
     """A normalisation of ``rows`` vectors, as the family's class carries it out (``Norm.kind``)."""
     rows = m.rows if rows is None else rows
     weight, bias = m.norm_weights(n)
+    if n.kind == "rms" and m.family in LATE:
+        return rms_late(m.t, x, rows, weight, bias)
     return NORMS[n.kind](m.t, x, rows, weight, bias)
+
+
+LATE = ("gpt_oss", "olmo2")  # their RMSNorm multiplies by the weight in fp32 before it converts
 
 
 def rms(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None) -> Tensor:
@@ -133,6 +138,14 @@ def rms(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None)
     del inverse
     x = ops.to(t, x, w)
     return x if weight is None else ops.mul(t, weight, x, "norm output")
+
+
+def rms_late(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None) -> Tensor:
+    """GptOssRMSNorm, Olmo2RMSNorm: (weight * normalised).to(dtype)."""
+    w = x.w
+    x = ops.to(t, x, F32)
+    x = ops.mul(t, x, _rsqrt(t, ops.mean(t, ops.power(t, x), rows)), "normalised")
+    return ops.to(t, x if weight is None else ops.mul(t, weight, x, "norm output"), w)
 
 
 def _rsqrt(t: Tape, variance: Tensor) -> Tensor:

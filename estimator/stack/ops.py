@@ -248,8 +248,10 @@ def _layer_norm_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
 
 
 def cross_entropy(t: Tape, logits: Tensor, rows: Any) -> Tensor:
-    """log_softmax and nll_loss: the log-softmax is saved; under autocast one kernel reads half and writes fp32."""
-    logp = t.emit("log-softmax", logits.n, F32 if t.amp else logits.w, (logits,), _softmax_bwd, RESULT, logits.w)
+    """log_softmax in the logits' width and nll_loss, which autocast runs in fp32: the log-softmax is saved."""
+    logp = t.emit("log-softmax", logits.n, logits.w, (logits,), _softmax_bwd, RESULT, logits.w)
+    if t.amp:
+        logp = to(t, logp, F32)
     labels = t.alloc(rows, I64, "shifted labels")
     return t.emit("loss", 1, logp.w, (logp,), _nll_bwd, (logp.st, labels.st), (logp.n, logp.w))
 

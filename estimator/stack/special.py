@@ -1,0 +1,183 @@
+"""Attentions that a family's modeling file writes out itself: Falcon, BLOOM, GPT-J, GPT-Neo, gpt-oss.
+
+Source: transformers 5, models/{falcon,bloom,gptj,gpt_neo,gpt_oss}/modeling_*.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.families.base import Attention
+from estimator.stack import ops
+from estimator.stack.attention import bmm, cached, flash, math, rotate
+from estimator.stack.machine import Machine
+from estimator.stack.nn import linear
+from estimator.stack.tape import F32, I64, Node, Tape, Tensor
+
+EAGER_ONLY = ("bloom", "gpt_neo", "gptj", "gpt_oss", "mpt")  # classes without _supports_sdpa
+
+
+def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
+    """FalconAttention: SDPA is not told of grouped queries, so a single key head is broadcast in PyTorch's math path."""
+    t = m.t
+    fused = linear(m, x, a.projections[0])
+    if a.cached_heads is not None:  # the new decoder writes keys and values out for every query head
+        q = ops.piece(t, fused, m.rows * a.heads * a.head_dim)
+        k, v = (
+            ops.repeat(t, ops.copy(t, ops.piece(t, fused, m.rows * a.kv_heads * a.head_dim)), a.heads // a.kv_heads)
+            for _ in range(2)
+        )
+    else:
+        q = ops.piece(t, fused, m.rows * a.heads * a.head_dim)
+        k, v = (ops.copy(t, ops.piece(t, fused, m.rows * a.kv_heads * a.head_dim)) for _ in range(2))
+    q = ops.copy(t, q)
+    if a.position == "rope":
+        cos, sin = at["rope"](m, a)
+        q, k = rotate(t, q, cos, sin), rotate(t, k, cos, sin)
+    k, v = cached(m, a, k, v)
+    mask = at["masks"](m, a)
+    if not m.fused:
+        scores = ops.scale(t, bmm(t, q, k, m.b * a.heads * m.s * m.kv, (False, False), "attention scores"))
+        scores = ops.softmax(t, ops.shift(t, scores, "masked scores"))
+        out = ops.copy(t, bmm(t, scores, v, m.rows * a.heads * a.head_dim, (False, False), "attention output"))
+        return linear(m, out, a.out)
+    if a.kv_heads != a.heads and a.cached_heads is None:
+        out = math(m, t.autocast(q), t.autocast(k), t.autocast(v), a, m.s, m.kv, mask, mask is None and m.s != 1)
+    else:
+        out = ops.copy(t, flash(m, q, k, v, a, m.s, m.kv), "attention output, transposed")
+    return linear(m, out, a.out)
+
+
+def bloom(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
+    """BloomAttention: baddbmm onto the alibi, softmax in fp32."""
+    t = m.t
+    fused = linear(m, x, a.projections[0])
+    n = m.rows * a.heads * a.head_dim
+    q, k, v = (ops.piece(t, fused, n) for _ in range(3))
+    del fused
+    k, v = cached(m, a, k, v)
+    if m.b > 1:
+        q = ops.copy(t, q)
+        if m.cache is None:
+            k, v = ops.copy(t, k), ops.copy(t, v)
+    scores = ops.matmul(t, t.autocast(q), t.autocast(k), m.b * a.heads * m.s * m.kv, "attention scores")
+    mask = at["masks"](m, a)
+    weights = scores if mask is None else ops.shift(t, scores, "masked scores")
+    probs = ops.to(t, ops.softmax(t, weights, F32), q.w)
+    out = ops.matmul(t, t.autocast(probs), t.autocast(v), n, "attention output")
+    return linear(m, ops.copy(t, out, "attention output, transposed"), a.out)
+
+
+def gptj(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
+    """GPTJAttention: interleaved rotary embedding, scores in fp32."""
+    t = m.t
+    q, k, v = (linear(m, x, p) for p in a.projections)
+    cos, sin = at["rope"](m, a)
+    if a.position == "rope":
+        k, q = _turned(t, k, cos, sin, a), _turned(t, q, cos, sin, a)
+    k, v = cached(m, a, k, v)
+    return linear(m, wide_scores(m, q, k, v, a, at["masks"](m, a), False), a.out)
+
+
+def _turned(t: Tape, x: Tensor, cos: Tensor, sin: Tensor, a: Attention) -> Tensor:
+    """The first rotary dimensions turned in pairs, the rest passed, concatenated."""
+    if a.rope_dim == a.head_dim:
+        return rotate(t, x, cos, sin)
+    rot = ops.piece(t, x, x.n // a.head_dim * a.rope_dim)
+    rest = ops.piece(t, x, x.n // a.head_dim * (a.head_dim - a.rope_dim))
+    return ops.cat(t, (rotate(t, rot, cos, sin), rest), "rotated and passed")
+
+
+def gpt_neo(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
+    """GPTNeoSelfAttention: scores in fp32, a causal buffer a layer."""
+    q, k, v = (linear(m, x, p) for p in a.projections)
+    k, v = cached(m, a, k, v)
+    return linear(m, wide_scores(m, q, k, v, a, at["masks"](m, a), True), a.out)
+
+
+def wide_scores(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask: Tensor | None, buffer: bool) -> Tensor:
+    """_attn of GPT-J and GPT-Neo: queries and keys in fp32."""
+    t = m.t
+    split = m.b > 1
+    first = m.cache is None
+    q, k = ops.to(t, q, F32), ops.to(t, k, F32)
+    weights = bmm(t, q, k, m.b * a.heads * m.s * m.kv, (split, split and first), "attention scores")
+    if buffer:
+        weights = t.emit("masked scores", weights.n, weights.w, (weights,), ops.where_bwd)
+    else:
+        weights = ops.scale(t, weights, "scaled scores")
+    if mask is not None:
+        weights = ops.shift(t, weights, "masked scores", max(weights.w, mask.w))
+    weights = ops.to(t, ops.softmax(t, weights, F32 if t.amp else weights.w), v.w)
+    out = bmm(t, weights, v, m.b * a.heads * m.s * a.head_dim, (False, split and first), "attention output")
+    return ops.copy(t, out, "attention output, transposed")
+
+
+def gpt_oss(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
+    """GptOssAttention: rotary halves from one table, a sink a head beside the scores."""
+    t = m.t
+    q, k, v = (linear(m, x, p) for p in a.projections)
+    cos, sin = at["rope"](m, a)
+    q, k = _halves(t, q, cos, sin), _halves(t, k, cos, sin)
+    k, v = cached(m, a, k, v)
+    groups, split = a.heads // a.kv_heads, m.b > 1
+    rows = m.b * a.heads * m.s
+    s_k = k.n // (m.b * a.kv_heads * a.head_dim)
+    k, v = ops.repeat(t, k, groups), ops.repeat(t, v, groups)
+    weights = ops.scale(t, bmm(t, q, k, rows * s_k, (False, split and groups == 1), "attention scores"), "scaled scores")
+    mask = at["masks"](m, a)
+    if mask is not None:
+        weights = ops.shift(t, weights, "masked scores", max(weights.w, mask.w))
+    sinks = m.extra(a.extras[0])
+    logits = t.emit("scores and sinks", rows * (s_k + 1), max(weights.w, sinks.w), (weights, sinks), _sink_bwd, None, (weights.n, sinks.n))
+    best, where = t.alloc(rows, logits.w, "row maxima"), t.alloc(rows, I64, "row maxima")
+    shifted = t.emit("shifted scores", logits.n, logits.w, (logits,), _max_bwd, where.st)
+    probs = ops.softmax(t, shifted, F32 if t.amp else None)
+    del best, where
+    scores = ops.to(t, ops.piece(t, probs, rows * s_k), v.w)
+    out = bmm(t, scores, v, rows * a.head_dim, (False, split and groups == 1), "attention output")
+    return linear(m, ops.copy(t, out, "attention output, transposed"), a.out)
+
+
+def _sink_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+    n, sinks = node.extra
+    return (Tensor(n, g.w, g.st), None if node.ins[1] is None else t.alloc(sinks, g.w, "gradient of the sinks"))
+
+
+def _max_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    """x - x.max(): the gradient passes, and a scattered one is added to it."""
+    negative = t.alloc(g.n, g.w, "gradient, negated")
+    scattered = t.alloc(g.n, g.w, "gradient of the maximum")
+    del negative
+    out = t.alloc(g.n, g.w, "gradients, added")
+    del scattered
+    return (out,)
+
+
+def _halves(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """_apply_rotary_emb: first * cos - second * sin, second * cos + first * sin."""
+    first, second = ops.split(t, x, (x.n // 2, x.n // 2))
+    one = ops.add(t, ops.mul(t, first, cos), ops.mul(t, second, sin), "rotated half")
+    two = ops.add(t, ops.mul(t, second, cos), ops.mul(t, first, sin), "rotated half")
+    return ops.cat(t, (one, two), "rotated")
+
+
+ATTENTIONS = {"falcon": falcon, "bloom": bloom, "gptj": gptj, "gpt_neo": gpt_neo, "gpt_oss": gpt_oss}
+
+
+def bloom_gelu(t: Tape, x: Tensor) -> Tensor:
+    """GeLUFunction: one node that saves its input; both formulas hold four full-size temporaries."""
+    held = [t.alloc(x.n, x.w, "gelu temporary") for _ in range(3)]
+    out = t.emit("gelu", x.n, x.w, (x,), _bloom_gelu_bwd, x.st)
+    del held
+    return out
+
+
+def _bloom_gelu_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    held = [t.alloc(g.n, g.w, "gelu temporary") for _ in range(4)]
+    out = t.alloc(g.n, g.w, "gradient")
+    del held
+    return (out,)
+
+
+__all__ = ["ATTENTIONS", "EAGER_ONLY", "bloom_gelu"]
