@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from estimator.errors import InputError
 from estimator.trace import value_of
@@ -34,7 +35,8 @@ class Ceilings:
     peak, bandwidth   of the data sheet; peak32 of fp32 products without tensor cores
     curve    (log of the side of a square product, FLOP/s) in order of size
     pointwise, attention   bytes/s of element-wise kernels, FLOP/s of fused attention (causal count)
-    unaligned  share of the rate where a side is no multiple of 16 bytes; launch: seconds of the host a kernel; isolated: FLOP/s of the fastest single product
+    unaligned  share of the rate where a side is no multiple of 16 bytes
+    launch   seconds of the host a kernel; isolated: FLOP/s of the fastest single product
     basis    where the figures come from, as assumptions to print
     """
 
@@ -56,7 +58,7 @@ class Ceilings:
         points = self.curve
         if side <= points[0][0]:
             return points[0][1]
-        for (a, low), (b, high) in zip(points, points[1:], strict=False):
+        for (a, low), (b, high) in pairwise(points):
             if side <= b:
                 return low + (high - low) * (side - a) / (b - a)
         return points[-1][1]
@@ -78,7 +80,8 @@ def ceilings(spec: GpuSpec, dtype: str) -> Ceilings:
     peak = dense_peak(spec, dtype)
     reference = load_gpu(REFERENCE)
     measured = reference.measured
-    assert measured is not None and measured.step is not None
+    assert measured is not None
+    assert measured.step is not None
     shares, top = measured.step, max(measured.gemm_tflops.values())
     basis = []
     own = spec.measured if dtype in ("bf16", "fp16") else None
@@ -91,7 +94,9 @@ def ceilings(spec: GpuSpec, dtype: str) -> Ceilings:
         best = spec.ceiling_flops(dtype) or peak * top * TERA / dense_peak(reference, "bf16")
         copy = spec.bandwidth_bytes_s * measured.copy_gb_s * GIGA / reference.bandwidth_bytes_s
         seen = "its published matmul ceiling" if spec.ceiling_flops(dtype) else "its data-sheet peak"
-        basis.append(f"{spec.id}: scaled, not measured: the shares of {reference.id} applied to {seen} and its bandwidth")
+        basis.append(
+            f"{spec.id}: scaled, not measured: the shares of {reference.id} applied to {seen} and its bandwidth"
+        )
     # products too small to fill the time between two launches say nothing about the device
     sizes = sorted(n for n, t in gemm.items() if 2 * n**3 / (t * TERA) > shares.launch_us * MICRO / 2)
     curve = tuple((log(n), best * gemm[n] / top * shares.gemm) for n in sizes)
@@ -126,12 +131,18 @@ class Times:
         """What decides: kernel launches, memory or compute."""
         if self.host > self.device:
             return "kernel launches"
-        return "memory" if self.elementwise + self.optimizer + self.adapters > self.products + self.attention else "compute"
+        return (
+            "memory"
+            if self.elementwise + self.optimizer + self.adapters > self.products + self.attention
+            else "compute"
+        )
 
 
 def product_seconds(q: Product, c: Ceilings, width: int) -> float:
     """Seconds of all passes of one product over all its layers, operands of ``width`` bytes."""
-    runs = float(value_of(q.times)) * (1 + q.gradients + int(q.recomputed)) - (float(value_of(q.times)) if q.operator == "backward" else 0)
+    runs = float(value_of(q.times)) * (1 + q.gradients + int(q.recomputed)) - (
+        float(value_of(q.times)) if q.operator == "backward" else 0
+    )
     flops, moved = float(value_of(q.flops(causal=q.operator == "sdpa"))), float(value_of(moved_elements(q))) * width
     if q.operator == "sdpa":
         return runs * max(flops / c.attention, moved / c.pointwise)
@@ -152,7 +163,12 @@ def adapter_seconds(q: Product, c: Ceilings) -> float:
 
 
 def pass_times(
-    operations: Iterable[Product | Kernel], c: Ceilings, width: int, fp32_adapters: bool = False, optimizer_bytes: float = 0.0, stream: int | None = None
+    operations: Iterable[Product | Kernel],
+    c: Ceilings,
+    width: int,
+    fp32_adapters: bool = False,
+    optimizer_bytes: float = 0.0,
+    stream: int | None = None,
 ) -> Times:
     """Seconds of a pass of ``operations`` whose operands take ``width`` bytes.
 
@@ -174,7 +190,9 @@ def pass_times(
     return Times(products, adapters, attention, elementwise, optimizer_bytes / c.copy, launches * c.launch)
 
 
-def ideal_seconds(operations: Iterable[Product | Kernel], c: Ceilings, width: int, optimizer_bytes: float = 0.0) -> float:
+def ideal_seconds(
+    operations: Iterable[Product | Kernel], c: Ceilings, width: int, optimizer_bytes: float = 0.0
+) -> float:
     """The roofline alone: each product at the dense peak or its bytes at the full bandwidth, nothing else at all."""
     seconds = optimizer_bytes / c.bandwidth
     for q in operations:

@@ -18,20 +18,33 @@ def flops(
     batch_size: o.BatchSize = "1",
     seq_len: o.SeqLen = None,
     mode: Annotated[str, typer.Option(help="forward, training or decode.")] = "forward",
-    method: Annotated[str | None, typer.Option(help="What is trained: full, lora, freeze, or any method of peft.", metavar="METHOD")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="What is trained: full, lora, freeze, or any method of peft.", metavar="METHOD")
+    ] = None,
     rank: Annotated[str | None, typer.Option(help="Rank of the adapter.", metavar="R")] = None,
-    targets: Annotated[str | None, typer.Option(help="Adapted modules: names, all-linear or default.", metavar="NAMES")] = None,
-    arg: Annotated[list[str] | None, typer.Option(help="A further option of the method, as in the peft library.", metavar="NAME=VALUE")] = None,
-    trainable_layers: Annotated[str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="Adapted modules: names, all-linear or default.", metavar="NAMES")
+    ] = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option(help="A further option of the method, as in the peft library.", metavar="NAME=VALUE"),
+    ] = None,
+    trainable_layers: Annotated[
+        str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")
+    ] = None,
     context: Annotated[str | None, typer.Option(help="Cached tokens of a decode step.", metavar="TOKENS")] = None,
-    encoder_len: Annotated[str | None, typer.Option(help="Encoder tokens of an encoder-decoder model.", metavar="TOKENS")] = None,
+    encoder_len: Annotated[
+        str | None, typer.Option(help="Encoder tokens of an encoder-decoder model.", metavar="TOKENS")
+    ] = None,
     logits: Annotated[str, typer.Option(help="all, or last: the logits of one position.")] = "all",
     attention: Annotated[str, typer.Option(help="sdpa (fused, recomputes the scores backward) or eager.")] = "sdpa",
     checkpointing: Annotated[str, typer.Option(help="none or full: every layer recomputed.")] = "none",
     attention_flops: Annotated[str, typer.Option(help="full: every pair; causal: unmasked pairs only.")] = "full",
     dtype: Annotated[str, typer.Option(help="Of the operands, for bytes and peaks.")] = "bf16",
     gpu: o.Gpu = None,
-    seconds: Annotated[float | None, typer.Option(help="A measured time of this pass, for MFU and HFU.", metavar="S")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="A measured time of this pass, for MFU and HFU.", metavar="S")
+    ] = None,
     set_: o.SetField = None,
     format: o.Format = "table",
     output: o.Output = None,

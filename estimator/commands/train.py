@@ -25,7 +25,9 @@ def train(
     examples: Annotated[Size, _opt("Examples of a fine-tune, in place of --tokens.")] = None,
     epochs: Annotated[float, _opt("Passes over the examples.")] = 1.0,
     mean_tokens: Annotated[Size, _opt("Average tokens of an example.", "TOKENS")] = None,
-    packing: Annotated[bool, typer.Option("--packing", help="Pack examples into full sequences instead of padding them.")] = False,
+    packing: Annotated[
+        bool, typer.Option("--packing", help="Pack examples into full sequences instead of padding them.")
+    ] = False,
     batch_size: o.BatchSize = "1",
     seq_len: o.SeqLen = None,
     accumulation: Annotated[Size, _opt("Micro-batches an optimizer step.")] = "1",
@@ -33,14 +35,25 @@ def train(
     gpus: Annotated[Size, _opt("GPUs, data parallel.")] = "1",
     stage: Annotated[int, typer.Option(help="ZeRO stage, for the traffic: 0, 1, 2 or 3.")] = 0,
     link: Annotated[Size, _opt("10^9 bytes/s one way between GPUs; the preset's where not given.", "GB/S")] = None,
-    recipe: Annotated[str, typer.Option(help="torch-bf16, torch-mixed, torch-fp32, megatron, zero-paper or deepspeed.")] = "torch-bf16",
+    recipe: Annotated[
+        str, typer.Option(help="torch-bf16, torch-mixed, torch-fp32, megatron, zero-paper or deepspeed.")
+    ] = "torch-bf16",
     optimizer: Annotated[str, typer.Option(help="adamw-fused, adamw, sgd, lion, adafactor ...")] = "adamw-fused",
     dtype: Annotated[str, typer.Option(help="Of the matrix products.")] = "bf16",
-    method: Annotated[str | None, typer.Option(help="full, lora, freeze, or any method of peft.", metavar="METHOD")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="full, lora, freeze, or any method of peft.", metavar="METHOD")
+    ] = None,
     rank: Annotated[str | None, typer.Option(help="Rank of the adapter.", metavar="R")] = None,
-    targets: Annotated[str | None, typer.Option(help="Adapted modules: names, all-linear or default.", metavar="NAMES")] = None,
-    arg: Annotated[list[str] | None, typer.Option(help="A further option of the method, as in the peft library.", metavar="NAME=VALUE")] = None,
-    trainable_layers: Annotated[str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="Adapted modules: names, all-linear or default.", metavar="NAMES")
+    ] = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option(help="A further option of the method, as in the peft library.", metavar="NAME=VALUE"),
+    ] = None,
+    trainable_layers: Annotated[
+        str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")
+    ] = None,
     quantization: Annotated[str, typer.Option(help="Of the frozen base: none, nf4, nf4-dq or int8.")] = "none",
     checkpointing: Annotated[str, typer.Option(help="none or full: every layer recomputed.")] = "none",
     attention: Annotated[str, typer.Option(help="sdpa (fused) or eager.")] = "sdpa",
@@ -60,24 +73,58 @@ def train(
     set_: o.SetField = None,
     format: o.Format = "table",
     output: o.Output = None,
+    derive: o.Derive = False,
+    symbols: o.Symbols = None,
 ) -> None:
     """Time, money, energy and carbon of a training run or a fine-tune."""
     check_format(format)
-    from estimator.estimates.train import Run, train as estimate
+    from estimator.estimates.train import Run
+    from estimator.estimates.train import train as estimate
     from estimator.models import load_model
     from estimator.sizes import size_option
 
-    made = load_model(model, set_ or ())
+    made = load_model(model, set_ or (), traced=derive)
     run = Run(
-        tokens=tokens, steps=steps, examples=examples, epochs=epochs, mean_tokens=mean_tokens, packing=packing, gpus=gpus,
-        accumulation=size_option(made, accumulation, "--accumulation", "accumulation"), stage=stage, mfu=mfu, price=price,
-        power=power, pue=pue, intensity=carbon_intensity, embodied=embodied, life_years=life_years, goodput=goodput, mtbf=mtbf,
-        write_seconds=write_seconds, restart_seconds=restart_seconds, link=link,
-    )  # fmt: skip
+        tokens=tokens,
+        steps=steps,
+        examples=examples,
+        epochs=epochs,
+        mean_tokens=mean_tokens,
+        packing=packing,
+        gpus=gpus,
+        accumulation=size_option(made, accumulation, "--accumulation", "accumulation"),
+        stage=stage,
+        mfu=mfu,
+        price=price,
+        power=power,
+        pue=pue,
+        intensity=carbon_intensity,
+        embodied=embodied,
+        life_years=life_years,
+        goodput=goodput,
+        mtbf=mtbf,
+        write_seconds=write_seconds,
+        restart_seconds=restart_seconds,
+        link=link,
+    )
     report = estimate(
-        made, run, gpu=gpu or "h100-sxm", recipe=recipe, optimizer=optimizer, dtype=dtype, quantization=quantization,
-        attention_flops=attention_flops, check_fit=check_fit, batch_size=batch_size, seq_len=seq_len, method=method, rank=rank,
-        targets=targets, args={k: o.json_or_text(v) for k, v in o.pairs(arg, "--arg").items()}, trainable_layers=trainable_layers,
-        checkpointing=checkpointing, attention=attention,
-    )  # fmt: skip
-    emit(report, format, output)
+        made,
+        run,
+        gpu=gpu or "h100-sxm",
+        recipe=recipe,
+        optimizer=optimizer,
+        dtype=dtype,
+        quantization=quantization,
+        attention_flops=attention_flops,
+        check_fit=check_fit,
+        batch_size=batch_size,
+        seq_len=seq_len,
+        method=method,
+        rank=rank,
+        targets=targets,
+        args={k: o.json_or_text(v) for k, v in o.pairs(arg, "--arg").items()},
+        trainable_layers=trainable_layers,
+        checkpointing=checkpointing,
+        attention=attention,
+    )
+    emit(report, format, output, derive, symbols)

@@ -8,29 +8,25 @@ from typing import Any
 
 from estimator.dtypes import find_format
 from estimator.errors import InputError, unknown
+from estimator.estimates import flops_tables as tables
+from estimator.estimates.flops_tables import CONVENTIONS
 from estimator.families.base import Architecture, Attention
-from estimator.formula import Citation, Formula
-from estimator.formulas import flops as rules
+from estimator.formula import Citation
 from estimator.models import Model
-from estimator.report import Cell, Node, Report, Table, Text
+from estimator.report import Node, Report, Table, Text
 from estimator.sizes import size_option
 from estimator.trace import value_of
-from estimator.units import FLOPS, PERCENT, RATIO, Unit
+from estimator.units import FLOPS, Unit
 from estimator.work import Product, Trainable, Workload, products
 from estimator.work.adapters import FULL_NAMES, trainable
-from estimator.work.folds import OPERATORS, Group, by_operator, by_part, grouped, moved_elements, parameters
+from estimator.work.folds import Group, by_part
 from estimator.work.model import RESIDUAL_DROPOUT, fused_exists
 
 MODES = ("forward", "training", "decode")
 ATTENTIONS = ("eager", "sdpa")
-CONVENTIONS = {
-    "full": "attention counts every query-key pair, masked ones too (FlopCounterMode, PaLM)",
-    "causal": "attention counts only the pairs that causal masks and windows leave (what a fused kernel computes)",
-}
 DEFAULT_TOKENS = 2048
 DEFAULT_CONTEXT = 1024
 FLOPS_PER_TOKEN = Unit("FLOPs/token", "FLOP/token", "decimal")
-INTENSITY = Unit("FLOPs/byte", "FLOP/B", "plain")
 COUNTER = Citation("torch 2.13, torch/utils/flop_counter.py, on transformers 5.23's models")
 
 
@@ -77,17 +73,24 @@ def plan(
     choice(logits, "--logits", ("all", "last"))
     choice(attention, "--attention", ATTENTIONS)
     choice(checkpointing, "--checkpointing", ("none", "full"))
-    arch, notes = model.architecture, []
+    arch = model.architecture
+    notes: list[str] = []
     b = size_option(model, batch_size, "--batch-size", "batch_size", "length")
     decode = mode == "decode"
     if decode and arch.kind == "encoder":
         raise InputError(f"--mode decode: {model.name} is an encoder and generates nothing")
     if decode and seq_len is not None:
-        raise InputError("--mode decode takes --context (cached tokens), not --seq-len: a decode step has one new token")
+        raise InputError(
+            "--mode decode takes --context (cached tokens), not --seq-len: a decode step has one new token"
+        )
     if not decode and context is not None:
         raise InputError("--context is for --mode decode")
     s = 1 if decode else size_option(model, _length(arch, seq_len, notes), "--seq-len", "seq_len", "length")
-    held = size_option(model, DEFAULT_CONTEXT if context is None else context, "--context", "context", "length") if decode else 0
+    held = (
+        size_option(model, DEFAULT_CONTEXT if context is None else context, "--context", "context", "length")
+        if decode
+        else 0
+    )
     encoder = None if encoder_len is None else size_option(model, encoder_len, "--encoder-len", "encoder_len", "length")
     if encoder is not None and arch.kind != "encoder-decoder":
         raise InputError(f"--encoder-len: {model.name} has no encoder beside its decoder")
@@ -101,11 +104,13 @@ def plan(
         notes.append(f"transformers has no fused attention for {arch.model_type}: counted as eager")
     dropout = _dropout(model, arch)
     if checkpointing == "full" and mode == "training" and dropout > 0:
-        notes.append(f"the config's residual dropout of {dropout:g} makes checkpointing recompute each layer's last product too")
-    work = Workload(
-        mode, b, s, held, encoder, logits == "last", attention == "sdpa", checkpointing == "full", dropout
+        notes.append(
+            f"the config's residual dropout of {dropout:g} makes checkpointing recompute each layer's last product too"
+        )
+    work = Workload(mode, b, s, held, encoder, logits == "last", attention == "sdpa", checkpointing == "full", dropout)
+    return Pass(
+        model, arch, work, tuple(products(arch, work, train)), b * s, tuple(notes), (method or "full").lower(), train
     )
-    return Pass(model, arch, work, tuple(products(arch, work, train)), b * s, tuple(notes), (method or "full").lower(), train)
 
 
 def _length(arch: Architecture, given: Any, notes: list[str]) -> Any:
@@ -141,20 +146,31 @@ def flops(
     causal = attention_flops == "causal"
     whole = Group("", made.list, causal)
     fmt = find_format(dtype)
-    body: list[Node | Table | Text] = [_tree(made, whole, causal), _operators(made, causal), _layers(made, causal, fmt.bits_per_weight, gpu, dtype)]
-    thumb = _rules(made, whole)
+    body: list[Node | Table | Text] = [
+        _tree(made, whole, causal),
+        tables.operators(made, causal),
+        tables.layers(made, causal, fmt.bits_per_weight, gpu, dtype),
+    ]
+    thumb = tables.rules_of_thumb(made, whole)
     if thumb.rows:
         body.append(thumb)
     if seconds is not None:
-        body.append(_utilisation(made, seconds, gpu, dtype))
+        body.append(tables.utilisation(made, seconds, gpu, dtype))
     if gpu is not None and not _symbolic(made):
         from estimator.work.plot import roofline_text
 
         body.append(roofline_text(made.list, made.work.mode == "training", gpu, dtype, fmt))
     return Report(
-        "flops", _title(made, attention_flops), _inputs(made, attention_flops, dtype, gpu), tuple(body), {},
-        _assumptions(made, attention_flops, whole), (COUNTER,), (*model.notes, *made.notes), symbolic=_symbolic(made),
-    )  # fmt: skip
+        "flops",
+        _title(made, attention_flops),
+        _inputs(made, attention_flops, dtype, gpu),
+        tuple(body),
+        {},
+        _assumptions(made, attention_flops, whole),
+        (COUNTER,),
+        (*model.notes, *made.notes),
+        symbolic=_symbolic(made),
+    )
 
 
 def _symbolic(made: Pass) -> bool:
@@ -166,7 +182,10 @@ def _n(made: Pass, value: Any) -> str:
 
 
 def _title(made: Pass, convention: str) -> str:
-    w, what = made.work, {"forward": "a forward pass", "training": "a training step", "decode": "a decode step"}[made.work.mode]
+    w, what = (
+        made.work,
+        {"forward": "a forward pass", "training": "a training step", "decode": "a decode step"}[made.work.mode],
+    )
     size = f"{_n(made, w.b)} x {_n(made, w.s)} tokens"
     if w.mode == "decode":
         size = f"{_n(made, w.b)} new tokens, {_n(made, w.context)} cached each"
@@ -178,20 +197,37 @@ def _title(made: Pass, convention: str) -> str:
 def _inputs(made: Pass, convention: str, dtype: str, gpu: str | None) -> dict[str, Any]:
     w = made.work
     return {
-        "model": made.model.name, "mode": w.mode, "batch_size": w.b, "seq_len": w.s, "context": w.context or None,
-        "method": made.method, "logits": "last" if w.last else "all", "attention": "sdpa" if w.fused else "eager",
-        "checkpointing": "full" if w.checkpointing else "none", "attention_flops": convention, "dtype": dtype, "gpu": gpu,
-    }  # fmt: skip
+        "model": made.model.name,
+        "mode": w.mode,
+        "batch_size": w.b,
+        "seq_len": w.s,
+        "context": w.context or None,
+        "method": made.method,
+        "logits": "last" if w.last else "all",
+        "attention": "sdpa" if w.fused else "eager",
+        "checkpointing": "full" if w.checkpointing else "none",
+        "attention_flops": convention,
+        "dtype": dtype,
+        "gpu": gpu,
+    }
 
 
 def _assumptions(made: Pass, convention: str, whole: Group) -> tuple[str, ...]:
     out = ["a multiply-add is 2 FLOPs; only matrix products and convolutions count", CONVENTIONS[convention]]
     if any(q.part == "experts" for q in made.list):
-        out.append("a token counts the products of its own routed experts, also where FlopCounterMode misses grouped_mm")
+        out.append(
+            "a token counts the products of its own routed experts, also where FlopCounterMode misses grouped_mm"
+        )
     if made.work.mode == "training" and made.work.fused and any(q.operator == "sdpa" for q in made.list):
         out.append("the fused attention's backward pass computes the scores again: 5 products for 2 forward ones")
     if any(q.part == "state-space scan" for q in made.list):
-        out.append("recurrent layers count transformers' PyTorch path; fused kernels do the same products unseen by the counter")
+        out.append(
+            "recurrent layers count transformers' PyTorch path; fused kernels do these products unseen by the counter"
+        )
+    if made.work.mode == "decode" and any(isinstance(g.mixer, Attention) and g.mixer.mla for g in made.arch.layers):
+        out.append(
+            "transformers expands the latents of all cached tokens anew in every step: kv_b_proj over the whole cache"
+        )
     if whole.overcount != 0:
         out.append(
             "total_flops follows FlopCounterMode, whose convolution_backward ignores groups: "
@@ -236,96 +272,3 @@ def _key(name: str) -> str:
 
 def _ratio(a: Any, b: Any) -> Any:
     return a // b if a % b == 0 else a / b
-
-
-def _operators(made: Pass, causal: bool) -> Table:
-    groups = by_operator(made.list, causal)
-    rows = tuple(
-        (OPERATORS[g.name], Cell(g.forward, FLOPS), Cell(g.backward, FLOPS), Cell(g.recompute, FLOPS), Cell(g.total, FLOPS)) for g in groups
-    )
-    return Table("By operator", ("operator", "forward", "backward", "recomputed", "total"), rows)
-
-
-def _layers(made: Pass, causal: bool, bits: Any, gpu: str | None, dtype: str) -> Table:
-    """Forward FLOPs, bytes and arithmetic intensity of one layer of each kind, and of what stands outside the layers."""
-    groups = grouped(made.list, lambda q: q.layer or ("output head" if q.part == "output head" else "embeddings"), (), causal)
-    ridge = None
-    if gpu is not None:
-        from estimator.presets import load_gpu
-        from estimator.steptime import dense_peak
-
-        spec = load_gpu(gpu)
-        ridge = dense_peak(spec, dtype) / spec.bandwidth_bytes_s
-    rows: list[tuple[str | Cell | None, ...]] = []
-    for g in groups:
-        each = _distinct(g.products)
-        work = sum((q.flops(causal) for q in each if q.operator != "backward"), start=0)
-        moved = sum((moved_elements(q) for q in each if q.operator != "backward"), start=0) * bits.numerator // (8 * bits.denominator)
-        intensity = work / moved
-        count = sum((q.times for q in g.products if q.name == each[0].name), start=0)
-        row: list[str | Cell | None] = [g.name, Cell(count, RATIO), Cell(work, FLOPS), Cell(moved, _BYTES), Cell(intensity, INTENSITY)]
-        if ridge is not None:
-            row.append("compute" if value_of(intensity) >= ridge else "memory")
-        rows.append(tuple(row))
-    columns = ("one layer, forward", "layers", "FLOPs", "bytes", "FLOP/byte")
-    note = f"every operand and result of a product moved once, in {dtype}"
-    if ridge is not None:
-        note += f"; {gpu} does {ridge:,.0f} FLOPs in the time of one byte"
-    return Table("Arithmetic intensity", columns + (("bound",) if ridge is not None else ()), tuple(rows), note)
-
-
-_BYTES = Unit("bytes", "B", "binary", counted=True)
-
-
-def _distinct(rows: Sequence[Product]) -> list[Product]:
-    """One of each product: segments of a group that differ only in gradients hold the same forward products."""
-    return list({q.name: q for q in rows}.values())
-
-
-def _rules(made: Pass, whole: Group) -> Table:
-    """The rules of thumb beside the exact count, each with its error."""
-    arch, w = made.arch, made.work
-    total, active, tables = parameters(arch)
-    tokens, training = made.tokens, w.mode == "training"
-    exact = whole.model if training else whole.forward
-    rows: list[tuple[str | Cell | None, ...]] = []
-
-    def add(name: str, value: Any, rule: Formula) -> None:
-        error = 100 * (value - exact) / exact
-        rows.append((name, Cell(value, FLOPS), Cell(error, PERCENT), str(rule.cite).split(",")[0]))
-
-    moe = "active " if active != total else ""
-    if made.method not in FULL_NAMES and training:
-        add(f"4 N D, N = {moe}parameters (frozen base)", 2 * rules.forward_flops_2nd(active, tokens), rules.forward_flops_2nd)
-    for name, count in ((f"N = {moe}parameters", active), (f"N = {moe}parameters without embeddings", active - tables)):
-        if training:
-            add(f"6 N D, {name}", rules.training_flops_6nd(count, tokens), rules.training_flops_6nd)
-        else:
-            add(f"2 N D, {name}", rules.forward_flops_2nd(count, tokens), rules.forward_flops_2nd)
-    mixers = [g.mixer for g in arch.layers if isinstance(g.mixer, Attention)]
-    if training and mixers and len(mixers) == len(arch.layers):
-        L, a = sum((g.times for g in arch.layers), start=0), mixers[0]
-        add("(6 N + 12 L H Q T) D, PaLM", rules.palm_training_flops(active, tokens, L, a.heads, a.head_dim, w.s), rules.palm_training_flops)
-        add("72 B L s h² (1 + s/6h + V/12hL)", rules.megatron_model_flops(w.b, L, w.s, arch.hidden, arch.vocab), rules.megatron_model_flops)
-        if w.checkpointing:
-            add("96 B s L h² (1 + s/6h + V/16Lh)", rules.narayanan_flops(w.b, L, w.s, arch.hidden, arch.vocab), rules.narayanan_flops)
-    against = "forward and gradients, nothing computed twice" if training else "the forward pass"
-    return Table("Rules of thumb", ("rule", "FLOPs", "error", "source"), tuple(rows), f"error against the count above: {against}")
-
-
-def _utilisation(made: Pass, seconds: float, gpu: str | None, dtype: str) -> Table:
-    """MFU and HFU of a measured time, under both conventions of attention."""
-    if gpu is None:
-        raise InputError("--seconds needs --gpu: utilisation is a share of its peak")
-    if not seconds > 0:
-        raise InputError(f"--seconds must be > 0, got {seconds}")
-    from estimator.presets import load_gpu
-    from estimator.steptime import dense_peak
-
-    peak = dense_peak(load_gpu(gpu), dtype)
-    rows = []
-    for convention in CONVENTIONS:
-        g = Group("", made.list, convention == "causal")
-        cells = [Cell(100 * rules.utilisation(value_of(f), seconds, 1, peak), PERCENT) for f in (g.model, g.hardware)]
-        rows.append((f"{convention} attention", Cell(g.model, FLOPS), *cells))
-    return Table("Utilisation", ("convention", "model FLOPs", "MFU", "HFU"), tuple(rows), f"of {gpu}'s dense {dtype} peak")

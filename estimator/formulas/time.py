@@ -10,7 +10,11 @@ from estimator.units import HOURS, RATIO, SECONDS, SECONDS_PER_HOUR, TOKEN_RATE
 RECOMPUTED_STEP = 8  # FLOPs a parameter and token: forward 2, backward 4, the forward pass again 2
 
 
-@formula(unit=SECONDS, cite="Narayanan et al. 2021, Megatron-LM, arXiv 2104.04473, equation 4", assumes=("every layer is recomputed",))
+@formula(
+    unit=SECONDS,
+    cite="Narayanan et al. 2021, Megatron-LM, arXiv 2104.04473, equation 4",
+    assumes=("every layer is recomputed",),
+)
 def end_to_end_seconds(D: Any, P: Any, N: Any, X: Any) -> Any:
     """8 T P / (n X): D tokens through P parameters on N GPUs of X FLOP/s achieved each."""
     return RECOMPUTED_STEP * D * P / (N * X)
@@ -34,7 +38,10 @@ def run_hours(D: Any, rate: Any, share: Any) -> Any:
     return D / (rate * share * SECONDS_PER_HOUR)
 
 
-@formula(unit=SECONDS, cite="Patarasuk and Yuan 2009, Bandwidth optimal all-reduce; Rajbhandari et al. 2020, ZeRO, arXiv 1910.02054, section 7")
+@formula(
+    unit=SECONDS,
+    cite="Patarasuk and Yuan 2009, JPDC 69(2); Rajbhandari et al. 2020, ZeRO, arXiv 1910.02054, section 7",
+)
 def collective_seconds(moved: Any, N: Any, link: Any, passes: Any) -> Any:
     """``passes`` ring passes (all-reduce 2, ZeRO-3 3) of ``moved`` bytes over N GPUs at ``link`` bytes/s one way."""
     return passes * moved * (N - 1) / (N * link)
@@ -42,11 +49,14 @@ def collective_seconds(moved: Any, N: Any, link: Any, passes: Any) -> Any:
 
 @formula(unit=SECONDS, cite="Young 1974, A first order approximation to the optimum checkpoint interval, CACM 17(9)")
 def checkpoint_interval(write: Any, mtbf: Any) -> Any:
-    """sqrt(2 * write * mtbf): the interval that loses least, checkpoints of ``write`` seconds, failures every ``mtbf``."""
+    """sqrt(2 * write * mtbf): the interval that loses least, ``write`` seconds a checkpoint, failing every ``mtbf``."""
     return (2 * write * mtbf) ** 0.5
 
 
-@formula(unit=RATIO, cite="Daly 2006, A higher order estimate of the optimum checkpoint interval, FGCS 22(3), first-order form")
+@formula(
+    unit=RATIO,
+    cite="Daly 2006, A higher order estimate of the optimum checkpoint interval, FGCS 22(3), first-order form",
+)
 def goodput(write: Any, interval: Any, mtbf: Any, restart: Any) -> Any:
-    """Share of the time that makes progress: less writing checkpoints, half an interval lost and a restart a failure."""
+    """Share of the time that makes progress: less checkpoints, and half an interval and a restart a failure."""
     return 1 - write / interval - (interval / 2 + restart) / mtbf

@@ -11,13 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from estimator.families import base
 from estimator.families.base import EXPERT, ROUTER, Attention, Extra, Linear, MoE, Norm
-from estimator.families.base import MLP as Mlp
 from estimator.ops import minimum
 from estimator.work import kernels as k
 from estimator.work import product as p
 from estimator.work.product import Kernel, Product
 from estimator.work.trainable import Trainable
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -56,8 +57,10 @@ class Tape:
         return self.active and self.train.differentiates(name)
 
     def norm(self, norm: Norm, grad: bool, n: Any = None) -> bool:
-        """A normalisation of ``n`` elements (its width for every token); returns whether its output requires a gradient."""
-        trained = norm.affine and (self.trains(f"{norm.name}.weight") or (norm.bias and self.trains(f"{norm.name}.bias")))
+        """A normalisation of ``n`` elements (its width for every token); returns whether the output has a gradient."""
+        trained = norm.affine and (
+            self.trains(f"{norm.name}.weight") or (norm.bias and self.trains(f"{norm.name}.bias"))
+        )
         n = self.rows.tokens * norm.width if n is None else n
         self.ops.append(k.norm(norm.name, n, norm.kind, grad or trained, trained))
         return grad or trained
@@ -72,7 +75,9 @@ class Tape:
         m = self.rows.tokens if m is None else m
         dw = self.trains(f"{linear.name}.weight")
         self.ops.append(
-            Product(linear.name, part, m, linear.d_in, linear.d_out, left=grad, right=dw, weight=linear.d_in * linear.d_out)
+            Product(
+                linear.name, part, m, linear.d_in, linear.d_out, left=grad, right=dw, weight=linear.d_in * linear.d_out
+            )
         )
         db = linear.bias and self.trains(f"{linear.name}.bias")
         if linear.bias:
@@ -100,7 +105,7 @@ class Tape:
 
 
 def keys(attention: Attention, rows: Rows) -> Any:
-    """Key tokens that a query meets: all, as windows are masks; in a decode step what the layer's cache holds and one."""
+    """Key tokens that a query meets: all, as windows are masks; in a decode step what the cache holds and one."""
     if attention.cross:
         return rows.encoder
     if not rows.decode:
@@ -140,10 +145,22 @@ def attention(tape: Tape, a: Attention, grad: bool, encoder_grad: bool = False) 
         gk = gv = True
     _rearrange(tape, a, at, n_q, n_k, s_k, (gq, gk, gv))
     pairs, heads = visible(a, rows, s_k), rows.b * a.heads
-    scores = Product(f"{at}.scores", p.ATTENTION, rows.s, a.head_dim, s_k, heads, operator="bmm", left=gq, right=gk, pairs=pairs)
+    scores = Product(
+        f"{at}.scores", p.ATTENTION, rows.s, a.head_dim, s_k, heads, operator="bmm", left=gq, right=gk, pairs=pairs
+    )
     weighted = gq or gk
     values = Product(
-        f"{at}.values", p.ATTENTION, rows.s, s_k, d_v, heads, operator="bmm", left=weighted, right=gv, pairs=pairs, pairs_of="k"
+        f"{at}.values",
+        p.ATTENTION,
+        rows.s,
+        s_k,
+        d_v,
+        heads,
+        operator="bmm",
+        left=weighted,
+        right=gv,
+        pairs=pairs,
+        pairs_of="k",
     )
     out = weighted or gv
     if rows.fused:
@@ -172,10 +189,14 @@ def _rearrange(tape: Tape, a: Attention, at: str, n_q: Any, n_k: Any, s_k: Any, 
     if rows.caches and not a.cross:
         held = rows.b * s_k * a.kv_heads * a.head_dim
         tape.ops.append(k.copies(f"{at}.cache", 4 * held, 0, (2, 0), grad))
-    if a.kv_heads != a.heads and (not rows.fused or masked(a, rows)):  # only an unmasked fused kernel takes grouped heads
+    if a.kv_heads != a.heads and (
+        not rows.fused or masked(a, rows)
+    ):  # only an unmasked fused kernel takes grouped heads
         wide = rows.b * s_k * a.heads * a.head_dim
         narrow = rows.b * s_k * a.kv_heads * a.head_dim
-        tape.ops.append(k.copies(f"{at}.repeat", 2 * (wide + narrow), 2 * (wide + narrow), (2, 2), grads[1] or grads[2]))
+        tape.ops.append(
+            k.copies(f"{at}.repeat", 2 * (wide + narrow), 2 * (wide + narrow), (2, 2), grads[1] or grads[2])
+        )
 
 
 def masked(a: Attention, rows: Rows) -> bool:
@@ -217,7 +238,7 @@ def _latent(tape: Tape, a: Attention, grad: bool) -> tuple[bool, bool, bool]:
     return q, kv or latent, kv
 
 
-def mlp(tape: Tape, block: Mlp, grad: bool) -> bool:
+def mlp(tape: Tape, block: base.MLP, grad: bool) -> bool:
     """A feed-forward block; returns whether its output requires a gradient."""
     *first, down = block.linears
     inner, at, n = False, down.name.rpartition(".")[0], tape.rows.tokens * block.width

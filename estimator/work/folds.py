@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from estimator.families.base import Architecture, MoE
-from estimator.inventory import EMBEDDING, POSITION, TOKEN_TYPE
 from estimator.work import product as p
 from estimator.work.product import Product
 
@@ -62,7 +60,9 @@ class Group:
         return self.total - self.overcount
 
 
-def grouped(products: Iterable[Product], key: Callable[[Product], str], order: Iterable[str], causal: bool) -> list[Group]:
+def grouped(
+    products: Iterable[Product], key: Callable[[Product], str], order: Iterable[str], causal: bool
+) -> list[Group]:
     """The products under ``key``'s headings: those of ``order`` first, empty ones left out."""
     found: dict[str, list[Product]] = {name: [] for name in order}
     for q in products:
@@ -92,16 +92,3 @@ def moved_elements(q: Product) -> Any:
     if q.operator == "conv":
         return q.count * (q.m + q.m) + q.weight
     return q.count * (left + out) + (q.weight if q.weight else q.count * right)
-
-
-def parameters(arch: Architecture) -> tuple[Any, Any, Any]:
-    """(all, active a token, embedding tables): an inactive routed expert is not active; embeddings are."""
-    weights = arch.weights()
-    total = sum((w.total for w in weights), start=0)
-    idle = 0
-    for layer in arch.layers:
-        if isinstance(layer.mlp, MoE) and layer.mlp.num > 0:
-            routed = sum((w.total for e in layer.mlp.experts for w in e.weights(layer.times)), start=0)
-            idle = idle + routed * (layer.mlp.num - layer.mlp.per_token) // layer.mlp.num
-    tables = sum((w.total for w in weights if w.role in (EMBEDDING, POSITION, TOKEN_TYPE)), start=0)
-    return total, total - idle, tables

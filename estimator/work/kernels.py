@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.families.base import Norm
 from estimator.work.product import NOTHING, Kernel, Moves
 
 # norm kind -> (forward, backward, backward of the weight besides), each (w, f, cast, launches) a tensor element
@@ -38,7 +37,13 @@ def norm(name: str, n: Any, kind: str, grad: bool, trained: bool) -> Kernel:
     """A normalisation of n elements."""
     forward, backward, weight = _NORMS.get(kind, _NORMS["rms"])
     w, f, cast, launches = (b + (v if trained else 0) for b, v in zip(backward, weight, strict=True))
-    return Kernel(name, Moves(forward[0] * n, forward[1] * n, forward[2] * n, forward[3]), Moves(w * n, f * n, cast * n, launches), grad, stream=True)
+    return Kernel(
+        name,
+        Moves(forward[0] * n, forward[1] * n, forward[2] * n, forward[3]),
+        Moves(w * n, f * n, cast * n, launches),
+        grad,
+        stream=True,
+    )
 
 
 def activation(name: str, n: Any, act: str, grad: bool) -> Kernel:
@@ -63,7 +68,7 @@ def accumulate(name: str, n: Any, times: int, grad: bool) -> Kernel:
 
 
 def rotary(name: str, n: Any, part: Any, style: str, grad: bool) -> Kernel:
-    """Rotary embedding of q and k, n elements together of which ``part`` are rotated: half turned, two products, a sum."""
+    """Rotary embedding of n elements of q and k, ``part`` of them rotated: half turned, two products, a sum."""
     whole = 0 if part is n else 2 * n  # the unrotated part is concatenated again
     if style == "complex":
         return Kernel(name, Moves(whole, 3 * part, 2 * part, 6), Moves(whole, 3 * part, 2 * part, 6), grad)
@@ -86,7 +91,7 @@ def bias(name: str, n: Any, trained: bool) -> Kernel:
 
 
 def adapter(name: str, d_in: Any, d_out: Any, grad: bool) -> Kernel:
-    """Around a LoRA adapter kept in fp32 over a base of another width: casts, scale, sum (peft, tuners/lora/layer.py)."""
+    """Around a LoRA adapter in fp32 over a base of another width: casts, scale, sum (peft, tuners/lora/layer.py)."""
     forward = Moves(0, 2 * d_out + d_out, d_in + 2 * d_out, 4)
     return Kernel(name, forward, Moves(3 * d_in, 2 * d_out, d_in + 2 * d_out, 5), grad, keeps=False)
 
@@ -102,10 +107,16 @@ def dropout(name: str, n: Any, grad: bool) -> Kernel:
 
 
 def loss(n: Any, grad: bool) -> Kernel:
-    """Cross entropy of n logits: to fp32, log-softmax; backward: zeros, its gradient, back. The target's own reads are few."""
+    """Cross entropy of n logits: to fp32, log-softmax; backward: zeros, its gradient, back."""
     return Kernel("loss", Moves(0, 2 * n, n, 3), Moves(0, 4 * n, n, 3), grad, keeps=False)
 
 
 def table(name: str, gathered: Any, size: Any, trained: bool, tied: bool) -> Kernel:
     """An embedding table: rows gathered; its gradient scattered into a table of zeros, and added to a tied head's."""
-    return Kernel(name, Moves(2 * gathered, launches=1), Moves(gathered + size + (3 * size if tied else 0), launches=2 if tied else 1), trained, keeps=False)
+    return Kernel(
+        name,
+        Moves(2 * gathered, launches=1),
+        Moves(gathered + size + (3 * size if tied else 0), launches=2 if tied else 1),
+        trained,
+        keeps=False,
+    )

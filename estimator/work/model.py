@@ -113,12 +113,16 @@ class _Walk:
     def embed(self, out: list[Operation], parts: tuple[Any, ...], rows: Rows) -> bool:
         """Tables, then their norms and projections; returns whether the result requires a gradient."""
         grad = self.training and (self.train.inputs or self.work.checkpointing)
+        if not _tables(parts) and self.training:  # a model without embeddings: what feeds it trains where all does
+            grad = grad or self.train.weight("")
         grad = grad or any(self.train.weight(f"{x.name}.weight") for x in _tables(parts))
         tape, tied = Tape(rows, self.train), self.arch.tied and self.arch.has_head
         for i, table in enumerate(_tables(parts)):
             grad = tape.adapters(table.name, False, rows.tokens) or grad
             trained = self.training and self.train.weight(f"{table.name}.weight")
-            tape.ops.append(k.table(table.name, rows.tokens * table.width, table.rows * table.width, trained, tied and i == 0))
+            tape.ops.append(
+                k.table(table.name, rows.tokens * table.width, table.rows * table.width, trained, tied and i == 0)
+            )
         out += tape.ops
         return self.chain(out, parts, rows, grad, p.EMBEDDING)
 
@@ -199,7 +203,9 @@ class _Walk:
                 found += [i for i in unit.indices if i >= first][:1]
         return minimum(*found) if found else None
 
-    def _layer(self, unit: _Unit, rows: Rows, grad: bool, encoder_grad: bool, active: bool) -> tuple[list[Operation], bool]:
+    def _layer(
+        self, unit: _Unit, rows: Rows, grad: bool, encoder_grad: bool, active: bool
+    ) -> tuple[list[Operation], bool]:
         tape = Tape(rows, unit.train, active=active)
         end = layer(tape, unit.group, grad, encoder_grad, self.work.dropout if self.training else 0.0)
         ops = tape.ops
@@ -222,7 +228,13 @@ class _Unit:
         """What its layers are, for tables."""
         mixer, mlp = self.group.mixer, self.group.mlp
         if isinstance(mixer, Attention):
-            name = "sliding attention" if mixer.window is not None else "chunked attention" if mixer.chunk is not None else "attention"
+            name = (
+                "sliding attention"
+                if mixer.window is not None
+                else "chunked attention"
+                if mixer.chunk is not None
+                else "attention"
+            )
         else:
             name = mixer.kind.replace("_", " ")
         side = "encoder " if self.group.side == "encoder" and self.group.mixer is not None else ""
@@ -232,7 +244,11 @@ class _Unit:
         """(layers, active, input requires a gradient) of the parts in which these flags agree."""
         if self.indices is None:
             if grad:
-                return [(first, False, True), (self.times - first, True, True)] if first != 0 else [(self.times, True, True)]
+                return (
+                    [(first, False, True), (self.times - first, True, True)]
+                    if first != 0
+                    else [(self.times, True, True)]
+                )
             if start is None:
                 return [(self.times, False, False)]
             parts = [(start, False, False), (1, True, False), (self.times - start - 1, True, True)]
@@ -288,7 +304,9 @@ def layer(tape: Tape, group: Layer, grad: bool, encoder_grad: bool, dropout: flo
         return add(feed(norm("pre_mlp", grad) if "pre_mlp" in norms else inner) or mixed or grad)
     grad = add(grad or mixed)
     if group.cross is not None:
-        grad = add(norm("post_cross", blocks.attention(tape, group.cross, norm("pre_cross", grad), encoder_grad)) or grad)
+        grad = add(
+            norm("post_cross", blocks.attention(tape, group.cross, norm("pre_cross", grad), encoder_grad)) or grad
+        )
     return add(norm("post_mlp", feed(norm("pre_mlp", grad))) or grad) if group.mlp is not None else grad
 
 

@@ -14,9 +14,9 @@ from estimator.units import FLOP_RATE, human
 from estimator.work.folds import by_part, moved_elements
 from estimator.work.product import Product
 
-WIDTH, HEIGHT = 64, 14
+WIDTH, HEIGHT = 64, 12
 LOW, HIGH = -2, 14  # powers of two of FLOPs a byte
-DECADES = 7  # powers of two of FLOP/s that are drawn below the peak
+DECADES = 10  # powers of two of FLOP/s that are drawn below the peak
 
 
 def roofline_text(products: Sequence[Product], training: bool, gpu: str, dtype: str, fmt: Format) -> Text:
@@ -46,9 +46,12 @@ def roofline_text(products: Sequence[Product], training: bool, gpu: str, dtype: 
         if moved and work:
             place(work / moved, mark)
             reach = min(1.0, work / moved * bandwidth / peak)
-            legend.append(f"  {mark} {group.name}: {work / moved:,.1f} FLOP/B, at most {100 * reach:.0f}% of the peak")
+            legend.append(f"  {mark} {group.name}: {work / moved:,.1f} FLOP/B, at most {100 * reach:.3g}% of the peak")
     ridge = peak / bandwidth
     axis = "  " + "".join(f"{2.0**e:<{WIDTH // 8}g}" for e in range(LOW, HIGH, (HIGH - LOW) // 8))
     body = "\n".join("  " + "".join(row).rstrip() for row in canvas)
     words = f"  roof {human(peak, FLOP_RATE)} in {dtype}, ridge at {floor(ridge):,} FLOP/B"
-    return Text(f"Roofline of {spec.name}, forward products", "\n".join([body, axis.rstrip() + "  FLOP/B", words, *legend]) + "\n")
+    return Text(
+        f"Roofline of {spec.name}, forward products",
+        "\n".join([body, axis.rstrip() + "  FLOP/B", words, *legend]) + "\n",
+    )

@@ -150,7 +150,9 @@ class Kernel:
     @property
     def launches(self) -> Any:
         """Kernels launched over all layers and passes."""
-        return self.times * ((2 if self.recomputed else 1) * self.forward.launches + (self.backward.launches if self.grad else 0))
+        return self.times * (
+            (2 if self.recomputed else 1) * self.forward.launches + (self.backward.launches if self.grad else 0)
+        )
 
     def in_layers(self, times: Any, layer: str) -> Kernel:
         """These kernels in ``times`` layers of the group ``layer``."""

@@ -79,9 +79,7 @@ def _selective(tape: Tape, s: StateSpace, linear: dict[str, Linear], grad: bool)
         Product(dt.name, p.PROJECTION, rows.tokens, dt.d_in, dt.d_out, left=xs, right=dw, weight=dt.d_in * dt.d_out)
     )
     state = inner or xs or dw or _trains_extras(tape, s)
-    tape.ops.append(
-        Product(_at(s), p.SCAN, s.inner, s.state, 1, rows.tokens, operator="bmm", left=state, right=xs)
-    )
+    tape.ops.append(Product(_at(s), p.SCAN, s.inner, s.state, 1, rows.tokens, operator="bmm", left=state, right=xs))
     n = rows.tokens * s.inner * s.state
     tape.ops.append(Kernel(_at(s), Moves(0, 12 * n, 0, 6 * rows.s), Moves(0, 20 * n, 0, 9 * rows.s), state))
     tape.ops.append(kernels.multiply(f"{_at(s)}.gate", rows.tokens * s.inner, state))
@@ -113,7 +111,7 @@ def _chunked(tape: Tape, s: StateSpace, grad: bool) -> None:
 
 
 def _delta(tape: Tape, s: StateSpace, grad: bool, qkv: bool) -> None:
-    """The gated delta rule in chunks: a triangular system within each chunk, then one state carried from chunk to chunk.
+    """The gated delta rule in chunks: a triangular system within each, then one state carried from chunk to chunk.
 
     The triangular solves are no products, but their gradient with respect to the system is one. The first chunk's
     state is zero and needs no gradient; the last one's update is computed and not used. ``qkv``: whether q, k and v
@@ -127,9 +125,19 @@ def _delta(tape: Tape, s: StateSpace, grad: bool, qkv: bool) -> None:
     heads = rows.b * h
     every, later = heads * chunks, heads * (chunks - 1)
 
-    def add(name: str, m: Any, k: Any, n: Any, count: Any, left: bool = True, right: bool = True, forward: bool = True) -> None:
+    def add(
+        name: str, m: Any, k: Any, n: Any, count: Any, left: bool = True, right: bool = True, forward: bool = True
+    ) -> None:
         product = Product(
-            f"{_at(s)}.{name}", p.SCAN, m, k, n, count, operator="bmm" if forward else "backward", left=left and grad, right=right and grad
+            f"{_at(s)}.{name}",
+            p.SCAN,
+            m,
+            k,
+            n,
+            count,
+            operator="bmm" if forward else "backward",
+            left=left and grad,
+            right=right and grad,
         )
         tape.ops.append(product)
         tape.ops.append(kernels.copies(f"{_at(s)}.{name}", 2 * count * m * n, 4 * count * m * n, (2, 4), grad))

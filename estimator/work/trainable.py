@@ -32,7 +32,7 @@ class Trainable:
     """weight    whether a weight (by its pattern's name) is trained, in layers from ``first`` on
     beside      module or stacked parameter -> its adapters, each a chain of factors that the input passes through
     layers      module -> the layers that hold its adapter, where not all do
-    rewritten   weights that an adapter changes before they multiply: their gradient is computed although they are frozen
+    rewritten   frozen weights that an adapter changes before they multiply: their gradient is computed too
     first       the lowest layer in which ``weight`` and adapters hold
     inputs      True where the embeddings' output requires a gradient whatever is trained (prompt embeddings)
     virtual     virtual tokens that a prompt adapter puts before every sequence

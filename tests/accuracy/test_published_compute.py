@@ -1,4 +1,4 @@
-"""Published FLOPs, utilisations, days, GPU-hours, energy, carbon and cost, within the precision they were printed with."""
+"""Published FLOPs, utilisations, days, GPU-hours, energy, carbon and cost, within their printed precision."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def test_korthikanti_extra_flops_of_selective_recomputation() -> None:
         assert 100 * ((1 + s / (3 * d)) / (1 + s / (6 * d)) - 1) == pytest.approx(percent, abs=0.1)
 
 
-@pytest.mark.parametrize(("P", "D", "n", "X", "days"), [(175e9, 300e9, 1024, 140e12, 34), (1.008e12, 450e9, 3072, 163e12, 84)])
+@pytest.mark.parametrize(
+    ("P", "D", "n", "X", "days"), [(175e9, 300e9, 1024, 140e12, 34), (1.008e12, 450e9, 3072, 163e12, 84)]
+)
 def test_megatron_days(P: float, D: float, n: int, X: float, days: float) -> None:
     assert end_to_end_seconds(D, P, n, X) / DAY == pytest.approx(days, abs=0.5)
 
@@ -114,7 +116,9 @@ def test_chinchilla_table_a4(L: int, d: int, ff: int, h: int, N: int, ratio: flo
 def test_deepseek_v3() -> None:
     assert rental_usd(2788000, 2) == 5576000
     assert rental_usd(2664000, 2) == 5328000
-    assert 100 * utilisation(training_flops_6nd(37e9, 14.8e12), 2.79e6 * 3600, 1, 1513e12) == pytest.approx(21.7, abs=0.15)
+    assert 100 * utilisation(training_flops_6nd(37e9, 14.8e12), 2.79e6 * 3600, 1, 1513e12) == pytest.approx(
+        21.7, abs=0.15
+    )
 
 
 def test_mpt_7b_cost() -> None:
@@ -134,7 +138,9 @@ CARBON = [
 
 
 @pytest.mark.parametrize(("hours", "watts", "pue", "intensity", "tonnes", "within"), CARBON)
-def test_carbon_of_llama_and_bloom(hours: float, watts: float, pue: float, intensity: float, tonnes: float, within: float) -> None:
+def test_carbon_of_llama_and_bloom(
+    hours: float, watts: float, pue: float, intensity: float, tonnes: float, within: float
+) -> None:
     assert co2_kg(energy_kwh(hours, watts, pue), intensity) / KG_A_TONNE == pytest.approx(tonnes, abs=within)
 
 
@@ -154,7 +160,8 @@ def test_energy_of_other_runs() -> None:
 
 # measured runs: parameters, tokens, peak, GPU-hours; their implied MFU must be one that machines reach
 RUNS = [
-    (1011781632, 299892736000, A100, 4830), (6856294400, 299892736000, A100, 33500), (11842140160, 299892736000, A100, 72300),
+    (1011781632, 299892736000, A100, 4830), (6856294400, 299892736000, A100, 33500),
+    (11842140160, 299892736000, A100, 72300),
     (176247e6, 366e9, A100, 1082990), (3075098624, 11.2e12, 989e12, 221184), (179522565120, 3.5e12, A100, 7e6),
     (15.5e9, 1e12, A100, 320256), (6.7e9, 1e12, A100, 100320), (405853388800, 15.6e12, 989e12, 30.84e6),
     (70553706496, 15e12, 989e12, 7e6), (8030261248, 15e12, 989e12, 1.46e6), (68976653312, 2e12, A100, 1720320),
@@ -168,7 +175,7 @@ def test_implied_mfu_of_measured_runs(P: float, D: float, peak: float, hours: fl
 
 
 def test_goodput_of_llama3() -> None:
-    """Llama 3, arXiv 2407.21783, section 3.3.4: 419 unexpected interruptions in 54 days on 16,384 GPUs, over 90% effective."""
+    """Llama 3, arXiv 2407.21783, section 3.3.4: 419 unexpected interruptions in 54 days, over 90% effective."""
     mtbf = 54 * DAY / 419
     interval = checkpoint_interval(10, mtbf)
     assert goodput(10, interval, mtbf, 300) > 0.90

@@ -13,12 +13,16 @@ from estimator.models import Model, load_model
 
 # model, batch, tokens, LoRA of rank 16 on all linear layers, every layer checkpointed, seconds
 MEASURED = [
-    ("gpt2-xl", 4, 1024, False, False, 0.15069), ("llama-3.2-1b", 4, 2048, False, False, 0.17671),
-    ("llama-3.2-1b", 1, 512, False, False, 0.06801), ("llama-3.2-3b", 2, 2048, False, False, 0.22282),
-    ("tinyllama-1.1b", 4, 2048, False, False, 0.17012), ("llama-3.2-1b", 4, 2048, False, True, 0.21457),
-    ("tinyllama-1.1b", 2, 8192, False, True, 0.49762), ("llama-2-7b", 2, 2048, True, True, 0.68484),
+    ("gpt2-xl", 4, 1024, False, False, 0.15069),
+    ("llama-3.2-1b", 4, 2048, False, False, 0.17671),
+    ("llama-3.2-1b", 1, 512, False, False, 0.06801),
+    ("llama-3.2-3b", 2, 2048, False, False, 0.22282),
+    ("tinyllama-1.1b", 4, 2048, False, False, 0.17012),
+    ("llama-3.2-1b", 4, 2048, False, True, 0.21457),
+    ("tinyllama-1.1b", 2, 8192, False, True, 0.49762),
+    ("llama-2-7b", 2, 2048, True, True, 0.68484),
     ("llama-3-8b", 2, 2048, True, False, 0.50373),
-]  # fmt: skip
+]
 
 
 def options(b: int, s: int, lora: bool, checkpoint: bool) -> dict[str, Any]:
@@ -87,13 +91,24 @@ def test_gradients_between_gpus_only_cost_where_they_are_not_hidden(small: Model
 @pytest.mark.parametrize(
     ("run", "given", "says"),
     [
-        (Run(mfu=0), {}, "--mfu"), (Run(mfu=1.01), {}, "--mfu"), (Run(mfu="nan"), {}, "--mfu"), (Run(price=-1), {}, "--price"),
-        (Run(goodput=0), {}, "--goodput"), (Run(pue=0.9), {}, "--pue"), (Run(power=0), {}, "--power"), (Run(gpus=0), {}, "--gpus"),
-        (Run(intensity=-1), {}, "--carbon-intensity"), (Run(tokens=5, steps=5), {}, "--tokens"), (Run(mtbf=0.1, gpus=10000), {}, "--mtbf"),
-        (Run(examples=10, mean_tokens=9999), {}, "--mean-tokens"), (Run(), {"gpu": "v100"}, "bf16"), (Run(), {"recipe": "x"}, "--recipe"),
-        (Run(), {"optimizer": "x"}, "--optimizer"), (Run(), {"quantization": "q4_k_m"}, "--quantization"),
+        (Run(mfu=0), {}, "--mfu"),
+        (Run(mfu=1.01), {}, "--mfu"),
+        (Run(mfu="nan"), {}, "--mfu"),
+        (Run(price=-1), {}, "--price"),
+        (Run(goodput=0), {}, "--goodput"),
+        (Run(pue=0.9), {}, "--pue"),
+        (Run(power=0), {}, "--power"),
+        (Run(gpus=0), {}, "--gpus"),
+        (Run(intensity=-1), {}, "--carbon-intensity"),
+        (Run(tokens=5, steps=5), {}, "--tokens"),
+        (Run(mtbf=0.1, gpus=10000), {}, "--mtbf"),
+        (Run(examples=10, mean_tokens=9999), {}, "--mean-tokens"),
+        (Run(), {"gpu": "v100"}, "bf16"),
+        (Run(), {"recipe": "x"}, "--recipe"),
+        (Run(), {"optimizer": "x"}, "--optimizer"),
+        (Run(), {"quantization": "q4_k_m"}, "--quantization"),
     ],
-)  # fmt: skip
+)
 def test_bad_input(small: Model, run: Run, given: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         train(small, run, **({"batch_size": 1, "seq_len": 128} | given))

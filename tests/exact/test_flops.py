@@ -49,9 +49,15 @@ def count(record: dict[str, Any], case: dict[str, Any]) -> int:
         train = named(model, case["freeze"])
     field, default = RESIDUAL_DROPOUT.get(model.architecture.model_type, ("", 0.0))
     work = Workload(
-        MODES[case["mode"]], case["batch"], case.get("seq") or 1, case.get("context", 0), last=case["mode"] == "last",
-        fused=case["attn"] == "fused", checkpointing=bool(case.get("ckpt")), dropout=config.number(field, default) if field else 0.0,
-    )  # fmt: skip
+        MODES[case["mode"]],
+        case["batch"],
+        case.get("seq") or 1,
+        case.get("context", 0),
+        last=case["mode"] == "last",
+        fused=case["attn"] == "fused",
+        checkpointing=bool(case.get("ckpt")),
+        dropout=config.number(field, default) if field else 0.0,
+    )
     return sum(q.total() for q in products(model.architecture, work, train))
 
 
