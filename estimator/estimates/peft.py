@@ -234,23 +234,22 @@ def _fewer(adapter: Adapter, base: Any) -> Any:
 
 
 def _breakdown(adapter: Adapter, model: Model) -> tuple[Node, ...]:
-    """Trained parameters by module."""
+    """Trained parameters by module; the path up to the layer is left out where that is clear."""
     rows: dict[str, list[Tensor]] = {}
     for t in (*adapter.tensors, *adapter.unfrozen):
         if t.state == TRAINED and value_of(t.times):
-            rows.setdefault(t.module.rpartition("{i}.")[2] or "shared by all", []).append(t)
+            rows.setdefault(t.module, []).append(t)
     if len(rows) < 2:
         return ()
-    return tuple(
-        Node(
-            "",
-            name,
-            sum((t.elements for t in ts), start=0),
-            PARAMS,
-            note="" if model.kind == "symbolic" else _shapes(ts),
+    tails = [name.rpartition("{i}.")[2] for name in rows]
+    out = []
+    for (name, tensors), tail in zip(rows.items(), tails, strict=True):
+        label = (tail if tails.count(tail) == 1 else name.replace("{i}", "*")) or "shared"
+        note = "" if model.kind == "symbolic" else _shapes(tensors)
+        out.append(
+            Node(f"trainable_params.{label}", label, sum((t.elements for t in tensors), start=0), PARAMS, note=note)
         )
-        for name, ts in rows.items()
-    )
+    return tuple(out)
 
 
 def _shapes(tensors: Sequence[Tensor]) -> str:
@@ -288,11 +287,9 @@ def _work(adapter: Adapter) -> list[Node]:
     if adapter.method.work is None or not adapter.targets:
         return []
     flops, fixed, products = adapter.work()
-    merged = "0 once merged" if adapter.method.merges else "cannot be merged"
-    rows = [Node("extra_flops_per_token", "Extra FLOPs a token, not merged", flops, FLOPS, note=merged)]
+    merged = "until merged" if adapter.method.merges else "cannot be merged"
+    rows = [Node("extra_flops_per_token", "Extra FLOPs a token", flops, FLOPS, note=merged)]
     if value_of(fixed):
-        rows.append(Node("extra_flops_per_pass", "Extra FLOPs a forward pass, not merged", fixed, FLOPS, note=merged))
-    rows.append(
-        Node("extra_products", "Extra matrix products one after the other, not merged", products, COUNT, note=merged)
-    )
+        rows.append(Node("extra_flops_per_pass", "Extra FLOPs a forward pass", fixed, FLOPS, note=merged))
+    rows.append(Node("extra_products", "Extra products in sequence", products, COUNT, note=merged))
     return rows

@@ -22,35 +22,76 @@ def complexity(rank: Any = None, seq_len: Any = None, width: Any = None, heads: 
     """
     n, d, r, h = (
         letter_or_size(str(value or name), flag, name)
-        for name, value, flag in (("n", seq_len, "--seq-len"), ("d", width, "--width"), ("r", rank, "--rank"), ("h", heads, "--heads"))
+        for name, value, flag in (
+            ("n", seq_len, "--seq-len"),
+            ("d", width, "--width"),
+            ("r", rank, "--rank"),
+            ("h", heads, "--heads"),
+        )
     )
     linear = (
         _node("linear.unmerged_macs", "LoRA, not merged: O(n d^2)", f.linear_unmerged_macs, COUNT, n, d, r),
         _node("linear.merged_macs", "LoRA, merged: O(n d^2)", f.linear_merged_macs, COUNT, n, d),
         _node("linear.dequantisation_macs", "QLoRA adds, a use of the matrix: O(d^2)", f.dequantisation_macs, COUNT, d),
-        Node("linear.qlora_macs", "QLoRA, not merged: O(n d^2)", f.linear_unmerged_macs(n, d, r) + f.dequantisation_macs(d), COUNT),
+        Node(
+            "linear.qlora_macs",
+            "QLoRA, not merged: O(n d^2)",
+            f.linear_unmerged_macs(n, d, r) + f.dequantisation_macs(d),
+            COUNT,
+        ),
         _node("linear.trainable_params", "Trained parameters, both: O(d r)", f.linear_lora_params, PARAMS, d, r),
     )
     attention = (
         _node("mha.unmerged_macs", "LoRA, not merged: O(h (n^2 d + n d^2))", f.mha_unmerged_macs, COUNT, n, d, r, h),
         _node("mha.merged_macs", "LoRA, merged: O(h (n^2 d + n d^2))", f.mha_merged_macs, COUNT, n, d, h),
-        _node("mha.small_output_macs", "with an output projection of d x d", f.mha_unmerged_macs_small_output, COUNT, n, d, r, h),
+        _node(
+            "mha.small_output_macs",
+            "with an output projection of d x d",
+            f.mha_unmerged_macs_small_output,
+            COUNT,
+            n,
+            d,
+            r,
+            h,
+        ),
         _node("mha.standard_macs", "heads of d/h: O(n^2 d + n d^2)", f.mha_standard_macs, COUNT, n, d, r, h),
-        Node("mha.dequantisation_macs", "QLoRA adds, four matrices a head: O(h d^2)", 4 * h * f.dequantisation_macs(d), COUNT),
-        Node("mha.qlora_macs", "QLoRA, not merged: O(h (n^2 d + n d^2))", f.mha_unmerged_macs(n, d, r, h) + 4 * h * f.dequantisation_macs(d), COUNT),
+        Node(
+            "mha.dequantisation_macs",
+            "QLoRA adds, four matrices a head: O(h d^2)",
+            4 * h * f.dequantisation_macs(d),
+            COUNT,
+        ),
+        Node(
+            "mha.qlora_macs",
+            "QLoRA, not merged: O(h (n^2 d + n d^2))",
+            f.mha_unmerged_macs(n, d, r, h) + 4 * h * f.dequantisation_macs(d),
+            COUNT,
+        ),
         _node("mha.trainable_params", "Trained parameters, both: O(h d r)", f.mha_lora_params, PARAMS, d, r, h),
     )
     saving = (
         _node("saving.fp32_bits", "4-bit codes against fp32", f.four_bit_saving, BITS, d, FP32),
         _node("saving.fp16_bits", "4-bit codes against 16 bits", f.four_bit_saving, BITS, d, FP16),
         _node("saving.nf4_bits", "NF4 with its constants, against 16 bits", f.nf4_saving, BITS, d, FP16),
-        _node("saving.nf4_dq_bits", "NF4 with double quantisation, against 16 bits", f.nf4_double_saving, BITS, d, FP16),
+        _node(
+            "saving.nf4_dq_bits", "NF4 with double quantisation, against 16 bits", f.nf4_double_saving, BITS, d, FP16
+        ),
     )
     weight = (
         Node("mha.saving_bits", "MHA: bits saved by NF4 (4 matrices a head)", 4 * h * f.nf4_saving(d, FP16), BITS),
         Node("linear.saving_bits", "LFFN: bits saved by NF4", f.nf4_saving(d, FP16), BITS),
-        Node("mha.dequantisation_share", "MHA: dequantisation over merged work", 4 * h * f.dequantisation_macs(d) / f.mha_merged_macs(n, d, h), RATIO),
-        Node("linear.dequantisation_share", "LFFN: dequantisation over merged work", f.dequantisation_macs(d) / f.linear_merged_macs(n, d), RATIO),
+        Node(
+            "mha.dequantisation_share",
+            "MHA: dequantisation over merged work",
+            4 * h * f.dequantisation_macs(d) / f.mha_merged_macs(n, d, h),
+            RATIO,
+        ),
+        Node(
+            "linear.dequantisation_share",
+            "LFFN: dequantisation over merged work",
+            f.dequantisation_macs(d) / f.linear_merged_macs(n, d),
+            RATIO,
+        ),
     )
     body = (
         Node.group("Linear layer (LFFN): multiply-adds", linear),
@@ -60,16 +101,32 @@ def complexity(rank: Any = None, seq_len: Any = None, width: Any = None, heads: 
         preference(n, d, h),
     )
     facts = {
-        "linear.time_big_o": "O(n d^2)", "linear.space_big_o": "O(d r)", "mha.time_big_o": "O(h (n^2 d + n d^2))",
-        "mha.space_big_o": "O(h d r)", "prefer.memory.mha": "QLoRA", "prefer.memory.lffn": "QLoRA",
-        "prefer.inference.mha": "LoRA", "prefer.inference.lffn": "LoRA", "prefer.both.mha": "QLoRA", "prefer.both.lffn": "LoRA",
-    }  # fmt: skip
+        "linear.time_big_o": "O(n d^2)",
+        "linear.space_big_o": "O(d r)",
+        "mha.time_big_o": "O(h (n^2 d + n d^2))",
+        "mha.space_big_o": "O(h d r)",
+        "prefer.memory.mha": "QLoRA",
+        "prefer.memory.lffn": "QLoRA",
+        "prefer.inference.mha": "LoRA",
+        "prefer.inference.lffn": "LoRA",
+        "prefer.both.mha": "QLoRA",
+        "prefer.both.lffn": "LoRA",
+    }
     inputs = {"rank": rank, "seq_len": seq_len}
     return Report(
-        "peft", "LoRA and QLoRA: time and space in letters", inputs, body, facts,
-        ("a multiply-add counts once; LoRA's sum of both branches counts n d", "LoRA on q, k and v; every head projects d to d"),
-        (Citation(f.LORA), Citation(f.QLORA)), symbolic=True, letters=LETTERS,
-    )  # fmt: skip
+        "peft",
+        "LoRA and QLoRA: time and space in letters",
+        inputs,
+        body,
+        facts,
+        (
+            "a multiply-add counts once; LoRA's sum of both branches counts n d",
+            "LoRA on q, k and v; every head projects d to d",
+        ),
+        (Citation(f.LORA), Citation(f.QLORA)),
+        symbolic=True,
+        letters=LETTERS,
+    )
 
 
 def preference(n: Any, d: Any, h: Any) -> Table:
@@ -79,9 +136,20 @@ def preference(n: Any, d: Any, h: Any) -> Table:
     rows: tuple[tuple[str | Cell | None, ...], ...] = (
         ("memory is short", "QLoRA: fewer bits by", Cell(saved_mha, BITS), "QLoRA: fewer bits by", Cell(saved, BITS)),
         ("inference must be fast", "LoRA: QLoRA adds", Cell(slow_mha, COUNT), "LoRA: QLoRA adds", Cell(slow, COUNT)),
-        ("both", "QLoRA: it adds only the share", Cell(slow_mha / f.mha_merged_macs(n, d, h), RATIO), "LoRA: QLoRA adds the share", Cell(slow / f.linear_merged_macs(n, d), RATIO)),
-    )  # fmt: skip
-    return Table("Which to prefer", ("when", "MHA", "", "LFFN", ""), rows, "LoRA merged, QLoRA over NF4; bits against 16-bit weights")
+        (
+            "both",
+            "QLoRA: it adds only the share",
+            Cell(slow_mha / f.mha_merged_macs(n, d, h), RATIO),
+            "LoRA: QLoRA adds the share",
+            Cell(slow / f.linear_merged_macs(n, d), RATIO),
+        ),
+    )
+    return Table(
+        "Which to prefer",
+        ("when", "MHA", "", "LFFN", ""),
+        rows,
+        "LoRA merged, QLoRA over NF4; bits against 16-bit weights",
+    )
 
 
 def _node(key: str, label: str, formula: Formula, unit: Unit, *args: Any) -> Node:

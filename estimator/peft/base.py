@@ -34,6 +34,7 @@ class Adapter:
     args: Args
     notes: tuple[str, ...] = ()
     virtual_tokens: Any = 0
+    fixed_work: Any = 0
 
     @property
     def added_trained(self) -> Any:
@@ -63,7 +64,7 @@ class Adapter:
             return 0, 0, 0
         rows = [(m, self.method.work(m, self.args)) for m in self.targets]
         total = [sum((m.times * getattr(w, f) for m, w in rows), start=0) for f in ("flops", "fixed", "products")]
-        return total[0], total[1], total[2]
+        return total[0], total[1] + self.fixed_work, total[2]
 
 
 def run(
@@ -101,6 +102,7 @@ def run(
         args,
         tuple(build.notes),
         build.virtual_tokens,
+        build.fixed_work,
     )
 
 

@@ -58,6 +58,7 @@ class Build:
     targets          the modules that the adapter goes into, each narrowed to its layers; set by :meth:`match`
     unfrozen         the model's own weights that are trained
     notes            what was assumed or adjusted
+    fixed_work       extra FLOPs a forward pass that belong to no target (bare parameters)
     """
 
     method: Method
@@ -72,6 +73,7 @@ class Build:
     notes: list[str] = field(default_factory=list)
     rank: Any = None
     virtual_tokens: Any = 0
+    fixed_work: Any = 0
 
     def __post_init__(self) -> None:
         self.known = modules(self.arch)

@@ -314,6 +314,7 @@ def _parameter(b: Build, p: ParameterTarget, patterns: dict[str, Any], factors: 
         holder = f"{part.name}.{p.name}" if is_expert_stack(part) else part.name
         yield Tensor(holder, "lora_A.weight", (r * experts, d_in), part.times)
         yield Tensor(holder, "lora_B.weight", (d_out, r * experts), part.times)
+        b.fixed_work += part.times * 2 * r * experts * d_in * d_out  # B A is multiplied out and added to the parameter
 
 
 def work(m: Module, a: Args) -> Work:

@@ -53,12 +53,14 @@ def test_nearly_every_method_has_cases():
     assert set(METHODS) - set(BY_METHOD) == without
 
 
-REFUSED = [("gpt2", m) for m in ("loha", "lokr", "oft", "boft", "hra", "miss", "shira", "c3a", "road", "delora")] + [
+NOT_CONV1D = ("loha", "lokr", "oft", "boft", "hra", "miss", "shira", "c3a", "road", "delora")
+NO_DEFAULT = [
     ("pythia-1.4b", "ln_tuning"),
     ("bert-base-uncased", "ln_tuning"),
     ("mixtral-8x7b", "lora"),
     ("mistral-7b-v0.1", "adalora"),
 ]
+REFUSED = [*(("gpt2", m) for m in NOT_CONV1D), *NO_DEFAULT]
 
 
 @pytest.mark.parametrize(("model", "method"), REFUSED)

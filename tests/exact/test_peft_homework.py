@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 import sympy
 
-COURSE = "--symbols L=N_layer,d=D"
+COURSE = "--dtype fp16 --symbols L=N_layer,d=D"
+FREEZE = f"--model symbolic --method freeze --trainable-layers N_top --optimizer sgd {COURSE}"
+ADAPTER = f"--model symbolic --method adapter --rank R {COURSE}"
+LORA = f"--model symbolic --method lora --rank R --targets q_proj,k_proj,v_proj {COURSE}"
+VERA = f"--model symbolic --method vera --rank R --targets q_proj,k_proj,v_proj {COURSE}"
 NAMES = ["N_layer", "N_top", "D", "R", "r", "d", "k", "l", "m", "n", "h", "E", "p", "n_kv", "d_head", "L"]
 LETTERS = {name: sympy.Symbol(name, positive=True, integer=True) for name in NAMES}
 
@@ -17,16 +21,16 @@ def same(text, expected):
 
 SYMBOLIC = [
     # bytes of gradients when only the top layers train, fp16
-    (f"--model symbolic --method freeze --trainable-layers N_top --dtype fp16 --optimizer sgd {COURSE}", "gradients_bytes", "24*N_top*D**2"),
-    (f"--model symbolic --method freeze --trainable-layers N_top --dtype fp16 --optimizer sgd {COURSE}", "optimizer_bytes", "0"),
+    (FREEZE, "gradients_bytes", "24*N_top*D**2"),
+    (FREEZE, "optimizer_bytes", "0"),
     # two bottleneck adapters a layer, no biases, fp16
-    (f"--model symbolic --method adapter --rank R --dtype fp16 {COURSE}", "added_bytes", "8*N_layer*D*R"),
-    (f"--model symbolic --method adapter --rank R --dtype fp16 {COURSE}", "gradients_bytes", "8*N_layer*D*R"),
+    (ADAPTER, "added_bytes", "8*N_layer*D*R"),
+    (ADAPTER, "gradients_bytes", "8*N_layer*D*R"),
     # LoRA and VeRA on query, key and value, fp16
-    (f"--model symbolic --method lora --rank R --targets q_proj,k_proj,v_proj --dtype fp16 {COURSE}", "added_bytes", "12*N_layer*D*R"),
-    (f"--model symbolic --method vera --rank R --targets q_proj,k_proj,v_proj --dtype fp16 {COURSE}", "added_bytes", "6*N_layer*(D + R)"),
-    (f"--model symbolic --method vera --rank R --targets q_proj,k_proj,v_proj --dtype fp16 {COURSE}", "gradients_bytes", "6*N_layer*(D + R)"),
-    (f"--model symbolic --method vera --rank R --targets q_proj,k_proj,v_proj --dtype fp16 {COURSE}", "frozen_extra_params", "2*D*R"),
+    (LORA, "added_bytes", "12*N_layer*D*R"),
+    (VERA, "added_bytes", "6*N_layer*(D + R)"),
+    (VERA, "gradients_bytes", "6*N_layer*(D + R)"),
+    (VERA, "frozen_extra_params", "2*D*R"),
     # A (m x k) and B (k x l) in fp32 against a full update
     ("--matrix mxl --rank k", "added_bytes", "4*k*(m + l)"),
     ("--matrix mxl --rank k", "full_bytes", "4*m*l"),
@@ -57,7 +61,8 @@ def test_expression(llmcalc, options, key, expected):
 def test_prefix_tuning_by_heads(llmcalc):
     """Prefix tuning trains keys and values at every layer: 2 L p n_kv d_head."""
     ran = llmcalc(
-        "peft --model llama-3-8b --method prefix_tuning --virtual-tokens 20 --derive --symbols h_kv=n_kv,d_h=d_head --format json"
+        "peft --model llama-3-8b --method prefix_tuning --virtual-tokens 20 --derive "
+        "--symbols h_kv=n_kv,d_h=d_head --format json"
     )
     assert ran.code == 0, ran.err
     derived = {d["key"]: d["expression"] for d in ran.json["derivations"]}
@@ -78,16 +83,14 @@ def test_rank_for_a_fifteenth(llmcalc):
 
 def test_which_to_prefer(llmcalc):
     ran = llmcalc("peft --complexity --format json").results
-    table = {
-        when: [ran[f"prefer.{when}.{part}"] for part in ("mha", "lffn")] for when in ("memory", "inference", "both")
-    }
+    whens = ("memory", "inference", "both")
+    table = {when: [ran[f"prefer.{when}.{part}"] for part in ("mha", "lffn")] for when in whens}
     assert table == {"memory": ["QLoRA", "QLoRA"], "inference": ["LoRA", "LoRA"], "both": ["QLoRA", "LoRA"]}
     n, d = LETTERS["n"], LETTERS["d"]
     share = {k: sympy.sympify(ran[f"{k}.dequantisation_share"], locals=LETTERS) for k in ("mha", "linear")}
     # what decides "both": dequantisation weighs less in attention, and attention saves more bits
-    assert all(
-        share["mha"].subs({n: a, d: b}) < share["linear"].subs({n: a, d: b}) for a in (1, 64, 4096) for b in (8, 4096)
-    )
+    for sizes in ({n: a, d: b} for a in (1, 64, 4096) for b in (8, 4096)):
+        assert share["mha"].subs(sizes) < share["linear"].subs(sizes)
 
 
 def test_orders_of_growth(llmcalc):

@@ -87,24 +87,23 @@ def test_prompt_tuning_of_t5_xxl():
 
 
 def test_ia3_of_t0_3b():
-    raw = {"model_type": "t5", "d_model": 2048, "d_kv": 64, "d_ff": 5120, "num_layers": 24, "num_heads": 32, "vocab_size": 32128,
-           "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}  # fmt: skip
-    adapter = build_adapter(
-        build(Config(raw)), "t0-3b", raw, "ia3", None, ["k", "v", "wo"], {"feedforward_modules": ["wo"]}
-    )
+    raw = {"model_type": "t5", "d_model": 2048, "d_kv": 64, "d_ff": 5120, "num_layers": 24, "num_heads": 32,
+           "vocab_size": 32128, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}  # fmt: skip
+    arch = build(Config(raw))
+    adapter = build_adapter(arch, "t0-3b", raw, "ia3", None, ["k", "v", "wo"], {"feedforward_modules": ["wo"]})
     assert adapter.trained == 24 * (2 * 2048 + 5120) + 24 * (4 * 2048 + 5120) == pytest.approx(0.54e6, abs=0.005e6)
 
 
 @pytest.mark.parametrize(
     ("model", "method", "printed"),
     [
-        ("llama-7b", "lora", 0.83), ("llama-7b", "dora", 0.84), ("llama-13b", "lora", 0.67), ("llama-13b", "dora", 0.68),
-        ("llama-3-8b", "lora", 0.70), ("llama-3-8b", "dora", 0.71),
+        ("llama-7b", "lora", 0.83), ("llama-7b", "dora", 0.84), ("llama-13b", "lora", 0.67),
+        ("llama-13b", "dora", 0.68), ("llama-3-8b", "lora", 0.70), ("llama-3-8b", "dora", 0.71),
     ],
 )  # fmt: skip
 def test_dora_table(llmcalc, model, method, printed):
-    ran = llmcalc("peft", "--model", model, "--method", method, "--rank", 32, "--targets", "q_proj,k_proj,v_proj,up_proj,down_proj",
-                  "--format", "json")  # fmt: skip
+    targets = "q_proj,k_proj,v_proj,up_proj,down_proj"
+    ran = llmcalc(f"peft --model {model} --method {method} --rank 32 --targets {targets} --format json")
     assert abs(ran.results["trainable_percent"] - printed) <= 0.006
 
 
