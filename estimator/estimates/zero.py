@@ -231,7 +231,7 @@ def _message_nodes(sent: Sequence[Message], p: Plan) -> list[Node]:
 
 def _bubble(p: Plan) -> Node:
     job = p.job
-    rows = [Node("pipeline.bubble", "Idle over ideal time", float(job.schedule.bubble), RATIO, note=job.schedule.name)]
+    rows = [Node("pipeline.bubble", "Idle over ideal time", job.schedule.bubble, RATIO, note=job.schedule.name)]
     flying = job.schedule.in_flight(0)
     rows.append(Node("pipeline.in_flight", "Micro-batches in flight on the first stage", flying if not hasattr(flying, "denominator")
                      or flying.denominator == 1 else float(flying), RATIO))  # fmt: skip

@@ -60,7 +60,7 @@ class Schedule:
     @property
     def bubble(self) -> Any:
         """Idle time over ideal time."""
-        p, m = value_of(self.stages), value_of(self.micro_batches)
+        p, m = self.stages, self.micro_batches
         if p == 1 or self.name == "zb-h2":
             return 0.0
         if self.name == "interleaved":
