@@ -6,11 +6,11 @@ Read by every method file through :mod:`estimator.peft.base`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from estimator.errors import InputError, unknown
+from estimator.ops import NOTHING
 from estimator.peft.modules import LINEAR, Module
 from estimator.peft.targets import compiled
 from estimator.trace import Traced
@@ -31,8 +31,7 @@ BASE_FIELDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(NamedTuple):
     """One tensor that an adapter adds (or, in ``Adapter.unfrozen``, one of the model's own that it trains).
 
     module   the module pattern it belongs to; "" for what the whole adapter shares
@@ -56,8 +55,7 @@ class Tensor:
         return self.times * prod(self.shape, start=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """What one adapted matrix costs beside its own product while the adapter is not merged.
 
     flops     extra FLOPs a token; fixed: extra FLOPs of a forward pass whatever its tokens (DoRA's norm,
@@ -70,8 +68,7 @@ class Work:
     products: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(NamedTuple):
     """A PEFT method.
 
     name       its name on the command line; title and cite: what people call it and where it is read
@@ -92,7 +89,7 @@ class Method:
     title: str
     cite: str
     build: Callable[[Build], Iterable[Tensor]]
-    args: Mapping[str, Any] = field(default_factory=dict)
+    args: Mapping[str, Any] = NOTHING
     accepts: str = ""
     rank: str = "r"
     kinds: tuple[str, ...] = (LINEAR,)

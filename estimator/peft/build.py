@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -229,21 +229,10 @@ class Build:
 def _only_drops(rule: Rule) -> Rule:
     """``rule`` with its names replaced by everything, so that only exclusions decide."""
     return (
-        replace(rule, pattern=r"(?s).*", names=(), layers=None)
+        rule._replace(pattern=r"(?s).*", names=(), layers=None)
         if rule.exclude or rule.exclude_pattern or rule.save
         else _EVERY
     )
 
 
-class _Everything(Rule):
-    """A rule that takes every module."""
-
-    @property
-    def by_layer(self) -> bool:
-        return False
-
-    def takes(self, key: str) -> bool:
-        return True
-
-
-_EVERY = _Everything()
+_EVERY = Rule(everything=True)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Linear, MoE, Norm, Table
@@ -40,8 +39,7 @@ _TIED_HEAD = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
+class Module(NamedTuple):
     """One module pattern.
 
     name       its path with the layer's number as ``{i}``
@@ -104,7 +102,7 @@ class Module:
             return None
         if len(kept) == len(self.indices):
             return self
-        return replace(self, times=len(kept), layers=kept)
+        return self._replace(times=len(kept), layers=kept)
 
 
 def modules(arch: Architecture) -> list[Module]:
@@ -118,7 +116,7 @@ def modules(arch: Architecture) -> list[Module]:
         out.append(_tied_head(arch, out))
     elif arch.head is not None:
         name = arch.head.name
-        out = [replace(m, head=True) if m.name == name else m for m in out]
+        out = [m._replace(head=True) if m.name == name else m for m in out]
     return out
 
 
@@ -181,7 +179,7 @@ def _aliases(arch: Architecture, known: list[Module]) -> list[Module]:
         if m.leaf == "shared" and m.kind == EMBEDDING:
             sides = ("encoder", "decoder") if arch.kind == "encoder-decoder" else ("encoder",)
             prefix = m.name.removesuffix("shared")
-            out += [replace(m, name=f"{prefix}{side}.embed_tokens", tied=("weight",)) for side in sides]
+            out += [m._replace(name=f"{prefix}{side}.embed_tokens", tied=("weight",)) for side in sides]
     return out
 
 
@@ -228,7 +226,7 @@ def replicate(known: list[Module], ranges: list[tuple[int, int]], prefix: str) -
         at = set(m.indices)
         new = tuple(i for i, old in enumerate(sequence) if old in at)
         if new:
-            out.append(replace(m, times=len(new), layers=new))
+            out.append(m._replace(times=len(new), layers=new))
     return out
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 from estimator.errors import InputError
 from estimator.peft.modules import CONTAINER, CONV1D, HOLDER, LINEAR, Module, containers
@@ -41,8 +40,7 @@ MAMBA_TYPES = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}
 MAMBA_REFUSED = {"out_proj", "conv1d"}
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """What to adapt: ``names`` or one regular expression in ``pattern``; what to leave out; which layers."""
 
     names: tuple[str, ...] = ()
@@ -53,18 +51,21 @@ class Rule:
     layers: tuple[int, ...] | None = None
     layers_pattern: tuple[str, ...] = ()
     exact: bool = False
+    everything: bool = False
 
     @property
     def by_layer(self) -> bool:
         """True where the layer's number can decide."""
         texts = (*self.names, *self.exclude, *self.save)
+        if self.everything:
+            return False
         if self.pattern is not None or self.exclude_pattern is not None or self.layers is not None:
             return True
         return not self.exact and any((any(c.isdigit() for c in t) and "." in t) or t.isdigit() for t in texts)
 
     def takes(self, key: str) -> bool:
         """Whether it adapts the module called ``key`` (a name with the layer's number put in)."""
-        return not self.drops(key) and self.names_it(key)
+        return self.everything or (not self.drops(key) and self.names_it(key))
 
     def drops(self, key: str) -> bool:
         """Whether ``exclude_modules`` or ``modules_to_save`` keeps ``key`` from being adapted."""
@@ -156,14 +157,13 @@ def split_by(m: Module, value_of: Callable[[str], Any]) -> list[tuple[Module, An
         groups.setdefault(repr(value), (value, []))[1].append(i)
     if len(groups) == 1:
         return [(m, next(iter(groups.values()))[0])]
-    return [(replace(m, times=len(at), layers=tuple(at)), value) for value, at in groups.values()]
+    return [(m._replace(times=len(at), layers=tuple(at)), value) for value, at in groups.values()]
 
 
 # ---------------------------------------------------------------------------------- experts that were modules once
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterTarget:
+class ParameterTarget(NamedTuple):
     """A bare parameter that LoRA adapts (``target_parameters``): its holder, name and shape, and its own rank
     factor."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 
 from estimator.peft import lora
 from estimator.peft.base import FROZEN, Build, Method, Tensor
@@ -25,7 +24,7 @@ def build(b: Build) -> Iterator[Tensor]:
         b.notes.append(f"adapters is not given: {DEFAULT_ADAPTERS} LoRA adapters assumed")
     state = "trained" if a.flag("use_trainable_adapters") else FROZEN
     for t in lora.build(b):
-        yield replace(t, times=t.times * n, state=state, saved=False)
+        yield t._replace(times=t.times * n, state=state, saved=False)
     hidden = a.count("hidden_size") if a.has("hidden_size") else b.arch.hidden
     if not a.has("hidden_size"):
         b.notes.append("hidden_size is not given: the model's width taken (the library takes 4096)")
