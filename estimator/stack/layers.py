@@ -43,6 +43,10 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     """Self-attention with separate or fused projections, q/k norms, rotary embedding and the cache."""
     if m.family in ATTENTIONS:
         return ATTENTIONS[m.family](m, x, a, at)
+    if a.mla is not None:
+        from estimator.stack.mla import latent
+
+        return latent(m, x, a, at)
     q, k, v = projected(m, x, a)
     if a.norms:
         q, k = head_norm(m, q, a.norms[0]), head_norm(m, k, a.norms[1])

@@ -47,6 +47,8 @@ class Machine:
     loss: str = "full"
     segment_trains: bool | None = None
     family: str = ""
+    probs: Tensor | None = None
+    kept_probs: Tensor | None = None
     params: dict[str, Param] = field(default_factory=dict)
     leaves: list[Leaf] = field(default_factory=list)
     tables: dict[str, Tensor] = field(default_factory=dict)

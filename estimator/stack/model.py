@@ -97,11 +97,17 @@ def embed(m: Machine, arch: Architecture) -> Tensor:
     return x
 
 
+# models whose loop keeps the tuple that a layer returned, attention probabilities included, through the next layer
+RETURN_PROBS = ("bloom", "gptj", "gpt_neo")
+
+
 def run_layer(m: Machine, x: Tensor, segment: Segment, at: Any, checkpointing: bool) -> Tensor:
     layer, params = segment.layer, m.params
     wiring = at.get("layer") or WIRING[layer.wiring]
     if not checkpointing:
-        return wiring(m, x, layer, at)
+        x = wiring(m, x, layer, at)
+        m.kept_probs, m.probs = (m.probs if m.family in RETURN_PROBS else None), None
+        return x
 
     def call(h: Tensor) -> Tensor:
         keep, m.params = m.params, params
@@ -172,7 +178,7 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
         inputs = embed(m, arch)
     at = {"masks": masks(m, arch), "rope": rope_tables(m, inputs.w)}
     x = stack(m, inputs, segments, at, out, checkpointing)
-    m.segment_trains = None
+    m.segment_trains, m.kept_probs = None, None
     with t.at("final norm"):
         for part in arch.final:
             x = norm(m, x, part) if isinstance(part, Norm) else linear(m, x, part)

@@ -48,6 +48,18 @@ def _add_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
     return (ga, None if ins[1] is None else g if b == (g.n, g.w) else _reduced(t, g, b))
 
 
+def sub(t: Tape, a: Tensor, b: Tensor, what: str = "difference") -> Tensor:
+    """a - b: the gradient passes through to ``a`` and is negated for ``b``."""
+    n, w = (a.n if a.n >= b.n else b.n), (a.w if a.w >= b.w else b.w)
+    return t.emit(what, n, w, (a, b), _sub_bwd, None, ((a.n, a.w), (b.n, b.w)))
+
+
+def _sub_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    a, b = node.extra
+    gb = None if node.ins[1] is None else _reduced(t, t.alloc(g.n, g.w, "gradient, negated"), b)
+    return (None if node.ins[0] is None else _reduced(t, g, a), gb)
+
+
 def mul(t: Tape, a: Tensor, b: Tensor, what: str = "product") -> Tensor:
     """a * b: saves each factor that the other's gradient needs."""
     n, w = (a.n if a.n >= b.n else b.n), (a.w if a.w >= b.w else b.w)
@@ -181,6 +193,14 @@ def _pass(t: Tape, node: Node, g: Tensor) -> Grads:
     return (g,)
 
 
+def by_heads(t: Tape, x: Tensor) -> Tensor:
+    """A permuted view (heads before tokens): its gradient is copied to be seen as rows again."""
+    out = Tensor(x.n, x.w, x.st)
+    if t.grad and x.node is not None:
+        t.record(out, (x,), _fresh)
+    return out
+
+
 def where_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
     """torch.where with a number: the gradient is masked."""
     return (t.alloc(g.n, g.w, "gradient, masked"),)
@@ -211,11 +231,10 @@ def _matmul_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
 
 
 def softmax(t: Tape, x: Tensor, w: int | None = None) -> Tensor:
-    """softmax(x, dtype): the input is converted first unless the fused half-to-float kernel does it; saves its result.
-
-    With ``dtype=float32`` on a half-precision CUDA tensor one kernel reads half and writes fp32.
-    """
-    return t.emit("softmax", x.n, w or x.w, (x,), _softmax_bwd, RESULT, x.w)
+    """softmax(x, dtype): a bf16 input is converted first (one fused kernel exists for fp16 alone); saves its result."""
+    if w is not None:
+        x = to(t, x, w)
+    return t.emit("softmax", x.n, x.w, (x,), _softmax_bwd, RESULT, x.w)
 
 
 def _softmax_bwd(t: Tape, node: Node, g: Tensor) -> Grads:

@@ -64,6 +64,8 @@ def bloom(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     mask = at["masks"](m, a)
     weights = scores if mask is None else ops.shift(t, scores, "masked scores")
     probs = ops.to(t, ops.softmax(t, weights, F32), q.w)
+    if not t.grad:
+        m.probs = probs
     out = ops.matmul(t, t.autocast(probs), t.autocast(v), n, "attention output")
     return linear(m, ops.copy(t, out, "attention output, transposed"), a.out)
 
@@ -109,6 +111,8 @@ def wide_scores(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask:
     if mask is not None:
         weights = ops.shift(t, weights, "masked scores", max(weights.w, mask.w))
     weights = ops.to(t, ops.softmax(t, weights, F32 if t.amp else weights.w), v.w)
+    if not t.grad:
+        m.probs = weights
     out = bmm(t, weights, v, m.b * a.heads * m.s * a.head_dim, (False, split and first), "attention output")
     return ops.copy(t, out, "attention output, transposed")
 
@@ -131,9 +135,9 @@ def gpt_oss(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     sinks = m.extra(a.extras[0])
     logits = t.emit("scores and sinks", rows * (s_k + 1), max(weights.w, sinks.w), (weights, sinks), _sink_bwd, None, (weights.n, sinks.n))
     best, where = t.alloc(rows, logits.w, "row maxima"), t.alloc(rows, I64, "row maxima")
-    shifted = t.emit("shifted scores", logits.n, logits.w, (logits,), _max_bwd, where.st)
-    probs = ops.softmax(t, shifted, F32 if t.amp else None)
+    logits = t.emit("shifted scores", logits.n, logits.w, (logits,), _max_bwd, where.st)
     del best, where
+    probs = ops.softmax(t, logits, F32 if t.amp else None)
     scores = ops.to(t, ops.piece(t, probs, rows * s_k), v.w)
     out = bmm(t, scores, v, rows * a.head_dim, (False, split and groups == 1), "attention output")
     return linear(m, ops.copy(t, out, "attention output, transposed"), a.out)
