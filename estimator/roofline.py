@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
@@ -29,8 +30,14 @@ if TYPE_CHECKING:
 GIGA, TERA = KILO**3, KILO**4
 BF16 = 2  # bytes
 REFERENCE = "h100-sxm"  # the accelerator whose measured ratios stand in for others
-FALLBACK = {"bf16": ("fp16", "fp32"), "fp16": ("bf16", "fp32"), "tf32": ("fp32",), "fp8": ("bf16", "fp16"), "int8": ("bf16", "fp16")}
-# special functions of an H100 SXM: 16 a clock and SM; Shah et al. 2024 (FlashAttention-3), arXiv 2407.08608, section 3.1
+FALLBACK = {
+    "bf16": ("fp16", "fp32"),
+    "fp16": ("bf16", "fp32"),
+    "tf32": ("fp32",),
+    "fp8": ("bf16", "fp16"),
+    "int8": ("bf16", "fp16"),
+}
+# special functions of an H100 SXM: 16 a clock and SM; Shah et al. 2024, arXiv 2407.08608, section 3.1
 H100_EXP = 3.9 * TERA
 LAUNCH_BOUND = 1.5  # a measured product shorter than this many launches measures the launch
 COMPUTE_BOUND = 0.5  # a skinny product above this share of the peak no longer measures the memory
@@ -39,7 +46,7 @@ Points = tuple[tuple[float, float], ...]
 
 
 def peak_of(spec: GpuSpec, dtype: str) -> float:
-    """Dense FLOP/s of products in ``dtype``: its own peak, or that of the type it is multiplied in where it has none."""
+    """Dense FLOP/s of products in ``dtype``: its own peak, or that of the type it falls back to."""
     for name in (dtype, *FALLBACK.get(dtype, ("bf16", "fp16", "fp32"))):
         found = spec.peak_flops(name)
         if found:
@@ -106,7 +113,9 @@ class Machine:
         if q.weight:
             return self.gemm(q.m, q.k, q.n, q.count / shards, q.weight * element / shards)
         moved = BF16 * q.count * (q.m * q.k + q.k * q.n + q.m * q.n) / shards
-        return maximum(MULTIPLY_ADD * q.count * q.m * q.k * q.n / shards / self.gemm_rate(q.m, q.k, q.n), moved / self.copy)
+        return maximum(
+            MULTIPLY_ADD * q.count * q.m * q.k * q.n / shards / self.gemm_rate(q.m, q.k, q.n), moved / self.copy
+        )
 
     def attention(self, pairs: Any, width: Any) -> Any:
         """Seconds of a fused attention kernel over ``pairs`` query-key pairs (all heads), ``width`` = d_qk + d_v.
@@ -129,7 +138,7 @@ class Machine:
         return max(rate for _, rate in self.gemm_points)
 
     def ideal(self, flops: Any, moved: Any) -> Any:
-        """The roofline alone: FLOPs at the dense peak or bytes at the data sheet's bandwidth, whichever takes longer."""
+        """The roofline alone: FLOPs at the dense peak or bytes at the full bandwidth, whichever takes longer."""
         return maximum(flops / self.peak, moved / self.bandwidth)
 
 
@@ -137,7 +146,7 @@ def interpolate(points: Points, at: float) -> float:
     """The value at ``at``, linear in logarithms between the measured points, constant beyond them."""
     if at <= points[0][0]:
         return points[0][1]
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         if at <= x1:
             share = math.log(at / x0) / math.log(x1 / x0)
             return math.exp(math.log(y0) + share * math.log(y1 / y0))
@@ -151,7 +160,9 @@ def machine(gpu: str, dtype: str = "bf16") -> Machine:
 
     spec = load_gpu(gpu)
     peak = peak_of(spec, dtype)
-    notes = [] if spec.peak_flops(dtype) else [f"{spec.id} has no {dtype} peak in its preset: multiplied in another type"]
+    notes = (
+        [] if spec.peak_flops(dtype) else [f"{spec.id} has no {dtype} peak in its preset: multiplied in another type"]
+    )
     own = spec.measured is not None and spec.measured.kernels is not None
     reference = spec if own else load_gpu(REFERENCE)
     seen = reference.measured
@@ -162,10 +173,14 @@ def machine(gpu: str, dtype: str = "bf16") -> Machine:
     ceiling = spec.ceiling_flops(dtype) or peak * best / base
     scale, wide = ceiling / best, spec.bandwidth_bytes_s / ref_bandwidth
     if not own:
-        what = "a published matmul ceiling" if spec.ceiling_flops(dtype) else f"{best / base:.0%} of the peak for large products"
+        what = (
+            "a published matmul ceiling"
+            if spec.ceiling_flops(dtype)
+            else f"{best / base:.0%} of the peak for large products"
+        )
         notes.append(
-            f"{spec.id} was not measured: {what}, {seen.copy_gb_s * GIGA / ref_bandwidth:.0%} of the bandwidth, and the "
-            f"{REFERENCE}'s efficiency by size and time a kernel are assumed"
+            f"{spec.id} was not measured: {what}, {seen.copy_gb_s * GIGA / ref_bandwidth:.0%} of the bandwidth, and "
+            f"the {REFERENCE}'s efficiency by size and time a kernel are assumed"
         )
     fixed, launch = seen.kernels.fixed_us / 1e6, seen.kernels.launch_us / 1e6
     return Machine(

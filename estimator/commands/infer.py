@@ -21,12 +21,18 @@ def infer(
     gpu: Annotated[str, typer.Option(help="A GPU preset: llmcalc gpus lists them.", metavar="GPU")] = "h100-sxm",
     gpus: Annotated[str, typer.Option(help="GPUs that share each layer (tensor parallelism).", metavar="N")] = "1",
     dtype: Annotated[str, typer.Option(help="bf16, fp16 or fp8: what weights are stored and multiplied in.")] = "bf16",
-    kv_dtype: Annotated[str | None, typer.Option(help="bf16, fp16, fp32, fp8, int8 or int4; as the weights where not given.")] = None,
+    kv_dtype: Annotated[
+        str | None, typer.Option(help="bf16, fp16, fp32, fp8, int8 or int4; as the weights where not given.")
+    ] = None,
     quantization: Annotated[str, typer.Option(help="none, nf4, nf4-dq, int8, gptq, awq, q4_k_m ...")] = "none",
-    engine: Annotated[str, typer.Option(help="transformers (kernel by kernel) or fused (a serving engine's).")] = "transformers",
+    engine: Annotated[
+        str, typer.Option(help="transformers (kernel by kernel) or fused (a serving engine's).")
+    ] = "transformers",
     cuda_graph: Annotated[bool, typer.Option(help="Replay decode steps from a CUDA graph.")] = True,
     price: Annotated[float | None, typer.Option(help="USD a GPU and hour.", metavar="USD")] = None,
-    draft_model: Annotated[str | None, typer.Option(help="Speculative decoding with this draft model.", metavar="MODEL")] = None,
+    draft_model: Annotated[
+        str | None, typer.Option(help="Speculative decoding with this draft model.", metavar="MODEL")
+    ] = None,
     alpha: Annotated[float, typer.Option(help="Probability that a drafted token is accepted.")] = 0.8,
     gamma: Annotated[int, typer.Option(help="Drafted tokens a pass.")] = 5,
     plot: Annotated[bool, typer.Option("--plot", help="Draw latency against throughput.")] = False,

@@ -24,15 +24,27 @@ def kvcache(
         str, typer.Option(help="dynamic (grows), static (allocated in full), paged (vLLM) or quantized (transformers).")
     ] = "dynamic",
     block_size: Annotated[Tokens, typer.Option(help="Tokens a block of a paged cache: 16.", metavar="TOKENS")] = None,
-    kv_group: Annotated[Tokens, typer.Option(help="Numbers that share a scale in an int8 or int4 cache.", metavar="N")] = None,
-    shared_prefix: Annotated[Tokens, typer.Option(help="Tokens that all sequences of the batch share.", metavar="TOKENS")] = None,
-    encoder_len: Annotated[Tokens, typer.Option(help="Encoder tokens of an encoder-decoder model.", metavar="TOKENS")] = None,
+    kv_group: Annotated[
+        Tokens, typer.Option(help="Numbers that share a scale in an int8 or int4 cache.", metavar="N")
+    ] = None,
+    shared_prefix: Annotated[
+        Tokens, typer.Option(help="Tokens that all sequences of the batch share.", metavar="TOKENS")
+    ] = None,
+    encoder_len: Annotated[
+        Tokens, typer.Option(help="Encoder tokens of an encoder-decoder model.", metavar="TOKENS")
+    ] = None,
     gpu: o.Gpu = None,
     dtype: Annotated[str, typer.Option(help="Storage of the weights, for --gpu.")] = "bf16",
-    quantization: Annotated[str, typer.Option(help="Of the weights, for --gpu: none, nf4, int8, awq, q4_k_m ...")] = "none",
-    workspace: Annotated[str, typer.Option(help="Of a pass, for --gpu: simulated, none or a size such as 2GiB.")] = "simulated",
+    quantization: Annotated[
+        str, typer.Option(help="Of the weights, for --gpu: none, nf4, int8, awq, q4_k_m ...")
+    ] = "none",
+    workspace: Annotated[
+        str, typer.Option(help="Of a pass, for --gpu: simulated, none or a size such as 2GiB.")
+    ] = "simulated",
     complexity: Annotated[bool, typer.Option("--complexity", help="Time and memory without and with a cache.")] = False,
-    plot: Annotated[bool, typer.Option("--plot", help="Draw the growth with the context; --output FILE.svg for a picture.")] = False,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Draw the growth with the context; --output FILE.svg for a picture.")
+    ] = False,
     set_: o.SetField = None,
     format: o.Format = "table",
     output: o.Output = None,

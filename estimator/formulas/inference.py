@@ -12,7 +12,9 @@ POPE = "Pope et al. 2022, arXiv 2211.05102, section 2.1"
 MILLION = 10**6
 
 
-@formula(unit=SECONDS, cite=f"{SCALING_BOOK}; {POPE}", assumes=("bound by memory: every weight and every cache byte once",))
+@formula(
+    unit=SECONDS, cite=f"{SCALING_BOOK}; {POPE}", assumes=("bound by memory: every weight and every cache byte once",)
+)
 def decode_floor_seconds(weights: Any, cache: Any, N: Any, bandwidth: Any) -> Any:
     """The least time of a decode step: bytes of the weights and of all caches over the bandwidth of N accelerators."""
     return (weights + cache) / (N * bandwidth)
@@ -54,7 +56,9 @@ def least_accelerators(weights: Any, memory: Any) -> Any:
     return weights / memory
 
 
-@formula(unit=RATIO, cite="Leviathan, Kalman and Matias 2023, arXiv 2211.17192, theorem 3.8, with its own verification time")
+@formula(
+    unit=RATIO, cite="Leviathan, Kalman and Matias 2023, arXiv 2211.17192, theorem 3.8, with its own verification time"
+)
 def speculative_gain(tokens: Any, gamma: Any, draft: Any, verify: Any, step: Any) -> Any:
     """Speed-up where gamma draft steps and one verification of gamma + 1 tokens yield ``tokens`` tokens."""
     return tokens * step / (gamma * draft + verify)

@@ -21,9 +21,7 @@ def kv_cache_bytes(L: Any, b: Any, s: Any, h_kv: Any, d_h: Any, d_v: Any, w_kv: 
     return ceil_div(L * b * s * h_kv * (d_h + d_v) * w_kv, BITS_PER_BYTE)
 
 
-@formula(
-    unit=BYTES, cite="DeepSeek-V2, arXiv 2405.04434, section 2.1.2; transformers modeling_deepseek_v3.py"
-)
+@formula(unit=BYTES, cite="DeepSeek-V2, arXiv 2405.04434, section 2.1.2; transformers modeling_deepseek_v3.py")
 def mla_cache_bytes(L: Any, b: Any, s: Any, r_kv: Any, d_rope: Any, w_kv: Any) -> Any:
     """One latent of r_kv and one shared rotary key of d_rope numbers for each token and layer."""
     return ceil_div(L * b * s * (r_kv + d_rope) * w_kv, BITS_PER_BYTE)
@@ -67,7 +65,7 @@ def grouped_bytes(n: Any, w: Any, g: Any, w_scale: Any) -> Any:
 
 @formula(
     unit=BYTES,
-    cite="transformers cache_utils.py, QuantoQuantizedLayer and HQQQuantizedLayer; optimum-quanto quantize_weight; Liu et al. 2024, arXiv 2402.02750",
+    cite="transformers cache_utils.py, QuantoQuantizedLayer and HQQQuantizedLayer; Liu et al. 2024, arXiv 2402.02750",
     assumes=("the scale and the zero point of a group are kept in 16 bits",),
 )
 def quantized_cache_bytes(n: Any, n_residual: Any, w: Any, g: Any, w_16: Any) -> Any:
@@ -77,7 +75,7 @@ def quantized_cache_bytes(n: Any, n_residual: Any, w: Any, g: Any, w_16: Any) ->
 
 @formula(unit=COUNT, cite="counting: step t runs over m + t - 1 tokens, whose mask leaves n(n+1)/2 pairs")
 def uncached_score_macs(w: Any, m: Any, T: Any) -> Any:
-    """Multiply-adds of scores and values where every token recomputes its prefix; w: of one query-key pair, all layers."""
+    """Multiply-adds of scores and values where every token recomputes its prefix; w: of a query-key pair."""
     return w * (tetrahedral(m + T - 1) - tetrahedral(m - 1))
 
 

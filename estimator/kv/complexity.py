@@ -56,16 +56,40 @@ def complexity(arch: Architecture, m: Any, T: Any) -> tuple[Node, Table]:
         "complexity.uncached_macs",
         "Without a cache",
         [
-            Node("complexity.uncached_score_macs", "scores and values", uncached_score_macs(pair, m, T), COUNT, formula=uncached_score_macs),
-            Node("complexity.uncached_weight_macs", "weights", uncached_weight_macs(layers, head, m, T), COUNT, formula=uncached_weight_macs),
+            Node(
+                "complexity.uncached_score_macs",
+                "scores and values",
+                uncached_score_macs(pair, m, T),
+                COUNT,
+                formula=uncached_score_macs,
+            ),
+            Node(
+                "complexity.uncached_weight_macs",
+                "weights",
+                uncached_weight_macs(layers, head, m, T),
+                COUNT,
+                formula=uncached_weight_macs,
+            ),
         ],
     )
     cached = Node.sum(
         "complexity.cached_macs",
         "With a cache",
         [
-            Node("complexity.cached_score_macs", "scores and values", cached_score_macs(pair, m, T), COUNT, formula=cached_score_macs),
-            Node("complexity.cached_weight_macs", "weights", cached_weight_macs(layers, head, m, T), COUNT, formula=cached_weight_macs),
+            Node(
+                "complexity.cached_score_macs",
+                "scores and values",
+                cached_score_macs(pair, m, T),
+                COUNT,
+                formula=cached_score_macs,
+            ),
+            Node(
+                "complexity.cached_weight_macs",
+                "weights",
+                cached_weight_macs(layers, head, m, T),
+                COUNT,
+                formula=cached_weight_macs,
+            ),
         ],
     )
     table = Table("Growth with T generated tokens after m given ones", ("", "without a cache", "with a cache"), BIG_O)

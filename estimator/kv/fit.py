@@ -53,7 +53,10 @@ def workspace_of(model: Model, kind: str) -> tuple[Callable[[int, int], int], li
     found = workspace(model, model.architecture, 1, 1, 1)[1]
     if found:
         return (lambda b, t: 0), found
-    said = ["workspace: the whole prompt in one pass of transformers; an engine that chunks its prompts needs less (--workspace BYTES)"]
+    said = [
+        "workspace: the whole prompt in one pass of transformers; an engine that chunks its prompts needs less "
+        "(--workspace BYTES)"
+    ]
     return (lambda b, t: workspace(model, model.architecture, b, t, 1)[0]), said
 
 
@@ -69,7 +72,13 @@ def rows(
     return [
         Node("weights_bytes", "Weights", place.weights, BYTES),
         Node("workspace_bytes", "Workspace of a pass", workspace(b, s), BYTES),
-        Node("free_bytes", "Free for cache and workspace", max(0, place.free), BYTES, note=f"{place.name}, weights and context taken off"),
+        Node(
+            "free_bytes",
+            "Free for cache and workspace",
+            max(0, place.free),
+            BYTES,
+            note=f"{place.name}, weights and context taken off",
+        ),
         Node("max_tokens", "Longest context", longest(lambda t: fits(b, t)), TOKENS, note=f"at batch {b:,}"),
         Node("max_batch", "Largest batch", longest(lambda n: fits(n, s)), COUNT, note=f"at {s:,} tokens"),
     ]

@@ -120,7 +120,13 @@ def attention_kind(a: Attention, crossed: bool) -> str:
     return "attention" if heads == kv else "multi-query" if kv == 1 else "grouped-query"
 
 
-STATES = {"mamba": "Mamba", "falcon_mamba": "Mamba", "jamba": "Mamba", "mamba2": "Mamba 2", "gated_delta": "gated delta-rule"}
+STATES = {
+    "mamba": "Mamba",
+    "falcon_mamba": "Mamba",
+    "jamba": "Mamba",
+    "mamba2": "Mamba 2",
+    "gated_delta": "gated delta-rule",
+}
 
 
 def layer_cache(layer: Layer, b: Any, s: Any, s_enc: Any, store: Store, times: Any) -> Iterator[Held]:

@@ -8,7 +8,7 @@ from typing import Any
 from estimator.dtypes import find_format
 from estimator.errors import InputError, unknown
 from estimator.estimates.kvcache import KV_FORMATS, cache_bytes
-from estimator.families.base import Architecture
+from estimator.families.base import Architecture, Attention
 from estimator.formulas.storage import ALIASES, Storage, stored_weights
 from estimator.models import Model
 from estimator.ops import ceil_div
@@ -33,12 +33,16 @@ def setup(
     """How ``model`` is served, and what was assumed. Raises InputError for options that do not exist."""
     arch = model.architecture
     if model.kind == "symbolic":
-        raise InputError("infer measures a model of known sizes: --model symbolic has none. See kvcache and flops for letters")
+        raise InputError(
+            "infer measures a model of known sizes: --model symbolic has none. See kvcache and flops for letters"
+        )
     if arch.kind == "encoder" or not arch.has_head:
         raise InputError(f"{model.name}: an encoder generates nothing; its pass is in: llmcalc flops")
     fmt = find_format(dtype)
     if fmt.name not in DTYPES:
-        raise InputError(f"--dtype {dtype}: products run in {', '.join(DTYPES)}; weights stored in fewer bits: --quantization")
+        raise InputError(
+            f"--dtype {dtype}: products run in {', '.join(DTYPES)}; weights stored in fewer bits: --quantization"
+        )
     cached = find_format(kv_dtype or ("fp8" if fmt.name == "fp8" else fmt.name), "--kv-dtype")
     if cached.name not in KV_FORMATS:
         raise InputError(f"--kv-dtype {kv_dtype}: KV caches are not stored as {kv_dtype}. Use {', '.join(KV_FORMATS)}")
@@ -52,7 +56,8 @@ def setup(
     device = machine(gpu, "bf16" if key not in ("none", "") and fmt.name != "fp8" else fmt.name)
     serve = Serving(
         arch, device, element_bytes(storage), float(fmt.bits_per_weight) / 8, storage.bytes,
-        cached.block_bits // cached.block, gpus, engine, graph, unpack=ALIASES.get(key, key) in UNPACKED and engine == "transformers",
+        cached.block_bits // cached.block, gpus, engine, graph,
+        unpack=ALIASES.get(key, key) in UNPACKED and engine == "transformers",
     )  # fmt: skip
     return serve, [*device.notes, *storage.notes, *_said(serve, kv_dtype, cached.name)]
 
@@ -65,16 +70,24 @@ def _said(serve: Serving, kv_dtype: str | None, cached: str) -> list[str]:
         else "a serving engine's kernels: norms, rotary embedding and activations fused; not measured"
     )
     said.append(
-        "decode steps replayed from a CUDA graph" if serve.graph else "no CUDA graph: the host launches every kernel of a decode step"
+        "decode steps replayed from a CUDA graph"
+        if serve.graph
+        else "no CUDA graph: the host launches every kernel of a decode step"
     )
-    heads = [g.mixer for g in serve.arch.layers if getattr(g.mixer, "kv_heads", None) is not None and g.mixer.kv_heads != g.mixer.heads]
-    if heads and not serve.fused:
-        said.append("decode: grouped-query kernels that read the cache once; transformers' masked SDPA copies it for every query head")
+    grouped = any(isinstance(g.mixer, Attention) and g.mixer.kv_heads != g.mixer.heads for g in serve.arch.layers)
+    if grouped and not serve.fused:
+        said.append(
+            "decode: grouped-query kernels that read the cache once; transformers' masked SDPA copies it for every "
+            "query head"
+        )
     if serve.unpack:
         said.append("packed 4-bit weights are unpacked before each product of more than one row (bitsandbytes)")
     if serve.gpus > 1:
         split = cache_shards(serve)
-        said.append(f"tensor parallelism over {serve.gpus}, the cache split over {int(value_of(split))}; all-reduces are not overlapped")
+        said.append(
+            f"tensor parallelism over {serve.gpus}, the cache split over {int(value_of(split))}; "
+            "all-reduces are not overlapped"
+        )
     return said
 
 
@@ -98,7 +111,7 @@ def bounds(serve: Serving) -> tuple[Serving, Serving]:
 
 
 def memory(serve: Serving, model: Model, b: Any, s: Any, new: Any) -> tuple[Any, Any, Any, list[str]]:
-    """(weights, cache, workspace) a GPU in bytes, and notes. The workspace is the peak of a simulated run beside both."""
+    """(weights, cache, workspace) a GPU in bytes, and notes. The workspace: the peak of a simulated run beside both."""
     arch = serve.arch
     encoder = s if arch.kind == "encoder-decoder" else 0
     tokens = new if encoder else s + new
@@ -109,12 +122,16 @@ def memory(serve: Serving, model: Model, b: Any, s: Any, new: Any) -> tuple[Any,
 
 
 def workspace(model: Model, arch: Architecture, b: int, s: int, new: int) -> tuple[int, list[str]]:
-    """Bytes that a prefill or a decode step needs beside weights and cache, as :mod:`estimator.moments` simulates it."""
+    """Bytes that a pass needs beside weights and cache, as :mod:`estimator.moments` simulates it."""
     from estimator.moments import Workload, inference
 
     try:
         made = inference(arch, Workload(b, s, new, training=False))
     except InputError as error:
         return 0, [f"the workspace is not counted: {error}"]
-    beside = [v for (where, what), v in made.worst.buffers().items() if where != "KV cache" and (where, what) != ("model", "weights")]
+    beside = [
+        v
+        for (where, what), v in made.worst.buffers().items()
+        if where != "KV cache" and (where, what) != ("model", "weights")
+    ]
     return sum(int(value_of(v)) for v in beside), []

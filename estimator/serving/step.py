@@ -148,7 +148,9 @@ def _multiply(step: Step, serve: Serving, made: list[Product], rows: Any, logits
         work = q.forward(causal=True)
         step.flops = step.flops + (work / shards if shards > 1 else work)
         if q.operator == "sdpa":
-            seconds = q.times * machine.attention(_pairs(q, serve) * q.count, q.k if q.pairs_of == "n" else q.n) / shards
+            seconds = (
+                q.times * machine.attention(_pairs(q, serve) * q.count, q.k if q.pairs_of == "n" else q.n) / shards
+            )
             if q.name.endswith("values"):  # one exponential a pair, counted with the scores
                 seconds = q.times * _pairs(q, serve) * q.count * 2 * q.n / machine.best / shards
             compute = compute + seconds
@@ -194,7 +196,10 @@ def link_seconds(serve: Serving, rows: Any) -> Any:
     arch, machine = serve.arch, serve.machine
     if machine.link is None:
         raise InputError(f"--gpus {serve.gpus}: presets/gpus/{machine.name}.toml gives no link between accelerators")
-    counts = sum((g.times * (1 if g.wiring in ("parallel", "mixer") else 2 + (g.cross is not None)) for g in arch.layers), start=0)
+    counts = sum(
+        (g.times * (1 if g.wiring in ("parallel", "mixer") else 2 + (g.cross is not None)) for g in arch.layers),
+        start=0,
+    )
     return counts * all_reduce_seconds(rows * arch.hidden * W, serve.gpus, machine.link, machine.fixed)
 
 

@@ -5,7 +5,7 @@ contiguous tensors move bytes at the copy rate; kernels over broadcast or permut
 index, so these are counted apart. ``fused`` is a serving engine's set: one kernel a norm (with its residual), one for
 the rotary embedding and the cache, one an activation.
 
-Sources: transformers 5.23, models/llama/modeling_llama.py and its siblings; torch/aten/native/cuda for what a kernel is.
+Sources: transformers 5.23, models/llama/modeling_llama.py and its siblings; aten/native/cuda for what a kernel is.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def attention(a: Attention, b: Any, s: Any, s_k: Any, eager: bool, fused: bool) 
         capped = 3 * 2 * W if a.softcap else 0
         # repeated heads, scaling, mask, softmax in fp32, conversion; the output transposed
         repeated = 2 * b * a.heads * s_k * a.head_dim if a.heads != a.kv_heads else 0
-        out += Traffic(pairs * (2 * W + 3 * W + capped + CAST + CAST), repeated + rows * a.heads * d_v, 6 + (3 if a.softcap else 0))
+        out += Traffic(
+            pairs * (2 * W + 3 * W + capped + CAST + CAST), repeated + rows * a.heads * d_v, 6 + (3 if a.softcap else 0)
+        )
     if a.gate:
         out += Traffic(2 * W * rows * a.heads * d_v + 3 * W * rows * a.heads * d_v, 0, 2)
     return out
@@ -155,7 +157,9 @@ MOE_KERNELS = 20  # softmax, top-k, sort, counts, gathers, weighting, scatter: m
 def moe(block: MoE, rows: Any, fused: bool) -> Traffic:
     """Tokens gathered by expert, the experts' activation, the weighted sum back in the tokens' order."""
     routed = rows * block.per_token
-    out = Traffic(3 * W * routed * block.width, 0, 2) + Traffic(2 * W * rows * block.d, 3 * routed * block.d, MOE_KERNELS)
+    out = Traffic(3 * W * routed * block.width, 0, 2) + Traffic(
+        2 * W * rows * block.d, 3 * routed * block.d, MOE_KERNELS
+    )
     if fused:
         out = Traffic(3 * W * routed * block.width + 2 * 2 * W * routed * block.d, 0, 6)
     return out + mlp(block.shared, rows, fused) if block.shared is not None else out

@@ -1,0 +1,171 @@
+"""One request and what it is compared with: prices, other batches, a draft model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.formulas import inference as f
+from estimator.models import Model
+from estimator.report import Cell, Node, Report, Table, Text
+from estimator.schemas import GpuSpec
+from estimator.serving import setup as plan
+from estimator.serving.step import Serving, Step, decode, prefill
+from estimator.trace import value_of
+from estimator.units import BYTES, RATIO, SECONDS, TOKEN_RATE, TOKENS, USD
+
+MOST = 13  # batches of the table: powers of two below 2**13
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One request's shape: b sequences, prompts of s tokens, ``new`` generated tokens each; price a GPU and hour."""
+
+    model: Model
+    serve: Serving
+    spec: GpuSpec
+    b: Any
+    s: Any
+    new: Any
+    price: float | None
+
+    def at(self, b: Any) -> tuple[Step, Step]:
+        """Prefill and decode step of a batch of b; the decode step in the middle of the generation."""
+        return passes(self.serve, b, self.s, self.new)
+
+    def rate(self, first: Any, step: Any, b: Any) -> Any:
+        """Generated tokens a second over whole requests: the prefill gives the first token."""
+        return b * self.new / (first + (self.new - 1) * step)
+
+    def usd(self, rate: Any) -> Any:
+        return None if self.price is None else f.usd_per_million(self.price, self.serve.gpus, rate)
+
+
+def passes(serve: Serving, b: Any, s: Any, new: Any) -> tuple[Step, Step]:
+    """Prefill and a decode step in the middle of ``new`` tokens."""
+    two = serve.arch.kind == "encoder-decoder"
+    context = (0 if two else s) + new // 2 + (1 if two and value_of(new) < 2 else 0)
+    return prefill(serve, b, s), decode(serve, b, context, s if two else 0)
+
+
+def price_of(spec: GpuSpec, price: float | None) -> tuple[float | None, list[str]]:
+    """USD a GPU and hour: as given, or the median of the preset's dated prices."""
+    if price is not None:
+        if not (price >= 0 and price < 1e6):
+            raise InputError(f"--price must be >= 0 USD a GPU and hour, got {price:g}")
+        return price, []
+    known = sorted(p.usd_per_hour for p in spec.prices)
+    if not known:
+        return None, [f"{spec.id}: no price known; add --price USD_PER_HOUR for money"]
+    middle = known[len(known) // 2] if len(known) % 2 else (known[len(known) // 2 - 1] + known[len(known) // 2]) / 2
+    return middle, [
+        f"--price not given: ${middle:.2f} an hour, the median of {len(known)} dated prices "
+        f"from ${known[0]:.2f} to ${known[-1]:.2f}"
+    ]
+
+
+def context_bytes(spec: GpuSpec) -> int:
+    """Bytes of the CUDA context where it was measured."""
+    return spec.measured.context_bytes if spec.measured else 0
+
+
+def batches(run: Run) -> list[int]:
+    """Powers of two up to the first that does not fit, and the batch asked for."""
+    room = run.spec.memory_bytes - context_bytes(run.spec)
+    out = []
+    for i in range(MOST):
+        out.append(2**i)
+        if sum(int(value_of(x)) for x in plan.memory(run.serve, run.model, 2**i, run.s, run.new)[:3]) > room:
+            break
+    return sorted({*out, int(value_of(run.b))})
+
+
+def curve(run: Run) -> Table:
+    """Latency, throughput and money by batch."""
+    room = run.spec.memory_bytes - context_bytes(run.spec)
+    s, new = int(value_of(run.s)), int(value_of(run.new))
+    rows: list[tuple[str | Cell | None, ...]] = []
+    for b in batches(run):
+        first, step = passes(run.serve, b, s, new)
+        t0, t1 = float(value_of(first.total)), float(value_of(step.total))
+        rate = b * new / (t0 + (new - 1) * t1)
+        need = sum(int(value_of(x)) for x in plan.memory(run.serve, run.model, b, s, new)[:3])
+        usd = run.usd(rate)
+        rows.append((
+            f"{b:,}", Cell(t0, SECONDS), Cell(t1, SECONDS), Cell(rate, RATIO), None if usd is None else Cell(usd, USD),
+            step.bound, Cell(need, BYTES), "yes" if need <= room else "no",
+        ))  # fmt: skip
+    columns = ("batch", "prefill", "decode step", "tokens/s", "USD/M tokens", "bound", "memory", "fits")
+    return Table("By batch", columns, tuple(rows))
+
+
+def plot(run_report: Report) -> Text:
+    """The batch-latency curve of a report's table: seconds a token against tokens a second."""
+    from estimator.render.plots import Axis, Figure, Series, terminal
+
+    table = next(x for x in run_report.body if isinstance(x, Table) and x.title == "By batch")
+    points = [
+        (float(r[3].value), 1e3 * float(r[2].value))
+        for r in table.rows
+        if isinstance(r[2], Cell) and isinstance(r[3], Cell)
+    ]
+    xs, ys = [p[0] for p in points], [p[1] for p in points]
+    figure = Figure(
+        "Latency against throughput",
+        Axis("generated tokens/s", min(xs) / 1.2, max(xs) * 1.2),
+        Axis("ms a decode step", min(ys) / 1.2, max(ys) * 1.2),
+        (Series("batch, doubling", xs, ys, "line", 0), Series("", xs, ys, "dot", 1)),
+    )
+    return Text("Latency against throughput, batch by batch", terminal(figure))
+
+
+def speculative(run: Run, draft: Model, step: Step, dtype: str, alpha: float, gamma: int) -> tuple[Node, list[str]]:
+    """Speculative decoding with a draft model on the same GPUs (Leviathan et al. 2023)."""
+    from estimator.formulas.decode import expected_tokens
+
+    if not 0 <= alpha <= 1:
+        raise InputError(f"--alpha must be a probability between 0 and 1, got {alpha:g}")
+    if not 1 <= gamma <= 1000:
+        raise InputError(f"--gamma must be between 1 and 1000 drafted tokens, got {gamma}")
+    serve, _ = plan.setup(
+        draft, run.serve.machine.name, run.serve.gpus, dtype, None, "none", run.serve.engine, run.serve.graph
+    )
+    if int(value_of(draft.architecture.vocab)) != int(value_of(run.model.architecture.vocab)):
+        raise InputError(f"--draft-model {draft.name}: its vocabulary is not {run.model.name}'s")
+    context = run.s + run.new // 2
+    small, verify = decode(serve, run.b, context).total, decode(run.serve, run.b, context, drafted=gamma).total
+    tokens = expected_tokens(alpha, gamma) if alpha < 1 else gamma + 1
+    rows = [
+        Node(
+            "speculative.expected_tokens",
+            "Tokens a pass",
+            tokens,
+            TOKENS,
+            formula=expected_tokens if alpha < 1 else None,
+        ),
+        Node("speculative.draft_seconds", f"A draft step of {draft.name}", small, SECONDS),
+        Node("speculative.verify_seconds", f"Verifying {gamma} drafts and one more token", verify, SECONDS),
+        Node(
+            "speculative.speedup",
+            "Speed-up of decoding",
+            f.speculative_gain(tokens, gamma, small, verify, step.total),
+            RATIO,
+            formula=f.speculative_gain,
+        ),
+        Node("speculative.tokens_per_second", "Decoding alone", run.b * tokens / (gamma * small + verify), TOKEN_RATE),
+    ]
+    return Node.group(f"Speculative decoding: alpha {alpha:g}, {gamma} drafts", rows), [
+        f"each draft token is accepted with probability {alpha:g}, independently",
+        "the draft model's weights and cache are not in the memory below",
+    ]
+
+
+def range_said(serve: Serving) -> list[str]:
+    out = [
+        "low: fused kernels at the same ceilings; high: the slowest measured rate of each kind, "
+        "and the host launches every kernel"
+    ]
+    if any(not hasattr(g.mixer, "heads") for g in serve.arch.layers):
+        out.append("state-space layers run their fused kernels (mamba_ssm, causal_conv1d), not the torch path")
+    return out

@@ -1,0 +1,152 @@
+"""Homework expressions, complexity, what fits, and one line for each bad input."""
+
+from __future__ import annotations
+
+import pytest
+import sympy
+
+from estimator.estimates.kvcache import kvcache
+from estimator.formulas import kvcache as f
+from estimator.kv import fit
+from estimator.models import load_model
+
+
+def derived(ran, key):
+    found = {d["key"]: d["expression"] for d in ran.json["derivations"]}
+    names = {n: sympy.Symbol(n, positive=True, integer=True) for n in ("L", "H", "m", "T", "d_k", "bytes", "d")}
+    return sympy.sympify(found[key], locals=names), names
+
+
+def test_homework_bytes(llmcalc):
+    """2 L H (m + T) d_k bytes: the document leaves out the factor 2 for keys and values."""
+    ran = llmcalc(
+        "kvcache --model symbolic --set head_dim=128 --seq-len m --new-tokens T --kv-dtype bytes "
+        "--symbols h=H,d_h=d_k --derive --format json"
+    )
+    got, n = derived(ran, "kv_cache_bytes")
+    assert sympy.simplify(got - 2 * n["L"] * n["H"] * (n["m"] + n["T"]) * n["d_k"] * n["bytes"]) == 0
+
+
+def test_homework_time(llmcalc):
+    """O(L d T^3) without a cache and O(L d T^2) with one; with the projections L(d^2 T^2 + d T^3), L(d^2 T + d T^2)."""
+    ran = llmcalc("kvcache --model symbolic --seq-len m --new-tokens T --complexity --derive --format json")
+    results = ran.results
+    assert results["complexity.scores_without"] == "O(L d T^3)"
+    assert results["complexity.scores_with"] == "O(L d T^2)"
+    for key, power in (
+        ("uncached_score", (1, 3)),
+        ("cached_score", (1, 2)),
+        ("uncached_weight", (2, 2)),
+        ("cached_weight", (2, 1)),
+    ):
+        got, n = derived(ran, f"complexity.{key}_macs")
+        poly = sympy.Poly(sympy.expand(got), n["L"], n["d"], n["T"])
+        top = max(poly.monoms(), key=lambda m: m[2])
+        assert top == (1, *power)
+
+
+@pytest.mark.parametrize(("m", "T"), [(1, 1), (5, 1), (7, 9), (100, 50)])
+def test_complexity_counted_out(m, T):
+    uncached = sum(n * (n + 1) // 2 for n in range(m, m + T))
+    assert f.uncached_score_macs(3, m, T) == 3 * uncached
+    assert f.uncached_weight_macs(11, 2, m, T) == sum(11 * n + 2 for n in range(m, m + T))
+    fed = m + T - 1
+    assert f.cached_score_macs(3, m, T) == 3 * sum(range(1, fed + 1))
+    assert f.cached_weight_macs(11, 2, m, T) == 11 * fed + 2 * T
+
+
+def test_complexity_of_a_model():
+    got = kvcache(load_model("gpt2"), 1, 100, new_tokens=1, complexity=True).results()
+    assert got["complexity.uncached_macs"] == got["complexity.cached_macs"]
+    assert got["complexity.cached_weight_macs"] == 100 * 12 * 12 * 768**2 + 768 * 50257
+
+
+@pytest.mark.parametrize("name", ["llama-3-8b", "gemma-3-1b", "deepseek-v2-lite", "jamba-v0.1", "t5-small"])
+@pytest.mark.parametrize("workspace", ["none", "3GiB"])
+def test_fit_is_exact(name, workspace):
+    model = load_model(name)
+    report = kvcache(model, 2, 3000, gpu="h100-sxm", workspace=workspace, quantization="nf4")
+    got = report.results()
+    extra = 0 if workspace == "none" else 3 * 1024**3
+    for key, sizes in (("max_tokens", lambda n: (2, n)), ("max_batch", lambda n: (n, 3000))):
+        most = got[key]
+        if most is None:
+            continue
+
+        def held(n, sizes=sizes):
+            b, s = sizes(n)
+            encoder = 3000 if name == "t5-small" else None
+            return kvcache(model, b, s, encoder_len=encoder).results()["kv_cache_bytes"] + extra
+
+        assert most == 0 or held(most) <= got["free_bytes"]
+        assert got["free_bytes"] < held(most + 1)
+
+
+def test_fit_beside_the_workspace():
+    with_, without = (
+        kvcache(load_model("llama-3-8b"), 1, 8192, gpu="h100-sxm", workspace=w).results() for w in ("simulated", "none")
+    )
+    assert 0 < with_["max_tokens"] < without["max_tokens"]
+    assert with_["workspace_bytes"] > 0
+
+
+def test_a_bounded_cache_has_no_longest_context():
+    assert fit.longest(lambda n: True) is None
+    assert fit.longest(lambda n: False) == 0
+    assert fit.longest(lambda n: n <= 12345) == 12345
+    got = kvcache(load_model("mamba-130m"), 1, 100, gpu="h100-sxm", workspace="none").results()
+    assert got["max_tokens"] is None
+
+
+def test_beyond_the_maximum_is_noted(llmcalc):
+    ran = llmcalc("kvcache --model gpt2 --seq-len 2k")
+    assert ran.code == 0
+    assert "2,048 tokens exceed the model's max_position_embeddings of 1,024" in ran.err
+
+
+def test_plot(llmcalc, tmp_path):
+    assert "Growth with the context" in llmcalc("kvcache --model gpt2 --plot").out
+    svg = tmp_path / "growth.svg"
+    assert llmcalc("kvcache", "--model", "gpt2", "--plot", "--output", svg).code == 0
+    assert svg.read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ("--cache ring", "unknown --cache 'ring'"),
+        ("--shared-prefix 9k", "longer than the sequences of 4,096 tokens"),
+        ("--cache static --shared-prefix 16", "holds each sequence whole"),
+        ("--kv-dtype nf4", "KV caches are not stored as nf4"),
+        ("--cache quantized", "--cache quantized holds fp8, int8 or int4"),
+        ("--block-size 16", "--block-size is of --cache paged"),
+        ("--cache paged --block-size 0", "--block-size must be > 0"),
+        ("--kv-group 64", "--kv-group is of int8 and int4 caches"),
+        ("--complexity", "--complexity needs --new-tokens"),
+        ("--workspace much --gpu h100-sxm", "--workspace"),
+        ("--new-tokens -1", "--new-tokens must be > 0"),
+        ("--model bert-base-uncased", "an encoder keeps no KV cache"),
+        ("--model symbolic --gpu h100-sxm", "--gpu needs a model of known sizes"),
+        ("--model symbolic --plot", "--plot needs a model of known sizes"),
+        ("--model llama-3-8b --set num_kv_shared_layers=32", "num_kv_shared_layers must be less than the 32 layers"),
+    ],
+)
+def test_bad_input(llmcalc, argv, says):
+    ran = llmcalc(f"kvcache {argv}")
+    assert ran.code == 2
+    assert ran.out == ""
+    line = [x for x in ran.err.splitlines() if not x.startswith("note: ")]
+    assert len(line) == 1
+    assert says in line[0]
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static", "paged", "quantized"])
+@pytest.mark.parametrize(
+    "name", ["llama-3-8b", "gemma-3-1b", "deepseek-v2-lite", "jamba-v0.1", "t5-small", "qwen3-next-80b-a3b"]
+)
+def test_derived(llmcalc, cache, name):
+    """A derivation that differed from its table would end with exit code 70."""
+    kind = "int4" if cache == "quantized" else "bf16"
+    assert (
+        llmcalc(f"kvcache --model {name} --cache {cache} --kv-dtype {kind} -s 700 --new-tokens 200 --derive").code == 0
+    )
