@@ -245,6 +245,17 @@ def intervals(law: Law) -> Table:
     return Table("Coefficients and their 95% intervals", ("", "value", "low", "high"), rows)
 
 
+def coefficients(law: Law) -> tuple[Node, ...]:
+    """E, A, B, alpha, beta of a parametric law, and their intervals where they are known, under their keys."""
+    out = []
+    for key in ("A", "B", "E", "alpha", "beta") if law.parametric else ():
+        unit = NATS if key == "E" else RATIO
+        out.append(Node(key, key, value_of(getattr(law.parametric, key)), unit))
+        for side, bound in zip(("low", "high"), (law.interval95 or {}).get(key, ()), strict=False):
+            out.append(Node(f"{key}.{side}", f"{key}, {side}", bound, unit))
+    return tuple(out)
+
+
 def row(law: Law, C: float) -> tuple[str | Cell | None, ...]:
     N, D = law.n_opt(C), law.d_opt(C)
     loss = law.frontier_loss(C) if law.parametric or law.loss_power else None

@@ -96,6 +96,7 @@ def _single(request: Request, law: Law, given: list[str]) -> tuple[Report, Answe
         (law.cite,),
         tuple(answer.notes),
         letters=LETTERS,
+        hidden=sections.coefficients(law),
     ), answer
 
 

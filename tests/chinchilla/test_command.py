@@ -187,3 +187,10 @@ def test_every_format(llmcalc: Callable[..., Ran], format: str) -> None:
     )
     assert ran.code == 0, ran.err
     assert ran.out
+
+
+def test_coefficients_and_their_intervals_are_results(llmcalc: Callable[..., Ran]) -> None:
+    got = llmcalc("chinchilla --law epoch --format json").results
+    assert (got["E"], got["alpha"], got["beta"]) == (1.81686404, 0.34781303, 0.36585412)
+    assert got["A.low"] < got["A"] < got["A.high"]
+    assert "A" not in llmcalc("chinchilla --law kaplan --format json").results
