@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from estimator.families.base import Architecture, Layer, StateSpace
-from estimator.inventory import CONV1D, LINEAR, Weight
+from estimator.inventory import CONV1D, HEAD, LINEAR, Weight
 from estimator.ops import ceil_div
 from estimator.optimizers import Optimizer, Trained, find_optimizer, held_bytes
 from estimator.peft.base import TRAINED, Adapter
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.model import Pass, Segment, forward
 from estimator.stack.special import EAGER_ONLY
-from estimator.stack.tape import F32, HALF, I64, Replay, Tape, alive, backward, block_bytes
+from estimator.stack.tape import F32, HALF, I64, Replay, Tape, alive, backward, block_bytes, small_block
 from estimator.trace import value_of
 
 CUBLAS_WORKSPACE = 33_554_432  # bytes a thread that multiplies; measured on one H100, torch 2.11 (32 MiB on Hopper)
@@ -106,10 +106,15 @@ def packed_bytes(n: Any, quantization: str) -> list[Any]:
     return [ceil_div(n, 2), ceil_div(n, 64) * F32, CODE_TABLE]
 
 
+def held_weights(arch: Architecture) -> list[Weight]:
+    """The weights as the stack holds them: transformers 5 ties the output matrix of every T5."""
+    return [w for w in arch.weights() if not (arch.model_type == "t5" and w.role == HEAD)]
+
+
 def weight_tensors(arch: Architecture, load: Workload) -> list[tuple[Weight, list[Any]]]:
     """Every weight with the bytes of the tensors that hold it."""
     out = []
-    for w in arch.weights():
+    for w in held_weights(arch):
         if is_packed(w, load.quantization):
             out.append((w, packed_bytes(w.elements, load.quantization)))
         else:
@@ -197,7 +202,8 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
     live: Live = {}
     weights: Any = 0
     for w, parts in weight_tensors(arch, load):
-        weights = weights + w.times * sum(block_bytes(p) for p in parts)
+        size = small_block if is_packed(w, load.quantization) else block_bytes  # packed in place of the 16-bit weight
+        weights = weights + w.times * sum(size(p) for p in parts)
     live["model", "weights"] = weights
     buffers = buffer_bytes(arch, load)
     if buffers:

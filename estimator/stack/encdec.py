@@ -34,7 +34,7 @@ def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointi
         m.cache = {}  # the decoder's copy of the config still says use_cache
     x = one_side(m, arch, "decoder", sides["decoder"], memory, out, checkpointing)
     with t.at("head"):
-        if arch.facts.get("scale_decoder_outputs"):
+        if t5:
             x = ops.scale(t, x, "scaled output")
         logits = head(m, x, arch)
         if arch.buffers:

@@ -146,7 +146,7 @@ def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     rows = m.rows if m.logits == "all" else m.b
     if m.logits != "all":
         x = Tensor(x.n // m.s, x.w, x.st)
-    if arch.head is not None:
+    if arch.head is not None and arch.model_type != "t5":  # transformers 5 ties every T5
         made = linear(m, x, arch.head, rows)
     else:
         made = product(m.t, x, head_weight(m, arch), None, rows * arch.vocab, "logits")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.errors import InputError
 from estimator.families.base import Linear, Norm
 from estimator.stack import ops
 from estimator.stack.machine import LoraSpec, Machine
@@ -78,7 +77,38 @@ def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec) -
 def dora(
     m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: Tensor, a: Param, b: Param
 ) -> Tensor:
-    raise InputError("dora is not lowered yet")
+    """peft tuners/lora/dora.py: W + B A is written out in fp32 for its norm, from an identity matrix of the inputs."""
+    t = m.t
+    w, n = result.w, lin.d_in * lin.d_out
+    x = ops.to(t, x, spec.width)
+    with t.no_autocast():
+        identity = t.alloc(lin.d_in * lin.d_in, spec.width, "identity matrix")
+        low = product(t, identity, a, None, lin.d_in * spec.rank, "LoRA A(identity)")
+        delta = product(t, low, b, None, n, "LoRA weight")
+        del low, identity
+    packed = unpack(t, n, m.packed(lin.name) == "nested") if m.packed(lin.name) else None
+    weight = t.alloc(n, spec.width, "weight in fp32") if w != spec.width else None
+    del packed
+    scaled = t.alloc(n, spec.width, "LoRA weight, scaled")
+    summed = t.alloc(n, spec.width, "weight and LoRA")
+    del scaled
+    norms = t.alloc(lin.d_out, spec.width, "weight norms")
+    del summed
+    magnitude = m.param(f"{lin.name}.lora_magnitude_vector", lin.d_out, spec.width, True)
+    scale = t.emit("magnitude over norm", lin.d_out, spec.width, (magnitude,), ops.fresh_bwd, norms.st)
+    low = product(t, x, a, None, rows * spec.rank, "LoRA A(x)")
+    high = product(t, low, b, None, rows * lin.d_out, "LoRA B(A(x))")
+    del low
+    base = result
+    if lin.bias:
+        base = ops.add(t, result, m.param(f"{lin.name}.bias", lin.d_out), "output less bias")
+    first = ops.mul(t, ops.shift(t, scale), base, "DoRA of the output")
+    second = ops.scale(t, ops.mul(t, scale, high, "DoRA of the adapter"), "DoRA of the adapter")
+    made = ops.add(t, first, second, "DoRA output")
+    del first, second, high, delta, weight, base
+    result = ops.add(t, result, made, "output with DoRA")
+    del made
+    return ops.to(t, result, w)
 
 
 def packed_linear(m: Machine, x: Tensor, lin: Linear, rows: Any) -> Tensor:

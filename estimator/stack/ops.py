@@ -80,7 +80,7 @@ def _mul_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
 
 def scale(t: Tape, x: Tensor, what: str = "scaled") -> Tensor:
     """x * number: saves nothing; its backward pass multiplies too."""
-    return t.emit(what, x.n, x.w, (x,), _fresh)
+    return t.emit(what, x.n, x.w, (x,), fresh_bwd)
 
 
 def shift(t: Tape, x: Tensor, what: str = "shifted", w: int | None = None) -> Tensor:
@@ -89,10 +89,11 @@ def shift(t: Tape, x: Tensor, what: str = "shifted", w: int | None = None) -> Te
 
 
 def neg(t: Tape, x: Tensor) -> Tensor:
-    return t.emit("negated", x.n, x.w, (x,), _fresh)
+    return t.emit("negated", x.n, x.w, (x,), fresh_bwd)
 
 
-def _fresh(t: Tape, node: Node, g: Tensor) -> Grads:
+def fresh_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    """A new gradient of the same size."""
     return (t.alloc(g.n, g.w, "gradient"),)
 
 
@@ -197,7 +198,7 @@ def by_heads(t: Tape, x: Tensor) -> Tensor:
     """A permuted view (heads before tokens): its gradient is copied to be seen as rows again."""
     out = Tensor(x.n, x.w, x.st)
     if t.grad and x.node is not None:
-        t.record(out, (x,), _fresh)
+        t.record(out, (x,), fresh_bwd)
     return out
 
 

@@ -50,6 +50,11 @@ def block_bytes(nbytes: Any) -> Any:
     return size
 
 
+def small_block(nbytes: Any) -> Any:
+    """What it counts for a request that is cut out of a larger free block."""
+    return -((-nbytes) // BLOCK) * BLOCK
+
+
 class Storage:
     """Bytes that the allocator hands out while somebody refers to them."""
 
