@@ -120,13 +120,15 @@ def _floor(a: Any, b: Any) -> Traced:
 
     ``-((-a) // b)``, which is how ceil_div spells it, then reads as ceiling(a/b).
     """
-    from sympy import Rational, ceiling, floor
+    from sympy import Rational, ceiling, expand_mul, floor
 
     va, ea = (a.value, a.expr) if isinstance(a, Traced) else (a, a)
     vb, eb = (b.value, b.expr) if isinstance(b, Traced) else (b, b)
     quotient = ea * Rational(1, eb) if isinstance(eb, int) else ea / eb
     if va % vb == 0:
         return Traced(va // vb, quotient)
+    # SymPy takes 59*L*(32*d + 4*h)/50 for an integer and pulls it out of a floor; multiplied out, it does not
+    quotient = expand_mul(quotient)
     negative = getattr(quotient, "could_extract_minus_sign", lambda: False)()
     return Traced(va // vb, -ceiling(-quotient) if negative else floor(quotient))
 

@@ -35,6 +35,13 @@ def memory(
     trainable_layers: Annotated[str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")] = None,
     gpus: Annotated[str | None, typer.Option(help="Data-parallel GPUs of a training step.", metavar="N")] = None,
     stage: Annotated[str | None, typer.Option(help="0 DDP, 1 ZeroRedundancyOptimizer, 2 and 3 FSDP2 (llmcalc zero).")] = None,
+    offload: Annotated[str, typer.Option(help="none, optimizer or all (llmcalc zero).")] = "none",
+    tensor_parallel: Annotated[str, typer.Option(help="GPUs that share each layer.", metavar="N")] = "1",
+    pipeline_parallel: Annotated[str, typer.Option(help="Stages the layers are dealt to.", metavar="N")] = "1",
+    sequence_parallel: Annotated[bool, typer.Option("--sequence-parallel", help="Split norms over the tensor group.")] = False,
+    context_parallel: Annotated[str, typer.Option(help="GPUs that share each sequence.", metavar="N")] = "1",
+    expert_parallel: Annotated[str, typer.Option(help="GPUs that share the experts.", metavar="N")] = "1",
+    micro_batches: Annotated[str, typer.Option(help="Forward and backward passes a step.", metavar="N")] = "1",
     gpu: o.Gpu = None,
     check_fit: o.CheckFit = False,
     set_: o.SetField = None,
@@ -53,6 +60,8 @@ def memory(
         load_model(model, set_ or (), traced=derive), mode=mode, recipe=recipe, check_fit=check_fit, gpu=gpu,
         batch_size=batch_size, seq_len=seq_len, new_tokens=new_tokens, dtype=dtype, kv_dtype=kv_dtype, optimizer=optimizer,
         attention=attention, checkpointing=checkpointing, quantization=quantization, logits=logits, loss=loss,
-        method=method, rank=rank, targets=targets, args=given, trainable_layers=trainable_layers, gpus=gpus, stage=stage,
+        method=method, rank=rank, targets=targets, args=given, trainable_layers=trainable_layers, gpus=gpus, stage=stage, offload=offload,
+        tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel, sequence_parallel=sequence_parallel,
+        context_parallel=context_parallel, expert_parallel=expert_parallel, micro_batches=micro_batches,
     )  # fmt: skip
     emit(report, format, output, derive, symbols)

@@ -8,7 +8,7 @@ from typing import Any
 from estimator.card import Card, Range, device, find_card, reserved
 from estimator.errors import DoesNotFit, InputError, InternalError, unknown
 from estimator.estimates.memory_plan import MODES, Plan, plan, simulate
-from estimator.estimates.memory_text import assumptions, buffer_rows, what_fits
+from estimator.estimates.memory_text import assumptions, buffer_rows, first_step, what_fits
 from estimator.formula import Citation
 from estimator.formulas.params import active_params, embedding_params, total_params
 from estimator.models import Model
@@ -75,6 +75,8 @@ def _report(p: Plan, outcome: Outcome, card: Card, gpu: str | None) -> Report:
         _range("peak.device_bytes", "Shown by the driver", on_card, "with the CUDA context and loaded kernels"),
     ]
     facts: dict[str, Any] = {"peak.moment": worst.key.split(".")[1].removesuffix("_bytes"), "fits": None}
+    if p.mode == "training" and p.load.gpus != 1:
+        body.insert(3, first_step(outcome, p))
     if card.bytes is not None:
         facts["fits"] = bool(value_of(on_card.best) <= card.bytes)
         body.append(Node.group(f"Fits on {card.name}", [Node("gpu_bytes", "Its memory", card.bytes, BYTES)], note="yes" if facts["fits"] else "no"))

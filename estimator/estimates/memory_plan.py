@@ -51,6 +51,7 @@ class Plan:
     said: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ()
     citations: tuple[Citation, ...] = ()
+    grid: Any = None  # a recipe that is an accounting, on many GPUs: estimator.estimates.memory_grid
 
     @property
     def traced(self) -> bool:
@@ -80,6 +81,7 @@ def plan(
     trainable_layers: Any = None,
     gpus: Any = None,
     stage: Any = None,
+    **sharding: Any,
 ) -> Plan:
     """The run that these options describe. Raises InputError for options that do not exist or contradict each other."""
     arch = model.architecture
@@ -125,6 +127,9 @@ def plan(
         _sharded_states(made, params)
     if train:
         _paper_states(made, params)
+        _grid(made, gpus, stage, sharding, batch_size, s)
+    elif sharding:
+        _refuse(sharding, "inference")
     else:
         made.kv_cache_bytes = _cache(arch, b, s + new, kv_dtype or "bf16")
     _describe(made, b, s)
@@ -145,11 +150,40 @@ def data_parallel(
         said.append("--stage not given: 0, every GPU holds everything (DDP)")
     if not train and n != 1:
         raise InputError("--gpus: sharding is for training; add --mode training")
-    if n != 1 and recipe.kind != "simulated":
-        raise InputError(f"--recipe {recipe.name} is an accounting: llmcalc zero --recipe {recipe.name} shards it. Here use torch-mixed, torch-bf16 or torch-fp32")
+    if recipe.kind != "simulated":
+        return 1, 0  # its moments are sums of shares: memory_grid
     if n != 1 and at >= 2 and (adapter is not None or quantization not in ("none", "")):
         raise InputError(f"--stage {at} with adapters or quantised weights is not modelled; use --stage 0 or 1")
     return n, at
+
+
+def _refuse(sharding: Mapping[str, Any], recipe: str) -> None:
+    from estimator.estimates.memory_grid import refuse
+
+    refuse(sharding, recipe)
+
+
+def _grid(p: Plan, gpus: Any, stage: Any, sharding: Mapping[str, Any], batch_size: Any, s: Any) -> None:
+    """A recipe that is an accounting, sharded: the bytes of the most loaded GPU."""
+    if p.recipe.kind == "simulated":
+        if sharding:
+            _refuse(sharding, p.recipe.name)
+        return
+    if gpus is None and stage is None and not sharding:
+        return
+    from estimator.estimates import memory_grid as g
+
+    if gpus is None and stage is None and not g.given(sharding):
+        return
+    if p.load.adapter is not None:
+        raise InputError(f"--method {p.method}: recipe {p.recipe.name} is sharded for full training only")
+    p.grid = g.sharded(
+        p.model, gpus, stage, sharding, recipe=p.recipe.name, optimizer=p.load.optimizer, batch_size=batch_size, seq_len=s,
+        attention="sdpa" if p.load.fused else "eager", checkpointing=p.load.checkpointing, derive=p.traced,
+    )  # fmt: skip
+    top = dict(g.most_loaded(p.grid).kept)
+    p.weights_bytes, p.gradients_bytes, p.optimizer_bytes = top.get("weights", 0), top.get("gradients", 0), top.get("optimizer", 0)
+    p.said += p.grid.said
 
 
 def _tokens(arch: Architecture, seq_len: Any, said: list[str]) -> Any:
@@ -230,13 +264,15 @@ def _describe(p: Plan, b: Any, s: Any) -> None:
         how += f", {p.method}"
     if p.quantization not in ("none", ""):
         how += f", {p.quantization}"
+    if p.grid is not None:
+        how += f", {show(p.grid.job.degrees.gpus)} GPUs, ZeRO stage {p.grid.stages[0]}"
     if p.load.gpus != 1:
         how += f", on each of {show(p.load.gpus)} GPUs, {STAGE_NAMES[p.load.stage]}"
     p.title = f"Memory of {what}, {p.model.name}: {show(b)} x {show(s)} tokens, {how}"
     p.inputs = {
         "model": p.model.name, "mode": p.mode, "batch_size": b, "seq_len": s, "new_tokens": p.load.new, "recipe": p.recipe.name,
         "optimizer": p.load.optimizer if p.mode == "training" else None, "attention": "sdpa" if p.load.fused else "eager",
-        "checkpointing": p.load.checkpointing, "quantization": p.quantization, "method": p.method, "logits": p.load.logits, "gpus": p.load.gpus, "stage": p.load.stage,
+        "checkpointing": p.load.checkpointing, "quantization": p.quantization, "method": p.method, "logits": p.load.logits, "gpus": p.grid.job.degrees.gpus if p.grid else p.load.gpus, "stage": p.grid.stages[0] if p.grid else p.load.stage,
     }  # fmt: skip
 
 
@@ -246,6 +282,10 @@ def simulate(p: Plan) -> Outcome:
         return inference(p.arch, p.load)
     if p.recipe.kind == "simulated":
         return training(p.arch, p.load)
+    if p.grid is not None:
+        from estimator.estimates.memory_grid import outcome
+
+        return outcome(p.grid, trained_tensors(p.arch, p.load))
     return paper(p)
 
 

@@ -69,9 +69,21 @@ def sharding(p: Plan) -> list[str]:
     ]
 
 
+def first_step(moments: Any, p: Plan) -> Node:
+    """The first step of a sharded run: until the optimizer has run once, its states do not exist."""
+    states = moments.states
+    rows = [
+        Node(f"first_step.{key}_bytes", label, moments[f"moments.{key}_bytes"].total(p.traced) - (states if key != "step" else 0), BYTES)
+        for key, label in (("forward", "Forward and loss"), ("backward", "Backward"), ("step", "Optimizer step"))
+    ]
+    return Node.max("first_step.peak_bytes", "First step: the states come into being at its end", rows)
+
+
 def what_fits(p: Plan, card: Card) -> Table:
     """Single changes, with the peak each leaves and whether it fits."""
     assert card.bytes is not None
+    if p.grid is not None:
+        return _other_stages(p, card)
     now = value_of(simulate(p).worst.peak)
     rows: list[tuple[str | Cell | None, ...]] = []
     for name, load in changes(p):
@@ -79,6 +91,19 @@ def what_fits(p: Plan, card: Card) -> Table:
         peak = int(value_of(run(p.arch, load).worst.peak))
         fits = device(reserved(peak, p.mode), card, p.mode).best <= card.bytes
         rows.append((name, Cell(peak, BYTES), Cell(now - peak, BYTES), "yes" if fits else "no"))
+    return Table("Single changes", ("change", "peak allocated", "saves", "fits"), tuple(rows))
+
+
+def _other_stages(p: Plan, card: Card) -> Table:
+    """Further ZeRO stages of a sharded accounting."""
+    from estimator.parallel.job import ranks, worst
+
+    rows: list[tuple[str | Cell | None, ...]] = []
+    now = value_of(worst(ranks(p.grid.job, p.grid.stages[0])).total)
+    for stage in range(p.grid.stages[0] + 1, 4):
+        peak = int(value_of(worst(ranks(p.grid.job, stage)).total))
+        fits = device(reserved(peak, p.mode), card, p.mode).best <= (card.bytes or 0)
+        rows.append((f"--stage {stage}", Cell(peak, BYTES), Cell(now - peak, BYTES), "yes" if fits else "no"))
     return Table("Single changes", ("change", "peak allocated", "saves", "fits"), tuple(rows))
 
 
