@@ -122,10 +122,9 @@ class Build:
     def rule(self, names: Sequence[str] = (), pattern: str | None = None, exact: bool = False) -> Rule:
         """The matching rule of the arguments for these targets."""
         a = self.args
-        exclude: Any = a["exclude_modules"] or ()
-        exclude_pattern = None
-        if isinstance(exclude, str):
-            exclude, exclude_pattern = (), compiled(exclude, "--arg exclude_modules")
+        by_pattern = isinstance(a["exclude_modules"], str) and a["exclude_modules"]
+        exclude_pattern = compiled(a["exclude_modules"], "--arg exclude_modules") if by_pattern else None
+        exclude = () if by_pattern else a.names("exclude_modules")
         save = a.names("modules_to_save")
         for name in save:
             compiled(name, "--arg modules_to_save")

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.ops import ceil_div, exact_div
+from estimator.ops import exact_div
 from estimator.peft.base import (
-    BUFFER,
     COMMON,
     FROZEN,
     TRAINED,
@@ -25,6 +24,7 @@ from estimator.peft.base import (
     low_rank_work,
 )
 from estimator.peft.extras import trainable_tokens
+from estimator.peft.lora_variants import VARIANTS, block_diagonal, variant
 from estimator.peft.modules import (
     CONTAINER,
     CONV1D,
@@ -72,15 +72,6 @@ ARGS: dict[str, Any] = {
 ACCEPTS = (
     f"{COMMON} exclude_modules lora_alpha alpha_pattern use_rslora loftq_config eva_config corda_config lora_ga_config "
     "megatron_config megatron_core loraplus_lr_ratio"
-)
-VARIANTS = (
-    "use_dora",
-    "use_bdlora",
-    "kasa_config",
-    "velora_config",
-    "monteclora_config",
-    "arrow_config",
-    "alora_invocation_tokens",
 )
 
 
@@ -222,7 +213,7 @@ def adapt(b: Build, m: Module, r: Any) -> Iterator[Tensor]:
     wide_in, wide_r = m.d_in, r
     if a["use_qalora"]:
         b.notes.append("use_qalora has no effect on weights that are not GPTQ-quantised")
-    halves = _block_diagonal(a, m)
+    halves = block_diagonal(a, m)
     if halves:
         side, blocks = halves
         if side == "A":
@@ -235,53 +226,7 @@ def adapt(b: Build, m: Module, r: Any) -> Iterator[Tensor]:
     yield Tensor(m.name, "lora_B.weight", (m.d_out, wide_r), m.times, FROZEN if mica else TRAINED)
     if a["lora_bias"]:
         yield Tensor(m.name, "lora_B.bias", (m.d_out,), m.times)
-    yield from _variant(a, m, r)
-
-
-def _variant(a: Args, m: Module, r: Any) -> Iterator[Tensor]:
-    if a["use_dora"]:
-        yield Tensor(m.name, "lora_magnitude_vector", (m.d_out,), m.times)
-    if a["kasa_config"] is not None:
-        if m.kind == CONV1D:
-            raise InputError(f"--method lora: KaSA cannot adapt {m.example!r} ({CONV1D})")
-        if r >= min(m.d_in, m.d_out):
-            raise InputError(
-                f"--rank {int(r)}: KaSA needs a rank below {int(min(m.d_in, m.d_out))}, the smaller side of "
-                f"{m.example!r}"
-            )
-        yield Tensor(m.name, "lora_diag", (r,), m.times)
-    if a["velora_config"] is not None:
-        groups = _part(a, "velora_config").get("num_groups", 32)
-        yield Tensor(m.name, "lora_velora_embed", (ceil_div(m.d_in, groups),), m.times, BUFFER)
-    if a["monteclora_config"] is not None:
-        samples = _part(a, "monteclora_config").get("num_samples", 8)
-        yield Tensor(m.name, "std_prior", (r,), m.times)
-        yield Tensor(m.name, "expert_weights_prior", (samples,), m.times)
-        yield Tensor(m.name, "gaussian_var_prior", (r, r), m.times, BUFFER)
-        yield Tensor(m.name, "expert_weights", (samples,), m.times, BUFFER)
-
-
-def _part(a: Args, name: str) -> dict[str, Any]:
-    value = a[name]
-    if not isinstance(value, dict):
-        raise a.bad(name, "must be an object, like {}")
-    return value
-
-
-def _block_diagonal(a: Args, m: Module) -> tuple[str, int] | None:
-    """BD-LoRA: which factor of this target is block-diagonal, and in how many blocks."""
-    if a["use_bdlora"] is None:
-        return None
-    c = _part(a, "use_bdlora")
-    in_a = any(p in m.example for p in c.get("target_modules_bd_a") or [])
-    in_b = any(p in m.example for p in c.get("target_modules_bd_b") or [])
-    if in_a and in_b:
-        raise InputError(f"--arg use_bdlora: {m.example!r} is in both lists")
-    if not in_a and not in_b:
-        if c.get("match_strict", True):
-            raise InputError(f"--arg use_bdlora: {m.example!r} is in neither list (match_strict)")
-        return None
-    return ("A" if in_a else "B"), int(c.get("nblocks", 1))
+    yield from variant(a, m, r)
 
 
 def _parameter(b: Build, p: ParameterTarget, patterns: dict[str, Any], factors: dict[str, int]) -> Iterator[Tensor]:

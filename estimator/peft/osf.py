@@ -13,7 +13,7 @@ from estimator.ops import minimum
 from estimator.peft.base import BUFFER, TARGETS, Build, Method, Tensor
 from estimator.peft.mappings import default_targets
 from estimator.peft.modules import CONTAINER, CONV1D, CONVOLUTION, EMBEDDING, HOLDER, LINEAR, NORM
-from estimator.peft.targets import compiled, split_by
+from estimator.peft.targets import split_by
 
 
 def build(b: Build) -> Iterator[Tensor]:
@@ -24,9 +24,12 @@ def build(b: Build) -> Iterator[Tensor]:
         and b.arch.model_type != "symbolic"
     ):
         b.targets_option = "all-linear"
-    patterns: dict[str, Any] = b.args["rank_pattern"] or {}
-    for pattern in patterns:
-        compiled(pattern, "--arg rank_pattern")
+    patterns = b.args.patterns("rank_pattern")
+    given = b.args["effective_rank"]
+    if given is not None and not isinstance(given, float):
+        b.args.count("effective_rank", 0)
+    elif given is not None and not 0 < given < 10**12:
+        raise b.args.bad("effective_rank", "must be a number above 0")
 
     def wanted(key: str) -> Any:
         return next((v for p, v in patterns.items() if re.search(p, key)), b.args["effective_rank"])
