@@ -40,7 +40,8 @@ METHOD = Method(
     f"total_step lora_alpha "
     "lora_dropout alpha_pattern rank_pattern use_rslora init_lora_weights fan_in_fan_out loftq_config lora_bias "
     "ensure_weight_tying layer_replication target_parameters "
-    "megatron_config megatron_core eva_config corda_config lora_ga_config velora_config alora_invocation_tokens use_qalora "
+    "megatron_config megatron_core eva_config corda_config lora_ga_config velora_config "
+    "alora_invocation_tokens use_qalora "
     "qalora_group_size monteclora_config use_bdlora arrow_config kasa_config",
     rank="init_r",
     kinds=(LINEAR, CONV1D),
