@@ -211,7 +211,7 @@ def math(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_
         del scores
         second = t.alloc(probs.n, w, "probabilities, converted") if w != F32 else None
         if spread:
-            v = ops.repeat(t, v, a.heads // a.kv_heads, "broadcast heads")
+            v = ops.repeat(t, v, a.heads // a.kv_heads, "broadcast heads") if split else ops.expand(t, v, a.heads // a.kv_heads)
         elif split and repeats == 1:
             v = ops.copy(t, v)
         out = ops.matmul(t, probs, v, m.b * a.heads * s_q * (v.n // (m.b * s_k * a.heads)), "attention output")
@@ -227,7 +227,8 @@ def _math_scores(m: Machine, q: Tensor, k: Tensor, a: Attention, n: Any, copies:
     if copies[0]:
         q = ops.copy(t, q)
     if spread:
-        k = ops.repeat(t, k, a.heads // a.kv_heads, "broadcast heads")
+        groups = a.heads // a.kv_heads  # with one sequence the batch of heads is a view
+        k = ops.repeat(t, k, groups, "broadcast heads") if copies[0] else ops.expand(t, k, groups)
     elif copies[1]:
         k = ops.copy(t, k)
     return ops.matmul(t, q, k, n, "attention scores")

@@ -29,12 +29,18 @@ def moe(m: Machine, x: Tensor, block: MoE) -> Tensor:
             shared = ops.mul(t, ops.sigmoid(t, linear(m, x, block.shared_gate)), shared, "gated shared experts")
         return ops.add(t, out, shared, "experts' sum")
     residual = x
-    weights, index = route(m, x, block)
+    if m.family in ROUTERS:
+        from estimator.stack import routers
+
+        logits, weights, index = getattr(routers, ROUTERS[m.family])(m, x, block)
+    else:
+        weights, index = route(m, x, block)
     x = experts(m, x, block, weights, index)
     return ops.add(t, x, dense(m, residual, block.shared), "experts' sum")
 
 
 STYLES: dict[str, str] = {}
+ROUTERS = {"deepseek_v2": "softmax_fp32", "deepseek_v3": "sigmoid_groups", "glm4_moe": "sigmoid_groups"}
 
 
 def dense(m: Machine, x: Tensor, block: MLP) -> Tensor:
@@ -94,7 +100,7 @@ def experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) -
     weighted = ops.mul(t, out, sorted_weights, "weighted")
     inverse = t.alloc(n, I64, "inverse permutation")
     weighted = gather(t, weighted, weighted.n, inverse)
-    return t.emit("experts' sum", x.n, weighted.w, (weighted,), _sum_bwd, None, weighted.n)
+    return ops.to(t, t.emit("experts' sum", x.n, weighted.w, (weighted,), _sum_bwd, None, weighted.n), x.w)
 
 
 def stacks(block: MoE) -> tuple[Extra, Extra, Extra | None, Extra | None]:

@@ -214,6 +214,14 @@ def repeat(t: Tape, x: Tensor, times: Any, what: str = "repeated heads") -> Tens
     return t.emit(what, x.n * times, x.w, (x,), _sum_bwd, None, x.n)
 
 
+def expand(t: Tape, x: Tensor, times: Any) -> Tensor:
+    """expand: a view; the gradient is summed."""
+    out = Tensor(x.n * times, x.w, x.st)
+    if t.grad and x.node is not None:
+        t.record(out, (x,), _sum_bwd, None, x.n)
+    return out
+
+
 def _sum_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient, summed"),)
 

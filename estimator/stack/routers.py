@@ -1,0 +1,56 @@
+"""Routers that score in fp32 throughout, so that the routed tokens are weighted, and summed, in fp32.
+
+Each returns the logits (which the caller holds), the weights [rows * k] and the chosen experts [rows * k].
+Source: transformers 5, DeepseekV2TopkRouter, DeepseekV3TopkRouter, Glm4MoeTopkRouter.
+"""
+
+from __future__ import annotations
+
+from estimator.families.base import MoE
+from estimator.stack import ops
+from estimator.stack.machine import Machine
+from estimator.stack.nn import product
+from estimator.stack.tape import BOOL, F32, I64, Node, Tape, Tensor
+
+Routed = tuple[Tensor, Tensor, Tensor]
+
+
+def logits_fp32(m: Machine, x: Tensor, block: MoE) -> Tensor:
+    """F.linear of fp32 copies of the input and of the router's weight."""
+    t = m.t
+    weight, _ = m.weight(block.router[0])
+    return product(t, ops.to(t, x, F32), ops.to(t, weight, F32), None, m.rows * block.num, "router logits")
+
+
+def softmax_fp32(m: Machine, x: Tensor, block: MoE) -> Routed:
+    """DeepSeek-V2: softmax over all experts, the best k, scaled."""
+    t = m.t
+    logits = logits_fp32(m, x, block)
+    scores = ops.softmax(t, logits, F32)
+    weights, index = chosen(m, scores, block)
+    return logits, ops.scale(t, weights, "routing weights"), index
+
+
+def sigmoid_groups(m: Machine, x: Tensor, block: MoE) -> Routed:
+    """DeepSeek-V3 and GLM-4.5: sigmoid scores; the choice is made on biased scores within the best groups."""
+    t = m.t
+    logits = logits_fp32(m, x, block)
+    scores = ops.sigmoid(t, logits)
+    biased = t.alloc(scores.n, F32, "biased scores")
+    keep = t.alloc(scores.n, F32, "group mask")
+    drop = t.alloc(scores.n, BOOL, "group mask")
+    choice = t.alloc(scores.n, F32, "scores of the best groups")
+    del biased, drop
+    weights, index = chosen(m, scores, block)
+    del keep, choice
+    return logits, ops.scale(t, weights, "routing weights"), index
+
+
+def chosen(m: Machine, scores: Tensor, block: MoE) -> tuple[Tensor, Tensor]:
+    """topk or gather along the experts: the gradient is scattered into zeros."""
+    index = m.t.alloc(m.rows * block.per_token, I64, "chosen experts")
+    return m.t.emit("routing weights", index.n, F32, (scores,), _scatter_bwd, index.st, scores.n), index
+
+
+def _scatter_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    return (t.alloc(node.extra, g.w, "gradient of the choice"),)
