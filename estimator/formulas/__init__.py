@@ -1,3 +1,18 @@
 """Formulas by area; :data:`estimator.formula.FORMULAS` holds those of every module that was imported."""
 
-MODULES = ("kvcache", "optimizer", "storage", "activations", "peft", "flops", "zero", "scaling", "time", "cost", "energy", "decode", "compress")
+MODULES = (
+    "kvcache",
+    "optimizer",
+    "storage",
+    "activations",
+    "peft",
+    "flops",
+    "zero",
+    "scaling",
+    "time",
+    "cost",
+    "energy",
+    "inference",
+    "decode",
+    "compress",
+)

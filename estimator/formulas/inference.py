@@ -38,10 +38,14 @@ def critical_batch_experts(tokens: Any, E: Any, k: Any) -> Any:
     return tokens * E / k
 
 
-@formula(unit=SECONDS, cite="Patarasuk and Yuan 2009, Bandwidth optimal all-reduce algorithms", assumes=("a ring",))
-def all_reduce_seconds(n: Any, N: Any, link: Any, latency: Any) -> Any:
-    """n bytes summed over N accelerators: 2(N-1)/N of them pass each link (bytes/s one way), in 2(N-1) steps."""
-    return 2 * (N - 1) * n / N / link + 2 * (N - 1) * latency
+@formula(
+    unit=SECONDS,
+    cite="Patarasuk and Yuan 2009, Bandwidth optimal all-reduce; Sanders, Speck and Traeff 2009, Two-tree algorithms",
+    assumes=("the bandwidth of a ring, the steps of a tree, as NCCL chooses by size",),
+)
+def all_reduce_seconds(n: Any, N: Any, link: Any, steps: Any, latency: Any) -> Any:
+    """n bytes summed over N accelerators: 2(N-1)/N of them pass each link (bytes/s one way), in so many steps."""
+    return 2 * (N - 1) * n / N / link + steps * latency
 
 
 @formula(unit=USD, cite="counting")

@@ -33,7 +33,7 @@ def sharded_bytes(P: Any, N: Any, w: Any) -> Any:
 
 @formula(unit=ELEMENTS, cite=RING, assumes=("a ring; a tree sends as much in the limit",))
 def ring_elements(n: Any, N: Any) -> Any:
-    """Elements a GPU sends in a reduce-scatter or an all-gather of n elements over N: n*(N-1)/N; an all-reduce is both."""
+    """Elements a GPU sends in a reduce-scatter or an all-gather of n over N: n*(N-1)/N; an all-reduce is both."""
     return (N - 1) * ceil_div(n, N)
 
 
@@ -51,13 +51,13 @@ def deepspeed_stage3_bytes(P: Any, P_max: Any, N: Any) -> Any:
 
 @formula(unit=COUNT, cite=PIPELINE)
 def in_flight_1f1b(p: Any, i: Any, m: Any) -> Any:
-    """Micro-batches whose activations stage i (from 0) of p holds at once: as many as stages follow it, itself included."""
+    """Micro-batches whose activations stage i (from 0) of p holds at once: one for itself and each later stage."""
     return minimum(m, p - i)
 
 
 @formula(unit=COUNT, cite=KORTHIKANTI)
 def in_flight_interleaved(p: Any, i: Any, m: Any, v: Any) -> Any:
-    """Chunks (of v a GPU) whose activations stage i holds at once: (v-1)*p warm-up chunks, 2 for each later stage, 1."""
+    """Chunks (v a GPU) whose activations stage i holds: (v-1)*p of the warm-up, 2 for each later stage, 1."""
     return minimum(m * v, (v - 1) * p + 2 * (p - 1 - i) + 1)
 
 
@@ -79,7 +79,9 @@ def bubble_interleaved(p: Any, m: Any, v: Any) -> Any:
     return (p - 1) / (v * m)
 
 
-@formula(unit=RATIO, cite=ZERO_BUBBLE, assumes=("forward, input-gradient and weight-gradient passes take the same time",))
+@formula(
+    unit=RATIO, cite=ZERO_BUBBLE, assumes=("forward, input-gradient and weight-gradient passes take the same time",)
+)
 def bubble_zb_h1(p: Any, m: Any) -> Any:
     """Idle over ideal time of ZB-H1, whose memory is 1F1B's: a third of 1F1B's bubble."""
     return (p - 1) / (3 * m)

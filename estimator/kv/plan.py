@@ -131,8 +131,8 @@ def _store(cache: str, name: str, bits: Any, block_size: Any, kv_group: Any, sai
         said.append(
             "transformers' QuantizedCache (Fp8QuantizedLayer): an fp32 scale for a layer's keys and one for its values"
             if name == "fp8"
-            else f"transformers' QuantizedCache (quanto, HQQ): a 16-bit scale and zero point for each {group} numbers; the "
-            "prompt is quantised at once, generated tokens wait in 16 bits until 128 of them are quantised with all others"
+            else f"transformers' QuantizedCache (quanto, HQQ): a 16-bit scale and zero point for each {group} numbers; "
+            "the prompt is quantised at once, generated tokens wait in 16 bits until 128 are quantised with the rest"
         )
     elif name in ("int8", "int4"):
         said.append(

@@ -86,7 +86,7 @@ def _said(serve: Serving, kv_dtype: str | None, cached: str) -> list[str]:
         split = cache_shards(serve)
         said.append(
             f"tensor parallelism over {serve.gpus}, the cache split over {int(value_of(split))}; "
-            "all-reduces are not overlapped"
+            "all-reduces are not overlapped, and a step of one takes as long as a kernel (not measured)"
         )
     return said
 

@@ -200,7 +200,8 @@ def link_seconds(serve: Serving, rows: Any) -> Any:
         (g.times * (1 if g.wiring in ("parallel", "mixer") else 2 + (g.cross is not None)) for g in arch.layers),
         start=0,
     )
-    return counts * all_reduce_seconds(rows * arch.hidden * W, serve.gpus, machine.link, machine.fixed)
+    steps = 2 * (serve.gpus - 1).bit_length()  # up and down a binary tree
+    return counts * all_reduce_seconds(rows * arch.hidden * W, serve.gpus, machine.link, steps, machine.fixed)
 
 
 def cache_shards(serve: Serving) -> Any:

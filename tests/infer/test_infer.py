@@ -127,7 +127,7 @@ def test_tensor_parallel():
     assert eight["decode_step_seconds"] > one["decode_step_seconds"] / 8
     assert one["weights_bytes"] == 8 * eight["weights_bytes"]
     assert one["kv_cache_bytes"] == 8 * eight["kv_cache_bytes"]
-    assert f.all_reduce_seconds(800, 8, 100.0, 0) == 2 * 7 / 8 * 800 / 100
+    assert f.all_reduce_seconds(800, 8, 100.0, 6, 0.5) == 2 * 7 / 8 * 800 / 100 + 3
 
 
 def test_fewer_heads_than_gpus():
