@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.errors import InputError
+from estimator.families.base import MLP, Architecture, Attention
 from estimator.models import Model
 from estimator.work.trainable import FULL, Chain, Factor, Trainable, everything, nothing
 
 FULL_NAMES = ("", "none", "full")
+PREFIXES = ("prefix_tuning", "cartridge")  # virtual tokens in every layer's cache, not in the sequence
 ROUTERS = (".gate", ".router")  # modules whose bare weight is one matrix, not a stack
 
 
@@ -47,7 +49,9 @@ def trainable(
         given.setdefault("use_dora", True)
     config = model.config.raw if model.config else {}
     adapter = run(found, model.architecture, model.name, config, targets, given)
-    return of_adapter(adapter), adapter.notes
+    known = adapter.method.work is not None or adapter.virtual_tokens
+    notes = () if known else (f"{found.name}: the adapter's own products are not counted, only what it lets through",)
+    return of_adapter(adapter, model.architecture), (*adapter.notes, *notes)
 
 
 def frozen(model: Model, layers: Any) -> Trainable:
@@ -62,7 +66,7 @@ def frozen(model: Model, layers: Any) -> Trainable:
     return Trainable(lambda name: name in names, first=total - top)
 
 
-def of_adapter(adapter: Any) -> Trainable:
+def of_adapter(adapter: Any, arch: Architecture) -> Trainable:
     """The products of a peft adapter: LoRA's two factors as they are, other methods by the work that they state."""
     unfrozen = {f"{t.module}.{t.name}" for t in adapter.unfrozen}
     beside: dict[str, list[Chain]] = {}
@@ -85,11 +89,15 @@ def of_adapter(adapter: Any) -> Trainable:
             if chain:
                 beside[name] = [chain]
                 rewritten |= {name, f"{name}.weight"}
+    if adapter.method.name == "adapter":
+        beside |= _bottlenecks(adapter, arch)
+    touched = {m.name for m in adapter.targets} | {t.module for t in adapter.tensors if t.state == "trained"}
     virtual = adapter.virtual_tokens
-    prefix = adapter.method.name == "prefix_tuning"
+    prefix = adapter.method.name in PREFIXES
     return Trainable(
         (lambda name: name in unfrozen) if unfrozen else nothing,
         {k: tuple(v) for k, v in beside.items()}, layers, frozenset(rewritten),
+        touched=frozenset(touched - set(beside) - {""}),
         inputs=bool(virtual) and not prefix, virtual=0 if prefix else virtual, prefix=virtual if prefix else 0,
     )  # fmt: skip
 
@@ -98,7 +106,7 @@ def _chain(adapter: Any, module: Any, tensors: Sequence[Any]) -> Chain:
     """The factors of one target, in the order in which its input passes through them."""
     factors = {t.name: t for t in tensors}
     a, b = factors.get("lora_A.weight"), factors.get("lora_B.weight")
-    if adapter.method.name in ("lora", "dora") and a is not None and b is not None and len(a.shape) == 2:
+    if adapter.method.name in ("lora", "dora", "qlora") and a is not None and b is not None and len(a.shape) == 2:
         r = a.shape[0]
         chain: Chain = (Factor(module.d_in, r, a.state == "trained"), Factor(r, module.d_out, b.state == "trained"))
         if "lora_magnitude_vector" in factors:  # the product B A on an identity, for the norm; without gradient
@@ -113,6 +121,21 @@ def _chain(adapter: Any, module: Any, tensors: Sequence[Any]) -> Chain:
     token = (Factor(work.flops // 2, 1),) if work.flops else ()
     fixed = (Factor(1, 1, rows=work.fixed // 2, left=True),) if work.fixed else ()
     return (*token, *fixed)
+
+
+def _bottlenecks(adapter: Any, arch: Architecture) -> dict[str, list[Chain]]:
+    """Bottleneck adapters: down and up behind the last matrix of the attention and of the MLP."""
+    down = [t for t in adapter.tensors if t.name == "down.weight"]
+    places = {t.module for t in down}
+    out: dict[str, list[Chain]] = {}
+    for group in arch.layers:
+        last = (
+            [group.mixer.out.name] if isinstance(group.mixer, Attention) and next(iter(places)) != "adapter_mlp" else []
+        )
+        last += [group.mlp.linears[-1].name] if isinstance(group.mlp, MLP) else []
+        m, d = down[0].shape
+        out |= {name: [(Factor(d, m), Factor(m, d))] for name in last}
+    return out
 
 
 def _parameter(name: str, tensors: Sequence[Any]) -> Chain:

@@ -56,12 +56,17 @@ class Tape:
         """Whether the gradient of this layer's weight ``name`` is computed."""
         return self.active and self.train.differentiates(name)
 
+    def touches(self, module: str) -> bool:
+        """Whether an adapter makes the output of ``module`` require a gradient."""
+        return self.active and module in self.train.touched
+
     def norm(self, norm: Norm, grad: bool, n: Any = None) -> bool:
         """A normalisation of ``n`` elements (its width for every token); returns whether the output has a gradient."""
         trained = norm.affine and (
             self.trains(f"{norm.name}.weight") or (norm.bias and self.trains(f"{norm.name}.bias"))
         )
         n = self.rows.tokens * norm.width if n is None else n
+        trained = trained or self.touches(norm.name)
         self.ops.append(k.norm(norm.name, n, norm.kind, grad or trained, trained))
         return grad or trained
 
@@ -82,7 +87,7 @@ class Tape:
         db = linear.bias and self.trains(f"{linear.name}.bias")
         if linear.bias:
             self.ops.append(k.bias(f"{linear.name}.bias", m * linear.d_out, db))
-        return self.adapters(linear.name, grad, m, linear) or grad or dw or db
+        return self.adapters(linear.name, grad, m, linear) or grad or dw or db or self.touches(linear.name)
 
     def adapters(self, name: str, grad: bool, m: Any, linear: Linear | None = None) -> bool:
         """The adapters of one module, over ``m`` rows; returns whether their output requires a gradient."""
@@ -172,7 +177,7 @@ def attention(tape: Tape, a: Attention, grad: bool, encoder_grad: bool = False) 
     if a.gate:
         tape.ops.append(k.activation(f"{at}.gate", n_q, "sigmoid", out))
         tape.ops.append(k.multiply(f"{at}.gate", n_q, out))
-    return tape.linear(a.out, out, p.PROJECTION)
+    return tape.linear(a.out, out, p.PROJECTION) or tape.touches(at)
 
 
 def _rearrange(tape: Tape, a: Attention, at: str, n_q: Any, n_k: Any, s_k: Any, grads: tuple[bool, bool, bool]) -> None:

@@ -120,6 +120,7 @@ class _Walk:
         for i, table in enumerate(_tables(parts)):
             grad = tape.adapters(table.name, False, rows.tokens) or grad
             trained = self.training and self.train.weight(f"{table.name}.weight")
+            grad = grad or tape.touches(table.name)
             tape.ops.append(
                 k.table(table.name, rows.tokens * table.width, table.rows * table.width, trained, tied and i == 0)
             )
@@ -297,6 +298,7 @@ def layer(tape: Tape, group: Layer, grad: bool, encoder_grad: bool, dropout: flo
         tape.ops.append(k.add("residual", d, flag))
         return flag
 
+    grad = tape.touches(layer_path(group)) or grad
     inner = norm("input", grad)
     mixed = norm("post_mixer", mix(inner))
     if group.wiring == "parallel":
@@ -308,6 +310,14 @@ def layer(tape: Tape, group: Layer, grad: bool, encoder_grad: bool, dropout: flo
             norm("post_cross", blocks.attention(tape, group.cross, norm("pre_cross", grad), encoder_grad)) or grad
         )
     return add(norm("post_mlp", feed(norm("pre_mlp", grad))) or grad) if group.mlp is not None else grad
+
+
+def layer_path(group: Layer) -> str:
+    """The layer's own module: what stands before and at the layer's number in its names."""
+    mixer = group.mixer
+    name = mixer.out.name if isinstance(mixer, Attention) else mixer.linears[-1].name
+    head, number, _ = name.partition("{i}")
+    return head + number
 
 
 def group_width(group: Layer) -> Any:

@@ -33,6 +33,7 @@ class Trainable:
     beside      module or stacked parameter -> its adapters, each a chain of factors that the input passes through
     layers      module -> the layers that hold its adapter, where not all do
     rewritten   frozen weights that an adapter changes before they multiply: their gradient is computed too
+    touched     modules whose output requires a gradient through an adapter with no products of its own listed
     first       the lowest layer in which ``weight`` and adapters hold
     inputs      True where the embeddings' output requires a gradient whatever is trained (prompt embeddings)
     virtual     virtual tokens that a prompt adapter puts before every sequence
@@ -43,6 +44,7 @@ class Trainable:
     beside: Mapping[str, tuple[Chain, ...]] = field(default_factory=dict)
     layers: Mapping[str, frozenset[int]] = field(default_factory=dict)
     rewritten: frozenset[str] = frozenset()
+    touched: frozenset[str] = frozenset()
     first: Any = 0
     inputs: bool = False
     virtual: Any = 0
@@ -59,7 +61,7 @@ class Trainable:
             return replace(f, left=False, right=False)
 
         beside = {name: tuple(tuple(map(fixed, chain)) for chain in chains) for name, chains in self.beside.items()}
-        return replace(self, weight=nothing, beside=beside, rewritten=frozenset(), inputs=False)
+        return replace(self, weight=nothing, beside=beside, rewritten=frozenset(), touched=frozenset(), inputs=False)
 
     def differentiates(self, name: str) -> bool:
         """Whether the gradient of the weight ``name`` is computed."""

@@ -82,3 +82,24 @@ def test_bad_input(options: dict[str, object], says: str) -> None:
 def test_encoders_do_not_decode() -> None:
     with pytest.raises(InputError, match="encoder"):
         flops(model("bert-base-uncased"), mode="decode")
+
+
+def test_every_method_lets_gradients_through() -> None:
+    """A frozen base costs about one more forward pass; what is trained near the output costs less."""
+    from estimator.peft import METHODS
+
+    m = model("llama-3.2-1b")
+    forward = flops(m, seq_len=128).results()["total_flops"]
+    silent = {"bitfit"}  # Llama has no biases
+    for method in METHODS:
+        if method in silent:
+            continue
+        total = flops(m, seq_len=128, mode="training", method=method).results()["total_flops"]
+        assert forward < total < 6 * forward, method
+
+
+def test_products_of_virtual_tokens() -> None:
+    m = model("llama-3.2-1b")
+    plain = flops(m, seq_len=100, mode="training", method="lora", targets="q_proj").results()
+    prompt = flops(m, seq_len=80, mode="training", method="prompt_tuning").results()
+    assert prompt["forward.mlp"] == plain["forward.mlp"]  # 20 virtual tokens before 80
