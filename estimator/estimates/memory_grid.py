@@ -18,11 +18,28 @@ from estimator.trace import value_of
 
 # what llmcalc zero takes beside --gpus and --stage, with what changes nothing
 DEFAULTS: dict[str, Any] = {
-    "offload": "none", "offload_to": "cpu", "zero_pp": "", "micro_batches": "1", "tensor_parallel": "1", "pipeline_parallel": "1",
-    "context_parallel": "1", "expert_parallel": "1", "sequence_parallel": False, "schedule_name": "1f1b", "virtual_stages": 1,
-    "pipeline_split": "even", "dropout": False, "gpus_per_node": 8, "largest_layer": None, "gpu": None, "memory": None,
-    "link_gbps": None, "network_gbps": None, "pcie_gbps": None, "nvme_gbps": None,
-}  # fmt: skip
+    "offload": "none",
+    "offload_to": "cpu",
+    "zero_pp": "",
+    "micro_batches": "1",
+    "tensor_parallel": "1",
+    "pipeline_parallel": "1",
+    "context_parallel": "1",
+    "expert_parallel": "1",
+    "sequence_parallel": False,
+    "schedule_name": "1f1b",
+    "virtual_stages": 1,
+    "pipeline_split": "even",
+    "dropout": False,
+    "gpus_per_node": 8,
+    "largest_layer": None,
+    "gpu": None,
+    "memory": None,
+    "link_gbps": None,
+    "network_gbps": None,
+    "pcie_gbps": None,
+    "nvme_gbps": None,
+}
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +51,8 @@ def refuse(options: Mapping[str, Any], recipe: str) -> None:
     """InputError where a simulated recipe is asked to do more than data parallelism."""
     for name in given(options):
         raise InputError(
-            f"--{name.replace('_', '-')}: recipe {recipe} is simulated on data-parallel GPUs only; use --recipe megatron"
+            f"--{name.replace('_', '-')}: {recipe} is simulated on data-parallel GPUs only; "
+            "use --mode training --recipe megatron"
         )
 
 
@@ -64,7 +82,9 @@ def outcome(p: Sharded, trained: list[Trained]) -> Outcome:
         return Moment(key, label, total, total, live)
 
     moments = [
-        at("moments.load_bytes", "Load", weights), at("moments.forward_bytes", "Forward and loss", states | active),
-        at("moments.backward_bytes", "Backward", whole | active), at("moments.step_bytes", "Optimizer step", whole),
-    ]  # fmt: skip
+        at("moments.load_bytes", "Load", weights),
+        at("moments.forward_bytes", "Forward and loss", states | active),
+        at("moments.backward_bytes", "Backward", whole | active),
+        at("moments.step_bytes", "Optimizer step", whole),
+    ]
     return Outcome(moments, by.get(WEIGHTS, 0), by.get("optimizer", 0), by.get(GRADIENTS, 0), trained, weights)

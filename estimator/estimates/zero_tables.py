@@ -55,15 +55,24 @@ def pipeline(found: Sequence[Rank], job: Job, stage: int) -> Table:
     for r in found:
         ends = ", ".join(word for word, yes in (("embedding", r.stage.first), ("head", r.stage.last)) if yes)
         flying = job.schedule.in_flight(r.stage.index)
-        rows.append((
-            str(r.stage.index), Cell(r.stage.count, COUNT), ends or "-", Cell(sum(p.elements for p in r.pieces), PARAMS),
-            f"{float(value_of(flying)):g}", Cell(r.states, BYTES), Cell(sum(n for _, n in r.activations), BYTES), Cell(r.total, BYTES),
-        ))  # fmt: skip
+        rows.append(
+            (
+                str(r.stage.index),
+                Cell(r.stage.count, COUNT),
+                ends or "-",
+                Cell(sum(p.elements for p in r.pieces), PARAMS),
+                f"{float(value_of(flying)):g}",
+                Cell(r.states, BYTES),
+                Cell(sum(n for _, n in r.activations), BYTES),
+                Cell(r.total, BYTES),
+            )
+        )
     return Table(
         f"Pipeline stages at ZeRO stage {stage}",
         ("stage", "layers", "ends", "parameters", "in flight", "states", "activations", "together"),
-        tuple(rows), "a GPU of each; stages between the second and the last are like the second",
-    )  # fmt: skip
+        tuple(rows),
+        "a GPU of each; stages between the second and the last are like the second",
+    )
 
 
 def communication(sent: Sequence[Message], data: Sequence[Transfer], p: Any, stage: int) -> Table:
@@ -72,13 +81,24 @@ def communication(sent: Sequence[Message], data: Sequence[Transfer], p: Any, sta
 
     def row(group: str, what: str, over: Any, link: str, layer: Any, step: Any) -> None:
         seconds = p.links.seconds(value_of(step), link)
-        rows.append((
-            group, f"{value_of(over):,}" if not p.symbolic else Cell(over, COUNT), link, what, Cell(layer, BYTES) if layer is not None else None,
-            Cell(step, BYTES), Cell(seconds, SECONDS) if seconds is not None else None,
-        ))  # fmt: skip
+        rows.append(
+            (
+                group,
+                f"{value_of(over):,}" if not p.symbolic else Cell(over, COUNT),
+                link,
+                what,
+                Cell(layer, BYTES) if layer is not None else None,
+                Cell(step, BYTES),
+                Cell(seconds, SECONDS) if seconds is not None else None,
+            )
+        )
 
     for x in sent:
         row(x.group, x.what, x.over, x.link, x.layer, x.step)
     for t in data:
         row("data", f"{t.op} of {t.what}", t.over, INSIDE if t.inside else "between nodes", None, t.bytes)
-    return Table(f"Sent by the most loaded GPU, ZeRO stage {stage}", ("group", "GPUs", "link", "what", "a layer", "a step", "time"), tuple(rows))
+    return Table(
+        f"Sent by the most loaded GPU, ZeRO stage {stage}",
+        ("group", "GPUs", "link", "what", "a layer", "a step", "time"),
+        tuple(rows),
+    )

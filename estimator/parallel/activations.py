@@ -55,7 +55,10 @@ def check(work: Work) -> None:
     if work.s % work.context:
         raise InputError(f"--context-parallel {value_of(work.context)} does not divide --seq-len {value_of(work.s)}")
     if (work.s // work.context) % work.norm_part:
-        raise InputError(f"--sequence-parallel: --tensor-parallel {value_of(work.cut.tensor)} does not divide {value_of(work.s)} tokens")
+        raise InputError(
+            f"--sequence-parallel: --tensor-parallel {value_of(work.cut.tensor)} does not divide "
+            f"{value_of(work.s)} tokens"
+        )
 
 
 def layer_bytes(layer: Layer, work: Work, d: Any) -> Any:
@@ -80,7 +83,10 @@ def attention_bytes(a: Attention, work: Work, d: Any) -> Any:
     """The block's input, q, k, v, the core, the output matrix's input and the dropout after it."""
     n, cut = work.tokens, work.cut
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
-    heads, kept = cut.part(a.heads, "num_attention_heads"), (cut.kv_heads(a) if a.mla is None else cut.part(a.heads, "heads"))
+    heads, kept = (
+        cut.part(a.heads, "num_attention_heads"),
+        (cut.kv_heads(a) if a.mla is None else cut.part(a.heads, "heads")),
+    )
     q, kv = heads * a.head_dim, kept * (a.head_dim + d_v)
     total = exact_div(HALF * n * d, work.norm_part) + HALF * n * (q + kv) + HALF * n * heads * d_v
     if work.fused:
@@ -100,7 +106,7 @@ def mlp_bytes(m: MLP, work: Work, d: Any) -> Any:
 
 
 def moe_bytes(m: MoE, work: Work, d: Any) -> Any:
-    """Router input and fp32 scores; the routed copies of the tokens, as many here as sent away; the experts' insides."""
+    """Router input and fp32 scores; routed copies of the tokens, as many as are sent away; the experts' insides."""
     n = work.tokens
     routed = n * m.per_token
     width = work.cut.part(m.width, "the expert's width")
@@ -110,7 +116,7 @@ def moe_bytes(m: MoE, work: Work, d: Any) -> Any:
 
 
 def last_bytes(work: Work, d: Any, rows: Any) -> Any:
-    """The final norm's and the output matrix's inputs, and fp32 logits over ``rows`` words (Korthikanti, section 4.3)."""
+    """Inputs of the final norm and the output matrix, fp32 logits over ``rows`` words (Korthikanti, section 4.3)."""
     return 2 * exact_div(HALF * work.tokens * d, work.norm_part) + FP32 * work.tokens * rows
 
 

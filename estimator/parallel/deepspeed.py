@@ -27,7 +27,7 @@ class Printed:
 
 
 def estimate(P: Any, P_max: Any, gpus: Any, node: Any, stage: int, offload: str) -> Printed:
-    """What the estimators print for ``gpus`` GPUs, ``node`` of them in each node. Stage 0 is everything on every GPU."""
+    """What the estimators print for ``gpus`` GPUs, ``node`` in each node. Stage 0 is everything on every GPU."""
     nodes = maximum(1, gpus // node)
     each = gpus // nodes
     if stage == 0:

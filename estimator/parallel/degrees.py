@@ -70,9 +70,12 @@ class Degrees:
         """Whether the group of this name (tensor, context, expert, data, pipeline) leaves a node."""
         t, c, s = (int(value_of(x)) for x in (self.tensor, self.context, self.shards))
         span = {
-            "tensor": t, "context": t * c, "expert": t * int(value_of(self.expert)), "data": t * s,
+            "tensor": t,
+            "context": t * c,
+            "expert": t * int(value_of(self.expert)),
+            "data": t * s,
             "pipeline": int(value_of(self.gpus)),
-        }[group]  # fmt: skip
+        }[group]
         return INSIDE if span <= self.node else BETWEEN
 
     @property

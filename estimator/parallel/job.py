@@ -116,7 +116,13 @@ def rank(job: Job, stage: Stage, zero: int) -> Rank:
         out = moved(rows, job.rates, job.offload, job.largest, job.micro_batches)
         kept = out.gpu
     if zero == 3 and HPZ in job.zero_pp:
-        kept = [*kept, ("a node's copy of the weights", sum(job.rates.gathered * ceil_div(p.elements, job.degrees.node) for p in parts))]
+        kept = [
+            *kept,
+            (
+                "a node's copy of the weights",
+                sum(job.rates.gathered * ceil_div(p.elements, job.degrees.node) for p in parts),
+            ),
+        ]
     gathered: Any = 0
     if zero == 3 and job.arch is not None and job.work is not None and (job.degrees.shards != 1):
         layer = maximum(*(sum(w.total for w in tensor.layer(g, job.cut)) for g, _ in stage.layers))

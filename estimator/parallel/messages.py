@@ -33,7 +33,7 @@ class Message:
 
 
 def messages(stage: Stage, work: Work, degrees: Degrees, m: Any, d: Any, chunks: int) -> list[Message]:
-    """Everything that the GPU of this pipeline stage sends beside data parallelism, in a step of ``m`` micro-batches."""
+    """All that the GPU of this pipeline stage sends beside data parallelism, in a step of ``m`` micro-batches."""
     out: list[Message] = []
     n, t = work.tokens, degrees.tensor
     again = 1 if work.recompute == "full" else 0
@@ -46,23 +46,51 @@ def messages(stage: Stage, work: Work, degrees: Degrees, m: Any, d: Any, chunks:
         per = sum(count * _blocks(g) * block for g, count in stage.layers)
         ends = (once if stage.first else 0) + (3 * 2 * ring_elements(n, t) * FP32 + once if stage.last else 0)
         what = "reduce-scatter and all-gather" if work.sequence else "all-reduce"
-        out.append(Message("tensor", f"{what} of activations", t, blocks * block, m * (per + ends), degrees.link("tensor")))
+        out.append(
+            Message("tensor", f"{what} of activations", t, blocks * block, m * (per + ends), degrees.link("tensor"))
+        )
     if degrees.context != 1:
-        each = [(kv_bytes(g.mixer, work, degrees), count) for g, count in stage.layers if isinstance(g.mixer, Attention)]
+        each = [
+            (kv_bytes(g.mixer, work, degrees), count) for g, count in stage.layers if isinstance(g.mixer, Attention)
+        ]
         # forward: keys and values; backward: keys and values again, and their gradients
         layer = max((x for x, _ in each), default=0) * 3
-        out.append(Message("context", "keys and values round the ring", degrees.context, layer,
-                           m * sum(3 * x * count for x, count in each), degrees.link("context")))  # fmt: skip
+        out.append(
+            Message(
+                "context",
+                "keys and values round the ring",
+                degrees.context,
+                layer,
+                m * sum(3 * x * count for x, count in each),
+                degrees.link("context"),
+            )
+        )
     if degrees.expert != 1:
         each = [(routed_bytes(g.mlp, n, degrees, d), count) for g, count in stage.layers if isinstance(g.mlp, MoE)]
         layer = max((x for x, _ in each), default=0) * (BOTH + again)
-        out.append(Message("expert", "all-to-all of routed tokens", degrees.expert, layer,
-                           m * sum((BOTH + again) * x * count for x, count in each), degrees.link("expert")))  # fmt: skip
+        out.append(
+            Message(
+                "expert",
+                "all-to-all of routed tokens",
+                degrees.expert,
+                layer,
+                m * sum((BOTH + again) * x * count for x, count in each),
+                degrees.link("expert"),
+            )
+        )
     if degrees.pipeline != 1:
         one = ceil_div(HALF * n * d, work.norm_part)
         sides = (0 if stage.first and chunks == 1 else 1) + (0 if stage.last and chunks == 1 else 1)
-        out.append(Message("pipeline", "activations and their gradients", degrees.pipeline, one, m * chunks * sides * one,
-                           degrees.link("pipeline")))  # fmt: skip
+        out.append(
+            Message(
+                "pipeline",
+                "activations and their gradients",
+                degrees.pipeline,
+                one,
+                m * chunks * sides * one,
+                degrees.link("pipeline"),
+            )
+        )
     return out
 
 

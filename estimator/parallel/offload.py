@@ -37,7 +37,9 @@ def check(offload: str, target: str, stages: tuple[int, ...], every: bool) -> No
         raise unknown("--offload-to", target, TARGETS)
     least = allowed(offload)
     if offload != "none" and not every and min(stages) < least:
-        raise InputError(f"--offload {offload} needs --stage {least}{' or more' if least < 3 else ''}, got {min(stages)}")
+        raise InputError(
+            f"--offload {offload} needs --stage {least}{' or more' if least < 3 else ''}, got {min(stages)}"
+        )
 
 
 def allowed(offload: str) -> int:

@@ -1,4 +1,4 @@
-"""A drawing of who holds what: a bar a GPU, as long as the states of the whole model, filled where this GPU has them."""
+"""A drawing of who holds what: a bar a GPU, as long as the whole model's states, filled where this GPU has them."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Schedule:
     chunks: int = 1
 
     def in_flight(self, index: int) -> Any:
-        """Micro-batches' worth of this stage's activations that are alive at once: an int, or a Fraction (interleaved)."""
+        """Micro-batches' worth of this stage's activations alive at once: an int, or a Fraction (interleaved)."""
         p, m = self.stages, self.micro_batches
         if self.name == "gpipe":
             return m

@@ -34,7 +34,7 @@ ELEMENTWISE: dict[str, tuple[int, int | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Bytes a parameter: weight, gradient, optimizer (master copy and states); gathered and reduced: an element sent."""
+    """Bytes a parameter: weight, gradient, optimizer (master and states); gathered and reduced: an element sent."""
 
     recipe: Recipe
     weight: int

@@ -13,19 +13,33 @@ from estimator.units import parse_size
 _LETTER = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,30}$")
 # stand-ins of letters: they decide which branch is taken and are never printed; powers of two divide each other
 STAND_INS = {
-    "params": 2**40, "gpus": 64, "tensor_parallel": 2, "pipeline_parallel": 2, "context_parallel": 2,
-    "expert_parallel": 2, "batch_size": 2, "seq_len": 1024, "micro_batches": 8, "largest_layer": 2**20,
-}  # fmt: skip
+    "params": 2**40,
+    "gpus": 64,
+    "tensor_parallel": 2,
+    "pipeline_parallel": 2,
+    "context_parallel": 2,
+    "expert_parallel": 2,
+    "batch_size": 2,
+    "seq_len": 1024,
+    "micro_batches": 8,
+    "largest_layer": 2**20,
+}
 LARGEST = 10**9  # GPUs, micro-batches: larger numbers are typing errors
 
 
 def is_letter(value: Any) -> bool:
     """Whether ``value`` is a letter of the user's own."""
-    return isinstance(value, str) and bool(_LETTER.match(value.strip())) and value.strip().lower() not in ("nan", "inf", "infinity")
+    return (
+        isinstance(value, str)
+        and bool(_LETTER.match(value.strip()))
+        and value.strip().lower() not in ("nan", "inf", "infinity")
+    )
 
 
-def size(value: Any, flag: str, field: str, model: Model | None, derive: bool, kind: str = "count", most: int = LARGEST) -> Any:
-    """``value`` as an exact int >= 1, traced where the run derives; a letter where there is no model or one in letters."""
+def size(
+    value: Any, flag: str, field: str, model: Model | None, derive: bool, kind: str = "count", most: int = LARGEST
+) -> Any:
+    """``value`` as an exact int >= 1, traced where the run derives; a letter without a model or with one in letters."""
     if isinstance(value, Traced):
         return value
     letters = model is None or model.kind == "symbolic"

@@ -102,7 +102,9 @@ class Fully:
     width   bytes of an element that computes; reduce: of one that is reduced; own: of a stored shard
     """
 
-    def __init__(self, tape: Tape, arch: Architecture, over: Any, keep: bool, width: int, reduce: int, own: int) -> None:
+    def __init__(
+        self, tape: Tape, arch: Architecture, over: Any, keep: bool, width: int, reduce: int, own: int
+    ) -> None:
         self.t, self.over, self.keep = tape, over, keep
         self.width, self.reduce, self.own = width, reduce, own
         names = {w.name for layer in arch.layers for w in layer.weights()}
@@ -167,7 +169,7 @@ class Fully:
             self.gather(self.layers[max(self.layers)])
 
     def enter_layer(self, key: int, again: bool) -> None:
-        """pre_backward: copy out what was prefetched, then prefetch the layer below; ``again``: one more of this kind."""
+        """pre_backward: copy out what was prefetched, prefetch the layer below; ``again``: one more of this kind."""
         if self.keep:
             return
         g = self.layers[key]
@@ -190,7 +192,7 @@ class Fully:
         self.scatter = None
 
     def scatter_gradients(self, g: Group) -> None:
-        """post_backward: reshard, copy the gradients into one padded buffer, reduce-scatter it into this rank's shard."""
+        """post_backward: reshard, copy the gradients into one padded buffer, reduce-scatter it into rank 0's shard."""
         grads = [leaf.held for leaf in g.leaves]
         for leaf in g.leaves:
             leaf.held = None

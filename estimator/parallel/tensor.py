@@ -116,7 +116,8 @@ def state_space(s: StateSpace, cut: Cut) -> Iterator[Weight]:
     """Channels and heads are dealt: matrices out of the inner width by rows, all others by columns."""
     for p in s.linears:
         yield from linear(p, ROW if p.d_in == s.inner else COLUMN, cut)
-    for part in (*s.extras, *s.norms):
+    others: tuple[Any, ...] = (*s.extras, *s.norms)
+    for part in others:
         for w in part.weights():
             yield Weight(w.name, (cut.part(w.shape[0], f"{w.name}, dimension 0,"), *w.shape[1:]), 1, w.role)
 

@@ -13,14 +13,18 @@ from typing import Any
 from estimator.errors import InputError
 from estimator.formulas.zero import ring_elements
 from estimator.ops import ceil_div
-from estimator.parallel.sharding import Piece
 from estimator.parallel.recipe import Rates
+from estimator.parallel.sharding import Piece
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE
 
 ALL_REDUCE, REDUCE_SCATTER, ALL_GATHER, BROADCAST, ALL_TO_ALL = (
-    "all-reduce", "reduce-scatter", "all-gather", "broadcast", "all-to-all",
-)  # fmt: skip
+    "all-reduce",
+    "reduce-scatter",
+    "all-gather",
+    "broadcast",
+    "all-to-all",
+)
 ROUNDS = {ALL_REDUCE: 2}  # an all-reduce moves every element twice
 
 # ZeRO++ (arXiv 2306.10209, section 3): int8 weights, a second copy of the weights in each node, int4 gradients
@@ -64,9 +68,14 @@ class Transfer:
 
 
 def transfers(
-    pieces: Sequence[Piece], recipe: Rates, stage: int, micro_batches: Any = 1, zero_pp: Sequence[str] = (),
-    node: int = 8, inside: bool = False,
-) -> list[Transfer]:  # fmt: skip
+    pieces: Sequence[Piece],
+    recipe: Rates,
+    stage: int,
+    micro_batches: Any = 1,
+    zero_pp: Sequence[str] = (),
+    node: int = 8,
+    inside: bool = False,
+) -> list[Transfer]:
     """Every collective of the data-parallel groups in a step of ``micro_batches`` forward and backward passes.
 
     Stages 0 and 1 reduce gradients once a step; stages 2 and 3 keep only a shard of them, so every micro-batch
@@ -79,7 +88,9 @@ def transfers(
     return out
 
 
-def _piece(p: Piece, r: Rates, stage: int, m: Any, pp: Sequence[str], node: int, inside: bool, what: str) -> list[Transfer]:
+def _piece(
+    p: Piece, r: Rates, stage: int, m: Any, pp: Sequence[str], node: int, inside: bool, what: str
+) -> list[Transfer]:
     grads, weights = BITS_PER_BYTE * r.reduced, BITS_PER_BYTE * r.gathered
 
     def made(op: str, of: str, bits: int, times: Any = 1, over: Any = p.over, local: bool = inside) -> Transfer:

@@ -12,7 +12,11 @@ import pytest
 from estimator.models import load_model
 from estimator.moments import Outcome, Workload, training
 
-CASES = [c for c in json.loads((Path(__file__).parents[1] / "data" / "gpu_sharded.json").read_text())["cases"] if not c["bucket_view"]]
+CASES = [
+    c
+    for c in json.loads((Path(__file__).parents[1] / "data" / "gpu_sharded.json").read_text())["cases"]
+    if not c["bucket_view"]
+]
 PHASES = ("forward", "backward", "step")
 
 
@@ -21,8 +25,8 @@ def outcome(index: int) -> Outcome:
     c = CASES[index]
     width, amp = (2, False) if c["precision"] == "bf16" else (4, True)
     load = Workload(
-        c["batch"], c["seq"], width=width, amp=amp, optimizer="adamw-fused", checkpointing="full" if c["checkpoint"] else "none",
-        gpus=c["gpus"], stage=c["stage"],
+        c["batch"], c["seq"], width=width, amp=amp, optimizer="adamw-fused",
+        checkpointing="full" if c["checkpoint"] else "none", gpus=c["gpus"], stage=c["stage"],
     )  # fmt: skip
     return training(load_model(c["model"]).architecture, load)
 

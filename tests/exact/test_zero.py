@@ -7,12 +7,12 @@ import json
 import pytest
 import sympy
 
+from estimator.inventory import Weight
 from estimator.models import load_model
 from estimator.parallel import activations as act
 from estimator.parallel import tensor
 from estimator.parallel.pipeline import schedule, split
 from estimator.parallel.sharding import greedy
-from estimator.inventory import Weight
 
 P, N = sympy.symbols("P N", positive=True, integer=True)
 KORTHIKANTI = ("gpt2", ("n_embd=12288", "n_head=96", "n_layer=96", "vocab_size=51200"))  # GPT-3's shape
@@ -57,7 +57,9 @@ def test_recipes(llmcalc, recipe, want):
     assert [got[f"stage{s}.memory_bytes"] for s in range(4)] == [x * 64e6 for x in want]
 
 
-@pytest.mark.parametrize(("optimizer", "bytes_"), [("sgd", 4), ("lion", 8), ("sgd-momentum", 8), ("adamw8bit", 6), ("adamw", 12)])
+@pytest.mark.parametrize(
+    ("optimizer", "bytes_"), [("sgd", 4), ("lion", 8), ("sgd-momentum", 8), ("adamw8bit", 6), ("adamw", 12)]
+)
 def test_optimizers(llmcalc, optimizer, bytes_):
     got = llmcalc(f"zero --params 1e6 --gpus 4 --stage 1 --optimizer {optimizer} --format json").results
     assert got["stage1.optimizer_bytes"] == bytes_ * 1e6 / 4
@@ -69,7 +71,12 @@ def test_gradient_accumulation(llmcalc):
 
 
 def test_zero_redundancy_optimizer_keeps_the_all_reduce(llmcalc):
-    assert llmcalc("zero --params 1e6 --stage 1 --recipe torch-mixed --format json").results["stage1.communication_elements"] == 3e6
+    assert (
+        llmcalc("zero --params 1e6 --stage 1 --recipe torch-mixed --format json").results[
+            "stage1.communication_elements"
+        ]
+        == 3e6
+    )
 
 
 def test_zero_plus_plus_sends_three_quarters_between_nodes(llmcalc):
@@ -93,9 +100,15 @@ def test_offload(llmcalc):
 
 @pytest.mark.parametrize(
     ("tensor_parallel", "sequence", "recompute", "want"),
-    [(1, False, "none", 2868903936), (8, False, "none", 578813952), (8, True, "none", 358612992), (1, False, "full", 50331648),
-     (1, False, "selective", 34 * 2048 * 12288), (8, True, "selective", 34 * 2048 * 12288 // 8)],
-)  # fmt: skip
+    [
+        (1, False, "none", 2868903936),
+        (8, False, "none", 578813952),
+        (8, True, "none", 358612992),
+        (1, False, "full", 50331648),
+        (1, False, "selective", 34 * 2048 * 12288),
+        (8, True, "selective", 34 * 2048 * 12288 // 8),
+    ],
+)
 def test_korthikanti_layers(tensor_parallel, sequence, recompute, want):
     arch = load_model(*KORTHIKANTI).architecture
     work = act.Work(1, 2048, tensor.Cut(tensor_parallel), 1, sequence, False, True, recompute)
@@ -120,18 +133,27 @@ def test_bubbles():
 
 
 MEGATRON = [  # Narayanan et al. 2021, arXiv 2104.04473, Table 1: layers, width, heads, tensor, pipeline, GPUs
-    (24, 2304, 24, 1, 1, 32), (30, 3072, 32, 2, 1, 64), (36, 4096, 32, 4, 1, 128), (40, 6144, 48, 8, 1, 256), (48, 8192, 64, 8, 2, 512),
-    (60, 10240, 80, 8, 4, 1024), (80, 12288, 96, 8, 8, 1536), (96, 16384, 128, 8, 16, 1920), (105, 20480, 128, 8, 35, 2520),
+    (24, 2304, 24, 1, 1, 32),
+    (30, 3072, 32, 2, 1, 64),
+    (36, 4096, 32, 4, 1, 128),
+    (40, 6144, 48, 8, 1, 256),
+    (48, 8192, 64, 8, 2, 512),
+    (60, 10240, 80, 8, 4, 1024),
+    (80, 12288, 96, 8, 8, 1536),
+    (96, 16384, 128, 8, 16, 1920),
+    (105, 20480, 128, 8, 35, 2520),
     (128, 25600, 160, 8, 64, 3072),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("row", MEGATRON, ids=lambda r: f"{r[0]}x{r[1]}")
 def test_megatron_configurations_fit_an_a100(llmcalc, row):
     layers, width, heads, t, p, gpus = row
     ran = llmcalc(
-        f"zero --model gpt2 --set n_layer={layers} --set n_embd={width} --set n_head={heads} --set vocab_size=51200 --set n_positions=2048 "
-        f"--gpus {gpus} --tensor-parallel {t} --pipeline-parallel {p} --recipe megatron --stage 0 --seq-len 2048 --checkpointing full "
+        f"zero --model gpt2 --set n_layer={layers} --set n_embd={width} --set n_head={heads} "
+        f"--set vocab_size=51200 --set n_positions=2048 "
+        f"--gpus {gpus} --tensor-parallel {t} --pipeline-parallel {p} --recipe megatron --stage 0 "
+        "--seq-len 2048 --checkpointing full "
         f"--attention eager --dropout --micro-batches {max(1, 8 * p)} --gpu a100-80gb --format json"
     )
     assert ran.code == 0, ran.err
@@ -146,8 +168,10 @@ LLAMA3 = [(8, 1, 16, 64, 8192, 32), (8, 1, 16, 128, 8192, 16), (8, 16, 16, 8, 13
 def test_llama_3_405b_fits_without_checkpointing(llmcalc, row):
     t, c, p, data, tokens, batch = row
     ran = llmcalc(
-        f"zero --model llama-3.1-405b --gpus {t * c * p * data} --tensor-parallel {t} --sequence-parallel --context-parallel {c} "
-        f"--pipeline-parallel {p} --pipeline-split ends --recipe megatron --stage 2 --seq-len {tokens} --micro-batches {batch} "
+        f"zero --model llama-3.1-405b --gpus {t * c * p * data} --tensor-parallel {t} --sequence-parallel "
+        f"--context-parallel {c} "
+        f"--pipeline-parallel {p} --pipeline-split ends --recipe megatron --stage 2 "
+        f"--seq-len {tokens} --micro-batches {batch} "
         "--gpu h100-sxm --format json"
     )
     assert ran.code == 0, ran.err
@@ -200,6 +224,9 @@ def test_check_fit(llmcalc):
 
 
 def test_json_is_complete(llmcalc):
-    ran = llmcalc("zero --model mixtral-8x7b --gpus 64 --expert-parallel 8 --tensor-parallel 2 --seq-len 4096 --gpu h100-sxm --format json")
+    ran = llmcalc(
+        "zero --model mixtral-8x7b --gpus 64 --expert-parallel 8 --tensor-parallel 2 "
+        "--seq-len 4096 --gpu h100-sxm --format json"
+    )
     assert set(json.loads(ran.out)) >= {"schema", "command", "inputs", "results", "tree", "assumptions", "citations"}
     assert ran.results["stage3.total_bytes"] < ran.results["stage0.total_bytes"]

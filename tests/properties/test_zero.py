@@ -28,7 +28,9 @@ def whole(name: str, over: int) -> Piece:
 def test_shards_sum_to_the_whole_up_to_stated_padding(n, over, recipe):
     r = rates(recipe, "adamw")
     for stage in range(4):
-        for h, width in zip(held([Piece("weights", n, over)], r, stage), (r.weight, r.gradient, r.optimizer), strict=True):
+        for h, width in zip(
+            held([Piece("weights", n, over)], r, stage), (r.weight, r.gradient, r.optimizer), strict=True
+        ):
             assert (h.bytes * over - h.padding if h.sharded else h.bytes) == width * n
             assert 0 <= h.padding < over * width
 
@@ -60,7 +62,9 @@ def test_one_gpu_holds_the_whole_inventory(name):
     arch = load_model(name).architecture
     cut = tensor.Cut()
     layers = sum((1 if g.shared else g.times) * sum(w.total for w in tensor.layer(g, cut)) for g in arch.layers)
-    assert sum(w.total for w in (*tensor.first(arch, cut), *tensor.last(arch, cut))) + layers == sum(w.total for w in arch.weights())
+    assert sum(w.total for w in (*tensor.first(arch, cut), *tensor.last(arch, cut))) + layers == sum(
+        w.total for w in arch.weights()
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -69,16 +73,29 @@ def test_tensor_parallel_parts_cover_the_layer(name, t):
     for group in load_model(name).architecture.layers:
         parts = t * sum(w.total for w in tensor.layer(group, tensor.Cut(t)))
         one = sum(w.total for w in tensor.layer(group, tensor.Cut()))
-        norms = sum(w.total for w in tensor.layer(group, tensor.Cut()) if len(w.shape) < 2 or w.role in ("norm", "router", "other"))
+        norms = sum(
+            w.total
+            for w in tensor.layer(group, tensor.Cut())
+            if len(w.shape) < 2 or w.role in ("norm", "router", "other")
+        )
         assert one <= parts
         if not getattr(group.mixer, "mla", None) and name != "mixtral-8x7b":
             assert parts <= one + t * norms
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"pipeline_parallel": 1}, {"context_parallel": 1, "expert_parallel": "1"}, {"tensor_parallel": "1"}, {"micro_batches": 1},
-    {"schedule": "interleaved"}, {"zero_pp": ""}, {"offload": "none"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"pipeline_parallel": 1},
+        {"context_parallel": 1, "expert_parallel": "1"},
+        {"tensor_parallel": "1"},
+        {"micro_batches": 1},
+        {"schedule": "interleaved"},
+        {"zero_pp": ""},
+        {"offload": "none"},
+    ],
+)
 def test_a_degree_of_one_changes_nothing(options):
     want = zero(load_model("gpt2"), gpus=8, seq_len=1024).results()
     assert zero(load_model("gpt2"), gpus=8, seq_len=1024, **options).results() == want
@@ -97,9 +114,13 @@ def test_one_gpu_is_the_same_at_every_stage(recipe):
 def test_more_parallelism_never_needs_more_states(data, t, p, m):
     def least(tensor_parallel: int, pipeline_parallel: int) -> int:
         report = zero(
-            load_model("llama-3.2-1b"), gpus=data * tensor_parallel * pipeline_parallel, stage=1, tensor_parallel=tensor_parallel,
-            pipeline_parallel=pipeline_parallel, micro_batches=m,
-        )  # fmt: skip
+            load_model("llama-3.2-1b"),
+            gpus=data * tensor_parallel * pipeline_parallel,
+            stage=1,
+            tensor_parallel=tensor_parallel,
+            pipeline_parallel=pipeline_parallel,
+            micro_batches=m,
+        )
         return int(report.results()["stage1.memory_bytes"])
 
     assert least(2**t, 2**p) <= least(1, 1)
