@@ -324,10 +324,10 @@ def inference(arch: Architecture, load: Workload) -> Outcome:
     moments = [Moment("moments.load_bytes", "Load", start, start, base)]
     out: Pass | None = forward(m, arch, segments, False)
     moments.append(_moment("moments.prefill_bytes", "Prefill", tape.log, 0, replay, base))
+    done = len(tape.log)
     out = None
-    first = len(tape.log)
     m.past, m.s, m.logits = load.s, 1, "all"
-    replay.run(tape.log, first - 1)
+    replay.run(tape.log, done)
     first = len(tape.log)
     forward(m, arch, segments, False)
     moments.append(_moment("moments.decode_bytes", "Decode", tape.log, first, replay, base))
