@@ -128,10 +128,10 @@ def stack(m: Machine, x: Tensor, segments: list[Segment], at: Any, out: Pass, ch
         low = t.seq
         with t.repeated(segment.times), t.at("layer"):
             if m.wrap is not None:
-                m.wrap.before_layer(i, segment.layer, len(m.leaves))
+                m.wrap.before_layer(len(out.bounds), segment.layer, len(m.leaves))
             x = run_layer(m, x, segment, at, checkpointing)
             if m.wrap is not None:
-                m.wrap.after_layer(i, m.leaves)
+                m.wrap.after_layer(len(out.bounds), m.leaves)
         out.bounds.append((low, t.seq, segment.times))
     return x
 
