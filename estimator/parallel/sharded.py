@@ -130,14 +130,14 @@ class Fully:
 
     def copy_out(self, g: Group, forward: bool) -> None:
         """wait_for_unshard: the parameters, one tensor each; in the forward pass the flat buffer is kept a while."""
-        if forward:
-            self.held = None
+        before = self.held if forward else None  # a local of wait_for_unshard: freed when it returns
         g.whole = [
             self.take(elements(cut(s, self.over)) * self.over, self.width, f"unsharded {g.label}") for s in g.shapes
         ]
         if forward:
             self.held = g.gathered
         g.gathered = None
+        del before
 
     def before_forward(self) -> None:
         self.gather(self.root)
