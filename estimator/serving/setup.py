@@ -80,6 +80,12 @@ def _said(serve: Serving, kv_dtype: str | None, cached: str) -> list[str]:
             "decode: grouped-query kernels that read the cache once; transformers' masked SDPA copies it for every "
             "query head"
         )
+    windows = any(isinstance(g.mixer, Attention) and (g.mixer.window or g.mixer.chunk) for g in serve.arch.layers)
+    if windows and not serve.fused:
+        said.append(
+            "a prompt longer than a window needs a mask: all pairs are computed, at the rate of the unmasked kernel "
+            "(not measured)"
+        )
     if serve.unpack:
         said.append("packed 4-bit weights are unpacked before each product of more than one row (bitsandbytes)")
     if serve.gpus > 1:
