@@ -48,7 +48,8 @@ def run(argv: list[str]) -> int:
         return 0
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own usage errors
-            return _fail(" ".join(error.format_message().split()), EXIT_USAGE)
+            line = " ".join(error.format_message().split())
+            return _fail(line + (f" See: llmcalc {argv[0]} --help" if line.endswith("command.") else ""), EXIT_USAGE)
         if os.environ.get("LLMCALC_TRACEBACK"):
             raise
         where = InternalError.exit_code
@@ -70,8 +71,13 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS, "See: llmcalc --help")
+    words = ["--help" if word == "-h" else word for word in argv[1:]]
     app: Any = import_module(f"estimator.commands.{COMMANDS[name][0]}").app
-    code = app(args=argv[1:], prog_name=f"llmcalc {name}", standalone_mode=False)
+    from typer.main import get_command
+
+    from estimator.coerce import plain
+
+    code = plain(get_command(app), words).main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)
     return code if isinstance(code, int) else 0
 
 

@@ -58,6 +58,11 @@ def test_tables_import_nothing_heavy(argv):
     assert not found & HEAVY
 
 
+def test_the_main_job_does_without_pydantic():
+    """Options are plain texts and numbers: estimator/coerce.py spares them Typer's adapters."""
+    assert "pydantic" not in modules(*MAIN)
+
+
 def test_json_does_without_rich():
     found = modules(*MAIN, "--format", "json")
     assert not found & (HEAVY | {"rich", "rich.table"})
