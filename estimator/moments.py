@@ -15,6 +15,7 @@ from estimator.inventory import CONV1D, HEAD, LINEAR, Weight
 from estimator.ops import ceil_div
 from estimator.optimizers import Optimizer, Trained, find_optimizer, held_bytes
 from estimator.peft.base import TRAINED, Adapter
+from estimator.stack.attention import grow_cache
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.model import Pass, Segment, forward
 from estimator.stack.special import EAGER_ONLY
@@ -229,13 +230,15 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
 def buffer_bytes(arch: Architecture, load: Workload) -> Any:
     """Buffers that a model keeps beside its weights, where they are of any size.
 
-    GPT-Neo: a boolean causal mask a layer; GPT-J: a table of sines and cosines a layer; BART: the logits' bias.
+    GPT-Neo: a boolean causal mask a layer, GPT-BigCode one; GPT-J: a table of sines and cosines a layer; BART: the logits' bias.
     """
     out: Any = sum((w.times * block_bytes(w.elements * load.width) for w in arch.buffers), 0)
     positions = arch.max_positions or 0
     for layer in arch.layers:
         if arch.model_type == "gpt_neo":
             out = out + layer.times * block_bytes(positions * positions)
+        if arch.model_type == "gpt_bigcode":
+            out = out + block_bytes(positions * positions)
         if arch.model_type == "gptj" and not isinstance(layer.mixer, StateSpace):
             out = out + layer.times * block_bytes(positions * layer.mixer.rope_dim * F32)
     return out
@@ -277,7 +280,7 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     loaded = start - base.get(("optimizer", "states"), 0)
     replay = Replay(value_of(start))
     log = tape.log
-    moments = [Moment("moments.load_bytes", "Load", loaded, loaded, base)]
+    moments = [Moment("moments.load_bytes", "Load", loaded, loaded, {k: v for k, v in base.items() if k[0] != "optimizer"})]
     moments.append(_moment("moments.forward_bytes", "Forward and loss", log, 0, replay, base))
     end = len(log)
     loss, out.loss = out.loss, None
@@ -330,7 +333,17 @@ def inference(arch: Architecture, load: Workload) -> Outcome:
     replay.run(tape.log, done)
     first = len(tape.log)
     forward(m, arch, segments, False)
-    moments.append(_moment("moments.decode_bytes", "Decode", tape.log, first, replay, base))
+    decode = _moment("moments.decode_bytes", "Decode", tape.log, first, replay, base)
+    if load.new > 1:  # the last step: caches have grown, but those of sliding windows are no longer views of all
+        done = len(tape.log)
+        m.past = load.s + load.new - 1
+        grow_cache(m, m.past)
+        replay.run(tape.log, done)
+        first = len(tape.log)
+        forward(m, arch, segments, False)
+        last = _moment("moments.decode_bytes", "Decode", tape.log, first, replay, base)
+        decode = last if last.peak > decode.peak else decode
+    moments.append(decode)
     del ids, out
     return Outcome(moments, base["model", "weights"], 0, 0, [], base)
 

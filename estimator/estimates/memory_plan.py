@@ -100,7 +100,7 @@ def plan(
     if mode == "inference" and new_tokens is None:
         said.append(f"--new-tokens not given: {DEFAULT_NEW} tokens are generated")
     train = mode == "training"
-    adapter = _adapter(model, arch, method, rank, targets, args, trainable_layers) if train or method else None
+    adapter = _adapter(model, arch, method, rank, targets, args, trainable_layers)
     quantization = ALIASES.get(quantization.strip().lower(), quantization.strip().lower())
     if method == "qlora" and quantization in ("none", ""):
         quantization = "nf4-dq"
@@ -128,9 +128,8 @@ def plan(
     if train:
         _paper_states(made, params)
         _grid(made, gpus, stage, sharding, batch_size, s)
-    elif sharding:
-        _refuse(sharding, "inference")
     else:
+        _refuse(sharding, "inference")
         made.kv_cache_bytes = _cache(arch, b, s + new, kv_dtype or "bf16")
     _describe(made, b, s)
     return made

@@ -92,6 +92,8 @@ def options_of(c: Mapping[str, Any]) -> dict[str, Any]:
 def predictions(data: Mapping[str, Any]) -> Iterator[Row]:
     """A Row for every case; a case that cannot be predicted says why."""
     for c in data["cases"]:
+        if not isinstance(c, dict) or not {"kind", "model", "batch", "seq", "measured"} <= c.keys():
+            raise InputError(f"a case needs kind, model, batch, seq and measured, got {str(c)[:60]!r}")
         ident = str(c.get("id", "?"))[:80]
         try:
             model = Model(str(c["model"]), "file", Config(data["configs"][c["model"]]))

@@ -163,12 +163,27 @@ def cached(m: Machine, a: Attention, k: Tensor, v: Tensor, key: Any = None) -> t
     held = m.cache.get(key)
     fresh = held is None
     if held is None:
-        m.cache[key] = held = [None, None, t.times]
+        m.cache[key] = held = [None, None, t.times, 0, None]
     for i, new in enumerate((k, v)):
         n = new.n if fresh else new.n // m.s * m.held_tokens(a)
         held[i] = t.emit("keys" if i == 0 else "values", n, new.w, (new,), _one_part)
+    held[3], held[4] = m.held_tokens(a), a.cache_window
     t.where = where
     return held[0], held[1]
+
+
+def grow_cache(m: Machine, tokens: Any) -> None:
+    """What the steps in between do: every cache that no window bounds holds ``tokens`` tokens."""
+    t = m.t
+    where, t.where = t.where, "KV cache"
+    for entry in (m.cache or {}).values():
+        if entry[4] is not None and tokens >= entry[4]:
+            continue
+        with t.repeated(entry[2]):
+            for i, what in ((0, "keys"), (1, "values")):
+                entry[i] = t.alloc(entry[i].n // entry[3] * tokens, entry[i].w, what)
+        entry[3] = tokens
+    t.where = where
 
 
 def _one_part(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
