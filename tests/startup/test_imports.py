@@ -1,4 +1,4 @@
-"""What a command imports is what it costs: modules are asserted, not milliseconds (benchmarks/startup.py measures those)."""
+"""What a command imports is what it costs: modules are asserted; benchmarks/startup.py measures milliseconds."""
 
 from __future__ import annotations
 
