@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.errors import InputError
 from estimator.families.base import MLP, Attention, Layer, MoE, Norm, StateSpace
 from estimator.stack import ops
 from estimator.stack.attention import attend, cached, head_norm, rotate, rotate_part
@@ -53,7 +52,7 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     if a.position == "rope":
         q, k = rotated(m, q, k, a, at)
     k, v = cached(m, a, k, v)
-    major = a.position == "rope" and a.rope_dim != a.head_dim
+    major = a.position == "rope" and concatenates(m, a)
     out = attend(m, q, k, v, a, at["masks"](m, a), major)
     return linear(m, out, a.out)
 
@@ -70,10 +69,19 @@ def projected(m: Machine, x: Tensor, a: Attention) -> tuple[Tensor, Tensor, Tens
     return q, k, v
 
 
+# apply_rotary_pos_emb of these families concatenates what it rotates with the rest even where there is no rest
+ALWAYS_CONCATENATE = ("gpt_neox", "phi", "phi3", "stablelm", "glm", "glm4_moe", "qwen3_next")
+
+
+def concatenates(m: Machine, a: Attention) -> bool:
+    """Whether the rotated queries come out of a concatenation, head by head."""
+    return bool(a.rope_dim != a.head_dim) or m.family in ALWAYS_CONCATENATE
+
+
 def rotated(m: Machine, q: Tensor, k: Tensor, a: Attention, at: Positions) -> tuple[Tensor, Tensor]:
     """apply_rotary_pos_emb."""
     cos, sin = at["rope"](m, a)
-    if a.rope_dim == a.head_dim:
+    if not concatenates(m, a):
         q = rotate(m.t, q, cos, sin)
         return q, rotate(m.t, k, cos, sin)
     q = rotate_part(m.t, q, cos, sin, a.rope_dim, a.head_dim)
@@ -87,7 +95,10 @@ def by_role(layer: Layer) -> dict[str, Norm]:
 def mix(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     """The mixer: attention or a state space."""
     if isinstance(layer.mixer, StateSpace):
-        raise InputError(f"activations of {layer.mixer.kind} layers are not modelled yet")
+        from estimator.stack.ssm import mixer
+
+        with m.t.at("mixer"):
+            return mixer(m, x, layer.mixer, at)
     with m.t.at("attention"):
         return attention(m, x, layer.mixer, at)
 
@@ -169,4 +180,11 @@ def parallel(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     return ops.add(t, ops.add(t, fed, attn, "branches"), residual, "residual")
 
 
-WIRING = {"pre": pre, "sandwich": sandwich, "post": post, "parallel": parallel, "mixer": pre}
+def mixer_only(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
+    """Mamba's block: a norm and a mixer, no MLP."""
+    from estimator.stack.ssm import block
+
+    return block(m, x, layer, at)
+
+
+WIRING = {"pre": pre, "sandwich": sandwich, "post": post, "parallel": parallel, "mixer": mixer_only}

@@ -37,7 +37,10 @@ def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     k, v = cached(m, a, k, v)
     mask = at["masks"](m, a)
     if not m.fused:
-        scores = ops.scale(t, bmm(t, q, k, m.b * a.heads * m.s * m.kv, (False, False), "attention scores"))
+        groups = 1 if a.cached_heads is not None else a.heads // a.kv_heads
+        if groups != 1:
+            k, v = ((ops.repeat if m.b > 1 else ops.expand)(t, y, groups) for y in (k, v))
+        scores = bmm(t, q, k, m.b * a.heads * m.s * m.kv, (False, False), "attention scores")  # scaled in place
         scores = ops.softmax(t, ops.shift(t, scores, "masked scores"))
         out = ops.copy(t, bmm(t, scores, v, m.rows * a.heads * a.head_dim, (False, False), "attention output"))
         return linear(m, out, a.out)
