@@ -9,7 +9,7 @@ from typing import Any
 from estimator.estimates.zero_plan import MOST_PARAMS, Plan
 from estimator.parallel import deepspeed
 from estimator.parallel.degrees import INSIDE
-from estimator.parallel.job import Rank, rank
+from estimator.parallel.job import GATHERED, Rank, rank
 from estimator.parallel.links import DISK, HOST
 from estimator.parallel.offload import allowed
 from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, WEIGHTS, Held
@@ -66,7 +66,7 @@ def _memory(p: Plan, key: str, top: Rank) -> Node:
         note = "" if h is None or not value_of(size) else _note(h)
         rows.append(
             Node(
-                f"{key}.{part}_bytes" if h else "",
+                f"{key}.{part}_bytes" if h else f"{key}.unsharded_bytes" if part == GATHERED else "",
                 LABELS.get(part, part),
                 size,
                 BYTES,

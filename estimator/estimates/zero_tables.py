@@ -17,6 +17,7 @@ ROWS = (
     ("weights_bytes", "weights"),
     ("gradients_bytes", "gradients"),
     ("optimizer_bytes", "optimizer"),
+    ("unsharded_bytes", "gathered for the pass"),
     ("memory_bytes", "model states a GPU"),
     ("activations_bytes", "activations"),
     ("gathered_bytes", "gathered weights"),

@@ -16,10 +16,11 @@ from estimator.parallel.degrees import Degrees
 from estimator.parallel.offload import Moved, allowed, moved
 from estimator.parallel.pipeline import Schedule, Stage
 from estimator.parallel.recipe import Rates
-from estimator.parallel.sharding import Held, Piece, held
+from estimator.parallel.sharding import Held, Piece, held, keeps_gathered
 from estimator.parallel.traffic import HPZ
 from estimator.trace import value_of
 
+GATHERED = "gathered, from forward to backward"
 GATHERED_LAYERS = 2  # stage 3: the layer that computes and the one that is gathered ahead
 
 
@@ -115,6 +116,8 @@ def rank(job: Job, stage: Stage, zero: int) -> Rank:
     if job.offload != "none" and zero >= allowed(job.offload):
         out = moved(rows, job.rates, job.offload, job.largest, job.micro_batches)
         kept = out.gpu
+    if keeps_gathered(job.rates, zero, job.degrees.shards):
+        kept = [*kept, (GATHERED, sum(job.rates.gathered * p.elements for p in parts))]
     if zero == 3 and HPZ in job.zero_pp:
         kept = [
             *kept,

@@ -18,7 +18,7 @@ from estimator.formulas.zero import replicated_bytes, sharded_bytes
 from estimator.inventory import Weight
 from estimator.ops import ceil_div
 from estimator.parallel.recipe import Rates
-from estimator.trace import value_of
+from estimator.trace import Traced, value_of
 
 STAGES = (0, 1, 2, 3)
 WEIGHTS, GRADIENTS, OPTIMIZER = "weights", "gradients", "optimizer"
@@ -55,7 +55,7 @@ def held(pieces: Sequence[Piece], recipe: Rates, stage: int) -> list[Held]:
     widths = {WEIGHTS: recipe.weight, GRADIENTS: recipe.gradient, OPTIMIZER: recipe.optimizer}
     out = []
     for part, width in widths.items():
-        if part not in SHARDED[stage]:
+        if part not in sharded_parts(recipe, stage):
             total = sum(replicated_bytes(p.elements, width) for p in pieces)
             out.append(Held(part, total, replicated_bytes, False))
             continue
@@ -63,6 +63,16 @@ def held(pieces: Sequence[Piece], recipe: Rates, stage: int) -> list[Held]:
         padding = sum(value_of(n) * value_of(p.over) - value_of(p.elements) for p, n in shares)
         out.append(Held(part, sum(width * n for _, n in shares), sharded_bytes, True, width * int(padding)))
     return out
+
+
+def sharded_parts(recipe: Rates, stage: int) -> tuple[str, ...]:
+    """What a stage shards. FSDP2 stores shards of the weights even where it keeps the gathered ones (stage 2)."""
+    return SHARDED[3] if stage == 2 and not recipe.flat else SHARDED[stage]
+
+
+def keeps_gathered(recipe: Rates, stage: int, over: Any) -> bool:
+    """Whether all weights stay gathered from the forward to the backward pass: reshard_after_forward=False."""
+    return stage == 2 and not recipe.flat and (isinstance(over, Traced) or bool(over != 1))
 
 
 def shard(piece: Piece, recipe: Rates, stage: int) -> Any:

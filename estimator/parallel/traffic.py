@@ -105,7 +105,8 @@ def _piece(
         return [made(REDUCE_SCATTER, "gradients", grads), made(ALL_GATHER, "updated weights", weights)]
     reduce = [made(REDUCE_SCATTER, "gradients", grads, m)]
     if stage == 2:
-        return [*reduce, made(ALL_GATHER, "updated weights", weights)]
+        # FSDP2 frees what it gathered after every backward pass; elsewhere the weights are whole and gathered once
+        return [*reduce, made(ALL_GATHER, "updated weights" if r.flat else "weights", weights, 1 if r.flat else m)]
     forward = made(ALL_GATHER, "weights, forward", QWZ_BITS if QWZ in pp else weights, m)
     backward = made(ALL_GATHER, "weights, backward", QWZ_BITS if QWZ in pp else weights, m)
     if HPZ in pp:
