@@ -146,10 +146,15 @@ def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     rows = m.rows if m.logits == "all" else m.b
     if m.logits != "all":
         x = Tensor(x.n // m.s, x.w, x.st)
+    pure = "residual_fp32" in arch.facts  # stacks of state spaces: lm_head(x.to(its dtype)).float()
+    if pure:
+        x = ops.to(m.t, x, m.w)
     if arch.head is not None and arch.model_type != "t5":  # transformers 5 ties every T5
         made = linear(m, x, arch.head, rows)
     else:
         made = product(m.t, x, head_weight(m, arch), None, rows * arch.vocab, "logits")
+    if pure:
+        made = ops.to(m.t, made, F32)
     if arch.facts.get("logit_scale"):
         made = ops.scale(m.t, made, "scaled logits")
     if arch.facts.get("logit_softcap"):
@@ -176,7 +181,7 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     out = Pass()
     with t.at("embedding"):
         inputs = embed(m, arch)
-    at = {"masks": masks(m, arch), "rope": rope_tables(m, inputs.w)}
+    at = {"masks": masks(m, arch), "rope": rope_tables(m, inputs.w), "facts": arch.facts}
     x = stack(m, inputs, segments, at, out, checkpointing)
     m.segment_trains, m.kept_probs = None, None
     with t.at("final norm"):

@@ -25,7 +25,7 @@ def _to_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
     return (g if g.w == node.extra else t.alloc(g.n, node.extra, "gradient, converted"),)
 
 
-def _reduced(t: Tape, g: Tensor, like: tuple[Any, int]) -> Tensor:
+def reduced(t: Tape, g: Tensor, like: tuple[Any, int]) -> Tensor:
     """``g`` summed to the shape, and converted to the width, of an input that was broadcast or promoted."""
     n, w = like
     if g.n != n:
@@ -44,8 +44,8 @@ def add(t: Tape, a: Tensor, b: Tensor, what: str = "sum") -> Tensor:
 def _add_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
     a, b = node.extra
     ins = node.ins
-    ga = None if ins[0] is None else g if a == (g.n, g.w) else _reduced(t, g, a)
-    return (ga, None if ins[1] is None else g if b == (g.n, g.w) else _reduced(t, g, b))
+    ga = None if ins[0] is None else g if a == (g.n, g.w) else reduced(t, g, a)
+    return (ga, None if ins[1] is None else g if b == (g.n, g.w) else reduced(t, g, b))
 
 
 def sub(t: Tape, a: Tensor, b: Tensor, what: str = "difference") -> Tensor:
@@ -56,8 +56,8 @@ def sub(t: Tape, a: Tensor, b: Tensor, what: str = "difference") -> Tensor:
 
 def _sub_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
     a, b = node.extra
-    gb = None if node.ins[1] is None else _reduced(t, t.alloc(g.n, g.w, "gradient, negated"), b)
-    return (None if node.ins[0] is None else _reduced(t, g, a), gb)
+    gb = None if node.ins[1] is None else reduced(t, t.alloc(g.n, g.w, "gradient, negated"), b)
+    return (None if node.ins[0] is None else reduced(t, g, a), gb)
 
 
 def mul(t: Tape, a: Tensor, b: Tensor, what: str = "product") -> Tensor:
@@ -74,7 +74,7 @@ def _mul_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
             outs.append(None)
             continue
         made = t.alloc(g.n, g.w, "gradient of a product")
-        outs.append(made if like == (made.n, made.w) else _reduced(t, made, like))
+        outs.append(made if like == (made.n, made.w) else reduced(t, made, like))
     return tuple(outs)
 
 

@@ -1,0 +1,251 @@
+"""State-space mixers without their fused kernels (no mamba_ssm, no causal_conv1d): Mamba, Falcon-Mamba, Jamba.
+
+The selective scan is a loop over the tokens in PyTorch operations. Its loop is one node here: what one turn saves is
+held once for every token, and its backward pass is taken at its highest, the second turn.
+Source: transformers 5, models/{mamba,falcon_mamba,jamba}/modeling_*.py and cache_utils.py (LinearAttentionLayer).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.families.base import Extra, Layer, Linear, StateSpace
+from estimator.stack import ops
+from estimator.stack.machine import Machine
+from estimator.stack.nn import activation, linear, norm, product
+from estimator.stack.tape import F32, Node, Param, Storage, Tape, Tensor, block_bytes
+
+
+class Blocks(Storage):
+    """``count`` allocations of the same size that come and go together."""
+
+    __slots__ = ()
+
+    def __init__(self, tape: Tape, nbytes: Any, what: tuple[str, str], count: Any) -> None:
+        self.tape, self.record = tape, (block_bytes(nbytes) * count, what)
+        tape.log.append((1, self.record))
+
+
+def many(t: Tape, count: Any, n: Any, w: int, what: str) -> Blocks:
+    """``count`` tensors of ``n`` elements."""
+    return Blocks(t, n * w, (t.where, what), count)
+
+
+def mixer(m: Machine, x: Tensor, s: StateSpace, at: Any) -> Tensor:
+    """The mixer of one layer. x [b, s, d] -> [b, s, d]."""
+    if s.kind == "mamba2":
+        from estimator.stack.chunked import mamba2
+
+        return mamba2(m, x, s)
+    if s.kind == "gated_delta":
+        from estimator.stack.delta import gated_delta
+
+        return gated_delta(m, x, s)
+    return selective(m, x, s)
+
+
+def block(m: Machine, x: Tensor, layer: Layer, at: Any) -> Tensor:
+    """MambaBlock.forward: the residual in fp32 where residual_in_fp32."""
+    t = m.t
+    residual = x
+    x = norm(m, ops.to(t, x, m.w), layer.norms[0])
+    if at["facts"].get("residual_fp32"):
+        residual = ops.to(t, residual, F32)
+    assert isinstance(layer.mixer, StateSpace)
+    with t.at("mixer"):
+        x = mixer(m, x, layer.mixer, at)
+    return ops.add(t, residual, x, "residual")
+
+
+def held_states(m: Machine) -> list[Any] | None:
+    """This layer's entry in the cache: [convolution's state, recurrent state, times], or None without a cache."""
+    if m.cache is None:
+        return None
+    return m.cache.setdefault(m.layer_key, [None, None, m.t.times])
+
+
+def convolve(m: Machine, x: Tensor, s: StateSpace, weights: tuple[Extra, ...]) -> Tensor:
+    """causal_conv1d_fn, or causal_conv1d_update for the next token: a depthwise convolution and its activation.
+
+    ATen copies an input that is not contiguous before a one-dimensional convolution, forward and backward.
+    """
+    t = m.t
+    weight = m.extra(weights[0])
+    bias = m.extra(weights[1]) if len(weights) > 1 else None
+    held = held_states(m)
+    reach = s.conv_kernel - 1
+    w = x.w
+    if held is not None and m.past != 0:
+        window = ops.to(t, t.alloc(m.b * s.conv_width * (s.conv_kernel + m.s), w, "window of tokens"), m.w)
+        out = t.alloc(m.b * s.conv_width * (m.s + 1), weight.w, "convolution")
+        del x, window
+        return activation(t, out, s.sizes["act"]) if out.n == m.rows * s.conv_width else _activated(m, out, s)
+    if held is not None:
+        where, t.where = t.where, "KV cache"
+        held[0] = t.alloc(m.b * s.conv_width * s.conv_kernel, w, "last inputs of the convolution")
+        t.where = where
+    out = _convolution(m, ops.to(t, x, weight.w), weight, bias, m.b * s.conv_width * (m.s + reach))
+    out = activation(t, ops.piece(t, out, m.rows * s.conv_width), s.sizes["act"])
+    return ops.to(t, out, w)
+
+
+def _activated(m: Machine, out: Tensor, s: StateSpace) -> Tensor:
+    return activation(m.t, Tensor(m.rows * s.conv_width, out.w, out.st), s.sizes["act"])
+
+
+def _convolution(m: Machine, x: Tensor, weight: Param, bias: Param | None, n: Any) -> Tensor:
+    t = m.t
+    a, w = t.autocast(x), t.autocast(weight)
+    copied = t.alloc(a.n, a.w, "input of the convolution, contiguous")
+    ins = (a, w) if bias is None else (a, w, t.autocast(bias))
+    saved = (a.st if weight.node is not None else None, w.st)
+    out = t.emit("convolution", n, w.w, ins, _convolution_bwd, saved, tuple(i.n for i in ins))
+    del copied
+    return out
+
+
+def _convolution_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+    copied = t.alloc(node.extra[0], g.w, "input of the convolution, contiguous")
+    outs = [None if p is None else t.alloc(n, g.w, "gradient of the convolution") for p, n in zip(node.ins, node.extra, strict=True)]
+    del copied
+    return tuple(outs)
+
+
+def strided_linear(m: Machine, x: Tensor, lin: Linear) -> Tensor:
+    """A linear layer of a permuted input, which is copied first; an adapter's own copy is the converted one."""
+    return linear(m, x if m.adapters(lin.name) is not None else ops.copy(m.t, x), lin)
+
+
+def outer(t: Tape, a: Tensor, b: Tensor, n: Any, what: str) -> Tensor:
+    """a * b where both are broadcast to ``n`` results."""
+    saved = (b.st if a.node is not None else None, a.st if b.node is not None else None)
+    return t.emit(what, n, max(a.w, b.w), (a, b), outer_bwd, saved, ((a.n, a.w), (b.n, b.w)))
+
+
+def outer_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+    """Both products are made before either is summed to its factor's shape."""
+    made = [None if p is None else t.alloc(g.n, g.w, "gradient of a product") for p in node.ins]
+    outs: list[Tensor | None] = []
+    for i, like in enumerate(node.extra):
+        big, made[i] = made[i], None
+        outs.append(None if big is None else ops.reduced(t, big, like))
+    return tuple(outs)
+
+
+def minus_exp(m: Machine, extra: Extra) -> Tensor:
+    """A = -exp(A_log.float())."""
+    t = m.t
+    return ops.neg(t, ops.unary(t, ops.to(t, m.extra(extra), F32), "exp", "result"))
+
+
+def selective(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
+    """MambaMixer.forward, FalconMambaMixer.forward, JambaMambaMixer.forward."""
+    t = m.t
+    in_proj, x_proj, dt_proj, out_proj = s.linears
+    a_log, d_skip, *weights = s.extras
+    w, rank, n = x.w, s.sizes["dt_rank"], m.rows * s.inner
+    both = ops.by_heads(t, linear(m, x, in_proj))
+    if t.amp:
+        w = both.w
+    a = minus_exp(m, a_log)
+    hidden, gate = ops.split(t, both, (n, n))
+    hidden = convolve(m, hidden, s, tuple(weights))
+    low = strided_linear(m, hidden, x_proj)
+    parts = ops.split(t, low, (m.rows * rank, m.rows * s.state, m.rows * s.state))
+    if s.norms:
+        parts = [norm(m, p, nm) for p, nm in zip(parts, s.norms, strict=True)]
+    step, b, c = parts
+    del parts
+    weight, bias = m.weight(dt_proj)
+    assert bias is not None
+    step = product(t, step, weight, None, n, "time step")
+    step = ops.by_heads(t, ops.copy(t, step))
+    wide_bias = ops.to(t, bias, F32)
+    if m.cache is not None and m.past != 0:
+        out = next_token(m, s, hidden, step, a, b, c, m.extra(d_skip), gate, wide_bias)
+        final = None
+    else:
+        out, final = scan(m, s, hidden, step, a, b, c, ops.to(t, m.extra(d_skip), F32), gate, wide_bias)
+        held = held_states(m)
+        if held is not None:
+            where, t.where = t.where, "KV cache"
+            held[1] = t.alloc(final.n, final.w, "recurrent state")
+            t.where = where
+    return strided_linear(m, ops.to(t, out, w), out_proj)
+
+
+def scan(
+    m: Machine, s: StateSpace, hidden: Tensor, step: Tensor, a: Tensor, b: Tensor, c: Tensor, d_skip: Tensor,
+    gate: Tensor, bias: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """mamba_selective_scan: decays and inputs of the whole sequence in fp32, then token by token."""
+    t = m.t
+    whole = m.rows * s.inner * s.state
+    step = ops.add(t, step, ops.to(t, bias, step.w), "time step")
+    if t.amp:
+        step = ops.to(t, step, F32)
+    step = ops.unary(t, step, "softplus", "input")
+    decay = ops.unary(t, outer(t, a, step, whole, "A * dt"), "decay", "result")
+    write = outer(t, step, ops.to(t, b, F32), whole, "B * dt")
+    fed = outer(t, write, ops.to(t, hidden, F32), whole, "B * dt * x")
+    out, final = loop(m, s, hidden, decay, fed, c)
+    skipped = outer(t, hidden, d_skip, hidden.n, "D * x")
+    out = ops.add(t, out, skipped, "scan with skip")
+    del skipped
+    return ops.mul(t, out, ops.silu(t, gate), "gated scan"), final
+
+
+def loop(m: Machine, s: StateSpace, hidden: Tensor, decay: Tensor, fed: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """The recurrence: state = decay * state + fed; output = state @ C, for one token after the other."""
+    t = m.t
+    n, w = m.b * s.inner * s.state, hidden.w
+    first = t.alloc(n, w, "first state")
+    if t.grad and any(i.node is not None for i in (decay, fed, c)):
+        states = many(t, m.s - 1, n, F32, "states of the scan")
+        halves = many(t, m.s, n, w, "states of the scan, converted") if w != F32 else None
+        outs = many(t, m.s, m.b * s.inner, w, "outputs of the scan")
+        final = t.alloc(n, F32, "last state")
+        saved: Any = (first.st, states, halves, decay.st, c.st)
+    else:
+        outs = many(t, m.s, m.b * s.inner, w, "outputs of the scan")
+        old = t.alloc(n, F32, "state")
+        turn = t.alloc(n, F32, "decayed state")
+        final = t.alloc(n, F32, "last state")
+        del turn, old, first
+        saved = None
+    out = t.emit("scan", hidden.n, w, (decay, fed, c), _loop_bwd, saved, (decay.n, n, c.n, c.w))
+    del outs
+    return out, final
+
+
+def _loop_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+    """select_backward fills zeros of the whole sequence for every token; they are added in place."""
+    whole, n, n_c, w_c = node.extra
+    fed = t.alloc(whole, F32, "gradient of B * dt * x")
+    decay = t.alloc(whole, F32, "gradient of the decay")
+    out_c = t.alloc(n_c, w_c, "gradient of C")
+    state, product_ = t.alloc(n, F32, "gradient of a state"), t.alloc(n, F32, "gradient of a decay")
+    turn = t.alloc(whole, F32, "gradient of one token, with zeros")
+    del turn, state, product_
+    return tuple(o if p is not None else None for o, p in zip((decay, fed, out_c), node.ins, strict=True))
+
+
+def next_token(
+    m: Machine, s: StateSpace, hidden: Tensor, step: Tensor, a: Tensor, b: Tensor, c: Tensor, d_skip: Tensor,
+    gate: Tensor, bias: Tensor,
+) -> Tensor:  # fmt: skip
+    """mamba_selective_state_update."""
+    t = m.t
+    n = m.b * s.inner * s.state
+    step = ops.unary(t, ops.add(t, step, ops.to(t, bias, step.w), "time step"), "softplus", "input")
+    decay = ops.unary(t, outer(t, ops.to(t, step, F32), a, n, "A * dt"), "decay", "result")
+    write = outer(t, ops.to(t, step, F32), ops.to(t, b, F32), n, "B * dt")
+    fed = outer(t, write, ops.to(t, hidden, F32), n, "B * dt * x")
+    turn = t.alloc(n, F32, "decayed state")
+    state = t.alloc(n, F32, "state")
+    del turn
+    out = ops.matmul(t, ops.to(t, state, c.w), c, hidden.n, "scan")
+    out = ops.add(t, out, ops.mul(t, hidden, d_skip), "scan with skip")
+    out = ops.mul(t, out, ops.silu(t, gate), "gated scan")
+    del decay, write, fed, state
+    return ops.to(t, out, hidden.w)
