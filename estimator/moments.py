@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from estimator.errors import InputError
 from estimator.families.base import Architecture, Layer, StateSpace
 from estimator.inventory import CONV1D, HEAD, LINEAR, Weight
 from estimator.ops import ceil_div
@@ -165,7 +166,10 @@ def split_layers(arch: Architecture, load: Workload) -> list[Segment]:
         out.sort(key=lambda s: s.trains is True)
     if load.stage >= 2 and load.gpus != 1 and out[-1].times > 1:
         # FSDP2's backward pass starts with the last layer, before which nothing was reduced
-        out[-1:] = [Segment(out[-1].layer, out[-1].times - 1, out[-1].trains), Segment(out[-1].layer, 1, out[-1].trains)]
+        out[-1:] = [
+            Segment(out[-1].layer, out[-1].times - 1, out[-1].trains),
+            Segment(out[-1].layer, 1, out[-1].trains),
+        ]
     return out
 
 
@@ -175,11 +179,18 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     m.enc_tokens = load.s
     m.training, m.family = load.training, arch.model_type
     m.logits = "all" if load.training else load.logits
-    m.loss = load.loss
+    m.loss, m.selective = load.loss, load.checkpointing == "selective"
+    if load.adapter is not None and load.adapter.virtual_tokens:
+        m.prompted = load.adapter.virtual_tokens
+        m.s, m.kv = m.s + m.prompted, m.kv + m.prompted
     specs, unfrozen = lora_specs(load)
     if load.adapter is not None:
         m.adapters = specs.get
-        m.trains = (lambda name: m.segment_trains is True and name in unfrozen) if load.top is not None else unfrozen.__contains__
+        m.trains = (
+            (lambda name: m.segment_trains is True and name in unfrozen)
+            if load.top is not None
+            else unfrozen.__contains__
+        )
     if not load.training:
         m.trains = lambda name: False
     if load.quantization:
@@ -198,6 +209,12 @@ def lora_specs(load: Workload) -> tuple[dict[str, LoraSpec], set[str]]:
     for t in load.adapter.tensors:
         if t.name == "lora_A.weight":
             specs[t.module] = LoraSpec(t.shape[0], t.module in dora)
+    if not specs:
+        targets = {m.name for m in load.adapter.targets}
+        for t in load.adapter.tensors:
+            if t.module in targets and t.state == TRAINED:
+                before = specs[t.module].other if t.module in specs else 0
+                specs[t.module] = LoraSpec(0, other=before + t.elements // t.times)
     return specs, {f"{t.module}.{t.name}" if t.module else t.name for t in load.adapter.unfrozen}
 
 
@@ -280,11 +297,15 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     loaded = start - base.get(("optimizer", "states"), 0)
     replay = Replay(value_of(start))
     log = tape.log
-    moments = [Moment("moments.load_bytes", "Load", loaded, loaded, {k: v for k, v in base.items() if k[0] != "optimizer"})]
+    moments = [
+        Moment("moments.load_bytes", "Load", loaded, loaded, {k: v for k, v in base.items() if k[0] != "optimizer"})
+    ]
     moments.append(_moment("moments.forward_bytes", "Forward and loss", log, 0, replay, base))
     end = len(log)
     loss, out.loss = out.loss, None
     assert loss is not None
+    if loss.node is None:
+        raise InputError("nothing trains: the method adds no weights to this model and frees none")
     backward(tape, loss, out.bounds, wrap)
     moments.append(_moment("moments.backward_bytes", "Backward", log, end, replay, base))
     temporary = optimizer.step(trained)
@@ -294,9 +315,7 @@ def training(arch: Architecture, load: Workload) -> Outcome:
         return base | alive(log, (stop, 0, 0)) | {("optimizer", "temporaries"): temporary}
 
     level = replay.level
-    moments.append(
-        Moment("moments.step_bytes", "Optimizer step", level + value_of(temporary), level, at_step)
-    )
+    moments.append(Moment("moments.step_bytes", "Optimizer step", level + value_of(temporary), level, at_step))
     del ids
     return Outcome(moments, base["model", "weights"], base.get(("optimizer", "states"), 0), 0, trained, base)
 

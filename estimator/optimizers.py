@@ -118,7 +118,9 @@ def muon_step(params: Sequence[Trained]) -> Any:
     for p in params:
         if p.matrix and len(p.shape) == 2:
             small = p.shape[0] if p.shape[0] <= p.shape[1] else p.shape[1]
-            most = maximum(most, block_bytes(p.n * p.width) + 2 * block_bytes(p.n * 2) + 3 * block_bytes(small * small * 2))
+            most = maximum(
+                most, block_bytes(p.n * p.width) + 2 * block_bytes(p.n * 2) + 3 * block_bytes(small * small * 2)
+            )
         else:
             rest = rest + p.times * copy_bytes(p)
     return maximum(most, rest)
@@ -127,19 +129,72 @@ def muon_step(params: Sequence[Trained]) -> Any:
 OPTIMIZERS: dict[str, Optimizer] = {
     o.name: o
     for o in (
-        Optimizer("adamw", "AdamW as PyTorch runs it by default: foreach", "torch/optim/adam.py, _multi_tensor_adam", two, foreach),
+        Optimizer(
+            "adamw",
+            "AdamW as PyTorch runs it by default: foreach",
+            "torch/optim/adam.py, _multi_tensor_adam",
+            two,
+            foreach,
+        ),
         Optimizer("adamw-fused", "AdamW in one kernel", "torch/optim/adam.py, _fused_adam", fused_states, nothing),
-        Optimizer("adamw-forloop", "AdamW, one tensor after the other", "torch/optim/adam.py, _single_tensor_adam", two, largest(2)),
-        Optimizer("adamw8bit", "AdamW with 8-bit states in blocks of 256", "bitsandbytes optim/adamw.py; Dettmers et al. 2022, arXiv 2110.02861", eight_bit, nothing, 2 * QUANTILE_MAP),
-        Optimizer("paged-adamw8bit", "AdamW8bit whose states live in pageable unified memory", "bitsandbytes optim/adamw.py", eight_bit, nothing, 2 * QUANTILE_MAP, True),
-        Optimizer("paged-adamw", "AdamW whose fp32 states live in pageable unified memory", "bitsandbytes optim/adamw.py", lambda p: [p.n * F32] * 2, nothing, 0, True),
+        Optimizer(
+            "adamw-forloop",
+            "AdamW, one tensor after the other",
+            "torch/optim/adam.py, _single_tensor_adam",
+            two,
+            largest(2),
+        ),
+        Optimizer(
+            "adamw8bit",
+            "AdamW with 8-bit states in blocks of 256",
+            "bitsandbytes optim/adamw.py; Dettmers et al. 2022, arXiv 2110.02861",
+            eight_bit,
+            nothing,
+            2 * QUANTILE_MAP,
+        ),
+        Optimizer(
+            "paged-adamw8bit",
+            "AdamW8bit whose states live in pageable unified memory",
+            "bitsandbytes optim/adamw.py",
+            eight_bit,
+            nothing,
+            2 * QUANTILE_MAP,
+            True,
+        ),
+        Optimizer(
+            "paged-adamw",
+            "AdamW whose fp32 states live in pageable unified memory",
+            "bitsandbytes optim/adamw.py",
+            lambda p: [p.n * F32] * 2,
+            nothing,
+            0,
+            True,
+        ),
         Optimizer("sgd", "stochastic gradient descent", "torch/optim/sgd.py", none, nothing),
         Optimizer("sgd-momentum", "SGD with momentum", "torch/optim/sgd.py", one, nothing),
-        Optimizer("adafactor", "Adafactor: factored second moments", "torch/optim/_adafactor.py; Shazeer & Stern 2018, arXiv 1804.04235", factored, largest(1)),
-        Optimizer("lion", "Lion: one momentum", "Chen et al. 2023, arXiv 2302.06675, algorithm 2 (one update of the largest tensor)", one, largest(1)),
-        Optimizer("muon", "Muon on matrices, AdamW on the rest", "torch/optim/_muon.py; Jordan et al. 2024", muon_states, muon_step),
+        Optimizer(
+            "adafactor",
+            "Adafactor: factored second moments",
+            "torch/optim/_adafactor.py; Shazeer & Stern 2018, arXiv 1804.04235",
+            factored,
+            largest(1),
+        ),
+        Optimizer(
+            "lion",
+            "Lion: one momentum",
+            "Chen et al. 2023, arXiv 2302.06675, algorithm 2 (one update of the largest tensor)",
+            one,
+            largest(1),
+        ),
+        Optimizer(
+            "muon",
+            "Muon on matrices, AdamW on the rest",
+            "torch/optim/_muon.py; Jordan et al. 2024",
+            muon_states,
+            muon_step,
+        ),
     )
-}  # fmt: skip
+}
 
 
 def find_optimizer(name: str) -> Optimizer:

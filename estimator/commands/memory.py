@@ -21,24 +21,44 @@ def memory(
     new_tokens: Annotated[str | None, typer.Option(help="Tokens generated after the prompt.", metavar="TOKENS")] = None,
     dtype: Annotated[str, typer.Option(help="Of the weights, for inference: bf16, fp16 or fp32.")] = "bf16",
     kv_dtype: Annotated[str | None, typer.Option(help="Of the KV cache; as the weights where not given.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="torch-mixed, torch-bf16, torch-fp32, megatron, zero-paper, deepspeed, or all.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adamw, adamw-fused, adamw-forloop, adamw8bit, sgd, sgd-momentum, adafactor, lion, muon, paged-adamw ...")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="torch-mixed, torch-bf16, torch-fp32, megatron, zero-paper, deepspeed, or all.")
+    ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            help="adamw, adamw-fused, adamw-forloop, adamw8bit, sgd, sgd-momentum, adafactor, lion, muon, paged-adamw ..."
+        ),
+    ] = None,
     attention: Annotated[str, typer.Option(help="sdpa (fused kernels) or eager.")] = "sdpa",
     checkpointing: Annotated[str, typer.Option(help="none, selective (attention) or full (every layer).")] = "none",
     quantization: Annotated[str, typer.Option(help="none, nf4, nf4-dq, int8, gptq, awq, q4_k_m ...")] = "none",
     logits: Annotated[str, typer.Option(help="last, or all positions of the prompt.")] = "last",
     loss: Annotated[str, typer.Option(help="full (fp32 logits), chunked or fused cross-entropy.")] = "full",
-    method: Annotated[str | None, typer.Option(help="full, lora, dora, qlora, freeze, or any method of peft.", metavar="METHOD")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="full, lora, dora, qlora, freeze, or any method of peft.", metavar="METHOD")
+    ] = None,
     rank: Annotated[str | None, typer.Option(help="Rank of the adapter.", metavar="R")] = None,
-    targets: Annotated[str | None, typer.Option(help="Adapted modules: names, all-linear or default.", metavar="NAMES")] = None,
-    arg: Annotated[list[str] | None, typer.Option(help="A further option of the method, as in the peft library.", metavar="NAME=VALUE")] = None,
-    trainable_layers: Annotated[str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="Adapted modules: names, all-linear or default.", metavar="NAMES")
+    ] = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option(help="A further option of the method, as in the peft library.", metavar="NAME=VALUE"),
+    ] = None,
+    trainable_layers: Annotated[
+        str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")
+    ] = None,
     gpus: Annotated[str | None, typer.Option(help="Data-parallel GPUs of a training step.", metavar="N")] = None,
-    stage: Annotated[str | None, typer.Option(help="0 DDP, 1 ZeroRedundancyOptimizer, 2 and 3 FSDP2 (llmcalc zero).")] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="0 DDP, 1 ZeroRedundancyOptimizer, 2 and 3 FSDP2 (llmcalc zero).")
+    ] = None,
     offload: Annotated[str, typer.Option(help="none, optimizer or all (llmcalc zero).")] = "none",
     tensor_parallel: Annotated[str, typer.Option(help="GPUs that share each layer.", metavar="N")] = "1",
     pipeline_parallel: Annotated[str, typer.Option(help="Stages the layers are dealt to.", metavar="N")] = "1",
-    sequence_parallel: Annotated[bool, typer.Option("--sequence-parallel", help="Split norms over the tensor group.")] = False,
+    sequence_parallel: Annotated[
+        bool, typer.Option("--sequence-parallel", help="Split norms over the tensor group.")
+    ] = False,
     context_parallel: Annotated[str, typer.Option(help="GPUs that share each sequence.", metavar="N")] = "1",
     expert_parallel: Annotated[str, typer.Option(help="GPUs that share the experts.", metavar="N")] = "1",
     micro_batches: Annotated[str, typer.Option(help="Forward and backward passes a step.", metavar="N")] = "1",
@@ -57,11 +77,35 @@ def memory(
 
     given: dict[str, Any] = {k: o.json_or_text(v) for k, v in o.pairs(arg, "--arg").items()}
     report = estimate(
-        load_model(model, set_ or (), traced=derive), mode=mode, recipe=recipe, check_fit=check_fit, gpu=gpu,
-        batch_size=batch_size, seq_len=seq_len, new_tokens=new_tokens, dtype=dtype, kv_dtype=kv_dtype, optimizer=optimizer,
-        attention=attention, checkpointing=checkpointing, quantization=quantization, logits=logits, loss=loss,
-        method=method, rank=rank, targets=targets, args=given, trainable_layers=trainable_layers, gpus=gpus, stage=stage, offload=offload,
-        tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel, sequence_parallel=sequence_parallel,
-        context_parallel=context_parallel, expert_parallel=expert_parallel, micro_batches=micro_batches,
-    )  # fmt: skip
+        load_model(model, set_ or (), traced=derive),
+        mode=mode,
+        recipe=recipe,
+        check_fit=check_fit,
+        gpu=gpu,
+        batch_size=batch_size,
+        seq_len=seq_len,
+        new_tokens=new_tokens,
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        optimizer=optimizer,
+        attention=attention,
+        checkpointing=checkpointing,
+        quantization=quantization,
+        logits=logits,
+        loss=loss,
+        method=method,
+        rank=rank,
+        targets=targets,
+        args=given,
+        trainable_layers=trainable_layers,
+        gpus=gpus,
+        stage=stage,
+        offload=offload,
+        tensor_parallel=tensor_parallel,
+        pipeline_parallel=pipeline_parallel,
+        sequence_parallel=sequence_parallel,
+        context_parallel=context_parallel,
+        expert_parallel=expert_parallel,
+        micro_batches=micro_batches,
+    )
     emit(report, format, output, derive, symbols)

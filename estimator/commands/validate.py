@@ -14,7 +14,9 @@ app = o.new_app()
 
 @app.command()
 def validate(
-    file: Annotated[str, typer.Argument(help="Measurements, as benchmarks/measure_memory.py writes them.", metavar="FILE")],
+    file: Annotated[
+        str, typer.Argument(help="Measurements, as benchmarks/measure_memory.py writes them.", metavar="FILE")
+    ],
     worst: Annotated[int, typer.Option(help="How many of the largest errors to list.", min=0, max=1000)] = 10,
     format: o.Format = "table",
     output: o.Output = None,

@@ -17,17 +17,30 @@ from estimator.report import Cell, Node, Report, Table
 from estimator.trace import Traced, value_of
 from estimator.units import BYTES, PARAMS, human
 
-STACK = Citation("PyTorch 2.11 autograd (derivatives.yaml) and transformers 5 modeling files, simulated operation by operation")
+STACK = Citation(
+    "PyTorch 2.11 autograd (derivatives.yaml) and transformers 5 modeling files, simulated operation by operation"
+)
 
 
-def memory(model: Model, mode: str | None = None, recipe: str | None = None, check_fit: bool = False, gpu: str | None = None, **options: Any) -> Report:
+def memory(
+    model: Model,
+    mode: str | None = None,
+    recipe: str | None = None,
+    check_fit: bool = False,
+    gpu: str | None = None,
+    **options: Any,
+) -> Report:
     """Memory of ``model``.
 
     mode: "inference" or "training". Further options: :func:`estimator.estimates.memory_plan.plan`; sizes may be ints
     or texts (``8k``). ``recipe="all"`` compares all recipes. Raises InputError for options that do not exist or
     contradict each other, DoesNotFit with ``check_fit`` where the peak exceeds the GPU.
     """
-    mode = ("training" if recipe is not None or options.get("optimizer") is not None else "inference") if mode is None else mode
+    mode = (
+        ("training" if recipe is not None or options.get("optimizer") is not None else "inference")
+        if mode is None
+        else mode
+    )
     if mode not in MODES:
         raise unknown("--mode", mode, MODES)
     if check_fit and gpu is None:
@@ -79,14 +92,27 @@ def _report(p: Plan, outcome: Outcome, card: Card, gpu: str | None) -> Report:
         body.insert(3, first_step(outcome, p))
     if card.bytes is not None:
         facts["fits"] = bool(value_of(on_card.best) <= card.bytes)
-        body.append(Node.group(f"Fits on {card.name}", [Node("gpu_bytes", "Its memory", card.bytes, BYTES)], note="yes" if facts["fits"] else "no"))
+        body.append(
+            Node.group(
+                f"Fits on {card.name}",
+                [Node("gpu_bytes", "Its memory", card.bytes, BYTES)],
+                note="yes" if facts["fits"] else "no",
+            )
+        )
         if not facts["fits"]:
             body.append(what_fits(p, card))
     notes = p.notes
     return Report(
-        "memory", p.title, p.inputs | {"gpu": gpu}, tuple(body), facts, assumptions(p, card), (STACK, *p.citations),
-        tuple(notes), symbolic=p.model.kind == "symbolic",
-    )  # fmt: skip
+        "memory",
+        p.title,
+        p.inputs | {"gpu": gpu},
+        tuple(body),
+        facts,
+        assumptions(p, card),
+        (STACK, *p.citations),
+        tuple(notes),
+        symbolic=p.model.kind == "symbolic",
+    )
 
 
 def _moment(m: Moment, worst: bool, p: Plan) -> Node:
@@ -102,9 +128,13 @@ def _moment(m: Moment, worst: bool, p: Plan) -> Node:
 
 def _range(key: str, label: str, r: Range, note: str) -> Node:
     return Node(
-        key, label, r.best, BYTES,
-        (Node(f"{key}.low", "low", r.low, BYTES), Node(f"{key}.high", "high", r.high, BYTES)), note=note,
-    )  # fmt: skip
+        key,
+        label,
+        r.best,
+        BYTES,
+        (Node(f"{key}.low", "low", r.low, BYTES), Node(f"{key}.high", "high", r.high, BYTES)),
+        note=note,
+    )
 
 
 def compare(model: Model, mode: str, gpu: str | None, options: Mapping[str, Any]) -> Report:
@@ -120,20 +150,36 @@ def compare(model: Model, mode: str, gpu: str | None, options: Mapping[str, Any]
         peak = outcome.worst.total(last.traced)
         rows.append(
             (
-                name, f"{r.weights}+{r.gradients}+{r.master + r.states}", Cell(outcome["moments.load_bytes"].total(last.traced), BYTES),
+                name,
+                f"{r.weights}+{r.gradients}+{r.master + r.states}",
+                Cell(outcome["moments.load_bytes"].total(last.traced), BYTES),
                 Cell(outcome["moments.forward_bytes"].total(last.traced), BYTES),
                 Cell(outcome["moments.backward_bytes"].total(last.traced), BYTES),
-                Cell(outcome["moments.step_bytes"].total(last.traced), BYTES), Cell(peak, BYTES),
+                Cell(outcome["moments.step_bytes"].total(last.traced), BYTES),
+                Cell(peak, BYTES),
             )
-        )  # fmt: skip
+        )
         hidden.append(Node(f"{name}.peak_bytes", name, peak, BYTES))
     assert last is not None
     columns = ("recipe", "B/param", "load", "forward", "backward", "step", "peak")
-    table = Table("Peak of one training step", columns, tuple(rows), "B/param: weights + gradients + optimizer (master copy and AdamW's moments)")
+    table = Table(
+        "Peak of one training step",
+        columns,
+        tuple(rows),
+        "B/param: weights + gradients + optimizer (master copy and AdamW's moments)",
+    )
     return Report(
-        "memory", f"{last.title.split(':')[0]}: every recipe", last.inputs | {"recipe": "all", "gpu": gpu}, (table,), {},
-        assumptions(last, find_card(gpu)), (STACK,), last.notes, hidden=tuple(hidden), symbolic=model.kind == "symbolic",
-    )  # fmt: skip
+        "memory",
+        f"{last.title.split(':')[0]}: every recipe",
+        last.inputs | {"recipe": "all", "gpu": gpu},
+        (table,),
+        {},
+        assumptions(last, find_card(gpu)),
+        (STACK,),
+        last.notes,
+        hidden=tuple(hidden),
+        symbolic=model.kind == "symbolic",
+    )
 
 
 __all__ = ["Sequence", "Traced", "memory"]

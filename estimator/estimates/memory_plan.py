@@ -8,7 +8,7 @@ from typing import Any
 
 from estimator.dtypes import find_format
 from estimator.errors import InputError, unknown
-from estimator.families.base import Architecture
+from estimator.families.base import Architecture, Attention
 from estimator.formula import Citation
 from estimator.formulas.params import total_params
 from estimator.formulas.storage import ALIASES, stored_weights
@@ -27,6 +27,7 @@ DEFAULT_NEW = 8
 WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2}
 FULL = ("full", "none")
 STAGE_NAMES = ("DDP", "DDP with ZeroRedundancyOptimizer", "FSDP2, weights kept after the forward pass", "FSDP2")
+SIMULATED_ADAPTERS = ("lora", "dora", "qlora", "freeze", "bitfit", "full")  # their operations are simulated
 UNPACKED = ("nf4", "nf4-dq", "fp4")  # schemes whose weights are unpacked in the forward and the backward pass
 
 
@@ -114,6 +115,8 @@ def plan(
         quantization if quantization in UNPACKED else "", logits, loss, adapter, _top(adapter, trainable_layers),
         *data_parallel(model, gpus, stage, train, chosen, adapter, quantization, said),
     )  # fmt: skip
+    if adapter is not None and adapter.method.name not in SIMULATED_ADAPTERS:
+        said.append(f"activations of {adapter.method.name}: one product beside each target, or a longer sequence")
     storage = stored_weights(arch, quantization, {4: "fp32", 2: "bf16"}[width] if train else find_format(dtype).name)
     said += storage.notes
     params = trained_tensors(arch, load)
@@ -294,7 +297,7 @@ def paper(p: Plan) -> Outcome:
 
     a, arch = p.load, p.arch
     d, L = arch.hidden, arch.num_layers
-    heads = next((x.mixer.heads for x in arch.layers if hasattr(x.mixer, "heads")), 1)
+    heads = next((x.mixer.heads for x in arch.layers if isinstance(x.mixer, Attention)), 1)
     if p.recipe.kind == "deepspeed":
         held = training(arch, a)
         kept = held["moments.forward_bytes"].total(p.traced) - held["moments.load_bytes"].total(p.traced) - held.states

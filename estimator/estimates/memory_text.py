@@ -39,7 +39,8 @@ def assumptions(p: Plan, card: Card) -> tuple[str, ...]:
     said = [*p.said]
     if p.mode == "training" and p.recipe.kind == "simulated":
         said += [
-            f"recipe {p.recipe.name}: {p.recipe.title}" + (f"; {p.recipe.note}" if p.recipe.note and p.load.stage < 2 else ""),
+            f"recipe {p.recipe.name}: {p.recipe.title}"
+            + (f"; {p.recipe.note}" if p.recipe.note and p.load.stage < 2 else ""),
             *sharding(p),
             "the steady state: states exist, gradients are freed between steps (zero_grad(set_to_none=True)), dropout 0",
             "cuBLAS keeps 32 MiB for each of two threads (measured on one H100)",
@@ -73,7 +74,12 @@ def first_step(moments: Any, p: Plan) -> Node:
     """The first step of a sharded run: until the optimizer has run once, its states do not exist."""
     states = moments.states
     rows = [
-        Node(f"first_step.{key}_bytes", label, moments[f"moments.{key}_bytes"].total(p.traced) - (states if key != "step" else 0), BYTES)
+        Node(
+            f"first_step.{key}_bytes",
+            label,
+            moments[f"moments.{key}_bytes"].total(p.traced) - (states if key != "step" else 0),
+            BYTES,
+        )
         for key, label in (("forward", "Forward and loss"), ("backward", "Backward"), ("step", "Optimizer step"))
     ]
     return Node.max("first_step.peak_bytes", "First step: the states come into being at its end", rows)

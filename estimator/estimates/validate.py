@@ -22,9 +22,13 @@ MAX_BYTES = 50_000_000
 RECIPES = {"bf16": "torch-bf16", "amp": "torch-mixed", "fp32": "torch-fp32"}
 BARS = (0.5, 2.0, 4.0)  # percent: median, 95th percentile, worst
 MOMENTS = {
-    "load": "moments.load_bytes", "forward": "moments.forward_bytes", "backward": "moments.backward_bytes",
-    "step": "moments.step_bytes", "prefill": "moments.prefill_bytes", "decode": "moments.decode_bytes",
-}  # fmt: skip
+    "load": "moments.load_bytes",
+    "forward": "moments.forward_bytes",
+    "backward": "moments.backward_bytes",
+    "step": "moments.step_bytes",
+    "prefill": "moments.prefill_bytes",
+    "decode": "moments.decode_bytes",
+}
 
 
 class Row(NamedTuple):
@@ -47,7 +51,11 @@ def read(path: str) -> dict[str, Any]:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except (ValueError, EOFError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {str(error)[:80]}") from None
-    if not isinstance(found, dict) or not isinstance(found.get("cases"), list) or not isinstance(found.get("configs"), dict):
+    if (
+        not isinstance(found, dict)
+        or not isinstance(found.get("cases"), list)
+        or not isinstance(found.get("configs"), dict)
+    ):
         raise InputError(f"{path}: needs 'configs' and 'cases'; benchmarks/measure_memory.py writes such a file")
     return found
 
@@ -73,9 +81,11 @@ def group_of(c: Mapping[str, Any]) -> str:
 def options_of(c: Mapping[str, Any]) -> dict[str, Any]:
     """The options of ``memory`` that describe a case."""
     out: dict[str, Any] = {
-        "batch_size": c["batch"], "seq_len": c["seq"], "attention": c.get("attn", "sdpa"),
+        "batch_size": c["batch"],
+        "seq_len": c["seq"],
+        "attention": c.get("attn", "sdpa"),
         "logits": "all" if c.get("logits_to_keep") == 0 else "last",
-    }  # fmt: skip
+    }
     if c["kind"] == "train":
         out |= {"optimizer": c.get("optimizer", "adamw"), "checkpointing": "full" if c.get("checkpoint") else "none"}
     else:
@@ -98,7 +108,12 @@ def predictions(data: Mapping[str, Any]) -> Iterator[Row]:
         try:
             model = Model(str(c["model"]), "file", Config(data["configs"][c["model"]]))
             train = c["kind"] == "train"
-            p = plan(model, "training" if train else "inference", RECIPES[c.get("precision", "bf16")] if train else None, **options_of(c))
+            p = plan(
+                model,
+                "training" if train else "inference",
+                RECIPES[c.get("precision", "bf16")] if train else None,
+                **options_of(c),
+            )
             outcome = simulate(p)
             got = {k: value_of(m.peak) for k, key in MOMENTS.items() for m in outcome.moments if m.key == key}
             got["peak"] = value_of(outcome.worst.peak)
@@ -138,9 +153,14 @@ def validate(path: str, worst: int = 10) -> Report:
         tuple(_line(name, found) for name, found in sorted(groups.items())),
     )
     by_moment = Table(
-        "Error by moment", ("moment", "cases", "median", "95th percentile", "worst", "mean"),
-        tuple(_line(k, [r for r in rows if k in r.errors], k) for k in (*MOMENTS, "peak") if any(k in r.errors for r in rows)),
-    )  # fmt: skip
+        "Error by moment",
+        ("moment", "cases", "median", "95th percentile", "worst", "mean"),
+        tuple(
+            _line(k, [r for r in rows if k in r.errors], k)
+            for k in (*MOMENTS, "peak")
+            if any(k in r.errors for r in rows)
+        ),
+    )
     far = sorted((r for r in rows if r.errors), key=lambda r: -abs(r.errors.get("peak", 0)))[:worst]
     tail = Table("Largest errors", ("case", "peak"), tuple((r.ident, Cell(r.errors["peak"], PERCENT)) for r in far))
     unpredicted = tuple(f"{r.ident}: {r.why}" for r in rows if r.why)
@@ -149,19 +169,29 @@ def validate(path: str, worst: int = 10) -> Report:
         Node.group(
             "Peak allocated, all cases",
             [
-                Node("cases", "Cases", len(rows), COUNT), Node("predicted", "Predicted", len(rows) - len(unpredicted), COUNT),
-                Node("error.median", "Median error", mid, PERCENT), Node("error.p95", "95th percentile", p95, PERCENT),
+                Node("cases", "Cases", len(rows), COUNT),
+                Node("predicted", "Predicted", len(rows) - len(unpredicted), COUNT),
+                Node("error.median", "Median error", mid, PERCENT),
+                Node("error.p95", "95th percentile", p95, PERCENT),
                 Node("error.worst", "Worst", most, PERCENT),
             ],
         ),
-        by_group, by_moment, tail,
-    ]  # fmt: skip
+        by_group,
+        by_moment,
+        tail,
+    ]
     meta = data.get("meta", {})
     source = ", ".join(f"{k} {meta[k]}" for k in ("device", "torch", "transformers") if k in meta)
     return Report(
-        "validate", f"Predictions beside {len(rows)} measurements", {"file": Path(path).name}, tuple(body), {},
-        (), (Citation(f"measured on {source}"),) if source else (), unpredicted,
-    )  # fmt: skip
+        "validate",
+        f"Predictions beside {len(rows)} measurements",
+        {"file": Path(path).name},
+        tuple(body),
+        {},
+        (),
+        (Citation(f"measured on {source}"),) if source else (),
+        unpredicted,
+    )
 
 
 def _line(name: str, rows: list[Row], key: str = "peak") -> tuple[Any, ...]:

@@ -39,7 +39,9 @@ def layer_activation_tp_selective_bytes(s: Any, b: Any, d: Any, p_tp: Any) -> An
     return 10 * s * b * d + exact_div(24 * s * b * d, p_tp, "--tensor-parallel")
 
 
-@formula(unit=BYTES, cite=f"{_CITE}, equation 6 (tensor and sequence parallelism, selective recomputation)", assumes=_ASSUMES)
+@formula(
+    unit=BYTES, cite=f"{_CITE}, equation 6 (tensor and sequence parallelism, selective recomputation)", assumes=_ASSUMES
+)
 def layer_activation_selective_bytes(s: Any, b: Any, d: Any, p_tp: Any) -> Any:
     """34*s*b*d/t."""
     return exact_div(34 * s * b * d, p_tp, "--tensor-parallel")
@@ -51,7 +53,9 @@ def layer_activation_full_recompute_bytes(s: Any, b: Any, d: Any) -> Any:
     return 2 * s * b * d
 
 
-@formula(unit=BYTES, cite=f"{_CITE}, section 4.3", assumes=("16-bit activations, fp32 logits", "first pipeline stage of p"))
+@formula(
+    unit=BYTES, cite=f"{_CITE}, section 4.3", assumes=("16-bit activations, fp32 logits", "first pipeline stage of p")
+)
 def input_output_activation_bytes(s: Any, b: Any, d: Any, V: Any, p_tp: Any) -> Any:
     """s*b*d/t*(4 + 4*V/d) beside the embedding's dropout mask: final norm, output product, fp32 logits (p = 1)."""
     return exact_div(4 * s * b * d + 4 * s * b * V, p_tp, "--tensor-parallel")

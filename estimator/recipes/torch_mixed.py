@@ -1,4 +1,4 @@
-"""fp32 parameters under bf16 autocast: transformers' Trainer with bf16=True, or torch.autocast around the forward pass."""
+"""fp32 parameters under bf16 autocast: Trainer(bf16=True), or torch.autocast around the forward pass."""
 
 from estimator.formula import Citation
 from estimator.recipes.base import Recipe

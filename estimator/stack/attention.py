@@ -8,7 +8,7 @@ from estimator.families.base import Attention, Norm
 from estimator.ops import maximum, round_up
 from estimator.stack import ops
 from estimator.stack.machine import Machine
-from estimator.stack.nn import linear, norm
+from estimator.stack.nn import norm
 from estimator.stack.tape import BOOL, F32, HALF, I64, Node, Tape, Tensor
 
 FLASH_ROWS = 128  # flash_api.cpp: rows are rounded up to 128
@@ -30,7 +30,9 @@ def flash(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
     seed, offset = t.alloc(2, I64, "random state"), t.alloc(1, I64, "random state")
     saved = [q.st, k.st, v.st, lse.st, seed.st, offset.st]
     d = q.n // rows
-    out = t.emit("attention output", q.n, q.w, (q, k, v), _flash_bwd, saved, (q.n, k.n, v.n, rows, d, s_q, m.b * a.heads))
+    out = t.emit(
+        "attention output", q.n, q.w, (q, k, v), _flash_bwd, saved, (q.n, k.n, v.n, rows, d, s_q, m.b * a.heads)
+    )
     saved.append(out.st)
     if a.head_dim % 8:
         return ops.copy(t, ops.piece(t, out, rows * a.head_dim))
@@ -49,7 +51,10 @@ def _flash_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
     n_q, n_k, n_v, rows, d, s_q, heads = node.extra
     outs = [t.alloc(n, g.w, f"gradient of {x}") for n, x in ((n_q, "q"), (n_k, "k"), (n_v, "v"))]
     padded = heads * round_up(s_q, FLASH_ROWS)
-    held = [t.alloc(padded, F32, "flash backward"), t.alloc(padded * round_up(d, FLASH_WIDTH), F32, "fp32 gradient of q")]
+    held = [
+        t.alloc(padded, F32, "flash backward"),
+        t.alloc(padded * round_up(d, FLASH_WIDTH), F32, "fp32 gradient of q"),
+    ]
     if n_k != n_q:  # grouped queries: one gradient a query head, summed afterwards
         per_head = rows * d
         held += [t.alloc(per_head, g.w, "k gradient a query head"), t.alloc(per_head, g.w, "v gradient a query head")]
@@ -57,12 +62,14 @@ def _flash_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
     return tuple(o if p is not None else None for o, p in zip(outs, node.ins, strict=True))
 
 
-def efficient(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, mask: Tensor | None, d_v: Any) -> Tensor:
+def efficient(
+    m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, mask: Tensor | None, d_v: Any
+) -> Tensor:
     """_scaled_dot_product_efficient_attention: as flash, with a bias of the queries' width where there is a mask."""
     t = m.t
     q, k, v = t.autocast(q), t.autocast(k), t.autocast(v)
     saved = [q.st, k.st, v.st]
-    ins = (q, k, v)
+    ins: tuple[Tensor, ...] = (q, k, v)
     if mask is not None:
         if mask.w == BOOL:
             bias = t.alloc(mask.n, q.w, "attention mask as numbers")
@@ -226,7 +233,11 @@ def math(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_
         del scores
         second = t.alloc(probs.n, w, "probabilities, converted") if w != F32 else None
         if spread:
-            v = ops.repeat(t, v, a.heads // a.kv_heads, "broadcast heads") if split else ops.expand(t, v, a.heads // a.kv_heads)
+            v = (
+                ops.repeat(t, v, a.heads // a.kv_heads, "broadcast heads")
+                if split
+                else ops.expand(t, v, a.heads // a.kv_heads)
+            )
         elif split and repeats == 1:
             v = ops.copy(t, v)
         out = ops.matmul(t, probs, v, m.b * a.heads * s_q * (v.n // (m.b * s_k * a.heads)), "attention output")
@@ -235,7 +246,9 @@ def math(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_
     return ops.copy(t, out, "attention output, transposed")
 
 
-def _math_scores(m: Machine, q: Tensor, k: Tensor, a: Attention, n: Any, copies: tuple[bool, bool], spread: bool) -> Tensor:
+def _math_scores(
+    m: Machine, q: Tensor, k: Tensor, a: Attention, n: Any, copies: tuple[bool, bool], spread: bool
+) -> Tensor:
     """q @ (k * scale)^T; permuted operands are copied, broadcast heads written out."""
     t = m.t
     k = ops.scale(t, k)

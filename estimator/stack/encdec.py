@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.families.base import Architecture, Attention, Layer, Norm, Table
 from estimator.stack import ops
-from estimator.stack.attention import attend, cached, drop_cache, efficient, eager, math
+from estimator.stack.attention import attend, cached, drop_cache, eager, efficient, math
 from estimator.stack.layers import by_role, feed
 from estimator.stack.machine import Machine
 from estimator.stack.model import Pass, Segment, head, stack
@@ -68,7 +68,13 @@ def one_side(m: Machine, arch: Architecture, side: str, segments: list[Segment],
                 x = ops.add(t, x, positions, "embeddings")
             elif isinstance(part, Norm):
                 x = norm(m, x, part)
-    at: dict[str, Any] = {"memory": memory, "bias": {}, "layer": encdec_layer, "t5": arch.model_type == "t5", "checkpointing": checkpointing}
+    at: dict[str, Any] = {
+        "memory": memory,
+        "bias": {},
+        "layer": encdec_layer,
+        "t5": arch.model_type == "t5",
+        "checkpointing": checkpointing,
+    }
     if arch.model_type != "t5":
         at["mask"] = eager_mask(m, side)
     x = stack(m, x, segments, at, out, checkpointing)
@@ -112,11 +118,10 @@ def encdec_layer(m: Machine, x: Tensor, layer: Layer, at: Any) -> Tensor:
 
 def attention(m: Machine, x: Tensor, a: Attention, at: Any, memory: Tensor | None) -> Tensor:
     """T5Attention, BartAttention."""
-    t = m.t
     q = linear(m, x, a.projections[0])
     key = (m.layer_key, "cross" if a.cross else "self")
     if memory is not None and m.cache is not None and key in m.cache:
-        k, v, _ = m.cache[key]
+        k, v = m.cache[key][:2]
     else:
         source = x if memory is None else memory
         rows = m.rows if memory is None else m.b * m.enc_tokens

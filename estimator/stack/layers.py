@@ -99,8 +99,20 @@ def mix(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
 
         with m.t.at("mixer"):
             return mixer(m, x, layer.mixer, at)
+    a = layer.mixer
     with m.t.at("attention"):
-        return attention(m, x, layer.mixer, at)
+        if not m.selective:
+            return attention(m, x, a, at)
+        params = m.params
+
+        def again(h: Tensor) -> Tensor:
+            keep, m.params = m.params, params
+            try:
+                return attention(m, h, a, at)
+            finally:
+                m.params = keep
+
+        return m.t.checkpoint(again, x)
 
 
 def feed(m: Machine, x: Tensor, block: MLP | MoE) -> Tensor:
@@ -118,7 +130,8 @@ def pre(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     norms = by_role(layer)
     t = m.t
     residual = x
-    x = norm(m, x, norms["input"])
+    if "input" in norms:  # ModernBERT's first layer has none
+        x = norm(m, x, norms["input"])
     x = mix(m, x, layer, at)
     x = ops.add(t, residual, ops.scale(t, x) if layer.residual_scale else x, "residual")
     if layer.mlp is None:

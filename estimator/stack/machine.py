@@ -12,11 +12,15 @@ from estimator.stack.tape import F32, HALF, Leaf, Param, Tape, Tensor
 
 @dataclass(frozen=True, slots=True)
 class LoraSpec:
-    """LoRA of one module: rank, whether DoRA, and the adapters' width (peft keeps them in fp32)."""
+    """LoRA of one module: rank, whether DoRA, and the adapters' width (peft keeps them in fp32).
+
+    ``other``: the trained elements of an adapter of another kind in this module, whose rank is then 0.
+    """
 
     rank: Any
     dora: bool = False
     width: int = F32
+    other: Any = 0
 
 
 @dataclass(slots=True)
@@ -45,6 +49,8 @@ class Machine:
     past: Any = 0
     logits: str = "all"
     loss: str = "full"
+    selective: bool = False
+    prompted: Any = 0
     segment_trains: bool | None = None
     family: str = ""
     probs: Tensor | None = None

@@ -10,7 +10,7 @@ from estimator.stack import ops
 from estimator.stack.layers import WIRING
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, norm, product
-from estimator.stack.tape import BOOL, F32, I64, Param, Tensor
+from estimator.stack.tape import BOOL, F32, I64, Node, Param, Tape, Tensor
 
 
 @dataclass(slots=True)
@@ -181,6 +181,13 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     out = Pass()
     with t.at("embedding"):
         inputs = embed(m, arch)
+    if m.prompted:  # peft: the virtual tokens' embeddings before the text's
+        prompt = m.param("prompt", m.prompted * arch.hidden, F32, m.training)
+        text = Tensor(m.b * (m.s - m.prompted) * arch.hidden, inputs.w, inputs.st, inputs.node)
+        inputs = t.emit(
+            "embeddings with prompt", m.rows * arch.hidden, inputs.w, (text, prompt), _prompt_bwd, None, prompt.n
+        )
+        del text
     at = {"masks": masks(m, arch), "rope": rope_tables(m, inputs.w), "facts": arch.facts}
     x = stack(m, inputs, segments, at, out, checkpointing)
     m.segment_trains, m.kept_probs = None, None
@@ -188,6 +195,11 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
         for part in arch.final:
             x = norm(m, x, part) if isinstance(part, Norm) else linear(m, x, part)
     del inputs, at
+    if m.training and m.loss != "full":
+        with t.at("loss"):
+            out.loss = fused_loss(m, x, arch) if m.loss == "fused" else chunked_loss(m, x, arch)
+        t.leave_autocast()
+        return out
     with t.at("head"):
         logits = head(m, x, arch)
     if m.training:
@@ -195,6 +207,57 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
             out.loss = causal_loss(m, logits, arch)
     t.leave_autocast()
     return out
+
+
+def _prompt_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+    return (None, t.alloc(node.extra, F32, "gradient of the prompt"))
+
+
+CHUNKS = 8  # torchtune's CEWithChunkedOutputLoss
+
+
+def chunked_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
+    """Head and loss in eight parts of the tokens, each recomputed in the backward pass."""
+    t, params, rows = m.t, m.params, m.rows
+    total: Tensor | None = None
+
+    def part(h: Tensor) -> Tensor:
+        keep, m.params = m.params, params
+        full, m.b = m.b, h.n // arch.hidden // m.s if h.n // arch.hidden >= m.s else m.b
+        try:
+            weight = head_weight(m, arch) if arch.head is None else m.weight(arch.head)[0]
+            logits = product(t, h, weight, None, h.n // arch.hidden * arch.vocab, "logits")
+            return ops.cross_entropy(t, ops.to(t, logits, F32), h.n // arch.hidden)
+        finally:
+            m.params, m.b = keep, full
+
+    size = -((-rows) // CHUNKS) * arch.hidden
+    for h in ops.split(t, x, [size] * CHUNKS):
+        loss = t.checkpoint(part, h)
+        total = loss if total is None else ops.add(t, total, loss)
+    assert total is not None
+    return total
+
+
+def fused_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
+    """Liger's fused linear cross-entropy: logits a block of rows at a time, both gradients made in the forward pass.
+
+    Source: Hsu et al. 2024, arXiv 2410.10989; liger_kernel/ops/fused_linear_cross_entropy.py.
+    """
+    t, rows = m.t, m.rows
+    weight = head_weight(m, arch) if arch.head is None else m.weight(arch.head)[0]
+    a, w = t.autocast(x), t.autocast(weight)
+    blocks = -((-arch.vocab) // arch.hidden)
+    grads = [t.alloc(i.n, i.w, "gradient made with the loss") for i in (a, w) if i.node is not None]
+    block = t.alloc(-((-rows) // blocks) * arch.vocab, w.w, "logits of a block")
+    del block
+    labels = t.alloc(rows, I64, "shifted labels")
+    return t.emit("loss", 1, F32, (a, w), _fused_bwd, (grads, labels.st))
+
+
+def _fused_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+    held = list(node.saved[0])
+    return tuple(None if p is None else held.pop(0) for p in node.ins)
 
 
 def causal_loss(m: Machine, logits: Tensor, arch: Architecture) -> Tensor:

@@ -38,7 +38,9 @@ def product(
     a, w = t.autocast(x), t.autocast(weight)
     x_saved = a.st if weight.node is not None else None
     ins = (a, w) if bias is None else (a, w, t.autocast(bias))
-    return t.emit(what, n, w.w, ins, _linear_bwd, (x_saved, w.st), (a.n, w.n, bias.n if bias is not None else 0, conv1d))
+    return t.emit(
+        what, n, w.w, ins, _linear_bwd, (x_saved, w.st), (a.n, w.n, bias.n if bias is not None else 0, conv1d)
+    )
 
 
 def _linear_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -59,6 +61,8 @@ def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec) -
     t = m.t
     result = base_linear(m, x, lin, rows)
     w = result.w
+    if spec.other:
+        return other_adapter(m, x, lin, rows, spec, result)
     a = m.param(f"{lin.name}.lora_A", lin.d_in * spec.rank, spec.width, True)
     b = m.param(f"{lin.name}.lora_B", lin.d_out * spec.rank, spec.width, True)
     if spec.dora:
@@ -74,9 +78,17 @@ def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec) -
     return ops.to(t, result, w)
 
 
-def dora(
-    m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: Tensor, a: Param, b: Param
-) -> Tensor:
+def other_adapter(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: Tensor) -> Tensor:
+    """An adapter of another kind: its input in its own width, one product, added to the module's output."""
+    t, w = m.t, result.w
+    trained = m.param(f"{lin.name}.adapter", spec.other, spec.width, True)
+    made = product(t, ops.to(t, x, spec.width), trained, None, rows * lin.d_out, "adapter output")
+    result = ops.add(t, result, made, "output with adapter")
+    del made
+    return ops.to(t, result, w)
+
+
+def dora(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: Tensor, a: Param, b: Param) -> Tensor:
     """peft tuners/lora/dora.py: W + B A is written out in fp32 for its norm, from an identity matrix of the inputs."""
     t = m.t
     w, n = result.w, lin.d_in * lin.d_out

@@ -235,7 +235,8 @@ def matmul(t: Tape, a: Tensor, b: Tensor, n: Any, what: str = "product", a_copy:
 
 def _matmul_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
     return tuple(
-        None if p is None else t.alloc(n, g.w, "gradient of a product") for p, n in zip(node.ins, node.extra, strict=True)
+        None if p is None else t.alloc(n, g.w, "gradient of a product")
+        for p, n in zip(node.ins, node.extra, strict=True)
     )
 
 
@@ -271,7 +272,8 @@ def layer_norm(t: Tape, x: Tensor, rows: Any, weight: Tensor | None, bias: Tenso
 
 def _layer_norm_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
     return tuple(
-        None if p is None else t.alloc(n, w, "gradient of the norm") for p, (n, w) in zip(node.ins, node.extra, strict=True)
+        None if p is None else t.alloc(n, w, "gradient of the norm")
+        for p, (n, w) in zip(node.ins, node.extra, strict=True)
     )
 
 

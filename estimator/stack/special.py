@@ -131,12 +131,22 @@ def gpt_oss(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     rows = m.b * a.heads * m.s
     s_k = k.n // (m.b * a.kv_heads * a.head_dim)
     k, v = ops.repeat(t, k, groups), ops.repeat(t, v, groups)
-    weights = ops.scale(t, bmm(t, q, k, rows * s_k, (False, split and groups == 1), "attention scores"), "scaled scores")
+    weights = ops.scale(
+        t, bmm(t, q, k, rows * s_k, (False, split and groups == 1), "attention scores"), "scaled scores"
+    )
     mask = at["masks"](m, a)
     if mask is not None:
         weights = ops.shift(t, weights, "masked scores", max(weights.w, mask.w))
     sinks = m.extra(a.extras[0])
-    logits = t.emit("scores and sinks", rows * (s_k + 1), max(weights.w, sinks.w), (weights, sinks), _sink_bwd, None, (weights.n, sinks.n))
+    logits = t.emit(
+        "scores and sinks",
+        rows * (s_k + 1),
+        max(weights.w, sinks.w),
+        (weights, sinks),
+        _sink_bwd,
+        None,
+        (weights.n, sinks.n),
+    )
     best, where = t.alloc(rows, logits.w, "row maxima"), t.alloc(rows, I64, "row maxima")
     logits = t.emit("shifted scores", logits.n, logits.w, (logits,), _max_bwd, where.st)
     del best, where

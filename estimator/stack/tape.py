@@ -164,9 +164,16 @@ class Tape:
         """A new tensor outside autograd."""
         return Tensor(n, w, Storage(self, n * w, (self.where, what)))
 
-    def emit(self, what: str, n: Any, w: int, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None) -> Tensor:
+    def emit(
+        self, what: str, n: Any, w: int, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None
+    ) -> Tensor:
         """The output of one operation on ``ins``, recorded where one of them wants a gradient."""
-        if self.again is not None and saved is not None and saved is not RESULT and any(i.node is not None for i in ins):
+        if (
+            self.again is not None
+            and saved is not None
+            and saved is not RESULT
+            and any(i.node is not None for i in ins)
+        ):
             self.again.append(saved)
             self._check_end()
             saved = None

@@ -33,7 +33,14 @@ def test_peaks_agree(rows):
 
 @pytest.mark.parametrize(
     ("key", "median", "p95"),
-    [("load", 0.2, 3), ("forward", 0.1, 1.5), ("backward", 0.1, 1.5), ("step", 0.1, 3.5), ("prefill", 0.1, 1.5), ("decode", 0.2, 2)],
+    [
+        ("load", 0.2, 3),
+        ("forward", 0.1, 1.5),
+        ("backward", 0.1, 1.5),
+        ("step", 0.1, 3.5),
+        ("prefill", 0.1, 1.5),
+        ("decode", 0.2, 2),
+    ],
 )
 def test_moments_agree(rows, key, median, p95):
     found = summary(rows, key)

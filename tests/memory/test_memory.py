@@ -15,9 +15,15 @@ from estimator.optimizers import OPTIMIZERS, Trained, find_optimizer, state_byte
 from estimator.recipes import RECIPES, find_recipe
 
 LLAMA = {
-    "model_type": "llama", "hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4,
-    "intermediate_size": 704, "vocab_size": 4096, "tie_word_embeddings": False,
-}  # fmt: skip
+    "model_type": "llama",
+    "hidden_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "intermediate_size": 704,
+    "vocab_size": 4096,
+    "tie_word_embeddings": False,
+}
 BASE = {"batch_size": 2, "seq_len": 256}
 
 
@@ -39,7 +45,12 @@ def test_peak_never_falls_as_sizes_grow(mode, attention):
     base = peak(mode=mode, attention=attention)
     assert peak(mode=mode, attention=attention, batch_size=3) >= base
     assert peak(mode=mode, attention=attention, seq_len=320) >= base
-    for field, value in (("num_hidden_layers", 6), ("hidden_size", 320), ("vocab_size", 5000), ("intermediate_size", 800)):
+    for field, value in (
+        ("num_hidden_layers", 6),
+        ("hidden_size", 320),
+        ("vocab_size", 5000),
+        ("intermediate_size", 800),
+    ):
         assert peak(mode=mode, attention=attention, fields={field: value}) >= base
 
 
@@ -122,11 +133,16 @@ SMALL = Trained((100,), 4)
 @pytest.mark.parametrize(
     ("name", "matrix", "vector"),
     [
-        ("adamw", 2 * 64 * 128 * 4, 800), ("adamw-fused", 2 * 64 * 128 * 4 + 4, 804), ("sgd", 0, 0), ("sgd-momentum", 64 * 128 * 4, 400),
-        ("adafactor", (64 + 128) * 4 + 4, 404), ("lion", 64 * 128 * 4, 400), ("muon", 64 * 128 * 4, 800),
+        ("adamw", 2 * 64 * 128 * 4, 800),
+        ("adamw-fused", 2 * 64 * 128 * 4 + 4, 804),
+        ("sgd", 0, 0),
+        ("sgd-momentum", 64 * 128 * 4, 400),
+        ("adafactor", (64 + 128) * 4 + 4, 404),
+        ("lion", 64 * 128 * 4, 400),
+        ("muon", 64 * 128 * 4, 800),
         ("adamw8bit", 2 * (64 * 128 + 32 * 4), 800),
     ],
-)  # fmt: skip
+)
 def test_state_bytes(name, matrix, vector):
     o = find_optimizer(name)
     assert state_bytes(o, [P]) - o.fixed == matrix
@@ -157,11 +173,22 @@ def test_an_estimate_takes_under_two_milliseconds_whatever_the_layers():
 @pytest.mark.parametrize(
     "line",
     [
-        "memory --mode no", "memory --recipe no", "memory --mode training --optimizer no", "memory --attention no",
-        "memory --checkpointing no", "memory --quantization no", "memory --batch-size 0", "memory --seq-len -1", "memory --check-fit",
-        "memory --rank 8", "memory --mode training --quantization nf4", "memory --gpu no", "memory --kv-dtype nf4", "memory --loss no",
+        "memory --mode no",
+        "memory --recipe no",
+        "memory --mode training --optimizer no",
+        "memory --attention no",
+        "memory --checkpointing no",
+        "memory --quantization no",
+        "memory --batch-size 0",
+        "memory --seq-len -1",
+        "memory --check-fit",
+        "memory --rank 8",
+        "memory --mode training --quantization nf4",
+        "memory --gpu no",
+        "memory --kv-dtype nf4",
+        "memory --loss no",
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line(llmcalc, line):
     ran = llmcalc(line)
     assert ran.code == 2
@@ -179,9 +206,15 @@ def test_contract_keys(llmcalc):
     for key in both.split():
         assert key in train
         assert key in infer
-    for key in "gradients_bytes optimizer_bytes moments.forward_bytes moments.backward_bytes moments.step_bytes".split():
+    for key in [
+        "gradients_bytes",
+        "optimizer_bytes",
+        "moments.forward_bytes",
+        "moments.backward_bytes",
+        "moments.step_bytes",
+    ]:
         assert key in train
-    for key in "kv_cache_bytes moments.prefill_bytes moments.decode_bytes".split():
+    for key in ["kv_cache_bytes", "moments.prefill_bytes", "moments.decode_bytes"]:
         assert key in infer
     assert infer["params.total"] == 124_439_808
 
@@ -211,11 +244,23 @@ def test_the_peak_has_a_derivation(llmcalc):
 def test_qlora_65b_fits_in_48_gb():
     """Dettmers et al. 2023: a 65B model is finetuned on one 48 GB GPU (paged optimizer, checkpointing)."""
     llama = {
-        "model_type": "llama", "hidden_size": 8192, "num_hidden_layers": 80, "num_attention_heads": 64, "intermediate_size": 22016,
+        "model_type": "llama",
+        "hidden_size": 8192,
+        "num_hidden_layers": 80,
+        "num_attention_heads": 64,
+        "intermediate_size": 22016,
         "vocab_size": 32000,
-    }  # fmt: skip
+    }
     p = plan(
-        Model("llama-65b", "file", Config(llama)), "training", "torch-bf16", batch_size=1, seq_len=512, method="qlora", rank=64,
-        targets="all-linear", checkpointing="full", optimizer="paged-adamw",
-    )  # fmt: skip
+        Model("llama-65b", "file", Config(llama)),
+        "training",
+        "torch-bf16",
+        batch_size=1,
+        seq_len=512,
+        method="qlora",
+        rank=64,
+        targets="all-linear",
+        checkpointing="full",
+        optimizer="paged-adamw",
+    )
     assert simulate(p).worst.peak < 48 * 10**9
