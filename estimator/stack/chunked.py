@@ -156,10 +156,6 @@ def _resized_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
     return (t.alloc(node.extra, g.w, "gradient, cut or summed"),)
 
 
-def piece_of(t: Tape, x: Tensor, n: Any) -> Tensor:
-    return ops.piece(t, x, n)
-
-
 def total(t: Tape, x: Tensor, n: Any) -> Tensor:
     """x.sum(dim): the gradient is an expanded view."""
     return t.emit("sum", n, x.w, (x,), _total_bwd, None, x.n)

@@ -127,9 +127,18 @@ def gpt_oss(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     cos, sin = at["rope"](m, a)
     q, k = _halves(t, q, cos, sin), _halves(t, k, cos, sin)
     k, v = cached(m, a, k, v)
+    s_k = k.n // (m.b * a.kv_heads * a.head_dim)
+    out, kept = _with_sinks(m, q, k, v, a, at, s_k)
+    out = linear(m, out, a.out)
+    del kept
+    return out
+
+
+def _with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: Any, s_k: Any) -> tuple[Tensor, Tensor]:
+    """eager_attention_forward of modeling_gpt_oss.py: the output, and the probabilities that it returns too."""
+    t = m.t
     groups, split = a.heads // a.kv_heads, m.b > 1
     rows = m.b * a.heads * m.s
-    s_k = k.n // (m.b * a.kv_heads * a.head_dim)
     k, v = ops.repeat(t, k, groups), ops.repeat(t, v, groups)
     weights = ops.scale(
         t, bmm(t, q, k, rows * s_k, (False, split and groups == 1), "attention scores"), "scaled scores"
@@ -151,9 +160,9 @@ def gpt_oss(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     logits = t.emit("shifted scores", logits.n, logits.w, (logits,), _max_bwd, where.st)
     del best, where
     probs = ops.softmax(t, logits, F32 if t.amp else None)
-    scores = ops.to(t, ops.piece(t, probs, rows * s_k), v.w)
-    out = bmm(t, scores, v, rows * a.head_dim, (False, split and groups == 1), "attention output")
-    return linear(m, ops.copy(t, out, "attention output, transposed"), a.out)
+    weights = ops.to(t, ops.piece(t, probs, rows * s_k), v.w)
+    out = bmm(t, weights, v, rows * a.head_dim, (False, split and groups == 1), "attention output")
+    return ops.copy(t, out, "attention output, transposed"), weights
 
 
 def _sink_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:

@@ -58,10 +58,10 @@ def block(m: Machine, x: Tensor, layer: Layer, at: Any) -> Tensor:
 
 
 def held_states(m: Machine) -> list[Any] | None:
-    """This layer's entry in the cache: [convolution's state, recurrent state, times], or None without a cache."""
+    """This layer's entry in the cache: the convolution's state, the recurrent state, times, and 0 as nothing grows."""
     if m.cache is None:
         return None
-    return m.cache.setdefault(m.layer_key, [None, None, m.t.times])
+    return m.cache.setdefault(m.layer_key, [None, None, m.t.times, 0, 0])
 
 
 def convolve(m: Machine, x: Tensor, s: StateSpace, weights: tuple[Extra, ...]) -> Tensor:
@@ -200,7 +200,8 @@ def loop(m: Machine, s: StateSpace, hidden: Tensor, decay: Tensor, fed: Tensor, 
     t = m.t
     n, w = m.b * s.inner * s.state, hidden.w
     first = t.alloc(n, w, "first state")
-    if t.grad and any(i.node is not None for i in (decay, fed, c)):
+    recorded = t.grad and any(i.node is not None for i in (decay, fed, c))
+    if recorded and (t.frame is None or t.again is not None):
         states = many(t, m.s - 1, n, F32, "states of the scan")
         halves = many(t, m.s, n, w, "states of the scan, converted") if w != F32 else None
         outs = many(t, m.s, m.b * s.inner, w, "outputs of the scan")
@@ -211,8 +212,8 @@ def loop(m: Machine, s: StateSpace, hidden: Tensor, decay: Tensor, fed: Tensor, 
         old = t.alloc(n, F32, "state")
         turn = t.alloc(n, F32, "decayed state")
         final = t.alloc(n, F32, "last state")
-        del turn, old, first
-        saved = None
+        del turn, old
+        saved = (first.st,) if recorded else None  # in a checkpointed layer nothing outlives its turn
     out = t.emit("scan", hidden.n, w, (decay, fed, c), _loop_bwd, saved, (decay.n, n, c.n, c.w))
     del outs
     return out, final
