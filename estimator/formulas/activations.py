@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.formula import formula
-from estimator.ops import exact_div
 from estimator.units import BYTES
 
 _CITE = "Korthikanti et al. 2022, Reducing Activation Recomputation in Large Transformer Models, arXiv 2205.05198"
@@ -24,19 +23,19 @@ def layer_activation_bytes(s: Any, b: Any, d: Any, h: Any) -> Any:
 @formula(unit=BYTES, cite=f"{_CITE}, equation 2 (tensor parallelism)", assumes=_ASSUMES)
 def layer_activation_tp_bytes(s: Any, b: Any, d: Any, h: Any, p_tp: Any) -> Any:
     """s*b*d*(10 + 24/t + 5*h*s/(d*t)): the norms, dropouts and block inputs are not split."""
-    return 10 * s * b * d + exact_div(24 * s * b * d + 5 * h * s * s * b, p_tp, "--tensor-parallel")
+    return 10 * s * b * d + (24 * s * b * d + 5 * h * s * s * b) // p_tp
 
 
 @formula(unit=BYTES, cite=f"{_CITE}, equation 4 (tensor and sequence parallelism)", assumes=_ASSUMES)
 def layer_activation_tp_sp_bytes(s: Any, b: Any, d: Any, h: Any, p_tp: Any) -> Any:
     """s*b*d/t*(34 + 5*h*s/d)."""
-    return exact_div(34 * s * b * d + 5 * h * s * s * b, p_tp, "--tensor-parallel")
+    return (34 * s * b * d + 5 * h * s * s * b) // p_tp
 
 
 @formula(unit=BYTES, cite=f"{_CITE}, section 5 (tensor parallelism, selective recomputation)", assumes=_ASSUMES)
 def layer_activation_tp_selective_bytes(s: Any, b: Any, d: Any, p_tp: Any) -> Any:
     """s*b*d*(10 + 24/t): the attention's scores, softmax and dropout are recomputed."""
-    return 10 * s * b * d + exact_div(24 * s * b * d, p_tp, "--tensor-parallel")
+    return 10 * s * b * d + (24 * s * b * d) // p_tp
 
 
 @formula(
@@ -44,7 +43,7 @@ def layer_activation_tp_selective_bytes(s: Any, b: Any, d: Any, p_tp: Any) -> An
 )
 def layer_activation_selective_bytes(s: Any, b: Any, d: Any, p_tp: Any) -> Any:
     """34*s*b*d/t."""
-    return exact_div(34 * s * b * d, p_tp, "--tensor-parallel")
+    return (34 * s * b * d) // p_tp
 
 
 @formula(unit=BYTES, cite=f"{_CITE}, table 2 (full recomputation)", assumes=("16-bit activations",))
@@ -58,7 +57,7 @@ def layer_activation_full_recompute_bytes(s: Any, b: Any, d: Any) -> Any:
 )
 def input_output_activation_bytes(s: Any, b: Any, d: Any, V: Any, p_tp: Any) -> Any:
     """s*b*d/t*(4 + 4*V/d) beside the embedding's dropout mask: final norm, output product, fp32 logits (p = 1)."""
-    return exact_div(4 * s * b * d + 4 * s * b * V, p_tp, "--tensor-parallel")
+    return (4 * s * b * d + 4 * s * b * V) // p_tp
 
 
 @formula(

@@ -15,7 +15,7 @@ FLASH_ROWS = 128  # flash_api.cpp: rows are rounded up to 128
 FLASH_WIDTH = 32  # and the head width to 32
 MAX_FLASH_WIDTH = 256
 # eager softmax without dtype=float32: in the width of the scores
-HALF_SOFTMAX = ("gpt2", "bert", "roberta", "distilbert", "albert", "bart", "modernbert")
+HALF_SOFTMAX = ("gpt2", "bert", "roberta", "distilbert", "albert", "bart")
 
 
 def flash(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_k: Any) -> Tensor:

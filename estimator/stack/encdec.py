@@ -154,7 +154,7 @@ def biased(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: Any, s
         t.where = where
         at["bias"][kind] = bias
     if not m.fused:
-        return eager(m, q, k, v, a, m.s, s_k, bias, F32)
+        return eager(m, q, k, v, a, m.s, s_k, bias, HALF)
     if a.cross:
         return efficient(m, q, k, v, a, m.s, bias, a.head_dim)
     if a.causal and m.s != 1:
