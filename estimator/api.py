@@ -47,7 +47,7 @@ _EXPORTS = {
     "DoesNotFit": "estimator.errors",
 }
 
-__all__ = list(_EXPORTS)  # noqa: PLE0605
+__all__ = list(_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:

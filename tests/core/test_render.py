@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import stat
 
 import pytest
@@ -40,7 +39,7 @@ def test_output_is_written_whole(llmcalc, tmp_path):
     ran = llmcalc(f"{COMMAND} --format json --output {path}")
     assert (ran.code, ran.out) == (0, "")
     assert path.read_text() == llmcalc(f"{COMMAND} --format json").out
-    assert os.listdir(tmp_path) == ["out.json"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
     assert stat.S_IMODE(path.stat().st_mode) & 0o400
 
 
@@ -51,7 +50,7 @@ def test_output_that_cannot_be_written_leaves_nothing(llmcalc, tmp_path):
         assert ran.code == 2
         assert ran.err.startswith("error: --output")
         assert ran.err.count("\n") == 1
-    assert os.listdir(tmp_path) == ["kept"]
+    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_bad_command_leaves_an_existing_file_alone(llmcalc, tmp_path):
