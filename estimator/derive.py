@@ -139,7 +139,9 @@ def _number(value: Any) -> str:
 class Printer:
     """Prints an expression in the registry's order. ``leaf`` turns a symbol into text (a letter or a number)."""
 
-    def __init__(self, leaf: Callable[[str], str], latex: bool, numeric: bool = False, names: Names | None = None) -> None:
+    def __init__(
+        self, leaf: Callable[[str], str], latex: bool, numeric: bool = False, names: Names | None = None
+    ) -> None:
         self.leaf, self.tex = leaf, latex
         self.rank = (names or Names()).rank
         self.times = (" \\cdot " if numeric else "\\,") if latex else "*"

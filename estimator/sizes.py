@@ -24,7 +24,7 @@ _STAND_IN = 64
 
 
 def letter_or_size(value: Any, flag: str, name: str, traced: bool = False, kind: str = "count") -> Any:
-    """A size of a command that needs no model: a letter of the user's own, or an int (traced as ``name`` on request)."""
+    """A size of a command that needs no model: a letter of the user's own, or an int (traced as ``name``)."""
     if isinstance(value, str) and _LETTER.match(value.strip()) and value.strip().lower() not in ("nan", "inf"):
         return trace(name, _STAND_IN, name=value.strip())
     number = parse_size(value, flag, kind) if isinstance(value, str) else value

@@ -24,7 +24,7 @@ def compress() -> None:
 def prune(
     channels: Annotated[str | None, typer.Option(help="Share of all channels that is removed.")] = None,
     weights: Annotated[str | None, typer.Option(help="Share of single weights that is masked.")] = None,
-    conv: Annotated[str | None, typer.Option(help="A convolution: c_o,h_o,w_o,k_h,k_w,c_i, numbers or letters.")] = None,
+    conv: Annotated[str | None, typer.Option(help="c_o,h_o,w_o,k_h,k_w,c_i of a convolution, or letters.")] = None,
     format: o.Format = "table",
     output: o.Output = None,
     derive: o.Derive = False,

@@ -14,7 +14,9 @@ app = o.new_app()
 
 @app.command()
 def explain(
-    name: Annotated[str | None, typer.Argument(help="A method, recipe, optimizer, format, formula, letter, family.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A method, recipe, optimizer, format, formula, letter, family.")
+    ] = None,
     format: o.Format = "table",
     output: o.Output = None,
 ) -> None:

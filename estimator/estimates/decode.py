@@ -135,7 +135,7 @@ def _sweep(alpha: float, cost: float, gamma: int) -> Table:
     alphas = sorted({alpha, 0.5, 0.6, 0.7, 0.8, 0.9})
     gammas = sorted({gamma, 1, 2, 3, 5, 8})
     speed = [[f.speculative_speedup(a, g, cost) if a < 1 else (g + 1) / (g * cost + 1) for g in gammas] for a in alphas]
-    rows = tuple(
+    rows: tuple[tuple[str | Cell | None, ...], ...] = tuple(
         (f"alpha {a:g}", *(Cell(round(v, 3), RATIO) for v in row)) for a, row in zip(alphas, speed, strict=True)
     )
     return Table("Speed-up by acceptance and drafts", ("", *(f"{g} drafts" for g in gammas)), rows)

@@ -83,8 +83,9 @@ def build(config: Config) -> Architecture:
     shared = config.plain("num_kv_shared_layers", 0)
     if shared:
         if shared >= made.num_layers:
-            raise InputError(f"{config.where}: num_kv_shared_layers must be less than the {int(made.num_layers)} layers, got {shared}")
-        made.facts["kv_shared_layers"] = shared
+            least = f"must be less than the {int(made.num_layers)} layers"
+            raise InputError(f"{config.where}: num_kv_shared_layers {least}, got {shared}")
+        made = made._replace(facts={**made.facts, "kv_shared_layers": shared})
         config.notes.append(f"num_kv_shared_layers: the last {shared} layers keep no keys and values of their own")
     return made
 

@@ -1,4 +1,4 @@
-"""Renderers: a report in, text out; no arithmetic. ``emit`` writes it to standard output or, whole or not at all, to a file."""
+"""Renderers: a report in, text out; no arithmetic. ``emit`` prints it, or writes it to a file whole or not at all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def to_text(
     symbols: str | None = None,
     stream: Any = None,
 ) -> str:
-    """The report in one of ``FORMATS``; ``derive`` adds derivations, ``symbols`` renames letters (``L=N_layer,d=D``)."""
+    """The report in one of ``FORMATS``; ``derive`` adds derivations, ``symbols`` renames letters (``L=N_layer``)."""
     module: Any = import_module(f"estimator.render.{FORMATS[check_format(format)]}")
     derived: Any = None
     if derive or report.symbolic:

@@ -85,7 +85,8 @@ def _tree(root: Node, report: Report, by_key: dict[str, str]) -> list[str]:
 
 def _alignment(table: Table) -> str:
     """Words to the left, numbers to the right."""
-    return "".join("l" if all(isinstance(row[i], str) for row in table.rows) else "r" for i in range(1, len(table.columns)))
+    columns = range(1, len(table.columns))
+    return "".join("l" if all(isinstance(row[i], str) for row in table.rows) else "r" for i in columns)
 
 
 def _table(table: Table, symbolic: bool) -> list[str]:

@@ -73,7 +73,8 @@ def _align(table: Table, column: int) -> str:
 def _derivations(found: list[Any], symbols: list[Any]) -> list[str]:
     out = ["### Derivation", "", "| symbol | meaning | value |", "|:--|:--|--:|"]
     out += [
-        f"| ${s.latex}$ | {_escape(s.meaning)}{f' (`{s.field}`)' if s.field else ''} | {'' if s.value is None else s.value} |"
+        f"| ${s.latex}$ | {_escape(s.meaning)}{f' (`{s.field}`)' if s.field else ''} "
+        f"| {'' if s.value is None else s.value} |"
         for s in symbols
     ]
     out.append("")

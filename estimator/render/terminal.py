@@ -30,11 +30,11 @@ def render(report: Report, derived: Any = None, derive: bool = False, stream: An
         console = Console(
             file=buffer,
             width=probe.width,
-            color_system=probe.color_system,
+            color_system=probe.color_system,  # type: ignore[arg-type]
             force_terminal=probe.is_terminal,
             no_color=probe.no_color,
             highlight=False,
-        )  # type: ignore[arg-type]
+        )
     else:
         console = Console(file=buffer, width=FILE_WIDTH, color_system=None, highlight=False)
     console.print(RichText(report.title, style="bold"))
@@ -63,8 +63,7 @@ def render(report: Report, derived: Any = None, derive: bool = False, stream: An
 
 def _bullet(console: Console, word: str, line: str) -> None:
     width = max(20, console.width)
-    text = textwrap.fill(f"{word}: {line}", width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
-    console.print(RichText(text, style="dim"))
+    console.print(RichText(_wrap(f"{word}: {line}", "  ", width), style="dim"))
 
 
 def _facts(console: Console, report: Report) -> None:
@@ -141,7 +140,8 @@ def _table(console: Console, table: Table, symbolic: bool) -> None:
 
 def _unbroken(table: Table, symbolic: bool, width: int) -> set[int]:
     """The columns kept whole: the short ones beside a long column of prose, which alone then wraps."""
-    columns = [[table.columns[i], *(cell_text(row[i], symbolic) for row in table.rows)] for i in range(len(table.columns))]
+    count = len(table.columns)
+    columns = [[table.columns[i], *(cell_text(row[i], symbolic) for row in table.rows)] for i in range(count)]
     widest = [max(len(line) for text in column for line in text.split("\n")) for column in columns]
     short = {i for i, w in enumerate(widest) if w <= _SHORT}
     taken = sum(widest[i] + 3 for i in short)
@@ -171,8 +171,7 @@ def _derivations(console: Console, found: list[Any], symbols: list[Any]) -> None
             console.print(
                 Padding(
                     RichText(
-                        f"= {value}"
-                        + (f"  ({d.shown})" if d.shown.replace(",", "") != value.replace(",", "") else ""),
+                        f"= {value}" + (f"  ({d.shown})" if d.shown.replace(",", "") != value.replace(",", "") else ""),
                         style="bold",
                     ),
                     (0, 0, 0, 4),
