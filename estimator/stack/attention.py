@@ -116,8 +116,7 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
         weights = ops.to(t, ops.softmax(t, weights, F32), w)
     else:
         weights = ops.to(t, ops.softmax(t, weights, F32 if t.amp else weights.w), v.w)
-    if not t.grad:
-        m.probs = weights
+    m.hold(weights)
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
     out = bmm(t, weights, v, m.b * a.heads * s_q * d_v, (False, split and groups == 1), "attention output")
     return ops.copy(t, out, "attention output, transposed") if late_copy else out

@@ -72,6 +72,12 @@ class Machine:
     def rows(self) -> Any:
         return self.b * self.s
 
+    def hold(self, probs: Tensor) -> None:
+        """Attention probabilities that the layer's loop keeps (``x, _ = self.self_attn(...)``), where autograd does
+        not anyway."""
+        if not self.t.grad or (self.t.frame is not None and self.t.again is None):
+            self.probs = probs
+
     def param(self, name: str, n: Any, w: int | None = None, trains: bool | None = None) -> Param:
         """The weight called ``name`` with ``n`` elements (one layer's)."""
         found = self.params.get(name)

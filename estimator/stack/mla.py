@@ -129,5 +129,6 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask: Tenso
     if mask is not None:
         weights = ops.shift(t, weights, "masked scores", max(weights.w, mask.w))
     weights = ops.to(t, ops.softmax(t, weights, F32), q.w)
+    m.hold(weights)
     out = bmm(t, weights, v, rows * a.mla["v"], (False, m.b > 1), "attention output")
     return ops.copy(t, out, "attention output, transposed")

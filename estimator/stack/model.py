@@ -114,7 +114,7 @@ def run_layer(m: Machine, x: Tensor, segment: Segment, at: Any, checkpointing: b
         try:
             return wiring(m, h, layer, at)
         finally:
-            m.params = keep
+            m.params, m.probs = keep, None
 
     return m.t.checkpoint(call, x)
 

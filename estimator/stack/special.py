@@ -67,8 +67,7 @@ def bloom(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     mask = at["masks"](m, a)
     weights = scores if mask is None else ops.shift(t, scores, "masked scores")
     probs = ops.to(t, ops.softmax(t, weights, F32), q.w)
-    if not t.grad:
-        m.probs = probs
+    m.hold(probs)
     out = ops.matmul(t, t.autocast(probs), t.autocast(v), n, "attention output")
     return linear(m, ops.copy(t, out, "attention output, transposed"), a.out)
 
@@ -114,8 +113,7 @@ def wide_scores(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask:
     if mask is not None:
         weights = ops.shift(t, weights, "masked scores", max(weights.w, mask.w))
     weights = ops.to(t, ops.softmax(t, weights, F32 if t.amp else weights.w), v.w)
-    if not t.grad:
-        m.probs = weights
+    m.hold(weights)
     out = bmm(t, weights, v, m.b * a.heads * m.s * a.head_dim, (False, split and first), "attention output")
     return ops.copy(t, out, "attention output, transposed")
 
@@ -161,6 +159,7 @@ def _with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: A
     del best, where
     probs = ops.softmax(t, logits, F32 if t.amp else None)
     weights = ops.to(t, ops.piece(t, probs, rows * s_k), v.w)
+    m.hold(weights)
     out = bmm(t, weights, v, rows * a.head_dim, (False, split and groups == 1), "attention output")
     return ops.copy(t, out, "attention output, transposed"), weights
 
