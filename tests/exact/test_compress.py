@@ -67,7 +67,8 @@ def test_published_bits_a_weight(layout, want):
 @pytest.mark.parametrize(
     "argv",
     [
-        "prune", "prune --channels 1", "prune --channels -0.1", "prune --channels x", "prune --channels .1 --weights .1",
+        "prune", "prune --channels 1", "prune --channels -0.1", "prune --channels x",
+        "prune --channels .1 --weights .1",
         "prune --conv 1,2", "prune --conv 1,2,3,4,5,0", "quantize --bits 0", "quantize --bits 65", "quantize --block 0",
         "linear --rmin 1 --rmax 1", "linear --bits 0", "linear --rmin inf", "quantize --set a=1",
     ],

@@ -80,7 +80,8 @@ SIZES = st.sampled_from(
     [
         ["kvcache", "--seq-len"], ["kvcache", "--batch-size"], ["memory", "--seq-len"], ["memory", "--batch-size"],
         ["peft", "--rank"], ["zero", "--params"], ["zero", "--gpus"], ["flops", "--seq-len"],
-        ["chinchilla", "--compute"], ["chinchilla", "--params"], ["train", "--tokens"], ["train", "--price"], ["infer", "--batch-size"],
+        ["chinchilla", "--compute"], ["chinchilla", "--params"], ["train", "--tokens"], ["train", "--price"],
+        ["infer", "--batch-size"],
     ],
     ids=" ".join,
 )  # fmt: skip
