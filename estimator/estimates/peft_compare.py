@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.estimates.peft import optimizer_state_bytes, prepare, share, trained_format
+from estimator.estimates.peft_plan import optimizer_state_bytes, prepare, share, trained_format
 from estimator.formula import Citation
 from estimator.formulas.params import total_params
 from estimator.formulas.peft import adapter_bytes

@@ -66,7 +66,7 @@ def _limit(
         times = number(reduction, "--reduction")
         return (lambda a: (a.trained * times.numerator, base * times.denominator)), f"--reduction {reduction}"
     if budget is not None:
-        from estimator.estimates.peft import trained_format
+        from estimator.estimates.peft_plan import trained_format
 
         allowed = parse_size(str(budget), "--budget", "bytes")
         bits = trained_format(first, dtype)[0].block_bits

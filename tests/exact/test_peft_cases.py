@@ -11,7 +11,7 @@ import pytest
 
 from estimator.config import Config
 from estimator.errors import InputError
-from estimator.estimates.peft import build_adapter
+from estimator.estimates.peft_plan import build_adapter
 from estimator.families import build
 from estimator.peft import METHODS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from estimator.config import Config
-from estimator.estimates.peft import build_adapter
+from estimator.estimates.peft_plan import build_adapter
 from estimator.families import build
 from estimator.models import load_model
 
