@@ -244,7 +244,7 @@ def set_fields(raw: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[s
     """``raw`` with the ``FIELD=VALUE`` texts applied to a copy, and a note for each name that looks mistyped."""
     if not overrides:
         return dict(raw), []
-    from estimator.options import json_or_text, pairs
+    from estimator.texts import json_or_text, pairs
 
     out: dict[str, Any] = dict(raw)
     notes: list[str] = []

@@ -59,26 +59,3 @@ def load(model: str | None, overrides: list[str] | None, traced: bool = False) -
     from estimator.models import load_model
 
     return load_model(model, overrides or (), traced=traced)
-
-
-def pairs(items: list[str] | None, flag: str) -> dict[str, str]:
-    """``["a=1", "b=2"]`` as a dict; InputError where an item has no ``=`` or no name."""
-    out: dict[str, str] = {}
-    for item in items or []:
-        name, eq, value = item.partition("=")
-        if not eq or not name.strip():
-            raise InputError(f"{flag}: expected NAME=VALUE, got {item[:60]!r}")
-        out[name.strip()] = value.strip()
-    return out
-
-
-def json_or_text(value: str) -> Any:
-    """``value`` as JSON where it parses, as text otherwise (the contract of ``--arg`` and ``--set``)."""
-    import json
-
-    if len(value) > 10_000:
-        raise InputError(f"value too long: {len(value)} characters")
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value

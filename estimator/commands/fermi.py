@@ -9,6 +9,7 @@ import typer
 from estimator import options as o
 from estimator.errors import InputError
 from estimator.render import check_format, emit
+from estimator.texts import pairs
 
 app = o.new_app()
 
@@ -60,5 +61,5 @@ def fermi(
     if list_ or scenario is None:
         emit(listing(), format, output)
         return
-    report = estimate(scenario, o.pairs(set_, "--set"), samples, seed, target, gpu, derive, only or ())
+    report = estimate(scenario, pairs(set_, "--set"), samples, seed, target, gpu, derive, only or ())
     emit(report, format, output, derive, symbols)

@@ -8,6 +8,7 @@ import typer
 
 from estimator import options as o
 from estimator.render import check_format, emit
+from estimator.texts import arguments
 
 app = o.new_app()
 
@@ -56,7 +57,7 @@ def flops(
     from estimator.estimates.flops import flops as estimate
     from estimator.models import load_model
 
-    given = {k: o.json_or_text(v) for k, v in o.pairs(arg, "--arg").items()}
+    given = arguments(arg)
     report = estimate(
         load_model(model, set_ or (), traced=derive),
         batch_size=batch_size, seq_len=seq_len, mode=mode, method=method, rank=rank, targets=targets, args=given,

@@ -8,6 +8,7 @@ import typer
 
 from estimator import options as o
 from estimator.render import check_format, emit
+from estimator.texts import arguments
 
 app = o.new_app()
 
@@ -27,7 +28,7 @@ def memory(
     optimizer: Annotated[
         str | None,
         typer.Option(
-            help="adamw, adamw-fused, adamw-forloop, adamw8bit, sgd, sgd-momentum, adafactor, lion, muon, paged-adamw ..."
+            help="adamw, adamw-fused, adamw-forloop, adamw8bit, sgd, sgd-momentum, adafactor, lion, muon ..."
         ),
     ] = None,
     attention: Annotated[str, typer.Option(help="sdpa (fused kernels) or eager.")] = "sdpa",
@@ -75,7 +76,7 @@ def memory(
     from estimator.estimates.memory import memory as estimate
     from estimator.models import load_model
 
-    given: dict[str, Any] = {k: o.json_or_text(v) for k, v in o.pairs(arg, "--arg").items()}
+    given: dict[str, Any] = arguments(arg)
     report = estimate(
         load_model(model, set_ or (), traced=derive),
         mode=mode,

@@ -9,6 +9,7 @@ import typer
 from estimator import options as o
 from estimator.errors import InputError
 from estimator.render import check_format, emit
+from estimator.texts import arguments, json_or_text
 
 app = o.new_app()
 Rank = Annotated[
@@ -71,9 +72,9 @@ def peft(
 ) -> None:
     """Parameters, bytes and work of an adapter: LoRA and every other method, equal to the peft library's counts."""
     check_format(format)
-    given = {k: o.json_or_text(v) for k, v in o.pairs(arg, "--arg").items()}
+    given = arguments(arg)
     if virtual_tokens is not None:
-        given["num_virtual_tokens"] = o.json_or_text(virtual_tokens)
+        given["num_virtual_tokens"] = json_or_text(virtual_tokens)
     if complexity:
         from estimator.estimates.peft_complexity import complexity as estimate_complexity
 

@@ -8,6 +8,7 @@ import typer
 
 from estimator import options as o
 from estimator.render import check_format, emit
+from estimator.texts import arguments
 
 app = o.new_app()
 Size = str | None
@@ -122,7 +123,7 @@ def train(
         method=method,
         rank=rank,
         targets=targets,
-        args={k: o.json_or_text(v) for k, v in o.pairs(arg, "--arg").items()},
+        args=arguments(arg),
         trainable_layers=trainable_layers,
         checkpointing=checkpointing,
         attention=attention,
