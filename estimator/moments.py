@@ -24,6 +24,8 @@ from estimator.stack.tape import F32, HALF, I64, Replay, Tape, alive, backward, 
 from estimator.trace import value_of
 
 CUBLAS_WORKSPACE = 33_554_432  # bytes a thread that multiplies; measured on one H100, torch 2.11 (32 MiB on Hopper)
+# the main thread and the one of backward passes; a process that has only generated holds one workspace less
+THREADS = 2
 CODE_TABLE = 16 * F32  # bitsandbytes: the 16 levels of NF4, a tensor a layer
 NESTED_TABLE = 256 * F32  # and the 256 of the scales' own scales
 Live = dict[tuple[str, str], Any]
@@ -237,8 +239,7 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
                 n = n * x
             added = added + t.times * block_bytes(n * F32)
         live["adapters", "weights"] = added
-    threads = 2 if load.training else 1
-    live["cuBLAS", "workspaces"] = threads * CUBLAS_WORKSPACE
+    live["cuBLAS", "workspaces"] = THREADS * CUBLAS_WORKSPACE
     if optimizer is not None and not optimizer.offloaded:
         live["optimizer", "states"] = held_bytes(optimizer, trained)
     return live

@@ -48,9 +48,14 @@ def assumptions(p: Plan, card: Card) -> tuple[str, ...]:
     elif p.mode == "training":
         said.append(f"recipe {p.recipe.name}: {p.recipe.title}; {p.recipe.note}")
     else:
-        said.append("transformers' forward pass with a dynamic cache; cuBLAS keeps 32 MiB (measured on one H100)")
+        said.append("transformers' forward pass with a dynamic cache")
+        said.append(
+            "cuBLAS keeps 32 MiB for each of two threads (measured on one H100); a process that has never run a "
+            "backward pass keeps one"
+        )
     said.append(
-        f"reserved: allocated times {float(low):.3f}, {float(best):.3f}, {float(high):.3f} (5th, 50th, 95th percentile measured)"
+        f"reserved: allocated times {float(low):.3f}, {float(best):.3f}, {float(high):.3f} "
+        "(5th, 50th, 95th percentile measured)"
     )
     return (*said, *card.notes, *p.notes)
 

@@ -125,6 +125,10 @@ def feed(m: Machine, x: Tensor, block: MLP | MoE) -> Tensor:
         return mlp(m, x, block)
 
 
+# layers whose locals keep the attention's output (StableLM: and its input) until they return
+KEEP_BRANCH = ("gpt2", "stablelm")
+
+
 def pre(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     """x + mixer(norm(x)), then x + mlp(norm(x)): Llama, GPT-2, and with scaled residuals Granite."""
     norms = by_role(layer)
@@ -132,7 +136,10 @@ def pre(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     residual = x
     if "input" in norms:  # ModernBERT's first layer has none
         x = norm(m, x, norms["input"])
+    kept = [x] if m.family == "stablelm" else []
     x = mix(m, x, layer, at)
+    if m.family in KEEP_BRANCH:
+        kept.append(x)
     x = ops.add(t, residual, ops.scale(t, x) if layer.residual_scale else x, "residual")
     if layer.mlp is None:
         return x

@@ -269,15 +269,16 @@ def activation(t: Tape, x: Tensor, name: str) -> Tensor:
 
 def gelu_new(t: Tape, x: Tensor) -> Tensor:
     """NewGELUActivation: 0.5 * x * (1 + tanh(c * (x + 0.044715 * x**3))), op by op."""
-    half = ops.scale(t, x, "half of the input")
-    inner = ops.add(t, x, ops.scale(t, ops.power(t, x)))
-    inner = ops.scale(t, inner)
-    return ops.mul(t, half, ops.shift(t, ops.tanh(t, inner)), "gelu")
+    return ops.mul(
+        t,
+        ops.scale(t, x, "half of the input"),
+        ops.shift(t, ops.tanh(t, ops.scale(t, ops.add(t, x, ops.scale(t, ops.power(t, x)))))),
+        "gelu",
+    )
 
 
 def gelu_fast(t: Tape, x: Tensor) -> Tensor:
     """FastGELUActivation: 0.5 * x * (1 + tanh(x * c * (1 + 0.044715 * x * x)))."""
     half = ops.scale(t, x, "half of the input")
-    scaled = ops.scale(t, x)
-    inner = ops.mul(t, scaled, ops.shift(t, ops.mul(t, ops.scale(t, x), x)))
+    inner = ops.mul(t, ops.scale(t, x), ops.shift(t, ops.mul(t, ops.scale(t, x), x)))
     return ops.mul(t, half, ops.shift(t, ops.tanh(t, inner)), "gelu")
