@@ -64,17 +64,19 @@ def mul(t: Tape, a: Tensor, b: Tensor, what: str = "product") -> Tensor:
     """a * b: saves each factor that the other's gradient needs."""
     n, w = (a.n if a.n >= b.n else b.n), (a.w if a.w >= b.w else b.w)
     saved = (b.st if a.node is not None else None, a.st if b.node is not None else None)
-    return t.emit(what, n, w, (a, b), _mul_bwd, saved, ((a.n, a.w), (b.n, b.w)))
+    return t.emit(what, n, w, (a, b), mul_bwd, saved, ((a.n, a.w), (b.n, b.w)))
 
 
-def _mul_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def mul_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    """Both products, then their sums and conversions (validate_outputs). In a checkpointed layer what was unpacked
+    for the products is gone by then."""
+    made = [None if p is None else t.alloc(g.n, g.w, "gradient of a product") for p in node.ins]
+    if node.frame is not None:
+        node.saved = None
     outs: list[Tensor | None] = []
-    for like, parent in zip(node.extra, node.ins, strict=True):
-        if parent is None:
-            outs.append(None)
-            continue
-        made = t.alloc(g.n, g.w, "gradient of a product")
-        outs.append(made if like == (made.n, made.w) else reduced(t, made, like))
+    for i, like in enumerate(node.extra):
+        big, made[i] = made[i], None
+        outs.append(None if big is None else reduced(t, big, like))
     return tuple(outs)
 
 

@@ -119,17 +119,7 @@ def strided_linear(m: Machine, x: Tensor, lin: Linear) -> Tensor:
 def outer(t: Tape, a: Tensor, b: Tensor, n: Any, what: str) -> Tensor:
     """a * b where both are broadcast to ``n`` results."""
     saved = (b.st if a.node is not None else None, a.st if b.node is not None else None)
-    return t.emit(what, n, max(a.w, b.w), (a, b), outer_bwd, saved, ((a.n, a.w), (b.n, b.w)))
-
-
-def outer_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
-    """Both products are made before either is summed to its factor's shape."""
-    made = [None if p is None else t.alloc(g.n, g.w, "gradient of a product") for p in node.ins]
-    outs: list[Tensor | None] = []
-    for i, like in enumerate(node.extra):
-        big, made[i] = made[i], None
-        outs.append(None if big is None else ops.reduced(t, big, like))
-    return tuple(outs)
+    return t.emit(what, n, max(a.w, b.w), (a, b), ops.mul_bwd, saved, ((a.n, a.w), (b.n, b.w)))
 
 
 def minus_exp(m: Machine, extra: Extra) -> Tensor:
