@@ -38,7 +38,8 @@ class Workload:
     b, s, new    sequences, tokens each, tokens generated after them
     width        bytes of a parameter; amp: autocast over fp32 parameters
     quantization "", "nf4" or "nf4-dq"; adapter: a PEFT method; top: train only that many layers
-    gpus, stage  data-parallel GPUs and ZeRO's stage on them: DDP, ZeroRedundancyOptimizer, FSDP2 without and with resharding
+    gpus, stage  data-parallel GPUs and ZeRO's stage on them: DDP, ZeroRedundancyOptimizer, FSDP2 without and with
+                 resharding
     """
 
     b: Any
@@ -248,7 +249,8 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
 def buffer_bytes(arch: Architecture, load: Workload) -> Any:
     """Buffers that a model keeps beside its weights, where they are of any size.
 
-    GPT-Neo: a boolean causal mask a layer, GPT-BigCode one; GPT-J: a table of sines and cosines a layer; BART: the logits' bias.
+    GPT-Neo: a boolean causal mask a layer, GPT-BigCode one; GPT-J: a table of sines and cosines a layer; BART: the
+    logits' bias.
     """
     out: Any = sum((w.times * block_bytes(w.elements * load.width) for w in arch.buffers), 0)
     positions = arch.max_positions or 0

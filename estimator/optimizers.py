@@ -41,7 +41,7 @@ States = Callable[[Trained], list[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """states(p): bytes of each state tensor of ``p``; step(all): bytes held at most during a step; fixed: of the whole."""
+    """states(p): bytes of each state tensor of ``p``; step(all): bytes held at most during a step; fixed: in all."""
 
     name: str
     meaning: str

@@ -27,9 +27,7 @@ def memory(
     ] = None,
     optimizer: Annotated[
         str | None,
-        typer.Option(
-            help="adamw, adamw-fused, adamw-forloop, adamw8bit, sgd, sgd-momentum, adafactor, lion, muon ..."
-        ),
+        typer.Option(help="adamw, adamw-fused, adamw-forloop, adamw8bit, sgd, sgd-momentum, adafactor, lion, muon ..."),
     ] = None,
     attention: Annotated[str, typer.Option(help="sdpa (fused kernels) or eager.")] = "sdpa",
     checkpointing: Annotated[str, typer.Option(help="none, selective (attention) or full (every layer).")] = "none",
@@ -74,6 +72,7 @@ def memory(
     """Memory of training or inference, moment by moment, and whether it fits."""
     check_format(format)
     from estimator.estimates.memory import memory as estimate
+    from estimator.estimates.memory import require_fit
     from estimator.models import load_model
 
     given: dict[str, Any] = arguments(arg)
@@ -81,7 +80,7 @@ def memory(
         load_model(model, set_ or (), traced=derive),
         mode=mode,
         recipe=recipe,
-        check_fit=check_fit,
+        check_fit=check_fit and gpu is None,
         gpu=gpu,
         batch_size=batch_size,
         seq_len=seq_len,
@@ -110,3 +109,5 @@ def memory(
         micro_batches=micro_batches,
     )
     emit(report, format, output, derive, symbols)
+    if check_fit:  # the report is printed first
+        require_fit(report)

@@ -50,10 +50,20 @@ def memory(
     p = plan(model, mode, recipe, **options)
     outcome = simulate(p)
     report = _report(p, outcome, find_card(gpu), gpu)
-    if check_fit and report.facts["fits"] is False:
-        need, have = report.results()["peak.device_bytes"], find_card(gpu).bytes
-        raise DoesNotFit(f"{model.name} needs {human(need, BYTES)}; {gpu} has {human(have or 0, BYTES)}")
+    if check_fit:
+        require_fit(report)
     return report
+
+
+def require_fit(report: Report) -> None:
+    """DoesNotFit where the report says that the run does not fit on its GPU; InputError where it names none."""
+    gpu = report.inputs.get("gpu")
+    if gpu is None:
+        raise InputError("--check-fit needs --gpu")
+    if report.facts.get("fits") is False:
+        need, have = report.results()["peak.device_bytes"], find_card(gpu).bytes
+        name = report.inputs["model"]
+        raise DoesNotFit(f"{name} needs {human(need, BYTES)}; {gpu} has {human(have or 0, BYTES)}")
 
 
 def _report(p: Plan, outcome: Outcome, card: Card, gpu: str | None) -> Report:

@@ -42,7 +42,7 @@ def assumptions(p: Plan, card: Card) -> tuple[str, ...]:
             f"recipe {p.recipe.name}: {p.recipe.title}"
             + (f"; {p.recipe.note}" if p.recipe.note and p.load.stage < 2 else ""),
             *sharding(p),
-            "the steady state: states exist, gradients are freed between steps (zero_grad(set_to_none=True)), dropout 0",
+            "the steady state: states exist, gradients are freed between steps (set_to_none=True), dropout 0",
             "cuBLAS keeps 32 MiB for each of two threads (measured on one H100)",
         ]
     elif p.mode == "training":

@@ -11,7 +11,7 @@ from estimator.stack.layers import by_role, feed
 from estimator.stack.machine import Machine
 from estimator.stack.model import Pass, Segment, head, stack
 from estimator.stack.nn import linear, norm
-from estimator.stack.tape import BOOL, F32, HALF, Tensor
+from estimator.stack.tape import BOOL, HALF, Tensor
 
 BUCKETS = 32  # T5Config.relative_attention_num_buckets
 

@@ -32,7 +32,7 @@ def moe(m: Machine, x: Tensor, block: MoE) -> Tensor:
     if m.family in ROUTERS:
         from estimator.stack import routers
 
-        logits, weights, index = getattr(routers, ROUTERS[m.family])(m, x, block)
+        _, weights, index = getattr(routers, ROUTERS[m.family])(m, x, block)
     else:
         weights, index = route(m, x, block)
     x = experts(m, x, block, weights, index)

@@ -18,7 +18,7 @@ EAGER_ONLY = ("bloom", "gpt_neo", "gptj", "gpt_oss", "mpt")  # classes without _
 
 
 def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
-    """FalconAttention: SDPA is not told of grouped queries, so a single key head is broadcast in PyTorch's math path."""
+    """FalconAttention: SDPA is not told of grouped queries; a single key head is broadcast in the math path."""
     t = m.t
     fused = linear(m, x, a.projections[0])
     if a.cached_heads is not None:  # the new decoder writes keys and values out for every query head

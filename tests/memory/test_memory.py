@@ -109,6 +109,28 @@ def test_korthikanti_table_2():
         assert f.layer_activation_full_recompute_bytes(s, b, d) == 2 * sbh
 
 
+def test_published_rows_of_a_gpt3_layer():
+    """Korthikanti et al. 2022, table 2, at s 2048, b 1, h 12288, a 96, t 8."""
+    s, b, d, h, t = 2048, 1, 12288, 96, 8
+    assert f.layer_activation_bytes(s, b, d, h) == 2_868_903_936
+    assert f.layer_activation_tp_bytes(s, b, d, h, t) == 578_813_952
+    assert f.layer_activation_tp_sp_bytes(s, b, d, h, t) == 358_612_992
+    assert f.layer_activation_full_recompute_bytes(s, b, d) == 50_331_648
+    attention = 5 * h * s * s * b
+    assert round(100 * attention / f.layer_activation_bytes(s, b, d, h)) == 70
+
+
+@pytest.mark.parametrize(("s", "gib"), [(1024, 4.25), (4096, 17), (16384, 68), (65536, 272), (131072, 544)])
+def test_ultra_scale_playbook_activations(s, gib):
+    """Its 8B plot: 34*s*h a layer, selective recomputation."""
+    assert 32 * f.layer_activation_selective_bytes(s, 1, 4096, 1) == gib * 2**30
+
+
+def test_zero_paper_activations_of_gpt2():
+    """Rajbhandari et al. 2019: about 60 GB for 1.5B parameters at sequence 1000 and batch 32."""
+    assert round(f.zero_paper_activation_bytes(48, 32, 1000, 1600) / 1e9) in (59, 60)
+
+
 def test_zero_paper_states_of_a_parameter():
     r = find_recipe("zero-paper")
     assert (r.weights, r.gradients, r.master + r.states, r.per_parameter) == (2, 2, 12, 16)
@@ -200,7 +222,8 @@ def test_bad_input_is_one_line(llmcalc, line):
 def test_contract_keys(llmcalc):
     train = llmcalc("memory --model gpt2 --mode training --gpu h100-sxm --format json").results
     infer = llmcalc("memory --model gpt2 --gpu h100-sxm --format json").results
-    both = "params.total params.active params.embedding params.trainable weights_bytes moments.load_bytes peak.allocated_bytes"
+    both = "params.total params.active params.embedding params.trainable weights_bytes moments.load_bytes"
+    both += " peak.allocated_bytes"
     both += " peak.moment peak.reserved_bytes peak.reserved_bytes.low peak.reserved_bytes.high peak.device_bytes"
     both += " peak.device_bytes.low peak.device_bytes.high fits"
     for key in both.split():
