@@ -98,7 +98,7 @@ def _convolution(m: Machine, x: Tensor, weight: Param, bias: Param | None, n: An
     a, w = t.autocast(x), t.autocast(weight)
     copied = t.alloc(a.n, a.w, "input of the convolution, contiguous")
     ins = (a, w) if bias is None else (a, w, t.autocast(bias))
-    saved = (a.st if weight.node is not None else None, w.st)
+    saved = (a.st, w.st)  # one formula gives all gradients: it saves both, whichever is wanted
     out = t.emit("convolution", n, w.w, ins, _convolution_bwd, saved, tuple(i.n for i in ins))
     del copied
     return out
