@@ -42,6 +42,10 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     """Self-attention with separate or fused projections, q/k norms, rotary embedding and the cache."""
     if m.family in ATTENTIONS:
         return ATTENTIONS[m.family](m, x, a, at)
+    if a.gate:
+        from estimator.stack.delta import gated_attention
+
+        return gated_attention(m, x, a, at)
     if a.mla is not None:
         from estimator.stack.mla import latent
 

@@ -1,0 +1,196 @@
+"""Qwen3-Next without its fused kernels (no flash-linear-attention): the gated delta rule in chunks of fp32, and
+attention whose query projection also yields a gate.
+
+Source: transformers 5, models/qwen3_next/modeling_qwen3_next.py (torch_chunk_gated_delta_rule).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.families.base import Attention, StateSpace
+from estimator.ops import ceil_div
+from estimator.stack import ops
+from estimator.stack.attention import attend, cached, head_norm, rotate_part
+from estimator.stack.chunked import cumsum, padded, spread, total
+from estimator.stack.machine import Machine
+from estimator.stack.moe import masked
+from estimator.stack.nn import linear
+from estimator.stack.ssm import convolve, held_states, many, minus_exp, outer
+from estimator.stack.tape import BOOL, F32, Node, Tape, Tensor
+
+
+def gated_attention(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
+    """Qwen3NextAttention.forward."""
+    t = m.t
+    n = m.rows * a.heads * a.head_dim
+    both = linear(m, x, a.projections[0])
+    q, gate = ops.split(t, both, (n, n))
+    gate = ops.copy(t, gate)
+    q = head_norm(m, q, a.norms[0])
+    k = head_norm(m, linear(m, x, a.projections[1]), a.norms[1])
+    v = linear(m, x, a.projections[2])
+    cos, sin = at["rope"](m, a)
+    q = rotate_part(t, q, cos, sin, a.rope_dim, a.head_dim)
+    k = rotate_part(t, k, cos, sin, a.rope_dim, a.head_dim)
+    k, v = cached(m, a, k, v)
+    out = attend(m, q, k, v, a, at["masks"](m, a), True)
+    return linear(m, ops.mul(t, out, ops.sigmoid(t, gate), "gated attention"), a.out)
+
+
+def gated_delta(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
+    """Qwen3NextGatedDeltaNet.forward. x [b, s, d] -> [b, s, d]."""
+    t = m.t
+    bias, a_log, *weights = s.extras
+    heads, times = s.sizes["value_heads"], s.sizes["value_heads"] // s.sizes["key_heads"]
+    keys, values, scalars = m.rows * s.sizes["key_heads"] * s.state, m.rows * s.inner, m.rows * heads
+    both, pair = linear(m, x, s.linears[0]), linear(m, x, s.linears[1])
+    q, k, v, gate = ops.split(t, both, (keys, keys, values, values))
+    beta, step = ops.split(t, pair, (scalars, scalars))
+    v, gate, beta, step = (ops.copy(t, i) for i in (v, gate, beta, step))
+    q, k = ops.copy(t, q), ops.copy(t, k)
+    mixed = ops.cat(t, (q, k, v), "q, k and v")
+    del q, k, v
+    mixed = convolve(m, mixed, s, tuple(weights))
+    q, k, v = ops.split(t, mixed, (keys, keys, values))
+    beta = ops.sigmoid(t, beta)
+    step = ops.add(t, ops.to(t, step, F32), m.extra(bias), "time step")
+    decay = outer(t, minus_exp(m, a_log), ops.unary(t, step, "softplus", "input"), scalars, "log decay")
+    if times != 1:
+        q, k = spread(t, q, keys * times), spread(t, k, keys * times)
+    if m.cache is not None and m.past != 0:
+        out = next_token(m, s, v)
+    else:
+        out = rule(m, s, q, k, v, beta, decay)
+        held = held_states(m)
+        if held is not None:
+            where, t.where = t.where, "KV cache"
+            held[1] = t.alloc(m.b * s.inner * s.state, F32, "recurrent state")
+            t.where = where
+    return linear(m, gated_norm(m, out, gate, s), s.linears[2])
+
+
+def gated_norm(m: Machine, x: Tensor, gate: Tensor, s: StateSpace) -> Tensor:
+    """Qwen3NextRMSNormGated: the norm, then the gate in fp32."""
+    t = m.t
+    w, rows = x.w, m.rows * s.sizes["value_heads"]
+    x = ops.to(t, x, F32)
+    variance = ops.mean(t, ops.power(t, x), rows)
+    x = ops.mul(t, x, ops.unary(t, ops.shift(t, variance), "rsqrt", "result", 2), "normalised")
+    weight, _ = m.norm_weights(s.norms[0])
+    x = ops.to(t, x, w)
+    if weight is not None:
+        x = ops.mul(t, weight, x, "norm output")
+    return ops.to(t, ops.mul(t, x, ops.silu(t, ops.to(t, gate, F32)), "gated"), w)
+
+
+def unit(t: Tape, x: Tensor, rows: Any) -> Tensor:
+    """l2norm."""
+    square = total(t, outer(t, x, x, x.n, "squares"), rows)
+    return ops.mul(t, x, ops.unary(t, ops.shift(t, square), "rsqrt", "result", 2), "normalised")
+
+
+def rule(m: Machine, s: StateSpace, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, decay: Tensor) -> Tensor:
+    """torch_chunk_gated_delta_rule."""
+    t = m.t
+    w, heads, size = q.w, s.sizes["value_heads"], s.sizes["chunk"]
+    chunks = ceil_div(m.s, size)
+    rows = m.b * heads * chunks * size
+    scalars = m.rows * heads
+    n_k, n_v = rows * s.state, rows * s.sizes["value_dim"]
+    q, k, v, beta = (ops.by_heads(t, wide(t, i)) for i in (q, k, v, beta))
+    q, k = ops.scale(t, unit(t, q, scalars)), unit(t, k, scalars)
+    q, k, v = padded(t, q, n_k), padded(t, k, n_k), padded(t, v, n_v)
+    beta, decay = padded(t, beta, rows), padded(t, decay, rows)
+    v_beta, k_beta = outer(t, v, beta, n_v, "beta * v"), outer(t, k, beta, n_k, "beta * k")
+    sums = cumsum(t, decay)
+    pairs = outer_difference(t, sums, rows * size)
+    pairs = masked(t, pairs, t.alloc(size * size, BOOL, "upper triangle"))
+    pairs = ops.unary(t, pairs, "decay of every pair", "result")
+    system = ops.mul(t, ops.matmul(t, k_beta, k, rows * size, "k k^T"), pairs, "system")
+    inner = ops.mul(t, ops.matmul(t, q, k, rows * size, "q k^T"), pairs, "attention within a chunk")
+    decayed = outer(t, k_beta, ops.unary(t, sums, "decay", "result"), n_k, "decayed beta * k")
+    fresh, reads = solve(t, system, v_beta), solve(t, system, decayed)
+    out = t.alloc(n_v, F32, "output")
+    q = outer(t, q, ops.unary(t, sums, "decay", "result"), n_k, "decayed q")
+    k = outer(t, k, ops.unary(t, ops.shift(t, sums), "decay", "result"), n_k, "decayed k")
+    out = loop(m, s, (fresh, reads, q, inner, k), out, chunks)
+    if rows > scalars:
+        out = ops.piece(t, out, m.rows * s.inner)
+    del pairs, system, decayed, v_beta, k_beta, v, beta, decay
+    return ops.to(t, out, w) if w != F32 else ops.copy(t, out)
+
+
+def wide(t: Tape, x: Tensor) -> Tensor:
+    """x.transpose(1, 2).to(fp32, contiguous)."""
+    return ops.to(t, x, F32) if x.w != F32 else ops.copy(t, x)
+
+
+def outer_difference(t: Tape, x: Tensor, n: Any) -> Tensor:
+    """Every pair's difference: the gradient is summed once along each axis."""
+    return t.emit("differences", n, x.w, (x,), _difference_bwd, None, x.n)
+
+
+def _difference_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    negative = t.alloc(g.n, g.w, "gradient, negated")
+    out = t.alloc(node.extra, g.w, "gradient, summed")
+    del negative
+    return (out,)
+
+
+def solve(t: Tape, a: Tensor, b: Tensor) -> Tensor:
+    """torch.linalg.solve_triangular: saves the matrix and its own result."""
+    saved = [a.st]
+    out = t.emit("solution", b.n, b.w, (a, b), _solve_bwd, saved, (a.n, b.n))
+    saved.append(out.st)
+    return out
+
+
+def _solve_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+    n_a, n_b = node.extra
+    right = t.alloc(n_b, g.w, "gradient of the right side")
+    product = t.alloc(n_a, g.w, "gradient of the matrix")
+    negative = t.alloc(n_a, g.w, "gradient of the matrix, negated")
+    del product
+    left = t.alloc(n_a, g.w, "gradient of the matrix, lower triangle")
+    del negative
+    return (left if node.ins[0] is not None else None, right if node.ins[1] is not None else None)
+
+
+def loop(m: Machine, s: StateSpace, ins: tuple[Tensor, ...], out: Tensor, chunks: Any) -> Tensor:
+    """The recurrence over the chunks; written into ``out``."""
+    t = m.t
+    state_n = m.b * s.inner * s.state
+    size = out.n // chunks
+    if t.grad and any(i.node is not None for i in ins) and (t.frame is None or t.again is not None):
+        states = many(t, chunks, state_n, F32, "states of the chunks")
+        news = many(t, chunks, size, F32, "new values of the chunks")
+        saved: Any = (states, news, *(i.st for i in ins))
+    else:
+        held = [t.alloc(state_n, F32, "state") for _ in range(3)] + [t.alloc(size, F32, "new values") for _ in range(4)]
+        del held
+        saved = (out.st,)
+    made = Tensor(out.n, F32, out.st)
+    if t.grad:
+        t.record(made, ins, _loop_bwd, saved, ([i.n for i in ins], out.n, size, state_n))
+    return made
+
+
+def _loop_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+    """Every chunk's gradients come as zeros of the whole sequence, added in place; the output's is copied each time."""
+    sizes, n, size, state_n = node.extra
+    copied = t.alloc(n, g.w, "gradient of the output, copied")
+    outs = [t.alloc(i, F32, "gradient of a chunk's part") for i in sizes]
+    more = t.alloc(max(sizes), F32, "gradient of one chunk, with zeros")
+    held = [t.alloc(size, F32, "gradient of new values"), t.alloc(state_n, F32, "gradient of a state")]
+    del copied, more, held
+    return tuple(o if p is not None else None for o, p in zip(outs, node.ins, strict=True))
+
+
+def next_token(m: Machine, s: StateSpace, v: Tensor) -> Tensor:
+    """torch_recurrent_gated_delta_rule for one token."""
+    t = m.t
+    held = [t.alloc(m.b * s.inner * s.state, F32, "state") for _ in range(3)]
+    out = t.alloc(m.rows * s.inner, F32, "output")
+    del held
+    return ops.to(t, out, v.w)
