@@ -58,7 +58,7 @@ def causal_mask(m: Machine, a: Attention, window: Any) -> Tensor | None:
     boolean = t.alloc(m.s * kv, BOOL, "attention mask")
     if m.fused:
         return boolean
-    return t.alloc(m.s * kv, m.w, "attention mask")
+    return t.alloc(m.b * m.s * kv, m.w, "attention mask")  # torch.where writes the expanded mask out
 
 
 def rope_tables(m: Machine, w: int) -> Any:

@@ -32,7 +32,7 @@ def base_linear(m: Machine, x: Tensor, lin: Linear, rows: Any) -> Tensor:
 
 
 def product(
-    t: Tape, x: Tensor, weight: Param, bias: Param | None, n: Any, what: str = "output", conv1d: bool = False
+    t: Tape, x: Tensor, weight: Tensor, bias: Tensor | None, n: Any, what: str = "output", conv1d: bool = False
 ) -> Tensor:
     """mm or addmm: saves the input where the weight trains; the weight is there anyway."""
     a, w = t.autocast(x), t.autocast(weight)

@@ -106,7 +106,10 @@ def _convolution(m: Machine, x: Tensor, weight: Param, bias: Param | None, n: An
 
 def _convolution_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
     copied = t.alloc(node.extra[0], g.w, "input of the convolution, contiguous")
-    outs = [None if p is None else t.alloc(n, g.w, "gradient of the convolution") for p, n in zip(node.ins, node.extra, strict=True)]
+    outs = [
+        None if p is None else t.alloc(n, g.w, "gradient of the convolution")
+        for p, n in zip(node.ins, node.extra, strict=True)
+    ]
     del copied
     return tuple(outs)
 
