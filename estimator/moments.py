@@ -167,6 +167,8 @@ def split_layers(arch: Architecture, load: Workload) -> list[Segment]:
                 out.append(Segment(layer, times, flag))
     if top is not None:
         out.sort(key=lambda s: s.trains is True)
+    if not load.training and len(arch.layers) > 1 and arch.kind == "decoder":
+        out = alternating(out)
     if load.stage >= 2 and load.gpus != 1 and out[-1].times > 1:
         # FSDP2's backward pass starts with the last layer, before which nothing was reduced
         out[-1:] = [
@@ -174,6 +176,20 @@ def split_layers(arch: Architecture, load: Workload) -> list[Segment]:
             Segment(out[-1].layer, 1, out[-1].trains),
         ]
     return out
+
+
+def alternating(segments: list[Segment]) -> list[Segment]:
+    """One layer of each kind first: a step of generation peaks while few layers have let go of longer views."""
+    ones: list[Segment] = []
+    rest: list[Segment] = []
+    for s in segments:
+        if all(s.layer is not x.layer for x in ones):
+            ones.append(Segment(s.layer, 1, s.trains))
+            if s.times != 1:
+                rest.append(Segment(s.layer, s.times - 1, s.trains))
+        else:
+            rest.append(s)
+    return ones + rest
 
 
 def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
