@@ -156,7 +156,7 @@ PAGES = {
 
 def stale() -> list[str]:
     """The generated pages that differ from what would be written now."""
-    return [name for name, make in PAGES.items() if not (HERE / name).exists() or (HERE / name).read_text() != STAMP + make()]
+    return [n for n, make in PAGES.items() if not (HERE / n).exists() or (HERE / n).read_text() != STAMP + make()]
 
 
 def main() -> int:
