@@ -178,8 +178,9 @@ def rms(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None)
     inverse = _rsqrt(t, variance)
     x = ops.mul(t, x, inverse, "normalised")
     del inverse
-    x = ops.to(t, x, w)
-    return x if weight is None else ops.mul(t, weight, x, "norm output")
+    if weight is None:
+        return ops.to(t, x, w)
+    return ops.mul(t, weight, ops.to(t, x, w), "norm output")  # the wide one is held until then
 
 
 def rms_late(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None) -> Tensor:
