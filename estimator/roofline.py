@@ -1,11 +1,10 @@
-"""What an accelerator takes for a piece of work: a matrix product by its shape, attention, bytes that pass, a kernel.
+"""What an accelerator takes for a kernel: a matrix product by its shape, fused attention, bytes that pass, a launch.
 
 Three layers, each stated in a report: the data sheet's peaks (the *ideal* roofline, which no program beats), the
 ceilings that were measured (products by size, skinny products, copies), and what a kernel costs beside its work.
 Where an accelerator was not measured, the H100's ratios of ceiling to peak are applied to its peaks, and it says so.
 
-Times are seconds; sizes may be traced numbers, and the seconds then are too. ``Machine.gemm``, ``Machine.skinny``,
-``Machine.attention``, ``Machine.stream`` and ``Machine.strided`` are forward and backward alike: give the shape.
+Times are seconds; sizes may be traced numbers, and the seconds then are too.
 """
 
 from __future__ import annotations
@@ -25,9 +24,8 @@ from estimator.work.product import MULTIPLY_ADD
 
 if TYPE_CHECKING:
     from estimator.schemas import GpuSpec, Measured
-    from estimator.work.product import Product
 
-GIGA, TERA = KILO**3, KILO**4
+GIGA, TERA, MICRO = KILO**3, KILO**4, 1e-6
 BF16 = 2  # bytes
 REFERENCE = "h100-sxm"  # the accelerator whose measured ratios stand in for others
 FALLBACK = {
@@ -41,6 +39,7 @@ FALLBACK = {
 H100_EXP = 3.9 * TERA
 LAUNCH_BOUND = 1.5  # a measured product shorter than this many launches measures the launch
 COMPUTE_BOUND = 0.5  # a skinny product above this share of the peak no longer measures the memory
+ALIGNMENT_BYTES = 16  # tensor cores load rows of 16 bytes (NVIDIA, Matrix Multiplication Background User's Guide)
 
 Points = tuple[tuple[float, float], ...]
 
@@ -54,18 +53,31 @@ def peak_of(spec: GpuSpec, dtype: str) -> float:
     raise InputError(f"--gpu {spec.id}: presets/gpus/{spec.id}.toml gives no matrix peak for {dtype}")
 
 
+def dense_peak(spec: GpuSpec, dtype: str) -> float:
+    """Dense peak of ``spec`` in FLOP/s; InputError where it cannot multiply in ``dtype``."""
+    peak = spec.peak_flops(dtype)
+    if peak is None:
+        has = [d for d in ("fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "int8") if spec.peak_flops(d)]
+        raise InputError(f"--gpu {spec.id}: no matrix products in {dtype}. It has: {', '.join(has) or 'no figures'}")
+    return peak
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """An accelerator as a roofline with measured ceilings.
 
-    peak, bandwidth   of the data sheet: FLOP/s dense, bytes/s
+    peak, bandwidth   of the data sheet: FLOP/s dense, bytes/s; fp32: FLOP/s without tensor cores
     gemm_points       (geometric mean of m, k and n; FLOP/s) of large products
     skinny_points     (rows; bytes of the matrix a second) of products that wait for their matrix
+    gradient          share of those rates that the products of a backward pass reach, whose operands are transposed
+    adapter           share of the copy rate that fp32 products with a side of an adapter's rank reach
+    unaligned         share of the best rate where a side is no multiple of 16 bytes
     copy              bytes read and written a second by kernels over contiguous tensors
     elements          elements a second of kernels over broadcast or permuted tensors
     exp               exponentials a second: what a fused attention kernel takes beside its products
+    attention_gradient   share of its products' rate that the kernel of its backward pass reaches
     fixed             seconds a kernel takes beside its work, launched by a CUDA graph or early enough
-    launch            seconds the host takes to launch one operation of an eager program
+    launch, launch_gradient   seconds the host takes to launch one operation of an eager program, and of a training step
     link              bytes/s one way to another accelerator, or None
     notes             what was assumed
     """
@@ -73,19 +85,33 @@ class Machine:
     name: str
     dtype: str
     peak: float
+    fp32: float
     bandwidth: float
     gemm_points: Points
     skinny_points: Points
+    gradient: float
+    adapter: float
+    unaligned: float
     copy: float
     elements: float
     exp: float
+    attention_gradient: float
     fixed: float
     launch: float
+    launch_gradient: float
     link: float | None
     notes: tuple[str, ...] = ()
 
-    def gemm_rate(self, m: Any, k: Any, n: Any) -> float:
-        """FLOP/s of a product [m, k] x [k, n], by its size."""
+    @property
+    def best(self) -> float:
+        """The fastest measured product, FLOP/s."""
+        return max(rate for _, rate in self.gemm_points)
+
+    def gemm_rate(self, m: Any, k: Any, n: Any, width: float = BF16) -> float:
+        """FLOP/s of a product [m, k] x [k, n] by its size, and by whether rows of k and n elements are aligned."""
+        rows = [float(value_of(x)) * width for x in (k, n) if value_of(x) != 1]
+        if any(x % ALIGNMENT_BYTES for x in rows):
+            return self.unaligned * self.best
         size = (float(value_of(m)) * float(value_of(k)) * float(value_of(n))) ** (1 / 3)
         return interpolate(self.gemm_points, size)
 
@@ -93,36 +119,30 @@ class Machine:
         """Bytes of a matrix a second where ``m`` rows are multiplied with it."""
         return interpolate(self.skinny_points, float(value_of(m)))
 
-    def gemm(self, m: Any, k: Any, n: Any, count: Any = 1, weight_bytes: Any = None) -> Any:
-        """Seconds of ``count`` products [m, k] x [k, n]: compute, or the time in which their ``weight_bytes`` arrive.
+    def gemm(self, m: Any, k: Any, n: Any, count: Any = 1, weight_bytes: Any = None, moved: Any = 0) -> Any:
+        """Seconds of ``count`` products [m, k] x [k, n]: compute, or the time in which their operands pass.
 
-        weight_bytes  bytes of all right operands; two bytes an element where not given.
+        weight_bytes  bytes of all right operands; two bytes an element where not given. moved: bytes of all operands
+        and results, where they are to count.
         """
         matrix = weight_bytes if weight_bytes is not None else BF16 * count * k * n
-        return maximum(MULTIPLY_ADD * count * m * k * n / self.gemm_rate(m, k, n), matrix / self.skinny_rate(m))
+        compute = MULTIPLY_ADD * count * m * k * n / self.gemm_rate(m, k, n)
+        return maximum(compute, matrix / self.skinny_rate(m), self.stream(moved))
 
-    def product(self, q: Product, element: float = 2.0, shards: Any = 1) -> Any:
-        """Seconds of one layer's forward pass of a product that is not fused attention.
+    def batched(self, m: Any, k: Any, n: Any, count: Any, moved: Any) -> Any:
+        """Seconds of ``count`` products [m, k] x [k, n], each of its own operands."""
+        return maximum(MULTIPLY_ADD * count * m * k * n / self.gemm_rate(m * count, k, n), self.stream(moved))
 
-        element: bytes of a stored weight's element as it is read. shards: accelerators that share the product.
-        """
-        if q.operator == "experts":  # every expert that is chosen multiplies its own share of the rows
-            chosen = q.weight / (q.k * q.n)
-            m = q.m / chosen
-            return self.gemm(m, q.k, q.n, chosen / shards, q.weight * element / shards)
-        if q.weight:
-            return self.gemm(q.m, q.k, q.n, q.count / shards, q.weight * element / shards)
-        moved = BF16 * q.count * (q.m * q.k + q.k * q.n + q.m * q.n) / shards
-        return maximum(
-            MULTIPLY_ADD * q.count * q.m * q.k * q.n / shards / self.gemm_rate(q.m, q.k, q.n), moved / self.copy
-        )
+    def simt(self, flops: Any, moved: Any) -> Any:
+        """Seconds of an adapter's product in fp32 without tensor cores."""
+        return maximum(flops / self.fp32, self.stream(moved) / self.adapter)
 
-    def attention(self, pairs: Any, width: Any) -> Any:
+    def attention(self, pairs: Any, width: Any, exponentials: Any = 1) -> Any:
         """Seconds of a fused attention kernel over ``pairs`` query-key pairs (all heads), ``width`` = d_qk + d_v.
 
         Its products at the best measured rate and one exponential a pair, one after the other.
         """
-        return pairs * (MULTIPLY_ADD * width / self.best + 1 / self.exp)
+        return pairs * (MULTIPLY_ADD * width / self.best + exponentials / self.exp)
 
     def stream(self, moved: Any) -> Any:
         """Seconds to move ``moved`` bytes (read and written) through a kernel over contiguous tensors."""
@@ -131,11 +151,6 @@ class Machine:
     def strided(self, elements: Any) -> Any:
         """Seconds of a kernel over ``elements`` elements of broadcast or permuted tensors."""
         return elements / self.elements
-
-    @property
-    def best(self) -> float:
-        """The fastest measured product, FLOP/s."""
-        return max(rate for _, rate in self.gemm_points)
 
     def ideal(self, flops: Any, moved: Any) -> Any:
         """The roofline alone: FLOPs at the dense peak or bytes at the full bandwidth, whichever takes longer."""
@@ -159,37 +174,45 @@ def machine(gpu: str, dtype: str = "bf16") -> Machine:
     from estimator.presets import load_gpu
 
     spec = load_gpu(gpu)
-    peak = peak_of(spec, dtype)
-    notes = (
-        [] if spec.peak_flops(dtype) else [f"{spec.id} has no {dtype} peak in its preset: multiplied in another type"]
-    )
     own = spec.measured is not None and spec.measured.kernels is not None
     reference = spec if own else load_gpu(REFERENCE)
     seen = reference.measured
     assert seen is not None
-    assert seen.kernels is not None
+    kernels = seen.kernels
+    assert kernels is not None
+    peak, base = peak_of(spec, dtype), peak_of(reference, "bf16")
     best = max(seen.gemm_tflops.values()) * TERA
-    base, ref_bandwidth = peak_of(reference, "bf16"), reference.bandwidth_bytes_s
-    ceiling = spec.ceiling_flops(dtype) or peak * best / base
-    scale, wide = ceiling / best, spec.bandwidth_bytes_s / ref_bandwidth
-    if not own:
-        what = (
-            "a published matmul ceiling"
-            if spec.ceiling_flops(dtype)
-            else f"{best / base:.0%} of the peak for large products"
-        )
-        notes.append(
-            f"{spec.id} was not measured: {what}, {seen.copy_gb_s * GIGA / ref_bandwidth:.0%} of the bandwidth, and "
-            f"the {REFERENCE}'s efficiency by size and time a kernel are assumed"
-        )
-    fixed, launch = seen.kernels.fixed_us / 1e6, seen.kernels.launch_us / 1e6
+    scale = (spec.ceiling_flops(dtype) or peak * best / base) / best
+    wide = spec.bandwidth_bytes_s / reference.bandwidth_bytes_s
+    fixed, launch = kernels.fixed_us * MICRO, kernels.launch_us * MICRO
     return Machine(
-        spec.id, dtype, peak, spec.bandwidth_bytes_s,
+        spec.id, dtype, peak, spec.peak_flops("fp32") or peak, spec.bandwidth_bytes_s,
         tuple((x, y * scale) for x, y in _gemm(seen, fixed, launch)),
         tuple((x, y * wide) for x, y in _skinny(seen, base)),
-        seen.copy_gb_s * GIGA * wide, seen.kernels.strided_g_elements_s * GIGA * wide,
-        H100_EXP * peak_of(spec, "bf16") / base, fixed, launch, spec.link_bytes_s, tuple(notes),
+        kernels.gradient, kernels.adapter, kernels.unaligned,
+        seen.copy_gb_s * GIGA * wide, kernels.strided_g_elements_s * GIGA * wide,
+        H100_EXP * peak_of(spec, "bf16") / base, kernels.attention_gradient,
+        fixed, launch, kernels.launch_gradient_us * MICRO, spec.link_bytes_s,
+        tuple(_basis(spec, dtype, reference, best / base)),
     )  # fmt: skip
+
+
+def _basis(spec: GpuSpec, dtype: str, reference: GpuSpec, share: float) -> Iterable[str]:
+    """What the ceilings of a machine rest on."""
+    seen = reference.measured
+    assert seen is not None
+    assert seen.kernels is not None
+    if not spec.peak_flops(dtype):
+        yield f"{spec.id} has no {dtype} peak in its preset: multiplied in another type"
+    if spec is reference and dtype in ("bf16", "fp16"):
+        yield f"{spec.id}: ceilings {seen.source}; {seen.kernels.source}"
+        return
+    ceiling = "its published matmul ceiling" if spec.ceiling_flops(dtype) else f"{share:.0%} of its {dtype} peak"
+    copied = seen.copy_gb_s * GIGA / reference.bandwidth_bytes_s
+    yield (
+        f"{spec.id} in {dtype}: scaled, not measured: {ceiling} for large products, {copied:.0%} of its bandwidth, and "
+        f"{reference.id}'s efficiency by size and time a kernel"
+    )
 
 
 def _gemm(seen: Measured, fixed: float, launch: float) -> Iterable[tuple[float, float]]:
@@ -198,9 +221,6 @@ def _gemm(seen: Measured, fixed: float, launch: float) -> Iterable[tuple[float, 
         seconds = work / (tflops * TERA)
         if seconds > LAUNCH_BOUND * launch:
             yield float(n), work / (seconds - fixed)
-
-
-SKINNY = (8192, 28672)  # the matrix that the skinny products were measured with
 
 
 def _skinny(seen: Measured, peak: float) -> Iterable[tuple[float, float]]:

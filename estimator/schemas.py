@@ -91,32 +91,24 @@ class MatmulCeiling(_Part):
 
 
 class Kernels(_Part):
-    """What a kernel costs beside its bytes and FLOPs, derived from measured step times.
+    """What the kernels of real steps take beside the isolated ceilings, from measured step times on this device.
 
-    fixed_us: a kernel's start and end in a CUDA graph. launch_us: one operation launched by an eager program.
-    strided_g_elements_s: kernels over broadcast or permuted bf16 tensors, 10^9 elements/s.
+    fixed_us: a kernel's start and end. launch_us, launch_gradient_us: the host's time to launch one operation of an
+    eager program, of a training step (forward, backward and optimizer). strided_g_elements_s: kernels over broadcast or
+    permuted bf16 tensors, 10^9 elements/s. gradient: share of a product's rate that those of a backward pass reach;
+    attention_gradient: the same of fused attention. adapter: share of the copy rate that fp32 products with a side of
+    an adapter's rank reach. unaligned: share of the best product's rate where a side is no multiple of 16 bytes.
     """
 
+    source: Text
     fixed_us: Positive
     launch_us: Positive
+    launch_gradient_us: Positive
     strided_g_elements_s: Positive
-    source: Text
-
-
-class StepShares(_Part):
-    """How much of a ceiling the kernels of a whole step reach, from measured training steps on this device.
-
-    gemm, pointwise: of the fastest isolated product of that size and of the copy rate; attention: of the dense peak,
-    causal FLOPs; unaligned: of a product whose sides are no multiples of 16 bytes. launch_us: the host's time for a
-    kernel of a training step, forward and backward together.
-    """
-
-    source: Text
-    gemm: Positive
-    pointwise: Positive
-    attention: Positive
+    gradient: Positive
+    attention_gradient: Positive
+    adapter: Positive
     unaligned: Positive
-    launch_us: Positive
 
 
 class Measured(_Part):
@@ -135,7 +127,6 @@ class Measured(_Part):
     read_gb_s: Positive
     gemm_tflops: dict[PositiveInt, Positive]
     skinny_gemm_gb_s: dict[PositiveInt, Positive]
-    step: StepShares | None = None
     kernels: Kernels | None = None
 
 

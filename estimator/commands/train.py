@@ -33,8 +33,12 @@ def train(
     seq_len: o.SeqLen = None,
     accumulation: Annotated[Size, _opt("Micro-batches an optimizer step.")] = "1",
     gpu: o.Gpu = "h100-sxm",
-    gpus: Annotated[Size, _opt("GPUs, data parallel.")] = "1",
+    gpus: Annotated[Size, _opt("GPUs in all; data parallel where not told otherwise.")] = "1",
     stage: Annotated[int, typer.Option(help="ZeRO stage, for the traffic: 0, 1, 2 or 3.")] = 0,
+    tensor_parallel: Annotated[str, typer.Option(help="GPUs that share each layer.", metavar="N")] = "1",
+    pipeline_parallel: Annotated[
+        str, typer.Option(help="Stages the layers are dealt to (1F1B, --accumulation micro-batches).", metavar="N")
+    ] = "1",
     link: Annotated[Size, _opt("10^9 bytes/s one way between GPUs; the preset's where not given.", "GB/S")] = None,
     recipe: Annotated[
         str, typer.Option(help="torch-bf16, torch-mixed, torch-fp32, megatron, zero-paper or deepspeed.")
@@ -95,6 +99,8 @@ def train(
         gpus=gpus,
         accumulation=size_option(made, accumulation, "--accumulation", "accumulation"),
         stage=stage,
+        tensor_parallel=tensor_parallel,
+        pipeline_parallel=pipeline_parallel,
         mfu=mfu,
         price=price,
         power=power,

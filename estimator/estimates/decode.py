@@ -60,7 +60,7 @@ def _sequences(N: Any, T: Any) -> Node:
 
 
 def _beam_model(model: Model, B: Any, T: Any) -> list[Node]:
-    from estimator.estimates.kvcache import cache_bytes
+    from estimator.kv.layers import cache_bytes
 
     return [
         Node(
@@ -183,8 +183,8 @@ def tree(
 
 
 def _saved(model: Model, made: Tree) -> list[Node]:
-    from estimator.estimates.kvcache import cache_bytes
     from estimator.inventory import total
+    from estimator.kv.layers import cache_bytes
 
     arch = model.architecture
     saved = made.unshared - len(made.tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from estimator.errors import InputError
 from estimator.families.base import Attention
@@ -16,15 +16,9 @@ from estimator.units import BITS_PER_BYTE, BYTES, COUNT, FLOPS, PERCENT, Unit
 from estimator.work import Product
 from estimator.work.adapters import FULL_NAMES
 from estimator.work.folds import OPERATORS, Group, by_operator, grouped, moved_elements
-
-if TYPE_CHECKING:
-    from estimator.estimates.flops import Pass
+from estimator.work.passes import CONVENTIONS, Pass
 
 INTENSITY = Unit("FLOPs/byte", "FLOP/B", "plain")
-CONVENTIONS = {
-    "full": "attention counts every query-key pair, masked ones too (FlopCounterMode, PaLM)",
-    "causal": "attention counts only the pairs that causal masks and windows leave (what a fused kernel computes)",
-}
 
 
 def operators(made: Pass, causal: bool) -> Table:
@@ -50,7 +44,7 @@ def layers(made: Pass, causal: bool, bits: Any, gpu: str | None, dtype: str) -> 
     ridge = None
     if gpu is not None:
         from estimator.presets import load_gpu
-        from estimator.steptime import dense_peak
+        from estimator.roofline import dense_peak
 
         spec = load_gpu(gpu)
         ridge = dense_peak(spec, dtype) / spec.bandwidth_bytes_s
@@ -146,7 +140,7 @@ def utilisation(made: Pass, seconds: float, gpu: str | None, dtype: str) -> Tabl
     if not seconds > 0:
         raise InputError(f"--seconds must be > 0, got {seconds}")
     from estimator.presets import load_gpu
-    from estimator.steptime import dense_peak
+    from estimator.roofline import dense_peak
 
     peak = dense_peak(load_gpu(gpu), dtype)
     rows: list[tuple[str | Cell | None, ...]] = []

@@ -15,10 +15,11 @@ from estimator.report import Node, Report
 from estimator.schemas import GpuSpec
 from estimator.serving import setup as plan
 from estimator.serving.request import Run, context_bytes, curve, passes, plot, price_of, range_said, speculative
-from estimator.serving.step import Serving, Step
+from estimator.serving.step import Serving
 from estimator.sizes import size_option
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE, BYTES, PERCENT, SECONDS, TOKEN_RATE, TOKENS, USD, human
+from estimator.work.times import Times
 
 DEFAULT_PROMPT, DEFAULT_NEW = 2048, 256
 LABELS = {
@@ -101,15 +102,15 @@ def infer(
     return Report("infer", title, inputs, tuple(body), facts, assumptions, (ROOFLINE,), tuple(notes))
 
 
-def _times(key: str, label: str, step: Step, low: Step, high: Step) -> Node:
+def _times(key: str, label: str, step: Times, low: Times, high: Times) -> Node:
     """A pass: what it consists of, and beside it the ideal roofline and the bounds."""
-    parts = [Node("", LABELS[name], value, SECONDS) for name, value in step.seconds.items() if value_of(value) > 0]
+    parts = [Node("", LABELS[name], value, SECONDS) for name, value in step.by_bound.items() if value_of(value) > 0]
     parts.sort(key=lambda n: -float(value_of(n.value)))
-    if value_of(step.host_seconds) > value_of(step.device_seconds):
+    if value_of(step.host) > value_of(step.device):
         whole = Node.max(
             key,
             label,
-            [Node.sum("", "The GPU's work", parts), Node("", "The host's launches", step.host_seconds, SECONDS)],
+            [Node.sum("", "The GPU's work", parts), Node("", "The host's launches", step.host, SECONDS)],
         )
     else:
         whole = Node.sum(key, label, parts)
@@ -123,7 +124,7 @@ def _times(key: str, label: str, step: Step, low: Step, high: Step) -> Node:
     return Node.group("", [whole, *beside])
 
 
-def _rates(run: Run, first: Step, step: Step, low: tuple[Step, Step], high: tuple[Step, Step]) -> Node:
+def _rates(run: Run, first: Times, step: Times, low: tuple[Times, Times], high: tuple[Times, Times]) -> Node:
     b, new = run.b, run.new
     rate = run.rate(first.total, step.total, b)
     rows = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from estimator.errors import InputError
 from estimator.families.base import Attention
 from estimator.formulas.kvcache import mla_cache_bytes
-from estimator.kv.layers import CACHES, KV_FORMATS, Held, Store, cache_bytes, cache_parts, held_tokens
+from estimator.kv.layers import KV_FORMATS, Held, Store, cache_parts
 from estimator.kv.plan import Plan, plan
 from estimator.models import Model
 from estimator.report import Node, Report, Text
@@ -194,14 +194,4 @@ def drawn(figure: Figure) -> Text:
     return Text("Growth with the context", terminal(figure))
 
 
-__all__ = [
-    "CACHES",
-    "KV_FORMATS",
-    "cache_bytes",
-    "cache_parts",
-    "drawn",
-    "expanded",
-    "growth",
-    "held_tokens",
-    "kvcache",
-]
+__all__ = ["drawn", "expanded", "growth", "kvcache"]

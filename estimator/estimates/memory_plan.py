@@ -248,7 +248,7 @@ def _paper_states(p: Plan, params: list[Trained]) -> None:
 
 
 def _cache(arch: Architecture, b: Any, tokens: Any, kv_dtype: str) -> Any:
-    from estimator.estimates.kvcache import KV_FORMATS, cache_bytes
+    from estimator.kv.layers import KV_FORMATS, cache_bytes
 
     fmt = find_format(kv_dtype, "--kv-dtype")
     if fmt.name not in KV_FORMATS:

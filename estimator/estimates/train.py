@@ -7,20 +7,22 @@ from dataclasses import fields
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.estimates.flops import ATTENTIONS, Pass, choice, plan
-from estimator.estimates.flops_tables import CONVENTIONS
 from estimator.estimates.train_run import LETTERS, Run, energy_rows, length, money, named, productive_share
 from estimator.estimates.train_step import Step, one_step
 from estimator.formulas import cost, time
 from estimator.formulas.flops import utilisation
 from estimator.models import Model
 from estimator.ops import ceil_div
+from estimator.parallel.degrees import Degrees
+from estimator.parallel.sharding import check_stage
 from estimator.recipes import find_recipe
 from estimator.report import Cell, Node, Report, Table
 from estimator.sizes import size_option
 from estimator.trace import value_of
 from estimator.units import COUNT, DAYS, FLOPS, GPU_HOURS, HOURS, PERCENT, RATIO, SECONDS, TOKEN_RATE, TOKENS, USD
 from estimator.work.folds import Group
+from estimator.work.passes import ATTENTIONS, CONVENTIONS, Pass, choice, plan
+from estimator.work.times import ADAPTERS, ATTENTION, ELEMENTWISE, KERNELS, OPTIMIZER, PRODUCTS
 
 
 def train(
@@ -38,7 +40,7 @@ def train(
 ) -> Report:
     """Time, GPU-hours, USD, kWh and CO2 of training ``model``.
 
-    options: those of :func:`estimator.estimates.flops.plan` (batch_size, seq_len, method, rank, checkpointing ...).
+    options: those of :func:`estimator.work.passes.plan` (batch_size, seq_len, method, rank, checkpointing ...).
     Raises InputError for bad input, DoesNotFit with ``check_fit`` where the peak exceeds the GPU.
     """
     run = run or Run()
@@ -48,10 +50,11 @@ def train(
     choice(options.get("attention", "sdpa"), "--attention", ATTENTIONS)
     made = plan(model, mode="training", **options)
     found = find_recipe(recipe)
-    gpus = int(value_of(size_option(model, run.gpus, "--gpus", "gpus")))
-    step = one_step(made, found, run, gpu, gpus, optimizer, dtype, quantization, attention_flops)
+    degrees = _degrees(model, run)
+    gpus = degrees.gpus
+    step = one_step(made, found, run, gpu, degrees, optimizer, dtype, quantization, attention_flops)
     fit, fit_notes = _fits(model, gpu, gpus, recipe, optimizer, quantization, check_fit, options)
-    tokens_a_step = int(value_of(made.tokens)) * gpus * int(run.accumulation)
+    tokens_a_step = int(value_of(made.tokens)) * degrees.data * int(run.accumulation)
     total, length_note = length(model, run, made, gpus, tokens_a_step)
     productive, lost = productive_share(run, gpus)
     assumptions = [
@@ -69,12 +72,24 @@ def train(
         _title(model, made, run, gpus, step),
         _inputs(made, run, gpu, gpus, recipe, optimizer, dtype),
         body,
-        {"bound": "utilisation" if run.mfu is not None else step.times.bound, "fits": fit},
+        {"bound": "utilisation" if run.mfu is not None else step.bound, "fits": fit},
         (*assumptions, *more),
         (),
         (*model.notes, *made.notes, *fit_notes, *length_note),
         letters=LETTERS,
     )
+
+
+def _degrees(model: Model, run: Run) -> Degrees:
+    """How the GPUs are divided. Raises InputError where the degrees do not divide them."""
+    given = (
+        ("--gpus", "gpus", run.gpus),
+        ("--tensor-parallel", "tensor_parallel", run.tensor_parallel),
+        ("--pipeline-parallel", "pipeline_parallel", run.pipeline_parallel),
+    )
+    check_stage(run.stage)
+    gpus, tensor, pipeline = (int(value_of(size_option(model, value, flag, field))) for flag, field, value in given)
+    return Degrees(gpus, tensor, pipeline)
 
 
 def _fits(
@@ -166,17 +181,18 @@ def _body(
     productive = named(traced, "g", productive) if productive != 1 else 1
     rates["best"] = time.token_rate(tokens, seconds)
     parts = [
-        ("matrix products", t.products),
-        ("adapters in fp32" if t.adapters else "", t.adapters),
-        ("attention", t.attention),
-        ("norms, activations, sums, loss", t.elementwise),
-        ("optimizer step", t.optimizer),
+        ("matrix products", t.of(PRODUCTS)),
+        ("adapters in fp32", t.of(ADAPTERS)),
+        ("attention", t.of(ATTENTION)),
+        ("norms, activations, sums, loss", t.of(ELEMENTWISE)),
+        ("optimizer step", t.of(OPTIMIZER)),
+        ("starting and ending kernels", t.of(KERNELS)),
     ]
-    rows = [Node("", name, seconds, SECONDS) for name, seconds in parts if name and seconds]
+    rows = [Node("", name, seconds, SECONDS) for name, seconds in parts if seconds]
     flops = Group("", made.list, convention == "causal")
     repeats = int(run.accumulation)
     model_flops = named(traced, "C", value_of(flops.model) * repeats)
-    mfu = utilisation(model_flops, seconds, 1, peak)
+    mfu = utilisation(model_flops, seconds, step.parts, peak)
     time_rows = [
         Node(
             "step_seconds",
@@ -189,7 +205,11 @@ def _body(
                 Node.sum("device_seconds", "the device", rows),
                 Node("host_seconds", "the host, launching kernels", t.host, SECONDS),
                 *(
-                    (Node("communication_seconds", "gradients between GPUs", step.communication, SECONDS),)
+                    (
+                        Node(
+                            "communication_seconds", "between GPUs", step.exchange.data + step.exchange.model, SECONDS
+                        ),
+                    )
                     if gpus > 1
                     else ()
                 ),
@@ -242,9 +262,8 @@ def _convention_table(made: Pass, step: Step, repeats: int) -> Table:
     rows: list[tuple[str | Cell | None, ...]] = []
     for name in CONVENTIONS:
         g = Group("", made.list, name == "causal")
-        shares = [
-            100 * utilisation(float(value_of(f)) * repeats, step.best, 1, step.peak) for f in (g.model, g.hardware)
-        ]
+        spent = (float(value_of(f)) * repeats for f in (g.model, g.hardware))
+        shares = [100 * utilisation(f, step.best, step.parts, step.peak) for f in spent]
         rows.append((f"{name} attention", Cell(g.model, FLOPS), *(Cell(s, PERCENT) for s in shares)))
     return Table(
         "Utilisation under both conventions",

@@ -8,7 +8,6 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
-from estimator.estimates.flops import Pass
 from estimator.formulas import cost, energy, time
 from estimator.models import Model
 from estimator.ops import ceil_div
@@ -16,6 +15,7 @@ from estimator.report import Node
 from estimator.sizes import size_option
 from estimator.trace import trace, value_of
 from estimator.units import KG, KWH, SECONDS_PER_HOUR, USD, WATTS
+from estimator.work.passes import Pass
 
 if TYPE_CHECKING:
     from estimator.schemas import GpuSpec
@@ -51,6 +51,7 @@ class Run:
     """Length and surroundings of a run, checked.
 
     tokens or steps or examples (with epochs, mean_tokens, packing): how long; gpus, accumulation: tokens a step.
+    stage: of ZeRO; tensor_parallel, pipeline_parallel: GPUs that share one copy of the model.
     mfu: model FLOPs utilisation that replaces the roofline. price USD a GPU-hour; power watts a GPU; pue; intensity kg
     a kWh; embodied kg to make one GPU, life_years of use. goodput: productive share of the time, or mtbf hours of one
     GPU between failures with write_seconds a checkpoint and restart_seconds a failure. link: 10^9 bytes/s one way.
@@ -65,6 +66,8 @@ class Run:
     gpus: Any = 1
     accumulation: Any = 1
     stage: int = 0
+    tensor_parallel: Any = 1
+    pipeline_parallel: Any = 1
     mfu: Any = None
     price: Any = None
     power: Any = None

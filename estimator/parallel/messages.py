@@ -43,7 +43,7 @@ def messages(stage: Stage, work: Work, degrees: Degrees, m: Any, d: Any, chunks:
         once = 2 * half
         # a block's input is kept in parts (Korthikanti, section 4.2.2): the backward pass gathers it once more
         block = once * (BOTH + again) + (half if work.sequence else 0)
-        per = sum(count * _blocks(g) * block for g, count in stage.layers)
+        per = sum(count * sums(g) * block for g, count in stage.layers)
         ends = (once if stage.first else 0) + (3 * 2 * ring_elements(n, t) * FP32 + once if stage.last else 0)
         what = "reduce-scatter and all-gather" if work.sequence else "all-reduce"
         out.append(
@@ -94,7 +94,7 @@ def messages(stage: Stage, work: Work, degrees: Degrees, m: Any, d: Any, chunks:
     return out
 
 
-def _blocks(layer: Any) -> int:
+def sums(layer: Any) -> int:
     """Row-parallel outputs of a layer that must be summed."""
     return 1 if layer.wiring == "parallel" else 2 + (1 if layer.cross else 0) - (0 if layer.mlp is not None else 1)
 

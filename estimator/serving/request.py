@@ -11,9 +11,10 @@ from estimator.models import Model
 from estimator.report import Cell, Node, Report, Table, Text
 from estimator.schemas import GpuSpec
 from estimator.serving import setup as plan
-from estimator.serving.step import Serving, Step, decode, prefill
+from estimator.serving.step import Serving, decode, prefill
 from estimator.trace import value_of
 from estimator.units import BYTES, RATIO, SECONDS, TOKEN_RATE, TOKENS, USD
+from estimator.work.times import Times
 
 MOST = 13  # batches of the table: powers of two below 2**13
 
@@ -30,7 +31,7 @@ class Run:
     new: Any
     price: float | None
 
-    def at(self, b: Any) -> tuple[Step, Step]:
+    def at(self, b: Any) -> tuple[Times, Times]:
         """Prefill and decode step of a batch of b; the decode step in the middle of the generation."""
         return passes(self.serve, b, self.s, self.new)
 
@@ -42,7 +43,7 @@ class Run:
         return None if self.price is None else f.usd_per_million(self.price, self.serve.gpus, rate)
 
 
-def passes(serve: Serving, b: Any, s: Any, new: Any) -> tuple[Step, Step]:
+def passes(serve: Serving, b: Any, s: Any, new: Any) -> tuple[Times, Times]:
     """Prefill and a decode step in the middle of ``new`` tokens."""
     two = serve.arch.kind == "encoder-decoder"
     context = (0 if two else s) + new // 2 + (1 if two and value_of(new) < 2 else 0)
@@ -120,7 +121,7 @@ def plot(run_report: Report) -> Text:
     return Text("Latency against throughput, batch by batch", terminal(figure))
 
 
-def speculative(run: Run, draft: Model, step: Step, dtype: str, alpha: float, gamma: int) -> tuple[Node, list[str]]:
+def speculative(run: Run, draft: Model, step: Times, dtype: str, alpha: float, gamma: int) -> tuple[Node, list[str]]:
     """Speculative decoding with a draft model on the same GPUs (Leviathan et al. 2023)."""
     from estimator.formulas.decode import expected_tokens
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from estimator.dtypes import find_format
 from estimator.errors import InputError, unknown
-from estimator.estimates.kvcache import KV_FORMATS, cache_bytes
 from estimator.families.base import Architecture, Attention
 from estimator.formulas.storage import ALIASES, Storage, stored_weights
+from estimator.kv.layers import KV_FORMATS, cache_bytes
 from estimator.models import Model
 from estimator.ops import ceil_div
 from estimator.roofline import Machine, machine

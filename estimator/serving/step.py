@@ -1,30 +1,23 @@
-"""The seconds of one pass through a model: products, attention, the cache, what lies between, kernels, links.
-
-A pass is the list of products of :mod:`estimator.work` and the memory-bound kernels of :mod:`estimator.work.traffic`,
-each against the measured ceilings of :mod:`estimator.roofline`. Products of a layer run one after the other, so their
-times add up; a pass is never faster than its launches where the host launches every kernel.
-"""
+"""The seconds of one pass through a served model: the fold of :mod:`estimator.work.times` over a prefill or a decode
+step, with the cache's bytes and the all-reduces of tensor parallelism."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.estimates.kvcache import cache_bytes
 from estimator.families.base import Architecture, Attention, StateSpace
 from estimator.formulas.inference import all_reduce_seconds
-from estimator.ops import ceil_div, maximum, minimum
-from estimator.roofline import Machine
-from estimator.trace import value_of
-from estimator.units import BITS_PER_BYTE
-from estimator.work import Product, Workload, products
-from estimator.work.product import ATTENTION
-from estimator.work.traffic import W, forward
+from estimator.kv.layers import cache_bytes
+from estimator.ops import maximum, minimum
+from estimator.parallel.messages import sums
+from estimator.roofline import BF16, Machine
+from estimator.work import Product, Workload, operations
+from estimator.work.product import Kernel
+from estimator.work.times import ATTENTION, CACHE, CACHED, LINK, LINKS, How, Times, times
 
-COMPUTE, MEMORY, CACHE, LAUNCH, LINK = "compute", "memory", "cache", "launch", "communication"
-UNPACK_ROWS = 1  # bitsandbytes MatMul4Bit: a single row is multiplied with the packed matrix, more with an unpacked one
 UNPACKED = ("nf4", "nf4-dq", "fp4")
 ENGINES = ("transformers", "fused")
 
@@ -58,150 +51,67 @@ class Serving:
         """Bytes an element of the weight that a product reads."""
         return self.element.get(f"{q.name}.weight", self.element.get(q.name, self.default))
 
-
-@dataclass(slots=True)
-class Step:
-    """Seconds of a pass by what bounds them, and the two sides of the ideal roofline.
-
-    launches: kernels; host: whether the host launches them while the pass runs.
-    """
-
-    seconds: dict[str, Any] = field(default_factory=dict)
-    flops: Any = 0
-    moved: Any = 0
-    launches: Any = 0
-    host_seconds: Any = 0
-    ideal: Any = 0
-
-    def add(self, bound: str, seconds: Any) -> None:
-        self.seconds[bound] = self.seconds.get(bound, 0) + seconds
-
-    @property
-    def device_seconds(self) -> Any:
-        """Seconds that the accelerator is busy."""
-        return sum(self.seconds.values())
-
-    @property
-    def total(self) -> Any:
-        """Seconds of the pass: the accelerator's, or the host's launches where they take longer."""
-        return maximum(self.device_seconds, self.host_seconds)
-
-    @property
-    def bound(self) -> str:
-        """What takes the largest part: compute, memory, cache, launch or communication."""
-        if value_of(self.host_seconds) > value_of(self.device_seconds):
-            return LAUNCH
-        return max(self.seconds, key=lambda k: float(value_of(self.seconds[k])))
+    def how(self, decode: bool) -> How:
+        """How its operations are executed."""
+        return How(
+            BF16, element=self.bytes_of, shards=self.gpus, every_pair=not self.fused, decode=decode,
+            unpack=self.unpack, fused_scan=True,
+        )  # fmt: skip
 
 
-def prefill(serve: Serving, b: Any, s: Any) -> Step:
+def prefill(serve: Serving, b: Any, s: Any) -> Times:
     """The pass over a prompt of s tokens of b sequences; only the last token's logits are computed.
 
     Of an encoder-decoder: the encoder over s tokens and the decoder's first token.
     """
-    arch = serve.arch
-    two = arch.kind == "encoder-decoder"
-    work = Workload("forward", b, 1 if two else s, encoder=s if two else None, last=True)
-    made = products(arch, work)
-    step = Step()
-    _multiply(step, serve, made, b * s, b)
-    traffic = forward(arch, b, 1 if two else s, encoder=s if two else None, fused=serve.fused, shards=serve.gpus)
-    _pass(step, serve, made, traffic, b * s, b)
-    step.host_seconds = step.launches * serve.machine.launch
-    written = cache_bytes(arch, b, 1 if two else s, s if two else 0, serve.kv_bits)
-    step.ideal = serve.machine.ideal(step.flops, step.moved + written / cache_shards(serve))
-    return step
+    two = serve.arch.kind == "encoder-decoder"
+    work = Workload(
+        "forward", b, 1 if two else s, encoder=s if two else None, last=True, engine=serve.fused, fused_scan=True
+    )
+    out = times(operations(serve.arch, work), serve.machine, serve.how(False))
+    _links(out, serve, b * s)
+    return out
 
 
-def decode(serve: Serving, b: Any, context: Any, encoder: Any = 0, drafted: int = 0) -> Step:
+def decode(serve: Serving, b: Any, context: Any, encoder: Any = 0, drafted: int = 0) -> Times:
     """One decode step over ``context`` cached tokens: a token of each sequence, or 1 + ``drafted`` to verify."""
-    arch = serve.arch
-    rows = b * (1 + drafted)
-    made = products(arch, Workload("decode", rows, context=context, encoder=encoder or None))
-    made = [_absorbed(q, rows) for q in made] if serve.fused else made
-    step = Step()
-    held = cache_bytes(arch, b, context + 1 + drafted, encoder, serve.kv_bits)
+    rows, machine = b * (1 + drafted), serve.machine
+    work = Workload("decode", rows, context=context, encoder=encoder or None, engine=serve.fused, fused_scan=True)
+    made = operations(serve.arch, work)
+    out = times([_absorbed(q, rows) for q in made] if serve.fused else made, machine, serve.how(True))
+    held = cache_bytes(serve.arch, b, context + 1 + drafted, encoder, serve.kv_bits)
     cache = held / cache_shards(serve)
-    compute = _multiply(step, serve, made, rows, rows)
-    step.add(CACHE, maximum(cache / serve.machine.copy, compute))
-    step.seconds[COMPUTE] = step.seconds.get(COMPUTE, 0) - compute
-    traffic = forward(arch, rows, 1, context, encoder or None, serve.fused, ("decoder",), serve.gpus)
-    _pass(step, serve, made, traffic, rows, rows)
-    step.host_seconds = 0 if serve.graph else step.launches * serve.machine.launch
-    step.ideal = serve.machine.ideal(step.flops, step.moved + cache)
-    return step
+    compute = out.of(ATTENTION)  # the scores and values of one row a sequence wait for the cache
+    for key in [k for k in out.parts if k[0] == ATTENTION]:
+        del out.parts[key]
+    out.add(CACHED, CACHE, maximum(cache / machine.copy, compute))
+    out.ideal = out.ideal + cache / machine.bandwidth
+    _links(out, serve, rows)
+    if serve.graph:
+        out.host = 0
+    return out
 
 
-def _absorbed(q: Product, rows: Any) -> Product:
+def _absorbed(q: Product | Kernel, rows: Any) -> Product | Kernel:
     """MLA in a serving engine: the expansion of the latent is absorbed into queries and outputs, a token each.
 
     DeepSeek-V2, arXiv 2405.04434, section 2.1.2.
     """
-    return replace(q, m=rows) if q.name.endswith("kv_b_proj") and q.m > rows else q
+    return replace(q, m=rows) if isinstance(q, Product) and q.name.endswith("kv_b_proj") and q.m > rows else q
 
 
-def _multiply(step: Step, serve: Serving, made: list[Product], rows: Any, logits_rows: Any) -> Any:
-    """Add every product; returns the seconds of attention, which are counted as compute."""
-    machine, shards = serve.machine, serve.gpus
-    compute: Any = 0
-    for q in made:
-        work = q.forward(causal=True)
-        step.flops = step.flops + (work / shards if shards > 1 else work)
-        if q.operator == "sdpa":
-            seconds = (
-                q.times * machine.attention(_pairs(q, serve) * q.count, q.k if q.pairs_of == "n" else q.n) / shards
-            )
-            if q.name.endswith("values"):  # one exponential a pair, counted with the scores
-                seconds = q.times * _pairs(q, serve) * q.count * 2 * q.n / machine.best / shards
-            compute = compute + seconds
-            step.add(COMPUTE, seconds)
-            continue
-        element = serve.bytes_of(q)
-        seconds = q.times * machine.product(q, element, shards)
-        arrive = q.times * q.weight * element / shards
-        step.moved = step.moved + arrive
-        bound = q.weight and value_of(arrive / machine.skinny_rate(q.m)) >= value_of(seconds) * (1 - 1e-9)
-        if q.part == ATTENTION:
-            compute = compute + seconds
-        step.add(MEMORY if bound else COMPUTE, seconds)
-        if serve.unpack and q.weight and q.m > UNPACK_ROWS and element < W:
-            step.add(MEMORY, q.times * machine.stream(q.weight * (element + W)) / shards)
-    return compute
-
-
-def _pairs(q: Product, serve: Serving) -> Any:
-    """Query-key pairs that the kernel computes: with a window, transformers passes a mask and all are computed."""
-    if q.pairs is None:
-        return q.m * q.n if q.pairs_of == "n" else q.m * q.k
-    s = q.m
-    if not serve.fused and q.pairs < s * (s + 1) // 2:
-        return s * (q.n if q.pairs_of == "n" else q.k)
-    return q.pairs
-
-
-def _pass(step: Step, serve: Serving, made: list[Product], traffic: Any, rows: Any, logits_rows: Any) -> None:
-    """Memory-bound kernels, the kernels' own time, and the links."""
-    machine = serve.machine
-    step.add(MEMORY, machine.stream(traffic.moved) + machine.strided(traffic.strided))
-    launched = sum((q.times for q in made if not (q.operator == "sdpa" and q.name.endswith("values"))), start=0)
-    step.launches = launched + traffic.kernels
-    step.add(LAUNCH, step.launches * machine.fixed)
-    if serve.gpus > 1:
-        step.add(LINK, link_seconds(serve, rows))
-
-
-def link_seconds(serve: Serving, rows: Any) -> Any:
+def _links(out: Times, serve: Serving, rows: Any) -> None:
     """Two all-reduces of the hidden states a layer (Shoeybi et al. 2019, arXiv 1909.08053, section 3); one where the
     mixer and the MLP run side by side or there is no MLP."""
     arch, machine = serve.arch, serve.machine
+    if serve.gpus == 1:
+        return
     if machine.link is None:
         raise InputError(f"--gpus {serve.gpus}: presets/gpus/{machine.name}.toml gives no link between accelerators")
-    counts = sum(
-        (g.times * (1 if g.wiring in ("parallel", "mixer") else 2 + (g.cross is not None)) for g in arch.layers),
-        start=0,
-    )
+    counts = sum((g.times * sums(g) for g in arch.layers), start=0)
     steps = 2 * (serve.gpus - 1).bit_length()  # up and down a binary tree
-    return counts * all_reduce_seconds(rows * arch.hidden * W, serve.gpus, machine.link, steps, machine.fixed)
+    one = all_reduce_seconds(rows * arch.hidden * BF16, serve.gpus, machine.link, steps, machine.fixed)
+    out.add(LINKS, LINK, counts * one)
 
 
 def cache_shards(serve: Serving) -> Any:
@@ -220,8 +130,3 @@ def check_split(arch: Architecture, gpus: int) -> None:
             continue
         if heads % gpus != 0:
             raise InputError(f"--gpus {gpus}: {int(heads)} attention heads cannot be split evenly over {gpus}")
-
-
-def bits_of(serve: Serving, params: Any) -> Any:
-    """Bits a weight takes as stored, on average, rounded up."""
-    return ceil_div(serve.weights_bytes * BITS_PER_BYTE, params)

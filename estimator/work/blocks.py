@@ -27,6 +27,8 @@ class Rows:
     encoder_fresh  False where the cross-attention's keys and values are in the cache (a decode step)
     fused          True for the fused attention kernel, whose backward pass recomputes the scores
     prefix         virtual key tokens that a prefix adapter puts before every layer's keys
+    caches         True where keys and values are written to a cache
+    fused_scan     True where recurrent layers run their fused kernels, not the PyTorch path
     """
 
     b: Any
@@ -37,6 +39,7 @@ class Rows:
     fused: bool = False
     prefix: Any = 0
     caches: bool = False
+    fused_scan: bool = False
 
     @property
     def tokens(self) -> Any:
@@ -60,14 +63,17 @@ class Tape:
         """Whether an adapter makes the output of ``module`` require a gradient."""
         return self.active and module in self.train.touched
 
-    def norm(self, norm: Norm, grad: bool, n: Any = None) -> bool:
-        """A normalisation of ``n`` elements (its width for every token); returns whether the output has a gradient."""
+    def norm(self, norm: Norm, grad: bool, n: Any = None, stream: bool = True) -> bool:
+        """A normalisation of ``n`` elements (its width for every token); returns whether the output has a gradient.
+
+        stream: of the residual stream, not of something inside a block.
+        """
         trained = norm.affine and (
             self.trains(f"{norm.name}.weight") or (norm.bias and self.trains(f"{norm.name}.bias"))
         )
         n = self.rows.tokens * norm.width if n is None else n
         trained = trained or self.touches(norm.name)
-        self.ops.append(k.norm(norm.name, n, norm.kind, grad or trained, trained))
+        self.ops.append(k.norm(norm.name, n, norm.kind, grad or trained, trained, stream))
         return grad or trained
 
     def dropout(self, probability: float, grad: bool, n: Any) -> None:
@@ -142,9 +148,9 @@ def attention(tape: Tape, a: Attention, grad: bool, encoder_grad: bool = False) 
     for norm in a.norms if a.mla is None else ():
         low = norm.name.rpartition(".")[2].lower()
         if low.startswith("k"):
-            gk = tape.norm(norm, gk, n_k)
+            gk = tape.norm(norm, gk, n_k, False)
         elif low.startswith("q"):
-            gq = tape.norm(norm, gq, n_q)
+            gq = tape.norm(norm, gq, n_q, False)
     s_k, d_v = keys(a, rows), a.head_dim if a.v_head_dim is None else a.v_head_dim
     if rows.prefix and tape.train.prefix:
         gk = gv = True
@@ -173,9 +179,9 @@ def attention(tape: Tape, a: Attention, grad: bool, encoder_grad: bool = False) 
         values = replace(values, operator="sdpa", left=out, right=out)
         tape.ops += [scores, values, k.kept(f"{at}.log_sum_exp", out)]
     else:
-        tape.ops += [scores, k.softmax(f"{at}.softmax", heads * rows.s * s_k, weighted), values]
+        tape.ops += [scores, k.softmax(f"{at}.softmax", heads * rows.s * s_k, bool(a.softcap), weighted), values]
     if a.gate:
-        tape.ops.append(k.activation(f"{at}.gate", n_q, "sigmoid", out))
+        tape.ops.append(k.activation(f"{at}.gate", n_q, "sigmoid", out, gated=True))
         tape.ops.append(k.multiply(f"{at}.gate", n_q, out))
     return tape.linear(a.out, out, p.PROJECTION) or tape.touches(at)
 
@@ -189,19 +195,26 @@ def _rearrange(tape: Tape, a: Attention, at: str, n_q: Any, n_k: Any, s_k: Any, 
         part = n if whole else rows.tokens * (a.heads + (1 if a.mla else a.kv_heads)) * a.rope_dim
         tape.ops.append(k.rotary(f"{at}.rotary", n, part, a.rope_style, grads[0] or grads[1]))
     if len(a.projections) == 1 and a.mla is None:  # one fused projection: the gradients are concatenated again
-        tape.ops.append(k.copies(f"{at}.split", 0, 2 * (n_q + 2 * n_k), (0, 1), grad))
-    tape.ops.append(k.copies(f"{at}.heads", 0, 2 * (n_q + 2 * n_k), (0, 3), grad))
+        tape.ops.append(k.copies(f"{at}.split", 0, n_q + 2 * n_k, (0, 1), grad))
+    if a.mla is not None:  # keys and values put together from their parts
+        made = rows.b * s_k * a.heads * (a.head_dim + (a.head_dim if a.v_head_dim is None else a.v_head_dim))
+        tape.ops.append(k.copies(f"{at}.heads", made, made, (3, 3), grad))
+    else:
+        tape.ops.append(k.copies(f"{at}.heads", 0, n_q + 2 * n_k, (0, 3), grad))
     if rows.caches and not a.cross:
-        held = rows.b * s_k * a.kv_heads * a.head_dim
-        tape.ops.append(k.copies(f"{at}.cache", 4 * held, 0, (2, 0), grad))
+        tape.ops.append(k.cache(f"{at}.cache", rows.tokens * cached_width(a)))
     if a.kv_heads != a.heads and (
         not rows.fused or masked(a, rows)
     ):  # only an unmasked fused kernel takes grouped heads
-        wide = rows.b * s_k * a.heads * a.head_dim
-        narrow = rows.b * s_k * a.kv_heads * a.head_dim
-        tape.ops.append(
-            k.copies(f"{at}.repeat", 2 * (wide + narrow), 2 * (wide + narrow), (2, 2), grads[1] or grads[2])
-        )
+        wide, narrow = (2 * rows.b * s_k * heads * a.head_dim for heads in (a.heads, a.kv_heads))
+        tape.ops.append(k.repeat(f"{at}.repeat", wide, narrow, grads[1] or grads[2]))
+
+
+def cached_width(a: Attention) -> Any:
+    """Numbers of a token that one layer caches: keys and values, or the latent and its rotary part."""
+    if a.mla is not None:
+        return a.mla["kv_rank"] + a.mla["rope"]
+    return a.kv_heads * (a.head_dim + (a.head_dim if a.v_head_dim is None else a.v_head_dim))
 
 
 def masked(a: Attention, rows: Rows) -> bool:
@@ -236,9 +249,9 @@ def _latent(tape: Tape, a: Attention, grad: bool) -> tuple[bool, bool, bool]:
     for i, linear in enumerate(queries):
         q = tape.linear(linear, q, p.PROJECTION)
         if i == 0 and len(queries) > 1 and "q" in norms:
-            q = tape.norm(norms["q"], q)
+            q = tape.norm(norms["q"], q, stream=False)
     latent = tape.linear(kv_a, grad, p.PROJECTION)
-    inner = tape.norm(norms["k"], latent) if "k" in norms else latent
+    inner = tape.norm(norms["k"], latent, stream=False) if "k" in norms else latent
     kv = tape.linear(kv_b, inner, p.PROJECTION, tape.rows.b * keys(a, tape.rows))
     return q, kv or latent, kv
 
@@ -247,13 +260,14 @@ def mlp(tape: Tape, block: base.MLP, grad: bool) -> bool:
     """A feed-forward block; returns whether its output requires a gradient."""
     *first, down = block.linears
     inner, at, n = False, down.name.rpartition(".")[0], tape.rows.tokens * block.width
+    halves = block.fused and block.gated  # gate and up are views of one tensor
     for i, linear in enumerate(first):
         out = tape.linear(linear, grad, p.MLP)
         inner = inner or out
         if i == 0:
-            tape.ops.append(k.activation(f"{at}.act", n, block.act, out))
+            tape.ops.append(k.activation(f"{at}.act", n, block.act, out, halves, block.gated))
     if block.gated:
-        tape.ops.append(k.multiply(f"{at}.gate", n, inner))
+        tape.ops.append(k.multiply(f"{at}.gate", n, inner, halves))
     if len(first) > 1:
         tape.ops.append(k.accumulate(f"{at}.inputs", tape.rows.tokens * first[0].d_in, len(first) - 1, grad))
     return tape.linear(down, inner, p.MLP)
@@ -272,21 +286,21 @@ def moe(tape: Tape, block: MoE, grad: bool) -> bool:
             routed = routed or dw
     rows = tape.rows.tokens * block.per_token
     at = block.experts[0].name.rpartition(".")[0]
-    tape.ops.append(k.softmax(f"{at}.routing", tape.rows.tokens * block.num, routed))
+    tape.ops.append(k.routing(f"{at}.routing", tape.rows.tokens * block.num, routed))
     inner = grad
-    tape.ops.append(k.copies(f"{at}.permute", 2 * rows * block.d, 2 * rows * block.d, (4, 4), grad))
+    tape.ops.append(k.permute(f"{at}.permute", rows * block.d, grad))
     for part in block.experts:
         if part.role != EXPERT or len(part.shape) != 3:
             continue
         first = inner
         inner = _expert(tape, block, part, inner)
         if first is grad and not part.name.endswith("down_proj"):
-            tape.ops.append(k.activation(f"{at}.act", rows * block.width, block.act, inner))
+            n, halves = rows * block.width, block.gated
+            tape.ops.append(k.activation(f"{at}.act", n, block.act, inner, halves, block.gated))
             if block.gated:
-                tape.ops.append(k.multiply(f"{at}.gate", rows * block.width, inner))
+                tape.ops.append(k.multiply(f"{at}.gate", n, inner, halves))
     out = inner or routed
-    tape.ops.append(k.multiply(f"{at}.weighted", rows * block.d, out))
-    tape.ops.append(k.copies(f"{at}.unpermute", 2 * rows * block.d, 2 * rows * block.d, (2, 2), out))
+    tape.ops.append(k.unpermute(f"{at}.unpermute", rows * block.d, tape.rows.tokens * block.d, out))
     if block.shared is not None:
         out = mlp(tape, block.shared, grad) or out
         if block.shared_gate is not None:

@@ -48,6 +48,8 @@ class Workload:
     fused       True for the fused attention kernel
     checkpointing  True where every layer is recomputed in the backward pass (non-reentrant)
     dropout     the model's residual dropout probability in training
+    engine      True for a serving engine's kernels: fused attention for every model, one kernel a norm ...
+    fused_scan  True where recurrent layers run their fused kernels
     """
 
     mode: str
@@ -59,6 +61,8 @@ class Workload:
     fused: bool = True
     checkpointing: bool = False
     dropout: float = 0.0
+    engine: bool = False
+    fused_scan: bool = False
 
 
 def fused_exists(arch: Architecture) -> bool:
@@ -80,8 +84,9 @@ def operations(arch: Architecture, work: Workload, train: Trainable = NONE) -> l
     decode = work.mode == "decode"
     s = 1 if decode else work.s + train.virtual
     encoder = work.encoder if work.encoder is not None else (work.context if decode else s)
-    fused, caches = work.fused and fused_exists(arch), arch.kind != "encoder" and not (training and work.checkpointing)
-    rows = Rows(work.b, s, work.context, encoder, decode, fused, train.prefix, caches)
+    fused = work.engine or (work.fused and fused_exists(arch))
+    caches = arch.kind != "encoder" and not (training and work.checkpointing)
+    rows = Rows(work.b, s, work.context, encoder, decode, fused, train.prefix, caches, work.fused_scan)
     walk = _Walk(arch, work, train, training)
     out: list[Operation] = []
     encoder_grad = False
@@ -96,7 +101,7 @@ def operations(arch: Architecture, work: Workload, train: Trainable = NONE) -> l
     grad = walk.chain(out, arch.final, rows, grad, p.EMBEDDING)
     walk.pool(out, replace(rows, s=1), grad)
     walk.head(out, rows, grad)
-    return out
+    return [replace(q, forward=q.engine) if isinstance(q, Kernel) else q for q in out] if work.engine else out
 
 
 def _tables(parts: Iterable[Any]) -> tuple[Any, ...]:
@@ -293,8 +298,10 @@ def layer(tape: Tape, group: Layer, grad: bool, encoder_grad: bool, dropout: flo
     d = tape.rows.tokens * group_width(group)
 
     def add(flag: bool) -> bool:
-        """Dropout, then the residual addition."""
+        """Dropout, a scale where the model has one, then the residual addition."""
         tape.dropout(dropout, flag, d)
+        if group.residual_scale:
+            tape.ops.append(k.scale("residual", d, flag))
         tape.ops.append(k.add("residual", d, flag))
         return flag
 

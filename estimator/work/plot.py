@@ -21,7 +21,7 @@ DECADES = 10  # powers of two of FLOP/s that are drawn below the peak
 
 def roofline_text(products: Sequence[Product], training: bool, gpu: str, dtype: str, fmt: Format) -> Text:
     """The parts of a pass under the roof of ``gpu``: its bandwidth's slope and its dense peak in ``dtype``."""
-    from estimator.steptime import dense_peak
+    from estimator.roofline import dense_peak
 
     spec = load_gpu(gpu)
     peak, bandwidth = dense_peak(spec, dtype), spec.bandwidth_bytes_s

@@ -96,17 +96,34 @@ class Product:
         return replace(self, times=times, layer=layer)
 
 
+FP32_BYTES = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """Elements that element-wise kernels read and write: at the activations' width, in fp32, and cast between the two.
+    """What memory-bound kernels do with a tensor.
 
-    launches: kernels that do it.
+    w, f, cast   elements read and written by kernels over contiguous tensors: at the activations' width, in fp32, and
+                 converted between the two
+    launches     kernels that do it
+    strided      elements written by kernels over broadcast or permuted tensors, which are bound by their indexing
     """
 
     w: Any = 0
     f: Any = 0
     cast: Any = 0
     launches: Any = 0
+    strided: Any = 0
+
+    def __add__(self, other: Moves) -> Moves:
+        return Moves(
+            self.w + other.w, self.f + other.f, self.cast + other.cast, self.launches + other.launches,
+            self.strided + other.strided,
+        )  # fmt: skip
+
+    def over(self, n: Any) -> Moves:
+        """The same kernels over n elements, where these are counts an element."""
+        return Moves(self.w * n, self.f * n, self.cast * n, self.launches, self.strided * n)
 
     def bytes(self, width: Any) -> Any:
         """Bytes moved where activations take ``width`` bytes an element; a cast of fp32 to itself moves nothing."""
@@ -114,17 +131,17 @@ class Moves:
 
 
 NOTHING = Moves()
-FP32_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """Everything that is no product: norms, activations, rotary embedding, residual additions, casts, the loss.
 
-    forward, backward   what they move in one of ``times`` layers
+    forward, backward   what they do in one of ``times`` layers
+    engine     what is left of the forward part in a serving engine, whose kernels are fused
     grad       whether its backward pass runs; keeps: whether it then keeps something for it
     recomputed True where checkpointing runs the forward part a second time
-    stream     True in the residual stream, which stays in fp32 under autocast
+    stream     True in the residual stream: in fp32 under autocast, whole on every tensor-parallel accelerator
     """
 
     name: str
@@ -136,23 +153,23 @@ class Kernel:
     recomputed: bool = False
     layer: str = ""
     stream: bool = False
+    engine: Moves = NOTHING
 
     @property
     def saves(self) -> bool:
         """True where it keeps something for the backward pass."""
         return self.grad and self.keeps
 
-    def moved(self, width: Any) -> Any:
-        """Bytes over all layers and passes."""
-        again = 2 if self.recomputed else 1
-        return self.times * (again * self.forward.bytes(width) + (self.backward.bytes(width) if self.grad else 0))
+    @property
+    def moves(self) -> Moves:
+        """All passes of one layer."""
+        out = self.forward + self.forward if self.recomputed else self.forward
+        return out + self.backward if self.grad else out
 
     @property
     def launches(self) -> Any:
         """Kernels launched over all layers and passes."""
-        return self.times * (
-            (2 if self.recomputed else 1) * self.forward.launches + (self.backward.launches if self.grad else 0)
-        )
+        return self.times * self.moves.launches
 
     def in_layers(self, times: Any, layer: str) -> Kernel:
         """These kernels in ``times`` layers of the group ``layer``."""

@@ -24,6 +24,18 @@ MAMBA1 = ("mamba", "falcon_mamba", "jamba")
 
 def mixer(tape: Tape, s: StateSpace, grad: bool) -> bool:
     """A recurrent mixer; returns whether its output requires a gradient."""
+    start = len(tape.ops)
+    out = _eager(tape, s, grad)
+    if tape.rows.fused_scan:
+        inside = (_at(s), *(e.name.removesuffix(".weight") for e in s.extras if e.role == CONV))
+        made = [q for q in tape.ops[start:] if isinstance(q, Product) or not q.name.startswith(inside)]
+        tokens = tape.rows.tokens
+        tape.ops[start:] = [*made, kernels.scan(_at(s), tokens * s.conv_width, tokens * s.inner)]
+    return out
+
+
+def _eager(tape: Tape, s: StateSpace, grad: bool) -> bool:
+    """The same on transformers' PyTorch path."""
     linear = {part.name.rpartition(".")[2]: part for part in s.linears}
     if s.kind in MAMBA1:
         return _selective(tape, s, linear, grad)
@@ -35,7 +47,7 @@ def mixer(tape: Tape, s: StateSpace, grad: bool) -> bool:
     else:
         _delta(tape, s, hidden, inner)
     for norm in s.norms:
-        hidden = tape.norm(norm, hidden)
+        hidden = tape.norm(norm, hidden, stream=False)
     return tape.linear(linear["out_proj"], hidden, p.PROJECTION)
 
 
@@ -72,7 +84,7 @@ def _selective(tape: Tape, s: StateSpace, linear: dict[str, Linear], grad: bool)
     inner = convolution(tape, s, tape.linear(linear["in_proj"], grad, p.PROJECTION))
     xs = tape.linear(linear["x_proj"], inner, p.PROJECTION)
     for norm in s.norms:
-        xs = tape.norm(norm, xs)
+        xs = tape.norm(norm, xs, stream=False)
     dt = linear["dt_proj"]
     dw = tape.trains(f"{dt.name}.weight")  # transformers multiplies with dt_proj's weight itself, past any adapter
     tape.ops.append(
@@ -107,7 +119,7 @@ def _chunked(tape: Tape, s: StateSpace, grad: bool) -> None:
         ("states_out", c, n, d_h, many),
     ):
         tape.ops.append(Product(f"{_at(s)}.{name}", p.SCAN, m, k, out, count, operator="bmm", left=grad, right=grad))
-        tape.ops.append(kernels.copies(f"{_at(s)}.{name}", 2 * count * m * out, 4 * count * m * out, (2, 4), grad))
+        tape.ops.append(kernels.copies(f"{_at(s)}.{name}", count * m * out, 2 * count * m * out, (2, 4), grad))
 
 
 def _delta(tape: Tape, s: StateSpace, grad: bool, qkv: bool) -> None:
@@ -140,7 +152,7 @@ def _delta(tape: Tape, s: StateSpace, grad: bool, qkv: bool) -> None:
             right=right and grad,
         )
         tape.ops.append(product)
-        tape.ops.append(kernels.copies(f"{_at(s)}.{name}", 2 * count * m * n, 4 * count * m * n, (2, 4), grad))
+        tape.ops.append(kernels.copies(f"{_at(s)}.{name}", count * m * n, 2 * count * m * n, (2, 4), grad))
 
     add("system", c, d_k, c, every, right=qkv)
     add("scores", c, d_k, c, every, left=qkv, right=qkv)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from estimator.config import Config
-from estimator.estimates.kvcache import cache_bytes, kvcache
+from estimator.estimates.kvcache import kvcache
 from estimator.families.base import Attention, Linear
 from estimator.formulas import kvcache as f
-from estimator.kv.layers import held_tokens
+from estimator.kv.layers import cache_bytes, held_tokens
 from estimator.models import Model, load_model
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "kvcache.json"

@@ -1,0 +1,191 @@
+"""Seconds of a pass: a fold over the list of its products and kernels with what one accelerator takes for each.
+
+The operations of a layer run one after the other, so their times add up; the host launches them meanwhile, and where
+it is slower, it decides. Training steps, prefills and decode steps are all folded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from estimator.ops import maximum
+from estimator.roofline import BF16, Machine
+from estimator.trace import value_of
+from estimator.work import product as p
+from estimator.work.folds import moved_elements
+from estimator.work.product import FP32_BYTES, Kernel, Product
+
+COMPUTE, MEMORY, CACHE, LAUNCH, LINK = "compute", "memory", "cache", "launch", "communication"
+PRODUCTS, ADAPTERS, ATTENTION, ELEMENTWISE, OPTIMIZER, KERNELS, LINKS, CACHED = (
+    "products", "adapters", "attention", "elementwise", "optimizer", "kernels", "links", "cache",
+)  # fmt: skip
+UNPACK_ROWS = 1  # bitsandbytes MatMul4Bit: a single row is multiplied with the packed matrix, more with an unpacked one
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a list of operations is executed.
+
+    width     bytes an activation's element; stream: one of the residual stream's, where it is wider (autocast)
+    element   bytes an element of a product's stored weight
+    shards    tensor-parallel accelerators that share every product
+    adapters32  adapters multiply in fp32, as peft keeps them over a narrower base: no tensor cores without TF32
+    every_pair  attention computes the pairs beyond a window too (transformers passes a mask)
+    decode    keys and values come from the cache, whose bytes are counted by the caller
+    unpack    packed weights are unpacked before each product of more than one row
+    fused_scan  the recurrent state stays on the chip
+    autograd  the host records every operation for a backward pass
+    """
+
+    width: float = BF16
+    stream: float | None = None
+    element: Callable[[Product], float] | None = None
+    shards: Any = 1
+    adapters32: bool = False
+    every_pair: bool = True
+    decode: bool = False
+    unpack: bool = False
+    fused_scan: bool = False
+    autograd: bool = False
+
+    def bytes_of(self, q: Product) -> float:
+        """Bytes an element of the weight that a product reads."""
+        return self.element(q) if self.element is not None else self.width
+
+
+@dataclass(slots=True)
+class Times:
+    """Seconds of a pass by what they are spent on and what bounds them, and its ideal roofline.
+
+    launches: kernels; host: seconds in which the host launches them (0 where a CUDA graph does).
+    """
+
+    parts: dict[tuple[str, str], Any] = field(default_factory=dict)
+    flops: Any = 0
+    launches: Any = 0
+    host: Any = 0
+    ideal: Any = 0
+
+    def add(self, what: str, bound: str, seconds: Any) -> None:
+        self.parts[what, bound] = self.parts.get((what, bound), 0) + seconds
+
+    def of(self, *what: str) -> Any:
+        """Seconds spent on these things."""
+        return sum((v for (name, _), v in self.parts.items() if name in what), start=0)
+
+    @property
+    def by_bound(self) -> dict[str, Any]:
+        """Seconds by what bounds them."""
+        out: dict[str, Any] = {}
+        for (_, bound), v in self.parts.items():
+            out[bound] = out.get(bound, 0) + v
+        return out
+
+    @property
+    def device(self) -> Any:
+        """Seconds that the accelerator is busy."""
+        return sum(self.parts.values())
+
+    @property
+    def total(self) -> Any:
+        """The accelerator's seconds, or the host's where it takes longer."""
+        return maximum(self.device, self.host)
+
+    @property
+    def bound(self) -> str:
+        """What takes the largest part: compute, memory, cache, launch or communication."""
+        if value_of(self.host) > value_of(self.device):
+            return LAUNCH
+        found = self.by_bound
+        return max(found, key=lambda k: float(value_of(found[k])))
+
+
+def times(operations: Iterable[Product | Kernel], machine: Machine, how: How) -> Times:
+    """Seconds of all passes of ``operations`` (forward, recomputed, backward) on ``machine``."""
+    out = Times()
+    for q in operations:
+        if isinstance(q, Kernel):
+            _kernel(out, q, machine, how)
+        elif value_of(q.times) and value_of(q.count):
+            _product(out, q, machine, how)
+    out.add(KERNELS, LAUNCH, out.launches * machine.fixed)
+    out.host = out.launches * (machine.launch_gradient if how.autograd else machine.launch)
+    return out
+
+
+def _kernel(out: Times, q: Kernel, machine: Machine, how: How) -> None:
+    moves = q.moves
+    width = how.stream if q.stream and how.stream else how.width
+    seconds = q.times * (machine.stream(moves.bytes(width)) + machine.strided(moves.strided))
+    out.launches = out.launches + q.launches
+    out.add(ELEMENTWISE, MEMORY, seconds if q.stream or how.shards == 1 else seconds / how.shards)
+
+
+def _product(out: Times, q: Product, machine: Machine, how: How) -> None:
+    """One product: its forward passes, its gradients, and the ideal of both."""
+    forward = 0 if q.operator == "backward" else 1 + int(q.recomputed)
+    out.launches = out.launches + q.launches
+    stored = how.bytes_of(q)
+    unpacked = how.unpack and q.weight and stored < BF16 and value_of(q.m) > UNPACK_ROWS
+    element = BF16 if unpacked else stored
+    moved = _moved(q, how, element)
+    flops = q.flops(causal=True) / how.shards
+    ideal = machine.ideal(flops, 0 if how.decode and q.part == p.ATTENTION else moved)
+    out.ideal = out.ideal + q.times * (forward - int(q.recomputed) + int(q.left) + int(q.right)) * ideal
+    out.flops = out.flops + q.times * forward * flops
+    if q.operator == "sdpa":
+        out.add(ATTENTION, COMPUTE, q.times * _attention(q, machine, how, forward) / how.shards)
+        return
+    seconds, bound = _once(q, machine, how, element, moved)
+    gradients = q.gradients if how.adapters32 and q.part == p.ADAPTER else q.gradients / machine.gradient
+    runs = forward + gradients if q.gradients else forward
+    what = ATTENTION if q.part == p.ATTENTION else ADAPTERS if how.adapters32 and q.part == p.ADAPTER else PRODUCTS
+    out.add(what, bound, q.times * runs * seconds)
+    if unpacked:
+        uses = q.times * (forward + int(q.left))
+        out.add(ELEMENTWISE, MEMORY, uses * machine.stream(q.weight * (stored + BF16)) / how.shards)
+
+
+def _moved(q: Product, how: How, element: float) -> Any:
+    """Bytes that one pass of one layer's product reads and writes."""
+    width = FP32_BYTES if how.adapters32 and q.part == p.ADAPTER else how.width
+    if q.part == p.SCAN and how.fused_scan:
+        return 0
+    return (width * (moved_elements(q) - q.weight) + (element if width == how.width else width) * q.weight) / how.shards
+
+
+def _once(q: Product, machine: Machine, how: How, element: float, moved: Any) -> tuple[Any, str]:
+    """(seconds of one pass of one layer's product, what bounds it)."""
+    if how.adapters32 and q.part == p.ADAPTER:
+        return machine.simt(q.flops() / how.shards, moved), MEMORY
+    if q.operator == "conv":
+        return machine.stream(moved), MEMORY
+    if not q.weight:
+        seconds = machine.batched(q.m, q.k, q.n, q.count / how.shards, moved)
+    else:
+        # every expert that is chosen multiplies its own share of the rows
+        chosen = q.weight / (q.k * q.n) if q.operator == "experts" else 1
+        m, count = q.m / chosen, q.count * chosen
+        seconds = machine.gemm(m, q.k, q.n / how.shards, count, q.weight * element / how.shards, moved)
+    compute = q.flops() / how.shards / machine.gemm_rate(q.m, q.k, q.n)
+    return seconds, MEMORY if value_of(seconds) > value_of(compute) * (1 + 1e-9) else COMPUTE
+
+
+def _attention(q: Product, machine: Machine, how: How, forward: int) -> Any:
+    """Seconds of one layer's fused attention kernel, the share of its scores or of its values."""
+    scores = q.pairs_of == "n"
+    pairs, width = _pairs(q, how) * q.count, q.k if scores else q.n
+    seconds = forward * machine.attention(pairs, width, int(scores))
+    if q.gradients:
+        seconds += machine.attention(pairs, q.gradients * width, int(scores)) / machine.attention_gradient
+    return seconds
+
+
+def _pairs(q: Product, how: How) -> Any:
+    """Query-key pairs that the kernel computes: with a window, transformers passes a mask and all are computed."""
+    every = q.m * (q.n if q.pairs_of == "n" else q.k)
+    if q.pairs is None or (how.every_pair and q.pairs < q.m * (q.m + 1) // 2):
+        return every
+    return q.pairs
