@@ -90,19 +90,39 @@ def first_step(moments: Any, p: Plan) -> Node:
     return Node.max("first_step.peak_bytes", "First step: the states come into being at its end", rows)
 
 
+PAIRS_SHOWN = 3
+
+
 def what_fits(p: Plan, card: Card) -> Table:
-    """Single changes, with the peak each leaves and whether it fits."""
+    """Single changes, with the peak each leaves and whether it fits; where none does, pairs of them."""
     assert card.bytes is not None
     if p.grid is not None:
         return _other_stages(p, card)
     now = value_of(simulate(p).worst.peak)
-    rows: list[tuple[str | Cell | None, ...]] = []
-    for name, load in changes(p):
-        run = training if p.mode == "training" else inference
-        peak = int(value_of(run(p.arch, load).worst.peak))
-        fits = device(reserved(peak, p.mode), card, p.mode).best <= card.bytes
-        rows.append((name, Cell(peak, BYTES), Cell(now - peak, BYTES), "yes" if fits else "no"))
-    return Table("Single changes", ("change", "peak allocated", "saves", "fits"), tuple(rows))
+    singles = changes(p)
+    rows = [_change(name, load, p, card, now) for name, load in singles]
+    title, note = "Single changes", ""
+    if not any(row[-1] == "yes" for row in rows):
+        pairs = {
+            frozenset((first, second)): _change(f"{first} {second}", both, p, card, now)
+            for first, load in singles
+            for second, both in changes(replace(p, load=load))
+            if first.split()[0] != second.split()[0]
+        }
+        # the least drastic of those that fit; else the two that save most
+        best = sorted(pairs.values(), key=lambda row: row[1].value)  # type: ignore[union-attr]
+        fitting = [row for row in best if row[-1] == "yes"][: -PAIRS_SHOWN - 1 : -1]
+        rows += fitting or best[:2]
+        title = "Single changes, and pairs of them"
+        note = "" if fitting else "neither one change nor two make it fit: a larger GPU, or several (--gpus, --stage)"
+    return Table(title, ("change", "peak allocated", "saves", "fits"), tuple(rows), note)
+
+
+def _change(name: str, load: Any, p: Plan, card: Card, now: Any) -> tuple[str | Cell | None, ...]:
+    run = training if p.mode == "training" else inference
+    peak = int(value_of(run(p.arch, load).worst.peak))
+    fits = device(reserved(peak, p.mode), card, p.mode).best <= (card.bytes or 0)
+    return (name, Cell(peak, BYTES), Cell(now - peak, BYTES), "yes" if fits else "no")
 
 
 def _other_stages(p: Plan, card: Card) -> Table:
