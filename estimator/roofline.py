@@ -119,19 +119,13 @@ class Machine:
         """Bytes of a matrix a second where ``m`` rows are multiplied with it."""
         return interpolate(self.skinny_points, float(value_of(m)))
 
-    def gemm(self, m: Any, k: Any, n: Any, count: Any = 1, weight_bytes: Any = None, moved: Any = 0) -> Any:
-        """Seconds of ``count`` products [m, k] x [k, n]: compute, or the time in which their operands pass.
+    def gemm(self, m: Any, k: Any, n: Any, count: Any = 1) -> Any:
+        """Seconds of ``count`` products [m, k] x [k, n], if their operands arrive in time."""
+        return MULTIPLY_ADD * count * m * k * n / self.gemm_rate(m, k, n)
 
-        weight_bytes  bytes of all right operands; two bytes an element where not given. moved: bytes of all operands
-        and results, where they are to count.
-        """
-        matrix = weight_bytes if weight_bytes is not None else BF16 * count * k * n
-        compute = MULTIPLY_ADD * count * m * k * n / self.gemm_rate(m, k, n)
-        return maximum(compute, matrix / self.skinny_rate(m), self.stream(moved))
-
-    def batched(self, m: Any, k: Any, n: Any, count: Any, moved: Any) -> Any:
-        """Seconds of ``count`` products [m, k] x [k, n], each of its own operands."""
-        return maximum(MULTIPLY_ADD * count * m * k * n / self.gemm_rate(m * count, k, n), self.stream(moved))
+    def arrive(self, matrix: Any, m: Any, moved: Any = 0) -> Any:
+        """Seconds in which the operands of a product of m rows pass: its ``matrix`` (bytes), or all that is moved."""
+        return maximum(matrix / self.skinny_rate(m), self.stream(moved))
 
     def simt(self, flops: Any, moved: Any) -> Any:
         """Seconds of an adapter's product in fp32 without tensor cores."""

@@ -14,7 +14,7 @@ from estimator.formulas.flops import utilisation
 from estimator.models import Model
 from estimator.ops import ceil_div
 from estimator.parallel.degrees import Degrees
-from estimator.parallel.sharding import check_stage
+from estimator.parallel.sharding import STAGES
 from estimator.recipes import find_recipe
 from estimator.report import Cell, Node, Report, Table
 from estimator.sizes import size_option
@@ -53,6 +53,8 @@ def train(
     degrees = _degrees(model, run)
     gpus = degrees.gpus
     step = one_step(made, found, run, gpu, degrees, optimizer, dtype, quantization, attention_flops)
+    if check_fit and not degrees.plain:
+        raise InputError("--check-fit with tensor or pipeline parallelism: use llmcalc zero --check-fit")
     fit, fit_notes = _fits(model, gpu, gpus, recipe, optimizer, quantization, check_fit, options)
     tokens_a_step = int(value_of(made.tokens)) * degrees.data * int(run.accumulation)
     total, length_note = length(model, run, made, gpus, tokens_a_step)
@@ -87,7 +89,8 @@ def _degrees(model: Model, run: Run) -> Degrees:
         ("--tensor-parallel", "tensor_parallel", run.tensor_parallel),
         ("--pipeline-parallel", "pipeline_parallel", run.pipeline_parallel),
     )
-    check_stage(run.stage)
+    if run.stage not in STAGES:
+        raise InputError(f"--stage must be 0, 1, 2 or 3, got {run.stage}")
     gpus, tensor, pipeline = (int(value_of(size_option(model, value, flag, field))) for flag, field, value in given)
     return Degrees(gpus, tensor, pipeline)
 
@@ -145,7 +148,8 @@ def _title(model: Model, made: Pass, run: Run, gpus: int, step: Step) -> str:
     w = made.work
     how = "" if made.method in ("full", "none") else f", {made.method}"
     size = f"{value_of(w.b):,} x {value_of(w.s):,} tokens"
-    return f"Training {model.name} on {gpus:,} x {step.spec.name}: {size} a GPU and step{how}"
+    each = "a GPU" if step.parts == 1 else f"{step.parts:,} GPUs"
+    return f"Training {model.name} on {gpus:,} x {step.spec.name}: {size} {each} and step{how}"
 
 
 def _inputs(made: Pass, run: Run, gpu: str, gpus: int, recipe: str, optimizer: str, dtype: str) -> dict[str, Any]:

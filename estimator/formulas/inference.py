@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.formula import formula
+from estimator.formulas.zero import ring_elements
 from estimator.units import COUNT, RATIO, SECONDS, SECONDS_PER_HOUR, TOKENS, USD
 
 SCALING_BOOK = "Austin et al. 2025, How to Scale Your Model, https://jax-ml.github.io/scaling-book/inference"
@@ -44,8 +45,8 @@ def critical_batch_experts(tokens: Any, E: Any, k: Any) -> Any:
     assumes=("the bandwidth of a ring, the steps of a tree, as NCCL chooses by size",),
 )
 def all_reduce_seconds(n: Any, N: Any, link: Any, steps: Any, latency: Any) -> Any:
-    """n bytes summed over N accelerators: 2(N-1)/N of them pass each link (bytes/s one way), in so many steps."""
-    return 2 * (N - 1) * n / N / link + steps * latency
+    """n bytes summed over N accelerators: twice a ring's share passes each link (bytes/s one way), in so many steps."""
+    return 2 * ring_elements(n, N) / link + steps * latency
 
 
 @formula(unit=USD, cite="counting")

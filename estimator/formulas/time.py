@@ -1,4 +1,4 @@
-"""Time: of a run, of a collective, lost to failures."""
+"""Time: of a run, lost to failures."""
 
 from __future__ import annotations
 
@@ -36,15 +36,6 @@ def token_rate(tokens: Any, seconds: Any) -> Any:
 def run_hours(D: Any, rate: Any, share: Any) -> Any:
     """Wall-clock hours of D tokens at ``rate`` tokens a second, ``share`` of the time being productive."""
     return D / (rate * share * SECONDS_PER_HOUR)
-
-
-@formula(
-    unit=SECONDS,
-    cite="Patarasuk and Yuan 2009, JPDC 69(2); Rajbhandari et al. 2020, ZeRO, arXiv 1910.02054, section 7",
-)
-def collective_seconds(moved: Any, N: Any, link: Any, passes: Any) -> Any:
-    """``passes`` ring passes (all-reduce 2, ZeRO-3 3) of ``moved`` bytes over N GPUs at ``link`` bytes/s one way."""
-    return passes * moved * (N - 1) / (N * link)
 
 
 @formula(unit=SECONDS, cite="Young 1974, A first order approximation to the optimum checkpoint interval, CACM 17(9)")

@@ -14,7 +14,7 @@ from estimator.families.base import Architecture
 from estimator.parallel import activations as act
 from estimator.parallel.degrees import BETWEEN, INSIDE, Degrees
 from estimator.parallel.job import stage_weights
-from estimator.parallel.links import GIGA, Links, links
+from estimator.parallel.links import GIGA, NETWORK_GBPS, Links, links
 from estimator.parallel.messages import messages
 from estimator.parallel.pipeline import schedule, split
 from estimator.parallel.recipe import rates
@@ -71,20 +71,20 @@ def exchange(
     data = _data(degrees, recipe, stage, micro_batches, trained, total, local)
     seconds = sum(float(rate.seconds(n, where)) for n, where in sent)
     where = INSIDE if local else BETWEEN
-    speed = f"{rate.rates[where] / GIGA:g} GB/s one way" + (  # type: ignore[operator]
-        "" if link else f" {where}"
-    )
+    speed = f"{(rate.rates[where] or 0) / GIGA:g} GB/s one way" + ("" if link else f" {where}")
     notes = [
         f"data parallel over {int(value_of(degrees.data)):,} GPUs, ZeRO stage {stage}: {speed}, hidden behind the "
         "backward pass where it is longer (slower networks: --link)",
     ]
+    if not link and int(value_of(degrees.gpus)) > degrees.node:
+        notes.append(f"nodes of {degrees.node} GPUs, {NETWORK_GBPS} x 10^9 bits/s a GPU between them (or give --link)")
     if not degrees.plain:
         notes.append(
             f"tensor parallel over {int(value_of(degrees.tensor))}, pipeline (1F1B) over "
             f"{int(value_of(degrees.pipeline))}: collectives of llmcalc zero, not overlapped; layers dealt evenly"
         )
     bubble = float(schedule("1f1b", degrees.pipeline, micro_batches, 1).bubble)
-    return Exchange(float(rate.seconds(data, where)), seconds, bubble, tuple(notes + list(rate.said)))
+    return Exchange(float(rate.seconds(data, where)), seconds, bubble, tuple(notes))
 
 
 def _data(

@@ -162,15 +162,16 @@ def _once(q: Product, machine: Machine, how: How, element: float, moved: Any) ->
         return machine.simt(q.flops() / how.shards, moved), MEMORY
     if q.operator == "conv":
         return machine.stream(moved), MEMORY
+    arrive = machine.stream(moved)
     if not q.weight:
-        seconds = machine.batched(q.m, q.k, q.n, q.count / how.shards, moved)
+        compute = machine.gemm(q.m, q.k, q.n, q.count / how.shards)
     else:
         # every expert that is chosen multiplies its own share of the rows
         chosen = q.weight / (q.k * q.n) if q.operator == "experts" else 1
-        m, count = q.m / chosen, q.count * chosen
-        seconds = machine.gemm(m, q.k, q.n / how.shards, count, q.weight * element / how.shards, moved)
-    compute = q.flops() / how.shards / machine.gemm_rate(q.m, q.k, q.n)
-    return seconds, MEMORY if value_of(seconds) > value_of(compute) * (1 + 1e-9) else COMPUTE
+        m = q.m / chosen
+        compute = machine.gemm(m, q.k, q.n / how.shards, q.count * chosen)
+        arrive = machine.arrive(q.weight * element / how.shards, m, moved)
+    return maximum(compute, arrive), MEMORY if value_of(arrive) > value_of(compute) else COMPUTE
 
 
 def _attention(q: Product, machine: Machine, how: How, forward: int) -> Any:
