@@ -11,7 +11,7 @@ from estimator.formulas import time
 from estimator.parallel.degrees import Degrees
 from estimator.parallel.exchange import Exchange, exchange, work_of
 from estimator.parallel.links import GIGA
-from estimator.roofline import dense_peak, machine
+from estimator.roofline import Machine, dense_peak, machine
 from estimator.trace import value_of
 from estimator.work import operations
 from estimator.work.folds import Group
@@ -87,43 +87,52 @@ def one_step(
     kind = "fp32" if recipe.name == "torch-fp32" else dtype
     peak = dense_peak(spec, kind)
     device, repeats, parts = machine(gpu, kind), int(run.accumulation), int(degrees.tensor * degrees.pipeline)
-    how = _how(recipe, kind, quantization, degrees)
-    ops = operations(made.arch, made.work, made.train)
-    once = times(ops, device, how)
-    moved, notes = _optimizer_bytes(made, recipe, optimizer)
-    moved /= parts * (degrees.shards if run.stage else 1)
-    once.add(ELEMENTWISE, MEMORY, device.stream(_casts(made, recipe) / degrees.tensor))
     link = None if run.link is None else real(run.link, "--link") * GIGA
     total = float(value_of(sum((w.total for w in made.arch.weights()), start=0)))
     work = work_of(value_of(made.work.b), value_of(made.work.s), degrees, made.work.fused, made.work.checkpointing)
     sent = exchange(
         made.arch, degrees, recipe.name, run.stage, repeats, work, trained(made), total, spec, link
     )
-    idle = 1 + sent.bubble
-    whole = _step(once, repeats / degrees.pipeline * idle, device.stream(moved))
+    given = (degrees, optimizer, kind, quantization)
+    whole = step_times(made, recipe, run, device, *given, idle=sent.bubble)
     hidden = whole.device * BACKWARD_SHARE
     best = whole.total + sent.model + max(0.0, sent.data - hidden)
     quick = replace(
         device, gemm_points=((1.0, device.best),), gradient=1.0, elements=device.copy, fixed=0.0, attention_gradient=1.0
     )
-    low = _step(times(ops, quick, how), repeats / degrees.pipeline, moved / device.bandwidth).device
+    low = step_times(made, recipe, run, quick, *given).device
     high = whole.device + whole.host + sent.model + sent.data
-    ideal = float(value_of(once.ideal)) * repeats / degrees.pipeline + moved / device.bandwidth
-    basis = [*device.notes, *notes, *sent.notes]
+    basis = [*device.notes, *_optimizer_note(optimizer), *sent.notes]
     mfu = share(run.mfu, "--mfu")
     if mfu is not None:
         flops = float(value_of(Group("", made.list, convention == "causal").model)) * repeats
         best = low = high = time.seconds_at_utilisation(flops, parts, peak, mfu)
         basis = [f"--mfu {100 * mfu:g}% of {spec.id}'s dense {kind} peak in place of the roofline"]
     low, high = min(low, best), max(high, best)
-    return Step(made, whole, best, low, high, min(ideal, low), sent, spec, peak, parts, tuple(basis))
+    return Step(made, whole, best, low, high, min(whole.ideal, low), sent, spec, peak, parts, tuple(basis))
 
 
-def _step(once: Times, repeats: float, optimizer: float) -> Times:
-    """A whole step of so many passes, in plain numbers, with its optimizer."""
-    out = Times({k: float(value_of(v)) * repeats for k, v in once.parts.items()})
-    out.add(OPTIMIZER, MEMORY, optimizer)
-    out.host = float(value_of(once.host)) * repeats
+def step_times(
+    made: Pass,
+    recipe: Recipe,
+    run: Run,
+    device: Machine,
+    degrees: Degrees,
+    optimizer: str,
+    dtype: str,
+    quantization: str,
+    idle: float = 0.0,
+) -> Times:
+    """The most loaded GPU's passes and its optimizer step, in plain numbers; idle: of a pipeline, over busy time."""
+    once = times(operations(made.arch, made.work, made.train), device, _how(recipe, dtype, quantization, degrees))
+    once.add(ELEMENTWISE, MEMORY, device.stream(_casts(made, recipe) / degrees.tensor))
+    shards = degrees.tensor * degrees.pipeline * (degrees.shards if run.stage else 1)
+    moved = _optimizer_bytes(made, recipe, optimizer) / shards
+    busy = int(run.accumulation) / degrees.pipeline
+    out = Times({k: float(value_of(v)) * busy * (1 + idle) for k, v in once.parts.items()})
+    out.add(OPTIMIZER, MEMORY, device.stream(moved))
+    out.host = float(value_of(once.host)) * busy * (1 + idle)
+    out.ideal = float(value_of(once.ideal)) * busy + moved / device.bandwidth
     return out
 
 
@@ -143,7 +152,11 @@ def _how(recipe: Recipe, kind: str, quantization: str, degrees: Degrees) -> How:
     )  # fmt: skip
 
 
-def _optimizer_bytes(made: Pass, recipe: Recipe, optimizer: str) -> tuple[float, list[str]]:
+def _optimizer_note(optimizer: str) -> list[str]:
+    return [] if optimizer in PASSES else [f"{optimizer}: its step is taken to move what fused AdamW moves"]
+
+
+def _optimizer_bytes(made: Pass, recipe: Recipe, optimizer: str) -> float:
     """Bytes that one optimizer step reads and writes: gradients read, states and weights read and written."""
     count = trained(made)
     if optimizer not in PASSES:
@@ -158,8 +171,7 @@ def _optimizer_bytes(made: Pass, recipe: Recipe, optimizer: str) -> tuple[float,
     )
     if made.method not in ("full", "none") and not recipe.master and made.method != "freeze":
         fused = ADAMW_PASSES * FP32_BYTES  # adapters are kept in fp32
-    note = [] if optimizer in PASSES else [f"{optimizer}: its step is taken to move what fused AdamW moves"]
-    return count * fused * passes / ADAMW_PASSES, note
+    return count * fused * passes / ADAMW_PASSES
 
 
 def trained(made: Pass) -> float:

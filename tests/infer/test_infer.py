@@ -1,11 +1,8 @@
-"""Times of prefill and decode: against one H100, against published tables, and against what must hold."""
+"""Times of prefill and decode against published tables and what must hold; measured ones: tests/accuracy."""
 
 from __future__ import annotations
 
-import json
 import math
-import statistics
-from pathlib import Path
 
 import pytest
 
@@ -15,25 +12,6 @@ from estimator.estimates.infer import infer
 from estimator.formulas import inference as f
 from estimator.models import load_model
 from estimator.roofline import interpolate, machine
-
-DATA = Path(__file__).resolve().parents[1] / "data" / "inference_times.json"
-CASES = json.loads(DATA.read_text())["cases"]
-MULTI_HEAD = {"llama-2-7b"}  # with grouped queries the measured stack copies its cache every step
-
-
-def test_measured_times():
-    """Median within 5%, worst within 10%, and the ideal roofline never above the measurement."""
-    errors = []
-    for name, b, s, prefill, decode in CASES:
-        got = infer(load_model(name), b, s, 8).results()
-        errors.append(abs(got["prefill_seconds"] / prefill - 1))
-        assert got["prefill_seconds.ideal"] <= prefill
-        assert got["decode_step_seconds.ideal"] <= decode
-        if name in MULTI_HEAD:
-            errors.append(abs(got["decode_step_seconds"] / decode - 1))
-            assert got["decode_step_seconds.low"] <= decode <= got["decode_step_seconds.high"]
-    assert statistics.median(errors) < 0.05
-    assert max(errors) < 0.10
 
 
 @pytest.mark.parametrize("name", presets.ids("models"))
