@@ -49,7 +49,7 @@ def all_reduce_seconds(n: Any, N: Any, link: Any, steps: Any, latency: Any) -> A
     return 2 * ring_elements(n, N) / link + steps * latency
 
 
-@formula(unit=USD, cite="counting")
+@formula(unit=USD, cite="counting: every GPU's price over the tokens it yields")
 def usd_per_million(price: Any, N: Any, tokens_per_second: Any) -> Any:
     """USD for a million tokens on N accelerators at ``price`` USD an hour each."""
     return price * N * MILLION / (SECONDS_PER_HOUR * tokens_per_second)

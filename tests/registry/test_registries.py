@@ -37,7 +37,8 @@ def test_every_family_is_listed():
 
 
 def test_every_formula_module_is_listed():
-    assert set(MODULES) == stems("formulas")
+    holding = {s for s in stems("formulas") if "@formula(" in (ROOT / "formulas" / f"{s}.py").read_text()}
+    assert set(MODULES) == holding
     assert len(MODULES) == len(set(MODULES))
     for module in MODULES:
         import_module(f"estimator.formulas.{module}")
