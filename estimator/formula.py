@@ -41,7 +41,8 @@ class Formula(NamedTuple):
 
     @property
     def summary(self) -> str:
-        return (inspect.getdoc(self.fn) or "").split("\n")[0]
+        """The first paragraph of the docstring, on one line."""
+        return " ".join((inspect.getdoc(self.fn) or "").split("\n\n")[0].split())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.fn(*args, **kwargs)
