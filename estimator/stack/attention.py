@@ -71,9 +71,9 @@ def efficient(
     saved = [q.st, k.st, v.st]
     ins: tuple[Tensor, ...] = (q, k, v)
     if mask is not None:
-        if mask.w == BOOL:
-            bias = t.alloc(mask.n, q.w, "attention mask as numbers")
-            temp = t.alloc(mask.n, BOOL, "inverted mask")
+        if mask.w == BOOL:  # a view of one mask for all sequences, written out for each
+            bias = t.alloc(m.b * mask.n, q.w, "attention mask as numbers")
+            temp = t.alloc(m.b * mask.n, BOOL, "inverted mask")
             del temp
         else:
             bias = t.autocast(mask)
@@ -101,10 +101,11 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
     """eager_attention_forward: scores, softmax in fp32 and probabilities are all kept for the backward pass."""
     t = m.t
     groups = a.heads // a.kv_heads
-    k, v = ops.repeat(t, k, groups), ops.repeat(t, v, groups)
+    k, v = repeat_kv(t, k, a), repeat_kv(t, v, a)
     n = m.b * a.heads * s_q * s_k
     split = m.b > 1
-    weights = ops.scale(t, bmm(t, q, k, n, (split, split and groups == 1), "attention scores"), "scaled scores")
+    view = split and (groups == 1 or a.kv_heads == 1)  # keys that were not written out already
+    weights = ops.scale(t, bmm(t, q, k, n, (split, view), "attention scores"), "scaled scores")
     if a.softcap:
         weights = ops.scale(t, weights, "scores")
         weights = ops.tanh(t, weights)
@@ -118,8 +119,13 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
         weights = ops.to(t, ops.softmax(t, weights, F32 if t.amp else weights.w), v.w)
     m.hold(weights)
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
-    out = bmm(t, weights, v, m.b * a.heads * s_q * d_v, (False, split and groups == 1), "attention output")
+    out = bmm(t, weights, v, m.b * a.heads * s_q * d_v, (False, view), "attention output")
     return ops.copy(t, out, "attention output, transposed") if late_copy else out
+
+
+def repeat_kv(t: Tape, x: Tensor, a: Attention) -> Tensor:
+    """transformers' repeat_kv: a copy, but a view where there is one head to repeat."""
+    return (ops.expand if a.kv_heads == 1 and a.heads != 1 else ops.repeat)(t, x, a.heads // a.kv_heads)
 
 
 def bmm(t: Tape, a: Tensor, b: Tensor, n: Any, copies: tuple[bool, bool], what: str) -> Tensor:
@@ -280,5 +286,5 @@ def attend(
     if mask is None and half and a.head_dim <= MAX_FLASH_WIDTH and d_v == a.head_dim:
         out = flash(m, q, k, v, a, s_q, s_k)
         return ops.copy(m.t, out, "attention output, transposed") if head_major and m.s != 1 else out
-    k, v = ops.repeat(m.t, k, groups), ops.repeat(m.t, v, groups)
+    k, v = repeat_kv(m.t, k, a), repeat_kv(m.t, v, a)
     return efficient(m, q, k, v, a, s_q, mask, d_v)
