@@ -16,8 +16,9 @@ from estimator.inventory import CONV1D, HEAD, LINEAR, Weight
 from estimator.ops import ceil_div
 from estimator.optimizers import Optimizer, Trained, find_optimizer, held_bytes
 from estimator.peft.base import TRAINED, Adapter
+from estimator.peft.simulated import specs
 from estimator.stack.attention import grow_cache
-from estimator.stack.machine import LoraSpec, Machine
+from estimator.stack.machine import Machine
 from estimator.stack.model import Pass, Segment, forward
 from estimator.stack.special import EAGER_ONLY
 from estimator.stack.tape import F32, HALF, I64, Replay, Tape, alive, backward, block_bytes, small_block
@@ -38,6 +39,7 @@ class Workload:
     b, s, new    sequences, tokens each, tokens generated after them
     width        bytes of a parameter; amp: autocast over fp32 parameters
     quantization "", "nf4" or "nf4-dq"; adapter: a PEFT method; top: train only that many layers
+    stored       bytes of all weights where they lie in a format whose kernels are not simulated, else None
     gpus, stage  data-parallel GPUs and ZeRO's stage on them: DDP, ZeroRedundancyOptimizer, FSDP2 without and with
                  resharding
     """
@@ -58,6 +60,7 @@ class Workload:
     top: Any = None
     gpus: Any = 1
     stage: int = 0
+    stored: Any = None
 
 
 @dataclass(slots=True)
@@ -202,9 +205,9 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     if load.adapter is not None and load.adapter.virtual_tokens:
         m.prompted = load.adapter.virtual_tokens
         m.s, m.kv = m.s + m.prompted, m.kv + m.prompted
-    specs, unfrozen = lora_specs(load)
     if load.adapter is not None:
-        m.adapters = specs.get
+        adapted, unfrozen = specs(load.adapter, arch)
+        m.adapters = adapted.get
         m.trains = (
             (lambda name: m.segment_trains is True and name in unfrozen)
             if load.top is not None
@@ -219,24 +222,6 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     return m
 
 
-def lora_specs(load: Workload) -> tuple[dict[str, LoraSpec], set[str]]:
-    """Adapted modules, and the names of the model's own weights that train."""
-    specs: dict[str, LoraSpec] = {}
-    if load.adapter is None:
-        return specs, set()
-    dora = {t.module for t in load.adapter.tensors if t.name == "lora_magnitude_vector"}
-    for t in load.adapter.tensors:
-        if t.name == "lora_A.weight":
-            specs[t.module] = LoraSpec(t.shape[0], t.module in dora)
-    if not specs:
-        targets = {m.name for m in load.adapter.targets}
-        for t in load.adapter.tensors:
-            if t.module in targets and t.state == TRAINED:
-                before = specs[t.module].other if t.module in specs else 0
-                specs[t.module] = LoraSpec(0, other=before + t.elements // t.times)
-    return specs, {f"{t.module}.{t.name}" if t.module else t.name for t in load.adapter.unfrozen}
-
-
 def standing(arch: Architecture, load: Workload, trained: list[Trained], optimizer: Optimizer | None) -> Live:
     """What is there before a step: model, adapters, states, workspaces."""
     live: Live = {}
@@ -244,7 +229,7 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
     for w, parts in weight_tensors(arch, load):
         size = small_block if is_packed(w, load.quantization) else block_bytes  # packed in place of the 16-bit weight
         weights = weights + w.times * sum(size(p) for p in parts)
-    live["model", "weights"] = weights
+    live["model", "weights"] = weights if load.stored is None else load.stored
     buffers = buffer_bytes(arch, load)
     if buffers:
         live["model", "buffers"] = buffers
@@ -324,7 +309,8 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     loss, out.loss = out.loss, None
     assert loss is not None
     if loss.node is None:
-        raise InputError("nothing trains: the method adds no weights to this model and frees none")
+        name = load.adapter.method.name if load.adapter is not None else "full"
+        raise InputError(f"--method {name}: nothing trains; it adds no weights to this model and frees none")
     backward(tape, loss, out.bounds, wrap)
     moments.append(_moment("moments.backward_bytes", "Backward", log, end, replay, base))
     temporary = optimizer.step(trained)

@@ -20,7 +20,10 @@ def memory(
     batch_size: o.BatchSize = "1",
     seq_len: o.SeqLen = None,
     new_tokens: Annotated[str | None, typer.Option(help="Tokens generated after the prompt.", metavar="TOKENS")] = None,
-    dtype: Annotated[str, typer.Option(help="Of the weights, for inference: bf16, fp16 or fp32.")] = "bf16",
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="Of the weights, for inference: bf16 (or as the file holds them), fp16, fp32, fp8 ..."),
+    ] = None,
     kv_dtype: Annotated[str | None, typer.Option(help="Of the KV cache; as the weights where not given.")] = None,
     recipe: Annotated[
         str | None, typer.Option(help="torch-mixed, torch-bf16, torch-fp32, megatron, zero-paper, deepspeed, or all.")

@@ -45,6 +45,8 @@ def memory(
         raise unknown("--mode", mode, MODES)
     if check_fit and gpu is None:
         raise InputError("--check-fit needs --gpu")
+    if model.kind == "symbolic":
+        _letters_only(mode, recipe)
     if recipe == "all":
         return compare(model, mode, gpu, options)
     p = plan(model, mode, recipe, **options)
@@ -53,6 +55,18 @@ def memory(
     if check_fit:
         require_fit(report)
     return report
+
+
+IN_LETTERS = ("zero-paper", "megatron")  # recipes that are formulas of L, d and h
+
+
+def _letters_only(mode: str, recipe: str | None) -> None:
+    """InputError where the moments would have to be simulated: the largest of them needs sizes."""
+    if mode != "training" or recipe not in IN_LETTERS:
+        raise InputError(
+            "--model symbolic: a simulated step needs sizes; in letters: --recipe zero-paper or megatron, "
+            "and llmcalc peft, zero and kvcache"
+        )
 
 
 def require_fit(report: Report) -> None:

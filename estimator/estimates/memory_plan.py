@@ -8,6 +8,15 @@ from typing import Any
 
 from estimator.dtypes import find_format
 from estimator.errors import InputError, unknown
+from estimator.estimates.memory_storage import (
+    UNPACKED,
+    WIDTHS,
+    approximate,
+    file_bytes,
+    file_format,
+    unsimulated,
+    unused,
+)
 from estimator.families.base import Architecture, Attention
 from estimator.formula import Citation
 from estimator.formulas.params import total_params
@@ -24,11 +33,9 @@ from estimator.trace import value_of
 MODES = ("inference", "training")
 DEFAULT_TOKENS = 2048
 DEFAULT_NEW = 8
-WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2}
 FULL = ("full", "none")
 STAGE_NAMES = ("DDP", "DDP with ZeroRedundancyOptimizer", "FSDP2, weights kept after the forward pass", "FSDP2")
 SIMULATED_ADAPTERS = ("lora", "dora", "qlora", "freeze", "bitfit", "full")  # their operations are simulated
-UNPACKED = ("nf4", "nf4-dq", "fp4")  # schemes whose weights are unpacked in the forward and the backward pass
 
 
 @dataclass(slots=True)
@@ -67,7 +74,7 @@ def plan(
     batch_size: Any = 1,
     seq_len: Any = None,
     new_tokens: Any = None,
-    dtype: str = "bf16",
+    dtype: str | None = None,
     kv_dtype: str | None = None,
     optimizer: str | None = None,
     attention: str = "sdpa",
@@ -101,30 +108,40 @@ def plan(
     if mode == "inference" and new_tokens is None:
         said.append(f"--new-tokens not given: {DEFAULT_NEW} tokens are generated")
     train = mode == "training"
+    said += unused(
+        train, recipe=recipe, optimizer=optimizer, new_tokens=new_tokens, kv_dtype=kv_dtype,
+        checkpointing=checkpointing, loss=loss, logits=logits,
+    )  # fmt: skip
     adapter = _adapter(model, arch, method, rank, targets, args, trainable_layers)
     quantization = ALIASES.get(quantization.strip().lower(), quantization.strip().lower())
     if method == "qlora" and quantization in ("none", ""):
         quantization = "nf4-dq"
         said.append("--method qlora: the base is NF4 with double quantisation")
-    chosen = _recipe(recipe, adapter, quantization, dtype, train, said)
-    width, amp = (chosen.width, chosen.amp) if train else (WIDTHS.get(find_format(dtype).name, 2), False)
+    chosen = _recipe(recipe, adapter, train, said)
+    asked = find_format(dtype or file_format(model)).name
+    width, amp = (chosen.width, chosen.amp) if train else (WIDTHS.get(asked, 2), False)
     if train and quantization not in ("none", "") and adapter is None:
         raise InputError(f"--quantization {quantization} needs an adapter to train: add --method lora")
+    storage = stored_weights(arch, quantization, {4: "fp32", 2: "bf16"}[width] if train else asked)
+    said += storage.notes
+    stored = storage.bytes
+    if not train and dtype is None and quantization in ("none", ""):
+        stored = file_bytes(model, stored, said)
     load = Workload(
         b, s, new, width, amp, train, find_optimizer(optimizer or "adamw").name, attention == "sdpa", checkpointing,
         quantization if quantization in UNPACKED else "", logits, loss, adapter, _top(adapter, trainable_layers),
         *data_parallel(model, gpus, stage, train, chosen, adapter, quantization, said),
+        unsimulated(stored, storage.bytes, "" if train else asked, quantization, said),
     )  # fmt: skip
     if adapter is not None and adapter.method.name not in SIMULATED_ADAPTERS:
-        said.append(f"activations of {adapter.method.name}: one product beside each target, or a longer sequence")
-    storage = stored_weights(arch, quantization, {4: "fp32", 2: "bf16"}[width] if train else find_format(dtype).name)
-    said += storage.notes
+        said.append(approximate(adapter))
     params = trained_tensors(arch, load)
     trainable = sum((p.times * p.n for p in params), 0)
     made = Plan(
-        model, arch, mode, chosen, load, "", {}, trainable, storage.bytes,
+        model, arch, mode, chosen, load, "", {}, trainable, stored,
         sum((p.times * p.n * p.width for p in params), 0) if train else 0,
-        state_bytes(find_optimizer(load.optimizer), params) if train else 0, 0, quantization, method or "full", said, tuple(model.notes),
+        state_bytes(find_optimizer(load.optimizer), params) if train else 0, 0, quantization, method or "full", said,
+        tuple(model.notes),
     )  # fmt: skip
     if load.gpus != 1:
         _sharded_states(made, params)
@@ -133,14 +150,18 @@ def plan(
         _grid(made, gpus, stage, sharding, batch_size, s)
     else:
         _refuse(sharding, "inference")
-        made.kv_cache_bytes = _cache(arch, b, s + new, kv_dtype or "bf16")
+        own = {4: "fp32", 2: "bf16"}[width]
+        made.kv_cache_bytes = _cache(arch, b, s + new, kv_dtype or own)
+        if kv_dtype is not None and find_format(kv_dtype).bytes(1) != width:
+            said.append(f"--kv-dtype {kv_dtype}: kv_cache_bytes only; the moments hold the dynamic cache in {own}")
     _describe(made, b, s)
     return made
 
 
 def data_parallel(
-    model: Model, gpus: Any, stage: Any, train: bool, recipe: Recipe, adapter: Adapter | None, quantization: str, said: list[str]
-) -> tuple[Any, int]:
+    model: Model, gpus: Any, stage: Any, train: bool, recipe: Recipe, adapter: Adapter | None, quantization: str,
+    said: list[str],
+) -> tuple[Any, int]:  # fmt: skip
     """GPUs and ZeRO's stage on them."""
     if gpus is None and stage is None:
         return 1, 0
@@ -180,11 +201,12 @@ def _grid(p: Plan, gpus: Any, stage: Any, sharding: Mapping[str, Any], batch_siz
     if p.load.adapter is not None:
         raise InputError(f"--method {p.method}: recipe {p.recipe.name} is sharded for full training only")
     p.grid = g.sharded(
-        p.model, gpus, stage, sharding, recipe=p.recipe.name, optimizer=p.load.optimizer, batch_size=batch_size, seq_len=s,
-        attention="sdpa" if p.load.fused else "eager", checkpointing=p.load.checkpointing, derive=p.traced,
+        p.model, gpus, stage, sharding, recipe=p.recipe.name, optimizer=p.load.optimizer, batch_size=batch_size,
+        seq_len=s, attention="sdpa" if p.load.fused else "eager", checkpointing=p.load.checkpointing, derive=p.traced,
     )  # fmt: skip
     top = dict(g.most_loaded(p.grid).kept)
-    p.weights_bytes, p.gradients_bytes, p.optimizer_bytes = top.get("weights", 0), top.get("gradients", 0), top.get("optimizer", 0)
+    p.weights_bytes, p.gradients_bytes = top.get("weights", 0), top.get("gradients", 0)
+    p.optimizer_bytes = top.get("optimizer", 0)
     p.said += p.grid.said
 
 
@@ -196,7 +218,9 @@ def _tokens(arch: Architecture, seq_len: Any, said: list[str]) -> Any:
     return most
 
 
-def _adapter(model: Model, arch: Architecture, method: str | None, rank: Any, targets: str | None, args: Any, top: Any) -> Adapter | None:
+def _adapter(
+    model: Model, arch: Architecture, method: str | None, rank: Any, targets: str | None, args: Any, top: Any
+) -> Adapter | None:
     if method is None or method in FULL:
         if rank is not None or targets is not None:
             raise InputError("--rank and --targets belong to an adapter: add --method lora")
@@ -217,7 +241,7 @@ def _top(adapter: Adapter | None, top: Any) -> Any:
     return adapter.args["trainable_layers"] if adapter is not None and adapter.method.name == "freeze" else None
 
 
-def _recipe(name: str | None, adapter: Adapter | None, quantization: str, dtype: str, train: bool, said: list[str]) -> Recipe:
+def _recipe(name: str | None, adapter: Adapter | None, train: bool, said: list[str]) -> Recipe:
     if name is not None:
         return find_recipe(name)
     chosen = "torch-mixed" if adapter is None and train else "torch-bf16"
@@ -272,9 +296,12 @@ def _describe(p: Plan, b: Any, s: Any) -> None:
         how += f", on each of {show(p.load.gpus)} GPUs, {STAGE_NAMES[p.load.stage]}"
     p.title = f"Memory of {what}, {p.model.name}: {show(b)} x {show(s)} tokens, {how}"
     p.inputs = {
-        "model": p.model.name, "mode": p.mode, "batch_size": b, "seq_len": s, "new_tokens": p.load.new, "recipe": p.recipe.name,
-        "optimizer": p.load.optimizer if p.mode == "training" else None, "attention": "sdpa" if p.load.fused else "eager",
-        "checkpointing": p.load.checkpointing, "quantization": p.quantization, "method": p.method, "logits": p.load.logits, "gpus": p.grid.job.degrees.gpus if p.grid else p.load.gpus, "stage": p.grid.stages[0] if p.grid else p.load.stage,
+        "model": p.model.name, "mode": p.mode, "batch_size": b, "seq_len": s, "new_tokens": p.load.new,
+        "recipe": p.recipe.name, "optimizer": p.load.optimizer if p.mode == "training" else None,
+        "attention": "sdpa" if p.load.fused else "eager", "checkpointing": p.load.checkpointing,
+        "quantization": p.quantization, "method": p.method, "logits": p.load.logits,
+        "gpus": p.grid.job.degrees.gpus if p.grid else p.load.gpus,
+        "stage": p.grid.stages[0] if p.grid else p.load.stage,
     }  # fmt: skip
 
 

@@ -70,7 +70,8 @@ def sharding(p: Plan) -> list[str]:
     policy = ", MixedPrecisionPolicy(param_dtype=bf16, reduce_dtype=fp32)" if p.load.amp else ""
     after = "False" if p.load.stage == 2 else "True"
     return [
-        f"fully_shard on every layer and on the model, reshard_after_forward={after}{policy}; rank 0 is shown, whose shards are rounded up",
+        f"fully_shard on every layer and on the model, reshard_after_forward={after}{policy}; "
+        "rank 0 is shown, whose shards are rounded up",
         "the backward pass gathers one layer ahead; a gathered buffer lives until the next layer's copy-out",
     ]
 
@@ -157,7 +158,7 @@ def changes(p: Plan) -> list[tuple[str, Any]]:
             out += _adapters(p) if a.gpus == 1 else []
             out += [(f"--stage {n}", replace(a, stage=n)) for n in range(a.stage + 1, 4) if a.gpus != 1]
     else:
-        out.append(("--quantization nf4-dq", replace(a, quantization="nf4-dq", width=2)))
+        out.append(("--quantization nf4-dq", replace(a, quantization="nf4-dq", width=2, stored=None)))
     if value_of(a.b) > 1:
         out.append(("--batch-size 1", replace(a, b=1)))
     if half >= 1:

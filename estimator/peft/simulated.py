@@ -1,0 +1,63 @@
+"""Where the simulated step finds an adapter: which linear layers carry one, and which of the model's weights train.
+
+LoRA and DoRA are simulated operation by operation. A method of another kind is one product with its trained numbers
+beside each target; where its targets are no linear layers (bottlenecks, prompts inside the attention) or its numbers
+belong to no module (Uni-LoRA's vector), beside the linear layers that stand for them, named below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from estimator.families.base import MLP, Architecture, Attention, Linear, StateSpace
+from estimator.inventory import CONV1D, LINEAR
+from estimator.ops import ceil_div
+from estimator.peft.base import TRAINED, Adapter
+from estimator.stack.machine import LoraSpec
+
+
+def specs(adapter: Adapter, arch: Architecture) -> tuple[dict[str, LoraSpec], set[str]]:
+    """(adapted linear layers, names of the model's own weights that train or whose copies do)."""
+    found: dict[str, LoraSpec] = {}
+    unfrozen = {f"{t.module}.{t.name}" if t.module else t.name for t in adapter.unfrozen}
+    dora = {t.module for t in adapter.tensors if t.name == "lora_magnitude_vector"}
+    for t in adapter.tensors:
+        if t.name == "lora_A.weight":
+            found[t.module] = LoraSpec(t.shape[0], t.module in dora)
+    if found:
+        return found, unfrozen
+    weights = arch.weights()
+    linear = {w.module for w in weights if w.role in (LINEAR, CONV1D)}
+    targets = {m.name for m in adapter.targets}
+    for t in adapter.tensors:
+        if t.module not in targets or t.state != TRAINED:
+            continue
+        if t.module in linear:
+            before = found[t.module].other if t.module in found else 0
+            found[t.module] = LoraSpec(0, other=before + t.elements // t.times)
+        else:  # a copy of a norm or of the token table, whole: it trains in the place of the original
+            unfrozen |= {w.name for w in weights if w.module == t.module}
+    trains = any(w.name in unfrozen for w in weights)
+    if not found and not trains and not adapter.virtual_tokens and any(t.state == TRAINED for t in adapter.tensors):
+        found = beside(adapter, arch, sorted(linear & targets))
+    return found, unfrozen
+
+
+def beside(adapter: Adapter, arch: Architecture, targets: list[str]) -> dict[str, LoraSpec]:
+    """The trained numbers dealt evenly to the targets, or, without linear targets, to the branches' last products."""
+    names = targets or [x.name for x in outputs(arch)]
+    times = {w.module: w.times for w in arch.weights()}
+    places = sum((times[n] for n in names), 0)
+    return {n: LoraSpec(0, other=ceil_div(adapter.added_trained, places)) for n in names} if names else {}
+
+
+def outputs(arch: Architecture) -> Iterator[Linear]:
+    """The last linear layer of each kind of layer's attention or state-space mixer, and of its MLP."""
+    for layer in arch.layers:
+        mixer = layer.mixer
+        if isinstance(mixer, Attention):
+            yield mixer.out
+        elif isinstance(mixer, StateSpace) and mixer.linears:
+            yield mixer.linears[-1]
+        if isinstance(layer.mlp, MLP):
+            yield layer.mlp.linears[-1]
