@@ -128,6 +128,34 @@ def parse_renames(text: str | None) -> dict[str, str]:
     return out
 
 
+def occurring(report: Report) -> set[str]:
+    """The letters of a report's quantities."""
+    traced = (n.value for n in report.nodes() if isinstance(n.value, Traced))
+    return {s.name for value in traced for s in sympy.sympify(value.expr).free_symbols}
+
+
+def renamed(report: Report, text: str | None) -> dict[str, str]:
+    """``--symbols`` for one report: OLD=NEW, or the course's own letter first where only the second occurs (``D=d``).
+
+    InputError for a letter that is known nowhere, and where the new name is that of another letter of the report.
+    """
+    asked = parse_renames(text)
+    if not asked:
+        return asked
+    found = occurring(report)
+    out: dict[str, str] = {}
+    for old, new in asked.items():
+        turned = old not in found and new in found
+        if not turned and old not in found and old not in BY_NAME and old not in report.letters:
+            there = ", ".join(sorted(found, key=lambda n: (RANK.get(n, len(RANK)), n)))
+            raise InputError(f"--symbols {old}={new}: no letter {old!r} here; there are {there or 'none'}")
+        out[new if turned else old] = old if turned else new
+    for old, new in out.items():
+        if old in found and new in found and new not in out:
+            raise InputError(f"--symbols {old}={new}: {new!r} is another letter of this report")
+    return out
+
+
 def _number(value: Any) -> str:
     if isinstance(value, sympy.Integer | int):
         return str(int(value))
@@ -192,11 +220,7 @@ class Printer:
         if exponent.is_Rational and exponent < 0:
             low = self._factor(base**-exponent) if exponent != -1 else self._factor(base)
             return f"\\frac{{1}}{{{low}}}" if self.tex else f"1/{low}"
-        inner = (
-            self._atom(base)
-            if base.is_Symbol or (base.is_Integer and base > 0)
-            else self._wrap(self._add(base))
-        )
+        inner = self._atom(base) if base.is_Symbol or (base.is_Integer and base > 0) else self._wrap(self._add(base))
         if self.tex:
             return f"{inner}^{{{self._add(exponent)}}}"
         bare = exponent.is_Symbol or (exponent.is_Integer and exponent >= 0)
@@ -211,17 +235,11 @@ class Printer:
         args = [self._add(a) for a in e.args]
         if isinstance(e, sympy.ceiling | sympy.floor):
             side = "ceil" if isinstance(e, sympy.ceiling) else "floor"
-            return (
-                f"\\left\\l{side} {args[0]} \\right\\r{side}"
-                if self.tex
-                else f"{type(e).__name__}({args[0]})"
-            )
+            return f"\\left\\l{side} {args[0]} \\right\\r{side}" if self.tex else f"{type(e).__name__}({args[0]})"
         if e.is_Add or e.is_Mul or e.is_Pow:
             return self._wrap(self._add(e))
         name = e.func.__name__ if not isinstance(e, AppliedUndef) else str(e.func)
-        return (
-            f"\\{name.lower()}\\left({', '.join(args)}\\right)" if self.tex else f"{name}({', '.join(args)})"
-        )
+        return f"\\{name.lower()}\\left({', '.join(args)}\\right)" if self.tex else f"{name}({', '.join(args)})"
 
 
 def tidy(expr: Any) -> Any:
@@ -301,15 +319,9 @@ def derivations(report: Report, names: Names) -> list[Derivation]:
 
 def letters(report: Report, names: Names) -> list[Letter]:
     """The symbol table of a report: the letters that occur, in display order."""
-    found = {
-        s.name
-        for n in report.nodes()
-        if isinstance(n.value, Traced)
-        for s in sympy.sympify(n.value.expr).free_symbols
-    }
     numbers = bindings()
     rows = []
-    for name in sorted(found, key=lambda n: (names.place(n), n)):
+    for name in sorted(occurring(report), key=lambda n: (names.place(n), n)):
         known = BY_NAME.get(name) or BY_FIELD.get(field_of(name))
         rows.append(
             Letter(

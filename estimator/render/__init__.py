@@ -42,7 +42,7 @@ def to_text(
     if derive or report.symbolic:
         from estimator import derive as engine
 
-        names = engine.Names(engine.parse_renames(symbols), report.letters)
+        names = engine.Names(engine.renamed(report, symbols), report.letters)
         derived = (engine.derivations(report, names), engine.letters(report, names))
     elif symbols:
         raise InputError("--symbols renames the letters of a derivation: add --derive")

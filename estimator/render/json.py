@@ -20,7 +20,7 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
         "schema": report.schema,
         "command": report.command,
         "title": report.title,
-        "inputs": {k: _plain(value_of(v)) for k, v in report.inputs.items()},
+        "inputs": {k: _plain(letter(v, report.symbolic)) for k, v in report.inputs.items()},
         "results": results,
         "tree": trees[0] if len(trees) == 1 else {"key": "", "label": report.title, "children": trees},
         "tables": [_table(p, report.symbolic) for p in report.body if isinstance(p, Table)],
@@ -47,6 +47,11 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
             for s in derived[1]
         ]
     return json.dumps(out, ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def letter(value: Any, symbolic: bool) -> Any:
+    """A symbolic report's traced input as its letter, every other value as it is."""
+    return str(value.expr) if symbolic and isinstance(value, Traced) else value_of(value)
 
 
 def _plain(value: Any) -> Any:
