@@ -16,6 +16,7 @@ from estimator.units import BITS_PER_BYTE, parse_size
 
 MAX_RANK = 2**20  # above every width of every model
 PERCENT = 100
+MOST = 10**18  # above every count of parameters
 
 
 def number(text: Any, flag: str, low: Fraction = Fraction(0)) -> Fraction:
@@ -26,8 +27,10 @@ def number(text: Any, flag: str, low: Fraction = Fraction(0)) -> Fraction:
         value = Fraction(str(text).strip())
     except (ValueError, ZeroDivisionError):
         raise InputError(f"{flag}: {str(text)[:40]!r} is not a number") from None
-    if value <= low or abs(value) > 10**18:
+    if value <= low:
         raise InputError(f"{flag} must be above {float(low):g}, got {str(text)[:40]}")
+    if value > MOST:
+        raise InputError(f"{flag} must be at most {float(MOST):g}, got {str(text)[:40]}")
     return value
 
 

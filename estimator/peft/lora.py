@@ -85,13 +85,15 @@ def build(b: Build) -> Iterator[Tensor]:
         b.known = replicate(b.known, ranges, _stack(b))
     modules, params, factors = _targets(b)
     patterns = a.patterns("rank_pattern")
+    above: list[str] = []
     for m in modules:
         for part, r in split_by(m, lambda key: pattern_value(patterns, key, b.rank)) if patterns else [(m, b.rank)]:
             if r > min(part.d_in, part.d_out):
-                b.notes.append(
-                    f"rank {int(r)} is above the smaller side of {part.example} ({int(min(part.d_in, part.d_out))})"
-                )
+                above.append(f"{part.example} (rank {int(r)}, side {int(min(part.d_in, part.d_out))})")
             yield from adapt(b, part, r)
+    if above:
+        more = f" and {len(above) - 1} other targets" if len(above) > 1 else ""
+        b.notes.append(f"the rank is above the smaller side of {above[0]}{more}: a full matrix has no more directions")
     for p in params:
         yield from _parameter(b, p, patterns, factors)
     yield from trainable_tokens(b)
