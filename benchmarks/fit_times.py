@@ -1,11 +1,11 @@
 """Fit the constants of a GPU preset's ``[measured.kernels]`` to measured step times, and print every error.
 
-    python benchmarks/fit_times.py [tests/accuracy/step_times.json] [--gpu h100-sxm] [--all]
+    python benchmarks/fit_times.py [tests/accuracy/step_times.json] [--gpu h100-sxm] [--folds 5]
 
-Least squares of the logarithm of predicted over measured seconds, over the cases marked ``"set": "fit"`` (with
-``--all``, over all of them); the other cases are predictions. Needs scipy. The file: ``{"configs": {name: config.json},
-"cases": [{"kind": "train" or "infer", "model", "batch", "seq", "lora", "checkpoint", "step_s", "prefill_s",
-"decode_graph_s", "set"}]}``; a model without a config is a preset.
+Least squares of the logarithm of predicted over measured seconds (outliers weigh less: soft L1 from 3%). With --folds
+the models are dealt to as many groups, and each group is predicted by constants fitted to the others. Needs scipy. The
+file: ``{"configs": {name: config.json}, "cases": [{"kind": "train" or "infer", "model", "batch", "seq", "lora",
+"checkpoint", "step_s", "prefill_s", "decode_graph_s", "set"}]}``; a model without a config is a preset.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ HERE = Path(__file__).resolve().parent
 CASES = HERE.parent / "tests" / "accuracy" / "step_times.json"
 FITTED = {  # field of the machine -> field of the preset and its unit
     "fixed": ("fixed_us", 1e-6), "launch": ("launch_us", 1e-6), "launch_gradient": ("launch_gradient_us", 1e-6),
-    "elements": ("strided_g_elements_s", 1e9), "gradient": ("gradient", 1), "attention_gradient": (
-        "attention_gradient", 1), "adapter": ("adapter", 1), "unaligned": ("unaligned", 1),
+    "elements": ("strided_g_elements_s", 1e9), "welford": ("layer_norm_g_elements_s", 1e9),
+    "gradient": ("gradient", 1), "adapter": ("adapter", 1), "unaligned": ("unaligned", 1),
 }  # fmt: skip
 
 
@@ -46,9 +46,10 @@ FITTED = {  # field of the machine -> field of the preset and its unit
 class Time:
     """One measured time, and how it is predicted on a machine."""
 
+    model: str
+    run: str
     name: str
     seconds: float
-    fitted: bool
     predict: Callable[[Machine], float]
 
     def error(self, m: Machine) -> float:
@@ -68,33 +69,33 @@ def times(data: dict[str, Any], gpu: str) -> Iterator[Time]:
 
 
 def _case(c: dict[str, Any], model: Any, gpu: str) -> Iterator[Time]:
-    b, s, fitted = c["batch"], c["seq"], c["set"] == "fit"
+    b, s, of = c["batch"], c["seq"], (c["model"], c["set"])
     label = f"{c['kind']} {c['model']} {b} x {s}" + "".join(f", {k}" for k in ("lora", "checkpoint") if c.get(k))
     if c["kind"] == "train":
         how: dict[str, Any] = {"checkpointing": "full" if c.get("checkpoint") else "none"}
         how |= {"method": "lora", "rank": 16, "targets": "all-linear"} if c.get("lora") else {}
-        made = plan(model, mode="training", batch_size=b, seq_len=s, **how)
+        made = plan(model, mode="training", uncapped=True, batch_size=b, seq_len=s, **how)
         recipe = find_recipe("torch-bf16")
 
         def step(m: Machine) -> float:
             return float(step_times(made, recipe, Run(), m, Degrees(1), "adamw-fused", "bf16", "none").total)
 
-        yield Time(label, c["step_s"], fitted, step)
+        yield Time(*of, label, c["step_s"], step)
         return
     serve, _ = setup.setup(model, gpu, 1, "bf16", None, "none", "transformers", True)
     yield Time(
-        f"{label}, prefill", c["prefill_s"], fitted,
+        *of, f"{label}, prefill", c["prefill_s"],
         lambda m: float(value_of(prefill(replace(serve, machine=m), b, s).total)),
     )  # fmt: skip
     if "decode_graph_s" in c and all(getattr(g.mixer, "kv_heads", 1) == getattr(g.mixer, "heads", 1)
                                      for g in serve.arch.layers):  # fmt: skip
         yield Time(
-            f"{label}, decode", c["decode_graph_s"], fitted,
+            *of, f"{label}, decode", c["decode_graph_s"],
             lambda m: float(value_of(decode(replace(serve, machine=m), b, s + 4).total)),
         )  # fmt: skip
 
 
-def fit(found: list[Time], m: Machine) -> Machine:
+def fit(found: list[Time], m: Machine, say: bool = True) -> Machine:
     """The machine whose constants fit best; prints each with its standard error."""
 
     def at(x: Any) -> Machine:
@@ -106,30 +107,48 @@ def fit(found: list[Time], m: Machine) -> Machine:
     spread = np.sqrt(np.diag(np.linalg.pinv(r.jac.T @ r.jac)) * np.sum(r.fun**2) / (len(found) - len(FITTED)))
     best = at(r.x)
     for (field, (key, unit)), e in zip(FITTED.items(), spread, strict=True):
-        print(f"{key} = {getattr(best, field) / unit:.4g}  # +- {e:.0%}")
+        if say:
+            print(f"{key} = {getattr(best, field) / unit:.4g}  # +- {e:.0%}")
     return best
 
 
-def table(found: list[Time], m: Machine) -> None:
-    """Every error, and their medians."""
-    for t in found:
-        print(f"{t.error(m):+8.2%}  {1e3 * t.seconds:9.2f} ms  {'fit' if t.fitted else '   '}  {t.name}")
-    for name, part in (("fitted", [t for t in found if t.fitted]), ("held out", [t for t in found if not t.fitted])):
-        if part:
-            errors = [abs(t.error(m)) for t in part]
-            print(f"{name}: {len(part)} times, median error {median(errors):.2%}, largest {max(errors):.2%}")
+def folds(found: list[Time], m: Machine, count: int) -> list[tuple[Time, float]]:
+    """Each time with its error under constants fitted to other models."""
+    models = sorted({t.model for t in found})
+    out = []
+    for i in range(count):
+        held = set(models[i::count])
+        best = fit([t for t in found if t.model not in held], m, say=False)
+        out += [(t, t.error(best)) for t in found if t.model in held]
+    return out
+
+
+def table(errors: list[tuple[Time, float]]) -> None:
+    """Every error, and their medians by the run that measured them."""
+    for t, e in errors:
+        print(f"{e:+8.2%}  {1e3 * t.seconds:9.2f} ms  {t.run:6}  {t.name}")
+    for run in sorted({t.run for t, _ in errors}):
+        part = sorted(abs(e) for t, e in errors if t.run == run)
+        most = part[round(0.9 * (len(part) - 1))]
+        print(f"{run} run: {len(part)} times, median error {median(part):.1%}, 90% {most:.1%}, largest {part[-1]:.1%}")
 
 
 def main() -> None:
     ask = argparse.ArgumentParser()
     ask.add_argument("file", nargs="?", default=str(CASES))
     ask.add_argument("--gpu", default="h100-sxm")
-    ask.add_argument("--all", action="store_true", help="fit to the held-out cases too")
+    ask.add_argument("--folds", type=int, help="also predict groups of models from the others")
     given = ask.parse_args()
     found = list(times(json.loads(Path(given.file).read_text()), given.gpu))
-    table(found, machine(given.gpu))
-    best = fit([t for t in found if t.fitted or given.all], machine(given.gpu))
-    table(found, best)
+    preset = machine(given.gpu)
+    print("with the preset's constants:")
+    table([(t, t.error(preset)) for t in found])
+    print("fitted:")
+    best = fit(found, preset)
+    table([(t, t.error(best)) for t in found])
+    if given.folds:
+        print("each model from the others:")
+        table(folds(found, preset, given.folds))
 
 
 if __name__ == "__main__":

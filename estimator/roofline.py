@@ -74,8 +74,8 @@ class Machine:
     unaligned         share of the best rate where a side is no multiple of 16 bytes
     copy              bytes read and written a second by kernels over contiguous tensors
     elements          elements a second of kernels over broadcast or permuted tensors
+    welford           elements a second of LayerNorm's forward kernel
     exp               exponentials a second: what a fused attention kernel takes beside its products
-    attention_gradient   share of its products' rate that the kernel of its backward pass reaches
     fixed             seconds a kernel takes beside its work, launched by a CUDA graph or early enough
     launch, launch_gradient   seconds the host takes to launch one operation of an eager program, and of a training step
     link              bytes/s one way to another accelerator, or None
@@ -94,8 +94,8 @@ class Machine:
     unaligned: float
     copy: float
     elements: float
+    welford: float
     exp: float
-    attention_gradient: float
     fixed: float
     launch: float
     launch_gradient: float
@@ -146,6 +146,10 @@ class Machine:
         """Seconds of a kernel over ``elements`` elements of broadcast or permuted tensors."""
         return elements / self.elements
 
+    def layer_norm(self, elements: Any) -> Any:
+        """Seconds of LayerNorm's forward kernel."""
+        return elements / self.welford
+
     def ideal(self, flops: Any, moved: Any) -> Any:
         """The roofline alone: FLOPs at the dense peak or bytes at the full bandwidth, whichever takes longer."""
         return maximum(flops / self.peak, moved / self.bandwidth)
@@ -185,7 +189,8 @@ def machine(gpu: str, dtype: str = "bf16") -> Machine:
         tuple((x, y * wide) for x, y in _skinny(seen, base)),
         kernels.gradient, kernels.adapter, kernels.unaligned,
         seen.copy_gb_s * GIGA * wide, kernels.strided_g_elements_s * GIGA * wide,
-        H100_EXP * peak_of(spec, "bf16") / base, kernels.attention_gradient,
+        kernels.layer_norm_g_elements_s * GIGA * wide,
+        H100_EXP * peak_of(spec, "bf16") / base, 
         fixed, launch, kernels.launch_gradient_us * MICRO, spec.link_bytes_s,
         tuple(_basis(spec, dtype, reference, best / base)),
     )  # fmt: skip

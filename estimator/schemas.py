@@ -95,9 +95,9 @@ class Kernels(_Part):
 
     fixed_us: a kernel's start and end. launch_us, launch_gradient_us: the host's time to launch one operation of an
     eager program, of a training step (forward, backward and optimizer). strided_g_elements_s: kernels over broadcast or
-    permuted bf16 tensors, 10^9 elements/s. gradient: share of a product's rate that those of a backward pass reach;
-    attention_gradient: the same of fused attention. adapter: share of the copy rate that fp32 products with a side of
-    an adapter's rank reach. unaligned: share of the best product's rate where a side is no multiple of 16 bytes.
+    permuted bf16 tensors, 10^9 elements/s; layer_norm_g_elements_s: LayerNorm's forward kernel. gradient: share of a
+    product's rate that those of a backward pass reach. adapter: share of the copy rate that fp32 products with a side
+    of an adapter's rank reach. unaligned: share of the best product's rate where a side is no multiple of 16 bytes.
     """
 
     source: Text
@@ -105,8 +105,8 @@ class Kernels(_Part):
     launch_us: Positive
     launch_gradient_us: Positive
     strided_g_elements_s: Positive
+    layer_norm_g_elements_s: Positive
     gradient: Positive
-    attention_gradient: Positive
     adapter: Positive
     unaligned: Positive
 

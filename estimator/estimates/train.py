@@ -48,7 +48,7 @@ def train(
         raise InputError("--model symbolic has no sizes to time: give a preset or a config.json")
     choice(attention_flops, "--attention-flops", tuple(CONVENTIONS))
     choice(options.get("attention", "sdpa"), "--attention", ATTENTIONS)
-    made = plan(model, mode="training", **options)
+    made = plan(model, mode="training", uncapped=True, **options)
     found = find_recipe(recipe)
     degrees = _degrees(model, run)
     gpus = degrees.gpus

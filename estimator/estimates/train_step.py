@@ -97,9 +97,8 @@ def one_step(
     whole = step_times(made, recipe, run, device, *given, idle=sent.bubble)
     hidden = whole.device * BACKWARD_SHARE
     best = whole.total + sent.model + max(0.0, sent.data - hidden)
-    quick = replace(
-        device, gemm_points=((1.0, device.best),), gradient=1.0, elements=device.copy, fixed=0.0, attention_gradient=1.0
-    )
+    points = ((1.0, device.best),)
+    quick = replace(device, gemm_points=points, gradient=1.0, elements=device.copy, welford=device.copy, fixed=0.0)
     low = step_times(made, recipe, run, quick, *given).device
     high = whole.device + whole.host + sent.model + sent.data
     basis = [*device.notes, *_optimizer_note(optimizer), *sent.notes]
@@ -178,7 +177,7 @@ def trained(made: Pass) -> float:
     """Elements that are trained: full, or the adapters' own, or the unfrozen layers'."""
     if made.method in ("full", "none"):
         return float(value_of(sum((w.total for w in made.arch.weights()), start=0)))
-    seen = {(q.name, q.layer): q for q in made.list if q.right and q.weight}
+    seen = {(q.name, q.layer): q for q in made.list if q.right and q.weight and q.name not in made.train.rewritten}
     return float(
         sum(
             value_of(q.weight) * value_of(sum(x.times for x in made.list if (x.name, x.layer) == key))

@@ -66,7 +66,8 @@ def prefill(serve: Serving, b: Any, s: Any) -> Times:
     """
     two = serve.arch.kind == "encoder-decoder"
     work = Workload(
-        "forward", b, 1 if two else s, encoder=s if two else None, last=True, engine=serve.fused, fused_scan=True
+        "forward", b, 1 if two else s, encoder=s if two else None, last=True, engine=serve.fused, fused_scan=True,
+        uncapped=True,
     )
     out = times(operations(serve.arch, work), serve.machine, serve.how(False))
     _links(out, serve, b * s)
@@ -76,7 +77,9 @@ def prefill(serve: Serving, b: Any, s: Any) -> Times:
 def decode(serve: Serving, b: Any, context: Any, encoder: Any = 0, drafted: int = 0) -> Times:
     """One decode step over ``context`` cached tokens: a token of each sequence, or 1 + ``drafted`` to verify."""
     rows, machine = b * (1 + drafted), serve.machine
-    work = Workload("decode", rows, context=context, encoder=encoder or None, engine=serve.fused, fused_scan=True)
+    work = Workload(
+        "decode", rows, context=context, encoder=encoder or None, engine=serve.fused, fused_scan=True, uncapped=True
+    )
     made = operations(serve.arch, work)
     out = times([_absorbed(q, rows) for q in made] if serve.fused else made, machine, serve.how(True))
     held = cache_bytes(serve.arch, b, context + 1 + drafted, encoder, serve.kv_bits)

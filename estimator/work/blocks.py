@@ -155,6 +155,9 @@ def attention(tape: Tape, a: Attention, grad: bool, encoder_grad: bool = False) 
     if rows.prefix and tape.train.prefix:
         gk = gv = True
     _rearrange(tape, a, at, n_q, n_k, s_k, (gq, gk, gv))
+    if a.mla is None and not a.cross and len(a.projections) > 1:  # one input, several projections
+        inputs = rows.tokens * a.projections[0].d_in
+        tape.ops.append(k.accumulate(f"{at}.inputs", inputs, len(a.projections) - 1, grad))
     pairs, heads = visible(a, rows, s_k), rows.b * a.heads
     scores = Product(
         f"{at}.scores", p.ATTENTION, rows.s, a.head_dim, s_k, heads, operator="bmm", left=gq, right=gk, pairs=pairs
@@ -199,8 +202,6 @@ def _rearrange(tape: Tape, a: Attention, at: str, n_q: Any, n_k: Any, s_k: Any, 
     if a.mla is not None:  # keys and values put together from their parts
         made = rows.b * s_k * a.heads * (a.head_dim + (a.head_dim if a.v_head_dim is None else a.v_head_dim))
         tape.ops.append(k.copies(f"{at}.heads", made, made, (3, 3), grad))
-    else:
-        tape.ops.append(k.copies(f"{at}.heads", 0, n_q + 2 * n_k, (0, 3), grad))
     if rows.caches and not a.cross:
         tape.ops.append(k.cache(f"{at}.cache", rows.tokens * cached_width(a)))
     if a.kv_heads != a.heads and (

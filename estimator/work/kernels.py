@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from estimator.trace import value_of
 from estimator.work.product import NOTHING, Kernel, Moves
 
 ONE = Moves(w=2, launches=1)  # a kernel that reads a tensor and writes one
@@ -30,12 +31,12 @@ _NORMS: dict[str, tuple[Moves, Moves, Moves]] = {
     "rms_plus1": (Moves(f=3, cast=2, launches=10, strided=2), _RMS[1], Moves(f=4, launches=3)),
     # the gate to fp32, silu, product
     "rms_gated": (Moves(f=8, cast=3, launches=11, strided=2), Moves(f=23, cast=3, launches=20, strided=3), _RMS[2]),
-    "layer": (ONE, Moves(w=3, launches=1), Moves(w=2, launches=1)),
+    "layer": (Moves(launches=1, welford=1), Moves(w=3, launches=1), Moves(w=2, launches=1)),
     # to fp32, mean, x - mean, square, mean, x - mean, (+eps, rsqrt), x * inverse, weight *, back
     "layer_fp32": (
         Moves(f=4, cast=2, launches=12, strided=4), Moves(f=17, cast=2, launches=18, strided=4), Moves(f=4, launches=2),
     ),
-    "none": (Moves(f=2, cast=2, launches=3), Moves(f=3, cast=2, launches=3), NOTHING),
+    "none": (Moves(cast=2, launches=3, welford=1), Moves(f=3, cast=2, launches=3), NOTHING),
 }  # fmt: skip
 # activation -> (forward, backward); one kernel unless transformers writes it out op by op
 _ACTIVATIONS: dict[str, tuple[Moves, Moves]] = {
@@ -96,16 +97,19 @@ def accumulate(name: str, n: Any, times: int, grad: bool) -> Kernel:
 def rotary(name: str, n: Any, part: Any, style: str, grad: bool) -> Kernel:
     """Rotary embedding of n elements of q and k, ``part`` of them rotated, all of them permuted views.
 
-    Forward: x * cos, -x2 (half), the halves turned and concatenated, * sin, sum; backward: the same and the slices of
-    the turned halves, each a zeroed tensor that is written to.
+    Forward: x * cos, -x2 (half), the halves turned and concatenated, * sin, sum. Backward: two products, -x2, the
+    slices of the turned halves (each a zeroed tensor that is written to) and their sum, a sum, and the copy into the
+    projections' layout.
     """
     whole = n if part is not n else 0  # the unrotated part is concatenated again
     turned = Moves(w=2 * n, launches=1)
     if style == "complex":
         both = Moves(0, 3 * part, 2 * part, 6, whole)
         return Kernel(name, both, both, grad, engine=turned)
-    backward = Moves(w=2 * part, launches=16, strided=11 * part // 2 + whole)
-    return Kernel(name, Moves(launches=10, strided=9 * part // 2 + whole), backward, grad, engine=turned)
+    cut = 10 if value_of(whole) else 0  # slices and their sum again
+    backward = Moves(w=5 * part + 5 * whole, launches=20 + cut, strided=9 * part // 2 + n + whole)
+    forward = Moves(launches=12 if cut else 10, strided=9 * part // 2 + whole)
+    return Kernel(name, forward, backward, grad, engine=turned)
 
 
 def copies(

@@ -50,6 +50,7 @@ class Workload:
     dropout     the model's residual dropout probability in training
     engine      True for a serving engine's kernels: fused attention for every model, one kernel a norm ...
     fused_scan  True where recurrent layers run their fused kernels
+    uncapped    True where SDPA runs soft-capped models too, without the cap, as transformers 5.17 does
     """
 
     mode: str
@@ -63,12 +64,17 @@ class Workload:
     dropout: float = 0.0
     engine: bool = False
     fused_scan: bool = False
+    uncapped: bool = False
 
 
-def fused_exists(arch: Architecture) -> bool:
-    """Whether transformers has a fused attention path for this model: none with soft-capping, sinks or ALiBi."""
+def fused_exists(arch: Architecture, uncapped: bool = False) -> bool:
+    """Whether transformers has a fused attention path for this model: none with soft-capping, sinks or ALiBi.
+
+    uncapped: as transformers 5.17 did, which runs SDPA without the cap.
+    """
     mixers = [m for layer in arch.layers for m in (layer.mixer, layer.cross) if isinstance(m, Attention)]
-    return bool(mixers) and arch.model_type not in EAGER_ONLY and not any(m.softcap or m.sinks for m in mixers)
+    refused = any((m.softcap and not uncapped) or m.sinks for m in mixers)
+    return bool(mixers) and arch.model_type not in EAGER_ONLY and not refused
 
 
 def products(arch: Architecture, work: Workload, train: Trainable = NONE) -> list[Product]:
@@ -84,7 +90,7 @@ def operations(arch: Architecture, work: Workload, train: Trainable = NONE) -> l
     decode = work.mode == "decode"
     s = 1 if decode else work.s + train.virtual
     encoder = work.encoder if work.encoder is not None else (work.context if decode else s)
-    fused = work.engine or (work.fused and fused_exists(arch))
+    fused = work.engine or (work.fused and fused_exists(arch, work.uncapped))
     caches = arch.kind != "encoder" and not (training and work.checkpointing)
     rows = Rows(work.b, s, work.context, encoder, decode, fused, train.prefix, caches, work.fused_scan)
     walk = _Walk(arch, work, train, training)

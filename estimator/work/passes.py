@@ -62,8 +62,12 @@ def plan(
     logits: str = "all",
     attention: str = "sdpa",
     checkpointing: str = "none",
+    uncapped: bool = False,
 ) -> Pass:
-    """The products of one pass. Raises InputError for options that do not exist or contradict each other."""
+    """The products of one pass; uncapped: see :class:`estimator.work.model.Workload`.
+
+    Raises InputError for options that do not exist or contradict each other.
+    """
     choice(mode, "--mode", MODES)
     choice(logits, "--logits", ("all", "last"))
     choice(attention, "--attention", ATTENTIONS)
@@ -95,14 +99,18 @@ def plan(
         layers = size_option(model, trainable_layers, "--trainable-layers", "trainable_layers")
     train, found = trainable(model, method, r, targets, args, layers)
     notes += found
-    if attention == "sdpa" and not fused_exists(arch) and any(isinstance(g.mixer, Attention) for g in arch.layers):
+    attends = any(isinstance(g.mixer, Attention) for g in arch.layers)
+    if attention == "sdpa" and attends and not fused_exists(arch, uncapped):
         notes.append(f"transformers has no fused attention for {arch.model_type}: counted as eager")
+    elif attention == "sdpa" and attends and not fused_exists(arch):
+        notes.append(f"{arch.model_type}: SDPA without the soft cap, as transformers 5.17 runs it (--attention eager)")
     dropout = _dropout(model, arch)
     if checkpointing == "full" and mode == "training" and dropout > 0:
         notes.append(
             f"the config's residual dropout of {dropout:g} makes checkpointing recompute each layer's last product too"
         )
-    work = Workload(mode, b, s, held, encoder, logits == "last", attention == "sdpa", checkpointing == "full", dropout)
+    fused, checkpointed = attention == "sdpa", checkpointing == "full"
+    work = Workload(mode, b, s, held, encoder, logits == "last", fused, checkpointed, dropout, uncapped=uncapped)
     return Pass(
         model, arch, work, tuple(products(arch, work, train)), b * s, tuple(notes), (method or "full").lower(), train
     )

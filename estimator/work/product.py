@@ -107,6 +107,7 @@ class Moves:
                  converted between the two
     launches     kernels that do it
     strided      elements written by kernels over broadcast or permuted tensors, which are bound by their indexing
+    welford      elements that LayerNorm's kernel passes through, which is bound by its running mean and variance
     """
 
     w: Any = 0
@@ -114,16 +115,17 @@ class Moves:
     cast: Any = 0
     launches: Any = 0
     strided: Any = 0
+    welford: Any = 0
 
     def __add__(self, other: Moves) -> Moves:
         return Moves(
             self.w + other.w, self.f + other.f, self.cast + other.cast, self.launches + other.launches,
-            self.strided + other.strided,
+            self.strided + other.strided, self.welford + other.welford,
         )  # fmt: skip
 
     def over(self, n: Any) -> Moves:
         """The same kernels over n elements, where these are counts an element."""
-        return Moves(self.w * n, self.f * n, self.cast * n, self.launches, self.strided * n)
+        return Moves(self.w * n, self.f * n, self.cast * n, self.launches, self.strided * n, self.welford * n)
 
     def bytes(self, width: Any) -> Any:
         """Bytes moved where activations take ``width`` bytes an element; a cast of fp32 to itself moves nothing."""

@@ -118,7 +118,8 @@ def times(operations: Iterable[Product | Kernel], machine: Machine, how: How) ->
 def _kernel(out: Times, q: Kernel, machine: Machine, how: How) -> None:
     moves = q.moves
     width = how.stream if q.stream and how.stream else how.width
-    seconds = q.times * (machine.stream(moves.bytes(width)) + machine.strided(moves.strided))
+    seconds = machine.stream(moves.bytes(width)) + machine.strided(moves.strided) + machine.layer_norm(moves.welford)
+    seconds = q.times * seconds
     out.launches = out.launches + q.launches
     out.add(ELEMENTWISE, MEMORY, seconds if q.stream or how.shards == 1 else seconds / how.shards)
 
@@ -180,7 +181,7 @@ def _attention(q: Product, machine: Machine, how: How, forward: int) -> Any:
     pairs, width = _pairs(q, how) * q.count, q.k if scores else q.n
     seconds = forward * machine.attention(pairs, width, int(scores))
     if q.gradients:
-        seconds += machine.attention(pairs, q.gradients * width, int(scores)) / machine.attention_gradient
+        seconds += machine.attention(pairs, q.gradients * width, int(scores))
     return seconds
 
 

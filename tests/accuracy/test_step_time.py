@@ -66,13 +66,16 @@ def results(model: Model, run: Run | None = None, **given: Any) -> dict[str, Any
     return train(model, run or Run(steps=10), **({"batch_size": 4, "seq_len": 512} | given)).results()
 
 
-@pytest.mark.parametrize(("which", "middle", "worst"), [("fit", 0.01, 0.10)])
-def test_times_as_measured(which: str, middle: float, worst: float, tmp_path: Path) -> None:
-    """Steps, prefills and decode steps; "held out" are those that no constant was fitted to."""
+@pytest.mark.parametrize(
+    ("which", "middle", "most", "worst"), [("first", 0.02, 0.08, 0.15), ("second", 0.04, 0.15, 0.4)]
+)
+def test_times_as_measured(which: str, middle: float, most: float, worst: float, tmp_path: Path) -> None:
+    """Steps, prefills and decode steps of both runs; most: the error that nine of ten stay below."""
     cases = [c for c in CASES["cases"] if c["set"] == which]
     errors = [e for c in cases for e in errors_of(c, model_of(c, tmp_path))]
     print(f"{which}: {len(errors)} times, median {median(errors):.2%}, largest {max(errors):.2%}")
     assert median(errors) < middle
+    assert sorted(errors)[round(0.9 * (len(errors) - 1))] < most
     assert max(errors) < worst
 
 
