@@ -143,6 +143,12 @@ def rotate(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return ops.add(t, ops.mul(t, x, cos), ops.mul(t, rotate_half(t, x), sin), "rotated")
 
 
+def rotate_wide(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x.float() * cos + rotate_half(x.float()) * sin, in fp32."""
+    first = ops.mul(t, ops.to(t, x, F32), cos)
+    return ops.add(t, first, ops.mul(t, rotate_half(t, ops.to(t, x, F32)), sin), "rotated")
+
+
 def rotate_half(t: Tape, x: Tensor) -> Tensor:
     """cat((-x2, x1))."""
     x1 = ops.piece(t, x, x.n // 2)

@@ -9,7 +9,7 @@ from estimator.stack import ops
 from estimator.stack.machine import Machine
 from estimator.stack.model import Pass, Segment, embed, head_weight, rope_tables, stack
 from estimator.stack.nn import activation, linear, norm, product
-from estimator.stack.tape import BOOL, Tensor
+from estimator.stack.tape import BOOL, F32, Tensor
 
 
 def masked_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Pass:
@@ -31,7 +31,10 @@ def masked_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
         logits = prediction(m, x, arch)
     if m.training:
         with t.at("loss"):
-            out.loss = ops.cross_entropy(t, logits, m.rows)
+            # ForMaskedLMLoss converts the logits; the older encoders call CrossEntropyLoss themselves
+            wide = ops.to(t, logits, F32) if m.family == "modernbert" else logits
+            out.loss = ops.cross_entropy(t, wide, m.rows)
+            del wide
     t.leave_autocast()
     return out
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.families.base import MLP, Attention, Layer, MoE, Norm, StateSpace
 from estimator.stack import ops
-from estimator.stack.attention import attend, cached, head_norm, rotate, rotate_part
+from estimator.stack.attention import attend, cached, head_norm, rotate, rotate_part, rotate_wide
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear, norm
 from estimator.stack.special import ATTENTIONS, bloom_gelu
@@ -85,6 +85,9 @@ def concatenates(m: Machine, a: Attention) -> bool:
 def rotated(m: Machine, q: Tensor, k: Tensor, a: Attention, at: Positions) -> tuple[Tensor, Tensor]:
     """apply_rotary_pos_emb."""
     cos, sin = at["rope"](m, a)
+    if m.family == "modernbert":
+        w, q, k = q.w, rotate_wide(m.t, q, cos, sin), rotate_wide(m.t, k, cos, sin)
+        return ops.to(m.t, q, w), ops.to(m.t, k, w)
     if not concatenates(m, a):
         q = rotate(m.t, q, cos, sin)
         return q, rotate(m.t, k, cos, sin)
