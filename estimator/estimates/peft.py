@@ -102,7 +102,7 @@ def _report(
     inputs = {
         "model": model.name,
         "method": adapter.method.name,
-        "rank": None if adapter.rank is None else adapter.rank,
+        "rank": adapter.rank,
         "targets": sorted({m.leaf for m in adapter.targets}),
         "dtype": fmt.name,
         "optimizer": optimizer,
