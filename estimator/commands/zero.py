@@ -13,6 +13,7 @@ app = o.new_app()
 Degree = Annotated[str, typer.Option(metavar="N")]
 _MODEL = "As everywhere; llama-3-8b where --params is not given either."
 _RECIPE = "zero-paper, megatron, deepspeed, torch-mixed, torch-bf16 or torch-fp32."
+_OPTIMIZER = "adamw (-fused, -forloop), adamw8bit, lion, sgd-momentum or sgd."
 
 
 @app.command()
@@ -24,7 +25,7 @@ def zero(
     gpus: Annotated[str, typer.Option(help="GPUs in all, or a letter.", metavar="N")] = "8",
     stage: Annotated[str, typer.Option(help="0, 1, 2, 3 or all.")] = "all",
     recipe: Annotated[str, typer.Option(help=_RECIPE)] = "zero-paper",
-    optimizer: Annotated[str, typer.Option(help="adamw, adamw8bit, lion, sgd-momentum or sgd.")] = "adamw",
+    optimizer: Annotated[str, typer.Option(help=_OPTIMIZER)] = "adamw",
     offload: Annotated[str, typer.Option(help="none, optimizer or all.")] = "none",
     offload_to: Annotated[str, typer.Option(help="cpu or nvme.")] = "cpu",
     zero_pp: Annotated[str, typer.Option(help="ZeRO++: qwz, hpz, qgz or all.", metavar="PARTS")] = "",

@@ -12,6 +12,7 @@ from estimator.estimates.zero_tables import communication, pipeline, side_by_sid
 from estimator.models import Model
 from estimator.parallel.job import Rank, ranks, worst
 from estimator.parallel.messages import Message, messages
+from estimator.parallel.offload import offloaded
 from estimator.parallel.picture import picture
 from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, WEIGHTS
 from estimator.report import Node, Report, Table, Text
@@ -129,7 +130,8 @@ def _report(p: Plan, nodes: list[Node], every: dict[int, list[Rank]]) -> Report:
     if not p.symbolic:
         r = job.rates
         widths = {WEIGHTS: r.weight, GRADIENTS: r.gradient, OPTIMIZER: r.optimizer}
-        body.append(Text("Who holds what", picture(widths, int(value_of(job.degrees.shards)), p.stages)))
+        away = {s: offloaded(job.offload, s) for s in p.stages}
+        body.append(Text("Who holds what", picture(widths, int(value_of(job.degrees.shards)), p.stages, away)))
     facts = {f"stage{s}.fits": _need(n) <= p.memory for s, n in zip(p.stages, nodes, strict=True)} if p.memory else {}
     return Report(
         "zero",

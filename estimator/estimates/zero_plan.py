@@ -137,7 +137,7 @@ def plan(
         from estimator.presets import load_gpu
 
         card = load_gpu(gpu)
-    rate = links(card, link_gbps, network_gbps, pcie_gbps, nvme_gbps)
+    rate = links(card, link_gbps, network_gbps, pcie_gbps, nvme_gbps, offload != "none" and offload_to == "nvme")
     inputs = {
         "model": model.name if model else None,
         "params": job.params,
@@ -194,6 +194,7 @@ def _work(
         raise unknown("--checkpointing", checkpointing, act.RECOMPUTATION)
     if attention not in ("sdpa", "eager"):
         raise unknown("--attention", attention, ("sdpa", "eager"))
+    b = size(batch, "--batch-size", "batch_size", model, derive, "length")
     if seq_len is None:
         if not degrees.plain and value_of(degrees.context) != 1:
             raise InputError("--context-parallel divides a sequence: add --seq-len")
@@ -202,7 +203,7 @@ def _work(
     if model is None:
         raise InputError("--seq-len needs --model: activations depend on its layers")
     work = act.Work(
-        size(batch, "--batch-size", "batch_size", model, derive, "length"),
+        b,
         size(seq_len, "--seq-len", "seq_len", model, derive, "length"),
         cut,
         degrees.context,

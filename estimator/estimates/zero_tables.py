@@ -68,11 +68,12 @@ def pipeline(found: Sequence[Rank], job: Job, stage: int) -> Table:
                 Cell(r.total, BYTES),
             )
         )
+    hidden = len(found) < value_of(job.degrees.pipeline)
     return Table(
         f"Pipeline stages at ZeRO stage {stage}",
         ("stage", "layers", "ends", "parameters", "in flight", "states", "activations", "together"),
         tuple(rows),
-        "a GPU of each; stages between the second and the last are like the second",
+        "a GPU of each" + ("; those left out are like the one above them" if hidden else ""),
     )
 
 

@@ -132,16 +132,20 @@ class Chain:
 
     def _latex(self, q: Quantity) -> str:
         """A step as ``name = formula = numbers = value``, each on its line, with its source."""
+        from estimator.render.latex import LINE, breakable
+        from estimator.render.latex_math import broken
+
         value = _latex_value(self.shown(q.name))
         where = "; ".join(x for x in (q.source, q.note) if x)
-        label = f"\\noindent {tex(q.label or q.name)}{f' ({tex(where)})' if where else ''}:"
+        label = f"\\noindent {breakable(q.label or q.name)}{f' ({breakable(where)})' if where else ''}:"
         letter = _letter(q.name)
         if q.formula is None:
             return f"{label}\n\\[ {letter} = {value} \\]"
-        lines = [f"{letter} &= {run(q.formula, {n: (_letter(n), 9) for n in names(q.formula)}, Latex())[0]}"]
+        formula = run(q.formula, {n: (_letter(n), 9) for n in names(q.formula)}, Latex())[0]
+        lines = [f"{letter} &= {broken(formula, LINE - len(q.name))}"]
         if names(q.formula):
             values = {n: (_latex_value(self.shown(n)), 2) for n in names(q.formula)}
-            lines.append(f"  &= {run(q.formula, values, Latex())[0]}")
+            lines.append(f"  &= {broken(run(q.formula, values, Latex())[0], LINE - len(q.name))}")
         return "\n".join([label, "\\begin{align*}", " \\\\\n".join([*lines, f"  &= {value}"]), "\\end{align*}"])
 
 

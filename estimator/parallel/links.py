@@ -42,8 +42,13 @@ def gbps(text: str | None, flag: str) -> float | None:
     return value * GIGA / BITS_PER_BYTE
 
 
-def links(gpu: Any, link: str | None, network: str | None, pcie: str | None, nvme: str | None) -> Links:
-    """The rates given, else the GPU preset's, else assumed ones (only beside a known GPU or link)."""
+def links(
+    gpu: Any, link: str | None, network: str | None, pcie: str | None, nvme: str | None, disks: bool = False
+) -> Links:
+    """The rates given, else the GPU preset's, else assumed ones (only beside a known GPU or link).
+
+    ``disks``: whether anything goes to them, so that their assumed rate is worth saying.
+    """
     said = []
     inside = gbps(link, "--link-gbps") or (gpu.link_bytes_s if gpu else None)
     between = gbps(network, "--network-gbps")
@@ -53,6 +58,11 @@ def links(gpu: Any, link: str | None, network: str | None, pcie: str | None, nvm
         said.append(f"--network-gbps not given: {NETWORK_GBPS} x 10^9 bits/s a GPU between nodes")
     if inside and not disk:
         disk = NVME_GBPS * GIGA / BITS_PER_BYTE
+        if disks:
+            said.append(
+                f"--nvme-gbps not given: {NVME_GBPS} x 10^9 bits/s for the disks of a node "
+                "(ZeRO-Infinity, arXiv 2104.07857: a DGX-2's 25 GB/s)"
+            )
     host = gbps(pcie, "--pcie-gbps") or (gpu.pcie_bytes_s if gpu else None)
     if gpu and not link and gpu.link is None and inside:
         said.append(f"{gpu.id} has no link of its own: PCIe inside a node")

@@ -35,6 +35,8 @@ def check(offload: str, target: str, stages: tuple[int, ...], every: bool) -> No
         raise unknown("--offload", offload, OFFLOADS)
     if target not in TARGETS:
         raise unknown("--offload-to", target, TARGETS)
+    if offload == "none" and target != TARGETS[0]:
+        raise InputError(f"--offload-to {target} says where: add --offload optimizer or --offload all")
     least = allowed(offload)
     if offload != "none" and not every and min(stages) < least:
         raise InputError(
@@ -45,6 +47,13 @@ def check(offload: str, target: str, stages: tuple[int, ...], every: bool) -> No
 def allowed(offload: str) -> int:
     """The lowest stage that can offload this."""
     return {"none": 0, "optimizer": 1, "all": 3}[offload]
+
+
+def offloaded(offload: str, stage: int) -> frozenset[str]:
+    """The kinds of state that ``stage`` offloads."""
+    if offload == "none" or stage < allowed(offload):
+        return frozenset()
+    return frozenset((GRADIENTS, OPTIMIZER) if offload == "optimizer" else (WEIGHTS, GRADIENTS, OPTIMIZER))
 
 
 def moved(held: list[Held], rates: Rates, offload: str, largest: Any, micro_batches: Any) -> Moved:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, SHARDED, WEIGHTS
 
 WIDTH = 16  # cells of a bar; four bars, their gaps and the label fit in 80 columns
 INK = {WEIGHTS: "█", GRADIENTS: "▓", OPTIMIZER: "▒"}
 EMPTY = "·"
+OUTSIDE = "-"
 
 
-def picture(widths: dict[str, int], shards: int, stages: Sequence[int]) -> str:
-    """One line a stage. ``widths``: bytes a parameter of each kind; ``shards``: GPUs over which a stage shards."""
+def picture(
+    widths: dict[str, int], shards: int, stages: Sequence[int], outside: Mapping[int, frozenset[str]] | None = None
+) -> str:
+    """One line a stage.
+
+    ``widths``: bytes a parameter of each kind; ``shards``: GPUs over which a stage shards; ``outside``: what each stage
+    offloads, drawn as holes on every GPU.
+    """
+    outside = outside or {}
     shown = list(range(shards)) if shards <= 4 else [0, 1, 2, shards - 1]
     cells = _cells(widths)
     head = " " * 8 + " ".join(f"{'GPU ' + str(i):<{WIDTH}}" for i in shown).rstrip()
@@ -20,13 +28,21 @@ def picture(widths: dict[str, int], shards: int, stages: Sequence[int]) -> str:
     for stage in stages:
         bars = []
         for i in shown:
-            bar = "".join(_part(part, n, i, shards, part in SHARDED[stage]) for part, n in cells.items())
-            bars.append(bar)
+            bars.append(
+                "".join(
+                    OUTSIDE * n
+                    if part in outside.get(stage, ())
+                    else _part(part, n, i, shards, part in SHARDED[stage])
+                    for part, n in cells.items()
+                )
+            )
         lines.append(f"stage {stage} " + " ".join(bars))
     total = sum(widths.values())
     legend = ", ".join(f"{INK[part]} {part} {n}/{total}" for part, n in widths.items() if n)
-    more = f"; GPUs 3 to {shards - 2} alike" if shards > 5 else f"; GPU {shards - 2} alike" if shards == 5 else ""
-    return "\n".join([*lines, f"{' ' * 8}{legend} of the bytes; {EMPTY} on another GPU{more}"])
+    holes = [f"{EMPTY} on another GPU", *([f"{OUTSIDE} offloaded"] if any(outside.values()) else [])]
+    if shards > 4:
+        holes.append(f"GPUs 3 to {shards - 2} alike" if shards > 5 else f"GPU {shards - 2} alike")
+    return "\n".join([*lines, f"{' ' * 8}{legend} of the bytes", " " * 8 + "; ".join(holes)])
 
 
 def _cells(widths: dict[str, int]) -> dict[str, int]:

@@ -47,6 +47,8 @@ class Rates:
 
 def rates(recipe: str, optimizer: str) -> Rates:
     """The rates of a recipe under an optimizer; InputError for optimizers whose state depends on a tensor's shape."""
+    if recipe.strip().lower() not in SENT:
+        raise unknown("--recipe", recipe, SENT)
     r = find_recipe(recipe.strip().lower())
     if optimizer in ("adafactor", "muon"):
         raise InputError(

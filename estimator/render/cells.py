@@ -56,6 +56,13 @@ def cell_text(cell: str | Cell | None, symbolic: bool = False) -> str:
     return "-" if cell.value is None else human(cell.value, cell.unit)
 
 
+def facts(report: Report) -> list[tuple[str, str]]:
+    """The results that are no quantities, as words: (key, word)."""
+    said = {True: "yes", False: "no"}
+    given = ((k, v) for k, v in report.facts.items() if isinstance(v, str | bool))
+    return [(k, said[v] if isinstance(v, bool) else v) for k, v in given]
+
+
 def bar(share: float) -> str:
     """A share of 1 as a bar of ``BAR_WIDTH`` cells and a percentage."""
     eighths = round(max(0.0, min(1.0, share)) * BAR_WIDTH * 8)

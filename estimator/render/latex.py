@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from estimator.render.cells import cell_text, exact, shown
+from estimator.render.cells import cell_text, exact, facts, shown
+from estimator.render.latex_math import broken
+from estimator.render.latex_tables import tabular
+from estimator.render.layout import is_text, prose
 from estimator.report import Node, Report, Table, Text
 
 _SPECIAL = {
@@ -12,16 +16,19 @@ _SPECIAL = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "µ": r"$\mu$", "×": r"$\times$", "→": r"$\to$", "≤": r"$\le$", "≥": r"$\ge$", "≈": r"$\approx$", "·": r"$\cdot$",
 }  # fmt: skip
-_DRAWN = str.maketrans("─│└├┌┐┘┤┬┴┼·█▉▊▋▌▍▎▏░▒▓━┃", "-|`|,.'|+++.########:::=|")
+_DRAWN = str.maketrans("─│└├┌┐┘┤┬┴┼·█▉▊▋▌▍▎▏░▒▓━┃", "-|`|,.'|+++.########:o%=|")
 
 
 def escape(text: str) -> str:
     """Plain text as LaTeX text."""
-    return "".join(_SPECIAL.get(c, c) for c in text)
+    return "".join(_SPECIAL.get(c, c) for c in text).replace("--", "-{}-")
 
 
-LINE = 90  # characters of mathematics that fit a line, about
-_END = ["\\bottomrule", "\\end{tabular}", "\\end{center}", ""]
+LINE = 58  # characters of mathematics that fit a line, about
+# characters of a drawing's longest line that fit the text in each size of type
+_DRAWING = ((65, ""), (72, "\\small"), (81, "\\footnotesize"), (92, "\\scriptsize"))
+_WRAP = 92
+MOST = 10**30  # beyond it the digits of a count say nothing
 
 
 def _heading(title: str) -> list[str]:
@@ -30,8 +37,10 @@ def _heading(title: str) -> list[str]:
 
 def verbatim(text: str) -> list[str]:
     """A drawing as a verbatim block, its box characters as ASCII: the usual LaTeX fonts have none."""
-    plain = text.rstrip("\n").translate(_DRAWN).encode("ascii", "replace").decode()
-    return ["\\begin{verbatim}", plain, "\\end{verbatim}", ""]
+    plain = prose(text.rstrip("\n"), _WRAP).translate(_DRAWN).encode("ascii", "replace").decode()
+    widest = max(map(len, plain.split("\n")))
+    size = next((name for most, name in _DRAWING if widest <= most), "\\tiny")
+    return [f"\\begingroup{size}", "\\begin{verbatim}", plain, "\\end{verbatim}", "\\endgroup", ""]
 
 
 def render(report: Report, derived: Any = None, derive: bool = False) -> str:
@@ -48,89 +57,83 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
             out += [part.latex, ""] if part.latex else verbatim(part.body)
     if derive and derived:
         out += _derivations(*derived[:2])
-    if report.assumptions:
-        out += [
-            "\\noindent Assumptions:",
-            "\\begin{itemize}",
-            *(f"  \\item {escape(a)}" for a in report.assumptions),
-            "\\end{itemize}",
-            "",
-        ]
-    if report.sources():
-        out += [
-            "\\noindent Sources:",
-            "\\begin{itemize}",
-            *(f"  \\item {escape(str(c))}" for c in report.sources()),
-            "\\end{itemize}",
-            "",
-        ]
+    out += _list("Results", [f"{key}: {word}" for key, word in facts(report)])
+    out += _list("Assumptions", report.assumptions)
+    out += _list("Sources", [str(c) for c in report.sources()])
     return "\n".join(out)
 
 
+def breakable(text: str) -> str:
+    """Plain text as LaTeX text whose paths and names may be broken."""
+    made = escape(text)
+    for mark in ("/", "\\_", "="):
+        made = made.replace(mark, mark + "\\allowbreak{}")
+    return made
+
+
+def _list(title: str, lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return []
+    items = (f"  \\item {breakable(line)}" for line in lines)
+    return [f"\\noindent {title}:", "\\begin{itemize}\\sloppy", *items, "\\end{itemize}", ""]
+
+
 def _tree(root: Node, report: Report, by_key: dict[str, str]) -> list[str]:
-    rows = ["\\begin{center}", "\\begin{tabular}{lrr}", "\\toprule", "quantity & value & exact \\\\", "\\midrule"]
+    rows: list[list[str]] = []
+    mathematics: set[str] = set()
+    counted = any(exact(n, report) for n in root.walk())
 
     def walk(node: Node, depth: int) -> None:
         value = shown(node, report, by_key)
-        value = f"${value}$" if report.symbolic and node.key in by_key else escape(value)
-        indent = f"\\hspace*{{{depth}em}}" if depth else ""
-        rows.append(f"{indent}{escape(node.label)} & {value} & {escape(exact(node, report))} \\\\")
+        if report.symbolic and node.key in by_key:
+            mathematics.add(value)
+        label = "\t" * depth + node.label + (f" ({node.note})" if node.note else "")
+        rows.append([label, value, *([exact(node, report)] if counted else [])])
         for child in node.children:
             walk(child, depth + 1)
 
     for node in (root,) if root.label else root.children:
         walk(node, 0)
-    return [*rows, *_END]
 
+    def cell(text: str, column: int) -> str:
+        if column == 1 and text in mathematics:
+            return f"${text}$"
+        inner = breakable(text.lstrip("\t"))
+        depth = len(text) - len(text.lstrip("\t"))
+        return (f"\\hspace*{{{depth}em}}" if depth else "") + inner
 
-def _alignment(table: Table) -> str:
-    """Words to the left, numbers to the right."""
-    columns = range(1, len(table.columns))
-    return "".join("l" if all(isinstance(row[i], str) for row in table.rows) else "r" for i in columns)
+    columns = ["quantity", "value", *(["exact"] if counted else [])]
+    return tabular(columns, rows, [True, False, False][: len(columns)], cell)
 
 
 def _table(table: Table, symbolic: bool) -> list[str]:
     if table.latex:
         return [table.latex, ""]
-    rows = _heading(table.title) if table.title else []
-    rows += [
-        "\\begin{center}",
-        f"\\begin{{tabular}}{{l{_alignment(table)}}}",
-        "\\toprule",
-        " & ".join(escape(c) for c in table.columns) + " \\\\",
-        "\\midrule",
-    ]
-    rows += [" & ".join(escape(cell_text(c, symbolic)) for c in row) + " \\\\" for row in table.rows]
-    return [*rows, *_END, *([escape(table.note), ""] if table.note else [])]
+    rows = [[cell_text(c, symbolic) for c in row] for row in table.rows]
+    words = [i == 0 or is_text(table, i) for i in range(len(table.columns))]
+    body = tabular(table.columns, rows, words, lambda text, _: breakable(text))
+    note = ["\\noindent " + breakable(table.note), ""] if table.note else []
+    return [*(_heading(table.title) if table.title else []), *body, *note]
 
 
 def _derivations(found: list[Any], symbols: list[Any]) -> list[str]:
-    out = ["\\begin{center}", "\\begin{tabular}{lll}", "\\toprule", "symbol & meaning & value \\\\", "\\midrule"]
-    out += [f"${s.latex}$ & {escape(s.meaning)} & {'' if s.value is None else s.value} \\\\" for s in symbols]
-    out += _END
+    rows = [[s.latex, s.meaning, "" if s.value is None else str(s.value)] for s in symbols]
+    out = tabular(
+        ["symbol", "meaning", "value"], rows, [False, True, True], lambda t, i: f"${t}$" if i == 0 else breakable(t)
+    )
     for d in found:
         out += [f"\\noindent {escape(d.label)}:", "\\begin{align*}"]
-        out.append(f"  & {broken(d.latex)}" + (" \\\\" if d.substituted_latex else ""))
+        out.append(f"  & {broken(d.latex, LINE)}" + (" \\\\" if d.substituted_latex else ""))
         if d.substituted_latex:
-            out += [f"  &= {broken(d.substituted_latex)} \\\\", f"  &= {_value(d)}"]
-        out += ["\\end{align*}", *([f"({escape(d.source)})", ""] if d.source else [""])]
+            out += [f"  &= {broken(d.substituted_latex, LINE)} \\\\", f"  &= {_value(d)}"]
+        out += ["\\end{align*}", *([f"\\noindent ({breakable(d.source)})", ""] if d.source else [""])]
     return out
 
 
 def _value(d: Any) -> str:
-    """The exact value, and the rounded one where it says more."""
+    """The exact value, and the rounded one where it says more; of a very long number the rounded one alone."""
+    if isinstance(d.value, int) and abs(d.value) >= MOST:
+        return f"\\text{{{escape(d.shown)}}}"
     exact_value = f"{d.value:,}".replace(",", "{,}") if isinstance(d.value, int) else f"{float(d.value):.10g}"
     same = d.shown.replace(",", "").split(" ")[0] == exact_value.replace("{,}", "")
     return f"\\text{{{escape(d.shown)}}}" if same else f"{exact_value} = \\text{{{escape(d.shown)}}}"
-
-
-def broken(math: str) -> str:
-    """A sum longer than a line, continued on the next at a plus or minus outside all brackets."""
-    out, depth, line, i = "", 0, 0, 0
-    while i < len(math):
-        if math.startswith((" + ", " - "), i) and depth == 0 and line > LINE:
-            out, line, i = f"{out} \\\\\n  &\\quad {math[i + 1]} ", 0, i + 3
-            continue
-        depth += (math[i] == "{" or math.startswith("\\left", i)) - (math[i] == "}" or math.startswith("\\right", i))
-        out, line, i = out + math[i], line + 1, i + 1
-    return out

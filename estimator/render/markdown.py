@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.render.cells import cell_text, exact, shown
+from estimator.render.cells import cell_text, exact, facts, shown
 from estimator.report import Node, Report, Table, Text
 
 
@@ -20,9 +20,9 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
         elif isinstance(part, Text):
             out += [f"**{part.title}**", ""] if part.title else []
             out += ["```text", part.body.rstrip("\n"), "```", ""]
-    for key, value in report.facts.items():
-        out.append(f"- {key}: {value}")
-    if report.facts:
+    found = facts(report)
+    out += [f"- {key}: {word}" for key, word in found]
+    if found:
         out.append("")
     if derive and derived:
         out += _derivations(*derived[:2])

@@ -12,12 +12,13 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
-from estimator.render.cells import bar, cell_text, exact, shown
+from estimator.render.cells import bar, cell_text, exact, facts, shown
+from estimator.render.layout import blocks, is_text, prose
 from estimator.report import Node, Report, Table, Text
 from estimator.trace import value_of
 
 FILE_WIDTH = 100
-_SHORT = 28  # a table's columns up to this width are not broken where another can wrap instead
+_INDENT = 2
 _LABEL = 18  # a label is not squeezed below this
 _NARROW = 76  # below this the exact counts are dropped: the rounded value and the bar say more
 
@@ -48,7 +49,7 @@ def render(report: Report, derived: Any = None, derive: bool = False, stream: An
             if part.title:
                 console.print()
                 console.print(RichText(part.title, style="bold"))
-            console.print(RichText(part.body.rstrip("\n")), soft_wrap=True)
+            console.print(RichText(prose(part.body.rstrip("\n"), console.width)), soft_wrap=True)
             console.print()
     _facts(console, report)
     if derive and derived:
@@ -67,10 +68,8 @@ def _bullet(console: Console, word: str, line: str) -> None:
 
 
 def _facts(console: Console, report: Report) -> None:
-    for key, value in report.facts.items():
-        if value is not None and isinstance(value, str | bool):
-            word = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
-            console.print(RichText.assemble(("  " + key + ": ", "dim"), (str(word), "bold")))
+    for key, word in facts(report):
+        console.print(RichText.assemble((f"  {key}: ", "dim"), (word, "bold")))
 
 
 def _tree(root: Node, report: Report, by_key: dict[str, str], width: int) -> RichTable:
@@ -125,27 +124,19 @@ def _table(console: Console, table: Table, symbolic: bool) -> None:
     if table.title:
         console.print()
         console.print(RichText(table.title, style="bold"))
-    rich = RichTable(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 1))
-    whole = _unbroken(table, symbolic, console.width)
-    for i, column in enumerate(table.columns):
-        words = all(isinstance(row[i], str) for row in table.rows) and i > 0
-        justify: Any = "left" if i == 0 or words else "right"
-        rich.add_column(column, justify=justify, overflow="fold", no_wrap=i in whole)
-    for row in table.rows:
-        rich.add_row(*(RichText(cell_text(c, symbolic)) for c in row))
-    console.print(Padding(rich, (0, 0, 0, 2)))
+    cells = [[cell_text(c, symbolic) for c in row] for row in table.rows]
+    for i, (columns, widths) in enumerate(blocks(table, cells, console.width - _INDENT)):
+        if i:
+            console.print()
+        rich = RichTable(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 1))
+        for j, width in zip(columns, widths, strict=True):
+            justify: Any = "left" if j == 0 or is_text(table, j) else "right"
+            rich.add_column(table.columns[j], justify=justify, overflow="fold", width=width)
+        for row in cells:
+            rich.add_row(*(RichText(row[j]) for j in columns))
+        console.print(Padding(rich, (0, 0, 0, _INDENT)))
     if table.note:
         _bullet(console, "note", table.note)
-
-
-def _unbroken(table: Table, symbolic: bool, width: int) -> set[int]:
-    """The columns kept whole: the short ones beside a long column of prose, which alone then wraps."""
-    count = len(table.columns)
-    columns = [[table.columns[i], *(cell_text(row[i], symbolic) for row in table.rows)] for i in range(count)]
-    widest = [max(len(line) for text in column for line in text.split("\n")) for column in columns]
-    short = {i for i, w in enumerate(widest) if w <= _SHORT}
-    taken = sum(widest[i] + 3 for i in short)
-    return short if len(short) < len(widest) and width - taken >= _SHORT else set()
 
 
 def _derivations(console: Console, found: list[Any], symbols: list[Any]) -> None:

@@ -98,6 +98,36 @@ def test_offload(llmcalc):
     assert got["stage3.disk_bytes"] == 16 * 64e6 / 16
 
 
+def test_the_rate_of_disks_is_said_where_something_goes_to_them(llmcalc):
+    nvme = "zero --params 64e6 --gpus 16 --stage 3 --offload all --offload-to nvme --gpu a100-80gb"
+    said = [a for a in llmcalc(f"{nvme} --format json").json["assumptions"] if "--nvme-gbps" in a]
+    assert len(said) == 1
+    assert "200 x 10^9 bits/s" in said[0]
+    assert "--nvme-gbps not given" not in llmcalc(f"{nvme} --nvme-gbps 100").out
+    assert "--nvme-gbps" not in llmcalc("zero --params 64e6 --gpus 16 --gpu a100-80gb").out
+
+
+def test_the_picture_shows_what_is_offloaded(llmcalc):
+    out = llmcalc("zero --params 64e6 --gpus 4 --offload optimizer").out
+    assert "stage 2 ██-------------- " in out
+    assert "- offloaded" in out
+    assert "offloaded" not in llmcalc("zero --params 64e6 --gpus 4").out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--recipe all", "unknown --recipe 'all'. Known: deepspeed"),
+        ("--offload-to nvme", "add --offload optimizer or --offload all"),
+        ("--batch-size 0", "--batch-size must be > 0"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(llmcalc, options, said):
+    got = llmcalc(f"zero {options}")
+    assert got.code == 2
+    assert said in got.err
+
+
 @pytest.mark.parametrize(
     ("tensor_parallel", "sequence", "recompute", "want"),
     [

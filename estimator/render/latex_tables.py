@@ -1,0 +1,104 @@
+"""LaTeX tables that fit a page: a smaller type, wrapped words, columns continued below, rows continued above a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+ROOM = 345  # points across the text of an article in 10 point type, its narrowest usual measure
+CHARACTER = 5.2  # points of an average character of it; tables are full of digits and capitals
+COLUMN_GAP = 12  # two \tabcolsep
+SIZES = (("", 1.0), ("\\small", 0.92), ("\\footnotesize", 0.85))
+SMALLEST = ("\\scriptsize", 0.76)  # before columns are continued below
+ROWS = 45  # a tabular does not break over pages
+LONG = 16  # characters below which a column of words is not wrapped
+
+
+def tabular(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[bool], escape: Callable[[str, int], str]
+) -> list[str]:
+    """The lines of one table. ``words``: columns that may wrap; ``escape(text, column)``: a cell as LaTeX."""
+    # an indent of a tab is about two characters wide
+    lengths = [max((_longest_line(row[i]) for row in [columns, *rows]), default=1) for i in range(len(columns))]
+    least = [_least(columns, rows, i) if words[i] else lengths[i] for i in range(len(columns))]
+    out: list[str] = []
+    for taken, size, widths in _blocks(lengths, least):
+        for at in range(0, max(len(rows), 1), ROWS):
+            out += _one(columns, rows[at : at + ROWS], taken, size, widths, words, escape)
+    return out
+
+
+def _one(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    taken: list[int],
+    size: str,
+    widths: dict[int, float],
+    words: Sequence[bool],
+    escape: Callable[[str, int], str],
+) -> list[str]:
+    form = "".join(
+        f"p{{{widths[i]:.0f}pt}}" if i in widths else "l" if words[i] else "r" for i in taken
+    )
+
+    def cell(text: str, i: int, plain: bool = False) -> str:
+        made = escape(text, -1 if plain else i)
+        return f"\\raggedright {made}" if i in widths else made
+
+    # \raggedright redefines \\, so rows end in \tabularnewline
+    lines = [" & ".join(cell(columns[i], i, True) for i in taken), "\\midrule"]
+    lines += [" & ".join(cell(row[i], i) for i in taken) for row in rows]
+    body = [line if line == "\\midrule" else line + " \\tabularnewline" for line in lines]
+    return [
+        "\\begin{center}" + size,
+        f"\\begin{{tabular}}{{{form}}}",
+        "\\toprule",
+        *body,
+        "\\bottomrule",
+        "\\end{tabular}",
+        "\\end{center}",
+        "",
+    ]
+
+
+def _blocks(lengths: list[int], least: list[int]) -> list[tuple[list[int], str, dict[int, float]]]:
+    """Groups of columns that fit: (columns, size of type, widths in points of the wrapped ones)."""
+    every = list(range(len(lengths)))
+    for size, scale in SIZES:
+        if _width(every, lengths, scale) <= ROOM:
+            return [(every, size, {})]
+    for size, scale in (*SIZES[-1:], SMALLEST):
+        if _width(every, least, scale) <= ROOM:
+            return [(every, size, _wrapped(every, lengths, least, scale))]
+    size, scale = SIZES[-1]
+    out: list[tuple[list[int], str, dict[int, float]]] = []
+    rest = every[1:]
+    while rest or not out:
+        taken = [0]
+        while rest and (len(taken) == 1 or _width([*taken, rest[0]], least, scale) <= ROOM):
+            taken.append(rest.pop(0))
+        out.append((taken, size, _wrapped(taken, lengths, least, scale)))
+    return out
+
+
+def _wrapped(taken: list[int], lengths: list[int], least: list[int], scale: float) -> dict[int, float]:
+    """Points of each column that must be narrower than its longest cell, the longest first."""
+    widths = {i: lengths[i] for i in taken}
+    while _width(taken, widths, scale) > ROOM:
+        loose = [i for i in taken if widths[i] > least[i]] or [i for i in taken if widths[i] > LONG]
+        if not loose:
+            break
+        widths[max(loose, key=lambda i: widths[i])] -= 1
+    return {i: widths[i] * CHARACTER * scale for i in taken if widths[i] < lengths[i]}
+
+
+def _width(taken: list[int], lengths: Sequence[int] | dict[int, int], scale: float) -> float:
+    return sum(lengths[i] * CHARACTER * scale + COLUMN_GAP for i in taken)
+
+
+def _least(columns: Sequence[str], rows: Sequence[Sequence[str]], i: int) -> int:
+    words = max((len(w) for row in [columns, *rows] for w in row[i].split()), default=1)
+    return min(max(words, LONG), max(_longest_line(row[i]) for row in [columns, *rows]))
+
+
+def _longest_line(text: str) -> int:
+    return max((len(line) + line.count("\t") for line in text.split("\n")), default=0)
