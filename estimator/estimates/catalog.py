@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -85,9 +86,9 @@ def nothing(what: str, kind: str, pattern: str, family: str | None, families: se
     return InputError(f"no {what} preset passes these filters. List them: llmcalc {kind}")
 
 
-def model(name: str) -> Report:
+def model(name: str, overrides: Sequence[str] = (), derive: bool = False) -> Report:
     """One model whole: its counts by kind of weight, its config, where both come from. Takes all that --model takes."""
-    found = load_model(name)
+    found = load_model(name, overrides, traced=derive)
     weights = found.architecture.weights()
     tree = Node.sum("total_params", "Parameters", _by_role(weights))
     active = active_params(found.architecture)
@@ -98,7 +99,7 @@ def model(name: str) -> Report:
     body: list[Any] = [tree, *extra, _inventory(weights), *([] if symbolic else [_config_table(found)])]
     facts: dict[str, Any] = {}
     citations: tuple[Citation, ...] = ()
-    if found.kind == "preset":
+    if found.kind == "preset" and not overrides:
         from estimator.schemas import ModelSpec
 
         _, data = presets.load_model_preset(name)

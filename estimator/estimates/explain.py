@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from estimator.errors import unknown
+from estimator.errors import InputError, unknown
 from estimator.formula import FORMULAS, Formula
 from estimator.report import Report, Table, Text
 from estimator.symbols import BY_FIELD, BY_NAME, SYMBOLS, Symbol
+from estimator.trace import value_of
 
 
 def _registry(module: str, name: str) -> Mapping[str, Any]:
@@ -53,8 +54,18 @@ def explain(name: str | None = None) -> Report:
             return _one(kind, key, found[key])
     if name in BY_FIELD:
         return _one("letter", name, BY_FIELD[name])
+    _elsewhere(name)
     every = [n for names in KINDS.values() for n in names()]
     raise unknown("name", name, every, "List them: llmcalc explain")
+
+
+def _elsewhere(name: str) -> None:
+    """InputError that names the command for a preset, which has pages of its own."""
+    from estimator import presets
+
+    for kind in ("models", "gpus"):
+        if presets.find(kind, name) is not None:
+            raise InputError(f"{name} is a preset: llmcalc {kind} {name}")
 
 
 def _one(kind: str, name: str, entry: Any) -> Report:
@@ -70,7 +81,51 @@ def _one(kind: str, name: str, entry: Any) -> Report:
     return _report(kind, name, _documentation(kind, name, entry))
 
 
+def _recipe(name: str) -> str:
+    """What a recipe's software costs: bytes a trained parameter, activations, source."""
+    from estimator.recipes import find_recipe
+
+    r = find_recipe(name)
+    simulated = r.kind == "simulated"
+    how = "every allocation of the stack, simulated operation by operation" if simulated else "a published formula"
+    parts = (
+        ("weights", r.weights),
+        ("gradients", r.gradients),
+        ("master copy", r.master),
+        ("AdamW's moments", r.states),
+    )
+    lines = [
+        f"{r.title.rstrip('.')}.",
+        f"bytes a trained parameter: {' + '.join(f'{n} {what}' for what, n in parts if n)} = {r.per_parameter}",
+        *([] if "activations" in r.note else [f"activations: {how}"]),
+        *([r.note] if r.note else []),
+        f"source: {r.cite}",
+    ]
+    return "\n".join(lines)
+
+
+def _optimizer(entry: Any) -> str:
+    """What an optimizer keeps, on a matrix of 4096 x 4096 in fp32."""
+    from estimator.optimizers import Trained
+
+    n = 4096 * 4096
+    matrix = Trained((4096, 4096), 4)
+    kept = sum(entry.states(matrix))
+    where = "in host memory, paged in for the step" if entry.offloaded else "beside the weights"
+    lines = [
+        f"{entry.meaning}.",
+        f"states {where}: {kept:,} bytes for an fp32 matrix of 4096 x 4096, {kept / n:g} a number",
+        f"held at most during its step: {value_of(entry.step([matrix])):,} bytes more",
+        f"source: {entry.source}",
+    ]
+    return "\n".join(lines)
+
+
 def _documentation(kind: str, name: str, entry: Any) -> str:
+    if kind == "recipe":
+        return _recipe(name)
+    if kind == "optimizer":
+        return _optimizer(entry)
     folders = {"method": "estimator.peft", "recipe": "estimator.recipes", "family": "estimator.families"}
     if isinstance(entry, str) and kind in folders:
         return inspect.getdoc(import_module(f"{folders[kind]}.{entry}")) or ""

@@ -48,6 +48,8 @@ def memory(
     if model.kind == "symbolic":
         _letters_only(mode, recipe)
     if recipe == "all":
+        if check_fit:
+            raise InputError("--check-fit needs one --recipe, not all")
         return compare(model, mode, gpu, options)
     p = plan(model, mode, recipe, **options)
     outcome = simulate(p)
@@ -161,6 +163,14 @@ def _range(key: str, label: str, r: Range, note: str) -> Node:
     )
 
 
+def _recipes() -> list[tuple[str, Citation]]:
+    """What each recipe means, a sentence and a source each."""
+    from estimator.recipes import RECIPES, find_recipe
+
+    found = [find_recipe(name) for name in RECIPES]
+    return [(f"{r.name}: {r.title}" + (f"; {r.note}" if r.note else ""), r.cite) for r in found]
+
+
 def compare(model: Model, mode: str, gpu: str | None, options: Mapping[str, Any]) -> Report:
     """All recipes side by side."""
     from estimator.recipes import RECIPES, find_recipe
@@ -198,8 +208,8 @@ def compare(model: Model, mode: str, gpu: str | None, options: Mapping[str, Any]
         last.inputs | {"recipe": "all", "gpu": gpu},
         (table,),
         {},
-        assumptions(last, find_card(gpu)),
-        (STACK,),
+        (*(text for text, _ in _recipes()), *last.said, *last.notes),
+        (STACK, *(cite for _, cite in _recipes())),
         last.notes,
         hidden=tuple(hidden),
         symbolic=model.kind == "symbolic",

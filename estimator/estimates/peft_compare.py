@@ -52,7 +52,7 @@ def compare(
             (
                 found.title,
                 name,
-                None if adapter.rank is None else Cell(adapter.rank, COUNT),
+                Cell(adapter.rank, COUNT) if adapter.rank else None,  # OFT's r may be 0: its blocks have a size
                 Cell(adapter.trained, PARAMS),
                 Cell(share(adapter, base), PERCENT),
                 Cell(adapter.frozen, ELEMENTS),
