@@ -104,7 +104,9 @@ def fit(found: list[Time], m: Machine, say: bool = True) -> Machine:
     r = least_squares(
         lambda x: [np.log1p(t.error(at(x))) for t in found], np.zeros(len(FITTED)), loss="soft_l1", f_scale=0.03
     )
-    spread = np.sqrt(np.diag(np.linalg.pinv(r.jac.T @ r.jac)) * np.sum(r.fun**2) / (len(found) - len(FITTED)))
+    spread = np.sqrt(
+        np.maximum(0, np.diag(np.linalg.pinv(r.jac.T @ r.jac))) * np.sum(r.fun**2) / (len(found) - len(FITTED))
+    )
     best = at(r.x)
     for (field, (key, unit)), e in zip(FITTED.items(), spread, strict=True):
         if say:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from estimator.work.model import Workload, operations, products
+from estimator.work.model import operations, products
 from estimator.work.product import Product
 from estimator.work.trainable import FULL, NONE, Trainable
+from estimator.work.workload import Workload
 
 __all__ = ["FULL", "NONE", "Product", "Trainable", "Workload", "operations", "products"]

@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from estimator.families import base
-from estimator.families.base import EXPERT, ROUTER, Attention, Extra, Linear, MoE, Norm
+from estimator.families.base import Attention, Linear, Norm
 from estimator.ops import minimum
 from estimator.work import kernels as k
 from estimator.work import product as p
@@ -193,9 +192,8 @@ def _rearrange(tape: Tape, a: Attention, at: str, n_q: Any, n_k: Any, s_k: Any, 
     """Kernels between the projections and the scores: rotary embedding, the cache's copies, heads repeated."""
     rows, grad = tape.rows, any(grads)
     if a.position == "rope" and not a.cross:
-        whole = a.rope_dim is None or a.rope_dim == a.head_dim
         n = n_q + n_k
-        part = n if whole else rows.tokens * (a.heads + (1 if a.mla else a.kv_heads)) * a.rope_dim
+        part = rows.tokens * (a.heads + (1 if a.mla else a.kv_heads)) * a.rope_dim if partial(a) else n
         tape.ops.append(k.rotary(f"{at}.rotary", n, part, a.rope_style, grads[0] or grads[1]))
     if len(a.projections) == 1 and a.mla is None:  # one fused projection: the gradients are concatenated again
         tape.ops.append(k.copies(f"{at}.split", 0, n_q + 2 * n_k, (0, 1), grad))
@@ -203,12 +201,18 @@ def _rearrange(tape: Tape, a: Attention, at: str, n_q: Any, n_k: Any, s_k: Any, 
         made = rows.b * s_k * a.heads * (a.head_dim + (a.head_dim if a.v_head_dim is None else a.v_head_dim))
         tape.ops.append(k.copies(f"{at}.heads", made, made, (3, 3), grad))
     if rows.caches and not a.cross:
-        tape.ops.append(k.cache(f"{at}.cache", rows.tokens * cached_width(a)))
+        joined = n_k if a.mla is None and partial(a) else 0  # keys whose parts were concatenated are contiguous
+        tape.ops.append(k.cache(f"{at}.cache", rows.tokens * cached_width(a) - joined, joined))
     if a.kv_heads != a.heads and (
         not rows.fused or masked(a, rows)
     ):  # only an unmasked fused kernel takes grouped heads
         wide, narrow = (2 * rows.b * s_k * heads * a.head_dim for heads in (a.heads, a.kv_heads))
         tape.ops.append(k.repeat(f"{at}.repeat", wide, narrow, grads[1] or grads[2]))
+
+
+def partial(a: Attention) -> bool:
+    """Whether the rotary embedding turns only a part of each head."""
+    return a.position == "rope" and a.rope_dim is not None and bool(a.rope_dim != a.head_dim)
 
 
 def cached_width(a: Attention) -> Any:
@@ -255,70 +259,3 @@ def _latent(tape: Tape, a: Attention, grad: bool) -> tuple[bool, bool, bool]:
     inner = tape.norm(norms["k"], latent, stream=False) if "k" in norms else latent
     kv = tape.linear(kv_b, inner, p.PROJECTION, tape.rows.b * keys(a, tape.rows))
     return q, kv or latent, kv
-
-
-def mlp(tape: Tape, block: base.MLP, grad: bool) -> bool:
-    """A feed-forward block; returns whether its output requires a gradient."""
-    *first, down = block.linears
-    inner, at, n = False, down.name.rpartition(".")[0], tape.rows.tokens * block.width
-    halves = block.fused and block.gated  # gate and up are views of one tensor
-    for i, linear in enumerate(first):
-        out = tape.linear(linear, grad, p.MLP)
-        inner = inner or out
-        if i == 0:
-            tape.ops.append(k.activation(f"{at}.act", n, block.act, out, halves, block.gated))
-    if block.gated:
-        tape.ops.append(k.multiply(f"{at}.gate", n, inner, halves))
-    if len(first) > 1:
-        tape.ops.append(k.accumulate(f"{at}.inputs", tape.rows.tokens * first[0].d_in, len(first) - 1, grad))
-    return tape.linear(down, inner, p.MLP)
-
-
-def moe(tape: Tape, block: MoE, grad: bool) -> bool:
-    """Router, the k chosen experts of every token, the shared experts."""
-    routed = grad
-    for part in block.router:
-        if isinstance(part, Linear):
-            routed = tape.linear(part, grad, p.ROUTER) or routed
-        elif isinstance(part, Extra) and part.role == ROUTER and len(part.shape) == 2:
-            dw = tape.trains(part.name)
-            E, d = part.shape
-            tape.ops.append(Product(part.name, p.ROUTER, tape.rows.tokens, d, E, left=grad, right=dw, weight=E * d))
-            routed = routed or dw
-    rows = tape.rows.tokens * block.per_token
-    at = block.experts[0].name.rpartition(".")[0]
-    tape.ops.append(k.routing(f"{at}.routing", tape.rows.tokens * block.num, routed))
-    inner = grad
-    tape.ops.append(k.permute(f"{at}.permute", rows * block.d, grad))
-    for part in block.experts:
-        if part.role != EXPERT or len(part.shape) != 3:
-            continue
-        first = inner
-        inner = _expert(tape, block, part, inner)
-        if first is grad and not part.name.endswith("down_proj"):
-            n, halves = rows * block.width, block.gated
-            tape.ops.append(k.activation(f"{at}.act", n, block.act, inner, halves, block.gated))
-            if block.gated:
-                tape.ops.append(k.multiply(f"{at}.gate", n, inner, halves))
-    out = inner or routed
-    tape.ops.append(k.unpermute(f"{at}.unpermute", rows * block.d, tape.rows.tokens * block.d, out))
-    if block.shared is not None:
-        out = mlp(tape, block.shared, grad) or out
-        if block.shared_gate is not None:
-            tape.linear(block.shared_gate, grad, p.ROUTER)
-            tape.ops.append(k.multiply(f"{at}.shared_gate", tape.rows.tokens * block.d, out))
-        tape.ops.append(k.add(f"{at}.shared", tape.rows.tokens * block.d, out))
-    return out
-
-
-def _expert(tape: Tape, block: MoE, part: Extra, grad: bool) -> bool:
-    """One stacked matrix of the routed experts: tokens * k rows meet [d_in, d_out] of their expert each."""
-    E, a, b = part.shape
-    if not block.transposed:
-        a, b = b, a
-    dw = tape.trains(part.name)
-    m = tape.rows.tokens * block.per_token
-    tape.ops.append(
-        Product(part.name, p.EXPERTS, m, a, b, operator="experts", left=grad, right=dw, weight=minimum(m, E) * a * b)
-    )
-    return tape.adapters(part.name, grad, m) or grad or dw

@@ -120,9 +120,10 @@ def copies(
     return Kernel(name, *made, grad, keeps=False, engine=engine)
 
 
-def cache(name: str, n: Any) -> Kernel:
-    """The n new elements of keys and values written into the cache."""
-    return Kernel(name, Moves(launches=2, strided=n), grad=False, keeps=False, engine=ONE.over(n))
+def cache(name: str, permuted: Any, contiguous: Any) -> Kernel:
+    """The new elements of keys and values written into the cache, from permuted views and from contiguous tensors."""
+    forward = Moves(w=2 * contiguous, launches=2, strided=permuted)
+    return Kernel(name, forward, grad=False, keeps=False, engine=ONE.over(permuted + contiguous))
 
 
 def repeat(name: str, wide: Any, narrow: Any, grad: bool) -> Kernel:

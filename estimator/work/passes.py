@@ -11,9 +11,10 @@ from estimator.families.base import Architecture, Attention
 from estimator.models import Model
 from estimator.sizes import size_option
 from estimator.work.adapters import trainable
-from estimator.work.model import RESIDUAL_DROPOUT, Workload, fused_exists, products
+from estimator.work.model import products
 from estimator.work.product import Product
 from estimator.work.trainable import Trainable
+from estimator.work.workload import RESIDUAL_DROPOUT, Workload, fused_exists
 
 MODES = ("forward", "training", "decode")
 ATTENTIONS = ("eager", "sdpa")
@@ -64,7 +65,7 @@ def plan(
     checkpointing: str = "none",
     uncapped: bool = False,
 ) -> Pass:
-    """The products of one pass; uncapped: see :class:`estimator.work.model.Workload`.
+    """The products of one pass; uncapped: see :class:`estimator.work.workload.Workload`.
 
     Raises InputError for options that do not exist or contradict each other.
     """

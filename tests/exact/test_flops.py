@@ -15,7 +15,7 @@ from estimator.families.base import Architecture
 from estimator.models import Model
 from estimator.work import FULL, NONE, Trainable, Workload, products
 from estimator.work.adapters import trainable
-from estimator.work.model import RESIDUAL_DROPOUT
+from estimator.work.workload import RESIDUAL_DROPOUT
 
 DATA = json.loads(gzip.decompress((Path(__file__).parents[1] / "data" / "flops_cases.json.gz").read_bytes()))
 MODELS = DATA["models"]

@@ -1,0 +1,59 @@
+"""What one pass is asked to do, and which of a model's paths transformers takes for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from estimator.families.base import Architecture, Attention
+
+# residual dropout, by which field and with which default of the class: it keeps a mask behind the last product of a
+# layer, which checkpointing then recomputes. transformers 5.23, models/*/configuration_*.py
+RESIDUAL_DROPOUT: dict[str, tuple[str, float]] = {
+    "gpt2": ("resid_pdrop", 0.1), "gpt_bigcode": ("resid_pdrop", 0.1), "gptj": ("resid_pdrop", 0.0),
+    "gpt_neo": ("resid_dropout", 0.0), "gpt_neox": ("hidden_dropout", 0.0), "opt": ("dropout", 0.1),
+    "bloom": ("hidden_dropout", 0.0), "falcon": ("hidden_dropout", 0.0), "phi": ("resid_pdrop", 0.0),
+    "phi3": ("resid_pdrop", 0.0), "starcoder2": ("residual_dropout", 0.0), "stablelm": ("hidden_dropout", 0.0),
+    "t5": ("dropout_rate", 0.1), "bart": ("dropout", 0.1),
+}  # fmt: skip
+# classes that transformers 5.23 gives no fused attention: --attention sdpa is refused by the library itself
+EAGER_ONLY = frozenset({"bloom", "gptj", "gpt_neo", "mpt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One pass.
+
+    mode        "forward", "training" or "decode" (one new token a sequence after ``context`` cached ones)
+    b, s        sequences and tokens each; encoder: encoder tokens (None: as many, or as ``context`` when decoding)
+    last        True where only the last position's logits are computed (decoders; other classes always compute all)
+    fused       True for the fused attention kernel
+    checkpointing  True where every layer is recomputed in the backward pass (non-reentrant)
+    dropout     the model's residual dropout probability in training
+    engine      True for a serving engine's kernels: fused attention for every model, one kernel a norm ...
+    fused_scan  True where recurrent layers run their fused kernels
+    uncapped    True where SDPA runs soft-capped models too, without the cap, as transformers 5.17 does
+    """
+
+    mode: str
+    b: Any
+    s: Any = 1
+    context: Any = 0
+    encoder: Any = None
+    last: bool = False
+    fused: bool = True
+    checkpointing: bool = False
+    dropout: float = 0.0
+    engine: bool = False
+    fused_scan: bool = False
+    uncapped: bool = False
+
+
+def fused_exists(arch: Architecture, uncapped: bool = False) -> bool:
+    """Whether transformers has a fused attention path for this model: none with soft-capping, sinks or ALiBi.
+
+    uncapped: as transformers 5.17 did, which runs SDPA without the cap.
+    """
+    mixers = [m for layer in arch.layers for m in (layer.mixer, layer.cross) if isinstance(m, Attention)]
+    refused = any((m.softcap and not uncapped) or m.sinks for m in mixers)
+    return bool(mixers) and arch.model_type not in EAGER_ONLY and not refused
