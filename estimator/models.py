@@ -51,7 +51,10 @@ class Model:
     def architecture(self) -> Architecture:
         """What the model computes; InputError where its config is not known or has no family."""
         if self.config is None:
-            raise InputError(f"{self.name}: holds tensors but no architecture; put the model's config.json beside it")
+            raise InputError(
+                f"{self.name}: holds tensors but no architecture; put the model's config.json beside it "
+                "(llmcalc models FILE counts the tensors)"
+            )
         from estimator.families import build
 
         return build(self.config)
@@ -92,7 +95,9 @@ def load_model(text: str, overrides: Sequence[str] = (), traced: bool = False) -
 
         notes += compare(Config(raw, where=found.where), found.header)
     config = Config(raw, traced or found.kind == SYMBOLIC, where=found.where)
-    return Model(found.name, found.kind, config, tuple(notes), found.expect if not overrides else {}, found.header)
+    if overrides:  # another model than the preset's or the file's
+        return Model(found.name, found.kind, config, tuple(notes))
+    return Model(found.name, found.kind, config, tuple(notes), found.expect, found.header)
 
 
 @dataclass
@@ -124,7 +129,7 @@ def _find(text: str) -> _Found:
     path = _as_path(text)
     if path is None:
         hint = f"From the hub: --model hf:{text}" if _REPO.match(text) else "List them: llmcalc models"
-        raise unknown("model", text, presets.names("models"), hint)
+        raise unknown("model", text, [*presets.names("models"), SYMBOLIC], hint)
     return _from_path(path)
 
 

@@ -11,6 +11,7 @@ from estimator import presets
 from estimator.errors import InputError, unknown
 from estimator.formula import Citation
 from estimator.formulas.params import active_params
+from estimator.headers import Header
 from estimator.inventory import EMBEDDING, EXPERT, HEAD, NORM, POSITION, ROUTER, TOKEN_TYPE, Weight
 from estimator.models import Model, load_model
 from estimator.report import Cell, Node, Report, Table
@@ -89,6 +90,8 @@ def nothing(what: str, kind: str, pattern: str, family: str | None, families: se
 def model(name: str, overrides: Sequence[str] = (), derive: bool = False) -> Report:
     """One model whole: its counts by kind of weight, its config, where both come from. Takes all that --model takes."""
     found = load_model(name, overrides, traced=derive)
+    if found.config is None and found.header is not None:
+        return _tensors(found, found.header)
     weights = found.architecture.weights()
     tree = Node.sum("total_params", "Parameters", _by_role(weights))
     active = active_params(found.architecture)
@@ -112,6 +115,19 @@ def model(name: str, overrides: Sequence[str] = (), derive: bool = False) -> Rep
     title = f"{found.name}: {size}" + ("" if symbolic else f", {found.architecture.model_type}")
     notes = found.notes
     return Report("models", title, {"name": name}, tuple(body), facts, notes, citations, notes, symbolic=symbolic)
+
+
+def _tensors(found: Model, header: Header) -> Report:
+    """A file of tensors without a config: what its header lists, by type."""
+    kinds = header.by_dtype().items()
+    elements = [Node(f"elements.{kind}", kind, n, PARAMS) for kind, (n, _) in kinds]
+    sizes = [Node(f"bytes.{kind}", kind, size, BYTES) for kind, (_, size) in kinds]
+    body = (
+        Node.sum("stored_elements", "Elements of its tensors", elements),
+        Node.sum("stored_bytes", "Bytes of its tensors", sizes),
+    )
+    title = f"{found.name}: {len(header.tensors):,} tensors, no architecture"
+    return Report("models", title, {"name": found.name}, body, {}, found.notes, (), found.notes)
 
 
 def _by_role(weights: list[Weight]) -> list[Node]:

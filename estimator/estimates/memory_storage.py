@@ -20,13 +20,13 @@ def file_format(model: Model) -> str:
 
 
 def file_bytes(model: Model, computed: Any, said: list[str]) -> Any:
-    """The bytes that the file's header gives, said where they differ from what the config gives; else ``computed``."""
+    """The bytes of a file of packed weights, from its header; ``computed`` for plain ones, which load as tensors."""
     found = model.stored_bytes
     if found is None or model.header is None:
         return computed
-    kinds = ", ".join(model.header.by_dtype())
-    said.append(f"weights as they lie in {model.header.path}: {kinds}")
-    return computed if found == value_of(computed) else found
+    kinds = [*model.header.by_dtype()]
+    said.append(f"weights as they lie in {model.header.path}: {', '.join(kinds)}")
+    return computed if all(k.upper() in FILE_FORMATS for k in kinds) else found
 
 
 def unsimulated(stored: Any, computed: Any, base: str, quantization: str, said: list[str]) -> Any:

@@ -145,7 +145,9 @@ def _tensor(r: _Reader, path: Path) -> tuple[Tensor, int]:
     if kind not in GGML_TYPES:
         raise InputError(f"{where}: type {kind} is not known to this version")
     stored, elements = gguf_format(kind), prod(shape)
-    if elements >= 2**63 or (shape and shape[-1] % stored.block):
+    if elements >= 2**63:
+        raise InputError(f"{where}: shape {list(shape)} is out of range; the header is damaged")
+    if shape and shape[-1] % stored.block:
         raise InputError(f"{where}: shape {list(shape)} does not divide into blocks of {stored.block}")
     return Tensor(name, stored.name, shape, elements, stored.bytes(elements)), offset
 

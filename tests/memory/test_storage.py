@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from estimator import api
+from estimator.config import Config
 from estimator.errors import InputError
+from estimator.estimates import catalog
+from estimator.families import build
 from estimator.peft import METHODS
 
 LITTLE = "llama-3.2-1b"
@@ -60,3 +66,40 @@ def test_published_accountings_answer_in_letters() -> None:
     report = api.memory(api.load_model("symbolic"), recipe="zero-paper", seq_len=2048)
     node = next(n for n in report.nodes() if n.key == "weights_bytes")
     assert str(node.value.expr) == "24*L*d**2"
+
+
+def _little(tmp_path: Path, dtype: str, config: bool = True) -> str:
+    width = {"F32": 4, "BF16": 2}[dtype]
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "vocab_size": 100, "num_hidden_layers": 2}
+    raw = sizes | {"model_type": "llama", "num_attention_heads": 4}
+    tensors, offset = {}, 0
+    for w in build(Config(raw)).weights():
+        for i in range(int(w.times)):
+            size = width * int(w.elements)
+            entry = {"dtype": dtype, "shape": [int(x) for x in w.shape], "data_offsets": [offset, offset + size]}
+            tensors[w.name.replace("{i}", str(i))] = entry
+            offset += size
+    header = json.dumps(tensors).encode()
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(offset))
+    if config:
+        (tmp_path / "config.json").write_text(json.dumps(raw))
+    return str(file)
+
+
+@pytest.mark.parametrize(("dtype", "width"), [("F32", 4), ("BF16", 2)])
+def test_a_file_of_weights_gives_their_width(tmp_path: Path, dtype: str, width: int) -> None:
+    found = api.memory(api.load_model(_little(tmp_path, dtype)), mode="inference", seq_len=16).results()
+    assert found["weights_bytes"] == width * found["params.total"]
+
+
+def test_a_file_without_a_config_is_counted(tmp_path: Path) -> None:
+    found = catalog.model(_little(tmp_path, "BF16", config=False)).results()
+    assert found["stored_bytes"] == 2 * found["stored_elements"] > 0
+
+
+def test_set_makes_another_model_than_the_file_holds(tmp_path: Path) -> None:
+    model = api.load_model(_little(tmp_path, "F32"), ("num_hidden_layers=3",))
+    found = api.memory(model, mode="inference", seq_len=16).results()
+    assert model.header is None
+    assert found["weights_bytes"] == 2 * found["params.total"]  # bf16, as for every config
