@@ -94,7 +94,8 @@ def load_model(text: str, overrides: Sequence[str] = (), traced: bool = False) -
         from estimator.headers.compare import compare
 
         notes += compare(Config(raw, where=found.where), found.header)
-    config = Config(raw, traced or found.kind == SYMBOLIC, where=found.where)
+    where = f"{found.where} with --set" if overrides else found.where
+    config = Config(raw, traced or found.kind == SYMBOLIC, where=where)
     if overrides:  # another model than the preset's or the file's
         return Model(found.name, found.kind, config, tuple(notes))
     return Model(found.name, found.kind, config, tuple(notes), found.expect, found.header)

@@ -58,6 +58,8 @@ def emit(
     symbols: str | None = None,
 ) -> None:
     """Print the report, or write it to ``output``; its notes go to standard error."""
+    if output is not None and not output.strip():
+        raise InputError("--output is empty: give a file's name, or leave it out")
     text = to_text(report, format, derive, symbols, stream=None if output else sys.stdout)
     if output:
         write_file(output, text)
