@@ -71,12 +71,7 @@ def efficient(
     saved = [q.st, k.st, v.st]
     ins: tuple[Tensor, ...] = (q, k, v)
     if mask is not None:
-        if mask.w == BOOL:  # a view of one mask for all sequences, written out for each
-            bias = t.alloc(m.b * mask.n, q.w, "attention mask as numbers")
-            temp = t.alloc(m.b * mask.n, BOOL, "inverted mask")
-            del temp
-        else:
-            bias = t.autocast(mask)
+        bias = as_numbers(m, mask, q.w) if mask.w == BOOL else t.autocast(mask)
         saved.append(bias.st)
         if bias.node is not None:
             ins = (q, k, v, bias)
@@ -86,6 +81,14 @@ def efficient(
     out = t.emit("attention output", rows * d_v, q.w, ins, _efficient_bwd, saved, (tuple(i.n for i in ins), rows))
     saved.append(out.st)
     return out
+
+
+def as_numbers(m: Machine, mask: Tensor, w: int) -> Tensor:
+    """convert_boolean_attn_mask: a view of one mask for all sequences is written out for each."""
+    bias = m.t.alloc(m.b * mask.n, w, "attention mask as numbers")
+    inverted = m.t.alloc(m.b * mask.n, BOOL, "inverted mask")
+    del inverted
+    return bias
 
 
 def _efficient_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -230,6 +233,8 @@ def math(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_
             lower = t.alloc(s_q * s_k, BOOL, "causal mask")
             mask = t.alloc(s_q * s_k, w, "causal mask as numbers")
             del lower
+        elif mask is not None and mask.w == BOOL:
+            mask = as_numbers(m, mask, w)
         if repeats != 1:
             k, v = ops.repeat(t, k, repeats), ops.repeat(t, v, repeats)
         q, k, v = ops.to(t, q, F32), ops.to(t, k, F32), ops.to(t, v, F32)
@@ -239,8 +244,11 @@ def math(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_
         spread = v.n < m.b * s_k * a.heads * a.head_dim
         scores = _math_scores(m, q, k, a, n, (split, split and repeats == 1), spread)
         if mask is not None:
-            scores = ops.add(t, scores, mask, "masked scores")
+            scores = ops.add_into(t, scores, mask)
         probs = ops.softmax(t, scores)
+        if mask is not None:  # _safe_softmax looks for rows of nothing but -inf
+            infinite = t.alloc(probs.n, BOOL, "scores that are -inf")
+            del infinite
         del scores
         second = t.alloc(probs.n, w, "probabilities, converted") if w != F32 else None
         if spread:

@@ -51,6 +51,10 @@ def causal_mask(m: Machine, a: Attention, window: Any) -> Tensor | None:
     """masking_utils.py: none where SDPA's is_causal does; a boolean one for SDPA, numbers for eager attention."""
     t = m.t
     kv = m.held_tokens(a) if window is not None else m.kv
+    if m.family == "falcon" and m.fused:  # always made: FalconModel adds its alibi to it
+        if a.position == "alibi":
+            return t.alloc(m.b * a.heads * m.s * kv, m.w, "alibi and mask")
+        return t.alloc(m.s * kv, BOOL, "attention mask")
     if m.fused and (m.s == 1 or kv == m.s) and (window is None or kv < window):
         return None
     if m.fused and m.s == 1 and (window is None or kv <= window):
@@ -58,7 +62,8 @@ def causal_mask(m: Machine, a: Attention, window: Any) -> Tensor | None:
     boolean = t.alloc(m.s * kv, BOOL, "attention mask")
     if m.fused:
         return boolean
-    return t.alloc(m.b * m.s * kv, m.w, "attention mask")  # torch.where writes the expanded mask out
+    # torch.where writes the expanded mask out; MPT turns that into a boolean one
+    return t.alloc(m.b * m.s * kv, BOOL if m.family == "mpt" else m.w, "attention mask")
 
 
 def rope_tables(m: Machine, w: int) -> Any:
@@ -98,7 +103,7 @@ def embed(m: Machine, arch: Architecture) -> Tensor:
 
 
 # models whose loop keeps the tuple that a layer returned, attention probabilities included, through the next layer
-RETURN_PROBS = ("bloom", "gptj", "gpt_neo")
+RETURN_PROBS = ("bloom", "gptj", "gpt_neo", "mpt")
 
 
 def run_layer(m: Machine, x: Tensor, segment: Segment, at: Any, checkpointing: bool) -> Tensor:
@@ -195,13 +200,13 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
         for part in arch.final:
             x = norm(m, x, part) if isinstance(part, Norm) else linear(m, x, part)
     del inputs, at
-    if m.training and m.loss != "full":
+    if m.training and m.loss != "full" and arch.has_head:
         with t.at("loss"):
             out.loss = fused_loss(m, x, arch) if m.loss == "fused" else chunked_loss(m, x, arch)
         t.leave_autocast()
         return out
     with t.at("head"):
-        logits = head(m, x, arch)
+        logits = head(m, x, arch) if arch.has_head else x
     if m.training:
         with t.at("loss"):
             out.loss = causal_loss(m, logits, arch)

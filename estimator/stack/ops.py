@@ -48,6 +48,14 @@ def _add_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
     return (ga, None if ins[1] is None else g if b == (g.n, g.w) else reduced(t, g, b))
 
 
+def add_into(t: Tape, a: Tensor, b: Tensor) -> Tensor:
+    """a.add_(b): nothing is allocated."""
+    out = Tensor(a.n, a.w, a.st)
+    if t.grad and (a.node is not None or b.node is not None):
+        t.record(out, (a, b), _add_bwd, None, ((a.n, a.w), (b.n, b.w)))
+    return out
+
+
 def sub(t: Tape, a: Tensor, b: Tensor, what: str = "difference") -> Tensor:
     """a - b: the gradient passes through to ``a`` and is negated for ``b``."""
     n, w = (a.n if a.n >= b.n else b.n), (a.w if a.w >= b.w else b.w)
@@ -250,6 +258,14 @@ def softmax(t: Tape, x: Tensor, w: int | None = None) -> Tensor:
 
 
 def _softmax_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+    """softmax_backward_cuda_out: the gradient times the result is written out beside the result of the kernel."""
+    out = t.alloc(g.n, node.extra, "gradient of the softmax")
+    held = t.alloc(g.n, g.w, "gradient times the probabilities")
+    del held
+    return (out,)
+
+
+def _log_softmax_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
     return (t.alloc(g.n, node.extra, "gradient of the softmax"),)
 
 
@@ -281,7 +297,7 @@ def _layer_norm_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
 
 def cross_entropy(t: Tape, logits: Tensor, rows: Any) -> Tensor:
     """log_softmax in the logits' width and nll_loss, which autocast runs in fp32: the log-softmax is saved."""
-    logp = t.emit("log-softmax", logits.n, logits.w, (logits,), _softmax_bwd, RESULT, logits.w)
+    logp = t.emit("log-softmax", logits.n, logits.w, (logits,), _log_softmax_bwd, RESULT, logits.w)
     if t.amp:
         logp = to(t, logp, F32)
     labels = t.alloc(rows, I64, "shifted labels")

@@ -1,6 +1,6 @@
-"""Attentions that a family's modeling file writes out itself: Falcon, BLOOM, GPT-J, GPT-Neo, gpt-oss.
+"""Attentions that a family's modeling file writes out itself: Falcon, MPT, BLOOM, GPT-J, GPT-Neo, gpt-oss.
 
-Source: transformers 5, models/{falcon,bloom,gptj,gpt_neo,gpt_oss}/modeling_*.py.
+Source: transformers 5, models/{falcon,mpt,bloom,gptj,gpt_neo,gpt_oss}/modeling_*.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 from estimator.families.base import Attention
 from estimator.stack import ops
-from estimator.stack.attention import bmm, cached, flash, math, rotate
+from estimator.stack.attention import bmm, cached, efficient, flash, math, rotate
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
 from estimator.stack.tape import F32, I64, Node, Tape, Tensor
@@ -27,10 +27,11 @@ def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
             ops.repeat(t, ops.copy(t, ops.piece(t, fused, m.rows * a.kv_heads * a.head_dim)), a.heads // a.kv_heads)
             for _ in range(2)
         )
-    else:
-        q = ops.piece(t, fused, m.rows * a.heads * a.head_dim)
-        k, v = (ops.copy(t, ops.piece(t, fused, m.rows * a.kv_heads * a.head_dim)) for _ in range(2))
-    q = ops.copy(t, q)
+        q = ops.copy(t, q)
+    else:  # a single key head is picked by its index, which copies; others are views
+        q, k, v = (ops.piece(t, fused, m.rows * h * a.head_dim) for h in (a.heads, a.kv_heads, a.kv_heads))
+        if a.kv_heads != a.heads:
+            k, v = ops.copy(t, k), ops.copy(t, v)
     if a.position == "rope":
         cos, sin = at["rope"](m, a)
         q, k = rotate(t, q, cos, sin), rotate(t, k, cos, sin)
@@ -46,9 +47,33 @@ def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
         return linear(m, out, a.out)
     if a.kv_heads != a.heads and a.cached_heads is None:
         out = math(m, t.autocast(q), t.autocast(k), t.autocast(v), a, m.s, m.kv, mask, mask is None and m.s != 1)
-    else:
+    elif mask is None:
         out = ops.copy(t, flash(m, q, k, v, a, m.s, m.kv), "attention output, transposed")
+    else:
+        out = efficient(m, q, k, v, a, m.s, mask, a.head_dim)
     return linear(m, out, a.out)
+
+
+def mpt(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
+    """MptAttention: an fp32 alibi makes the scores fp32; the masked scores live until it returns."""
+    t = m.t
+    fused = linear(m, x, a.projections[0])
+    q, k, v = (ops.piece(t, fused, m.rows * a.heads * a.head_dim) for _ in range(3))
+    del fused
+    k, v = cached(m, a, k, v)
+    split = m.b > 1
+    view = split and m.cache is None
+    scores = bmm(t, q, k, m.b * a.heads * m.s * m.kv, (split, view), "attention scores")
+    scores = ops.shift(t, ops.scale(t, scores, "scaled scores"), "biased scores", F32)
+    mask = at["masks"](m, a)
+    if mask is not None:
+        scores = t.emit("masked scores", scores.n, F32, (scores,), ops.where_bwd, mask.st)
+    probs = ops.to(t, ops.softmax(t, scores, F32), v.w)
+    m.hold(probs)
+    out = bmm(t, probs, v, m.rows * a.heads * a.head_dim, (False, view), "attention output")
+    out = linear(m, ops.copy(t, out, "attention output, transposed"), a.out)
+    del scores
+    return out
 
 
 def bloom(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
@@ -187,7 +212,7 @@ def _halves(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return ops.cat(t, (one, two), "rotated")
 
 
-ATTENTIONS = {"falcon": falcon, "bloom": bloom, "gptj": gptj, "gpt_neo": gpt_neo, "gpt_oss": gpt_oss}
+ATTENTIONS = {"falcon": falcon, "bloom": bloom, "gptj": gptj, "gpt_neo": gpt_neo, "gpt_oss": gpt_oss, "mpt": mpt}
 
 
 def bloom_gelu(t: Tape, x: Tensor) -> Tensor:
