@@ -137,7 +137,8 @@ def wide_scores(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask:
         weights = ops.scale(t, weights, "scaled scores")
     if mask is not None:
         weights = ops.shift(t, weights, "masked scores", max(weights.w, mask.w))
-    weights = ops.to(t, ops.softmax(t, weights, F32 if t.amp else weights.w), v.w)
+    weights = ops.softmax(t, weights, F32 if t.amp else weights.w)
+    weights = ops.to(t, weights, v.w)
     m.hold(weights)
     out = bmm(t, weights, v, m.b * a.heads * m.s * a.head_dim, (False, split and first), "attention output")
     return ops.copy(t, out, "attention output, transposed")
