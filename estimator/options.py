@@ -21,9 +21,7 @@ SetField = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a config field; repeatable.", metavar="FIELD=VALUE"),
 ]
-Format = Annotated[
-    str, typer.Option("--format", "-f", help="table, json, csv, markdown or latex.", metavar="FORMAT")
-]
+Format = Annotated[str, typer.Option("--format", "-f", help="table, json, csv, markdown or latex.", metavar="FORMAT")]
 Output = Annotated[
     str | None,
     typer.Option("--output", "-o", help="Write to this file instead of standard output.", metavar="FILE"),
@@ -33,16 +31,35 @@ Symbols = Annotated[
     str | None,
     typer.Option("--symbols", help="Rename letters of the derivation: L=N_layer,d=D.", metavar="OLD=NEW,..."),
 ]
-BatchSize = Annotated[
-    str, typer.Option("--batch-size", "-b", help="Sequences a GPU and step.", metavar="SIZE")
-]
-SeqLen = Annotated[
-    str | None, typer.Option("--seq-len", "-s", help="Tokens a sequence; 8k is 8192.", metavar="TOKENS")
-]
-Gpu = Annotated[
-    str | None, typer.Option("--gpu", help="A GPU preset: llmcalc gpus lists them.", metavar="GPU")
-]
+BatchSize = Annotated[str, typer.Option("--batch-size", "-b", help="Sequences a GPU and step.", metavar="SIZE")]
+SeqLen = Annotated[str | None, typer.Option("--seq-len", "-s", help="Tokens a sequence; 8k is 8192.", metavar="TOKENS")]
+Gpu = Annotated[str | None, typer.Option("--gpu", help="A GPU preset: llmcalc gpus lists them.", metavar="GPU")]
 CheckFit = Annotated[bool, typer.Option("--check-fit", help="Exit with 3 where it does not fit.")]
+
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method", help="full, lora, dora, qlora, freeze, or any method of peft.", metavar="METHOD"
+    ),
+]
+Rank = Annotated[
+    str | None, typer.Option("--rank", "-r", help="Rank of the adapter (its default: the peft library's).", metavar="R")
+]
+Targets = Annotated[
+    str | None,
+    typer.Option(
+        "--targets", help="Modules: names with commas, all-linear, default, or a regular expression.", metavar="NAMES"
+    ),
+]
+Arg = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arg", help="A further argument by its name in the peft library; JSON where it parses.", metavar="NAME=VALUE"
+    ),
+]
+TrainableLayers = Annotated[
+    str | None, typer.Option("--trainable-layers", help="Layers trained from the top (freeze).", metavar="N")
+]
 
 
 def new_app() -> typer.Typer:

@@ -19,20 +19,11 @@ def flops(
     batch_size: o.BatchSize = "1",
     seq_len: o.SeqLen = None,
     mode: Annotated[str, typer.Option(help="forward, training or decode.")] = "forward",
-    method: Annotated[
-        str | None, typer.Option(help="What is trained: full, lora, freeze, or any method of peft.", metavar="METHOD")
-    ] = None,
-    rank: Annotated[str | None, typer.Option(help="Rank of the adapter.", metavar="R")] = None,
-    targets: Annotated[
-        str | None, typer.Option(help="Adapted modules: names, all-linear or default.", metavar="NAMES")
-    ] = None,
-    arg: Annotated[
-        list[str] | None,
-        typer.Option(help="A further option of the method, as in the peft library.", metavar="NAME=VALUE"),
-    ] = None,
-    trainable_layers: Annotated[
-        str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")
-    ] = None,
+    method: o.Method = None,
+    rank: o.Rank = None,
+    targets: o.Targets = None,
+    arg: o.Arg = None,
+    trainable_layers: o.TrainableLayers = None,
     context: Annotated[str | None, typer.Option(help="Cached tokens of a decode step.", metavar="TOKENS")] = None,
     encoder_len: Annotated[
         str | None, typer.Option(help="Encoder tokens of an encoder-decoder model.", metavar="TOKENS")

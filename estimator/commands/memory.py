@@ -37,20 +37,11 @@ def memory(
     quantization: Annotated[str, typer.Option(help="none, nf4, nf4-dq, int8, gptq, awq, q4_k_m ...")] = "none",
     logits: Annotated[str, typer.Option(help="last, or all positions of the prompt.")] = "last",
     loss: Annotated[str, typer.Option(help="full (fp32 logits), chunked or fused cross-entropy.")] = "full",
-    method: Annotated[
-        str | None, typer.Option(help="full, lora, dora, qlora, freeze, or any method of peft.", metavar="METHOD")
-    ] = None,
-    rank: Annotated[str | None, typer.Option(help="Rank of the adapter.", metavar="R")] = None,
-    targets: Annotated[
-        str | None, typer.Option(help="Adapted modules: names, all-linear or default.", metavar="NAMES")
-    ] = None,
-    arg: Annotated[
-        list[str] | None,
-        typer.Option(help="A further option of the method, as in the peft library.", metavar="NAME=VALUE"),
-    ] = None,
-    trainable_layers: Annotated[
-        str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")
-    ] = None,
+    method: o.Method = None,
+    rank: o.Rank = None,
+    targets: o.Targets = None,
+    arg: o.Arg = None,
+    trainable_layers: o.TrainableLayers = None,
     gpus: Annotated[str | None, typer.Option(help="Data-parallel GPUs of a training step.", metavar="N")] = None,
     stage: Annotated[
         str | None, typer.Option(help="0 DDP, 1 ZeroRedundancyOptimizer, 2 and 3 FSDP2 (llmcalc zero).")

@@ -12,9 +12,6 @@ from estimator.render import check_format, emit
 from estimator.texts import arguments, json_or_text
 
 app = o.new_app()
-Rank = Annotated[
-    str | None, typer.Option("--rank", "-r", help="Rank of the adapter (its default: the peft library's).", metavar="R")
-]
 
 
 @app.command()
@@ -28,20 +25,10 @@ def peft(
             metavar="METHOD",
         ),
     ] = "lora",
-    rank: Rank = None,
-    targets: Annotated[
-        str | None,
-        typer.Option(help="Modules: names with commas, all-linear, default, or a regular expression.", metavar="NAMES"),
-    ] = None,
-    arg: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A further argument by its name in the peft library; JSON where it parses.", metavar="NAME=VALUE"
-        ),
-    ] = None,
-    trainable_layers: Annotated[
-        str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")
-    ] = None,
+    rank: o.Rank = None,
+    targets: o.Targets = None,
+    arg: o.Arg = None,
+    trainable_layers: o.TrainableLayers = None,
     virtual_tokens: Annotated[
         str | None, typer.Option(help="Virtual tokens of a prompt or prefix.", metavar="P")
     ] = None,

@@ -45,20 +45,11 @@ def train(
     ] = "torch-bf16",
     optimizer: Annotated[str, typer.Option(help="adamw-fused, adamw, sgd, lion, adafactor ...")] = "adamw-fused",
     dtype: Annotated[str, typer.Option(help="Of the matrix products.")] = "bf16",
-    method: Annotated[
-        str | None, typer.Option(help="full, lora, freeze, or any method of peft.", metavar="METHOD")
-    ] = None,
-    rank: Annotated[str | None, typer.Option(help="Rank of the adapter.", metavar="R")] = None,
-    targets: Annotated[
-        str | None, typer.Option(help="Adapted modules: names, all-linear or default.", metavar="NAMES")
-    ] = None,
-    arg: Annotated[
-        list[str] | None,
-        typer.Option(help="A further option of the method, as in the peft library.", metavar="NAME=VALUE"),
-    ] = None,
-    trainable_layers: Annotated[
-        str | None, typer.Option(help="Layers trained from the top (freeze).", metavar="N")
-    ] = None,
+    method: o.Method = None,
+    rank: o.Rank = None,
+    targets: o.Targets = None,
+    arg: o.Arg = None,
+    trainable_layers: o.TrainableLayers = None,
     quantization: Annotated[str, typer.Option(help="Of the frozen base: none, nf4, nf4-dq or int8.")] = "none",
     checkpointing: Annotated[str, typer.Option(help="none or full: every layer recomputed.")] = "none",
     attention: Annotated[str, typer.Option(help="sdpa (fused) or eager.")] = "sdpa",
