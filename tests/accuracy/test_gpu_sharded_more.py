@@ -24,7 +24,8 @@ def outcome(index: int) -> Outcome:
     c = CASES[index]
     load = Workload(
         c["batch"], c["seq"], width=2 if c["precision"] == "bf16" else 4, amp=c["precision"] == "mixed",
-        optimizer="adamw-fused", checkpointing="full" if c.get("checkpoint") else "none", gpus=c["dp"], stage=c["stage"],
+        optimizer="adamw-fused", checkpointing="full" if c.get("checkpoint") else "none", gpus=c["dp"],
+        stage=c["stage"],
     )  # fmt: skip
     return training(build(Config(DATA["configs"][c["model"]])), load)
 
@@ -37,6 +38,6 @@ def test_every_phase(index):
 
 def test_distribution():
     errors = sorted(abs(outcome(i).worst.peak / max(c[p] for p in PHASES) - 1) for i, c in enumerate(CASES))
-    print(f"sharded peak, unseen models: median {statistics.median(errors):.3%}, worst {errors[-1]:.2%} of {len(errors)}")
+    print(f"sharded peak, unseen: median {statistics.median(errors):.3%}, worst {errors[-1]:.2%} of {len(errors)}")
     assert statistics.median(errors) < 0.001
     assert errors[-1] < 0.02
