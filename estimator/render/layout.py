@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from itertools import groupby
 
 from estimator.report import Cell, Table
 
@@ -60,7 +61,17 @@ def _widths(least: list[int], natural: list[int], room: int) -> list[int]:
 
 def prose(text: str, width: int) -> str:
     """Lines wider than the page wrapped at words; drawings are left as they are."""
-    return "\n".join(_wrapped(line, width) for line in text.split("\n"))
+    return "\n".join(_wrapped(line, width) for line in _paragraphs(text, width))
+
+
+def _paragraphs(text: str, width: int) -> list[str]:
+    """The lines; those of an unindented paragraph joined where one of them is too wide, so that it is filled anew."""
+    out: list[str] = []
+    for plain, lines in groupby(text.split("\n"), lambda line: bool(line) and not line[0].isspace()):
+        found = list(lines)
+        drawn = any(ord(c) in _DRAWN for line in found for c in line)
+        out += [" ".join(found)] if plain and not drawn and max(map(len, found)) > width else found
+    return out
 
 
 def _wrapped(line: str, width: int) -> str:
@@ -69,6 +80,7 @@ def _wrapped(line: str, width: int) -> str:
     if len(line) <= width or drawn > len(line) // 8 or columns:
         return line
     indent = line[: len(line) - len(line.lstrip())]
+    hang = indent + "  " if indent else ""
     return textwrap.fill(
-        line.strip(), max(width, 20), initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
+        line.strip(), max(width, 20), initial_indent=indent, subsequent_indent=hang, break_on_hyphens=False
     )

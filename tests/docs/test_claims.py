@@ -1,0 +1,52 @@
+"""The counts that the README and the changelog state are those of the program."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from estimator.cli import COMMANDS
+from estimator.families import FAMILIES
+from estimator.peft import METHODS
+from estimator.presets import ids
+from estimator.recipes import RECIPES
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = {"six": 6, "eight": 8, "twelve": 12}
+COUNTS = {
+    r"(\w+) model families": len(FAMILIES),
+    r"(\w+) (?:adapter )?methods": len(METHODS),
+    r"(\w+) models and": len(ids("models")),
+    r"and (\w+) accelerators": len(ids("gpus")),
+    r"(\w+) scaling laws": len(ids("laws")),
+    r"(\w+) scenarios": len(ids("fermi")),
+    r"(\w+) recipes": len(RECIPES),
+}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
+def test_counts(page):
+    text = " ".join((ROOT / page).read_text().split())
+    found = {p: re.findall(p, text) for p in COUNTS}
+    assert any(found.values())
+    for pattern, words in found.items():
+        assert {WORDS.get(w) or int(w) for w in words} <= {COUNTS[pattern]}, pattern
+
+
+def test_every_command_has_a_page_and_a_line_in_the_changelog():
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    for name in COMMANDS:
+        assert (ROOT / "docs" / "commands" / f"{name}.md").is_file()
+        assert f"`{name}`" in changes
+
+
+def test_every_extra_is_imported_somewhere():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    code = "\n".join(p.read_text() for d in ("estimator", "benchmarks") for p in (ROOT / d).rglob("*.py"))
+    for extra in set(extras) - {"dev"}:
+        for need in extras[extra]:
+            package = re.split(r"[<>=]", need)[0]
+            assert re.search(rf"^\s*(?:import|from) {package}\b", code, re.MULTILINE), (extra, package)
