@@ -77,7 +77,7 @@ def _valued(
         raise InputError(f"{where}: a distribution needs a range")
     value = (
         point.point
-        if point is not None and (point.range is None or "range" in item)
+        if point is not None and (point.range is None or "range" in item or not kind)
         else chosen.point
         if chosen
         else spread.point

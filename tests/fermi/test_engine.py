@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from fractions import Fraction
-from statistics import NormalDist
+from statistics import NormalDist, median
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +16,7 @@ from estimator.estimates.fermi import fermi
 from estimator.fermi.engine import histogram, points, resolve, samples, spread, swings
 from estimator.fermi.ranges import HIGH, LOW, Range, parse_value
 from estimator.fermi.scenario import load, loads
+from estimator.presets import load_gpu
 
 Z = NormalDist().inv_cdf(HIGH)
 
@@ -163,6 +164,16 @@ def test_the_strongest_assumption_comes_first():
     assert found[0].correlation > 0.9
     assert found[2].correlation < 0
     assert found[0].high / found[0].low == pytest.approx(100)
+
+
+def test_the_prices_of_a_preset_have_their_median_as_point(tmp_path, llmcalc):
+    prices = [float(p.usd_per_hour) for p in load_gpu("h100-sxm").prices]
+    path = tmp_path / "rent.toml"
+    path.write_text('[quantities]\na = "gpu:h100-sxm.prices"\n[quantities.b]\nvalue = "gpu:h100-sxm.prices"\n')
+    got = llmcalc(f"fermi {path} --format json").results
+    assert got["a"] == got["b"] == median(prices)
+    assert got["b.p5"] == min(prices)
+    assert got["b.p95"] == max(prices)
 
 
 @given(st.lists(st.floats(0.001, 1e6), min_size=2, max_size=300))
