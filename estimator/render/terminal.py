@@ -31,7 +31,7 @@ def render(report: Report, derived: Any = None, derive: bool = False, stream: An
         console = Console(
             file=buffer,
             width=probe.width,
-            color_system=probe.color_system,  # type: ignore[arg-type]
+            color_system=None if probe.no_color else probe.color_system,  # type: ignore[arg-type]
             force_terminal=probe.is_terminal,
             no_color=probe.no_color,
             highlight=False,
