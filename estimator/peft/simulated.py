@@ -1,6 +1,6 @@
 """Where the simulated step finds an adapter: which linear layers carry one, and which of the model's weights train.
 
-LoRA and DoRA are simulated operation by operation. A method of another kind is one product with its trained numbers
+LoRA, DoRA and IA3 are simulated operation by operation. A method of another kind is one product with its trained numbers
 beside each target; where its targets are no linear layers (bottlenecks, prompts inside the attention) or its numbers
 belong to no module (Uni-LoRA's vector), beside the linear layers that stand for them, named below.
 """
@@ -29,12 +29,17 @@ def specs(adapter: Adapter, arch: Architecture) -> tuple[dict[str, LoraSpec], se
     weights = arch.weights()
     linear = {w.module for w in weights if w.role in (LINEAR, CONV1D)}
     targets = {m.name for m in adapter.targets}
+    widths = {m.name: (m.d_in, m.d_out) for m in adapter.targets}
     for t in adapter.tensors:
         if t.module not in targets or t.state != TRAINED:
             continue
         if t.module in linear:
             before = found[t.module].other if t.module in found else 0
-            found[t.module] = LoraSpec(0, other=before + t.elements // t.times)
+            scales = ""
+            if t.name == "ia3_l":
+                d_in, d_out = widths[t.module]
+                scales = "in" if t.shape[0] == d_in and d_in != d_out else "out"
+            found[t.module] = LoraSpec(0, other=before + t.elements // t.times, scales=scales)
         else:  # a copy of a norm or of the token table, whole: it trains in the place of the original
             unfrozen |= {w.name for w in weights if w.module == t.module}
     trains = any(w.name in unfrozen for w in weights)

@@ -14,13 +14,15 @@ from estimator.stack.tape import F32, HALF, Leaf, Param, Tape, Tensor
 class LoraSpec:
     """LoRA of one module: rank, whether DoRA, and the adapters' width (peft keeps them in fp32).
 
-    ``other``: the trained elements of an adapter of another kind in this module, whose rank is then 0.
+    ``other``: the trained elements of an adapter of another kind in this module, whose rank is then 0; ``scales``:
+    that they multiply the module's input ("in") or its output ("out"), as IA3's do.
     """
 
     rank: Any
     dora: bool = False
     width: int = F32
     other: Any = 0
+    scales: str = ""
 
 
 @dataclass(slots=True)

@@ -59,6 +59,8 @@ def _linear_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
 def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec) -> Tensor:
     """peft tuners/lora/layer.py, Linear.forward: result + B(A(x)) * scaling, in the adapters' width."""
     t = m.t
+    if spec.scales:
+        return scaled_linear(m, x, lin, rows, spec)
     result = base_linear(m, x, lin, rows)
     w = result.w
     if spec.other:
@@ -76,6 +78,18 @@ def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec) -
     result = ops.add(t, result, scaled, "output with LoRA")
     del scaled
     return ops.to(t, result, w)
+
+
+def scaled_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec) -> Tensor:
+    """peft tuners/ia3/layer.py, Linear.forward: the input or the output times a vector, in the vector's width."""
+    t, w = m.t, x.w
+    vector = m.param(f"{lin.name}.ia3_l", spec.other, spec.width, True)
+    if spec.scales == "in":
+        wide = ops.to(t, x, spec.width)
+        return base_linear(m, ops.to(t, ops.mul(t, wide, vector, "scaled input"), w), lin, rows)
+    result = base_linear(m, x, lin, rows)
+    w = result.w
+    return ops.to(t, ops.mul(t, result, vector, "scaled output"), w)
 
 
 def other_adapter(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: Tensor) -> Tensor:
