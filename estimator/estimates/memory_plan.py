@@ -35,7 +35,8 @@ DEFAULT_TOKENS = 2048
 DEFAULT_NEW = 8
 FULL = ("full", "none")
 STAGE_NAMES = ("DDP", "DDP with ZeroRedundancyOptimizer", "FSDP2, weights kept after the forward pass", "FSDP2")
-SIMULATED_ADAPTERS = ("lora", "dora", "qlora", "ia3", "prompt_tuning", "freeze", "bitfit", "full")  # their operations are simulated
+# their operations are simulated
+SIMULATED_ADAPTERS = ("lora", "dora", "qlora", "ia3", "prompt_tuning", "freeze", "bitfit", "full")
 
 
 @dataclass(slots=True)

@@ -133,7 +133,7 @@ def feed(m: Machine, x: Tensor, block: MLP | MoE) -> Tensor:
 
 
 # layers whose locals keep the attention's output (StableLM: and its input) until they return
-KEEP_BRANCH = ("gpt2", "stablelm")
+KEEP_BRANCH = ("gpt2", "gpt_bigcode", "stablelm")
 
 
 def pre(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:

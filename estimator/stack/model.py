@@ -82,17 +82,21 @@ def rope_tables(m: Machine, w: int) -> Any:
     return rope
 
 
-def embed(m: Machine, arch: Architecture) -> Tensor:
-    """Token (and position) embeddings."""
+def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None) -> Tensor:
+    """Token (and position) embeddings; ``kept``: what a decoder's forward pass still names when it has their sum."""
     t = m.t
+    kept = [] if kept is None else kept
     x: Tensor | None = None
     for part in arch.embeddings:
         if isinstance(part, Table):
             rows = m.s if part.role == POSITION else m.rows
             ids = None
             found = ops.embedding(t, m.table(part), rows * part.width, ids)
+            if x is not None:
+                kept += [x, found]
             x = found if x is None else ops.add(t, x, found, "embeddings")
         elif isinstance(part, Norm) and x is not None:
+            kept.append(x)
             x = norm(m, x, part)
         elif isinstance(part, Linear) and x is not None:
             x = linear(m, x, part)
@@ -184,8 +188,9 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     """A decoder's forward pass, with ForCausalLMLoss in training (transformers loss/loss_utils.py)."""
     t = m.t
     out = Pass()
+    parts: list[Tensor] = []
     with t.at("embedding"):
-        inputs = embed(m, arch)
+        inputs = embed(m, arch, parts)
     if m.prompted:  # peft: the virtual tokens' embeddings before the text's
         prompt = m.param("prompt", m.prompted * arch.hidden, F32, m.training)
         text = Tensor(m.b * (m.s - m.prompted) * arch.hidden, inputs.w, inputs.st, inputs.node)
@@ -194,12 +199,16 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
         )
         del text
     at = {"masks": masks(m, arch), "rope": rope_tables(m, inputs.w), "facts": arch.facts}
-    x = stack(m, inputs, segments, at, out, checkpointing)
+    if parts:  # hidden_states = inputs_embeds + position_embeds: the loop over the layers forgets the sum
+        given, inputs = [inputs], parts[0]
+        x = stack(m, given.pop(), segments, at, out, checkpointing)
+    else:
+        x = stack(m, inputs, segments, at, out, checkpointing)
     m.segment_trains, m.kept_probs = None, None
     with t.at("final norm"):
         for part in arch.final:
             x = norm(m, x, part) if isinstance(part, Norm) else linear(m, x, part)
-    del inputs, at
+    del inputs, parts, at
     if m.training and m.loss != "full" and arch.has_head:
         with t.at("loss"):
             out.loss = fused_loss(m, x, arch) if m.loss == "fused" else chunked_loss(m, x, arch)
