@@ -51,4 +51,18 @@ def plain(command: Any, argv: Sequence[str]) -> Any:
         simple = annotation in (str, int, float, bool) or annotation == list[str]
         if simple and not any(getattr(info, name, None) for name in ("parser", "click_type", "min", "max", "formats")):
             param._runtime_param = Plain(annotation)
+        if "--help" in argv:
+            _readable(param, annotation)
     return command
+
+
+PLACEHOLDERS = {str: "NAME", int: "N", float: "X"}  # in the help, for options that name none of their own
+
+
+def _readable(param: Any, annotation: Any) -> None:
+    """Capitals in place of Typer's ``<str>``: NAME for an option; an argument's own name says enough."""
+    if getattr(param, "param_type_name", "") == "argument":
+        param.display_type = lambda ctx: None
+        param.metavar = param.metavar or str(param.name).upper()
+    elif not getattr(param, "is_flag", False) and param.metavar is None:
+        param.metavar = PLACEHOLDERS.get(annotation)

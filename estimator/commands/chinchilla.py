@@ -26,7 +26,7 @@ def chinchilla(
     ctx: typer.Context,
     compute: Annotated[Size, _opt("Budget in FLOPs: 5.76e23.", "FLOPS")] = None,
     params: Annotated[Size, _opt("Parameters: for which budget are they optimal?")] = None,
-    tokens: Annotated[Size, _opt("Training tokens: for which budget are they optimal?")] = None,
+    tokens: Annotated[Size, _opt("Training tokens: for which budget are they optimal?", "TOKENS")] = None,
     usd: Annotated[Size, _opt("Budget in USD; needs --gpu.", "USD")] = None,
     gpu_hours: Annotated[Size, _opt("Budget in GPU-hours; needs --gpu.", "HOURS")] = None,
     model: Annotated[
@@ -47,14 +47,14 @@ def chinchilla(
         ),
     ] = None,
     train_params: Annotated[Size, _opt("Train this many parameters instead of the optimum.")] = None,
-    train_tokens: Annotated[Size, _opt("Train on this many tokens instead of the optimum (over-training).")] = None,
-    inference_tokens: Annotated[Size, _opt("Tokens the model will serve in its life.")] = None,
-    unique_tokens: Annotated[Size, _opt("Tokens that exist; more are repeated.")] = None,
+    train_tokens: Annotated[Size, _opt("Train on this many tokens instead of the optimum.", "TOKENS")] = None,
+    inference_tokens: Annotated[Size, _opt("Tokens the model will serve in its life.", "TOKENS")] = None,
+    unique_tokens: Annotated[Size, _opt("Tokens that exist; more are repeated.", "TOKENS")] = None,
     active_fraction: Annotated[str | None, _opt("Mixture of experts: active over total parameters.", "SHARE")] = None,
     gpu: o.Gpu = None,
     gpus: Annotated[Size, _opt("GPUs, for the days.", "N")] = None,
     mfu: Annotated[str | None, _opt("Utilisation of the dense peak: 0.4 or 40%.", "SHARE")] = None,
-    price: Annotated[str | None, _opt("USD a GPU-hour, else the preset's median.", "USD")] = None,
+    price: Annotated[str | None, _opt("USD a GPU-hour; the preset's median where not given.", "USD")] = None,
     dtype: Annotated[str, typer.Option(help="Of the matrix products, for the GPU's peak.")] = "bf16",
     plot: Annotated[
         str | None, _opt("contours, isoflop, frontier or ratio; with --output FILE.svg or .png a picture.", "KIND")

@@ -22,9 +22,15 @@ def compress() -> None:
 
 @app.command()
 def prune(
-    channels: Annotated[str | None, typer.Option(help="Share of all channels that is removed.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Share of single weights that is masked.")] = None,
-    conv: Annotated[str | None, typer.Option(help="c_o,h_o,w_o,k_h,k_w,c_i of a convolution, or letters.")] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Share of all channels that is removed.", metavar="SHARE")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Share of single weights that is masked.", metavar="SHARE")
+    ] = None,
+    conv: Annotated[
+        str | None, typer.Option(help="c_o,h_o,w_o,k_h,k_w,c_i of a convolution, or letters.", metavar="SIZES")
+    ] = None,
     format: o.Format = "table",
     output: o.Output = None,
     derive: o.Derive = False,
@@ -39,7 +45,7 @@ def prune(
 
 @app.command()
 def quantize(
-    bits: Annotated[str, typer.Option(help="Bits of a code, or a letter.")] = "4",
+    bits: Annotated[str, typer.Option(help="Bits of a code, or a letter.", metavar="N")] = "4",
     block: Annotated[int, typer.Option(help="Weights that share a scale.")] = 64,
     scale_bits: Annotated[int, typer.Option(help="Bits of a block's scale.")] = 16,
     zero_bits: Annotated[int, typer.Option(help="Bits of a block's zero point.")] = 0,
@@ -60,8 +66,8 @@ def quantize(
 
 @app.command()
 def linear(
-    rmin: Annotated[str, typer.Option(help="Least real value.")] = "-1",
-    rmax: Annotated[str, typer.Option(help="Greatest real value.")] = "1",
+    rmin: Annotated[str, typer.Option(help="Least real value.", metavar="X")] = "-1",
+    rmax: Annotated[str, typer.Option(help="Greatest real value.", metavar="X")] = "1",
     bits: Annotated[int, typer.Option(help="Bits of a code.")] = 8,
     signed: Annotated[bool, typer.Option(help="Codes from -2^(bits-1), or from 0.")] = True,
     format: o.Format = "table",

@@ -22,9 +22,9 @@ def decode() -> None:
 
 @app.command()
 def beam(
-    width: Annotated[str, typer.Option(help="Beam width B, or a letter.")] = "4",
-    vocab: Annotated[str, typer.Option(help="Words N, a letter, or 'model'.")] = "50257",
-    length: Annotated[str, typer.Option(help="Steps T, or a letter.")] = "20",
+    width: Annotated[str, typer.Option(help="Beam width B, or a letter.", metavar="N")] = "4",
+    vocab: Annotated[str, typer.Option(help="Words N, a letter, or 'model'.", metavar="N")] = "50257",
+    length: Annotated[str, typer.Option(help="Steps T, or a letter.", metavar="N")] = "20",
     model: OptionalModel = None,
     set_: o.SetField = None,
     format: o.Format = "table",
@@ -59,9 +59,11 @@ def speculative(
 
 @app.command()
 def tree(
-    sequences: Annotated[str | None, typer.Option(help='Candidates: "1 2 3; 1 2 4".')] = None,
-    heads: Annotated[str | None, typer.Option(help='Guesses of each Medusa head: "2 3; 4 5".')] = None,
-    root: Annotated[str, typer.Option(help="The token before the heads' guesses.")] = "1",
+    sequences: Annotated[str | None, typer.Option(help='Candidates: "1 2 3; 1 2 4".', metavar="TOKENS")] = None,
+    heads: Annotated[
+        str | None, typer.Option(help='Guesses of each Medusa head: "2 3; 4 5".', metavar="TOKENS")
+    ] = None,
+    root: Annotated[str, typer.Option(help="The token before the heads' guesses.", metavar="TOKEN")] = "1",
     model: OptionalModel = None,
     set_: o.SetField = None,
     format: o.Format = "table",

@@ -10,6 +10,7 @@ from estimator import options as o
 from estimator.render import check_format, emit
 
 app = o.new_app()
+_PRICE = "USD a GPU-hour; the preset's median where not given."
 
 
 @app.command()
@@ -29,7 +30,7 @@ def infer(
         str, typer.Option(help="transformers (kernel by kernel) or fused (a serving engine's).")
     ] = "transformers",
     cuda_graph: Annotated[bool, typer.Option(help="Replay decode steps from a CUDA graph.")] = True,
-    price: Annotated[float | None, typer.Option(help="USD a GPU and hour.", metavar="USD")] = None,
+    price: Annotated[float | None, typer.Option(help=_PRICE, metavar="USD")] = None,
     draft_model: Annotated[
         str | None, typer.Option(help="Speculative decoding with this draft model.", metavar="MODEL")
     ] = None,

@@ -44,7 +44,8 @@ def memory(
     trainable_layers: o.TrainableLayers = None,
     gpus: Annotated[str | None, typer.Option(help="Data-parallel GPUs of a training step.", metavar="N")] = None,
     stage: Annotated[
-        str | None, typer.Option(help="0 DDP, 1 ZeroRedundancyOptimizer, 2 and 3 FSDP2 (llmcalc zero).")
+        str | None,
+        typer.Option(help="0 DDP, 1 ZeroRedundancyOptimizer, 2 and 3 FSDP2 (llmcalc zero).", metavar="STAGE"),
     ] = None,
     offload: Annotated[str, typer.Option(help="none, optimizer or all (llmcalc zero).")] = "none",
     tensor_parallel: Annotated[str, typer.Option(help="GPUs that share each layer.", metavar="N")] = "1",

@@ -32,7 +32,7 @@ def peft(
     virtual_tokens: Annotated[
         str | None, typer.Option(help="Virtual tokens of a prompt or prefix.", metavar="P")
     ] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of what is trained: fp32, bf16 or fp16.", metavar="TYPE")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of what is trained: fp32, bf16 or fp16.", metavar="NAME")] = None,
     optimizer: Annotated[str, typer.Option(help="adamw, adamw8bit, sgd, sgd-momentum, adafactor, lion ...")] = "adamw",
     reduction: Annotated[
         str | None, typer.Option(help="Solve for the rank: X times fewer trained parameters.", metavar="X")

@@ -34,7 +34,7 @@ def train(
     accumulation: Annotated[Size, _opt("Micro-batches an optimizer step.")] = "1",
     gpu: o.Gpu = "h100-sxm",
     gpus: Annotated[Size, _opt("GPUs in all; data parallel where not told otherwise.")] = "1",
-    stage: Annotated[int, typer.Option(help="ZeRO stage, for the traffic: 0, 1, 2 or 3.")] = 0,
+    stage: Annotated[int, _opt("ZeRO stage, for the traffic: 0, 1, 2 or 3.", "STAGE")] = 0,
     tensor_parallel: Annotated[str, typer.Option(help="GPUs that share each layer.", metavar="N")] = "1",
     pipeline_parallel: Annotated[
         str, typer.Option(help="Stages the layers are dealt to (1F1B, --accumulation micro-batches).", metavar="N")
@@ -55,7 +55,7 @@ def train(
     attention: Annotated[str, typer.Option(help="sdpa (fused) or eager.")] = "sdpa",
     attention_flops: Annotated[str, typer.Option(help="Convention of MFU: full or causal.")] = "full",
     mfu: Annotated[Size, _opt("Model FLOPs utilisation in place of the roofline: 0.4 or 40%.", "SHARE")] = None,
-    price: Annotated[Size, _opt("USD a GPU-hour; the preset's median quote where not given.", "USD")] = None,
+    price: Annotated[Size, _opt("USD a GPU-hour; the preset's median where not given.", "USD")] = None,
     power: Annotated[Size, _opt("Watts a GPU; the preset's design power where not given.", "W")] = None,
     pue: Annotated[float, typer.Option(help="Overhead of the data centre.")] = 1.1,
     carbon_intensity: Annotated[float, typer.Option(help="kg CO2e a kWh of the grid.")] = 0.385,

@@ -23,7 +23,7 @@ def zero(
         str | None, typer.Option(help="Parameters instead of a model: 7.5e9, 7B, or a letter.", metavar="COUNT")
     ] = None,
     gpus: Annotated[str, typer.Option(help="GPUs in all, or a letter.", metavar="N")] = "8",
-    stage: Annotated[str, typer.Option(help="0, 1, 2, 3 or all.")] = "all",
+    stage: Annotated[str, typer.Option(help="0, 1, 2, 3 or all.", metavar="STAGE")] = "all",
     recipe: Annotated[str, typer.Option(help=_RECIPE)] = "zero-paper",
     optimizer: Annotated[str, typer.Option(help=_OPTIMIZER)] = "adamw",
     offload: Annotated[str, typer.Option(help="none, optimizer or all.")] = "none",
