@@ -13,6 +13,7 @@ from typing import Any
 from estimator.config import Config
 from estimator.errors import InputError, unknown
 from estimator.families.base import Architecture
+from estimator.families.classes import as_named
 
 FAMILIES: dict[str, str] = {
     "symbolic": "symbolic",
@@ -72,6 +73,8 @@ FAMILIES: dict[str, str] = {
 def build(config: Config) -> Architecture:
     """The architecture of a config; InputError where its model_type has no family."""
     model_type = config.text("model_type", "")
+    if not model_type:
+        raise InputError(f"{config.where}: has no model_type, so it is no model's config.json")
     if model_type not in FAMILIES:
         text = config.raw.get("text_config")
         inner = text.get("model_type") if isinstance(text, dict) else None
@@ -79,7 +82,7 @@ def build(config: Config) -> Architecture:
         hint = f"Its text_config alone is a {inner}." if wraps else "To add one: docs/extending.md"
         raise unknown("model_type", model_type, FAMILIES, hint)
     module: Any = import_module(f"estimator.families.{FAMILIES[model_type]}")
-    made: Architecture = module.build(config)
+    made: Architecture = as_named(config, module.build(config))
     shared = config.plain("num_kv_shared_layers", 0)
     if shared:
         if shared >= made.num_layers:

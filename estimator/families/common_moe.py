@@ -152,9 +152,11 @@ def sparse_layers(c: Config, L: Any, E: Any) -> Callable[[int], str]:
     step = c.plain("decoder_sparse_step", 1, least=1)
     only = c.items("mlp_only_layers") or []
     for i in only:
-        if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < L:
+        if isinstance(i, bool) or not isinstance(i, int) or i < 0:
             raise InputError(f"{c.where}: mlp_only_layers holds {str(i)[:40]!r}, not a layer of 0 to {int(L) - 1}")
     dense = frozenset(only)
+    if only and max(only) >= L:  # as transformers does; a stack cut short by --set keeps its list
+        c.notes.append(f"mlp_only_layers names layers beyond the {int(L)} there are: left out")
     return lambda i: MOE if E > 0 and i not in dense and (i + 1) % step == 0 else DENSE
 
 

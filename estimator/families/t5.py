@@ -16,6 +16,7 @@ from estimator.families.common import gated_mlp, gqa, plain_mlp
 from estimator.families.common_encoder import built_class
 
 NORM = "rms_t5"
+OLD = "WithLMHeadModel"  # what transformers 2 called ForConditionalGeneration; some published configs still say so
 
 
 def feed_forward(c: Config, at: str, d: Any) -> MLP:
@@ -52,7 +53,8 @@ def stack(c: Config, side: str, d: Any, h: Any, L: Any) -> Layer:
 def build(c: Config) -> Architecture:
     """T5 from its config; ``T5EncoderModel`` is the encoder alone."""
     default = "ForConditionalGeneration"
-    suffix = built_class(c, "T5", default, ("Model", "EncoderModel"))
+    suffix = built_class(c, "T5", default, ("Model", "EncoderModel", OLD))
+    suffix = default if suffix == OLD else suffix
     d = c.size("d_model|hidden_size", 512, letter="hidden_size")
     h = c.size("num_heads|num_attention_heads", 8, letter="num_attention_heads")
     V = c.size("vocab_size", 32128)

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Linear, MoE, Norm, Table
 from estimator.inventory import CONV, EXPERT, ROUTER, Weight
+from estimator.inventory import LINEAR as LINEAR_ROLE
+from estimator.inventory import NORM as NORM_ROLE
 
 LINEAR, CONV1D, EMBEDDING, NORM, CONVOLUTION, HOLDER, CONTAINER = (
     "torch.nn.Linear",
@@ -37,6 +39,10 @@ _TIED_HEAD = {
     "distilbert": "vocab_projector",
     "modernbert": "decoder",
 }
+
+
+# what stands beside the layers, as a vision tower does, is known by its weights' roles alone
+_TOWER = {LINEAR_ROLE: LINEAR, NORM_ROLE: NORM}
 
 
 class Module(NamedTuple):
@@ -134,7 +140,8 @@ def _walk(arch: Architecture) -> Iterator[tuple[Weight, str, Any]]:
         for w in part.weights(times):
             yield w._replace(layers=where), kind or _loose(w), part
     for w in arch.extra_weights:
-        yield w, _loose(w), None
+        whole = w.name.endswith((".weight", ".bias"))
+        yield w, (_TOWER.get(w.role) if whole else None) or _loose(w), None
 
 
 def _kind(part: Any, mlp: Any) -> str:
@@ -165,6 +172,8 @@ def _module(rows: list[tuple[Weight, str, Any]]) -> Module:
         d_in, d_out = part.d_in, part.d_out
     elif kind == EMBEDDING:
         d_in, d_out = first.shape[:2]
+    elif kind == LINEAR:
+        d_out, d_in = first.shape[:2]
     if kind == CONVOLUTION:  # depthwise: as many channels in as out
         d_in = d_out = first.shape[0]
     weights = tuple((w.name.rpartition(".")[2], w.shape) for w, _, _ in rows)

@@ -36,7 +36,7 @@ def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointi
     with t.at("head"):
         if t5:
             x = ops.scale(t, x, "scaled output")
-        logits = head(m, x, arch)
+        logits = head(m, x, arch) if arch.has_head else x
         if arch.buffers:
             logits = ops.shift(t, logits, "logits and bias", max(logits.w, m.w))
     if m.training:
@@ -79,7 +79,7 @@ def one_side(m: Machine, arch: Architecture, side: str, segments: list[Segment],
         at["mask"] = eager_mask(m, side)
     x = stack(m, x, segments, at, out, checkpointing)
     for part in arch.encoder_final if side == "encoder" else arch.final:
-        x = norm(m, x, part)
+        x = norm(m, x, part) if isinstance(part, Norm) else linear(m, x, part)
     del tokens, positions
     return x
 

@@ -53,15 +53,24 @@ BART = {
 T5 = {"pad_token_id": 1, "vocab_size": 97, "d_model": 48, "d_kv": 10, "d_ff": 40, "num_layers": 3, "num_heads": 4}
 MAMBA = {"pad_token_id": 1, "vocab_size": 97, "hidden_size": 40, "state_size": 8, "num_hidden_layers": 3}
 MAMBA2 = {**MAMBA, "num_heads": 8, "head_dim": 10, "n_groups": 2}
+GPT = {"pad_token_id": 1, "vocab_size": 97, "n_embd": 48, "n_layer": 3, "n_head": 4, "n_positions": 33}
+OPT = {**SMALL, "num_attention_heads": 4, "ffn_dim": 40, "max_position_embeddings": 33, "word_embed_proj_dim": 20}
+SUFFIXES = ("Model", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 JAMBA = {**ATTENTION, "num_hidden_layers": 12, "intermediate_size": 40, "num_experts": 4}
 LABELS = {"id2label": {"0": "a", "1": "b", "2": "c", "3": "d", "4": "e"}}
 
 # model_type: (class stem, [(class suffix, base config, changes)])
 CASES: dict[str, tuple[str, list[tuple[str, dict[str, Any], dict[str, Any]]]]] = {
+    "llama": ("Llama", [(suffix, {**ATTENTION, "intermediate_size": 40}, LABELS) for suffix in SUFFIXES]),
+    "gpt2": ("GPT2", [(suffix, GPT, LABELS) for suffix in SUFFIXES]),
+    "gptj": ("GPTJ", [(SUFFIXES[n], {**GPT, "rotary_dim": 4}, LABELS) for n in (0, 1, 3)]),
+    "opt": ("OPT", [(SUFFIXES[n], OPT, LABELS) for n in (0, 1, 3)]),
+    "phi": ("Phi", [(SUFFIXES[n], {**ATTENTION, "intermediate_size": 40}, LABELS) for n in (0, 1, 2)]),
     "mixtral": ("Mixtral", [
         ("ForCausalLM", MIXTRAL, {}),
         ("ForCausalLM", MIXTRAL, {"head_dim": 20, "sliding_window": 16, "tie_word_embeddings": True}),
         ("ForCausalLM", MIXTRAL, {"head_dim": None, "num_key_value_heads": 4}),
+        *((suffix, MIXTRAL, LABELS) for suffix in SUFFIXES),
     ]),
     "olmoe": ("Olmoe", [
         ("ForCausalLM", {**ATTENTION, "intermediate_size": 40, "num_experts": 4, "num_experts_per_tok": 2}, change)
@@ -174,6 +183,7 @@ CASES: dict[str, tuple[str, list[tuple[str, dict[str, Any], dict[str, Any]]]]] =
         ("ForCausalLM", MAMBA, {"use_bias": True, "use_conv_bias": False, "time_step_rank": 5, "conv_kernel": 3}),
         ("ForCausalLM", MAMBA, {"expand": 3, "tie_word_embeddings": False}),
         ("ForCausalLM", MAMBA, {"expand": 16, "intermediate_size": 72, "time_step_rank": "auto"}),
+        ("Model", MAMBA, {}),
     ]),
     "falcon_mamba": ("FalconMamba", [
         ("ForCausalLM", MAMBA, {}),

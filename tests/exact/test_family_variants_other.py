@@ -109,7 +109,7 @@ BAD = {
     "layer_types has 2 entries for 36 layers": {"model_type": "gpt_oss", "layer_types": ["full_attention"] * 2},
     "layer_types holds 'mamba'": {"model_type": "gpt_oss", "num_hidden_layers": 1, "layer_types": ["mamba"]},
     "layer_types holds \"['x']\"": {"model_type": "gpt_oss", "num_hidden_layers": 1, "layer_types": [["x"]]},
-    "mlp_only_layers holds '24'": {"model_type": "qwen2_moe", "mlp_only_layers": [24]},
+    "mlp_only_layers holds '-1'": {"model_type": "qwen2_moe", "mlp_only_layers": [-1]},
     "decoder_sparse_step must be >= 1": {"model_type": "qwen3_moe", "decoder_sparse_step": 0},
     "full_attention_interval must be >= 1": {"model_type": "qwen3_next", "full_attention_interval": 0},
     "linear_num_value_heads=32 is not a multiple": {"model_type": "qwen3_next", "linear_num_key_heads": 5},
