@@ -17,8 +17,8 @@ GPUS, MODELS = presets.ids("gpus"), presets.ids("models")
 
 
 def test_how_many():
-    assert len(GPUS) == 49
-    assert len(MODELS) >= 130
+    assert len(GPUS) >= 49
+    assert len(MODELS) >= 160
 
 
 @pytest.mark.parametrize("kind", ["gpus", "models"])
@@ -73,7 +73,7 @@ def test_measured_ceilings():
 
 def test_prices_have_date_and_source():
     prices = [p for name in GPUS for p in presets.load_gpu(name).prices]
-    assert len(prices) == 43
+    assert len(prices) >= 43
     assert all(p.date and p.source and p.usd_per_hour < 20 for p in prices)
 
 
