@@ -53,6 +53,8 @@ def test_peaks_agree_with_the_traced_ones(case):
         error = (got[key] - 2 * CUBLAS_WORKSPACE - expected) / expected
         if key == "backward" and case["config"]["model_type"] in SCANS:
             assert -0.07 < error <= 0.001
+        elif key == "backward" and (case.get("attn") == "eager" or case["config"]["model_type"] == "gpt_oss"):
+            assert -0.001 <= error < 0.08
         else:
             bound = 0.015 if case.get("checkpoint") and key == "backward" else 0.007
             assert abs(error) < bound, (key, error)

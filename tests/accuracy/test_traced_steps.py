@@ -2,6 +2,8 @@
 
 Three layers and a vocabulary of 512, so that the layers decide, not the logits; bytes above what stands before the
 step (torch 2.11, transformers 5.17). Accumulating gradients in place is not seen there, so backward may read higher.
+Nor is what a kernel holds inside: a softmax's backward kernel writes the gradient times the result out (seen in the
+allocator's history of an H100), so steps that run one are only bounded from below.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ import pytest
 from estimator.config import Config
 from estimator.estimates.memory_plan import plan, simulate
 from estimator.models import Model
+from estimator.stack.special import EAGER_ONLY
 
 DATA = json.loads(gzip.decompress(Path(__file__).with_name("traced_steps.json.gz").read_bytes()))
 RECIPES = {"bf16": "torch-bf16", "amp": "torch-mixed"}
+MATH = (*EAGER_ONLY, "falcon", "t5")  # SDPA runs these in PyTorch's math path, or not at all
 
 
 def errors():
@@ -41,7 +45,9 @@ def errors():
         load = done["moments.load_bytes"].peak
         for key in ("forward", "backward") if train else ("prefill", "decode"):
             got = done[f"moments.{key}_bytes"].peak - load - (done.states if train else 0)
-            yield (c["model"], c["kind"], key), (got - c[key]) / max(c[key], 1)
+            softmax = c.get("attn") == "eager" or DATA["configs"][c["model"]]["model_type"] in MATH
+            where = "backward through a softmax" if softmax and key == "backward" else key
+            yield (c["model"], c["kind"], where), (got - c[key]) / max(c[key], 1)
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +65,9 @@ def test_every_family_agrees(found, key, mid, p90):
     )
     assert median(values) <= mid
     assert values[int(0.9 * len(values))] <= p90
+
+
+def test_a_softmax_only_adds_to_the_backward_pass(found):
+    values = sorted(e for (_, _, k), e in found if k == "backward through a softmax")
+    assert values[0] >= -0.01
+    assert values[-1] <= 0.3
