@@ -178,7 +178,7 @@ class GpuSpec(_Part):
         if self.measured:
             return f"{self.id}: memory as {self.measured.source}"
         if self.memory.reported_mib:
-            seen = "" if self.memory.reported_verified else " (from memory)"
+            seen = "" if self.memory.reported_verified else " (unverified)"
             return f"{self.id}: memory as the driver reports it, {self.memory.reported_mib:,} MiB{seen}"
         return f"{self.id}: what the driver reports is not known; memory by the label, {self.memory.sold_gb:g} GB"
 

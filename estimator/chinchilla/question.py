@@ -232,32 +232,19 @@ def _given_params(request: Request, answer: Answer) -> Any:
     if request.model is None:
         total = size(request.params, "--params")
         return total * answer.active if answer.active < 1 else total
+    from estimator.formulas.params import active_params, total_params
     from estimator.models import load_model
 
     model = load_model(request.model)
     if model.kind == "symbolic":
         raise InputError("--model symbolic has no number of parameters; the laws in letters: --derive")
-    total, active = count(model.architecture)
+    total, active = total_params(model.architecture), active_params(model.architecture)
     answer.inputs["model"] = model.name
     if request.active_fraction is not None:
         raise InputError(f"--active-fraction: {model.name} has its own, {active / total:.3g}; leave it out")
     answer.active = active / total
     answer.assumptions.append(f"{model.name}: {total:,} parameters, {active:,} active a token")
     return active
-
-
-def count(arch: Any) -> tuple[int, int]:
-    """Total and active parameters: of E routed experts, k work for a token (embeddings and head count)."""
-    from estimator.families.base import MoE
-    from estimator.inventory import EXPERT, total
-
-    idle = 0
-    for layer in arch.layers:
-        if isinstance(layer.mlp, MoE):
-            held = total(layer.weights(), EXPERT)
-            idle += held * (layer.mlp.num - layer.mlp.per_token) // layer.mlp.num
-    everything = total(arch.weights())
-    return everything, everything - idle
 
 
 def _machine(request: Request, assumptions: list[str], t: Any) -> Machine:

@@ -105,7 +105,7 @@ def gpu(name: str) -> Report:
 
 
 def _seen(verified: bool) -> str:
-    return "" if verified else "(from memory)"
+    return "" if verified else "(unverified)"
 
 
 def _memory(spec: GpuSpec) -> list[Node]:
