@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from estimator.cli import run
+from estimator.trace import forget
 
 WIDTH = "100"
 
@@ -49,6 +50,11 @@ def _plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", WIDTH)
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
+
+
+@pytest.fixture(autouse=True)
+def _no_letters_of_other_tests() -> None:
+    forget()
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from typing import Any
 from estimator.config import Config
 from estimator.errors import InputError, unknown
 from estimator.families.base import Architecture
-from estimator.families.classes import as_named
 
+LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # the classes that families describe
 FAMILIES: dict[str, str] = {
     "symbolic": "symbolic",
     "albert": "albert",
@@ -82,7 +82,12 @@ def build(config: Config) -> Architecture:
         hint = f"Its text_config alone is a {inner}." if wraps else "To add one: docs/extending.md"
         raise unknown("model_type", model_type, FAMILIES, hint)
     module: Any = import_module(f"estimator.families.{FAMILIES[model_type]}")
-    made: Architecture = as_named(config, module.build(config))
+    made: Architecture = module.build(config)
+    named = config.items("architectures")
+    if named and not str(named[0]).endswith(LANGUAGE_MODELS):
+        from estimator.families.classes import as_named
+
+        made = as_named(config, made)
     shared = config.plain("num_kv_shared_layers", 0)
     if shared:
         if shared >= made.num_layers:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
+from estimator.families import LANGUAGE_MODELS
 from estimator.families.base import Architecture, Extra, Linear, Norm, Table, Weight
 from estimator.families.common_encoder import labels
 
-LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 PREFIXES = ("model", "transformer", "backbone", "gpt_neox")  # what a language model calls the bare model inside it
 # classes of these families call a token classifier's matrix "classifier", the others "score"
 OWN_TOKEN_CLASSIFIER = ("gpt2", "gpt_neo", "gpt_bigcode", "gpt_neox", "bloom", "falcon", "mpt")
