@@ -8,8 +8,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import settings
 
 from estimator.cli import run
+
+# the same examples on every machine, however slow it is; explore with `pytest --hypothesis-profile=default`
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
 from estimator.trace import forget
 
 WIDTH = "100"
