@@ -12,11 +12,11 @@ from hypothesis import settings
 
 from estimator.cli import run
 
+from estimator.trace import forget
+
 # the same examples on every machine, however slow it is; explore with `pytest --hypothesis-profile=default`
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
-from estimator.trace import forget
-
 WIDTH = "100"
 
 
