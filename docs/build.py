@@ -123,16 +123,20 @@ def accuracy() -> str:
     far = sorted((r for r in rows if r.errors), key=lambda r: -abs(r.errors["peak"]))[:10]
     parts = [
         "# Accuracy\n",
-        f"Predicted peaks beside {len(rows)} real steps of {len(models)} models, measured on one {meta['device']} with torch "
-        f"{meta['torch']} and transformers {meta['transformers']} (random weights, real forward, backward and optimizer steps;"
+        f"Predicted peaks beside {len(rows)} real steps of {len(models)} models, measured on one"
+        f" {meta['device']} with torch "
+        f"{meta['torch']} and transformers {meta['transformers']} (random weights, real forward,"
+        " backward and optimizer steps;"
         " the third step, the steady state). Nothing is fitted to a row: every allocation is simulated. The error is"
         " (predicted - measured) / measured of the allocator's peak.\n",
-        "`llmcalc validate tests/accuracy/gpu_memory.json.gz` prints these tables; `python docs/build.py` writes this page."
+        "`llmcalc validate tests/accuracy/gpu_memory.json.gz` prints these tables; `python"
+        " docs/build.py` writes this page."
         " `benchmarks/measure_memory.py` makes such a file on a GPU of your own.\n",
         table("all", [("peak allocated", [r for r in rows if r.errors], "peak")]),
         "## By group\n", table("group", by_group),
         "## By moment\n", table("moment", moments),
-        "`load` and `decode` of the smallest models carry the largest relative errors: how many threads have taken their"
+        "`load` and `decode` of the smallest models carry the largest relative errors: how many threads"
+        " have taken their"
         " 32 MiB cuBLAS workspace before (one or two) is a matter of what the process did earlier.\n",
         "## The ten largest errors\n",
         "| case | error |\n|:--|--:|\n" + "\n".join(f"| `{r.ident}` | {r.errors['peak']:+.2f}% |" for r in far) + "\n",
@@ -144,9 +148,12 @@ def accuracy() -> str:
         families.setdefault(more["configs"][c["model"]]["model_type"], []).append(r)
     parts += [
         "## Other models, sizes and methods\n",
-        f"{len(others)} more steps of {len({c['model'] for c in more['cases']})} models (of large ones the first layers),"
-        " measured the same way after the mechanisms above were in place (`tests/accuracy/gpu_memory_more.json.gz`). As first"
-        " predicted, the median error was 0.03%, the 95th percentile 2.3% and the worst 23%; what was found wrong since was"
+        f"{len(others)} more steps of {len({c['model'] for c in more['cases']})} models (of large ones"
+        " the first layers),"
+        " measured the same way after the mechanisms above were in place"
+        " (`tests/accuracy/gpu_memory_more.json.gz`). As first"
+        " predicted, the median error was 0.03%, the 95th percentile 2.3% and the worst 23%; what was"
+        " found wrong since was"
         " traced to an operation and corrected.\n",
         table("family", [("all", others, "peak"), *((f, found, "peak") for f, found in sorted(families.items()))]),
     ]

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import settings
 
 from estimator.cli import run
-
 from estimator.trace import forget
 
 # the same examples on every machine, however slow it is; explore with `pytest --hypothesis-profile=default`

@@ -1,4 +1,7 @@
-"""Bytes that optimizers keep for each trained weight, as closed forms. :mod:`estimator.optimizers` applies them tensor by tensor."""
+"""Bytes that optimizers keep for each trained weight, as closed forms.
+
+:mod:`estimator.optimizers` applies them tensor by tensor.
+"""
 
 from __future__ import annotations
 

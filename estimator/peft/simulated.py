@@ -1,8 +1,8 @@
 """Where the simulated step finds an adapter: which linear layers carry one, and which of the model's weights train.
 
 LoRA, DoRA and IA3 are simulated operation by operation. A method of another kind is one product with its trained
-numbers beside each target; where its targets are no linear layers (bottlenecks, prompts inside the attention) or its numbers
-belong to no module (Uni-LoRA's vector), beside the linear layers that stand for them, named below.
+numbers beside each target; where its targets are no linear layers (bottlenecks, prompts inside the attention) or its
+numbers belong to no module (Uni-LoRA's vector), beside the linear layers that stand for them, named below.
 """
 
 from __future__ import annotations
