@@ -35,7 +35,7 @@ def build(c: Config) -> Architecture:
         extra_weights=(*tower, *bridge),
     )  # fmt: skip
     c.notes += [note for note in text.notes if note not in c.notes]
-    return made
+    return made._replace(model_type="gemma3")  # peft has default targets for the text model's type alone
 
 
 def _part(c: Config, name: str, traced: bool) -> Config:

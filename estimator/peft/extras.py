@@ -13,7 +13,7 @@ from estimator.peft.base import BUFFER, Build, Tensor
 from estimator.peft.modules import CONTAINER, EMBEDDING, Module, containers
 from estimator.peft.targets import where
 
-SCALED_EMBEDDINGS = {"gemma", "gemma2", "gemma3_text"}
+SCALED_EMBEDDINGS = {"gemma", "gemma2", "gemma3", "gemma3_text"}
 
 
 def saved_modules(build: Build) -> Iterator[Tensor]:
