@@ -6,10 +6,13 @@ The spreads were measured: 146 runs of one H100 80GB (torch 2.11, transformers 5
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from estimator.presets import load_gpu
 from estimator.units import BYTES, Unit
+
+if TYPE_CHECKING:
+    from estimator.schemas import GpuSpec
 
 MIB = 1024 * 1024
 
@@ -49,7 +52,11 @@ def find_card(gpu: str | None) -> Card:
     """The card of ``--gpu``, or one of unknown size."""
     if gpu is None:
         return Card("", None, Range(*GUESSED_CONTEXT), ("no --gpu: the CUDA context is guessed at 0.29 to 0.88 GiB",))
-    spec = load_gpu(gpu)
+    return card_of(load_gpu(gpu))
+
+
+def card_of(spec: GpuSpec) -> Card:
+    """The card of a preset: its context as measured, else a guess that says it is one."""
     if spec.measured:
         n = spec.measured.context_bytes
         return Card(spec.id, spec.memory_bytes, Range(n, n, n), (spec.memory_basis,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from estimator.card import card_of
 from estimator.errors import DoesNotFit
 from estimator.families.base import MoE
 from estimator.formula import Citation
@@ -98,7 +99,7 @@ def infer(
         "model": model.name, "batch_size": b, "seq_len": s, "new_tokens": new, "gpu": gpu, "gpus": n_gpus,
         "dtype": dtype, "kv_dtype": kv_dtype, "quantization": quantization, "engine": engine, "price": cost,
     }  # fmt: skip
-    assumptions = (*said, *assumed, *held[3], *priced, *range_said(serve), *notes)
+    assumptions = (*said, *assumed, *card_of(spec).notes, *held[3], *priced, *range_said(serve), *notes)
     return Report("infer", title, inputs, tuple(body), facts, assumptions, (ROOFLINE,), tuple(notes))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from estimator.card import card_of
 from estimator.errors import InputError
 from estimator.formulas.storage import stored_weights
 from estimator.models import Model
@@ -36,9 +37,8 @@ def room(model: Model, gpu: str, dtype: str, quantization: str) -> Room:
     """What ``gpu`` has left beside the weights of ``model`` in a storage scheme."""
     spec = load_gpu(gpu)
     storage = stored_weights(model.architecture, quantization, dtype)
-    context = spec.measured.context_bytes if spec.measured else 0
-    said = () if spec.measured else (f"{spec.id}: its CUDA context was not measured and is not counted",)
-    return Room(spec.id, spec.memory_bytes, storage.bytes, context, (spec.memory_basis, *said, *storage.notes))
+    card = card_of(spec)
+    return Room(spec.id, spec.memory_bytes, storage.bytes, card.context.best, (*card.notes, *storage.notes))
 
 
 def workspace_of(model: Model, kind: str) -> tuple[Callable[[int, int], int], list[str]]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from heapq import heapify, heapreplace
 from typing import Any
 
-from estimator.errors import InputError
 from estimator.formula import Formula
 from estimator.formulas.zero import replicated_bytes, sharded_bytes
 from estimator.inventory import Weight
@@ -110,8 +109,3 @@ def greedy(weights: Iterable[Weight], over: Any) -> Any:
     for size in sizes:
         heapreplace(ranks, ranks[0] + size)
     return max(ranks)
-
-
-def check_stage(stage: int) -> None:
-    if stage not in STAGES:
-        raise InputError(f"--stage must be 0, 1, 2, 3 or all, got {stage}")

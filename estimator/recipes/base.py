@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from estimator.formula import Citation
 
@@ -35,7 +34,3 @@ class Recipe:
     def per_parameter(self) -> int:
         """Bytes of a trained parameter under AdamW."""
         return self.weights + self.gradients + self.master + self.states
-
-    def frozen_bytes(self, n: Any) -> Any:
-        """Bytes of ``n`` parameters that do not train."""
-        return self.weights * n

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from estimator.card import card_of
 from estimator.errors import InputError
 from estimator.formulas import inference as f
 from estimator.models import Model
@@ -67,8 +68,8 @@ def price_of(spec: GpuSpec, price: float | None) -> tuple[float | None, list[str
 
 
 def context_bytes(spec: GpuSpec) -> int:
-    """Bytes of the CUDA context where it was measured."""
-    return spec.measured.context_bytes if spec.measured else 0
+    """Bytes of the CUDA context: as measured, else :mod:`estimator.card`'s guess."""
+    return int(card_of(spec).context.best)
 
 
 def batches(run: Run) -> list[int]:
