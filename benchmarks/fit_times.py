@@ -26,6 +26,9 @@ from estimator.estimates.train_run import Run
 from estimator.estimates.train_step import step_times
 from estimator.models import load_model
 from estimator.parallel.degrees import Degrees
+from estimator.questions import ask
+from estimator.questions.flops import Flops
+from estimator.questions.train import Train
 from estimator.recipes import find_recipe
 from estimator.roofline import Machine, machine
 from estimator.serving import setup
@@ -74,11 +77,11 @@ def _case(c: dict[str, Any], model: Any, gpu: str) -> Iterator[Time]:
     if c["kind"] == "train":
         how: dict[str, Any] = {"checkpointing": "full" if c.get("checkpoint") else "none"}
         how |= {"method": "lora", "rank": 16, "targets": "all-linear"} if c.get("lora") else {}
-        made = plan(model, mode="training", uncapped=True, batch_size=b, seq_len=s, **how)
+        made = plan(ask(Flops, model, {"mode": "training", "uncapped": True, "batch_size": b, "seq_len": s, **how}))
         recipe = find_recipe("torch-bf16")
 
         def step(m: Machine) -> float:
-            return float(step_times(made, recipe, Run(), m, Degrees(1), "adamw-fused", "bf16", "none").total)
+            return float(step_times(made, recipe, Run(ask(Train, model), Degrees(1)), m, "bf16").total)
 
         yield Time(*of, label, c["step_s"], step)
         return

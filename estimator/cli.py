@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "What a method, recipe, optimizer, formula or letter means."),
     "validate": ("validate", "Compare predictions with a file of your own measurements."),
 }
+MODEL_FIRST = ("memory", "peft", "zero", "kvcache", "flops", "train", "infer")  # whose first word may be the model
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
@@ -72,6 +73,8 @@ def _dispatch(argv: list[str]) -> int:
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS, "See: llmcalc --help")
     words = ["--help" if word == "-h" else word for word in argv[1:]]
+    if name in MODEL_FIRST and words and not words[0].startswith("-"):
+        words.insert(0, "--model")
     app: Any = import_module(f"estimator.commands.{COMMANDS[name][0]}").app
     from typer.main import get_command
 
@@ -91,7 +94,7 @@ def _overview() -> str:
     lines = [
         "llmcalc: memory, FLOPs, time and money of language models, with the derivation of every number.",
         "",
-        "Usage: llmcalc COMMAND [OPTIONS]      llmcalc COMMAND --help      llmcalc --version",
+        "Usage: llmcalc COMMAND [MODEL] [OPTIONS]   llmcalc COMMAND --help   llmcalc --version",
         "",
         *(f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items()),
         "",

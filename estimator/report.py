@@ -101,6 +101,7 @@ class Report(NamedTuple):
     facts       results that are not quantities: ``peak.moment``, ``fits``
     letters     meanings of letters that this report uses in its own sense: {"A": "amplitude of the parameter term"}
     hidden      quantities that tables of the body show: they count for JSON, CSV and derivations, and print nothing
+    verdict     one sentence: whether it fits, by how much
     symbolic    True where the model is given in letters: every traced quantity is then printed as its expression
     """
 
@@ -116,6 +117,7 @@ class Report(NamedTuple):
     schema: int = 1
     letters: Mapping[str, str] = NOTHING
     hidden: tuple[Node, ...] = ()
+    verdict: str = ""
 
     def nodes(self) -> Iterator[Node]:
         """Every node of every tree in the body, in print order, then the hidden ones."""

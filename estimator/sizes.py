@@ -1,4 +1,4 @@
-"""Sizes given on the command line: an int, a text such as ``8k``, or, for a model in letters, a letter."""
+"""Sizes given on the command line: an int, a text such as ``8k``, or, where there are no sizes yet, a letter."""
 
 from __future__ import annotations
 
@@ -11,44 +11,69 @@ from estimator.trace import Traced, trace
 from estimator.units import parse_size
 
 _LETTER = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,30}$")
+# stand-ins of letters: they decide which branch is taken and are never printed; powers of two divide each other
 STAND_INS = {
+    "params": 2**40,
+    "largest_layer": 2**20,
     "batch_size": 2,
     "seq_len": 1024,
     "encoder_len": 1024,
     "rank": 8,
-    "gpus": 8,
+    "gpus": 64,
+    "tensor_parallel": 2,
+    "pipeline_parallel": 2,
+    "context_parallel": 2,
+    "expert_parallel": 2,
+    "micro_batches": 8,
     "trainable_layers": 2,
     "num_virtual_tokens": 20,
 }
 _STAND_IN = 64
+# what is larger is a typing error; every other count is at most _MOST
+LARGEST = {"tokens": 10**18, "params": 10**18, "largest_layer": 10**18, "steps": 10**15, "examples": 10**15}
+_MOST = 10**9
+
+
+def is_letter(value: Any) -> bool:
+    """Whether ``value`` is a letter of the user's own."""
+    if not isinstance(value, str):
+        return False
+    text = value.strip()
+    return bool(_LETTER.match(text)) and text.lower() not in ("nan", "inf", "infinity")
 
 
 def letter_or_size(value: Any, flag: str, name: str, traced: bool = False, kind: str = "count") -> Any:
     """A size of a command that needs no model: a letter of the user's own, or an int (traced as ``name``)."""
-    if isinstance(value, str) and _LETTER.match(value.strip()) and value.strip().lower() not in ("nan", "inf"):
+    if is_letter(value):
         return trace(name, _STAND_IN, name=value.strip())
     number = parse_size(value, flag, kind) if isinstance(value, str) else value
     return trace(name, number) if traced and not isinstance(number, Traced) else number
 
 
-def size_option(model: Model | None, value: Any, flag: str, field: str, kind: str = "count") -> Any:
+def size_option(
+    model: Model | None, value: Any, flag: str, field: str, kind: str = "count", letters: bool | None = None
+) -> Any:
     """``value`` as an exact int >= 1; traced in a run that derives, a letter where the model is given in letters.
 
-    kind: ``count``, ``length`` (k is 1024) or ``bytes``; see :func:`estimator.units.parse_size`.
+    kind: ``count``, ``length`` (k is 1024) or ``bytes``; see :func:`estimator.units.parse_size`. letters: whether a
+    letter may stand for it (default: where the model is given in letters). Raises InputError for what is no size.
     """
     if isinstance(value, Traced):
         return value
     symbolic = model is not None and model.kind == "symbolic"
-    traced = symbolic or bool(model and model.config and model.config.traced)
+    derives = bool(model and model.config and model.config.traced)
     if isinstance(value, str):
         text = value.strip()
         if text.lower() in ("nan", "inf", "infinity"):
             raise InputError(f"{flag} must be a finite number, got {text}")
-        if _LETTER.match(text):
-            if not symbolic:
+        if is_letter(text):
+            if not (symbolic if letters is None else letters):
                 raise InputError(f"{flag}: {text!r} is a letter; letters need --model symbolic")
             return trace(field, STAND_INS.get(field, _STAND_IN), name=text)
         value = parse_size(text, flag, kind)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{flag} must be a whole number >= 1, got {value!r}")
-    return trace(field, value) if traced and not symbolic else value
+        raise InputError(f"{flag} must be a whole number >= 1, got {str(value)[:40]!r}")
+    most = LARGEST.get(field, _MOST)
+    if value > most and kind != "bytes":
+        raise InputError(f"{flag} {value:,} is out of range (at most {most:,})")
+    return trace(field, value) if derives and not symbolic else value

@@ -9,34 +9,33 @@ from estimator.estimates import flops_tables as tables
 from estimator.families.base import Attention
 from estimator.formula import Citation
 from estimator.models import Model
+from estimator.names import choice
+from estimator.questions import ask
+from estimator.questions.flops import Flops
 from estimator.report import Node, Report, Table, Text
 from estimator.trace import value_of
 from estimator.units import FLOPS, Unit
-from estimator.work.adapters import FULL_NAMES
 from estimator.work.folds import Group, by_part
-from estimator.work.passes import CONVENTIONS, Pass, choice, plan
+from estimator.work.passes import CONVENTIONS, Pass, plan
 
 FLOPS_PER_TOKEN = Unit("FLOPs/token", "FLOP/token", "decimal")
 COUNTER = Citation("torch 2.13, torch/utils/flop_counter.py, on transformers 5.23's models")
 
 
-def flops(
-    model: Model,
-    *,
-    attention_flops: str = "full",
-    dtype: str = "bf16",
-    gpu: str | None = None,
-    seconds: float | None = None,
-    **options: Any,
-) -> Report:
+def flops(model: Model | str, **options: Any) -> Report:
     """FLOPs of one pass through ``model``, by module, operator and layer, beside the rules of thumb.
 
-    attention_flops: "full" or "causal". gpu: a preset, for the roofline; seconds: a measured time of this pass, for
-    MFU and HFU under both conventions. options: those of
-    :func:`estimator.work.passes.plan`.
+    options: the fields of :class:`estimator.questions.flops.Flops`. attention_flops: "full" or "causal". gpu: a
+    preset, for the roofline; seconds: a measured time of this pass, for MFU and HFU under both conventions.
     """
+    return answer(ask(Flops, model, options))
+
+
+def answer(q: Flops) -> Report:
+    """The report of a question."""
+    attention_flops, dtype, gpu, seconds, model = q.attention_flops, q.dtype, q.gpu, q.seconds, q.model
     choice(attention_flops, "--attention-flops", tuple(CONVENTIONS))
-    made = plan(model, **options)
+    made = plan(q)
     causal = attention_flops == "causal"
     whole = Group("", made.list, causal)
     fmt = find_format(dtype)
@@ -83,7 +82,7 @@ def _title(made: Pass, convention: str) -> str:
     size = f"{_n(made, w.b)} x {_n(made, w.s)} tokens"
     if w.mode == "decode":
         size = f"{_n(made, w.b)} new tokens, {_n(made, w.context)} cached each"
-    how = "" if made.method in FULL_NAMES or w.mode != "training" else f", {made.method}"
+    how = "" if made.method == "full" or w.mode != "training" else f", {made.method}"
     how += ", every layer checkpointed" if w.checkpointing and w.mode == "training" else ""
     return f"FLOPs of {what} of {made.model.name}: {size}{how}, {convention} attention"
 

@@ -14,7 +14,6 @@ from estimator.report import Cell, Table
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE, BYTES, COUNT, FLOPS, PERCENT, Unit
 from estimator.work import Product
-from estimator.work.adapters import FULL_NAMES
 from estimator.work.folds import OPERATORS, Group, by_operator, grouped, moved_elements
 from estimator.work.passes import CONVENTIONS, Pass
 
@@ -94,7 +93,7 @@ def rules_of_thumb(made: Pass, whole: Group) -> Table:
         rows.append((name, Cell(value, FLOPS), Cell(error, PERCENT), str(rule.cite).split(",")[0]))
 
     moe = "active " if active != total else ""
-    if made.method not in FULL_NAMES and training:
+    if made.method != "full" and training:
         add(
             f"4 N D, N = {moe}parameters (frozen base)",
             2 * rules.forward_flops_2nd(active, tokens),
@@ -106,7 +105,7 @@ def rules_of_thumb(made: Pass, whole: Group) -> Table:
         else:
             add(f"2 N D, {name}", rules.forward_flops_2nd(count, tokens), rules.forward_flops_2nd)
     mixers = [g.mixer for g in arch.layers if isinstance(g.mixer, Attention)]
-    if training and made.method in FULL_NAMES and mixers and len(mixers) == len(arch.layers):
+    if training and made.method == "full" and mixers and len(mixers) == len(arch.layers):
         L, a = sum((g.times for g in arch.layers), start=0), mixers[0]
         add(
             "(6 N + 12 L H Q T) D, PaLM",

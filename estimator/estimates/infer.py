@@ -5,24 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.card import card_of
-from estimator.errors import DoesNotFit
 from estimator.families.base import MoE
+from estimator.fit import fit_of, require_fit
 from estimator.formula import Citation
 from estimator.formulas import inference as f
 from estimator.formulas.params import total_params
-from estimator.models import Model
+from estimator.models import Model, load_model
 from estimator.presets import load_gpu
+from estimator.prices import price_of
+from estimator.questions import ask
+from estimator.questions.infer import Infer
+from estimator.questions.read import batch, tokens
 from estimator.report import Node, Report
 from estimator.schemas import GpuSpec
 from estimator.serving import setup as plan
-from estimator.serving.request import Run, context_bytes, curve, passes, plot, price_of, range_said, speculative
+from estimator.serving.request import Request, curve, passes, plot, range_said, speculative
 from estimator.serving.step import Serving
 from estimator.sizes import size_option
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE, BYTES, PERCENT, SECONDS, TOKEN_RATE, TOKENS, USD, human
 from estimator.work.times import Times
 
-DEFAULT_PROMPT, DEFAULT_NEW = 2048, 256
+DEFAULT_NEW = 256
 LABELS = {
     "compute": "Products and attention, bound by compute",
     "memory": "Weights and activations, bound by memory",
@@ -34,42 +38,35 @@ ROOFLINE = Citation("Williams, Waterman and Patterson 2009, Roofline; Austin et 
 
 
 def infer(
-    model: Model,
-    batch_size: Any = 1,
-    seq_len: Any = None,
-    new_tokens: Any = None,
-    gpu: str = "h100-sxm",
-    gpus: Any = 1,
-    dtype: str = "bf16",
-    kv_dtype: str | None = None,
-    quantization: str = "none",
-    engine: str = "transformers",
-    graph: bool = True,
-    price: float | None = None,
-    draft_model: Model | None = None,
-    alpha: float = 0.8,
-    gamma: int = 5,
-    check_fit: bool = False,
+    model: Model | str, batch_size: Any = None, seq_len: Any = None, new_tokens: Any = None, **options: Any
 ) -> Report:
     """Prefill and decode of ``batch_size`` requests of ``seq_len`` prompt tokens and ``new_tokens`` generated ones.
 
-    Seconds; tokens/s; USD for a million generated tokens. price: USD a GPU and hour. draft_model with alpha (chance
-    that a drafted token is accepted) and gamma (drafts a pass): speculative decoding. Raises InputError for options
-    that do not exist or contradict each other; DoesNotFit with ``check_fit``.
+    Seconds; tokens/s; USD for a million generated tokens. options: the fields of
+    :class:`estimator.questions.infer.Infer`. price: USD a GPU and hour. draft_model with alpha (chance that a drafted
+    token is accepted) and gamma (drafts a pass): speculative decoding. Raises InputError for options that do not exist
+    or contradict each other; DoesNotFit with ``check_fit``.
     """
-    said = []
-    if seq_len is None:
-        said.append(f"--seq-len not given: prompts of {DEFAULT_PROMPT} tokens")
-    if new_tokens is None:
+    q = ask(Infer, model, options | {"batch_size": batch_size, "seq_len": seq_len, "new_tokens": new_tokens})
+    report = answer(q)
+    if q.check_fit:
+        require_fit(report)
+    return report
+
+
+def answer(q: Infer) -> Report:
+    """The report of a question."""
+    model, gpu = q.model, q.gpu
+    said: list[str] = []
+    if q.new_tokens is None:
         said.append(f"--new-tokens not given: {DEFAULT_NEW} tokens are generated")
-    n_gpus = int(size_option(None, gpus, "--gpus", "gpus"))
-    serve, assumed = plan.setup(model, gpu, n_gpus, dtype, kv_dtype, quantization, engine, graph)
-    b = size_option(model, batch_size, "--batch-size", "batch_size", "length")
-    s = size_option(model, DEFAULT_PROMPT if seq_len is None else seq_len, "--seq-len", "seq_len", "length")
-    new = size_option(model, DEFAULT_NEW if new_tokens is None else new_tokens, "--new-tokens", "new_tokens", "length")
+    n_gpus = int(size_option(None, q.gpus, "--gpus", "gpus"))
+    serve, assumed = plan.setup(model, gpu, n_gpus, q.dtype, q.kv_dtype, q.quantization, q.engine, q.graph)
+    new = size_option(model, q.new_tokens or DEFAULT_NEW, "--new-tokens", "new_tokens", "length")
+    b, s = batch(model, q.batch_size), tokens(model, q.seq_len, said, int(value_of(new)))
     spec = load_gpu(gpu)
-    cost, priced = price_of(spec, price)
-    run = Run(model, serve, spec, b, s, new, cost)
+    price = price_of(spec, q.price)
+    run = Request(model, serve, spec, b, s, new, price.usd)
     first, step = run.at(b)
     low, high = (passes(x, b, s, new) for x in plan.bounds(serve))
     held = plan.memory(serve, model, b, s, new)
@@ -81,26 +78,43 @@ def infer(
         _critical(run),
         curve(run),
     ]
-    if draft_model is not None:
-        drafted, more = speculative(run, draft_model, step, dtype, alpha, gamma)
+    if q.draft_model is not None:
+        draft = load_model(q.draft_model) if isinstance(q.draft_model, str) else q.draft_model
+        drafted, more = speculative(run, draft, step, q.dtype, q.alpha, q.gamma)
         body.insert(3, drafted)
         assumed += more
     notes = [*model.notes, *_beyond(serve, s + new)]
-    need = sum(value_of(x) for x in held[:3]) + context_bytes(spec)
-    fits = bool(need <= spec.memory_bytes)
-    if check_fit and not fits:
-        raise DoesNotFit(
-            f"{model.name} needs {human(need, BYTES)} a GPU; {spec.id} has {human(spec.memory_bytes, BYTES)}"
-        )
-    facts = {"bound": step.bound, "prefill.bound": first.bound, "fits": fits}
+    fit = fit_of(allocated(q, b, s, new, held), card_of(spec), "inference")
+    assert fit is not None  # a preset has a size
+    body.insert(4, fit.node())
+    facts = {"bound": step.bound, "prefill.bound": first.bound, "fits": fit.answer}
     shape = f"{value_of(b):,} x ({value_of(s):,} + {value_of(new):,}) tokens"
-    title = f"Serving {model.name}: {shape} in {dtype} on {n_gpus} x {spec.id}"
+    title = f"Serving {model.name}: {shape} in {q.dtype} on {n_gpus} x {spec.id}"
     inputs = {
         "model": model.name, "batch_size": b, "seq_len": s, "new_tokens": new, "gpu": gpu, "gpus": n_gpus,
-        "dtype": dtype, "kv_dtype": kv_dtype, "quantization": quantization, "engine": engine, "price": cost,
+        "dtype": q.dtype, "kv_dtype": q.kv_dtype, "quantization": q.quantization, "engine": q.engine,
+        "price": price.usd,
     }  # fmt: skip
-    assumptions = (*said, *assumed, *card_of(spec).notes, *held[3], *priced, *range_said(serve), *notes)
-    return Report("infer", title, inputs, tuple(body), facts, assumptions, (ROOFLINE,), tuple(notes))
+    assumptions = (*said, *assumed, *card_of(spec).notes, *held[3], price.note, *range_said(serve), *notes)
+    return Report(
+        "infer", title, inputs, tuple(body), facts, assumptions, (ROOFLINE,), tuple(notes),
+        verdict=fit.sentence(f"a GPU of {model.name}" if n_gpus > 1 else model.name),
+    )  # fmt: skip
+
+
+def allocated(q: Infer, b: Any, s: Any, new: Any, held: tuple[Any, ...]) -> int:
+    """Bytes that the tensors of a GPU peak at: as ``memory`` simulates the pass on one, the shares' sum on several."""
+    if int(value_of(size_option(None, q.gpus, "--gpus", "gpus"))) > 1:
+        return sum(int(value_of(x)) for x in held[:3])
+    from estimator.estimates.memory_plan import plan as memory_plan
+    from estimator.estimates.memory_plan import simulate
+    from estimator.questions.memory import Memory
+
+    asked = Memory(
+        model=q.model, mode="inference", batch_size=value_of(b), seq_len=value_of(s), new_tokens=value_of(new),
+        dtype=q.dtype, quantization=q.quantization,
+    )  # fmt: skip
+    return int(value_of(simulate(memory_plan(asked)).worst.peak))
 
 
 def _times(key: str, label: str, step: Times, low: Times, high: Times) -> Node:
@@ -125,7 +139,7 @@ def _times(key: str, label: str, step: Times, low: Times, high: Times) -> Node:
     return Node.group("", [whole, *beside])
 
 
-def _rates(run: Run, first: Times, step: Times, low: tuple[Times, Times], high: tuple[Times, Times]) -> Node:
+def _rates(run: Request, first: Times, step: Times, low: tuple[Times, Times], high: tuple[Times, Times]) -> Node:
     b, new = run.b, run.new
     rate = run.rate(first.total, step.total, b)
     rows = [
@@ -171,12 +185,12 @@ def _memory(held: tuple[Any, Any, Any, list[str]], spec: GpuSpec) -> Node:
         Node("weights_bytes", "Weights", weights, BYTES),
         Node("kv_cache_bytes", "KV cache after the last token", cache, BYTES),
         Node("workspace_bytes", "Workspace of the largest pass", extra, BYTES),
-        Node("context_bytes", "CUDA context", context_bytes(spec), BYTES),
+        Node("context_bytes", "CUDA context", card_of(spec).context.best, BYTES),
     ]
     return Node.sum("memory_bytes", "Memory of a GPU", rows, note=f"of {human(spec.memory_bytes, BYTES)}")
 
 
-def _critical(run: Run) -> Node:
+def _critical(run: Request) -> Node:
     """Batch sizes from which the weights' products are bound by compute."""
     serve = run.serve
     m = serve.machine

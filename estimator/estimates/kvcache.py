@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
 from estimator.families.base import Attention
+from estimator.fit import Fit, fit_of, require_fit
 from estimator.formulas.kvcache import mla_cache_bytes
 from estimator.kv.layers import KV_FORMATS, Held, Store, cache_parts
 from estimator.kv.plan import Plan, plan
 from estimator.models import Model
+from estimator.questions import ask
+from estimator.questions.kvcache import KVCache
 from estimator.report import Node, Report, Text
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE, BYTES
@@ -19,45 +22,43 @@ if TYPE_CHECKING:
     from estimator.render.plots import Figure
 
 
-def kvcache(
-    model: Model,
-    batch_size: Any = 1,
-    seq_len: Any = None,
-    kv_dtype: str = "bf16",
-    cache: str = "dynamic",
-    encoder_len: Any = None,
-    gpu: str | None = None,
-    dtype: str = "bf16",
-    *,
-    new_tokens: Any = None,
-    block_size: Any = None,
-    kv_group: Any = None,
-    shared_prefix: Any = None,
-    quantization: str = "none",
-    workspace: str = "simulated",
-    complexity: bool = False,
-) -> Report:
+def kvcache(model: Model | str, batch_size: Any = None, seq_len: Any = None, kv_dtype: str | None = None,
+            cache: str | None = None, encoder_len: Any = None, **options: Any) -> Report:  # fmt: skip
     """The KV cache of ``model`` after ``seq_len`` tokens (and ``new_tokens`` more) of ``batch_size`` sequences.
 
-    Sizes may be ints or texts (``8k``). cache: dynamic, static (transformers), paged (vLLM, blocks of ``block_size``)
-    or quantized (transformers' QuantizedCache). kv_group: numbers that share a scale; shared_prefix: tokens that all
-    sequences share. gpu: what fits beside the weights stored in ``dtype`` or a ``quantization`` scheme and beside a
-    pass's workspace ("simulated", "none" or a size). complexity: multiply-adds without and with a cache.
-    Raises InputError for models without a cache, formats no cache is kept in, and options that contradict each other.
+    options: the fields of :class:`estimator.questions.kvcache.KVCache`; sizes may be ints or texts (``8k``). cache:
+    dynamic, static (transformers), paged (vLLM, blocks of ``block_size``) or quantized (transformers' QuantizedCache).
+    kv_group: numbers that share a scale; shared_prefix: tokens that all sequences share. gpu: what fits beside the
+    weights stored in ``dtype`` or a ``quantization`` scheme and beside a pass's workspace ("simulated", "none" or a
+    size). complexity: multiply-adds without and with a cache. Raises InputError for models without a cache, formats no
+    cache is kept in, and options that contradict each other.
     """
+    options |= {"batch_size": batch_size, "seq_len": seq_len, "kv_dtype": kv_dtype, "cache": cache}
+    q = ask(KVCache, model, options | {"encoder_len": encoder_len})
+    report = answer(q)
+    if q.check_fit:
+        require_fit(report)
+    return report
+
+
+def answer(q: KVCache) -> Report:
+    """The report of a question."""
     from estimator.kv.fit import check_workspace
 
-    check_workspace(workspace)
-    p = plan(model, batch_size, seq_len, new_tokens, kv_dtype, cache, encoder_len, block_size, kv_group, shared_prefix)
+    model = q.model
+    check_workspace(q.workspace)
+    p = plan(q)
     notes = [*model.notes, *_beyond(p)]
     parts = p.parts()
     body: list[Any] = [Node.group("", [_total(p, parts), *_beside(p, parts)])]
     facts: dict[str, Any] = {}
-    if gpu is not None:
-        fit, said = fit_rows(p, gpu, dtype, quantization, workspace)
-        body.append(fit)
+    verdict = ""
+    if q.gpu is not None:
+        rows, fit, said = fit_rows(p, q)
+        body += [rows, fit.node()]
         p.said += said
-    if complexity:
+        facts["fits"], verdict = fit.answer, fit.sentence(model.name)
+    if q.complexity:
         from estimator.kv.complexity import FACTS
         from estimator.kv.complexity import complexity as counts
 
@@ -66,17 +67,18 @@ def kvcache(
         body += counts(p.arch, p.m, p.T)
         facts |= FACTS
     inputs = {
-        "model": model.name, "batch_size": p.b, "seq_len": p.m, "new_tokens": p.T, "kv_dtype": kv_dtype,
-        "cache": cache, "gpu": gpu,
+        "model": model.name, "batch_size": p.b, "seq_len": p.m, "new_tokens": p.T, "kv_dtype": q.kv_dtype,
+        "cache": q.cache, "gpu": q.gpu,
     }  # fmt: skip
     tokens = p.show(p.m) if p.T is None else f"({p.show(p.m)} + {p.show(p.T)})"
-    title = f"KV cache of {model.name}: {p.show(p.b)} x {tokens} tokens in {p.dtype}, {cache}"
+    title = f"KV cache of {model.name}: {p.show(p.b)} x {tokens} tokens in {p.dtype}, {q.cache}"
     letters = {"shared_prefix": "tokens that all sequences share"}
     if p.dtype not in KV_FORMATS:
         letters[p.dtype] = "bytes of a cached number"
     return Report(
-        "kvcache", title, inputs, tuple(body), facts, (*p.said, *notes), (), tuple(notes), p.symbolic, letters=letters
-    )
+        "kvcache", title, inputs, tuple(body), facts, (*p.said, *notes), (), tuple(notes), p.symbolic, letters=letters,
+        verdict=verdict,
+    )  # fmt: skip
 
 
 def _beyond(p: Plan) -> list[str]:
@@ -150,41 +152,35 @@ def expanded(p: Plan) -> Any:
     return total
 
 
-def fit_rows(p: Plan, gpu: str, dtype: str, quantization: str, workspace: str) -> tuple[Node, list[str]]:
-    """What fits on ``gpu``, and what was assumed."""
+def fit_rows(p: Plan, q: KVCache) -> tuple[Node, Fit, list[str]]:
+    """(what fits beside the weights, whether this cache does, what was assumed)."""
     from estimator.kv import fit
 
     if p.symbolic:
         raise InputError("--gpu needs a model of known sizes: --model symbolic has none")
-    place = fit.room(p.model, gpu, dtype, quantization)
-    extra, said = fit.workspace_of(p.model, workspace)
-    rows = fit.rows(place, p.used, extra, int(value_of(p.b)), int(value_of(p.n)))
-    how = dtype if quantization in ("none", "") else quantization
-    return Node.group(f"On one {place.name}, weights in {how}", rows), [*place.notes, *said]
+    place = fit.room(p.model, q.gpu, q.dtype, q.quantization)
+    extra, said = fit.workspace_of(p.model, q.workspace)
+    b, n = int(value_of(p.b)), int(value_of(p.n))
+    rows = fit.rows(place, p.used, extra, b, n)
+    how = q.dtype if q.quantization == "none" else q.quantization
+    node = Node.group(f"On one {place.name}, weights in {how}", rows)
+    held = int(value_of(place.weights)) + p.used(b, n) + extra(b, n)
+    found = fit_of(held, place.card, "inference")
+    assert found is not None  # a preset has a size
+    return node, found, [*place.notes, *said]
 
 
-def growth(report: Report, model: Model, **options: Any) -> Figure:
-    """The figure of ``--plot``: bytes against tokens, for the options of :func:`plan`."""
+def growth(report: Report, q: KVCache) -> Figure:
+    """The figure of ``--plot``: bytes against tokens."""
     from estimator.kv.growth import figure
+    from estimator.models import load_model
 
-    keys = (
-        "batch_size",
-        "seq_len",
-        "new_tokens",
-        "kv_dtype",
-        "cache",
-        "encoder_len",
-        "block_size",
-        "kv_group",
-        "shared_prefix",
-    )
-    given: list[Any] = [options.get(k) for k in keys]
-    p = plan(model, *given)
-    if p.symbolic:
+    if q.model.kind == "symbolic":
         raise InputError("--plot needs a model of known sizes: --model symbolic has none")
+    p = plan(replace(q, model=load_model(q.model.name)) if q.traced else q)
     b, n = int(value_of(p.b)), int(value_of(p.n))
     free = report.results().get("free_bytes")
-    return figure(model.name, lambda t: p.used(b, t), n, p.arch.max_positions, free)
+    return figure(p.model.name, lambda t: p.used(b, t), n, p.arch.max_positions, free)
 
 
 def drawn(figure: Figure) -> Text:
@@ -193,5 +189,3 @@ def drawn(figure: Figure) -> Text:
 
     return Text("Growth with the context", terminal(figure))
 
-
-__all__ = ["drawn", "expanded", "growth", "kvcache"]

@@ -2,87 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from estimator.card import Card, Range, device, find_card, reserved
-from estimator.errors import DoesNotFit, InputError, InternalError, unknown
+from estimator.errors import InputError, InternalError
 from estimator.estimates.memory_plan import MODES, Plan, plan, simulate
-from estimator.estimates.memory_text import assumptions, buffer_rows, first_step, what_fits
+from estimator.estimates.memory_text import assumptions, buffer_rows, first_step, inputs_of, title_of, what_fits
+from estimator.fit import NO, TIGHT, YES, fit_of, require_fit
 from estimator.formula import Citation
 from estimator.formulas.params import active_params, embedding_params, total_params
 from estimator.models import Model
 from estimator.moments import Moment, Outcome
+from estimator.names import choice
+from estimator.questions import ask
+from estimator.questions.memory import Memory
 from estimator.report import Cell, Node, Report, Table
-from estimator.trace import Traced, value_of
-from estimator.units import BYTES, PARAMS, human
+from estimator.trace import value_of
+from estimator.units import BYTES, PARAMS
 
 STACK = Citation(
     "PyTorch 2.11 autograd (derivatives.yaml) and transformers 5 modeling files, simulated operation by operation"
 )
 
 
-def memory(
-    model: Model,
-    mode: str | None = None,
-    recipe: str | None = None,
-    check_fit: bool = False,
-    gpu: str | None = None,
-    **options: Any,
-) -> Report:
+def memory(model: Model | str, mode: str | None = None, recipe: str | None = None, check_fit: bool = False,
+           gpu: str | None = None, **options: Any) -> Report:  # fmt: skip
     """Memory of ``model``.
 
-    mode: "inference" or "training". Further options: :func:`estimator.estimates.memory_plan.plan`; sizes may be ints
-    or texts (``8k``). ``recipe="all"`` compares all recipes. Raises InputError for options that do not exist or
-    contradict each other, DoesNotFit with ``check_fit`` where the peak exceeds the GPU.
+    mode: "inference" or "training". Further options: the fields of :class:`estimator.questions.memory.Memory`; sizes
+    may be ints or texts (``8k``). ``recipe="all"`` compares all recipes. Raises InputError for options that do not
+    exist or contradict each other, DoesNotFit with ``check_fit`` where the run does not fit the GPU.
     """
-    mode = (
-        ("training" if recipe is not None or options.get("optimizer") is not None else "inference")
-        if mode is None
-        else mode
-    )
-    if mode not in MODES:
-        raise unknown("--mode", mode, MODES)
-    if check_fit and gpu is None:
-        raise InputError("--check-fit needs --gpu")
-    if model.kind == "symbolic":
-        _letters_only(mode, recipe)
-    if recipe == "all":
-        if check_fit:
-            raise InputError("--check-fit needs one --recipe, not all")
-        return compare(model, mode, gpu, options)
-    p = plan(model, mode, recipe, **options)
-    outcome = simulate(p)
-    report = _report(p, outcome, find_card(gpu), gpu)
+    given = {**options, "mode": mode, "recipe": recipe, "check_fit": check_fit, "gpu": gpu}
+    report = answer(ask(Memory, model, given))
     if check_fit:
         require_fit(report)
     return report
 
 
+def answer(q: Memory) -> Report:
+    """The report of a question."""
+    if q.mode is None:
+        q = replace(q, mode="training" if q.recipe is not None or q.optimizer is not None else "inference")
+    choice(q.mode, "--mode", MODES)
+    if q.check_fit and q.gpu is None:
+        raise InputError("--check-fit needs --gpu")
+    if q.model.kind == "symbolic":
+        _letters_only(q)
+    if q.recipe == "all":
+        return compare(q)
+    p = plan(q)
+    return _report(p, simulate(p), find_card(q.gpu))
+
+
 IN_LETTERS = ("zero-paper", "megatron")  # recipes that are formulas of L, d and h
 
 
-def _letters_only(mode: str, recipe: str | None) -> None:
+def _letters_only(q: Memory) -> None:
     """InputError where the moments would have to be simulated: the largest of them needs sizes."""
-    if mode != "training" or recipe not in IN_LETTERS:
+    if not q.training or q.recipe not in IN_LETTERS:
         raise InputError(
             "--model symbolic: a simulated step needs sizes; in letters: --recipe zero-paper or megatron, "
             "and llmcalc peft, zero and kvcache"
         )
 
 
-def require_fit(report: Report) -> None:
-    """DoesNotFit where the report says that the run does not fit on its GPU; InputError where it names none."""
-    gpu = report.inputs.get("gpu")
-    if gpu is None:
-        raise InputError("--check-fit needs --gpu")
-    if report.facts.get("fits") is False:
-        need, have = report.results()["peak.device_bytes"], find_card(gpu).bytes
-        name = report.inputs["model"]
-        raise DoesNotFit(f"{name} needs {human(need, BYTES)}; {gpu} has {human(have or 0, BYTES)}")
-
-
-def _report(p: Plan, outcome: Outcome, card: Card, gpu: str | None) -> Report:
+def _report(p: Plan, outcome: Outcome, card: Card) -> Report:
     arch = p.arch
     worst = outcome.worst
     peak = worst.total(p.traced)
@@ -113,31 +99,27 @@ def _report(p: Plan, outcome: Outcome, card: Card, gpu: str | None) -> Report:
         _range("peak.reserved_bytes", "Reserved by the allocator", held, "allocated and its fragmentation"),
         _range("peak.device_bytes", "Shown by the driver", on_card, "with the CUDA context and loaded kernels"),
     ]
-    facts: dict[str, Any] = {"peak.moment": worst.key.split(".")[1].removesuffix("_bytes"), "fits": None}
+    fit = fit_of(peak, card, p.mode)
+    facts: dict[str, Any] = {"peak.moment": worst.key.split(".")[1].removesuffix("_bytes")}
+    facts["fits"] = None if fit is None else fit.answer
     if p.mode == "training" and p.load.gpus != 1:
         body.insert(3, first_step(outcome, p))
-    if card.bytes is not None:
-        facts["fits"] = bool(value_of(on_card.best) <= card.bytes)
-        body.append(
-            Node.group(
-                f"Fits on {card.name}",
-                [Node("gpu_bytes", "Its memory", card.bytes, BYTES)],
-                note="yes" if facts["fits"] else "no",
-            )
-        )
-        if not facts["fits"]:
+    if fit is not None:
+        body.append(fit.node())
+        if fit.answer == NO:
             body.append(what_fits(p, card))
-    notes = p.notes
+    title = title_of(p)
     return Report(
         "memory",
-        p.title,
-        p.inputs | {"gpu": gpu},
+        title,
+        inputs_of(p),
         tuple(body),
         facts,
         assumptions(p, card),
-        (STACK, *p.citations),
-        tuple(notes),
+        (STACK,),
+        tuple(p.model.notes),
         symbolic=p.model.kind == "symbolic",
+        verdict="" if fit is None else fit.sentence(p.model.name),
     )
 
 
@@ -171,49 +153,45 @@ def _recipes() -> list[tuple[str, Citation]]:
     return [(f"{r.name}: {r.title}" + (f"; {r.note}" if r.note else ""), r.cite) for r in found]
 
 
-def compare(model: Model, mode: str, gpu: str | None, options: Mapping[str, Any]) -> Report:
+def compare(q: Memory) -> Report:
     """All recipes side by side."""
     from estimator.recipes import RECIPES, find_recipe
 
     rows: list[tuple[str | Cell | None, ...]] = []
-    hidden, last = [], None
+    hidden, fits, last = [], [], None
+    card = find_card(q.gpu)
     for name in RECIPES:
-        last = plan(model, "training", name, **options)
+        last = plan(replace(q, recipe=name, mode="training"))
         outcome = simulate(last)
         r = find_recipe(name)
         peak = outcome.worst.total(last.traced)
-        rows.append(
-            (
-                name,
-                f"{r.weights}+{r.gradients}+{r.master + r.states}",
-                Cell(outcome["moments.load_bytes"].total(last.traced), BYTES),
-                Cell(outcome["moments.forward_bytes"].total(last.traced), BYTES),
-                Cell(outcome["moments.backward_bytes"].total(last.traced), BYTES),
-                Cell(outcome["moments.step_bytes"].total(last.traced), BYTES),
-                Cell(peak, BYTES),
-            )
-        )
+        fit = fit_of(peak, card, "training")
+        fits.append(None if fit is None else fit.answer)
+        moments = [outcome[f"moments.{k}_bytes"].total(last.traced) for k in ("load", "forward", "backward", "step")]
+        rows.append((
+            name, f"{r.weights}+{r.gradients}+{r.master + r.states}", *(Cell(x, BYTES) for x in (*moments, peak)),
+            *(() if fit is None else (fit.answer,)),
+        ))  # fmt: skip
         hidden.append(Node(f"{name}.peak_bytes", name, peak, BYTES))
     assert last is not None
-    columns = ("recipe", "B/param", "load", "forward", "backward", "step", "peak")
+    columns = ("recipe", "B/param", "load", "forward", "backward", "step", "peak", *(("fits",) if card.bytes else ()))
     table = Table(
         "Peak of one training step",
         columns,
         tuple(rows),
         "B/param: weights + gradients + optimizer (master copy and AdamW's moments)",
     )
+    best = next((x for x in (YES, TIGHT, NO) if x in fits), None)
     return Report(
         "memory",
-        f"{last.title.split(':')[0]}: every recipe",
-        last.inputs | {"recipe": "all", "gpu": gpu},
+        f"{title_of(last).split(':')[0]}: every recipe",
+        inputs_of(last) | {"recipe": "all"},
         (table,),
-        {},
-        (*(text for text, _ in _recipes()), *last.said, *last.notes),
+        {"fits": best} if best else {},
+        (*(text for text, _ in _recipes()), *last.said, *last.model.notes),
         (STACK, *(cite for _, cite in _recipes())),
-        last.notes,
+        last.model.notes,
         hidden=tuple(hidden),
-        symbolic=model.kind == "symbolic",
+        symbolic=q.model.kind == "symbolic",
+        verdict=f"No recipe of {q.model.name} fits {card.name}." if best == NO else "",
     )
-
-
-__all__ = ["Sequence", "Traced", "memory"]

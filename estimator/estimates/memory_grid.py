@@ -2,71 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
-from estimator.estimates.zero_plan import Plan as Sharded
+from estimator.estimates.zero_plan import Plan as Job
 from estimator.estimates.zero_plan import plan
-from estimator.models import Model
 from estimator.moments import Moment, Outcome
 from estimator.optimizers import Trained
 from estimator.parallel.job import Rank, ranks, worst
 from estimator.parallel.request import zero_stage
 from estimator.parallel.sharding import GRADIENTS, WEIGHTS
+from estimator.questions.parts import Sharded
+from estimator.questions.zero import Zero
 from estimator.trace import value_of
 
-# what llmcalc zero takes beside --gpus and --stage, with what changes nothing
-DEFAULTS: dict[str, Any] = {
-    "offload": "none",
-    "offload_to": "cpu",
-    "zero_pp": "",
-    "micro_batches": "1",
-    "tensor_parallel": "1",
-    "pipeline_parallel": "1",
-    "context_parallel": "1",
-    "expert_parallel": "1",
-    "sequence_parallel": False,
-    "schedule_name": "1f1b",
-    "virtual_stages": 1,
-    "pipeline_split": "even",
-    "dropout": False,
-    "gpus_per_node": 8,
-    "largest_layer": None,
-    "gpu": None,
-    "memory": None,
-    "link_gbps": None,
-    "network_gbps": None,
-    "pcie_gbps": None,
-    "nvme_gbps": None,
+if TYPE_CHECKING:
+    from estimator.questions.memory import Memory
+
+DEFAULTS = {f.name: f.default for f in fields(Sharded) if f.name not in ("model", "gpus", "stage")} | {
+    "micro_batches": "1"
 }
 
 
-def given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are not at their defaults."""
-    return {k: v for k, v in options.items() if v is not None and v != DEFAULTS[k]}
+def given(q: Memory) -> dict[str, Any]:
+    """The sharding options beside --gpus and --stage that are not at their defaults."""
+    found = {k: getattr(q, k) for k in DEFAULTS}
+    return {k: v for k, v in found.items() if str(v) != str(DEFAULTS[k])}
 
 
-def refuse(options: Mapping[str, Any], recipe: str) -> None:
+def refuse(q: Memory, recipe: str) -> None:
     """InputError where a simulated recipe is asked to do more than data parallelism."""
-    for name in given(options):
+    for name in given(q):
         raise InputError(
             f"--{name.replace('_', '-')}: {recipe} is simulated on data-parallel GPUs only; "
             "use --mode training --recipe megatron"
         )
 
 
-def sharded(model: Model, gpus: Any, stage: Any, options: Mapping[str, Any], **workload: Any) -> Sharded:
-    """The job; ``workload``: recipe, optimizer, batch_size, seq_len, attention, checkpointing, derive."""
-    stage = zero_stage(0 if stage is None else stage)
-    return plan(model, None, gpus=1 if gpus is None else gpus, stage=stage, **DEFAULTS | given(options), **workload)
+def sharded(q: Memory, recipe: str, s: Any) -> Job:
+    """The job of a memory question whose recipe is an accounting."""
+    shared = {k: getattr(q, k) for k in (*DEFAULTS, "batch_size", "attention", "checkpointing")}
+    stage = zero_stage(0 if q.stage is None else q.stage)
+    return plan(
+        Zero(
+            model=q.model, gpus=1 if q.gpus is None else q.gpus, stage=stage, recipe=recipe,
+            optimizer=q.optimizer or "adamw", seq_len=s, derive=q.traced, **shared,
+        )
+    )  # fmt: skip
 
 
-def most_loaded(p: Sharded) -> Rank:
+def most_loaded(p: Job) -> Rank:
     return worst(ranks(p.job, p.stages[0]))
 
 
-def outcome(p: Sharded, trained: list[Trained]) -> Outcome:
+def outcome(p: Job, trained: list[Trained]) -> Outcome:
     """Weights; states and activations; gradients beside them; the update."""
     top = most_loaded(p)
     by = dict(top.kept)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from estimator.dtypes import find_format
-from estimator.errors import InputError, unknown
+from estimator.errors import InputError
+from estimator.estimates.memory_grid import given, refuse
 from estimator.estimates.memory_storage import (
     UNPACKED,
     WIDTHS,
@@ -18,292 +18,196 @@ from estimator.estimates.memory_storage import (
     unused,
 )
 from estimator.families.base import Architecture, Attention
-from estimator.formula import Citation
 from estimator.formulas.params import total_params
-from estimator.formulas.storage import ALIASES, stored_weights
+from estimator.formulas.storage import stored_weights
 from estimator.models import Model
 from estimator.moments import Moment, Outcome, Workload, inference, trained_tensors, training
+from estimator.names import choice
 from estimator.optimizers import Trained, find_optimizer, state_bytes
 from estimator.peft.base import Adapter
-from estimator.recipes import find_recipe
+from estimator.questions.memory import Memory
+from estimator.questions.read import adapter_of, batch, recipe_of, storage_of, tokens
 from estimator.recipes.base import Recipe
 from estimator.sizes import size_option
-from estimator.trace import value_of
 
 MODES = ("inference", "training")
-DEFAULT_TOKENS = 2048
+CHOICES = {
+    "attention": ("eager", "sdpa"),
+    "checkpointing": ("none", "selective", "full"),
+    "logits": ("last", "all"),
+    "loss": ("full", "chunked", "fused"),
+}
 DEFAULT_NEW = 8
-FULL = ("full", "none")
-STAGE_NAMES = ("DDP", "DDP with ZeroRedundancyOptimizer", "FSDP2, weights kept after the forward pass", "FSDP2")
 # their operations are simulated
 SIMULATED_ADAPTERS = ("lora", "dora", "qlora", "ia3", "prompt_tuning", "freeze", "bitfit", "full")
 
 
 @dataclass(slots=True)
 class Plan:
-    """One run: its workload, and what stands still."""
+    """One run: the question, its workload, and what stands still (bytes a GPU)."""
 
-    model: Model
+    question: Memory
     arch: Architecture
-    mode: str
     recipe: Recipe
     load: Workload
-    title: str
-    inputs: dict[str, Any]
-    trainable: Any
+    params: list[Trained]
     weights_bytes: Any
     gradients_bytes: Any
     optimizer_bytes: Any
     kv_cache_bytes: Any
     quantization: str = "none"
-    method: str = "full"
     said: list[str] = field(default_factory=list)
-    notes: tuple[str, ...] = ()
-    citations: tuple[Citation, ...] = ()
     grid: Any = None  # a recipe that is an accounting, on many GPUs: estimator.estimates.memory_grid
 
     @property
+    def model(self) -> Model:
+        return cast("Model", self.question.model)
+
+    @property
+    def mode(self) -> str:
+        return "training" if self.question.training else "inference"
+
+    @property
+    def method(self) -> str:
+        return "full" if self.load.adapter is None else str(self.question.method)
+
+    @property
+    def trainable(self) -> Any:
+        """Parameters that the step trains."""
+        return sum((p.times * p.n for p in self.params), 0)
+
+    @property
     def traced(self) -> bool:
-        return bool(self.model.kind == "symbolic" or (self.model.config and self.model.config.traced))
+        return self.question.traced
 
 
-def plan(
-    model: Model,
-    mode: str,
-    recipe: str | None = None,
-    *,
-    batch_size: Any = 1,
-    seq_len: Any = None,
-    new_tokens: Any = None,
-    dtype: str | None = None,
-    kv_dtype: str | None = None,
-    optimizer: str | None = None,
-    attention: str = "sdpa",
-    checkpointing: str = "none",
-    quantization: str = "none",
-    logits: str = "last",
-    loss: str = "full",
-    method: str | None = None,
-    rank: Any = None,
-    targets: str | None = None,
-    args: Mapping[str, Any] | None = None,
-    trainable_layers: Any = None,
-    gpus: Any = None,
-    stage: Any = None,
-    **sharding: Any,
-) -> Plan:
-    """The run that these options describe. Raises InputError for options that do not exist or contradict each other."""
-    arch = model.architecture
+def plan(q: Memory) -> Plan:
+    """The run that a question describes. Raises InputError for options that do not exist or contradict each other."""
+    model, arch, train = q.model, q.model.architecture, q.training
     said: list[str] = []
-    for value, flag, options in (
-        (attention, "--attention", ("eager", "sdpa")),
-        (checkpointing, "--checkpointing", ("none", "selective", "full")),
-        (logits, "--logits", ("last", "all")),
-        (loss, "--loss", ("full", "chunked", "fused")),
-    ):
-        if value not in options:
-            raise unknown(flag, value, options)
-    b = size_option(model, batch_size, "--batch-size", "batch_size", "length")
-    s = size_option(model, _tokens(arch, seq_len, said), "--seq-len", "seq_len", "length")
-    new = size_option(model, DEFAULT_NEW if new_tokens is None else new_tokens, "--new-tokens", "new_tokens", "length")
-    if mode == "inference" and new_tokens is None:
+    for name, known in CHOICES.items():
+        choice(getattr(q, name), f"--{name}", known)
+    given_new = q.new_tokens is not None
+    new = size_option(model, q.new_tokens if given_new else DEFAULT_NEW, "--new-tokens", "new_tokens", "length")
+    b, s = batch(model, q.batch_size), tokens(model, q.seq_len, said, 0 if train or given_new else DEFAULT_NEW)
+    if not train and not given_new and arch.kind != "encoder":
         said.append(f"--new-tokens not given: {DEFAULT_NEW} tokens are generated")
-    train = mode == "training"
-    said += unused(
-        train, recipe=recipe, optimizer=optimizer, new_tokens=new_tokens, kv_dtype=kv_dtype,
-        checkpointing=checkpointing, loss=loss, logits=logits,
-    )  # fmt: skip
-    adapter = _adapter(model, arch, method, rank, targets, args, trainable_layers)
-    quantization = ALIASES.get(quantization.strip().lower(), quantization.strip().lower())
-    if method == "qlora" and quantization in ("none", ""):
-        quantization = "nf4-dq"
-        said.append("--method qlora: the base is NF4 with double quantisation")
-    chosen = _recipe(recipe, adapter, train, said)
-    asked = find_format(dtype or file_format(model)).name
+    said += unused(q)
+    adapter = adapter_of(q)
+    quantization = storage_of(q, said)
+    chosen = recipe_of(q, adapter, said if train else [])
+    asked = find_format(q.dtype or file_format(model)).name
     width, amp = (chosen.width, chosen.amp) if train else (WIDTHS.get(asked, 2), False)
-    if train and quantization not in ("none", "") and adapter is None:
+    if train and quantization != "none" and adapter is None:
         raise InputError(f"--quantization {quantization} needs an adapter to train: add --method lora")
     storage = stored_weights(arch, quantization, {4: "fp32", 2: "bf16"}[width] if train else asked)
     said += storage.notes
     stored = storage.bytes
-    if not train and dtype is None and quantization in ("none", ""):
+    if not train and q.dtype is None and quantization == "none":
         stored = file_bytes(model, stored, said)
+    optimizer = find_optimizer(q.optimizer or "adamw")
+    gpus, stage = data_parallel(q, chosen, adapter, quantization, said)
     load = Workload(
-        b, s, new, width, amp, train, find_optimizer(optimizer or "adamw").name, attention == "sdpa", checkpointing,
-        quantization if quantization in UNPACKED else "", logits, loss, adapter, _top(adapter, trainable_layers),
-        *data_parallel(model, gpus, stage, train, chosen, adapter, quantization, said),
-        unsimulated(stored, storage.bytes, "" if train else asked, quantization, said),
+        b=b, s=s, new=new, width=width, amp=amp, training=train, optimizer=optimizer.name,
+        fused=q.attention == "sdpa", checkpointing=q.checkpointing,
+        quantization=quantization if quantization in UNPACKED else "", logits=q.logits, loss=q.loss,
+        adapter=adapter, top=_top(adapter), gpus=gpus, stage=stage,
+        stored=unsimulated(stored, storage.bytes, "" if train else asked, quantization, said),
     )  # fmt: skip
     if adapter is not None and adapter.method.name not in SIMULATED_ADAPTERS:
         said.append(approximate(adapter))
     params = trained_tensors(arch, load)
-    trainable = sum((p.times * p.n for p in params), 0)
+    grid = _grid(q, chosen, adapter, s) if train else None
+    if not train:
+        refuse(q, "inference")
+    states = _states(arch, chosen, load, params, stored, grid) if train else (stored, 0, 0)
     made = Plan(
-        model, arch, mode, chosen, load, "", {}, trainable, stored,
-        sum((p.times * p.n * p.width for p in params), 0) if train else 0,
-        state_bytes(find_optimizer(load.optimizer), params) if train else 0, 0, quantization, method or "full", said,
-        tuple(model.notes),
+        question=q, arch=arch, recipe=chosen, load=load, params=params, weights_bytes=states[0],
+        gradients_bytes=states[1], optimizer_bytes=states[2],
+        kv_cache_bytes=0 if train else _cache(q, arch, b, s + new, {4: "fp32", 2: "bf16"}[width], said),
+        quantization=quantization, grid=grid, said=[*said, *(grid.said if grid else ())],
     )  # fmt: skip
-    if load.gpus != 1:
-        _sharded_states(made, params)
-    if train:
-        _paper_states(made, params)
-        _grid(made, gpus, stage, sharding, batch_size, s)
-    else:
-        _refuse(sharding, "inference")
-        own = {4: "fp32", 2: "bf16"}[width]
-        made.kv_cache_bytes = _cache(arch, b, s + new, kv_dtype or own)
-        if kv_dtype is not None and find_format(kv_dtype).bytes(1) != width:
-            said.append(f"--kv-dtype {kv_dtype}: kv_cache_bytes only; the moments hold the dynamic cache in {own}")
-    _describe(made, b, s)
     return made
 
 
 def data_parallel(
-    model: Model, gpus: Any, stage: Any, train: bool, recipe: Recipe, adapter: Adapter | None, quantization: str,
-    said: list[str],
-) -> tuple[Any, int]:  # fmt: skip
-    """GPUs and ZeRO's stage on them."""
-    if gpus is None and stage is None:
+    q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: str, said: list[str]
+) -> tuple[Any, int]:
+    """GPUs and ZeRO's stage on them, where the step is simulated."""
+    if q.gpus is None and q.stage is None:
         return 1, 0
     from estimator.parallel.request import size, zero_stage
 
-    n = size(1 if gpus is None else gpus, "--gpus", "gpus", model, bool(model.config and model.config.traced))
-    at = zero_stage(0 if stage is None else stage)
-    if stage is None and n != 1:
+    n = size(1 if q.gpus is None else q.gpus, "--gpus", "gpus", q.model, q.derives)
+    at = zero_stage(0 if q.stage is None else q.stage)
+    if q.stage is None and n != 1:
         said.append("--stage not given: 0, every GPU holds everything (DDP)")
-    if not train and n != 1:
+    if not q.training and n != 1:
         raise InputError("--gpus: sharding is for training; add --mode training")
     if recipe.kind != "simulated":
         return 1, 0  # its moments are sums of shares: memory_grid
-    if n != 1 and at >= 2 and (adapter is not None or quantization not in ("none", "")):
+    if n != 1 and at >= 2 and (adapter is not None or quantization != "none"):
         raise InputError(f"--stage {at} with adapters or quantised weights is not modelled; use --stage 0 or 1")
     return n, at
 
 
-def _refuse(sharding: Mapping[str, Any], recipe: str) -> None:
-    from estimator.estimates.memory_grid import refuse
-
-    refuse(sharding, recipe)
-
-
-def _grid(p: Plan, gpus: Any, stage: Any, sharding: Mapping[str, Any], batch_size: Any, s: Any) -> None:
-    """A recipe that is an accounting, sharded: the bytes of the most loaded GPU."""
-    if p.recipe.kind == "simulated":
-        if sharding:
-            _refuse(sharding, p.recipe.name)
-        return
-    if gpus is None and stage is None and not sharding:
-        return
-    from estimator.estimates import memory_grid as g
-
-    if gpus is None and stage is None and not g.given(sharding):
-        return
-    if p.load.adapter is not None:
-        raise InputError(f"--method {p.method}: recipe {p.recipe.name} is sharded for full training only")
-    p.grid = g.sharded(
-        p.model, gpus, stage, sharding, recipe=p.recipe.name, optimizer=p.load.optimizer, batch_size=batch_size,
-        seq_len=s, attention="sdpa" if p.load.fused else "eager", checkpointing=p.load.checkpointing, derive=p.traced,
-    )  # fmt: skip
-    top = dict(g.most_loaded(p.grid).kept)
-    p.weights_bytes, p.gradients_bytes = top.get("weights", 0), top.get("gradients", 0)
-    p.optimizer_bytes = top.get("optimizer", 0)
-    p.said += p.grid.said
-
-
-def _tokens(arch: Architecture, seq_len: Any, said: list[str]) -> Any:
-    if seq_len is not None:
-        return seq_len
-    most = min(DEFAULT_TOKENS, arch.max_positions or DEFAULT_TOKENS)
-    said.append(f"--seq-len not given: {most} tokens")
-    return most
-
-
-def _adapter(
-    model: Model, arch: Architecture, method: str | None, rank: Any, targets: str | None, args: Any, top: Any
-) -> Adapter | None:
-    if method is None or method in FULL:
-        if rank is not None or targets is not None:
-            raise InputError("--rank and --targets belong to an adapter: add --method lora")
+def _grid(q: Memory, recipe: Recipe, adapter: Adapter | None, s: Any) -> Any:
+    """A recipe that is an accounting, sharded: the job of its GPUs; None for a simulated step on one or more."""
+    if recipe.kind == "simulated":
+        refuse(q, recipe.name)
         return None
-    from estimator.peft import find
-    from estimator.peft.base import run
+    if q.gpus is None and q.stage is None and not given(q):
+        return None
+    from estimator.estimates.memory_grid import sharded
 
-    found = find(method)
-    given = dict(args or {})
-    if rank is not None and found.rank:
-        given[found.rank] = size_option(model, rank, "--rank", "rank")
-    if top is not None:
-        given["trainable_layers"] = size_option(model, top, "--trainable-layers", "trainable_layers")
-    return run(found, arch, model.name, model.config.raw if model.config else {}, targets, given)
+    if adapter is not None:
+        raise InputError(f"--method {q.method}: recipe {recipe.name} is sharded for full training only")
+    return sharded(q, recipe.name, s)
 
 
-def _top(adapter: Adapter | None, top: Any) -> Any:
+def _states(
+    arch: Architecture, recipe: Recipe, load: Workload, params: list[Trained], stored: Any, grid: Any
+) -> tuple[Any, Any, Any]:
+    """(weights, gradients, optimizer states) in bytes: of the tensors, of one GPU's share, or of a paper's rates."""
+    optimizer = find_optimizer(load.optimizer)
+    if grid is not None:
+        from estimator.estimates.memory_grid import most_loaded
+
+        top = dict(most_loaded(grid).kept)
+        return top.get("weights", 0), top.get("gradients", 0), top.get("optimizer", 0)
+    if recipe.kind != "simulated":
+        n = sum((p.times * p.n for p in params), 0)
+        adam = load.optimizer.startswith("adamw") and load.optimizer != "adamw8bit"
+        kept = recipe.states * n if adam else state_bytes(optimizer, params) * 2
+        return stored, recipe.gradients * n, recipe.master * n + kept
+    if load.gpus != 1:
+        from estimator.parallel.sharded import standing_bytes
+
+        weights, graded, own = standing_bytes(arch, load, params)
+        return (
+            stored if weights is None else weights,
+            sum((t.times * t.n * t.width for t in graded), 0),
+            state_bytes(optimizer, own),
+        )
+    return stored, sum((p.times * p.n * p.width for p in params), 0), state_bytes(optimizer, params)
+
+
+def _top(adapter: Adapter | None) -> Any:
     return adapter.args["trainable_layers"] if adapter is not None and adapter.method.name == "freeze" else None
 
 
-def _recipe(name: str | None, adapter: Adapter | None, train: bool, said: list[str]) -> Recipe:
-    if name is not None:
-        return find_recipe(name)
-    chosen = "torch-mixed" if adapter is None and train else "torch-bf16"
-    if train:
-        said.append(f"--recipe not given: {chosen}")
-    return find_recipe(chosen)
+def _cache(q: Memory, arch: Architecture, b: Any, held: Any, own: str, said: list[str]) -> Any:
+    """Bytes of the cache of ``held`` tokens; own: the format that the moments hold it in. An encoder has none."""
+    from estimator.kv.layers import cache_bytes, kv_format
 
-
-def _sharded_states(p: Plan, params: list[Trained]) -> None:
-    """What stands on the first GPU."""
-    from estimator.parallel.sharded import standing_bytes
-
-    weights, graded, own = standing_bytes(p.arch, p.load, params)
-    p.weights_bytes = p.weights_bytes if weights is None else weights
-    p.gradients_bytes = sum((t.times * t.n * t.width for t in graded), 0)
-    p.optimizer_bytes = state_bytes(find_optimizer(p.load.optimizer), own)
-
-
-def _paper_states(p: Plan, params: list[Trained]) -> None:
-    """Recipes that are a paper's accounting: bytes a parameter instead of tensors."""
-    r = p.recipe
-    if r.kind == "simulated":
-        return
-    n = p.trainable
-    adam = p.load.optimizer.startswith("adamw") and p.load.optimizer != "adamw8bit"
-    states = r.states * n if adam else state_bytes(find_optimizer(p.load.optimizer), params) * 2
-    p.gradients_bytes, p.optimizer_bytes = r.gradients * n, r.master * n + states
-
-
-def _cache(arch: Architecture, b: Any, tokens: Any, kv_dtype: str) -> Any:
-    from estimator.kv.layers import KV_FORMATS, cache_bytes
-
-    fmt = find_format(kv_dtype, "--kv-dtype")
-    if fmt.name not in KV_FORMATS:
-        raise InputError(f"--kv-dtype {kv_dtype}: KV caches are not stored as {kv_dtype}. Use {', '.join(KV_FORMATS)}")
-    return cache_bytes(arch, b, tokens, tokens, fmt.block_bits // fmt.block)
-
-
-def _describe(p: Plan, b: Any, s: Any) -> None:
-    def show(x: Any) -> str:
-        return str(x.expr) if p.model.kind == "symbolic" and hasattr(x, "expr") else f"{value_of(x):,}"
-
-    what = "a training step" if p.mode == "training" else "inference"
-    how = p.recipe.name if p.mode == "training" else "torch"
-    if p.method != "full":
-        how += f", {p.method}"
-    if p.quantization not in ("none", ""):
-        how += f", {p.quantization}"
-    if p.grid is not None:
-        how += f", {show(p.grid.job.degrees.gpus)} GPUs, ZeRO stage {p.grid.stages[0]}"
-    if p.load.gpus != 1:
-        how += f", on each of {show(p.load.gpus)} GPUs, {STAGE_NAMES[p.load.stage]}"
-    p.title = f"Memory of {what}, {p.model.name}: {show(b)} x {show(s)} tokens, {how}"
-    p.inputs = {
-        "model": p.model.name, "mode": p.mode, "batch_size": b, "seq_len": s, "new_tokens": p.load.new,
-        "recipe": p.recipe.name, "optimizer": p.load.optimizer if p.mode == "training" else None,
-        "attention": "sdpa" if p.load.fused else "eager", "checkpointing": p.load.checkpointing,
-        "quantization": p.quantization, "method": p.method, "logits": p.load.logits,
-        "gpus": p.grid.job.degrees.gpus if p.grid else p.load.gpus,
-        "stage": p.grid.stages[0] if p.grid else p.load.stage,
-    }  # fmt: skip
+    if arch.kind == "encoder":
+        if q.kv_dtype is not None:
+            raise InputError(f"--kv-dtype: {q.model.name} is an encoder and keeps no KV cache")
+        return 0
+    fmt = kv_format(q.kv_dtype or own)
+    if q.kv_dtype is not None and fmt.name != own:
+        said.append(f"--kv-dtype {fmt.name}: kv_cache_bytes only; the moments hold the dynamic cache in {own}")
+    return cache_bytes(arch, b, held, held, fmt.block_bits // fmt.block)
 
 
 def simulate(p: Plan) -> Outcome:
@@ -315,7 +219,7 @@ def simulate(p: Plan) -> Outcome:
     if p.grid is not None:
         from estimator.estimates.memory_grid import outcome
 
-        return outcome(p.grid, trained_tensors(p.arch, p.load))
+        return outcome(p.grid, p.params)
     return paper(p)
 
 
@@ -352,7 +256,5 @@ def paper(p: Plan) -> Outcome:
         at("moments.load_bytes", "Load", base), at("moments.forward_bytes", "Forward and loss", states | active),
         at("moments.backward_bytes", "Backward", whole | active), at("moments.step_bytes", "Optimizer step", whole),
     ]  # fmt: skip
-    return Outcome(moments, weights, p.optimizer_bytes, p.gradients_bytes, trained_tensors(arch, a), base)
+    return Outcome(moments, weights, p.optimizer_bytes, p.gradients_bytes, p.params, base)
 
-
-__all__ = ["MODES", "Plan", "paper", "plan", "simulate"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from estimator.models import Model
 from estimator.peft.base import Adapter
 from estimator.trace import value_of
+
+if TYPE_CHECKING:
+    from estimator.questions.memory import Memory
 
 WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2}
 UNPACKED = ("nf4", "nf4-dq", "fp4")  # schemes whose weights are unpacked in the forward and the backward pass
@@ -38,14 +42,15 @@ def unsimulated(stored: Any, computed: Any, base: str, quantization: str, said: 
     return stored
 
 
-FORWARD_ONLY = {"new_tokens": None, "kv_dtype": None, "logits": "last"}  # what training ignores, with its defaults
-TRAINING_ONLY = {"recipe": None, "optimizer": None, "checkpointing": "none", "loss": "full"}
+FORWARD_ONLY = ("new_tokens", "kv_dtype", "logits", "dtype")  # what training has no use for
+TRAINING_ONLY = ("recipe", "optimizer", "checkpointing", "loss")
 
 
-def unused(train: bool, **options: Any) -> list[str]:
+def unused(q: Memory) -> list[str]:
     """A sentence for each option that was given and that this mode has no use for."""
-    mode, known = ("training", FORWARD_ONLY) if train else ("inference", TRAINING_ONLY)
-    given = {k: options[k] for k, default in known.items() if options[k] != default}
+    defaults = {f.name: f.default for f in fields(q)}
+    mode, names = ("training", FORWARD_ONLY) if q.training else ("inference", TRAINING_ONLY)
+    given = {k: getattr(q, k) for k in names if getattr(q, k) != defaults[k]}
     return [f"--{k.replace('_', '-')} {value} is not used by --mode {mode}" for k, value in given.items()]
 
 

@@ -5,14 +5,49 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from estimator.card import SPREAD, Card, device, reserved
+from estimator.card import SPREAD, Card
 from estimator.estimates.memory_plan import Plan, simulate
+from estimator.fit import NO, fit_of
 from estimator.moments import Moment, inference, training
 from estimator.report import Cell, Node, Table
 from estimator.trace import value_of
 from estimator.units import BYTES
 
+STAGE_NAMES = ("DDP", "DDP with ZeroRedundancyOptimizer", "FSDP2, weights kept after the forward pass", "FSDP2")
 SMALL = 200  # buffers under a 200th of the peak are printed together
+
+
+def title_of(p: Plan) -> str:
+    """What is answered, in a line."""
+
+    def show(x: Any) -> str:
+        return str(x.expr) if p.model.kind == "symbolic" and hasattr(x, "expr") else f"{value_of(x):,}"
+
+    what = "a training step" if p.mode == "training" else "inference"
+    how = p.recipe.name if p.mode == "training" else "torch"
+    if p.method != "full":
+        how += f", {p.method}"
+    if p.quantization != "none":
+        how += f", {p.quantization}"
+    if p.grid is not None:
+        how += f", {show(p.grid.job.degrees.gpus)} GPUs, ZeRO stage {p.grid.stages[0]}"
+    if p.load.gpus != 1:
+        how += f", on each of {show(p.load.gpus)} GPUs, {STAGE_NAMES[p.load.stage]}"
+    return f"Memory of {what}, {p.model.name}: {show(p.load.b)} x {show(p.load.s)} tokens, {how}"
+
+
+def inputs_of(p: Plan) -> dict[str, Any]:
+    """The question as it was understood."""
+    a = p.load
+    return {
+        "model": p.model.name, "mode": p.mode, "batch_size": a.b, "seq_len": a.s, "new_tokens": a.new,
+        "recipe": p.recipe.name, "optimizer": a.optimizer if p.mode == "training" else None,
+        "attention": "sdpa" if a.fused else "eager", "checkpointing": a.checkpointing,
+        "quantization": p.quantization, "method": p.method, "logits": a.logits,
+        "gpus": p.grid.job.degrees.gpus if p.grid else a.gpus,
+        "stage": p.grid.stages[0] if p.grid else a.stage,
+        "gpu": p.question.gpu,
+    }  # fmt: skip
 
 
 def buffer_rows(m: Moment, p: Plan) -> list[Node]:
@@ -57,7 +92,7 @@ def assumptions(p: Plan, card: Card) -> tuple[str, ...]:
         f"reserved: allocated times {float(low):.3f}, {float(best):.3f}, {float(high):.3f} "
         "(5th, 50th, 95th percentile measured)"
     )
-    return (*said, *card.notes, *p.notes)
+    return (*said, *card.notes, *p.model.notes)
 
 
 def sharding(p: Plan) -> list[str]:
@@ -103,7 +138,7 @@ def what_fits(p: Plan, card: Card) -> Table:
     singles = changes(p)
     rows = [_change(name, load, p, card, now) for name, load in singles]
     title, note = "Single changes", ""
-    if not any(row[-1] == "yes" for row in rows):
+    if not any(row[-1] != NO for row in rows):
         pairs = {
             frozenset((first, second)): _change(f"{first} {second}", both, p, card, now)
             for first, load in singles
@@ -112,7 +147,7 @@ def what_fits(p: Plan, card: Card) -> Table:
         }
         # the least drastic of those that fit; else the two that save most
         best = sorted(pairs.values(), key=lambda row: row[1].value)  # type: ignore[union-attr]
-        fitting = [row for row in best if row[-1] == "yes"][: -PAIRS_SHOWN - 1 : -1]
+        fitting = [row for row in best if row[-1] != NO][: -PAIRS_SHOWN - 1 : -1]
         rows += fitting or best[:2]
         title = "Single changes, and pairs of them"
         note = "" if fitting else "neither one change nor two make it fit: a larger GPU, or several (--gpus, --stage)"
@@ -122,8 +157,12 @@ def what_fits(p: Plan, card: Card) -> Table:
 def _change(name: str, load: Any, p: Plan, card: Card, now: Any) -> tuple[str | Cell | None, ...]:
     run = training if p.mode == "training" else inference
     peak = int(value_of(run(p.arch, load).worst.peak))
-    fits = device(reserved(peak, p.mode), card, p.mode).best <= (card.bytes or 0)
-    return (name, Cell(peak, BYTES), Cell(now - peak, BYTES), "yes" if fits else "no")
+    return (name, Cell(peak, BYTES), Cell(now - peak, BYTES), _fits(peak, p, card))
+
+
+def _fits(peak: int, p: Plan, card: Card) -> str:
+    found = fit_of(peak, card, p.mode)
+    return NO if found is None else found.answer
 
 
 def _other_stages(p: Plan, card: Card) -> Table:
@@ -134,8 +173,7 @@ def _other_stages(p: Plan, card: Card) -> Table:
     now = value_of(worst(ranks(p.grid.job, p.grid.stages[0])).total)
     for stage in range(p.grid.stages[0] + 1, 4):
         peak = int(value_of(worst(ranks(p.grid.job, stage)).total))
-        fits = device(reserved(peak, p.mode), card, p.mode).best <= (card.bytes or 0)
-        rows.append((f"--stage {stage}", Cell(peak, BYTES), Cell(now - peak, BYTES), "yes" if fits else "no"))
+        rows.append((f"--stage {stage}", Cell(peak, BYTES), Cell(now - peak, BYTES), _fits(peak, p, card)))
     return Table("Single changes", ("change", "peak allocated", "saves", "fits"), tuple(rows))
 
 

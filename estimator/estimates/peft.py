@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from estimator.dtypes import Format
 from estimator.errors import InputError
-from estimator.estimates.peft_plan import optimizer_state_bytes, prepare, share, trained_format
+from estimator.estimates.peft_plan import optimizer_state_bytes, share, trained_format
 from estimator.formula import Citation
 from estimator.formulas.params import total_params
 from estimator.formulas.peft import adapter_bytes, trainable_percent
 from estimator.models import Model
 from estimator.peft import find
+from estimator.peft.asked import prepare
 from estimator.peft.base import TRAINED, Adapter, Tensor
+from estimator.questions import ask
+from estimator.questions.peft import Peft
 from estimator.report import Node, Report
+from estimator.texts import json_or_text
 from estimator.trace import value_of
 from estimator.units import BYTES, COUNT, ELEMENTS, FLOPS, PARAMS, PERCENT
 
@@ -22,28 +26,45 @@ DEFAULT_METHOD = "lora"
 
 
 def peft(
-    model: Model,
-    method: str = DEFAULT_METHOD,
-    rank: Any = None,
-    targets: str | Sequence[str] | None = None,
-    args: Mapping[str, Any] | None = None,
-    trainable_layers: Any = None,
-    dtype: str | None = None,
-    optimizer: str = "adamw",
-    reduction: Any = None,
-    budget: Any = None,
-    trainable: Any = None,
+    model: Model | str, method: str = DEFAULT_METHOD, rank: Any = None, targets: Any = None, **options: Any
 ) -> Report:
     """Parameters, bytes and work of a fine-tuning method on ``model``.
 
-    method: a name of :data:`estimator.peft.METHODS`, or "all". rank: of the adapter. targets: module names (a list, or
-    one text with commas), "all-linear", "default" or a regular expression. args: further arguments by the peft
-    library's names. dtype: of what is trained (default: fp32 for an adapter, bf16 for the model's own weights).
-    reduction, budget, trainable: solve for the rank that trains ``reduction`` times fewer parameters than the whole
-    model, whose trained bytes stay within ``budget`` ("100MB"), or whose share is at most ``trainable`` ("0.5%").
-    Raises InputError for what the library refuses.
+    method: a name of :data:`estimator.peft.METHODS`, or "all". options: the fields of
+    :class:`estimator.questions.peft.Peft`. targets: module names (a list, or one text with commas), "all-linear",
+    "default" or a regular expression. args: further arguments by the peft library's names. dtype: of what is trained
+    (default: fp32 for an adapter, bf16 for the model's own weights). reduction, budget, trainable: solve for the rank
+    that trains ``reduction`` times fewer parameters than the whole model, whose trained bytes stay within ``budget``
+    ("100MB"), or whose share is at most ``trainable`` ("0.5%"). Raises InputError for what the library refuses.
     """
-    if method.strip().lower() == "all":
+    return answer(ask(Peft, model, {**options, "method": method, "rank": rank, "targets": targets}))
+
+
+def answer(q: Peft) -> Report:
+    """The report of a question."""
+    args = dict(q.args)
+    if q.virtual_tokens is not None:
+        given = q.virtual_tokens
+        args["num_virtual_tokens"] = json_or_text(given) if isinstance(given, str) else given
+    if q.complexity:
+        from estimator.estimates.peft_complexity import complexity
+
+        return complexity(rank=q.rank, seq_len=q.seq_len)
+    if q.matrix is not None:
+        from estimator.estimates.peft_matrix import matrix
+
+        if q.budget is not None or q.trainable is not None or q.targets is not None or args:
+            raise InputError("--matrix goes with --rank or --reduction only")
+        return matrix(q.matrix, q.rank, q.reduction, q.dtype, traced=q.derives)
+    if q.seq_len is not None:
+        raise InputError("--seq-len goes with --complexity")
+    return _adapter(q, args)
+
+
+def _adapter(q: Peft, args: dict[str, Any]) -> Report:
+    model, method, rank, targets, trainable_layers = q.model, q.method, q.rank, q.targets, q.trainable_layers
+    reduction, budget, trainable, dtype, optimizer = q.reduction, q.budget, q.trainable, q.dtype, q.optimizer
+    if method == "all":
         from estimator.estimates.peft_compare import compare
 
         return compare(model, rank, targets, args, dtype, optimizer)

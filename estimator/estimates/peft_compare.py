@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.estimates.peft_plan import optimizer_state_bytes, prepare, share, trained_format
+from estimator.estimates.peft_plan import optimizer_state_bytes, share, trained_format
 from estimator.formula import Citation
 from estimator.formulas.params import total_params
 from estimator.formulas.peft import adapter_bytes
 from estimator.models import Model
 from estimator.peft import METHODS, find
+from estimator.peft.asked import prepare
 from estimator.peft.base import Method
 from estimator.report import Cell, Node, Report, Table
 from estimator.trace import value_of

@@ -1,90 +1,13 @@
-"""From options to an adapter, and what every report on adapters asks of one."""
+"""What every report on adapters asks of one: formats, optimizer states, shares."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from estimator.dtypes import Format, find_format
-from estimator.errors import InputError
-from estimator.families.base import Architecture
 from estimator.formulas.peft import trainable_percent
-from estimator.models import Model
-from estimator.peft import find
-from estimator.peft.base import FROZEN, TRAINED, Adapter, Method, run
-from estimator.sizes import size_option
+from estimator.peft.base import FROZEN, TRAINED, Adapter
 from estimator.trace import value_of
-
-VIRTUAL = "num_virtual_tokens"
-
-
-def build_adapter(
-    arch: Architecture,
-    name: str,
-    config: Mapping[str, Any],
-    method: str,
-    rank: Any = None,
-    targets: str | Sequence[str] | None = None,
-    given: Mapping[str, Any] | None = None,
-) -> Adapter:
-    """The adapter of ``method`` on an architecture; ``rank`` sets the argument that the method calls its rank."""
-    found = find(method)
-    args = dict(given or {})
-    if rank is not None:
-        if not found.rank:
-            raise InputError(f"--rank: {found.title} has no rank; its arguments: {', '.join(found.args) or 'none'}")
-        if args.get(found.rank) not in (None, rank):
-            raise InputError(f"--rank and --arg {found.rank} say different things")
-        args[found.rank] = rank
-    return run(found, arch, name, config, targets, args)
-
-
-def prepare(
-    model: Model,
-    method: str,
-    rank: Any,
-    targets: str | Sequence[str] | None,
-    args: Mapping[str, Any] | None,
-    trainable_layers: Any,
-    trial: bool = False,
-) -> Adapter:
-    """The adapter that the options describe; letters and traced sizes where the model is given in letters or derives.
-
-    trial: the rank is one of several being tried, and stays a plain number.
-    """
-    found = find(method)
-    given = {k: _argument(model, found, k, v) for k, v in (args or {}).items()}
-    if rank is not None:
-        if str(rank).strip().lstrip("+-0") == "" and str(rank).strip():
-            raise InputError(f"--rank must be >= 1, got {str(rank).strip()[:20]}")
-        rank = rank if trial else size_option(model, rank, "--rank", "rank")
-    if trainable_layers is not None:
-        if found.name != "freeze":
-            raise InputError(f"--trainable-layers is for --method freeze, not {found.name}")
-        given["trainable_layers"] = size_option(model, trainable_layers, "--trainable-layers", "trainable_layers")
-    if rank is None and found.rank and found.rank not in given and isinstance(found.args.get(found.rank), int):
-        default = found.args[found.rank]
-        if default > 0 and _traces(model):
-            given[found.rank] = size_option(model, "r" if model.kind == "symbolic" else default, "--rank", "rank")
-    config = model.config.raw if model.config else {}
-    return build_adapter(model.architecture, model.name, config, method, rank, targets, given)
-
-
-def _traces(model: Model) -> bool:
-    return bool(model.config and model.config.traced)
-
-
-def _argument(model: Model, method: Method, name: str, value: Any) -> Any:
-    """One ``--arg``: a letter where the model is given in letters; traced where it counts virtual tokens."""
-    counted = name == VIRTUAL or (
-        isinstance(method.args.get(name), int) and not isinstance(method.args.get(name), bool)
-    )
-    letter = isinstance(value, str) and model.kind == "symbolic" and value.isidentifier()
-    if counted and (
-        letter or (name == VIRTUAL and isinstance(value, int) and not isinstance(value, bool) and value > 0)
-    ):
-        return size_option(model, value, f"--arg {name}", name)
-    return value
 
 
 def trained_format(adapter: Adapter, dtype: str | None) -> tuple[Format, str]:

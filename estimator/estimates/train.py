@@ -6,175 +6,148 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from estimator.card import find_card
 from estimator.errors import InputError
 from estimator.estimates.train_run import LETTERS, Run, energy_rows, length, money, named, productive_share
 from estimator.estimates.train_step import Step, one_step
+from estimator.fit import Fit, fit_of, require_fit
 from estimator.formulas import cost, time
 from estimator.formulas.flops import utilisation
 from estimator.models import Model
+from estimator.names import choice
 from estimator.ops import ceil_div
 from estimator.parallel.degrees import Degrees
-from estimator.parallel.sharding import STAGES
-from estimator.recipes import find_recipe
+from estimator.parallel.request import zero_stage
+from estimator.questions import ask
+from estimator.questions.flops import Flops
+from estimator.questions.memory import Memory
+from estimator.questions.read import adapter_of, recipe_of, storage_of
+from estimator.questions.train import Train
 from estimator.report import Cell, Node, Report, Table
 from estimator.sizes import size_option
 from estimator.trace import value_of
 from estimator.units import COUNT, DAYS, FLOPS, GPU_HOURS, HOURS, PERCENT, RATIO, SECONDS, TOKEN_RATE, TOKENS, USD
 from estimator.work.folds import Group
-from estimator.work.passes import ATTENTIONS, CONVENTIONS, Pass, choice, plan
+from estimator.work.passes import CONVENTIONS, Pass, plan
 from estimator.work.times import ADAPTERS, ATTENTION, ELEMENTWISE, KERNELS, OPTIMIZER, PRODUCTS
 
+DEFAULT_OPTIMIZER = "adamw-fused"  # transformers' TrainingArguments.optim on CUDA
 
-def train(
-    model: Model,
-    run: Run | None = None,
-    *,
-    gpu: str = "h100-sxm",
-    recipe: str = "torch-bf16",
-    optimizer: str = "adamw-fused",
-    dtype: str = "bf16",
-    quantization: str = "none",
-    attention_flops: str = "full",
-    check_fit: bool = False,
-    **options: Any,
-) -> Report:
+
+def train(model: Model | str, **options: Any) -> Report:
     """Time, GPU-hours, USD, kWh and CO2 of training ``model``.
 
-    options: those of :func:`estimator.work.passes.plan` (batch_size, seq_len, method, rank, checkpointing ...).
-    Raises InputError for bad input, DoesNotFit with ``check_fit`` where the peak exceeds the GPU.
+    options: the fields of :class:`estimator.questions.train.Train` (tokens, batch_size, method, gpus, stage ...).
+    Raises InputError for bad input, DoesNotFit with ``check_fit`` where the step does not fit the GPU.
     """
-    run = run or Run()
+    q = ask(Train, model, options)
+    report = answer(q)
+    if q.check_fit:
+        require_fit(report)
+    return report
+
+
+def answer(q: Train) -> Report:
+    """The report of a question."""
+    model = q.model
     if model.kind == "symbolic":
         raise InputError("--model symbolic has no sizes to time: give a preset or a config.json")
-    choice(attention_flops, "--attention-flops", tuple(CONVENTIONS))
-    choice(options.get("attention", "sdpa"), "--attention", ATTENTIONS)
-    made = plan(model, mode="training", uncapped=True, **options)
-    found = find_recipe(recipe)
-    degrees = _degrees(model, run)
-    gpus = degrees.gpus
-    step = one_step(made, found, run, gpu, degrees, optimizer, dtype, quantization, attention_flops)
-    if check_fit and not degrees.plain:
-        raise InputError("--check-fit with tensor or pipeline parallelism: use llmcalc zero --check-fit")
-    fit, fit_notes = _fits(model, gpu, gpus, recipe, optimizer, quantization, check_fit, options)
-    tokens_a_step = int(value_of(made.tokens)) * degrees.data * int(run.accumulation)
-    total, length_note = length(model, run, made, gpus, tokens_a_step)
-    productive, lost = productive_share(run, gpus)
+    choice(q.attention_flops, "--attention-flops", tuple(CONVENTIONS))
+    said: list[str] = []
+    made = plan(one_pass(q))
+    recipe = recipe_of(q, adapter_of(q), said)
+    repeats = int(value_of(size_option(model, q.accumulation, "--accumulation", "accumulation")))
+    run = Run(q, _degrees(q), zero_stage(q.stage), repeats, storage_of(q, said), q.optimizer or DEFAULT_OPTIMIZER)
+    gpus = run.degrees.gpus
+    step = one_step(made, recipe, run)
+    fit, verdict, fit_notes = _fits(run)
+    tokens_a_step = int(value_of(made.tokens)) * run.degrees.data * repeats
+    total, length_note = length(run, made, tokens_a_step)
+    productive, lost = productive_share(run)
     assumptions = [
-        *step.notes,
-        *length_note,
-        *lost,
-        *fit_notes,
-        CONVENTIONS[attention_flops],
-        *model.notes,
-        *made.notes,
-    ]
-    body, more = _body(made, step, run, gpus, tokens_a_step, total, productive, attention_flops)
+        *said, *step.notes, *length_note, *lost, *fit_notes, CONVENTIONS[q.attention_flops], *model.notes, *made.notes,
+    ]  # fmt: skip
+    body, more = _body(made, step, run, tokens_a_step, total, productive)
     return Report(
         "train",
-        _title(model, made, run, gpus, step),
-        _inputs(made, run, gpu, gpus, recipe, optimizer, dtype),
-        body,
-        {"bound": "utilisation" if run.mfu is not None else step.bound, "fits": fit},
+        _title(model, made, gpus, step),
+        _inputs(made, run, recipe.name),
+        (*body, *((fit.node(),) if fit else ())),
+        {"bound": "utilisation" if q.mfu is not None else step.bound, "fits": None if fit is None else fit.answer},
         (*assumptions, *more),
         (),
         (*model.notes, *made.notes, *fit_notes, *length_note),
         letters=LETTERS,
+        verdict=verdict,
     )
 
 
-def _degrees(model: Model, run: Run) -> Degrees:
+def one_pass(q: Train) -> Flops:
+    """The pass that a step repeats."""
+    if q.checkpointing == "selective":
+        raise InputError("--checkpointing selective is not timed: use none or full, or llmcalc memory for its bytes")
+    same = ("batch_size", "seq_len", "method", "rank", "targets", "args", "trainable_layers", "attention",
+            "checkpointing", "attention_flops")  # fmt: skip
+    return Flops(model=q.model, mode="training", uncapped=True, **{k: getattr(q, k) for k in same})
+
+
+def _degrees(q: Train) -> Degrees:
     """How the GPUs are divided. Raises InputError where the degrees do not divide them."""
-    given = (
-        ("--gpus", "gpus", run.gpus),
-        ("--tensor-parallel", "tensor_parallel", run.tensor_parallel),
-        ("--pipeline-parallel", "pipeline_parallel", run.pipeline_parallel),
+    given = (("gpus", q.gpus), ("tensor_parallel", q.tensor_parallel), ("pipeline_parallel", q.pipeline_parallel))
+    for name in ("context_parallel", "expert_parallel", "sequence_parallel", "offload"):
+        if str(getattr(q, name)) not in ("1", "False", "none"):
+            raise InputError(f"--{name.replace('_', '-')} is not timed; llmcalc zero has its memory and messages")
+    gpus, tensor, pipeline = (
+        int(value_of(size_option(q.model, value, f"--{field.replace('_', '-')}", field))) for field, value in given
     )
-    if run.stage not in STAGES:
-        raise InputError(f"--stage must be 0, 1, 2 or 3, got {run.stage}")
-    gpus, tensor, pipeline = (int(value_of(size_option(model, value, flag, field))) for flag, field, value in given)
     return Degrees(gpus, tensor, pipeline)
 
 
-def _fits(
-    model: Model,
-    gpu: str,
-    gpus: int,
-    recipe: str,
-    optimizer: str,
-    quantization: str,
-    check_fit: bool,
-    options: Mapping[str, Any],
-) -> tuple[bool | None, list[str]]:
-    """Whether a step fits one GPU (:func:`estimator.estimates.memory.memory`); DoesNotFit with ``check_fit``."""
-    if gpus > 1 and not check_fit:
-        return None, [f"whether it fits on {gpus:,} GPUs depends on how it is sharded: llmcalc zero"]
-    from estimator.estimates.memory import memory
+def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
+    """(fit, verdict, notes): whether a step fits one GPU, as ``memory`` says it of the same options."""
+    from estimator.estimates.memory_plan import plan as memory_plan
+    from estimator.estimates.memory_plan import simulate
 
-    wanted = {
-        k: v
-        for k, v in options.items()
-        if k
-        in (
-            "batch_size",
-            "seq_len",
-            "attention",
-            "checkpointing",
-            "method",
-            "rank",
-            "targets",
-            "args",
-            "trainable_layers",
-        )
-    }
-    if gpus > 1:
-        wanted |= {"gpus": gpus}
+    q = run.question
+    same = [f.name for f in fields(Memory) if hasattr(q, f.name) and f.name not in ("dtype", "check_fit")]
+    asked = Memory(**{k: getattr(q, k) for k in same} | {
+        "mode": "training", "optimizer": run.optimizer, "quantization": run.quantization,
+        "gpus": run.degrees.gpus if run.degrees.gpus > 1 else None, "stage": q.stage if run.degrees.gpus > 1 else None,
+        "micro_batches": str(run.accumulation) if not run.degrees.plain else "1",
+    })  # fmt: skip
     try:
-        report = memory(
-            model, "training", recipe, check_fit, gpu, optimizer=optimizer, quantization=quantization, **wanted
-        )
+        peak = simulate(memory_plan(asked)).worst.peak
     except InputError as error:
-        if check_fit:
+        if q.check_fit:
             raise
-        return None, [f"whether it fits is not known: {error}"]
-    fits = report.facts.get("fits")
-    if fits is False:
-        return False, [
-            f"a step does not fit on one {gpu}: llmcalc memory --mode training says why, --check-fit makes it an error"
-        ]
-    return (True if fits else None), []
+        return None, "", [f"whether it fits is not known: {error}"]
+    fit = fit_of(value_of(peak), find_card(q.gpu), "training")
+    return fit, "" if fit is None else fit.sentence(f"a step of {q.model.name}"), []
 
 
-def _title(model: Model, made: Pass, run: Run, gpus: int, step: Step) -> str:
+def _title(model: Model, made: Pass, gpus: int, step: Step) -> str:
     w = made.work
-    how = "" if made.method in ("full", "none") else f", {made.method}"
+    how = "" if made.method == "full" else f", {made.method}"
     size = f"{value_of(w.b):,} x {value_of(w.s):,} tokens"
     each = "a GPU" if step.parts == 1 else f"{step.parts:,} GPUs"
     return f"Training {model.name} on {gpus:,} x {step.spec.name}: {size} {each} and step{how}"
 
 
-def _inputs(made: Pass, run: Run, gpu: str, gpus: int, recipe: str, optimizer: str, dtype: str) -> dict[str, Any]:
-    w = made.work
-    rest = {
-        f.name: getattr(run, f.name)
-        for f in fields(Run)
-        if f.name not in ("gpus",) and getattr(run, f.name) is not None
-    }
+def _inputs(made: Pass, run: Run, recipe: str) -> dict[str, Any]:
+    w, q = made.work, run.question
+    hidden = ("model", "args", "check_fit", "seq_len", "batch_size", "recipe", "optimizer", "gpus", "dtype", "gpu")
+    rest = {f.name: getattr(q, f.name) for f in fields(q) if f.name not in hidden}
+    own = {"recipe": recipe, "optimizer": run.optimizer, "quantization": run.quantization, "method": made.method}
     return {
-        "model": made.model.name,
-        "batch_size": value_of(w.b),
-        "seq_len": value_of(w.s),
-        "gpu": gpu,
-        "gpus": gpus,
-        "recipe": recipe,
-        "optimizer": optimizer,
-        "dtype": dtype,
-        "method": made.method,
-    } | {k: str(v) for k, v in rest.items()}
+        "model": made.model.name, "batch_size": value_of(w.b), "seq_len": value_of(w.s), "gpu": q.gpu,
+        "gpus": run.degrees.gpus, "dtype": q.dtype,
+    } | {k: str(v) for k, v in rest.items() if v not in (None, "", False)} | own  # fmt: skip
 
 
 def _body(
-    made: Pass, step: Step, run: Run, gpus: int, tokens_a_step: int, total: int, productive: float, convention: str
+    made: Pass, step: Step, run: Run, tokens_a_step: int, total: int, productive: float
 ) -> tuple[tuple[Node | Table, ...], list[str]]:
+    q, gpus, convention = run.question, run.degrees.gpus, run.question.attention_flops
     t, spec = step.times, step.spec
     rates = {k: time.token_rate(tokens_a_step, v) for k, v in (("low", step.low), ("high", step.high))}
     traced = bool(made.model.config and made.model.config.traced)
@@ -194,7 +167,7 @@ def _body(
     ]
     rows = [Node("", name, seconds, SECONDS) for name, seconds in parts if seconds]
     flops = Group("", made.list, convention == "causal")
-    repeats = int(run.accumulation)
+    repeats = run.accumulation
     model_flops = named(traced, "C", value_of(flops.model) * repeats)
     mfu = utilisation(model_flops, seconds, step.parts, peak)
     time_rows = [
@@ -204,7 +177,7 @@ def _body(
             step.best,
             SECONDS,
             children=()
-            if run.mfu is not None
+            if q.mfu is not None
             else (
                 Node.sum("device_seconds", "the device", rows),
                 Node("host_seconds", "the host, launching kernels", t.host, SECONDS),
@@ -231,8 +204,8 @@ def _body(
     spent = {k: cost.gpu_hours(h, count) for k, h in hours.items()}
     for found in (hours, spent):  # only the best estimate has a derivation
         found |= {k: value_of(v) for k, v in found.items() if k != "best"}
-    price_rows, price_note = money(run, spec, spent, traced)
-    power_rows, power_note = energy_rows(run, spec, spent, traced)
+    price_rows, price_note = money(q, spec, spent, traced)
+    power_rows, power_note = energy_rows(q, spec, spent, traced)
     run_rows = [
         Node("tokens", "Tokens", total, TOKENS),
         Node("steps", "Steps", ceil_div(total, tokens), COUNT),
@@ -276,5 +249,3 @@ def _convention_table(made: Pass, step: Step, repeats: int) -> Table:
         "HFU counts what is computed twice too",
     )
 
-
-__all__ = ["Run", "Step", "train"]

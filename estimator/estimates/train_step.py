@@ -69,42 +69,32 @@ class Step:
         return "memory" if by.get(MEMORY, 0) > by.get("compute", 0) else "compute"
 
 
-def one_step(
-    made: Pass,
-    recipe: Recipe,
-    run: Run,
-    gpu: str,
-    degrees: Degrees,
-    optimizer: str,
-    dtype: str,
-    quantization: str,
-    convention: str,
-) -> Step:
-    """The step of ``run`` on ``gpu``. Raises InputError for a dtype, quantization or link that is not there."""
+def one_step(made: Pass, recipe: Recipe, run: Run) -> Step:
+    """The step of ``run``. Raises InputError for a dtype, quantization or link that is not there."""
     from estimator.presets import load_gpu
 
+    q, gpu, degrees, repeats = run.question, run.question.gpu, run.degrees, run.accumulation
     spec = load_gpu(gpu)
-    kind = "fp32" if recipe.name == "torch-fp32" else dtype
+    kind = "fp32" if recipe.name == "torch-fp32" else q.dtype
     peak = dense_peak(spec, kind)
-    device, repeats, parts = machine(gpu, kind), int(run.accumulation), int(degrees.tensor * degrees.pipeline)
-    link = None if run.link is None else real(run.link, "--link") * GIGA
+    device, parts = machine(gpu, kind), int(degrees.tensor * degrees.pipeline)
+    link = None if q.link is None else real(q.link, "--link") * GIGA
     total = float(value_of(sum((w.total for w in made.arch.weights()), start=0)))
     work = work_of(value_of(made.work.b), value_of(made.work.s), degrees, made.work.fused, made.work.checkpointing)
     sent = exchange(
         made.arch, degrees, recipe.name, run.stage, repeats, work, trained(made), total, spec, link
     )
-    given = (degrees, optimizer, kind, quantization)
-    whole = step_times(made, recipe, run, device, *given, idle=sent.bubble)
+    whole = step_times(made, recipe, run, device, kind, idle=sent.bubble)
     hidden = whole.device * BACKWARD_SHARE
     best = whole.total + sent.model + max(0.0, sent.data - hidden)
     points = ((1.0, device.best),)
     quick = replace(device, gemm_points=points, gradient=1.0, elements=device.copy, welford=device.copy, fixed=0.0)
-    low = step_times(made, recipe, run, quick, *given).device
+    low = step_times(made, recipe, run, quick, kind).device
     high = whole.device + whole.host + sent.model + sent.data
-    basis = [*device.notes, *_optimizer_note(optimizer), *sent.notes]
-    mfu = share(run.mfu, "--mfu")
+    basis = [*device.notes, *_optimizer_note(run.optimizer), *sent.notes]
+    mfu = share(q.mfu, "--mfu")
     if mfu is not None:
-        flops = float(value_of(Group("", made.list, convention == "causal").model)) * repeats
+        flops = float(value_of(Group("", made.list, q.attention_flops == "causal").model)) * repeats
         best = low = high = time.seconds_at_utilisation(flops, parts, peak, mfu)
         basis = [f"--mfu {100 * mfu:g}% of {spec.id}'s dense {kind} peak in place of the roofline"]
     low, high = min(low, best), max(high, best)
@@ -112,22 +102,15 @@ def one_step(
 
 
 def step_times(
-    made: Pass,
-    recipe: Recipe,
-    run: Run,
-    device: Machine,
-    degrees: Degrees,
-    optimizer: str,
-    dtype: str,
-    quantization: str,
-    idle: float = 0.0,
+    made: Pass, recipe: Recipe, run: Run, device: Machine, dtype: str, idle: float = 0.0
 ) -> Times:
     """The most loaded GPU's passes and its optimizer step, in plain numbers; idle: of a pipeline, over busy time."""
-    once = times(operations(made.arch, made.work, made.train), device, _how(recipe, dtype, quantization, degrees))
+    degrees = run.degrees
+    once = times(operations(made.arch, made.work, made.train), device, _how(recipe, dtype, run.quantization, degrees))
     once.add(ELEMENTWISE, MEMORY, device.stream(_casts(made, recipe) / degrees.tensor))
     shards = degrees.tensor * degrees.pipeline * (degrees.shards if run.stage else 1)
-    moved = _optimizer_bytes(made, recipe, optimizer) / shards
-    busy = int(run.accumulation) / degrees.pipeline
+    moved = _optimizer_bytes(made, recipe, run.optimizer) / shards
+    busy = run.accumulation / degrees.pipeline
     out = Times({k: float(value_of(v)) * busy * (1 + idle) for k, v in once.parts.items()})
     out.add(OPTIMIZER, MEMORY, device.stream(moved))
     out.host = float(value_of(once.host)) * busy * (1 + idle)
@@ -168,14 +151,14 @@ def _optimizer_bytes(made: Pass, recipe: Recipe, optimizer: str) -> float:
         + 2 * recipe.states
         + (2 * recipe.master + recipe.weights if recipe.master else 2 * recipe.weights)
     )
-    if made.method not in ("full", "none") and not recipe.master and made.method != "freeze":
+    if made.method != "full" and not recipe.master and made.method != "freeze":
         fused = ADAMW_PASSES * FP32_BYTES  # adapters are kept in fp32
     return count * fused * passes / ADAMW_PASSES
 
 
 def trained(made: Pass) -> float:
     """Elements that are trained: full, or the adapters' own, or the unfrozen layers'."""
-    if made.method in ("full", "none"):
+    if made.method == "full":
         return float(value_of(sum((w.total for w in made.arch.weights()), start=0)))
     seen = {(q.name, q.layer): q for q in made.list if q.right and q.weight and q.name not in made.train.rewritten}
     return float(

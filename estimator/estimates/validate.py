@@ -15,6 +15,8 @@ from estimator.estimates.memory_plan import plan, simulate
 from estimator.formula import Citation
 from estimator.models import Model
 from estimator.moments import CUBLAS_WORKSPACE, THREADS
+from estimator.questions import ask
+from estimator.questions.memory import Memory
 from estimator.report import Cell, Node, Report, Table
 from estimator.trace import value_of
 from estimator.units import COUNT, PERCENT
@@ -113,13 +115,9 @@ def predictions(data: Mapping[str, Any]) -> Iterator[Row]:
         try:
             model = Model(str(c["model"]), "file", Config(data["configs"][c["model"]]))
             train = c["kind"] == "train"
-            p = plan(
-                model,
-                "training" if train else "inference",
-                RECIPES[c.get("precision", "bf16")] if train else None,
-                **options_of(c),
-            )
-            outcome = simulate(p)
+            recipe = RECIPES[c.get("precision", "bf16")] if train else None
+            asked = {"mode": "training" if train else "inference", "recipe": recipe}
+            outcome = simulate(plan(ask(Memory, model, options_of(c) | asked)))
             got = {k: value_of(m.peak) for k, key in MOMENTS.items() for m in outcome.moments if m.key == key}
             got["peak"] = value_of(outcome.worst.peak)
             # a process that never ran a backward pass holds one workspace, and its measurements say so

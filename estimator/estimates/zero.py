@@ -5,110 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from estimator.errors import DoesNotFit, InputError
+from estimator.errors import InputError
 from estimator.estimates.zero_plan import Plan, plan
 from estimator.estimates.zero_stage import data_transfers, stage_node
 from estimator.estimates.zero_tables import communication, pipeline, side_by_side
+from estimator.fit import NO, Fit, require_fit
 from estimator.models import Model
 from estimator.parallel.job import Rank, ranks, worst
 from estimator.parallel.messages import Message, messages
 from estimator.parallel.offload import offloaded
 from estimator.parallel.picture import picture
 from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, WEIGHTS
+from estimator.questions import ask
+from estimator.questions.zero import Zero
 from estimator.report import Node, Report, Table, Text
 from estimator.trace import Traced, value_of
-from estimator.units import BYTES, RATIO, SECONDS, human
+from estimator.units import BYTES, RATIO, SECONDS
 
 
-def zero(
-    model: Model | None = None,
-    params: Any = None,
-    *,
-    gpus: Any = 8,
-    stage: Any = "all",
-    recipe: str = "zero-paper",
-    optimizer: str = "adamw",
-    offload: str = "none",
-    offload_to: str = "cpu",
-    zero_pp: str = "",
-    micro_batches: Any = 1,
-    tensor_parallel: Any = 1,
-    pipeline_parallel: Any = 1,
-    context_parallel: Any = 1,
-    expert_parallel: Any = 1,
-    sequence_parallel: bool = False,
-    schedule: str = "1f1b",
-    virtual_stages: int = 1,
-    pipeline_split: str = "even",
-    batch_size: Any = 1,
-    seq_len: Any = None,
-    attention: str = "sdpa",
-    checkpointing: str = "none",
-    dropout: bool = False,
-    gpus_per_node: int = 8,
-    largest_layer: Any = None,
-    gpu: str | None = None,
-    memory: str | None = None,
-    link_gbps: str | None = None,
-    network_gbps: str | None = None,
-    pcie_gbps: str | None = None,
-    nvme_gbps: str | None = None,
-    check_fit: bool = False,
-    derive: bool = False,
-) -> Report:
+def zero(model: Model | str | None = None, params: Any = None, **options: Any) -> Report:
     """What the most loaded of ``gpus`` GPUs holds and sends. Exactly one of ``model`` and ``params`` is given.
 
-    Sizes may be ints, texts (``7.5e9``) or letters. ``seq_len`` adds activations and what the other kinds of
-    parallelism send; ``gpu`` or the rates add times. Raises InputError for degrees that do not divide what they
-    shard, DoesNotFit with ``check_fit`` where no stage that is shown fits ``memory``.
+    options: the fields of :class:`estimator.questions.zero.Zero`; sizes may be ints, texts (``7.5e9``) or letters.
+    ``seq_len`` adds activations and what the other kinds of parallelism send; ``gpu`` or the rates add times. Raises
+    InputError for degrees that do not divide what they shard, DoesNotFit with ``check_fit`` where no stage that is
+    shown fits ``memory``.
     """
-    p = plan(
-        model,
-        params,
-        gpus=gpus,
-        stage=stage,
-        recipe=recipe,
-        optimizer=optimizer,
-        offload=offload,
-        offload_to=offload_to,
-        zero_pp=zero_pp,
-        micro_batches=micro_batches,
-        tensor_parallel=tensor_parallel,
-        pipeline_parallel=pipeline_parallel,
-        context_parallel=context_parallel,
-        expert_parallel=expert_parallel,
-        sequence_parallel=sequence_parallel,
-        schedule_name=schedule,
-        virtual_stages=virtual_stages,
-        pipeline_split=pipeline_split,
-        batch_size=batch_size,
-        seq_len=seq_len,
-        attention=attention,
-        checkpointing=checkpointing,
-        dropout=dropout,
-        gpus_per_node=gpus_per_node,
-        largest_layer=largest_layer,
-        gpu=gpu,
-        memory=memory,
-        link_gbps=link_gbps,
-        network_gbps=network_gbps,
-        pcie_gbps=pcie_gbps,
-        nvme_gbps=nvme_gbps,
-        derive=derive,
-    )
-    if check_fit and p.memory is None:
-        raise InputError("--check-fit needs --gpu or --memory")
-    every = {s: ranks(p.job, s) for s in p.stages}
-    nodes = [stage_node(p, s, worst(every[s])) for s in p.stages]
-    report = _report(p, nodes, every)
-    if check_fit and not any(report.facts[f"stage{s}.fits"] for s in p.stages):
-        raise DoesNotFit(
-            f"no stage fits {human(p.memory or 0, BYTES)}: the least is {human(min(_need(n) for n in nodes), BYTES)}"
-        )
+    q = ask(Zero, model, {**options, "params": params})
+    report = answer(q)
+    if q.check_fit:
+        require_fit(report)
     return report
 
 
-def _report(p: Plan, nodes: list[Node], every: dict[int, list[Rank]]) -> Report:
+def answer(q: Zero) -> Report:
+    """The report of a question."""
+    p = plan(q)
+    if q.check_fit and p.memory is None:
+        raise InputError("--check-fit needs --gpu or --memory")
+    every = {s: ranks(p.job, s) for s in p.stages}
+    nodes = [stage_node(p, s, worst(every[s])) for s in p.stages]
+    return _report(q, p, nodes, every)
+
+
+def _report(q: Zero, p: Plan, nodes: list[Node], every: dict[int, list[Rank]]) -> Report:
     job = p.job
     last = p.stages[-1]
     top = worst(every[last])
@@ -132,7 +72,9 @@ def _report(p: Plan, nodes: list[Node], every: dict[int, list[Rank]]) -> Report:
         widths = {WEIGHTS: r.weight, GRADIENTS: r.gradient, OPTIMIZER: r.optimizer}
         away = {s: offloaded(job.offload, s) for s in p.stages}
         body.append(Text("Who holds what", picture(widths, int(value_of(job.degrees.shards)), p.stages, away)))
-    facts = {f"stage{s}.fits": _need(n) <= p.memory for s, n in zip(p.stages, nodes, strict=True)} if p.memory else {}
+    facts, verdict, fit = _fits(q, p, nodes)
+    if fit is not None:
+        body.append(fit.node())
     return Report(
         "zero",
         _title(p),
@@ -144,7 +86,38 @@ def _report(p: Plan, nodes: list[Node], every: dict[int, list[Rank]]) -> Report:
         p.notes,
         p.symbolic,
         hidden=tuple(hidden),
+        verdict=verdict,
     )
+
+
+def _fits(q: Zero, p: Plan, nodes: list[Node]) -> tuple[dict[str, Any], str, Fit | None]:
+    """(which stages fit, the verdict, its fit): of the first stage that fits, or of the one that needs least."""
+    if p.memory is None or p.symbolic:
+        return {}, "", None
+    card = p.gpu.id if p.gpu else "the GPU"
+    simulated = p.gpu is not None and p.job.rates.recipe.kind == "simulated" and p.job.work is not None
+    fits = {}
+    for stage, node in zip(p.stages, nodes, strict=True):
+        step = simulated_peak(q, stage) if simulated and p.job.degrees.plain and q.offload == "none" else None
+        held = _need(node) if step is None else step
+        fits[stage] = Fit(p.need(held), p.memory, card)
+    fitting = [s for s in p.stages if fits[s].answer != NO]
+    best = fitting[0] if fitting else min(p.stages, key=lambda s: int(value_of(fits[s].need.best)))
+    facts = {f"stage{s}.fits": f.answer for s, f in fits.items()} | {"fits": fits[best].answer}
+    return facts, fits[best].sentence(f"a GPU of {p.name or 'it'} at stage {best}"), fits[best]
+
+
+def simulated_peak(q: Zero, stage: int) -> int:
+    """The peak of a step of the same run as :mod:`estimator.estimates.memory` simulates it, in bytes."""
+    from estimator.estimates.memory_plan import plan as step
+    from estimator.estimates.memory_plan import simulate
+    from estimator.questions.memory import Memory
+
+    asked = Memory(
+        model=q.model, mode="training", batch_size=q.batch_size, seq_len=q.seq_len, recipe=q.recipe,
+        optimizer=q.optimizer, attention=q.attention, checkpointing=q.checkpointing, gpus=q.gpus, stage=stage,
+    )  # fmt: skip
+    return int(value_of(simulate(step(asked)).worst.peak))
 
 
 def _need(node: Node) -> int:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from estimator.errors import InputError, unknown
+from estimator.card import Range, card_of
+from estimator.errors import InputError
+from estimator.fit import need
 from estimator.models import Model
+from estimator.names import choice
 from estimator.parallel import activations as act
 from estimator.parallel import offload as off
 from estimator.parallel.degrees import Degrees
@@ -14,13 +17,14 @@ from estimator.parallel.job import Job
 from estimator.parallel.links import Links, links
 from estimator.parallel.pipeline import Stage, schedule, split
 from estimator.parallel.recipe import rates
-from estimator.parallel.request import is_letter, size
+from estimator.parallel.request import size
 from estimator.parallel.sharding import STAGES
 from estimator.parallel.tensor import Cut
 from estimator.parallel.traffic import check_zero_pp
+from estimator.questions.zero import Zero
+from estimator.sizes import is_letter
 from estimator.trace import value_of
 
-MOST_PARAMS = 10**18
 DEGREES = (
     ("tensor", "tensor_parallel"),
     ("pipeline", "pipeline_parallel"),
@@ -44,6 +48,12 @@ class Plan:
     said: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
+    def need(self, held: Any) -> Range:
+        """What a GPU needs whose model states and activations are ``held`` bytes: a sum of shares has no peak."""
+        if self.gpu is None:  # --memory: the bytes are compared as they are
+            return Range(held, held, held)
+        return need(held, card_of(self.gpu), "training")
+
 
 def parse_stages(stage: Any) -> tuple[int, ...]:
     """``all`` or one stage."""
@@ -55,119 +65,86 @@ def parse_stages(stage: Any) -> tuple[int, ...]:
     return (int(text),)
 
 
-def plan(
-    model: Model | None,
-    params: Any,
-    *,
-    gpus: Any,
-    stage: Any,
-    recipe: str,
-    optimizer: str,
-    offload: str,
-    offload_to: str,
-    zero_pp: str,
-    micro_batches: Any,
-    tensor_parallel: Any,
-    pipeline_parallel: Any,
-    context_parallel: Any,
-    expert_parallel: Any,
-    sequence_parallel: bool,
-    schedule_name: str,
-    virtual_stages: int,
-    pipeline_split: str,
-    batch_size: Any,
-    seq_len: Any,
-    attention: str,
-    checkpointing: str,
-    dropout: bool,
-    gpus_per_node: int,
-    largest_layer: Any,
-    gpu: str | None,
-    memory: str | None,
-    link_gbps: str | None,
-    network_gbps: str | None,
-    pcie_gbps: str | None,
-    nvme_gbps: str | None,
-    derive: bool,
-) -> Plan:
+def plan(q: Zero) -> Plan:
     """The job that these options describe. Raises InputError for degrees that do not divide, and contradictions."""
-    if (model is None) == (params is None):
+    if (q.model is None) == (q.params is None):
         raise InputError("give either --model or --params, not both")
-    if not 1 <= gpus_per_node <= 10**6:
-        raise InputError(f"--gpus-per-node must be >= 1, got {gpus_per_node}")
-    stages = parse_stages(stage)
+    if not 1 <= q.gpus_per_node <= 10**6:
+        raise InputError(f"--gpus-per-node must be >= 1, got {q.gpus_per_node}")
+    stages = parse_stages(q.stage)
     said: list[str] = []
-    n = size(gpus, "--gpus", "gpus", model, derive)
+    n = size(q.gpus, "--gpus", "gpus", q.model, q.derive)
     given = {
-        "tensor": tensor_parallel,
-        "pipeline": pipeline_parallel,
-        "context": context_parallel,
-        "expert": expert_parallel,
+        "tensor": q.tensor_parallel,
+        "pipeline": q.pipeline_parallel,
+        "context": q.context_parallel,
+        "expert": q.expert_parallel,
     }
-    found = {k: size(given[k], f"--{f.replace('_', '-')}", f, model, derive) for k, f in DEGREES}
-    if sequence_parallel and value_of(found["tensor"]) == 1:
+    found = {k: size(given[k], f"--{f.replace('_', '-')}", f, q.model, q.derive) for k, f in DEGREES}
+    if q.sequence_parallel and value_of(found["tensor"]) == 1:
         raise InputError("--sequence-parallel splits norms over the tensor-parallel group: add --tensor-parallel")
     degrees = Degrees(
-        n, found["tensor"], found["pipeline"], found["context"], found["expert"], sequence_parallel, gpus_per_node
+        n, found["tensor"], found["pipeline"], found["context"], found["expert"], q.sequence_parallel, q.gpus_per_node
     )
-    m = size(micro_batches, "--micro-batches", "micro_batches", model, derive)
-    off.check(offload, offload_to, stages, len(stages) > 1)
-    plainly = schedule(schedule_name, degrees.pipeline, m, virtual_stages)
+    m = size(q.micro_batches, "--micro-batches", "micro_batches", q.model, q.derive)
+    off.check(q.offload, q.offload_to, stages, len(stages) > 1)
+    plainly = schedule(q.schedule, degrees.pipeline, m, q.virtual_stages)
     cut = Cut(degrees.tensor, degrees.expert)
     job = Job(
-        model.architecture if model else None,
-        None if model else size(params, "--params", "params", None, derive, most=MOST_PARAMS),
+        q.model.architecture if q.model else None,
+        None if q.model else size(q.params, "--params", "params", None, q.derive),
         degrees,
-        rates(recipe, optimizer),
+        rates(q.recipe, q.optimizer),
         plainly,
-        _pipeline(model, degrees, virtual_stages, pipeline_split),
+        _pipeline(q.model, degrees, q.virtual_stages, q.pipeline_split),
         m,
-        _work(model, batch_size, seq_len, cut, degrees, attention, checkpointing, dropout, derive, said),
-        offload,
-        offload_to,
-        check_zero_pp(zero_pp, stages, degrees.shards, gpus_per_node),
-        _largest(model, largest_layer, recipe, offload, stages, derive, said),
+        _work(q, cut, degrees, said),
+        q.offload,
+        q.offload_to,
+        check_zero_pp(q.zero_pp, stages, degrees.shards, q.gpus_per_node),
+        _largest(q, stages, said),
     )
-    if model is None and not degrees.plain:
+    if q.model is None and not degrees.plain:
         said.append(
             "only a number of parameters is known: tensor and pipeline parallelism are taken to split it evenly"
         )
     card = None
-    if gpu is not None:
+    if q.gpu is not None:
         from estimator.presets import load_gpu
 
-        card = load_gpu(gpu)
-    rate = links(card, link_gbps, network_gbps, pcie_gbps, nvme_gbps, offload != "none" and offload_to == "nvme")
+        card = load_gpu(q.gpu)
+    disks = q.offload != "none" and q.offload_to == "nvme"
+    rate = links(card, q.link_gbps, q.network_gbps, q.pcie_gbps, q.nvme_gbps, disks)
     inputs = {
-        "model": model.name if model else None,
+        "model": q.model.name if q.model else None,
         "params": job.params,
         "gpus": n,
-        "stage": str(stage),
+        "stage": str(q.stage),
         "recipe": job.rates.recipe.name,
-        "optimizer": optimizer,
-        "offload": offload,
+        "optimizer": q.optimizer,
+        "offload": q.offload,
         "tensor_parallel": degrees.tensor,
         "pipeline_parallel": degrees.pipeline,
-        "sequence_parallel": sequence_parallel,
+        "sequence_parallel": q.sequence_parallel,
         "context_parallel": degrees.context,
         "expert_parallel": degrees.expert,
         "micro_batches": m,
-        "schedule": schedule_name,
-        "gpu": gpu,
+        "schedule": q.schedule,
+        "gpu": q.gpu,
     }
-    letters = (params, gpus, micro_batches, batch_size, seq_len, largest_layer, *given.values())
-    symbolic = (model is not None and model.kind == "symbolic") or any(map(is_letter, letters))
+    letters = (q.params, q.gpus, q.micro_batches, q.batch_size, q.seq_len, q.largest_layer, *given.values())
+    symbolic = (q.model is not None and q.model.kind == "symbolic") or any(map(is_letter, letters))
     return Plan(
         job,
         stages,
-        model.name if model else "",
+        q.model.name if q.model else "",
         symbolic,
         rate,
         card,
-        _memory(card, memory, said),
+        _memory(card, q.memory, said),
         inputs,
         said + list(rate.said),
-        tuple(model.notes) if model else (),
+        tuple(q.model.notes) if q.model else (),
     )
 
 
@@ -178,60 +155,43 @@ def _pipeline(model: Model | None, degrees: Degrees, chunks: int, how: str) -> t
     return tuple(split(model.architecture, degrees.pipeline, chunks, how))
 
 
-def _work(
-    model: Model | None,
-    batch: Any,
-    seq_len: Any,
-    cut: Cut,
-    degrees: Degrees,
-    attention: str,
-    checkpointing: str,
-    dropout: bool,
-    derive: bool,
-    said: list[str],
-) -> act.Work | None:
-    if checkpointing not in act.RECOMPUTATION:
-        raise unknown("--checkpointing", checkpointing, act.RECOMPUTATION)
-    if attention not in ("sdpa", "eager"):
-        raise unknown("--attention", attention, ("sdpa", "eager"))
-    b = size(batch, "--batch-size", "batch_size", model, derive, "length")
-    if seq_len is None:
+def _work(q: Zero, cut: Cut, degrees: Degrees, said: list[str]) -> act.Work | None:
+    choice(q.checkpointing, "--checkpointing", act.RECOMPUTATION)
+    choice(q.attention, "--attention", ("sdpa", "eager"))
+    b = size(q.batch_size, "--batch-size", "batch_size", q.model, q.derive, "length")
+    if q.seq_len is None:
         if not degrees.plain and value_of(degrees.context) != 1:
             raise InputError("--context-parallel divides a sequence: add --seq-len")
         said.append("--seq-len not given: no activations, and of the communication only data parallelism's")
         return None
-    if model is None:
+    if q.model is None:
         raise InputError("--seq-len needs --model: activations depend on its layers")
     work = act.Work(
         b,
-        size(seq_len, "--seq-len", "seq_len", model, derive, "length"),
+        size(q.seq_len, "--seq-len", "seq_len", q.model, q.derive, "length"),
         cut,
         degrees.context,
         degrees.sequence,
-        attention == "sdpa",
-        dropout,
-        checkpointing,
+        q.attention == "sdpa",
+        q.dropout,
+        q.checkpointing,
     )
     act.check(work)
     said.append(
         "activations: 16-bit, as Korthikanti et al. count them, over this model's blocks"
-        + ("" if dropout else "; no dropout")
+        + ("" if q.dropout else "; no dropout")
     )
     return work
 
 
-def _largest(
-    model: Model | None, given: Any, recipe: str, offload: str, stages: tuple[int, ...], derive: bool, said: list[str]
-) -> Any:
-    if given is not None:
-        return size(
-            given, "--largest-layer", "largest_layer", None if model is None else model, derive, most=MOST_PARAMS
-        )
-    if model is not None:
+def _largest(q: Zero, stages: tuple[int, ...], said: list[str]) -> Any:
+    if q.largest_layer is not None:
+        return size(q.largest_layer, "--largest-layer", "largest_layer", q.model, q.derive)
+    if q.model is not None:
         from estimator.parallel.deepspeed import largest_module
 
-        return largest_module(model.architecture.weights())
-    if 3 in stages and (offload == "all" or recipe == "deepspeed"):
+        return largest_module(q.model.architecture.weights())
+    if 3 in stages and (q.offload == "all" or q.recipe == "deepspeed"):
         said.append("--largest-layer not given: 0; what is gathered for it is left out")
     return 0
 

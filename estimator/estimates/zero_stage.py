@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from estimator.estimates.zero_plan import MOST_PARAMS, Plan
+from estimator.estimates.zero_plan import Plan
 from estimator.parallel import deepspeed
 from estimator.parallel.degrees import INSIDE
 from estimator.parallel.job import GATHERED, Rank, rank
@@ -15,6 +15,7 @@ from estimator.parallel.offload import allowed
 from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, WEIGHTS, Held
 from estimator.parallel.traffic import Transfer, transfers
 from estimator.report import Node
+from estimator.sizes import LARGEST
 from estimator.trace import value_of
 from estimator.units import BYTES, COUNT, ELEMENTS, PARAMS, SECONDS, human
 
@@ -185,7 +186,7 @@ def _largest(p: Plan, stage: int) -> Any:
         return bool(value_of(rank(tried, first, stage).states) <= (p.memory or 0))
 
     low, high = 0, 1
-    while fits(high) and high < MOST_PARAMS:
+    while fits(high) and high < LARGEST["params"]:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2

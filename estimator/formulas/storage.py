@@ -17,6 +17,7 @@ from estimator.errors import unknown
 from estimator.families.base import Architecture, MoE
 from estimator.formula import Formula, formula
 from estimator.inventory import CONV1D, EXPERT, LINEAR, Weight
+from estimator.names import read
 from estimator.ops import ceil_div
 from estimator.units import BYTES
 
@@ -149,11 +150,6 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("nvfp4", nvfp4_bytes, "each", f"nvfp4: blocks of 16 and one scale a matrix; {_BNB}"),
     )
 }
-ALIASES = {
-    "bnb-4bit": "nf4", "bnb-8bit": "int8", "llm.int8": "int8", "nf4dq": "nf4-dq", "nf4_dq": "nf4-dq", "qlora": "nf4-dq",
-    "fp8-128x128": "fp8-block", "gptq-4bit": "gptq", "awq-4bit": "awq", "w4a16": "int4",
-}  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -207,9 +203,8 @@ def stored_weights(arch: Architecture, quantization: str = "none", base: str = "
     quantization: "none", a name of SCHEMES or a llama.cpp mix such as ``q4_k_m``. InputError for other names.
     """
     fmt = find_format(base)
-    key = quantization.strip().lower()
-    key = ALIASES.get(key, key)
-    if key in ("none", ""):
+    key = read("quantization", quantization)
+    if key == "none":
         return Storage(tuple(_plain(w, fmt) for w in arch.weights()))
     from estimator.formulas.gguf_mix import MIXES, mix_storage
 

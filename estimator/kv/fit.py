@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from estimator.card import card_of
+from estimator.card import Card, find_card
 from estimator.errors import InputError
 from estimator.formulas.storage import stored_weights
 from estimator.models import Model
-from estimator.presets import load_gpu
 from estimator.report import Node
 from estimator.trace import value_of
 from estimator.units import BYTES, COUNT, TOKENS, parse_size
@@ -22,23 +21,24 @@ LIMIT = 2**62
 class Room:
     """Bytes of an accelerator: its memory less the context and the weights; ``notes`` says how they were found."""
 
-    name: str
-    memory: int
+    card: Card
     weights: Any
-    context: int
     notes: tuple[str, ...]
 
     @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
     def free(self) -> int:
-        return self.memory - self.context - int(value_of(self.weights))
+        return int((self.card.bytes or 0) - self.card.context.best - int(value_of(self.weights)))
 
 
 def room(model: Model, gpu: str, dtype: str, quantization: str) -> Room:
     """What ``gpu`` has left beside the weights of ``model`` in a storage scheme."""
-    spec = load_gpu(gpu)
     storage = stored_weights(model.architecture, quantization, dtype)
-    card = card_of(spec)
-    return Room(spec.id, spec.memory_bytes, storage.bytes, card.context.best, (*card.notes, *storage.notes))
+    card = find_card(gpu)
+    return Room(card, storage.bytes, (*card.notes, *storage.notes))
 
 
 def workspace_of(model: Model, kind: str) -> tuple[Callable[[int, int], int], list[str]]:

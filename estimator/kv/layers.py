@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from estimator.dtypes import Format, find_format
+from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Layer, StateSpace
 from estimator.formula import Formula
 from estimator.formulas.kvcache import (
@@ -32,6 +34,14 @@ FP32_BYTES = 4
 BLOCK = 16  # tokens a block: vLLM's default
 GROUP = 64  # transformers' q_group_size
 RESIDUAL = 128  # transformers' residual_length
+
+
+def kv_format(name: str) -> Format:
+    """The format of ``--kv-dtype``; InputError where no cache is stored in it."""
+    found = find_format(name, "--kv-dtype")
+    if found.name not in KV_FORMATS:
+        raise InputError(f"--kv-dtype {name}: KV caches are not stored as {name}. Use {', '.join(KV_FORMATS)}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from estimator.dtypes import find_format
-from estimator.errors import InputError, unknown
+from estimator.errors import InputError
 from estimator.families.base import Architecture
-from estimator.kv.layers import CACHES, GROUP, KV_FORMATS, Held, Store, cache_parts, merged
+from estimator.kv.layers import CACHES, GROUP, KV_FORMATS, Held, Store, cache_parts, kv_format, merged
 from estimator.models import Model
+from estimator.names import choice
+from estimator.questions.kvcache import KVCache
+from estimator.questions.read import batch, tokens
 from estimator.sizes import size_option
 from estimator.trace import trace, value_of
 from estimator.units import BITS_PER_BYTE
-
-DEFAULT_TOKENS = 4096
 
 
 @dataclass(slots=True)
@@ -57,43 +57,30 @@ class Plan:
         return str(value.expr) if self.symbolic and hasattr(value, "expr") else f"{value_of(value):,}"
 
 
-def plan(
-    model: Model,
-    batch_size: Any,
-    seq_len: Any,
-    new_tokens: Any,
-    kv_dtype: str,
-    cache: str,
-    encoder_len: Any,
-    block_size: Any,
-    kv_group: Any,
-    shared_prefix: Any,
-) -> Plan:
-    """The question that these options ask."""
-    if cache not in CACHES:
-        raise unknown("--cache", cache, CACHES)
-    arch, said = model.architecture, []
+def plan(q: KVCache) -> Plan:
+    """The cache that a question asks for."""
+    choice(q.cache, "--cache", CACHES)
+    model, arch = q.model, q.model.architecture
+    said: list[str] = []
     if arch.kind == "encoder":
         raise InputError(f"{model.name}: an encoder keeps no KV cache")
-    b = size_option(model, batch_size, "--batch-size", "batch_size", "length")
-    m = size_option(model, DEFAULT_TOKENS if seq_len is None else seq_len, "--seq-len", "seq_len", "length")
-    T = None if new_tokens is None else size_option(model, new_tokens, "--new-tokens", "new_tokens", "length")
-    s_enc = m if encoder_len is None else size_option(model, encoder_len, "--encoder-len", "encoder_len", "length")
-    if seq_len is None:
-        said.append(f"--seq-len not given: {DEFAULT_TOKENS} tokens")
-    if encoder_len is None and any(layer.cross for layer in arch.layers):
+    new = q.new_tokens
+    T = None if new is None else size_option(model, new, "--new-tokens", "new_tokens", "length")
+    b, m = batch(model, q.batch_size), tokens(model, q.seq_len, said, 0 if T is None else int(value_of(T)))
+    enc = q.encoder_len
+    s_enc = m if enc is None else size_option(model, enc, "--encoder-len", "encoder_len", "length")
+    if enc is None and any(layer.cross for layer in arch.layers):
         said.append("--encoder-len not given: as many encoder tokens as decoder tokens")
-    name, bits = _bits(model, kv_dtype, cache)
-    store = _store(cache, name, bits, block_size, kv_group, said)
-    shared = (
-        0 if shared_prefix is None else size_option(model, shared_prefix, "--shared-prefix", "shared_prefix", "length")
-    )
+    name, bits = _bits(model, q.kv_dtype, q.cache)
+    store = _store(q.cache, name, bits, q.block_size, q.kv_group, said)
+    prefix = q.shared_prefix
+    shared = 0 if prefix is None else size_option(model, prefix, "--shared-prefix", "shared_prefix", "length")
     n = m if T is None else m + T
     if value_of(shared) > value_of(n):
         raise InputError(f"--shared-prefix {value_of(shared):,} is longer than the sequences of {value_of(n):,} tokens")
-    if value_of(shared) and cache in ("static", "quantized"):
+    if value_of(shared) and q.cache in ("static", "quantized"):
         raise InputError(
-            f"--shared-prefix: a {cache} cache holds each sequence whole; use --cache paged, or dynamic for the count"
+            f"--shared-prefix: a {q.cache} cache holds each sequence whole; use --cache paged, or dynamic for the count"
         )
     store = replace(store, shared=shared, new=0 if T is None else T)
     return Plan(model, arch, b, m, T, s_enc, store, name, said)
@@ -106,9 +93,7 @@ def _bits(model: Model, kv_dtype: str, cache: str) -> tuple[str, Any]:
 
         if kv_dtype.lower() not in FORMATS and kv_dtype.lower() not in ALIASES:
             return kv_dtype, BITS_PER_BYTE * trace("kv_bytes", 2, name=kv_dtype)
-    fmt = find_format(kv_dtype, "--kv-dtype")
-    if fmt.name not in KV_FORMATS:
-        raise InputError(f"--kv-dtype {kv_dtype}: KV caches are not stored as {kv_dtype}. Use {', '.join(KV_FORMATS)}")
+    fmt = kv_format(kv_dtype)
     if cache == "quantized" and fmt.name not in ("fp8", "int8", "int4"):
         raise InputError(f"--cache quantized holds fp8, int8 or int4, got --kv-dtype {kv_dtype}")
     return fmt.name, fmt.block_bits // fmt.block

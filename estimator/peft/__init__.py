@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import unknown
+from estimator.names import read
 
 if TYPE_CHECKING:
     from estimator.peft.base import Method
@@ -68,20 +69,10 @@ METHODS: dict[str, str] = {
     "full": "full",
     "soft-prompt": "soft_prompt",
 }
-ALIASES = {
-    "bone": "miss",
-    "soft_prompt": "soft-prompt",
-    "rslora": "lora",
-    "llama_adapter": "adaption_prompt",
-    "ptuning": "p_tuning",
-}
-
 
 def find(name: str) -> Method:
     """The method called ``name``; InputError with the nearest names otherwise."""
-    key = name.strip().lower()
-    key = key if key in METHODS else key.replace("-", "_")
-    key = ALIASES.get(key, key)
+    key = read("method", name)
     if key not in METHODS:
         raise unknown("--method", name, METHODS)
     module: Any = import_module(f"estimator.peft.{METHODS[key]}")

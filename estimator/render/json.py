@@ -20,6 +20,7 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
         "schema": report.schema,
         "command": report.command,
         "title": report.title,
+        **({"verdict": report.verdict} if report.verdict else {}),
         "inputs": {k: _plain(letter(v, report.symbolic)) for k, v in report.inputs.items()},
         "results": results,
         "tree": trees[0] if len(trees) == 1 else {"key": "", "label": report.title, "children": trees},

@@ -47,6 +47,8 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
     """The report as a LaTeX fragment; it needs the packages amsmath and booktabs."""
     by_key = {d.key: d.latex for d in derived[0]} if derived and report.symbolic else {}
     out = ["% needs \\usepackage{amsmath,booktabs}", *_heading(report.title)]
+    if report.verdict:
+        out += [escape(report.verdict), ""]
     for part in report.body:
         if isinstance(part, Node):
             out += _tree(part, report, by_key)

@@ -11,7 +11,7 @@ from estimator.report import Node, Report, Table, Text
 def render(report: Report, derived: Any = None, derive: bool = False) -> str:
     """The report as a Markdown section."""
     by_key = {d.key: d.expression for d in derived[0]} if derived and report.symbolic else {}
-    out = [f"## {report.title}", ""]
+    out = [f"## {report.title}", "", *((report.verdict, "") if report.verdict else ())]
     for part in report.body:
         if isinstance(part, Node):
             out += _tree(part, report, by_key)

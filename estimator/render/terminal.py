@@ -39,6 +39,9 @@ def render(report: Report, derived: Any = None, derive: bool = False, stream: An
     else:
         console = Console(file=buffer, width=FILE_WIDTH, color_system=None, highlight=False)
     console.print(RichText(report.title, style="bold"))
+    if report.verdict:
+        style = {"yes": "green", "tight": "yellow", "no": "red"}.get(str(report.facts.get("fits")), "")
+        console.print(RichText(prose(report.verdict, console.width), style=style), soft_wrap=True)
     by_key = {d.key: d.expression for d in derived[0]} if derived and report.symbolic else {}
     for part in report.body:
         if isinstance(part, Node):

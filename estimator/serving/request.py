@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from estimator.card import card_of
+from estimator.card import Range, card_of
 from estimator.errors import InputError
+from estimator.fit import Fit, need
 from estimator.formulas import inference as f
 from estimator.models import Model
 from estimator.report import Cell, Node, Report, Table, Text
@@ -21,7 +22,7 @@ MOST = 13  # batches of the table: powers of two below 2**13
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Request:
     """One request's shape: b sequences, prompts of s tokens, ``new`` generated tokens each; price a GPU and hour."""
 
     model: Model
@@ -51,52 +52,36 @@ def passes(serve: Serving, b: Any, s: Any, new: Any) -> tuple[Times, Times]:
     return prefill(serve, b, s), decode(serve, b, context, s if two else 0)
 
 
-def price_of(spec: GpuSpec, price: float | None) -> tuple[float | None, list[str]]:
-    """USD a GPU and hour: as given, or the median of the preset's dated prices."""
-    if price is not None:
-        if not (price >= 0 and price < 1e6):
-            raise InputError(f"--price must be >= 0 USD a GPU and hour, got {price:g}")
-        return price, []
-    known = sorted(p.usd_per_hour for p in spec.prices)
-    if not known:
-        return None, [f"{spec.id}: no price known; add --price USD_PER_HOUR for money"]
-    middle = known[len(known) // 2] if len(known) % 2 else (known[len(known) // 2 - 1] + known[len(known) // 2]) / 2
-    return middle, [
-        f"--price not given: ${middle:.2f} an hour, the median of {len(known)} dated prices "
-        f"from ${known[0]:.2f} to ${known[-1]:.2f}"
-    ]
+def need_of(run: Request, b: int) -> Range:
+    """Bytes a GPU that a batch of b needs."""
+    held = plan.memory(run.serve, run.model, b, run.s, run.new)[:3]
+    return need(sum(int(value_of(x)) for x in held), card_of(run.spec), "inference")
 
 
-def context_bytes(spec: GpuSpec) -> int:
-    """Bytes of the CUDA context: as measured, else :mod:`estimator.card`'s guess."""
-    return int(card_of(spec).context.best)
-
-
-def batches(run: Run) -> list[int]:
+def batches(run: Request) -> list[int]:
     """Powers of two up to the first that does not fit, and the batch asked for."""
-    room = run.spec.memory_bytes - context_bytes(run.spec)
     out = []
     for i in range(MOST):
         out.append(2**i)
-        if sum(int(value_of(x)) for x in plan.memory(run.serve, run.model, 2**i, run.s, run.new)[:3]) > room:
+        if need_of(run, 2**i).low > run.spec.memory_bytes:
             break
     return sorted({*out, int(value_of(run.b))})
 
 
-def curve(run: Run) -> Table:
+def curve(run: Request) -> Table:
     """Latency, throughput and money by batch."""
-    room = run.spec.memory_bytes - context_bytes(run.spec)
     s, new = int(value_of(run.s)), int(value_of(run.new))
     rows: list[tuple[str | Cell | None, ...]] = []
     for b in batches(run):
         first, step = passes(run.serve, b, s, new)
         t0, t1 = float(value_of(first.total)), float(value_of(step.total))
         rate = b * new / (t0 + (new - 1) * t1)
-        need = sum(int(value_of(x)) for x in plan.memory(run.serve, run.model, b, s, new)[:3])
+        needed = need_of(run, b)
+        fits = Fit(needed, run.spec.memory_bytes, run.spec.id).answer
         usd = run.usd(rate)
         rows.append((
             f"{b:,}", Cell(t0, SECONDS), Cell(t1, SECONDS), Cell(rate, RATIO), None if usd is None else Cell(usd, USD),
-            step.bound, Cell(need, BYTES), "yes" if need <= room else "no",
+            step.bound, Cell(needed.best, BYTES), fits,
         ))  # fmt: skip
     columns = ("batch", "prefill", "decode step", "tokens/s", "USD/M tokens", "bound", "memory", "fits")
     return Table("By batch", columns, tuple(rows))
@@ -122,7 +107,9 @@ def plot(run_report: Report) -> Text:
     return Text("Latency against throughput, batch by batch", terminal(figure))
 
 
-def speculative(run: Run, draft: Model, step: Times, dtype: str, alpha: float, gamma: int) -> tuple[Node, list[str]]:
+def speculative(
+    run: Request, draft: Model, step: Times, dtype: str, alpha: float, gamma: int
+) -> tuple[Node, list[str]]:
     """Speculative decoding with a draft model on the same GPUs (Leviathan et al. 2023)."""
     from estimator.formulas.decode import expected_tokens
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.dtypes import find_format
-from estimator.errors import InputError, unknown
+from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention
-from estimator.formulas.storage import ALIASES, Storage, stored_weights
-from estimator.kv.layers import KV_FORMATS, cache_bytes
+from estimator.formulas.storage import Storage, stored_weights
+from estimator.kv.layers import cache_bytes, kv_format
 from estimator.models import Model
+from estimator.names import choice
 from estimator.ops import ceil_div
 from estimator.roofline import Machine, machine
 from estimator.serving.step import ENGINES, UNPACKED, Serving, cache_shards, check_split
@@ -43,21 +44,17 @@ def setup(
         raise InputError(
             f"--dtype {dtype}: products run in {', '.join(DTYPES)}; weights stored in fewer bits: --quantization"
         )
-    cached = find_format(kv_dtype or ("fp8" if fmt.name == "fp8" else fmt.name), "--kv-dtype")
-    if cached.name not in KV_FORMATS:
-        raise InputError(f"--kv-dtype {kv_dtype}: KV caches are not stored as {kv_dtype}. Use {', '.join(KV_FORMATS)}")
-    if engine not in ENGINES:
-        raise unknown("--engine", engine, ENGINES)
+    cached = kv_format(kv_dtype or ("fp8" if fmt.name == "fp8" else fmt.name))
+    choice(engine, "--engine", ENGINES)
     if not 1 <= gpus <= MAX_GPUS:
         raise InputError(f"--gpus must be between 1 and {MAX_GPUS}, got {gpus}")
     check_split(arch, gpus)
     storage = stored_weights(arch, quantization, fmt.name)
-    key = quantization.strip().lower()
-    device = machine(gpu, "bf16" if key not in ("none", "") and fmt.name != "fp8" else fmt.name)
+    device = machine(gpu, "bf16" if quantization != "none" and fmt.name != "fp8" else fmt.name)
     serve = Serving(
         arch, device, element_bytes(storage), float(fmt.bits_per_weight) / 8, storage.bytes,
         cached.block_bits // cached.block, gpus, engine, graph,
-        unpack=ALIASES.get(key, key) in UNPACKED and engine == "transformers",
+        unpack=quantization in UNPACKED and engine == "transformers",
     )  # fmt: skip
     return serve, [*device.notes, *storage.notes, *_said(serve, kv_dtype, cached.name)]
 

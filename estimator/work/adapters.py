@@ -2,66 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from estimator.errors import InputError
 from estimator.families.base import MLP, Architecture, Attention
 from estimator.models import Model
+from estimator.peft.base import Adapter
 from estimator.work.trainable import FULL, Chain, Factor, Trainable, everything, nothing
 
-FULL_NAMES = ("", "none", "full")
 PREFIXES = ("prefix_tuning", "cartridge")  # virtual tokens in every layer's cache, not in the sequence
 ROUTERS = (".gate", ".router")  # modules whose bare weight is one matrix, not a stack
 
 
-def trainable(
-    model: Model,
-    method: str | None = None,
-    rank: Any = None,
-    targets: str | None = None,
-    args: Mapping[str, Any] | None = None,
-    trainable_layers: Any = None,
-) -> tuple[Trainable, tuple[str, ...]]:
-    """(what is trained, notes) of ``--method`` and its options; full training without one.
-
-    Raises InputError for a method, target or layer count that does not exist.
-    """
-    name = (method or "full").lower()
-    if name in FULL_NAMES:
-        for flag, value in (("--rank", rank), ("--targets", targets)):
-            if value is not None:
-                raise InputError(f"{flag} needs --method, e.g. --method lora")
+def trainable(model: Model, adapter: Adapter | None) -> tuple[Trainable, tuple[str, ...]]:
+    """(what is trained, notes) of an adapter; full training without one."""
+    if adapter is None:
         return FULL, ()
-    if name == "freeze":
-        return frozen(model, trainable_layers), ()
-    from estimator.peft import find
-    from estimator.peft.base import run
-
-    found = find(name)
-    given = dict(args or {})
-    if rank is not None:
-        if not found.rank:
-            raise InputError(f"--rank: {found.name} has no rank")
-        given[found.rank] = rank
-    if name == "dora":
-        given.setdefault("use_dora", True)
-    config = model.config.raw if model.config else {}
-    adapter = run(found, model.architecture, model.name, config, targets, given)
+    if adapter.method.name == "freeze":
+        return frozen(model, adapter.args["trainable_layers"]), ()
     known = adapter.method.work is not None or adapter.virtual_tokens
-    notes = () if known else (f"{found.name}: the adapter's own products are not counted, only what it lets through",)
+    name = adapter.method.name
+    notes = () if known else (f"{name}: the adapter's own products are not counted, only what it lets through",)
     return of_adapter(adapter, model.architecture), (*adapter.notes, *notes)
 
 
-def frozen(model: Model, layers: Any) -> Trainable:
-    """The top ``layers`` layers trained (of the decoder, where there are two stacks), everything else frozen."""
+def frozen(model: Model, top: Any) -> Trainable:
+    """The ``top`` last layers trained (of the decoder, where there are two stacks), everything else frozen."""
     arch = model.architecture
     groups = [g for g in arch.layers if g.side == "decoder" or arch.kind != "encoder-decoder"]
     total = sum((g.times for g in groups), start=0)
-    top = 1 if layers is None else layers
-    if top < 1 or top > total:
-        raise InputError(f"--trainable-layers must be from 1 to {int(total)}, got {int(top)}")
     names = {w.name for g in groups for w in g.weights()}
     return Trainable(lambda name: name in names, first=total - top)
 

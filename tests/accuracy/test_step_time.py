@@ -11,7 +11,7 @@ import pytest
 
 from estimator.errors import DoesNotFit, InputError
 from estimator.estimates.infer import infer
-from estimator.estimates.train import Run, train
+from estimator.estimates.train import train
 from estimator.estimates.zero import zero
 from estimator.families.base import Attention
 from estimator.models import Model, load_model
@@ -44,10 +44,10 @@ def multi_head(model: Model) -> bool:
 def errors_of(case: dict[str, Any], model: Model) -> list[float]:
     """Relative errors of a case; the ideal roofline is below every measurement, low and high beside the estimate."""
     if case["kind"] == "train":
-        got = train(model, Run(steps=1), **options(case)).results()
+        got = train(model, steps=1, recipe="torch-bf16", **options(case)).results()
         pairs = [("step_seconds", case["step_s"], True)]
     else:
-        got = infer(model, case["batch"], case["seq"], 8).results()
+        got = infer(model, batch_size=case["batch"], seq_len=case["seq"], new_tokens=8).results()
         pairs = [("prefill_seconds", case["prefill_s"], True)]
         if "decode_graph_s" in case:
             pairs.append(("decode_step_seconds", case["decode_graph_s"], multi_head(model)))
@@ -62,8 +62,8 @@ def small() -> Model:
     return load_model("gpt2")
 
 
-def results(model: Model, run: Run | None = None, **given: Any) -> dict[str, Any]:
-    return train(model, run or Run(steps=10), **({"batch_size": 4, "seq_len": 512} | given)).results()
+def results(model: Model, run: dict[str, Any] | None = None, **given: Any) -> dict[str, Any]:
+    return train(model, **({"batch_size": 4, "seq_len": 512} | (run or {"steps": 10}) | given)).results()
 
 
 @pytest.mark.parametrize(
@@ -81,44 +81,45 @@ def test_times_as_measured(which: str, middle: float, most: float, worst: float,
 
 @pytest.mark.parametrize("gpu", ["a100-80gb", "h200", "mi300x", "b200", "l40s"])
 def test_other_gpus_are_scaled_and_say_so(small: Model, gpu: str) -> None:
-    report = train(small, Run(steps=1), gpu=gpu, batch_size=4, seq_len=512)
+    report = train(small, steps=1, gpu=gpu, batch_size=4, seq_len=512)
     assert any("scaled, not measured" in a for a in report.assumptions)
     assert 0 < report.results()["mfu"] < 1
 
 
 def test_scaling_of_a_run(small: Model) -> None:
-    one, two = results(small, Run(tokens=10**9)), results(small, Run(tokens=2 * 10**9))
+    one, two = results(small, {"tokens": 10**9}), results(small, {"tokens": 2 * 10**9})
     for key in ("hours", "gpu_hours", "usd", "energy_kwh", "co2_kg"):
         assert two[key] == pytest.approx(2 * one[key])
-    dear = results(small, Run(tokens=10**9, price=4, pue=1.5, intensity=0.8))
-    cheap = results(small, Run(tokens=10**9, price=2, pue=1.0, intensity=0.4))
+    dear = results(small, {"tokens": 10**9, "price": 4, "pue": 1.5, "carbon_intensity": 0.8})
+    cheap = results(small, {"tokens": 10**9, "price": 2, "pue": 1.0, "carbon_intensity": 0.4})
     assert dear["usd"] == pytest.approx(2 * cheap["usd"])
     assert dear["energy_kwh"] == pytest.approx(1.5 * cheap["energy_kwh"])
     assert dear["co2_kg"] == pytest.approx(3 * cheap["co2_kg"])
-    assert results(small, Run(tokens=10**9, goodput=0.5))["hours"] == pytest.approx(2 * one["hours"])
+    assert results(small, {"tokens": 10**9, "goodput": 0.5})["hours"] == pytest.approx(2 * one["hours"])
 
 
 def test_mfu_replaces_the_roofline(small: Model) -> None:
-    r = results(small, Run(steps=1, mfu="40%"))
+    r = results(small, {"steps": 1, "mfu": "40%"})
     assert r["mfu"] == pytest.approx(0.4)
-    assert results(small, Run(steps=1, mfu=0.2))["step_seconds"] == pytest.approx(2 * r["step_seconds"])
+    assert results(small, {"steps": 1, "mfu": 0.2})["step_seconds"] == pytest.approx(2 * r["step_seconds"])
 
 
 def test_packing_takes_fewer_steps(small: Model) -> None:
-    padded = results(small, Run(examples=10_000, epochs=3, mean_tokens=128))
-    packed = results(small, Run(examples=10_000, epochs=3, mean_tokens=128, packing=True))
+    padded = results(small, {"examples": 10_000, "epochs": 3, "mean_tokens": 128})
+    packed = results(small, {"examples": 10_000, "epochs": 3, "mean_tokens": 128, "packing": True})
     assert (padded["steps"], packed["steps"]) == (7500, 1875)
 
 
 def test_gradients_between_gpus_only_cost_where_they_are_not_hidden(small: Model) -> None:
-    fast, slow = results(small, Run(steps=1, gpus=8)), results(small, Run(steps=1, gpus=8, link=0.5))
+    fast, slow = results(small, {"steps": 1, "gpus": 8}), results(small, {"steps": 1, "gpus": 8, "link": 0.5})
     assert fast["step_seconds"] < slow["step_seconds"]
     assert fast["communication_seconds"] == pytest.approx(slow["communication_seconds"] * 0.5 / 450)
 
 
 def test_zero_stages_send_what_zero_says(small: Model) -> None:
     """The same bytes as ``llmcalc zero``, and three ring passes instead of two for stage 3."""
-    found = [results(small, Run(steps=1, gpus=8, stage=s))["communication_seconds"] for s in (0, 2, 3)]
+    plain = {"steps": 1, "gpus": 8, "recipe": "torch-bf16"}
+    found = [results(small, plain | {"stage": s})["communication_seconds"] for s in (0, 2, 3)]
     sent = zero(small, gpus=8, stage="0", recipe="torch-bf16", gpu="h100-sxm").results()["stage0.communication_seconds"]
     assert found[0] == pytest.approx(sent)
     assert found[2] == pytest.approx(1.5 * found[0], rel=1e-3)
@@ -129,7 +130,7 @@ def test_tensor_and_pipeline_parallel() -> None:
     model = load_model("llama-2-7b")
 
     def at(**given: Any) -> dict[str, Any]:
-        return train(model, Run(steps=1, accumulation=8, **given), batch_size=1, seq_len=2048).results()
+        return train(model, steps=1, accumulation=8, **given, batch_size=1, seq_len=2048).results()
 
     one, tensor, pipeline = at(), at(gpus=4, tensor_parallel=4), at(gpus=4, pipeline_parallel=4)
     for split in (tensor, pipeline):
@@ -145,38 +146,38 @@ def test_tensor_and_pipeline_parallel() -> None:
 @pytest.mark.parametrize(
     ("run", "given", "says"),
     [
-        (Run(mfu=0), {}, "--mfu"),
-        (Run(mfu=1.01), {}, "--mfu"),
-        (Run(mfu="nan"), {}, "--mfu"),
-        (Run(price=-1), {}, "--price"),
-        (Run(goodput=0), {}, "--goodput"),
-        (Run(pue=0.9), {}, "--pue"),
-        (Run(power=0), {}, "--power"),
-        (Run(gpus=0), {}, "--gpus"),
-        (Run(gpus=8, stage=4), {}, "--stage"),
-        (Run(gpus=8, tensor_parallel=3), {}, "not a multiple"),
-        (Run(gpus=5, tensor_parallel=5), {}, "--tensor-parallel 5 does not divide"),
-        (Run(gpus=5, pipeline_parallel=5), {}, "--pipeline-parallel 5 does not divide"),
-        (Run(gpus=2, pipeline_parallel=2), {"check_fit": True}, "llmcalc zero"),
-        (Run(intensity=-1), {}, "--carbon-intensity"),
-        (Run(tokens=5, steps=5), {}, "--tokens"),
-        (Run(mtbf=0.1, gpus=10000), {}, "--mtbf"),
-        (Run(examples=10, mean_tokens=9999), {}, "--mean-tokens"),
-        (Run(), {"gpu": "v100"}, "bf16"),
-        (Run(), {"recipe": "x"}, "--recipe"),
-        (Run(), {"optimizer": "x"}, "--optimizer"),
-        (Run(), {"quantization": "q4_k_m"}, "--quantization"),
+        ({"mfu": 0}, {}, "--mfu"),
+        ({"mfu": 1.01}, {}, "--mfu"),
+        ({"mfu": "nan"}, {}, "--mfu"),
+        ({"price": -1}, {}, "--price"),
+        ({"goodput": 0}, {}, "--goodput"),
+        ({"pue": 0.9}, {}, "--pue"),
+        ({"power": 0}, {}, "--power"),
+        ({"gpus": 0}, {}, "--gpus"),
+        ({"gpus": 8, "stage": 4}, {}, "--stage"),
+        ({"gpus": 8, "tensor_parallel": 3}, {}, "not a multiple"),
+        ({"gpus": 5, "tensor_parallel": 5}, {}, "--tensor-parallel 5 does not divide"),
+        ({"gpus": 5, "pipeline_parallel": 5}, {}, "--pipeline-parallel 5 does not divide"),
+        ({"gpus": 2, "pipeline_parallel": 2}, {"check_fit": True}, "--recipe megatron"),
+        ({"carbon_intensity": -1}, {}, "--carbon-intensity"),
+        ({"tokens": 5, "steps": 5}, {}, "--tokens"),
+        ({"mtbf": 0.1, "gpus": 10000}, {}, "--mtbf"),
+        ({"examples": 10, "mean_tokens": 9999}, {}, "--mean-tokens"),
+        ({}, {"gpu": "v100"}, "bf16"),
+        ({}, {"recipe": "x"}, "--recipe"),
+        ({}, {"optimizer": "x"}, "--optimizer"),
+        ({}, {"quantization": "q4_k_m"}, "--quantization"),
     ],
 )
-def test_bad_input(small: Model, run: Run, given: dict[str, Any], says: str) -> None:
+def test_bad_input(small: Model, run: dict[str, Any], given: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        train(small, run, **({"batch_size": 1, "seq_len": 128} | given))
+        train(small, **({"batch_size": 1, "seq_len": 128} | run | given))
 
 
 def test_what_does_not_fit_is_noted_and_an_error_on_request() -> None:
     model = load_model("llama-3-8b")
-    report = train(model, Run(steps=1), batch_size=8, seq_len=4096)
-    assert report.results()["fits"] is False
-    assert any("does not fit" in n for n in report.notes)
+    report = train(model, steps=1, batch_size=8, seq_len=4096)
+    assert report.results()["fits"] == "no"
+    assert report.verdict.startswith("Does not fit")
     with pytest.raises(DoesNotFit):
-        train(model, Run(steps=1), batch_size=8, seq_len=4096, check_fit=True)
+        train(model, steps=1, batch_size=8, seq_len=4096, check_fit=True)

@@ -12,17 +12,24 @@ import gzip
 import json
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 
 from estimator.config import Config
-from estimator.estimates.memory_plan import plan, simulate
+from estimator.estimates.memory_plan import Plan, plan, simulate
 from estimator.models import Model
+from estimator.questions import ask
+from estimator.questions.memory import Memory
 from estimator.stack.special import EAGER_ONLY
 
 DATA = json.loads(gzip.decompress(Path(__file__).with_name("traced_steps.json.gz").read_bytes()))
 RECIPES = {"bf16": "torch-bf16", "amp": "torch-mixed"}
 MATH = (*EAGER_ONLY, "falcon", "t5")  # SDPA runs these in PyTorch's math path, or not at all
+
+
+def planned(model: Model, mode: str, recipe: str | None = None, **options: Any) -> Plan:
+    return plan(ask(Memory, model, {"mode": mode, "recipe": recipe, **options}))
 
 
 def errors():
@@ -35,7 +42,7 @@ def errors():
             options |= {"new_tokens": c["new_tokens"], "logits": "last"}
         model = Model(c["model"], "file", Config(DATA["configs"][c["model"]]))
         done = simulate(
-            plan(
+            planned(
                 model,
                 c["kind"].replace("train", "training").replace("infer", "inference"),
                 RECIPES.get(c.get("precision")),

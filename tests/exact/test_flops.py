@@ -13,6 +13,7 @@ from estimator.config import Config
 from estimator.estimates.flops import flops
 from estimator.families.base import Architecture
 from estimator.models import Model
+from estimator.peft.asked import prepare
 from estimator.work import FULL, NONE, Trainable, Workload, products
 from estimator.work.adapters import trainable
 from estimator.work.workload import RESIDUAL_DROPOUT
@@ -44,7 +45,7 @@ def count(record: dict[str, Any], case: dict[str, Any]) -> int:
     if "lora" in case:
         lora = dict(case["lora"])
         targets, rank = lora.pop("targets"), lora.pop("r")
-        train, _ = trainable(model, "lora", rank, targets if isinstance(targets, str) else ",".join(targets), lora)
+        train, _ = trainable(model, prepare(model, "lora", rank, targets, lora, None))
     if "freeze" in case:
         train = named(model, case["freeze"])
     field, default = RESIDUAL_DROPOUT.get(model.architecture.model_type, ("", 0.0))

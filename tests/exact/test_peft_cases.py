@@ -11,9 +11,9 @@ import pytest
 
 from estimator.config import Config
 from estimator.errors import InputError
-from estimator.estimates.peft_plan import build_adapter
 from estimator.families import build
 from estimator.peft import METHODS
+from estimator.peft.asked import build_adapter
 
 DATA = json.loads(gzip.decompress((Path(__file__).parents[1] / "data" / "peft_cases.json.gz").read_bytes()))
 BY_METHOD: dict[str, list] = {}

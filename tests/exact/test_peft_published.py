@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from estimator.config import Config
-from estimator.estimates.peft_plan import build_adapter
 from estimator.families import build
 from estimator.models import load_model
+from estimator.peft.asked import build_adapter
 
 
 def textbook(L, d, heads=16):

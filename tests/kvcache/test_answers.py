@@ -115,7 +115,7 @@ def test_plot(llmcalc, tmp_path):
     ("argv", "says"),
     [
         ("--cache ring", "unknown --cache 'ring'"),
-        ("--shared-prefix 9k", "longer than the sequences of 4,096 tokens"),
+        ("--shared-prefix 9k", "longer than the sequences of 2,048 tokens"),
         ("--cache static --shared-prefix 16", "holds each sequence whole"),
         ("--kv-dtype nf4", "KV caches are not stored as nf4"),
         ("--cache quantized", "--cache quantized holds fp8, int8 or int4"),

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from estimator.config import Config
-from estimator.estimates.peft_plan import build_adapter
 from estimator.families import build
 from estimator.formulas.peft import lora_params, rank_for
+from estimator.peft.asked import build_adapter
 from estimator.peft.lokr import factors
 from estimator.peft.oft import nearest_divisor
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from estimator import names
 from estimator.dtypes import ALIASES, FORMATS, GGML_TYPES, find_format
 from estimator.errors import InputError
 from estimator.formulas import storage as s
@@ -44,7 +45,7 @@ def test_names():
     assert not set(ALIASES) & set(FORMATS)
     assert set(GGML_TYPES.values()) <= set(FORMATS)
     assert set(MIXES.values()) <= set(FORMATS)
-    assert not set(s.ALIASES) & set(s.schemes())
+    assert not set(names.ALIASES["quantization"]) & set(s.schemes())
     with pytest.raises(InputError, match="nf4"):
         find_format("nf5")
 

@@ -1,0 +1,81 @@
+"""A command of a question: Typer's parameters come from the dataclass's fields, nothing is listed twice."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from estimator import options as o
+from estimator.questions.base import Option, Question, ask, options_of
+from estimator.report import Report
+
+TYPES: dict[str, Any] = {"text": str, "flag": bool, "switch": bool, "int": int, "float": float, "list": list[str]}
+SHOWN = {"format": o.Format, "output": o.Output, "derive": o.Derive, "symbols": o.Symbols}
+DEFAULTS: dict[str, Any] = {"format": "table", "output": None, "derive": False, "symbols": None}
+
+
+class Shown(NamedTuple):
+    """How the answer is shown: the options that are no part of the question."""
+
+    format: str
+    output: str | None
+    derive: bool
+    symbols: str | None
+
+
+def parameter(name: str, default: Any, words: Option) -> inspect.Parameter:
+    """The Typer parameter of a field."""
+    flag = "--" + (words.flag or name.replace("_", "-"))
+    names = () if words.kind == "switch" else (flag, *((words.short,) if words.short else ()))
+    made = typer.Option(*names, help=words.help, metavar=words.metavar)
+    kind = TYPES[words.kind]
+    if default is None or default is inspect.Parameter.empty or words.kind == "list":
+        kind, default = kind | None, None
+    cli_name = words.flag.replace("-", "_") if words.flag else name
+    return inspect.Parameter(
+        cli_name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, made]
+    )
+
+
+def command(question: type[Question], answer: Callable[[Any, Shown], Report | None]) -> typer.Typer:
+    """A Typer of one command: asks ``question`` of what was typed, has it answered and shows the report.
+
+    ``answer`` returns None where it has written its answer itself. With ``--check-fit`` the report comes first, then
+    DoesNotFit.
+    """
+    fields = {(w.flag or f.name).replace("-", "_"): (f, w) for f, w in options_of(question)}
+
+    def main(**typed: Any) -> None:
+        from estimator.render import check_format, emit
+
+        shown = Shown(**{k: typed.pop(k) for k in DEFAULTS})
+        check_format(shown.format)
+        overrides, model = typed.pop("set_"), typed.pop("model")
+        options = {fields[k][0].name: v for k, v in typed.items()}
+        asked = ask(question, model, options, overrides, traced=shown.derive)
+        report = answer(asked, shown)
+        if report is None:
+            return
+        emit(report, *shown)
+        if getattr(asked, "check_fit", False):
+            from estimator.fit import require_fit
+
+            require_fit(report)
+
+    made = [
+        parameter(f.name, inspect.Parameter.empty if callable(f.default_factory) else f.default, w)
+        for f, w in fields.values()
+    ]
+    made.append(inspect.Parameter("set_", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=o.SetField))
+    made += [
+        inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS[k], annotation=SHOWN[k]) for k in SHOWN
+    ]
+    main.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
+    main.__annotations__ = {p.name: p.annotation for p in made}
+    main.__name__, main.__doc__ = question.__name__.lower(), inspect.cleandoc(question.__doc__ or "").split("\n\n")[0]
+    app = o.new_app()
+    app.command()(main)
+    return app

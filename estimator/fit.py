@@ -1,0 +1,95 @@
+"""Whether a run fits an accelerator: one question, asked by every command that names a GPU.
+
+What a run needs is a range. Low: what its tensors take at the peak, the driver's context and the kernels that are
+loaded; a cached block that the allocator can give back is not a need. Median and high: with the fragmentation that was
+measured (:mod:`estimator.card`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from estimator.card import KERNELS, Card, Range, device, reserved
+from estimator.errors import DoesNotFit, InputError
+from estimator.report import Node, Report
+from estimator.trace import value_of
+from estimator.units import BYTES, human
+
+YES, TIGHT, NO = "yes", "tight", "no"
+WORDS = {YES: "fits", TIGHT: "just fits", NO: "does not fit"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What is needed, in bytes a GPU, beside what a program gets on ``card``."""
+
+    need: Range
+    have: int
+    card: str
+
+    @property
+    def answer(self) -> str:
+        """``yes``, ``no``, or ``tight`` where what is there lies inside the range of what is needed."""
+        if value_of(self.need.high) <= self.have:
+            return YES
+        return NO if value_of(self.need.low) > self.have else TIGHT
+
+    @property
+    def margin(self) -> int:
+        """Bytes left over; negative where they are missing."""
+        return int(self.have - value_of(self.need.best))
+
+    def sentence(self, what: str = "it") -> str:
+        """The verdict in words, with the amount."""
+        need, have = human(int(value_of(self.need.best)), BYTES), human(self.have, BYTES)
+        gap = human(abs(self.margin), BYTES)
+        if self.answer == NO:
+            over = int(value_of(self.need.low)) - self.have
+            least = "" if over == -self.margin else f" (at the very least {human(over, BYTES)})"
+            share = f"{100 * over / self.have:.0f}%"
+            return f"Does not fit: {what} needs {need}, {self.card} has {have}; over by {gap}{least}, {share}."
+        if self.answer == TIGHT:
+            low, high = (human(int(value_of(x)), BYTES) for x in (self.need.low, self.need.high))
+            return f"Just fits, perhaps: {what} needs {need} ({low} to {high}), {self.card} has {have}."
+        return f"Fits: {what} needs {need}, {self.card} has {have}; {gap} to spare."
+
+    def node(self) -> Node:
+        """The rows of a report: need, have, margin."""
+        need = self.need
+        rows = [
+            Node(
+                "need_bytes", "Needed", need.best, BYTES,
+                (
+                    Node("need_bytes.low", "low: tensors, context, kernels", need.low, BYTES),
+                    Node("need_bytes.high", "high: with the most fragmentation measured", need.high, BYTES),
+                ),
+            ),
+            Node("have_bytes", f"What a program gets on {self.card}", self.have, BYTES),
+            Node("margin_bytes", "Left over" if self.margin >= 0 else "Missing", self.margin, BYTES),
+        ]  # fmt: skip
+        return Node.group(f"Fits on {self.card}", rows, note=self.answer)
+
+
+def need(allocated: Any, card: Card, mode: str, offset: Any = 0) -> Range:
+    """Bytes that a process needs whose tensors peak at ``allocated``; mode: "training" or "inference".
+
+    offset: bytes beside the allocator's.
+    """
+    held = device(reserved(allocated, mode), card, mode)
+    low = allocated + card.context.low + KERNELS[mode][0]
+    return Range(low + offset, held.best + offset, held.high + offset)
+
+
+def fit_of(allocated: Any, card: Card, mode: str) -> Fit | None:
+    """The fit of a process whose tensors peak at ``allocated`` bytes; None where no card was named."""
+    return None if card.bytes is None else Fit(need(allocated, card, mode), card.bytes, card.name)
+
+
+def require_fit(report: Report) -> None:
+    """DoesNotFit where a report says no; InputError where it names nothing to fit."""
+    answer = report.facts.get("fits")
+    if answer is None:
+        raise InputError("--check-fit needs --gpu" if "gpu" in report.inputs else "--check-fit: nothing to fit")
+    if answer == NO:
+        raise DoesNotFit(report.verdict or f"{report.title}: does not fit")

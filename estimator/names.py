@@ -1,0 +1,64 @@
+"""Names of options as people write them: any case, ``-`` or ``_``, the words of the libraries that they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from estimator.errors import unknown
+
+# option -> other spellings of its values, after case and ``-``/``_`` are folded. Names are the Trainer's
+# (transformers/training_args.py, OptimizerNames), from_pretrained's and BitsAndBytesConfig's.
+ALIASES: dict[str, dict[str, str]] = {
+    "recipe": {"amp": "torch-mixed", "mixed": "torch-mixed", "bf16": "torch-bf16", "fp32": "torch-fp32",
+               "hf": "trainer", "transformers": "trainer"},
+    "optimizer": {
+        "adam": "adamw", "adamw-torch": "adamw", "adamw-hf": "adamw", "adamw-foreach": "adamw",
+        "adamw-torch-fused": "adamw-fused", "adamw-8bit": "adamw8bit", "adamw-bnb-8bit": "adamw8bit",
+        "paged-adamw-8bit": "paged-adamw8bit", "paged-adamw-32bit": "paged-adamw", "momentum": "sgd-momentum",
+        "lion-32bit": "lion",
+    },
+    "attention": {
+        "flash": "sdpa", "flash-attn": "sdpa", "flash-attention": "sdpa", "flash-attention-2": "sdpa",
+        "flash-attention-3": "sdpa", "fa2": "sdpa", "fa3": "sdpa", "math": "eager",
+    },
+    "checkpointing": {"true": "full", "false": "none"},
+    "quantization": {
+        "": "none", "4bit": "nf4", "bnb-4bit": "nf4", "bnb-nf4": "nf4", "bitsandbytes": "nf4",
+        "load-in-4bit": "nf4", "8bit": "int8", "bnb-8bit": "int8", "llm.int8": "int8", "load-in-8bit": "int8",
+        "nf4dq": "nf4-dq", "qlora": "nf4-dq", "fp8-128x128": "fp8-block", "gptq-4bit": "gptq", "awq-4bit": "awq",
+        "w4a16": "int4",
+    },
+    "method": {
+        "none": "full", "full-finetuning": "full", "bone": "miss", "rslora": "lora", "llama-adapter": "adaption_prompt",
+        "ptuning": "p_tuning", "soft-prompt": "soft-prompt",
+    },
+    "engine": {"llamacpp": "llama.cpp", "llama-cpp": "llama.cpp", "ollama": "llama.cpp", "hf": "transformers",
+               "trtllm": "tensorrt-llm", "trt-llm": "tensorrt-llm"},
+}  # fmt: skip
+FOLDED = (*ALIASES, "mode", "logits", "loss", "cache", "offload", "offload_to", "stage", "attention_flops", "schedule",
+          "pipeline_split", "kernels", "autocast", "gradients", "buckets", "flash_attn")  # fmt: skip
+
+
+
+def read(name: str, value: str, flag: str = "") -> Any:
+    """The value of option ``name`` in the project's own spelling; texts that are no names stay as they are."""
+    if name not in FOLDED:
+        return value
+    text = value.strip().lower()
+    if not text and name != "quantization":
+        return value.strip()
+    dashed = text.replace("_", "-")
+    known = ALIASES.get(name, {})
+    if dashed in known:
+        return known[dashed]
+    if name in ("optimizer", "recipe", "attention", "checkpointing", "engine", "schedule"):
+        return dashed
+    return text.replace("-", "_") if name == "method" else text
+
+
+def choice(value: str, flag: str, options: Sequence[str]) -> str:
+    """``value`` if it is one of ``options``; InputError with the nearest otherwise."""
+    if value not in options:
+        raise unknown(flag, value, options)
+    return value

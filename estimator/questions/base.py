@@ -1,0 +1,113 @@
+"""What a question is: fields with the words that the command line shows for them, and the one way to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any, NamedTuple, TypeVar
+
+from estimator.errors import InputError
+from estimator.models import Model, load_model
+from estimator.names import read
+from estimator.texts import arguments
+
+Q = TypeVar("Q", bound="Question")
+
+
+class Option(NamedTuple):
+    """How a field is spelt on the command line.
+
+    help      one line; metavar: its placeholder; short: a letter of its own (``-b``)
+    kind      "text", "flag", "switch" (``--x/--no-x``), "int", "float" or "list"
+    flag      its name where that is not the field's; hidden: an option of Python only
+    """
+
+    help: str
+    metavar: str | None = None
+    short: str = ""
+    kind: str = "text"
+    flag: str = ""
+    hidden: bool = False
+
+
+def option(default: Any, help: str, metavar: str | None = None, **more: Any) -> Any:
+    """A field of a question: its default and the words of :class:`Option`."""
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata={"option": Option(help, metavar, **more)})
+    return field(default=default, metadata={"option": Option(help, metavar, **more)})
+
+
+def again(question: type[Any], name: str, default: Any) -> Any:
+    """Another question's option with a default of its own."""
+    words = question.__dataclass_fields__[name].metadata["option"]
+    return field(default=default, metadata={"option": words})
+
+
+MODEL_HELP = "Preset, config.json or folder, .safetensors, .gguf, hf:org/name, or symbolic."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What every question has: a model. ``model`` is a :class:`Model` once the question is asked."""
+
+    model: Any = option("llama-3-8b", MODEL_HELP, "MODEL", short="-m")
+
+    @classmethod
+    def default_model(cls, options: Mapping[str, Any]) -> str | None:
+        """What ``--model`` is where it is not given; ``options``: the others."""
+        return str(cls.__dataclass_fields__["model"].default)
+
+    @property
+    def traced(self) -> bool:
+        """Whether sizes are traced numbers: the run derives, or the model is given in letters."""
+        return bool(self.model is not None and (self.model.kind == "symbolic" or self.derives))
+
+    @property
+    def derives(self) -> bool:
+        """Whether the model was loaded for a derivation."""
+        return bool(self.model is not None and self.model.config and self.model.config.traced)
+
+
+def options_of(question: type[Question]) -> Iterator[tuple[Field[Any], Option]]:
+    """(field, option) of every field that the command line shows."""
+    for f in fields(question):
+        found = f.metadata.get("option")
+        if found is not None and not found.hidden:
+            yield f, found
+
+
+def flag_of(name: str, question: type[Question]) -> str:
+    """``--flag`` of a field."""
+    found = next((o for f, o in options_of(question) if f.name == name and o.flag), None)
+    return f"--{found.flag if found else name.replace('_', '-')}"
+
+
+def ask(question: type[Q], model: Model | str | None = None, options: Mapping[str, Any] | None = None,
+        overrides: Any = (), traced: bool = False) -> Q:  # fmt: skip
+    """The question that these options ask.
+
+    model: a Model, the text of ``--model`` (loaded with ``--set`` overrides, traced for a derivation), or None for the
+    question's default. options: by field name; values may be texts as on the command line. Raises InputError for an
+    option that the question does not have and for names that do not exist.
+    """
+    known = {f.name: f for f in fields(question)}
+    given: dict[str, Any] = {}
+    for name, value in (options or {}).items():
+        if name not in known or name == "model":
+            near = get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"{question.__name__.lower()} has no option {name!r}.{hint}")
+        if name == "args" and isinstance(value, list | tuple | type(None)):
+            value = arguments(value)
+        default = known[name].default
+        if value is None and default is not MISSING and default is not None:
+            continue  # an option that is not given is its default
+        given[name] = read(name, value, flag_of(name, question)) if isinstance(value, str) else value
+    if model is None:
+        model = question.default_model(options or {})
+    if isinstance(model, str):
+        model = load_model(model, overrides or (), traced=traced)
+    elif overrides:
+        raise InputError("--set overrides a field of a model's config: add --model")
+    return question(model=model, **given)

@@ -1,0 +1,28 @@
+"""The question of ``llmcalc infer``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from estimator.questions.base import again, option
+from estimator.questions.parts import OnCard, Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Infer(OnCard, Workload):
+    """Latency, throughput, memory and cost of serving a model."""
+
+    new_tokens: Any = option(None, "Tokens generated after the prompt.", "TOKENS")
+    gpu: Any = again(OnCard, "gpu", "h100-sxm")
+    gpus: Any = option("1", "GPUs that share each layer (tensor parallelism).", "N")
+    dtype: Any = option("bf16", "bf16, fp16 or fp8: what weights are stored and multiplied in.", "NAME")
+    kv_dtype: Any = option(None, "bf16, fp16, fp32, fp8, int8 or int4; as the weights where not given.", "NAME")
+    quantization: Any = option("none", "Of the weights: none, nf4, nf4-dq, int8, gptq, awq, q4_k_m ...", "NAME")
+    engine: Any = option("transformers", "transformers (kernel by kernel) or fused (a serving engine's).", "NAME")
+    graph: Any = option(True, "Replay decode steps from a CUDA graph.", kind="switch", flag="cuda-graph")
+    price: Any = option(None, "USD a GPU-hour; the preset's median where not given.", "USD", kind="float")
+    draft_model: Any = option(None, "Speculative decoding with this draft model.", "MODEL")
+    alpha: Any = option(0.8, "Probability that a drafted token is accepted.", "X", kind="float")
+    gamma: Any = option(5, "Drafted tokens a pass.", "N", kind="int")
+    plot: Any = option(False, "Draw latency against throughput.", kind="flag")

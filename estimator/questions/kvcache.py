@@ -1,0 +1,32 @@
+"""The question of ``llmcalc kvcache``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from estimator.questions.base import option
+from estimator.questions.parts import OnCard, Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class KVCache(OnCard, Workload):
+    """Bytes of the KV cache of a model, and what fits on a GPU beside its weights."""
+
+    new_tokens: Any = option(None, "Tokens generated after these.", "TOKENS")
+    kv_dtype: Any = option("bf16", "bf16, fp16, fp32, fp8, int8 or int4.", "NAME")
+    cache: Any = option(
+        "dynamic", "dynamic (grows), static (allocated in full), paged (vLLM) or quantized (transformers).", "NAME"
+    )
+    block_size: Any = option(None, "Tokens a block of a paged cache: 16.", "TOKENS")
+    kv_group: Any = option(None, "Numbers that share a scale in an int8 or int4 cache.", "N")
+    shared_prefix: Any = option(None, "Tokens that all sequences of the batch share.", "TOKENS")
+    encoder_len: Any = option(None, "Encoder tokens of an encoder-decoder model.", "TOKENS")
+    engine: Any = option(None, "Who serves it: transformers.", "NAME")
+    dtype: Any = option("bf16", "Storage of the weights, for --gpu.", "NAME")
+    quantization: Any = option("none", "Of the weights, for --gpu: none, nf4, int8, awq, q4_k_m ...", "NAME")
+    workspace: Any = option("simulated", "Of a pass, for --gpu: simulated, none or a size such as 2GiB.", "SIZE")
+    complexity: Any = option(False, "Time and memory without and with a cache.", kind="flag")
+    plot: Any = option(
+        False, "Draw the growth with the context; --output FILE.svg for a picture.", kind="flag"
+    )

@@ -1,0 +1,30 @@
+"""The question of ``llmcalc memory``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from estimator.questions.base import option
+from estimator.questions.parts import Adapted, OnCard, Sharded, Step, Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory(OnCard, Sharded, Adapted, Step, Workload):
+    """Memory of training or inference, moment by moment, and whether it fits."""
+
+    mode: Any = option(None, "inference (the default) or training.", "NAME")
+    new_tokens: Any = option(None, "Tokens generated after the prompt.", "TOKENS")
+    dtype: Any = option(
+        None, "Of the weights, for inference: bf16 (or as the file holds them), fp16, fp32, fp8 ...", "NAME"
+    )
+    kv_dtype: Any = option(None, "Of the KV cache; as the weights where not given.", "NAME")
+    logits: Any = option("last", "last, or all positions of the prompt.", "NAME")
+    loss: Any = option("full", "full (fp32 logits), chunked or fused cross-entropy.", "NAME")
+    micro_batches: Any = option("1", "Forward and backward passes a step.", "N")
+    engine: Any = option(None, "Who serves it: transformers.", "NAME")
+
+    @property
+    def training(self) -> bool:
+        """Whether a training step is meant."""
+        return bool(self.mode == "training")

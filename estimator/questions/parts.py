@@ -1,0 +1,76 @@
+"""Options that several questions have: each is said once, here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from estimator.questions.base import Question, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload(Question):
+    """Sequences and tokens."""
+
+    batch_size: Any = option("1", "Sequences a GPU and step.", "SIZE", short="-b")
+    seq_len: Any = option(None, "Tokens a sequence; 8k is 8192.", "TOKENS", short="-s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapted(Question):
+    """What is trained: everything, or an adapter of the peft library."""
+
+    method: Any = option(None, "full, lora, dora, qlora, freeze, or any method of peft.", "METHOD")
+    rank: Any = option(None, "Rank of the adapter (its default: the peft library's).", "R", short="-r")
+    targets: Any = option(
+        None, "Modules: names with commas, all-linear, default, or a regular expression.", "NAMES"
+    )
+    args: Any = option(
+        {}, "A further argument by its name in the peft library; JSON where it parses.", "NAME=VALUE",
+        kind="list", flag="arg",
+    )  # fmt: skip
+    trainable_layers: Any = option(None, "Layers trained from the top (freeze).", "N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Question):
+    """How a training step is run."""
+
+    recipe: Any = option(
+        None, "torch-mixed, torch-bf16, torch-fp32, megatron, zero-paper, deepspeed, or all.", "NAME"
+    )
+    optimizer: Any = option(
+        None, "adamw, adamw-fused, adamw-forloop, adamw8bit, sgd, sgd-momentum, adafactor, lion, muon ...", "NAME"
+    )
+    attention: Any = option("sdpa", "sdpa (fused kernels) or eager.", "NAME")
+    checkpointing: Any = option("none", "none, selective (attention) or full (every layer).", "NAME")
+    quantization: Any = option("none", "Of the weights: none, nf4, nf4-dq, int8, gptq, awq, q4_k_m ...", "NAME")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharded(Question):
+    """How many GPUs share the work, and how."""
+
+    gpus: Any = option(None, "GPUs in all; data parallel where not told otherwise.", "N")
+    stage: Any = option(None, "ZeRO stage: 0, 1, 2 or 3 (zero: or all).", "STAGE")
+    offload: Any = option("none", "none, optimizer or all.", "NAME")
+    offload_to: Any = option("cpu", "cpu or nvme.", "NAME")
+    zero_pp: Any = option("", "ZeRO++: qwz, hpz, qgz or all.", "PARTS")
+    tensor_parallel: Any = option("1", "GPUs that share each layer.", "N")
+    pipeline_parallel: Any = option("1", "Stages the layers are dealt to.", "N")
+    sequence_parallel: Any = option(False, "Split norms over the tensor group.", kind="flag")
+    context_parallel: Any = option("1", "GPUs that share each sequence.", "N")
+    expert_parallel: Any = option("1", "GPUs that share the experts.", "N")
+    schedule: Any = option("1f1b", "1f1b, gpipe, interleaved, zb-h1 or zb-h2.", "NAME")
+    virtual_stages: Any = option(1, "Groups of layers a GPU (interleaved).", "N", kind="int")
+    pipeline_split: Any = option("even", "even, or ends: embedding and head count as layers.", "NAME")
+    gpus_per_node: Any = option(8, "GPUs that share the fast link.", "N", kind="int")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnCard(Question):
+    """The accelerator that it must fit."""
+
+    gpu: Any = option(None, "A GPU preset (llmcalc gpus lists them), a TOML file of one, or a size: 12GB.", "GPU")
+    gpu_memory: Any = option(None, "Memory that a program gets on it, in place of the preset's: 36GB.", "BYTES")
+    check_fit: Any = option(False, "Exit with 3 where it does not fit.", kind="flag")

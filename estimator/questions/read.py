@@ -1,0 +1,65 @@
+"""What several commands read out of a question: tokens, the adapter, the base's storage, the recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from estimator.errors import InputError
+from estimator.models import Model
+from estimator.sizes import size_option
+
+if TYPE_CHECKING:
+    from estimator.peft.base import Adapter
+    from estimator.recipes.base import Recipe
+
+DEFAULT_TOKENS = 2048
+FULL = (None, "", "full")
+QLORA_BASE = "nf4-dq"  # Dettmers et al. 2023, arXiv 2305.14314: NF4 with double quantisation
+
+
+def batch(model: Model, value: Any) -> Any:
+    """Sequences of ``--batch-size``."""
+    return size_option(model, value, "--batch-size", "batch_size", "length")
+
+
+def tokens(model: Model, value: Any, said: list[str], new: int = 0) -> Any:
+    """Tokens of ``--seq-len``: as given, else 2,048 or as many as the model has positions for beside ``new`` ones."""
+    if value is None:
+        positions = model.architecture.max_positions
+        value = DEFAULT_TOKENS if positions is None else max(1, min(DEFAULT_TOKENS, positions - new))
+        said.append(f"--seq-len not given: {value:,} tokens")
+    return size_option(model, value, "--seq-len", "seq_len", "length")
+
+
+def adapter_of(q: Any) -> Adapter | None:
+    """The adapter of ``--method`` and its options, None for full training. InputError for contradictions."""
+    if q.method in FULL:
+        for flag, value in (("--rank", q.rank), ("--targets", q.targets), ("--arg", q.args or None),
+                            ("--trainable-layers", q.trainable_layers)):  # fmt: skip
+            if value is not None:
+                also = "freeze" if flag == "--trainable-layers" else "lora"
+                raise InputError(f"{flag} belongs to an adapter: add --method {also}")
+        return None
+    from estimator.peft.asked import prepare
+
+    return prepare(q.model, q.method, q.rank, q.targets, q.args, q.trainable_layers)
+
+
+def storage_of(q: Any, said: list[str] | None = None) -> str:
+    """The scheme of the weights: as given, NF4 with double quantisation under ``--method qlora``."""
+    if q.method == "qlora" and q.quantization == "none":
+        if said is not None:
+            said.append("--method qlora: the base is NF4 with double quantisation")
+        return QLORA_BASE
+    return str(q.quantization)
+
+
+def recipe_of(q: Any, adapter: Adapter | None, said: list[str]) -> Recipe:
+    """The recipe of ``--recipe``; the default is one for every command that trains."""
+    from estimator.recipes import find_recipe
+
+    if q.recipe is not None:
+        return find_recipe(q.recipe)
+    chosen = "torch-mixed" if adapter is None else "torch-bf16"
+    said.append(f"--recipe not given: {chosen}")
+    return find_recipe(chosen)
