@@ -2,7 +2,7 @@
 
 A format stores ``block`` elements in ``block_bits`` bits: an NF4 block is 64 codes of 4 bits and one fp32 scale,
 288 bits, 4.5 bits a weight. Plain types are blocks of one element. Which tensors of a model a quantisation leaves
-in a plain type is the business of :mod:`estimator.formulas.storage`.
+in a plain type is the business of :mod:`estimator.storage`.
 """
 
 from __future__ import annotations

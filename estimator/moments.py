@@ -18,8 +18,9 @@ from estimator.optimizers import Optimizer, Trained, find_optimizer, held_bytes
 from estimator.peft.base import TRAINED, Adapter
 from estimator.peft.simulated import specs
 from estimator.stack.attention import grow_cache
-from estimator.stack.machine import Machine
-from estimator.stack.model import Pass, Segment, forward
+from estimator.stack.machine import LoraSpec, Machine
+from estimator.stack.model import Pass, Segment
+from estimator.stack.program import forward
 from estimator.stack.special import EAGER_ONLY
 from estimator.stack.tape import F32, HALF, I64, Replay, Tape, alive, backward, block_bytes, small_block
 from estimator.trace import value_of
@@ -92,6 +93,7 @@ class Outcome:
     gradients: Any = 0
     trained: list[Trained] = field(default_factory=list)
     base: Live = field(default_factory=dict)
+    unmet: tuple[str, ...] = ()  # adapted modules whose operations no part of the step runs
 
     @property
     def worst(self) -> Moment:
@@ -205,9 +207,16 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     if load.adapter is not None and load.adapter.virtual_tokens:
         m.prompted = load.adapter.virtual_tokens
         m.s, m.kv = m.s + m.prompted, m.kv + m.prompted
+    m.inputs_want_grad = load.training and load.adapter is not None and load.top is None
     if load.adapter is not None:
         adapted, unfrozen = specs(load.adapter, arch)
-        m.adapters = adapted.get
+        m.unmet = set(adapted)
+
+        def meet(name: str) -> LoraSpec | None:
+            m.unmet.discard(name)
+            return adapted.get(name)
+
+        m.adapters = meet
         m.trains = (
             (lambda name: m.segment_trains is True and name in unfrozen)
             if load.top is not None
@@ -322,7 +331,8 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     level = replay.level
     moments.append(Moment("moments.step_bytes", "Optimizer step", level + value_of(temporary), level, at_step))
     del ids
-    return Outcome(moments, base["model", "weights"], base.get(("optimizer", "states"), 0), 0, trained, base)
+    return Outcome(moments, base["model", "weights"], base.get(("optimizer", "states"), 0), 0, trained, base,
+                   tuple(sorted(m.unmet)))  # fmt: skip
 
 
 def sharded(

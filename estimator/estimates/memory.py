@@ -115,7 +115,7 @@ def _report(p: Plan, outcome: Outcome, card: Card) -> Report:
         inputs_of(p),
         tuple(body),
         facts,
-        assumptions(p, card),
+        assumptions(p, outcome, card),
         (STACK,),
         tuple(p.model.notes),
         symbolic=p.model.kind == "symbolic",

@@ -19,7 +19,6 @@ from estimator.estimates.memory_storage import (
 )
 from estimator.families.base import Architecture, Attention
 from estimator.formulas.params import total_params
-from estimator.formulas.storage import stored_weights
 from estimator.models import Model
 from estimator.moments import Moment, Outcome, Workload, inference, trained_tensors, training
 from estimator.names import choice
@@ -29,6 +28,7 @@ from estimator.questions.memory import Memory
 from estimator.questions.read import adapter_of, batch, recipe_of, storage_of, tokens
 from estimator.recipes.base import Recipe
 from estimator.sizes import size_option
+from estimator.storage import stored_weights
 
 MODES = ("inference", "training")
 CHOICES = {

@@ -8,7 +8,8 @@ from typing import Any
 from estimator.card import SPREAD, Card
 from estimator.estimates.memory_plan import Plan, simulate
 from estimator.fit import NO, fit_of
-from estimator.moments import Moment, inference, training
+from estimator.moments import Moment, Outcome, inference, training
+from estimator.peft.base import TRAINED
 from estimator.report import Cell, Node, Table
 from estimator.trace import value_of
 from estimator.units import BYTES
@@ -68,10 +69,10 @@ def buffer_rows(m: Moment, p: Plan) -> list[Node]:
     return rows
 
 
-def assumptions(p: Plan, card: Card) -> tuple[str, ...]:
+def assumptions(p: Plan, outcome: Outcome, card: Card) -> tuple[str, ...]:
     """Everything that was assumed."""
     low, best, high = SPREAD[p.mode]
-    said = [*p.said]
+    said = [*p.said, *unmet(p, outcome)]
     if p.mode == "training" and p.recipe.kind == "simulated":
         said += [
             f"recipe {p.recipe.name}: {p.recipe.title}"
@@ -93,6 +94,19 @@ def assumptions(p: Plan, card: Card) -> tuple[str, ...]:
         "(5th, 50th, 95th percentile measured)"
     )
     return (*said, *card.notes, *p.model.notes)
+
+
+def unmet(p: Plan, outcome: Outcome) -> list[str]:
+    """What an adapter trains beside operations that are not simulated."""
+    if not outcome.unmet or p.load.adapter is None:
+        return []
+    names = sorted({name.split("{i}.")[-1] for name in outcome.unmet})
+    lost = sum(t.elements for t in p.load.adapter.tensors if t.module in outcome.unmet and t.state == TRAINED)
+    share = 100 * value_of(lost) / max(1, value_of(p.load.adapter.trained))
+    return [
+        f"the adapter of {', '.join(names)} ({share:.0f}% of what is trained) counts in weights, gradients and states; "
+        "the activations that it keeps are not simulated"
+    ]
 
 
 def sharding(p: Plan) -> list[str]:

@@ -12,9 +12,8 @@ from typing import Any
 
 from estimator.config import Config
 from estimator.errors import InputError, unknown
-from estimator.families.base import Architecture
+from estimator.families.base import LANGUAGE_MODELS, Architecture
 
-LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # the classes that families describe
 FAMILIES: dict[str, str] = {
     "symbolic": "symbolic",
     "albert": "albert",

@@ -26,6 +26,8 @@ from estimator.inventory import (
 )
 from estimator.ops import NOTHING
 
+LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # the classes that families describe
+
 
 class Linear(NamedTuple):
     """A matrix product: ``name`` is the module's, e.g. ``model.layers.{i}.self_attn.q_proj``.

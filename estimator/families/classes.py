@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
-from estimator.families import LANGUAGE_MODELS
-from estimator.families.base import Architecture, Extra, Linear, Norm, Table, Weight
+from estimator.families.base import LANGUAGE_MODELS, Architecture, Extra, Linear, Norm, Table, Weight
 from estimator.families.common_encoder import labels
 
 PREFIXES = ("model", "transformer", "backbone", "gpt_neox")  # what a language model calls the bare model inside it

@@ -8,9 +8,9 @@ from typing import Any
 
 from estimator.card import Card, find_card
 from estimator.errors import InputError
-from estimator.formulas.storage import stored_weights
 from estimator.models import Model
 from estimator.report import Node
+from estimator.storage import stored_weights
 from estimator.trace import value_of
 from estimator.units import BYTES, COUNT, TOKENS, parse_size
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.peft.base import BUFFER, Build, Tensor
+from estimator.peft.arguments import BUFFER, Tensor
+from estimator.peft.build import Build
 from estimator.peft.modules import CONTAINER, EMBEDDING, Module, containers
 from estimator.peft.targets import where
 

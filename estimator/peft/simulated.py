@@ -21,9 +21,11 @@ def specs(adapter: Adapter, arch: Architecture) -> tuple[dict[str, LoraSpec], se
     found: dict[str, LoraSpec] = {}
     unfrozen = {f"{t.module}.{t.name}" if t.module else t.name for t in adapter.unfrozen}
     dora = {t.module for t in adapter.tensors if t.name == "lora_magnitude_vector"}
+    sizes = {(t.module, t.name): t.elements // t.times for t in adapter.tensors}
     for t in adapter.tensors:
         if t.name == "lora_A.weight":
-            found[t.module] = LoraSpec(t.shape[0], t.module in dora)
+            a, b = sizes[t.module, t.name], sizes.get((t.module, "lora_B.weight"), 0)
+            found[t.module] = LoraSpec(t.shape[0], t.module in dora, size_a=a, size_b=b)
     if found:
         return found, unfrozen
     weights = arch.weights()

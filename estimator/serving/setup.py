@@ -8,13 +8,13 @@ from typing import Any
 from estimator.dtypes import find_format
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention
-from estimator.formulas.storage import Storage, stored_weights
 from estimator.kv.layers import cache_bytes, kv_format
 from estimator.models import Model
 from estimator.names import choice
 from estimator.ops import ceil_div
 from estimator.roofline import Machine, machine
 from estimator.serving.step import ENGINES, UNPACKED, Serving, cache_shards, check_split
+from estimator.storage import Storage, stored_weights
 from estimator.trace import value_of
 
 DTYPES = ("bf16", "fp16", "fp8")

@@ -12,9 +12,9 @@ from estimator.families.base import StateSpace
 from estimator.ops import ceil_div
 from estimator.stack import ops
 from estimator.stack.machine import Machine
-from estimator.stack.moe import masked
 from estimator.stack.nn import linear
-from estimator.stack.ssm import convolve, held_states, minus_exp, outer
+from estimator.stack.recurrent import convolve, held_states, minus_exp
+from estimator.stack.shapes import cumsum, masked, outer, padded, spread, total
 from estimator.stack.tape import BOOL, F32, Node, Param, Tape, Tensor
 
 
@@ -124,47 +124,9 @@ def _expanded_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
     return (out,)
 
 
-def cumsum(t: Tape, x: Tensor) -> Tensor:
-    """torch.cumsum: its gradient is flipped, summed and flipped back."""
-    return t.emit("cumulative sum", x.n, x.w, (x,), _cumsum_bwd)
-
-
-def _cumsum_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
-    flipped = t.alloc(g.n, g.w, "gradient, flipped")
-    summed = t.alloc(g.n, g.w, "gradient, summed")
-    out = t.alloc(g.n, g.w, "gradient, flipped")
-    del flipped, summed
-    return (out,)
-
-
 def clamped(t: Tape, x: Tensor) -> Tensor:
     """torch.clamp: saves its input."""
     return t.emit("clamped", x.n, x.w, (x,), ops.where_bwd, x.st)
-
-
-def spread(t: Tape, x: Tensor, n: Any) -> Tensor:
-    """repeat_interleave: groups written out for every head, also where there are as many."""
-    return t.emit("groups for every head", n, x.w, (x,), _resized_bwd, None, x.n)
-
-
-def padded(t: Tape, x: Tensor, n: Any) -> Tensor:
-    """torch.nn.functional.pad: a copy, also where nothing is added."""
-    return t.emit("padded", n, x.w, (x,), _resized_bwd, None, x.n)
-
-
-def _resized_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
-    return (t.alloc(node.extra, g.w, "gradient, cut or summed"),)
-
-
-def total(t: Tape, x: Tensor, n: Any) -> Tensor:
-    """x.sum(dim): the gradient is an expanded view."""
-    return t.emit("sum", n, x.w, (x,), _total_bwd, None, x.n)
-
-
-def _total_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
-    out = Tensor(node.extra, g.w, g.st)
-    out.view = True
-    return (out,)
 
 
 def next_token(

@@ -12,11 +12,10 @@ from estimator.families.base import Attention, StateSpace
 from estimator.ops import ceil_div
 from estimator.stack import ops
 from estimator.stack.attention import attend, cached, head_norm, rotate_part
-from estimator.stack.chunked import cumsum, padded, spread, total
 from estimator.stack.machine import Machine
-from estimator.stack.moe import masked
 from estimator.stack.nn import linear
-from estimator.stack.ssm import convolve, held_states, many, minus_exp, outer
+from estimator.stack.recurrent import convolve, held_states, many, minus_exp
+from estimator.stack.shapes import cumsum, masked, outer, padded, spread, total
 from estimator.stack.tape import BOOL, F32, Node, Tape, Tensor
 
 

@@ -15,7 +15,8 @@ class LoraSpec:
     """LoRA of one module: rank, whether DoRA, and the adapters' width (peft keeps them in fp32).
 
     ``other``: the trained elements of an adapter of another kind in this module, whose rank is then 0; ``scales``:
-    that they multiply the module's input ("in") or its output ("out"), as IA3's do.
+    that they multiply the module's input ("in") or its output ("out"), as IA3's do. ``size_a``, ``size_b``: elements of
+    both factors in one layer.
     """
 
     rank: Any
@@ -23,6 +24,8 @@ class LoraSpec:
     width: int = F32
     other: Any = 0
     scales: str = ""
+    size_a: Any = 0
+    size_b: Any = 0
 
 
 @dataclass(slots=True)
@@ -53,6 +56,8 @@ class Machine:
     loss: str = "full"
     selective: bool = False
     prompted: Any = 0
+    unmet: set[str] = field(default_factory=set)  # adapted modules that no operation has asked for yet
+    inputs_want_grad: bool = False  # enable_input_require_grads: the embeddings' output is a leaf
     segment_trains: bool | None = None
     family: str = ""
     probs: Tensor | None = None

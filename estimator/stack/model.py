@@ -10,7 +10,7 @@ from estimator.stack import ops
 from estimator.stack.layers import WIRING
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, norm, product
-from estimator.stack.tape import BOOL, F32, I64, Node, Param, Tape, Tensor
+from estimator.stack.tape import BOOL, F32, I64, Leaf, Node, Param, Tape, Tensor
 
 
 @dataclass(slots=True)
@@ -171,19 +171,6 @@ def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     return made
 
 
-def forward(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Pass:
-    """A forward pass, with the loss in training."""
-    if arch.kind == "encoder":
-        from estimator.stack.encoder import masked_lm
-
-        return masked_lm(m, arch, segments, checkpointing)
-    if arch.kind == "encoder-decoder":
-        from estimator.stack.encdec import seq2seq
-
-        return seq2seq(m, arch, segments, checkpointing)
-    return causal_lm(m, arch, segments, checkpointing)
-
-
 def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Pass:
     """A decoder's forward pass, with ForCausalLMLoss in training (transformers loss/loss_utils.py)."""
     t = m.t
@@ -198,6 +185,8 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
             "embeddings with prompt", m.rows * arch.hidden, inputs.w, (text, prompt), _prompt_bwd, None, prompt.n
         )
         del text
+    if checkpointing and m.inputs_want_grad and inputs.node is None:
+        inputs.node = Leaf(Param(inputs.n, inputs.w))
     at = {"masks": masks(m, arch), "rope": rope_tables(m, inputs.w), "facts": arch.facts}
     if parts:  # hidden_states = inputs_embeds + position_embeds: the loop over the layers forgets the sum
         given, inputs = [inputs], parts[0]

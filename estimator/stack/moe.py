@@ -9,24 +9,25 @@ from typing import Any
 
 from estimator.families.base import MLP, Extra, Linear, MoE
 from estimator.stack import ops
+from estimator.stack.feedforward import mlp
 from estimator.stack.machine import Machine
-from estimator.stack.nn import activation, linear
-from estimator.stack.tape import BOOL, F32, I64, RESULT, Node, Tape, Tensor
+from estimator.stack.nn import activation, linear, product
+from estimator.stack.parametrised import delta, with_delta
+from estimator.stack.shapes import masked, masked_bwd
+from estimator.stack.tape import BOOL, F32, I64, Node, Tape, Tensor
 
 
 def moe(m: Machine, x: Tensor, block: MoE) -> Tensor:
     """Routed experts and, where there are, shared ones."""
     t = m.t
-    style = STYLES.get(m.family, "shared-first" if block.shared_gate else "shared-last")
     if block.shared is None:
         weights, index = route(m, x, block)
         return experts(m, x, block, weights, index)
-    if style == "shared-first":
+    if block.shared_gate is not None:
         shared = dense(m, x, block.shared)
         weights, index = route(m, x, block)
         out = experts(m, x, block, weights, index)
-        if block.shared_gate is not None:
-            shared = ops.mul(t, ops.sigmoid(t, linear(m, x, block.shared_gate)), shared, "gated shared experts")
+        shared = ops.mul(t, ops.sigmoid(t, linear(m, x, block.shared_gate)), shared, "gated shared experts")
         return ops.add(t, out, shared, "experts' sum")
     residual = x
     if m.family in ROUTERS:
@@ -39,13 +40,10 @@ def moe(m: Machine, x: Tensor, block: MoE) -> Tensor:
     return ops.add(t, x, dense(m, residual, block.shared), "experts' sum")
 
 
-STYLES: dict[str, str] = {}
 ROUTERS = {"deepseek_v2": "softmax_fp32", "deepseek_v3": "sigmoid_groups", "glm4_moe": "sigmoid_groups"}
 
 
 def dense(m: Machine, x: Tensor, block: MLP) -> Tensor:
-    from estimator.stack.layers import mlp
-
     return mlp(m, x, block)
 
 
@@ -59,11 +57,17 @@ def route(m: Machine, x: Tensor, block: MoE) -> tuple[Tensor, Tensor]:
 
 
 def router_logits(m: Machine, x: Tensor, router: Any, block: MoE) -> Tensor:
-    lin = router if isinstance(router, Linear) else Linear(router.name.removesuffix(".weight"), block.d, block.num)
-    return linear(m, x, lin)
+    if isinstance(router, Linear):
+        return linear(m, x, router)
+    name = router.name.removesuffix(".weight")
+    if m.adapters(name) is None:
+        return linear(m, x, Linear(name, block.d, block.num))
+    weight = m.extra(router)
+    made = with_delta(m, weight, delta(m, name, weight.n, weight))
+    return product(m.t, x, made, None, m.rows * block.num)
 
 
-def pick(m: Machine, probs: Tensor, block: MoE, w: int, normalise: bool = True) -> tuple[Tensor, Tensor]:
+def pick(m: Machine, probs: Tensor, block: MoE, w: int) -> tuple[Tensor, Tensor]:
     """torch.topk and the normalisation of what it picked."""
     t = m.t
     n = m.rows * block.per_token
@@ -88,14 +92,15 @@ def experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) -
     sorted_weights = gather(t, weights, n, perm)
     mask = t.alloc(n, BOOL, "sentinel mask")
     up, down, up_bias, down_bias = stacks(block)
+    with_lora = [delta(m, e.name, m.extra(e).n, m.extra(e)) for e in (down, up)]  # held while the module runs
     added = biases(m, up_bias, n, sort_ids) if up_bias is not None else None
     masked_in_place(t, chosen, mask)
     wide = block.width * 2 if block.gated else block.width
-    out = grouped(m, chosen, up, n * wide, added)
+    out = grouped(m, chosen, up, n * wide, added, with_lora[1])
     out = masked(t, out, mask)
     out = gate(m, out, block)
     added = biases(m, down_bias, n, sort_ids) if down_bias is not None else None
-    out = grouped(m, out, down, n * block.d, added)
+    out = grouped(m, out, down, n * block.d, added, with_lora[0])
     out = masked(t, out, mask)
     weighted = ops.mul(t, out, sorted_weights, "weighted")
     inverse = t.alloc(n, I64, "inverse permutation")
@@ -138,10 +143,12 @@ def _clamp_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
     return (out,)
 
 
-def grouped(m: Machine, x: Tensor, stack: Extra, n: Any, bias: Tensor | None) -> Tensor:
+def grouped(
+    m: Machine, x: Tensor, stack: Extra, n: Any, bias: Tensor | None, lora: Tensor | None = None
+) -> Tensor:
     """torch._grouped_mm: saves its input where the experts train; a bias is added in place."""
     t = m.t
-    weight = m.extra(stack)
+    weight = with_delta(m, m.extra(stack), lora)
     a, w = t.autocast(x), t.autocast(weight)
     saved = (a.st if weight.node is not None else None, w.st)
     ins = (a, w) if bias is None else (a, w, bias)
@@ -176,23 +183,12 @@ def _gather_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
     return (out,)
 
 
-def masked(t: Tape, x: Tensor, mask: Tensor) -> Tensor:
-    """masked_fill: a copy; saves the mask."""
-    return t.emit("masked", x.n, x.w, (x,), _masked_bwd, mask.st)
-
-
-def _masked_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
-    return (t.alloc(g.n, g.w, "gradient, masked"),)
-
-
 def masked_in_place(t: Tape, x: Tensor, mask: Tensor) -> None:
     if t.grad and x.node is not None:
-        t.record(x, (Tensor(x.n, x.w, x.st, x.node, x.idx),), _masked_bwd, mask.st)
+        t.record(x, (Tensor(x.n, x.w, x.st, x.node, x.idx),), masked_bwd, mask.st)
 
 
 def _sum_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
     """The expanded gradient is copied to be viewed as one row a routed token."""
     return (t.alloc(node.extra, g.w, "gradient, expanded"),)
 
-
-__all__ = ["RESULT", "moe"]

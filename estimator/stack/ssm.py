@@ -9,26 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.families.base import Extra, Layer, Linear, StateSpace
+from estimator.families.base import Layer, Linear, StateSpace
 from estimator.stack import ops
 from estimator.stack.machine import Machine
-from estimator.stack.nn import activation, linear, norm, product
-from estimator.stack.tape import F32, Node, Param, Storage, Tape, Tensor, block_bytes
-
-
-class Blocks(Storage):
-    """``count`` allocations of the same size that come and go together."""
-
-    __slots__ = ()
-
-    def __init__(self, tape: Tape, nbytes: Any, what: tuple[str, str], count: Any) -> None:
-        self.tape, self.record = tape, (block_bytes(nbytes) * count, what)
-        tape.log.append((1, self.record))
-
-
-def many(t: Tape, count: Any, n: Any, w: int, what: str) -> Blocks:
-    """``count`` tensors of ``n`` elements."""
-    return Blocks(t, n * w, (t.where, what), count)
+from estimator.stack.nn import linear, norm, product
+from estimator.stack.recurrent import convolve, held_states, many, minus_exp
+from estimator.stack.shapes import outer
+from estimator.stack.tape import F32, Node, Tape, Tensor
 
 
 def mixer(m: Machine, x: Tensor, s: StateSpace, at: Any) -> Tensor:
@@ -57,78 +44,9 @@ def block(m: Machine, x: Tensor, layer: Layer, at: Any) -> Tensor:
     return ops.add(t, residual, x, "residual")
 
 
-def held_states(m: Machine) -> list[Any] | None:
-    """This layer's entry in the cache: the convolution's state, the recurrent state, times, and 0 as nothing grows."""
-    if m.cache is None:
-        return None
-    return m.cache.setdefault(m.layer_key, [None, None, m.t.times, 0, 0])
-
-
-def convolve(m: Machine, x: Tensor, s: StateSpace, weights: tuple[Extra, ...]) -> Tensor:
-    """causal_conv1d_fn, or causal_conv1d_update for the next token: a depthwise convolution and its activation.
-
-    ATen copies an input that is not contiguous before a one-dimensional convolution, forward and backward.
-    """
-    t = m.t
-    weight = m.extra(weights[0])
-    bias = m.extra(weights[1]) if len(weights) > 1 else None
-    held = held_states(m)
-    reach = s.conv_kernel - 1
-    w = x.w
-    if held is not None and m.past != 0:
-        window = ops.to(t, t.alloc(m.b * s.conv_width * (s.conv_kernel + m.s), w, "window of tokens"), m.w)
-        out = t.alloc(m.b * s.conv_width * (m.s + 1), weight.w, "convolution")
-        del x, window
-        return activation(t, out, s.sizes["act"]) if out.n == m.rows * s.conv_width else _activated(m, out, s)
-    if held is not None:
-        where, t.where = t.where, "KV cache"
-        held[0] = t.alloc(m.b * s.conv_width * s.conv_kernel, w, "last inputs of the convolution")
-        t.where = where
-    out = _convolution(m, ops.to(t, x, weight.w), weight, bias, m.b * s.conv_width * (m.s + reach))
-    out = activation(t, ops.piece(t, out, m.rows * s.conv_width), s.sizes["act"])
-    return ops.to(t, out, w)
-
-
-def _activated(m: Machine, out: Tensor, s: StateSpace) -> Tensor:
-    return activation(m.t, Tensor(m.rows * s.conv_width, out.w, out.st), s.sizes["act"])
-
-
-def _convolution(m: Machine, x: Tensor, weight: Param, bias: Param | None, n: Any) -> Tensor:
-    t = m.t
-    a, w = t.autocast(x), t.autocast(weight)
-    copied = t.alloc(a.n, a.w, "input of the convolution, contiguous")
-    ins = (a, w) if bias is None else (a, w, t.autocast(bias))
-    saved = (a.st, w.st)  # one formula gives all gradients: it saves both, whichever is wanted
-    out = t.emit("convolution", n, w.w, ins, _convolution_bwd, saved, tuple(i.n for i in ins))
-    del copied
-    return out
-
-
-def _convolution_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
-    copied = t.alloc(node.extra[0], g.w, "input of the convolution, contiguous")
-    outs = [
-        None if p is None else t.alloc(n, g.w, "gradient of the convolution")
-        for p, n in zip(node.ins, node.extra, strict=True)
-    ]
-    del copied
-    return tuple(outs)
-
-
 def strided_linear(m: Machine, x: Tensor, lin: Linear) -> Tensor:
     """A linear layer of a permuted input, which is copied first; an adapter's own copy is the converted one."""
     return linear(m, x if m.adapters(lin.name) is not None else ops.copy(m.t, x), lin)
-
-
-def outer(t: Tape, a: Tensor, b: Tensor, n: Any, what: str) -> Tensor:
-    """a * b where both are broadcast to ``n`` results."""
-    saved = (b.st if a.node is not None else None, a.st if b.node is not None else None)
-    return t.emit(what, n, max(a.w, b.w), (a, b), ops.mul_bwd, saved, ((a.n, a.w), (b.n, b.w)))
-
-
-def minus_exp(m: Machine, extra: Extra) -> Tensor:
-    """A = -exp(A_log.float())."""
-    t = m.t
-    return ops.neg(t, ops.unary(t, ops.to(t, m.extra(extra), F32), "exp", "result"))
 
 
 def selective(m: Machine, x: Tensor, s: StateSpace) -> Tensor:

@@ -168,19 +168,19 @@ class Tape:
         self, what: str, n: Any, w: int, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None
     ) -> Tensor:
         """The output of one operation on ``ins``, recorded where one of them wants a gradient."""
-        if (
-            self.again is not None
-            and saved is not None
-            and saved is not RESULT
-            and any(i.node is not None for i in ins)
-        ):
-            self.again.append(saved)
-            self._check_end()
-            saved = None
+        saved = self._handed_on(ins, saved)
         out = Tensor(n, w, Storage(self, n * w, (self.where, what)))
         if self.grad:
             self.record(out, ins, fn, saved, extra)
         return out
+
+    def _handed_on(self, ins: Sequence[Tensor], saved: Any) -> Any:
+        """In a recomputation, what an operation saves goes to the node of the first run; nothing is saved again."""
+        if self.again is None or saved is None or saved is RESULT or all(i.node is None for i in ins):
+            return saved
+        self.again.append(saved)
+        self._check_end()
+        return None
 
     def _check_end(self) -> None:
         if self.again is not None and self.frame is not None and len(self.again) == len(self.frame.nodes):
@@ -188,6 +188,7 @@ class Tape:
 
     def record(self, out: Tensor, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None) -> None:
         """Make ``out`` the result of a node if one of ``ins`` wants a gradient."""
+        saved = self._handed_on(ins, saved)
         nodes = tuple([i.node for i in ins])
         for node in nodes:
             if node is not None:
@@ -229,7 +230,7 @@ class Tape:
         self.grad, self.frame, self.again, self.casts = True, frame, [], []
         with suppress(EndOfRecomputation):
             frame.fn(detached)
-        for node, saved in zip(frame.nodes, self.again, strict=False):
+        for node, saved in zip(frame.nodes, self.again, strict=True):
             node.saved = saved
         self.leave_autocast()
         self.grad, self.where, self.casts, self.seq = keep, where, casts, seq

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from estimator import names
+from estimator import names, storage
 from estimator.dtypes import ALIASES, FORMATS, GGML_TYPES, find_format
 from estimator.errors import InputError
 from estimator.formulas import storage as s
-from estimator.formulas.gguf_mix import MIXES, more_bits
 from estimator.models import load_model
+from estimator.storage.gguf_mix import MIXES, more_bits
 from estimator.trace import Traced
 
 # name -> (elements, bytes) of a block: llama.cpp's gguf-py/gguf/constants.py GGML_QUANT_SIZES, evaluated
@@ -45,7 +45,7 @@ def test_names():
     assert not set(ALIASES) & set(FORMATS)
     assert set(GGML_TYPES.values()) <= set(FORMATS)
     assert set(MIXES.values()) <= set(FORMATS)
-    assert not set(names.ALIASES["quantization"]) & set(s.schemes())
+    assert not set(names.ALIASES["quantization"]) & set(storage.schemes())
     with pytest.raises(InputError, match="nf4"):
         find_format("nf5")
 
@@ -71,53 +71,53 @@ def test_one_matrix(formula, args, bytes_):
     assert formula(*args) == bytes_
 
 
-@pytest.mark.parametrize("quantization", ["none", *s.schemes()])
+@pytest.mark.parametrize("quantization", ["none", *storage.schemes()])
 @pytest.mark.parametrize(
     "name", ["gpt2", "llama-3-8b", "mixtral-8x7b", "gpt-oss-20b", "t5-small", "jamba-v0.1", "deepseek-v2-lite"]
 )
 def test_every_scheme_on_every_kind_of_model(name, quantization):
     a = arch(name)
-    stored = s.stored_weights(a, quantization)
+    stored = storage.stored_weights(a, quantization)
     assert isinstance(stored.bytes, int)
     assert stored.bytes == sum(stored.by_format().values())
     names = {p.weight.name for p in stored.parts}
     assert names == {w.name for w in a.weights()}
-    plain = s.stored_weights(a).bytes
+    plain = storage.stored_weights(a).bytes
     assert 0 < stored.bytes <= plain * 1.02  # gguf keeps small tensors in fp32
     assert quantization == "none" or stored.notes
 
 
 @pytest.mark.parametrize("name", ["llama-3-8b", "gpt2", "bert-base-uncased"])
 def test_what_bitsandbytes_leaves(name):
-    for part in s.stored_weights(arch(name), "nf4", "fp16").parts:
+    for part in storage.stored_weights(arch(name), "nf4", "fp16").parts:
         linear = part.weight.role in ("linear", "conv1d") and len(part.weight.shape) == 2
         assert part.format == ("nf4" if linear else "fp16")
 
 
 def test_experts():
     def formats(name, quantization):
-        parts = s.stored_weights(arch(name), quantization).parts
+        parts = storage.stored_weights(arch(name), quantization).parts
         return {p.format for p in parts if p.weight.role == "expert" and len(p.weight.shape) == 3}
 
     assert formats("mixtral-8x7b", "nf4") == {"bf16"}
     assert formats("mixtral-8x7b", "gptq") == {"gptq"}
     assert formats("gpt-oss-20b", "mxfp4") == {"mxfp4"}
-    kept = [p for p in s.stored_weights(arch("gpt-oss-20b"), "mxfp4").parts if p.weight.role != "expert"]
+    kept = [p for p in storage.stored_weights(arch("gpt-oss-20b"), "mxfp4").parts if p.weight.role != "expert"]
     assert {p.format for p in kept} == {"bf16"}
 
 
 def test_gpt_oss_checkpoint():
     """openai/gpt-oss-20b: 24 layers of 32 experts, blocks [32, 5760, 90, 16] and [32, 2880, 90, 16]."""
     per_layer = 32 * (5760 + 2880) * 90 * 17
-    assert s.stored_weights(arch("gpt-oss-20b"), "mxfp4").by_format()["mxfp4"] == 24 * per_layer
+    assert storage.stored_weights(arch("gpt-oss-20b"), "mxfp4").by_format()["mxfp4"] == 24 * per_layer
 
 
 def test_llama_2_7b_files():
     """The tensors of llama-2-7b.Q4_K_M.gguf (4,081,004,224 bytes with its header of 741 kB) and of Q8_0 (7.16 GB)."""
     a = arch("llama-2-7b")
     file = 4_081_004_224
-    assert 0 < file - s.stored_weights(a, "q4_k_m").bytes < 800_000
-    assert s.stored_weights(a, "q8_0").bytes / 1e9 == pytest.approx(7.16, abs=0.005)
+    assert 0 < file - storage.stored_weights(a, "q4_k_m").bytes < 800_000
+    assert storage.stored_weights(a, "q8_0").bytes / 1e9 == pytest.approx(7.16, abs=0.005)
 
 
 def test_more_bits():
@@ -126,14 +126,14 @@ def test_more_bits():
 
 def test_rows_that_do_not_divide():
     """gpt-oss's rows of 2880 are no multiple of 256: llama.cpp falls back to blocks of 32, and it is said."""
-    stored = s.stored_weights(arch("gpt-oss-20b"), "q4_k_m")
+    stored = storage.stored_weights(arch("gpt-oss-20b"), "q4_k_m")
     assert "q4_k" not in {p.format for p in stored.parts if p.weight.shape[-1] == 2880}
     assert any("fallback" in note for note in stored.notes)
 
 
 def test_unknown_scheme():
     with pytest.raises(InputError, match="q4_k_m"):
-        s.stored_weights(arch("gpt2"), "q4_k_n")
+        storage.stored_weights(arch("gpt2"), "q4_k_n")
 
 
 @given(st.integers(1, 10**12), st.sampled_from(sorted(FORMATS)))
@@ -146,11 +146,11 @@ def test_whole_blocks(n, name):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 20000), st.integers(1, 20000), st.sampled_from(sorted(s.SCHEMES)))
+@given(st.integers(1, 20000), st.integers(1, 20000), st.sampled_from(sorted(storage.SCHEMES)))
 def test_schemes_are_exact_in_a_traced_run(n_in, n_out, name):
     from sympy import Symbol
 
-    formula = s.SCHEMES[name].bytes
+    formula = storage.SCHEMES[name].bytes
     args = {"n": n_in * n_out} if formula.params == ("n",) else {"n_in": n_in, "n_out": n_out}
     letters = {k: Symbol(k, positive=True, integer=True) for k in args}
     traced = formula(**{k: Traced(v, letters[k]) for k, v in args.items()})

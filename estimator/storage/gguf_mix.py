@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from estimator.dtypes import FORMATS
 from estimator.families.base import MLP, Architecture, Attention, MoE
-from estimator.formulas.storage import Matrices, Storage, Stored, layers_of, matrices, moe_of
 from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, Weight
+from estimator.storage.base import Matrices, Storage, Stored, layers_of, matrices, moe_of
 
 # mix -> default type (llama.cpp llama-quant.cpp, llama_ftype_get_default_type)
 MIXES = {

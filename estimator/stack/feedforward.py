@@ -1,0 +1,35 @@
+"""The MLP of a layer, dense or gated, with separate or fused projections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.families.base import MLP
+from estimator.stack import ops
+from estimator.stack.machine import Machine
+from estimator.stack.nn import activation, linear
+from estimator.stack.special import bloom_gelu
+from estimator.stack.tape import Tensor
+
+
+def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
+    """A feed-forward block."""
+    t = m.t
+    if not block.gated:
+        up, down = block.linears
+        x = linear(m, x, up, rows)
+        x = bloom_gelu(t, x) if m.family == "bloom" else activation(t, x, block.act)
+        if m.family == "t5":  # T5DenseActDense: to the width of wo.weight, which autocast then undoes
+            x = ops.to(t, x, m.w)
+        return linear(m, x, down, rows)
+    if block.fused:
+        both = linear(m, x, block.linears[0], rows)
+        gate, up_part = ops.split(t, both, (both.n // 2, both.n // 2))
+        del both
+        up_part = ops.mul(t, up_part, activation(t, gate, block.act))
+        return linear(m, up_part, block.linears[1], rows)
+    gate_lin, up_lin, down = block.linears
+    inner = ops.mul(t, activation(t, linear(m, x, gate_lin, rows), block.act), linear(m, x, up_lin, rows), "gated")
+    if m.family == "t5":
+        inner = ops.to(t, inner, m.w)
+    return linear(m, inner, down, rows)

@@ -1,0 +1,20 @@
+"""A model's forward pass by its kind: decoder, encoder, or both."""
+
+from __future__ import annotations
+
+from estimator.families.base import Architecture
+from estimator.stack.machine import Machine
+from estimator.stack.model import Pass, Segment, causal_lm
+
+
+def forward(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Pass:
+    """A forward pass, with the loss in training."""
+    if arch.kind == "encoder":
+        from estimator.stack.encoder import masked_lm
+
+        return masked_lm(m, arch, segments, checkpointing)
+    if arch.kind == "encoder-decoder":
+        from estimator.stack.encdec import seq2seq
+
+        return seq2seq(m, arch, segments, checkpointing)
+    return causal_lm(m, arch, segments, checkpointing)

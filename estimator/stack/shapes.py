@@ -1,0 +1,61 @@
+"""Operations that sum, pad, mask and pair tensors, shared by the experts, the scans and the delta rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.stack import ops
+from estimator.stack.tape import Node, Tape, Tensor
+
+
+def masked(t: Tape, x: Tensor, mask: Tensor) -> Tensor:
+    """masked_fill: a copy; saves the mask."""
+    return t.emit("masked", x.n, x.w, (x,), masked_bwd, mask.st)
+
+
+def masked_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    return (t.alloc(g.n, g.w, "gradient, masked"),)
+
+
+def cumsum(t: Tape, x: Tensor) -> Tensor:
+    """torch.cumsum: its gradient is flipped, summed and flipped back."""
+    return t.emit("cumulative sum", x.n, x.w, (x,), _cumsum_bwd)
+
+
+def _cumsum_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    flipped = t.alloc(g.n, g.w, "gradient, flipped")
+    summed = t.alloc(g.n, g.w, "gradient, summed")
+    out = t.alloc(g.n, g.w, "gradient, flipped")
+    del flipped, summed
+    return (out,)
+
+
+def spread(t: Tape, x: Tensor, n: Any) -> Tensor:
+    """repeat_interleave: groups written out for every head, also where there are as many."""
+    return t.emit("groups for every head", n, x.w, (x,), _resized_bwd, None, x.n)
+
+
+def padded(t: Tape, x: Tensor, n: Any) -> Tensor:
+    """torch.nn.functional.pad: a copy, also where nothing is added."""
+    return t.emit("padded", n, x.w, (x,), _resized_bwd, None, x.n)
+
+
+def _resized_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    return (t.alloc(node.extra, g.w, "gradient, cut or summed"),)
+
+
+def total(t: Tape, x: Tensor, n: Any) -> Tensor:
+    """x.sum(dim): the gradient is an expanded view."""
+    return t.emit("sum", n, x.w, (x,), _total_bwd, None, x.n)
+
+
+def outer(t: Tape, a: Tensor, b: Tensor, n: Any, what: str) -> Tensor:
+    """a * b where both are broadcast to ``n`` results."""
+    saved = (b.st if a.node is not None else None, a.st if b.node is not None else None)
+    return t.emit(what, n, max(a.w, b.w), (a, b), ops.mul_bwd, saved, ((a.n, a.w), (b.n, b.w)))
+
+
+def _total_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+    out = Tensor(node.extra, g.w, g.st)
+    out.view = True
+    return (out,)
