@@ -30,7 +30,7 @@ from estimator.questions import ask
 from estimator.questions.flops import Flops
 from estimator.questions.train import Train
 from estimator.recipes import find_recipe
-from estimator.roofline import Machine, machine
+from estimator.roofline import Accelerator, machine
 from estimator.serving import setup
 from estimator.serving.step import decode, prefill
 from estimator.trace import value_of
@@ -53,9 +53,9 @@ class Time:
     run: str
     name: str
     seconds: float
-    predict: Callable[[Machine], float]
+    predict: Callable[[Accelerator], float]
 
-    def error(self, m: Machine) -> float:
+    def error(self, m: Accelerator) -> float:
         return self.predict(m) / self.seconds - 1
 
 
@@ -80,7 +80,7 @@ def _case(c: dict[str, Any], model: Any, gpu: str) -> Iterator[Time]:
         made = plan(ask(Flops, model, {"mode": "training", "uncapped": True, "batch_size": b, "seq_len": s, **how}))
         recipe = find_recipe("torch-bf16")
 
-        def step(m: Machine) -> float:
+        def step(m: Accelerator) -> float:
             return float(step_times(made, recipe, Run(ask(Train, model), Degrees(1)), m, "bf16").total)
 
         yield Time(*of, label, c["step_s"], step)
@@ -98,10 +98,10 @@ def _case(c: dict[str, Any], model: Any, gpu: str) -> Iterator[Time]:
         )  # fmt: skip
 
 
-def fit(found: list[Time], m: Machine, say: bool = True) -> Machine:
+def fit(found: list[Time], m: Accelerator, say: bool = True) -> Accelerator:
     """The machine whose constants fit best; prints each with its standard error."""
 
-    def at(x: Any) -> Machine:
+    def at(x: Any) -> Accelerator:
         return replace(m, **{n: getattr(m, n) * float(np.exp(v)) for n, v in zip(FITTED, x, strict=True)})
 
     r = least_squares(
@@ -117,7 +117,7 @@ def fit(found: list[Time], m: Machine, say: bool = True) -> Machine:
     return best
 
 
-def folds(found: list[Time], m: Machine, count: int) -> list[tuple[Time, float]]:
+def folds(found: list[Time], m: Accelerator, count: int) -> list[tuple[Time, float]]:
     """Each time with its error under constants fitted to other models."""
     models = sorted({t.model for t in found})
     out = []

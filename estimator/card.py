@@ -9,7 +9,6 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from estimator.presets import load_gpu
-from estimator.units import BYTES, Unit
 
 if TYPE_CHECKING:
     from estimator.schemas import GpuSpec
@@ -72,6 +71,3 @@ def reserved(allocated: Any, mode: str) -> Range:
 def device(held: Range, card: Card, mode: str) -> Range:
     """What the driver shows: pools, context, loaded kernels."""
     return Range(*(h + c + k for h, c, k in zip(held, card.context, KERNELS[mode], strict=True)))
-
-
-UNIT: Unit = BYTES

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 
-class Plain:
+class PlainType:
     """Stands in for a parameter's runtime coercion: ``coerce(value, param=, ctx=)`` with the option's type."""
 
     def __init__(self, annotation: Any) -> None:
@@ -50,7 +50,7 @@ def plain(command: Any, argv: Sequence[str]) -> Any:
         annotation = getattr(descriptor, "annotation", None)
         simple = annotation in (str, int, float, bool) or annotation == list[str]
         if simple and not any(getattr(info, name, None) for name in ("parser", "click_type", "min", "max", "formats")):
-            param._runtime_param = Plain(annotation)
+            param._runtime_param = PlainType(annotation)
         if "--help" in argv:
             _readable(param, annotation)
     return command

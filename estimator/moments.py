@@ -11,18 +11,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Layer, StateSpace
+from estimator.families.base import Architecture, StateSpace
 from estimator.inventory import CONV1D, HEAD, LINEAR, Weight
 from estimator.ops import ceil_div
 from estimator.optimizers import Optimizer, Trained, find_optimizer, held_bytes
 from estimator.peft.base import TRAINED, Adapter
 from estimator.peft.simulated import specs
 from estimator.stack.attention import grow_cache
+from estimator.stack.engine import backward
 from estimator.stack.machine import LoraSpec, Machine
-from estimator.stack.model import Pass, Segment
+from estimator.stack.model import Forward, Segment
 from estimator.stack.program import forward
+from estimator.stack.replay import Replay, alive
 from estimator.stack.special import EAGER_ONLY
-from estimator.stack.tape import F32, HALF, I64, Replay, Tape, alive, backward, block_bytes, small_block
+from estimator.stack.tape import F32, HALF, I64, Tape, block_bytes, small_block
 from estimator.trace import value_of
 
 CUBLAS_WORKSPACE = 33_554_432  # bytes a thread that multiplies; measured on one H100, torch 2.11 (32 MiB on Hopper)
@@ -359,7 +361,7 @@ def inference(arch: Architecture, load: Workload) -> Outcome:
     start = sum(base.values())
     replay = Replay(value_of(start))
     moments = [Moment("moments.load_bytes", "Load", start, start, base)]
-    out: Pass | None = forward(m, arch, segments, False)
+    out: Forward | None = forward(m, arch, segments, False)
     moments.append(_moment("moments.prefill_bytes", "Prefill", tape.log, 0, replay, base))
     done = len(tape.log)
     out = None
@@ -380,7 +382,3 @@ def inference(arch: Architecture, load: Workload) -> Outcome:
     moments.append(decode)
     del ids, out
     return Outcome(moments, base["model", "weights"], 0, 0, [], base)
-
-
-Estimate = Callable[[Architecture, Workload], Outcome]
-__all__ = ["Layer", "Moment", "Outcome", "Workload", "inference", "training"]

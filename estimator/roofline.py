@@ -63,7 +63,7 @@ def dense_peak(spec: GpuSpec, dtype: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class Accelerator:
     """An accelerator as a roofline with measured ceilings.
 
     peak, bandwidth   of the data sheet: FLOP/s dense, bytes/s; fp32: FLOP/s without tensor cores
@@ -167,7 +167,7 @@ def interpolate(points: Points, at: float) -> float:
 
 
 @lru_cache(maxsize=16)
-def machine(gpu: str, dtype: str = "bf16") -> Machine:
+def machine(gpu: str, dtype: str = "bf16") -> Accelerator:
     """The accelerator ``gpu`` multiplying in ``dtype``; InputError for an unknown one or one without a matrix peak."""
     from estimator.presets import load_gpu
 
@@ -183,7 +183,7 @@ def machine(gpu: str, dtype: str = "bf16") -> Machine:
     scale = (spec.ceiling_flops(dtype) or peak * best / base) / best
     wide = spec.bandwidth_bytes_s / reference.bandwidth_bytes_s
     fixed, launch = kernels.fixed_us * MICRO, kernels.launch_us * MICRO
-    return Machine(
+    return Accelerator(
         spec.id, dtype, peak, spec.peak_flops("fp32") or peak, spec.bandwidth_bytes_s,
         tuple((x, y * scale) for x, y in _gemm(seen, fixed, launch)),
         tuple((x, y * wide) for x, y in _skinny(seen, base)),

@@ -130,7 +130,7 @@ class Measured(_Part):
     kernels: Kernels | None = None
 
 
-class Price(_Part):
+class Quote(_Part):
     """What one accelerator cost for an hour, at whom and when."""
 
     provider: Text
@@ -158,7 +158,7 @@ class GpuSpec(_Part):
     pcie: PcieSpec | None = None
     matmul_ceilings: tuple[MatmulCeiling, ...] = ()
     measured: Measured | None = None
-    prices: tuple[Price, ...] = ()
+    prices: tuple[Quote, ...] = ()
 
     @property
     def sold_bytes(self) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator.chinchilla.runs import Run
+from estimator.chinchilla.runs import TrainingRun
 from estimator.errors import InputError
 
 Array = NDArray[np.float64]
@@ -54,7 +54,7 @@ minimize = _load_minimize()
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class LawFit:
     """Coefficients (A, B, E, alpha, beta), the objective, residuals log L - log prediction, and how it was found.
 
     agreed  of ``starts`` descents, how many ended at this optimum
@@ -68,7 +68,7 @@ class Fit:
     theta: tuple[float, ...]
 
 
-def _data(runs: Sequence[Run]) -> tuple[Array, Array, Array]:
+def _data(runs: Sequence[TrainingRun]) -> tuple[Array, Array, Array]:
     return tuple(np.log(np.array([getattr(r, k) for r in runs], dtype=np.float64)) for k in ("N", "D", "loss"))  # type: ignore[return-value]
 
 
@@ -134,7 +134,7 @@ def descend(theta: Array, n: Array, d: Array, y: Array, weight: Array) -> tuple[
     return float(found.fun) / scale, np.array([a + alpha * mn, b + beta * md, e, alpha, beta])
 
 
-def fit(runs: Sequence[Run], count: int = STARTS, progress: Callable[[int, int], None] | None = None) -> Fit:
+def fit(runs: Sequence[TrainingRun], count: int = STARTS, progress: Callable[[int, int], None] | None = None) -> LawFit:
     """The best of ``count`` descents; InputError where none ends at a law.
 
     With very many runs the starts descend on some hundreds of them, and the best goes on over all.
@@ -157,7 +157,7 @@ def fit(runs: Sequence[Run], count: int = STARTS, progress: Callable[[int, int],
         raise InputError(
             "these runs do not determine a law: the fit ends where A, B, E, alpha or beta is not finite and positive"
         )
-    return Fit(values, best, (y - predict(theta, n, d)).tolist(), len(begin), agreed, tuple(float(t) for t in theta))
+    return LawFit(values, best, (y - predict(theta, n, d)).tolist(), len(begin), agreed, tuple(float(t) for t in theta))
 
 
 def predict(theta: Array, n: Array, d: Array) -> Array:
@@ -173,7 +173,11 @@ def _values(theta: Array) -> dict[str, float]:
 
 
 def bootstrap(
-    runs: Sequence[Run], best: Fit, samples: int, seed: int, progress: Callable[[int, int], None] | None = None
+    runs: Sequence[TrainingRun],
+    best: LawFit,
+    samples: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[float]]:
     """Coefficients refitted to ``samples`` resamples of the runs (with replacement), each begun at the best fit.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from estimator.chinchilla import laws, solve
 from estimator.chinchilla.laws import Law
-from estimator.chinchilla.runs import Run
+from estimator.chinchilla.runs import TrainingRun
 from estimator.errors import InputError, unknown
 from estimator.render.plots import Axis, Figure, Series
 
@@ -37,7 +37,9 @@ def logspace(low: float, high: float, count: int = _POINTS) -> list[float]:
     return [low * math.exp(i * step) for i in range(count)]
 
 
-def contours(law: Law, low: float, high: float, runs: Sequence[Run] = (), marks: Sequence[Point] = ()) -> Figure:
+def contours(
+    law: Law, low: float, high: float, runs: Sequence[TrainingRun] = (), marks: Sequence[Point] = ()
+) -> Figure:
     """Iso-loss lines over compute and parameters, with the frontier (Hoffmann et al. 2022, Figure 4, left)."""
     assert law.parametric is not None
     n_low, n_high = law.n_opt(low) / 8, law.n_opt(high) * 8
@@ -73,7 +75,7 @@ def levels(law: Law, low: float, high: float, most: float = 0) -> list[float]:
     return [p.E + v for v in logspace(law.frontier_loss(high) - p.E, top * 1.3, _LEVELS)]
 
 
-def isoflop(law: Law, low: float, high: float, runs: Sequence[Run] = ()) -> Figure:
+def isoflop(law: Law, low: float, high: float, runs: Sequence[TrainingRun] = ()) -> Figure:
     """Loss against parameters at fixed budgets, their minima joined (Hoffmann et al. 2022, Figure 4, right)."""
     budgets = logspace(low, high, _CURVES)
     n_low, n_high = law.n_opt(low) / 10, law.n_opt(high) * 10
@@ -137,7 +139,7 @@ def of_law(kind: str, law: Law, C: float, marks: Sequence[Point] = ()) -> Figure
     return frontiers(low, high, kind == "ratio", law)
 
 
-def of_fit(kind: str, law: Law, kept: Sequence[Run], left: Sequence[Run]) -> Figure:
+def of_fit(kind: str, law: Law, kept: Sequence[TrainingRun], left: Sequence[TrainingRun]) -> Figure:
     """The figure of one kind of a law fitted to runs."""
     assert law.parametric is not None
     low, high = min(r.C for r in kept) / 1.6, max(r.C for r in kept) * 1.6
@@ -148,7 +150,7 @@ def of_fit(kind: str, law: Law, kept: Sequence[Run], left: Sequence[Run]) -> Fig
     return parity(law, kept, left) if kind == "fit" else residuals(law, kept, left)
 
 
-def parity(law: Law, kept: Sequence[Run], left: Sequence[Run]) -> Figure:
+def parity(law: Law, kept: Sequence[TrainingRun], left: Sequence[TrainingRun]) -> Figure:
     """Predicted against measured loss."""
     every = [*kept, *left]
     values = [r.loss for r in every] + [law.loss(r.N, r.D) for r in every]
@@ -165,10 +167,10 @@ def parity(law: Law, kept: Sequence[Run], left: Sequence[Run]) -> Figure:
     )
 
 
-def residuals(law: Law, kept: Sequence[Run], left: Sequence[Run]) -> Figure:
+def residuals(law: Law, kept: Sequence[TrainingRun], left: Sequence[TrainingRun]) -> Figure:
     """What the fit leaves over, in percent of the loss, against tokens a parameter."""
 
-    def off(r: Run) -> float:
+    def off(r: TrainingRun) -> float:
         return float(100 * math.log(r.loss / law.loss(r.N, r.D)))
 
     every = [*kept, *left]
@@ -183,7 +185,7 @@ def residuals(law: Law, kept: Sequence[Run], left: Sequence[Run]) -> Figure:
     )
 
 
-def _dots(kept: Sequence[Run], left: Sequence[Run], x: object, y: object) -> list[Series]:
+def _dots(kept: Sequence[TrainingRun], left: Sequence[TrainingRun], x: object, y: object) -> list[Series]:
     fx, fy = x, y
     assert callable(fx)
     assert callable(fy)

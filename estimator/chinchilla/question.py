@@ -68,7 +68,7 @@ class Answer:
     D: Any
     kind: str
     active: float = 1.0
-    machine: Machine | None = None
+    machine: RentedGpu | None = None
     trace: Any = None
     trained: tuple[float, float] | None = None
     assumptions: list[str] = field(default_factory=list)
@@ -77,7 +77,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class RentedGpu:
     """A GPU, its peak in FLOP/s, a utilisation, USD an hour (or None) and a number of GPUs (or None)."""
 
     spec: GpuSpec
@@ -247,7 +247,7 @@ def _given_params(request: Request, answer: Answer) -> Any:
     return active
 
 
-def _machine(request: Request, assumptions: list[str], t: Any) -> Machine:
+def _machine(request: Request, assumptions: list[str], t: Any) -> RentedGpu:
     """The GPU of --gpu, with its peak, utilisation and price."""
     from estimator.presets import load_gpu
 
@@ -262,7 +262,7 @@ def _machine(request: Request, assumptions: list[str], t: Any) -> Machine:
             "(Llama Team 2024, Table 4: 38% to 43%)"
         )
     gpus = None if request.gpus is None else int(size(request.gpus, "--gpus"))
-    return Machine(spec, t("F", peak), t("mfu", mfu), _price(request, spec, assumptions, t), gpus and t("n", gpus))
+    return RentedGpu(spec, t("F", peak), t("mfu", mfu), _price(request, spec, assumptions, t), gpus and t("n", gpus))
 
 
 def _price(request: Request, spec: GpuSpec, assumptions: list[str], t: Any) -> Any:
@@ -281,7 +281,7 @@ def _price(request: Request, spec: GpuSpec, assumptions: list[str], t: Any) -> A
     return t("p", median(usd))
 
 
-def _bought(request: Request, machine: Machine | None, inputs: dict[str, Any], t: Any) -> Any:
+def _bought(request: Request, machine: RentedGpu | None, inputs: dict[str, Any], t: Any) -> Any:
     """The FLOPs that USD or GPU-hours buy."""
     flag = "--usd" if request.usd is not None else "--gpu-hours"
     if machine is None:

@@ -33,7 +33,7 @@ RULES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TrainingRun:
     """One training run: parameters, tokens, loss in nats a token, and its line in the file."""
 
     N: float
@@ -46,7 +46,7 @@ class Run:
         return FLOPS_PER_PARAM_TOKEN * self.N * self.D
 
 
-def read(name: str) -> list[Run]:
+def read(name: str) -> list[TrainingRun]:
     """The runs of a CSV file; InputError naming file and line for anything that is not a run."""
     path = Path(name)
     if regular_file(path, "a CSV file of runs") > MAX_BYTES:
@@ -90,7 +90,7 @@ def _columns(header: Sequence[str], name: str) -> dict[str, int]:
     return found
 
 
-def _run(row: Sequence[str], where: dict[str, int], place: str, line: int) -> Run:
+def _run(row: Sequence[str], where: dict[str, int], place: str, line: int) -> TrainingRun:
     value = {}
     for column, i in where.items():
         cell = row[i].strip() if i < len(row) else ""
@@ -104,15 +104,17 @@ def _run(row: Sequence[str], where: dict[str, int], place: str, line: int) -> Ru
     tokens = value["tokens"] if "tokens" in value else value["train_flop"] / (FLOPS_PER_PARAM_TOKEN * value["params"])
     if not 0 < tokens < math.inf:
         raise InputError(f"{place}: train_flop / (6 params) is out of range")
-    return Run(value["params"], tokens, value["loss"], line)
+    return TrainingRun(value["params"], tokens, value["loss"], line)
 
 
-def exclude(runs: Sequence[Run], rules: Sequence[str]) -> tuple[list[Run], list[Run], list[str]]:
+def exclude(
+    runs: Sequence[TrainingRun], rules: Sequence[str]
+) -> tuple[list[TrainingRun], list[TrainingRun], list[str]]:
     """Runs kept, runs left out, and a sentence for each rule; see :data:`RULES` (``fewest-tokens-per-param=5``).
 
     ``lines=3,17`` leaves out the runs at these lines of the file.
     """
-    gone: dict[int, Run] = {}
+    gone: dict[int, TrainingRun] = {}
     said = []
     for rule in rules:
         name, eq, value = (p.strip() for p in rule.partition("="))
@@ -142,7 +144,7 @@ _KEY = {
 }
 
 
-def _lines(value: str, runs: Sequence[Run]) -> list[Run]:
+def _lines(value: str, runs: Sequence[TrainingRun]) -> list[TrainingRun]:
     by_line = {r.line: r for r in runs}
     chosen = []
     for item in value.split(","):
@@ -153,7 +155,7 @@ def _lines(value: str, runs: Sequence[Run]) -> list[Run]:
     return chosen
 
 
-def check(runs: Sequence[Run], name: str) -> None:
+def check(runs: Sequence[TrainingRun], name: str) -> None:
     """InputError unless the runs can determine five coefficients at all."""
     if len(runs) < MIN_RUNS:
         raise InputError(f"{name}: {len(runs)} runs; a fit of five coefficients needs at least {MIN_RUNS}")

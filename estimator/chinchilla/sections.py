@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.chinchilla import laws, solve
 from estimator.chinchilla.laws import Law
-from estimator.chinchilla.question import Answer, Machine, Request, plain_law, size
+from estimator.chinchilla.question import Answer, RentedGpu, Request, plain_law, size
 from estimator.errors import InputError
 from estimator.formulas import scaling as f
 from estimator.report import Cell, Node, Table
@@ -91,7 +91,7 @@ def closed_form(law: Law) -> Node:
     return Node.group("Frontier, a power of C", rows, note="" if law.params and law.tokens else "and C = 6 N D")
 
 
-def cost(C: Any, machine: Machine, prefix: str) -> Node:
+def cost(C: Any, machine: RentedGpu, prefix: str) -> Node:
     hours = f.budget_gpu_hours(C, machine.peak, machine.mfu)
     rows = [_node(f"{prefix}gpu_hours", "GPU-hours", hours, f.budget_gpu_hours)]
     if machine.price is not None:

@@ -47,7 +47,7 @@ LETTERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Lines:
     """A sentence and the relations (left, right) that follow it."""
 
     sentence: str
@@ -61,7 +61,7 @@ def symbols() -> dict[str, Any]:
     return {n: Symbol(n, positive=True) for n in ("N", "D", "C", "C0", "A", "B", "alpha", "beta", "L0", "lambda")}
 
 
-def derive(s: dict[str, Any]) -> tuple[list[Step], dict[str, Any]]:
+def derive(s: dict[str, Any]) -> tuple[list[Lines], dict[str, Any]]:
     """The steps, and the closed forms G, a, b, N_opt, D_opt, L_opt that they arrive at."""
     import sympy
 
@@ -103,21 +103,21 @@ def derive(s: dict[str, Any]) -> tuple[list[Step], dict[str, Any]]:
     g, sa, sb = sympy.Symbol("G", positive=True), sympy.Symbol("a", positive=True), sympy.Symbol("b", positive=True)
     zero, falls = sympy.Integer(0), f.frontier_exponent(al, be)
     steps = [
-        Step("Minimise the loss at a fixed compute budget", (("L", loss), (C, C0 * N * D))),
-        Step("The Lagrangian, and its derivatives set to zero", (("Lambda", lagrangian), (zero, d_n), (zero, d_d))),
-        Step(
+        Lines("Minimise the loss at a fixed compute budget", (("L", loss), (C, C0 * N * D))),
+        Lines("The Lagrangian, and its derivatives set to zero", (("Lambda", lagrangian), (zero, d_n), (zero, d_d))),
+        Lines(
             "Solve both for lambda C0 N D: at the optimum another FLOP is worth the same in parameters and in tokens",
             ((left, right),),
         ),
-        Step("Substitute the budget solved for N", ((N, one), (left.subs(N, one), right))),
-        Step("Collect the powers of D", ((D ** (al + be), power),)),
-        Step("Name the constants", (("G", G), ("a", a), ("b", b))),
-        Step(
+        Lines("Substitute the budget solved for N", ((N, one), (left.subs(N, one), right))),
+        Lines("Collect the powers of D", ((D ** (al + be), power),)),
+        Lines("Name the constants", (("G", G), ("a", a), ("b", b))),
+        Lines(
             "The optimum: D from its power, N from the budget",
             (("N_opt", g * (C / C0) ** sa), ("D_opt", (C / C0) ** sb / g)),
         ),
-        Step("It is a minimum: along the budget the second derivative at D = D_opt is positive", (("L''", curvature),)),
-        Step("The loss on the frontier", (("L_opt", L0 + (A / g**al + B * g**be) * (C / C0) ** falls),)),
+        Lines("It is a minimum: along the budget the second derivative at D_opt is positive", (("L''", curvature),)),
+        Lines("The loss on the frontier", (("L_opt", L0 + (A / g**al + B * g**be) * (C / C0) ** falls),)),
     ]  # fmt: skip
     return steps, {"G": G, "a": a, "b": b, "N_opt": n_opt, "D_opt": d_opt, "L_opt": l_opt}
 

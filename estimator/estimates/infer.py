@@ -19,7 +19,7 @@ from estimator.questions.read import batch, tokens
 from estimator.report import Node, Report
 from estimator.schemas import GpuSpec
 from estimator.serving import setup as plan
-from estimator.serving.request import Request, curve, passes, plot, range_said, speculative
+from estimator.serving.request import ServedRequest, curve, passes, plot, range_said, speculative
 from estimator.serving.step import Serving
 from estimator.sizes import size_option
 from estimator.trace import value_of
@@ -66,7 +66,7 @@ def answer(q: Infer) -> Report:
     b, s = batch(model, q.batch_size), tokens(model, q.seq_len, said, int(value_of(new)))
     spec = load_gpu(gpu)
     price = price_of(spec, q.price)
-    run = Request(model, serve, spec, b, s, new, price.usd)
+    run = ServedRequest(model, serve, spec, b, s, new, price.usd)
     first, step = run.at(b)
     low, high = (passes(x, b, s, new) for x in plan.bounds(serve))
     held = plan.memory(serve, model, b, s, new)
@@ -139,7 +139,7 @@ def _times(key: str, label: str, step: Times, low: Times, high: Times) -> Node:
     return Node.group("", [whole, *beside])
 
 
-def _rates(run: Request, first: Times, step: Times, low: tuple[Times, Times], high: tuple[Times, Times]) -> Node:
+def _rates(run: ServedRequest, first: Times, step: Times, low: tuple[Times, Times], high: tuple[Times, Times]) -> Node:
     b, new = run.b, run.new
     rate = run.rate(first.total, step.total, b)
     rows = [
@@ -190,7 +190,7 @@ def _memory(held: tuple[Any, Any, Any, list[str]], spec: GpuSpec) -> Node:
     return Node.sum("memory_bytes", "Memory of a GPU", rows, note=f"of {human(spec.memory_bytes, BYTES)}")
 
 
-def _critical(run: Request) -> Node:
+def _critical(run: ServedRequest) -> Node:
     """Batch sizes from which the weights' products are bound by compute."""
     serve = run.serve
     m = serve.machine

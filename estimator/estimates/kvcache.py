@@ -10,7 +10,7 @@ from estimator.families.base import Attention
 from estimator.fit import Fit, fit_of, require_fit
 from estimator.formulas.kvcache import mla_cache_bytes
 from estimator.kv.layers import KV_FORMATS, Held, Store, cache_parts
-from estimator.kv.plan import Plan, plan
+from estimator.kv.plan import CachePlan, plan
 from estimator.models import Model
 from estimator.questions import ask
 from estimator.questions.kvcache import KVCache
@@ -81,13 +81,13 @@ def answer(q: KVCache) -> Report:
     )  # fmt: skip
 
 
-def _beyond(p: Plan) -> list[str]:
+def _beyond(p: CachePlan) -> list[str]:
     if p.arch.max_positions and value_of(p.n) > p.arch.max_positions:
         return [f"{value_of(p.n):,} tokens exceed the model's max_position_embeddings of {p.arch.max_positions:,}"]
     return []
 
 
-def _total(p: Plan, parts: list[Held]) -> Node:
+def _total(p: CachePlan, parts: list[Held]) -> Node:
     if len(parts) == 1:
         h = parts[0]
         return Node("kv_cache_bytes", "KV cache", h.bytes, BYTES, formula=h.formula, note=h.named(p.show(h.layers)))
@@ -95,7 +95,7 @@ def _total(p: Plan, parts: list[Held]) -> Node:
     return Node.sum("kv_cache_bytes", "KV cache", rows)
 
 
-def _beside(p: Plan, parts: list[Held]) -> list[Node]:
+def _beside(p: CachePlan, parts: list[Held]) -> list[Node]:
     """Growth by a token, latents, what blocks waste, what sharing saves, the scratch of a quantised cache."""
     arch, bits = p.arch, p.store.bits
     plain = Store("quantized" if p.store.cache == "quantized" else "dynamic", bits, group=p.store.group)
@@ -132,7 +132,7 @@ def _beside(p: Plan, parts: list[Held]) -> list[Node]:
     return out
 
 
-def expanded(p: Plan) -> Any:
+def expanded(p: CachePlan) -> Any:
     """Bytes of an MLA model's keys and values if every head kept its own, as other attention does."""
     total: Any = 0
     for layer in p.arch.layers:
@@ -152,7 +152,7 @@ def expanded(p: Plan) -> Any:
     return total
 
 
-def fit_rows(p: Plan, q: KVCache) -> tuple[Node, Fit, list[str]]:
+def fit_rows(p: CachePlan, q: KVCache) -> tuple[Node, Fit, list[str]]:
     """(what fits beside the weights, whether this cache does, what was assumed)."""
     from estimator.kv import fit
 

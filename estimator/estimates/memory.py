@@ -7,7 +7,7 @@ from typing import Any
 
 from estimator.card import Card, Range, device, find_card, reserved
 from estimator.errors import InputError, InternalError
-from estimator.estimates.memory_plan import MODES, Plan, plan, simulate
+from estimator.estimates.memory_plan import MODES, MemoryPlan, plan, simulate
 from estimator.estimates.memory_text import assumptions, buffer_rows, first_step, inputs_of, title_of, what_fits
 from estimator.fit import NO, TIGHT, YES, fit_of, require_fit
 from estimator.formula import Citation
@@ -68,7 +68,7 @@ def _letters_only(q: Memory) -> None:
         )
 
 
-def _report(p: Plan, outcome: Outcome, card: Card) -> Report:
+def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
     arch = p.arch
     worst = outcome.worst
     peak = worst.total(p.traced)
@@ -123,7 +123,7 @@ def _report(p: Plan, outcome: Outcome, card: Card) -> Report:
     )
 
 
-def _moment(m: Moment, worst: bool, p: Plan) -> Node:
+def _moment(m: Moment, worst: bool, p: MemoryPlan) -> Node:
     """One moment; the peak's buffers below it."""
     if not worst:
         return Node(m.key, m.label, m.total(p.traced), BYTES)

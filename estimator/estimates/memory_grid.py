@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
-from estimator.estimates.zero_plan import Plan as Job
+from estimator.estimates.zero_plan import ShardedPlan as Job
 from estimator.estimates.zero_plan import plan
 from estimator.moments import Moment, Outcome
 from estimator.optimizers import Trained

@@ -43,7 +43,7 @@ SIMULATED_ADAPTERS = ("lora", "dora", "qlora", "ia3", "prompt_tuning", "freeze",
 
 
 @dataclass(slots=True)
-class Plan:
+class MemoryPlan:
     """One run: the question, its workload, and what stands still (bytes a GPU)."""
 
     question: Memory
@@ -81,7 +81,7 @@ class Plan:
         return self.question.traced
 
 
-def plan(q: Memory) -> Plan:
+def plan(q: Memory) -> MemoryPlan:
     """The run that a question describes. Raises InputError for options that do not exist or contradict each other."""
     model, arch, train = q.model, q.model.architecture, q.training
     said: list[str] = []
@@ -121,7 +121,7 @@ def plan(q: Memory) -> Plan:
     if not train:
         refuse(q, "inference")
     states = _states(arch, chosen, load, params, stored, grid) if train else (stored, 0, 0)
-    made = Plan(
+    made = MemoryPlan(
         question=q, arch=arch, recipe=chosen, load=load, params=params, weights_bytes=states[0],
         gradients_bytes=states[1], optimizer_bytes=states[2],
         kv_cache_bytes=0 if train else _cache(q, arch, b, s + new, {4: "fp32", 2: "bf16"}[width], said),
@@ -210,7 +210,7 @@ def _cache(q: Memory, arch: Architecture, b: Any, held: Any, own: str, said: lis
     return cache_bytes(arch, b, held, held, fmt.block_bits // fmt.block)
 
 
-def simulate(p: Plan) -> Outcome:
+def simulate(p: MemoryPlan) -> Outcome:
     """All moments of the run."""
     if p.mode == "inference":
         return inference(p.arch, p.load)
@@ -223,7 +223,7 @@ def simulate(p: Plan) -> Outcome:
     return paper(p)
 
 
-def paper(p: Plan) -> Outcome:
+def paper(p: MemoryPlan) -> Outcome:
     """The moments of a recipe that is a published accounting: states, gradients and a formula for activations."""
     from estimator.formulas import activations as f
 

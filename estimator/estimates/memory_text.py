@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.card import SPREAD, Card
-from estimator.estimates.memory_plan import Plan, simulate
+from estimator.estimates.memory_plan import MemoryPlan, simulate
 from estimator.fit import NO, fit_of
 from estimator.moments import Moment, Outcome, inference, training
 from estimator.peft.base import TRAINED
@@ -18,7 +18,7 @@ STAGE_NAMES = ("DDP", "DDP with ZeroRedundancyOptimizer", "FSDP2, weights kept a
 SMALL = 200  # buffers under a 200th of the peak are printed together
 
 
-def title_of(p: Plan) -> str:
+def title_of(p: MemoryPlan) -> str:
     """What is answered, in a line."""
 
     def show(x: Any) -> str:
@@ -37,7 +37,7 @@ def title_of(p: Plan) -> str:
     return f"Memory of {what}, {p.model.name}: {show(p.load.b)} x {show(p.load.s)} tokens, {how}"
 
 
-def inputs_of(p: Plan) -> dict[str, Any]:
+def inputs_of(p: MemoryPlan) -> dict[str, Any]:
     """The question as it was understood."""
     a = p.load
     return {
@@ -51,7 +51,7 @@ def inputs_of(p: Plan) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def buffer_rows(m: Moment, p: Plan) -> list[Node]:
+def buffer_rows(m: Moment, p: MemoryPlan) -> list[Node]:
     """The buffers alive at a moment, by the part of the model that made them, largest first."""
     rows: list[Node] = []
     parts: dict[str, list[tuple[str, Any]]] = {}
@@ -69,7 +69,7 @@ def buffer_rows(m: Moment, p: Plan) -> list[Node]:
     return rows
 
 
-def assumptions(p: Plan, outcome: Outcome, card: Card) -> tuple[str, ...]:
+def assumptions(p: MemoryPlan, outcome: Outcome, card: Card) -> tuple[str, ...]:
     """Everything that was assumed."""
     low, best, high = SPREAD[p.mode]
     said = [*p.said, *unmet(p, outcome)]
@@ -96,7 +96,7 @@ def assumptions(p: Plan, outcome: Outcome, card: Card) -> tuple[str, ...]:
     return (*said, *card.notes, *p.model.notes)
 
 
-def unmet(p: Plan, outcome: Outcome) -> list[str]:
+def unmet(p: MemoryPlan, outcome: Outcome) -> list[str]:
     """What an adapter trains beside operations that are not simulated."""
     if not outcome.unmet or p.load.adapter is None:
         return []
@@ -109,7 +109,7 @@ def unmet(p: Plan, outcome: Outcome) -> list[str]:
     ]
 
 
-def sharding(p: Plan) -> list[str]:
+def sharding(p: MemoryPlan) -> list[str]:
     """What data parallelism was assumed to do."""
     if p.load.gpus == 1:
         return []
@@ -125,7 +125,7 @@ def sharding(p: Plan) -> list[str]:
     ]
 
 
-def first_step(moments: Any, p: Plan) -> Node:
+def first_step(moments: Any, p: MemoryPlan) -> Node:
     """The first step of a sharded run: until the optimizer has run once, its states do not exist."""
     states = moments.states
     rows = [
@@ -143,7 +143,7 @@ def first_step(moments: Any, p: Plan) -> Node:
 PAIRS_SHOWN = 3
 
 
-def what_fits(p: Plan, card: Card) -> Table:
+def what_fits(p: MemoryPlan, card: Card) -> Table:
     """Single changes, with the peak each leaves and whether it fits; where none does, pairs of them."""
     assert card.bytes is not None
     if p.grid is not None:
@@ -168,18 +168,18 @@ def what_fits(p: Plan, card: Card) -> Table:
     return Table(title, ("change", "peak allocated", "saves", "fits"), tuple(rows), note)
 
 
-def _change(name: str, load: Any, p: Plan, card: Card, now: Any) -> tuple[str | Cell | None, ...]:
+def _change(name: str, load: Any, p: MemoryPlan, card: Card, now: Any) -> tuple[str | Cell | None, ...]:
     run = training if p.mode == "training" else inference
     peak = int(value_of(run(p.arch, load).worst.peak))
     return (name, Cell(peak, BYTES), Cell(now - peak, BYTES), _fits(peak, p, card))
 
 
-def _fits(peak: int, p: Plan, card: Card) -> str:
+def _fits(peak: int, p: MemoryPlan, card: Card) -> str:
     found = fit_of(peak, card, p.mode)
     return NO if found is None else found.answer
 
 
-def _other_stages(p: Plan, card: Card) -> Table:
+def _other_stages(p: MemoryPlan, card: Card) -> Table:
     """Further ZeRO stages of a sharded accounting."""
     from estimator.parallel.job import ranks, worst
 
@@ -191,7 +191,7 @@ def _other_stages(p: Plan, card: Card) -> Table:
     return Table("Single changes", ("change", "peak allocated", "saves", "fits"), tuple(rows))
 
 
-def changes(p: Plan) -> list[tuple[str, Any]]:
+def changes(p: MemoryPlan) -> list[tuple[str, Any]]:
     """The single changes that are tried."""
     a = p.load
     out: list[tuple[str, Any]] = []
@@ -218,7 +218,7 @@ def changes(p: Plan) -> list[tuple[str, Any]]:
     return out
 
 
-def _adapters(p: Plan) -> list[tuple[str, Any]]:
+def _adapters(p: MemoryPlan) -> list[tuple[str, Any]]:
     from estimator.errors import InputError
     from estimator.peft import find
     from estimator.peft.base import run

@@ -14,7 +14,7 @@ from estimator.formulas.peft import adapter_bytes, trainable_percent
 from estimator.models import Model
 from estimator.peft import find
 from estimator.peft.asked import prepare
-from estimator.peft.base import TRAINED, Adapter, Tensor
+from estimator.peft.base import TRAINED, Adapter, PeftTensor
 from estimator.questions import ask
 from estimator.questions.peft import Peft
 from estimator.report import Node, Report
@@ -159,7 +159,7 @@ def _fewer(adapter: Adapter, base: Any) -> Any:
 
 def _breakdown(adapter: Adapter, model: Model) -> tuple[Node, ...]:
     """Trained parameters by module; the path up to the layer is left out where that is clear."""
-    rows: dict[str, list[Tensor]] = {}
+    rows: dict[str, list[PeftTensor]] = {}
     for t in (*adapter.tensors, *adapter.unfrozen):
         if t.state == TRAINED and value_of(t.times):
             rows.setdefault(t.module, []).append(t)
@@ -176,7 +176,7 @@ def _breakdown(adapter: Adapter, model: Model) -> tuple[Node, ...]:
     return tuple(out)
 
 
-def _shapes(tensors: Sequence[Tensor]) -> str:
+def _shapes(tensors: Sequence[PeftTensor]) -> str:
     """How many layers, and the shapes in each: ``32 x (8x4096, 1024x8)``."""
     texts = ["x".join(str(value_of(s)) for s in t.shape) for t in tensors]
     return f"{value_of(tensors[0].times)} x (" + ", ".join(texts[:3]) + (", ...)" if len(texts) > 3 else ")")

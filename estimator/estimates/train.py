@@ -9,7 +9,7 @@ from typing import Any
 from estimator.card import find_card
 from estimator.errors import InputError
 from estimator.estimates.train_run import LETTERS, Run, energy_rows, length, money, named, productive_share
-from estimator.estimates.train_step import Step, one_step
+from estimator.estimates.train_step import StepTime, one_step
 from estimator.fit import Fit, fit_of, require_fit
 from estimator.formulas import cost, time
 from estimator.formulas.flops import utilisation
@@ -125,7 +125,7 @@ def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
     return fit, "" if fit is None else fit.sentence(f"a step of {q.model.name}"), []
 
 
-def _title(model: Model, made: Pass, gpus: int, step: Step) -> str:
+def _title(model: Model, made: Pass, gpus: int, step: StepTime) -> str:
     w = made.work
     how = "" if made.method == "full" else f", {made.method}"
     size = f"{value_of(w.b):,} x {value_of(w.s):,} tokens"
@@ -145,7 +145,7 @@ def _inputs(made: Pass, run: Run, recipe: str) -> dict[str, Any]:
 
 
 def _body(
-    made: Pass, step: Step, run: Run, tokens_a_step: int, total: int, productive: float
+    made: Pass, step: StepTime, run: Run, tokens_a_step: int, total: int, productive: float
 ) -> tuple[tuple[Node | Table, ...], list[str]]:
     q, gpus, convention = run.question, run.degrees.gpus, run.question.attention_flops
     t, spec = step.times, step.spec
@@ -235,7 +235,7 @@ def _range_table(hours: Mapping[str, float], spent: Mapping[str, float], money: 
     return Table("Range", ("", "low", "best", "high"), rows)
 
 
-def _convention_table(made: Pass, step: Step, repeats: int) -> Table:
+def _convention_table(made: Pass, step: StepTime, repeats: int) -> Table:
     rows: list[tuple[str | Cell | None, ...]] = []
     for name in CONVENTIONS:
         g = Group("", made.list, name == "causal")

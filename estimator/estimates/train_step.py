@@ -11,7 +11,7 @@ from estimator.formulas import time
 from estimator.parallel.degrees import Degrees
 from estimator.parallel.exchange import Exchange, exchange, work_of
 from estimator.parallel.links import GIGA
-from estimator.roofline import Machine, dense_peak, machine
+from estimator.roofline import Accelerator, dense_peak, machine
 from estimator.trace import value_of
 from estimator.work import operations
 from estimator.work.folds import Group
@@ -42,7 +42,7 @@ PACKED = {"nf4": 0.5625, "nf4-dq": 0.516, "int8": 1.0}  # bytes an element: code
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepTime:
     """One optimizer step on one GPU: its products, its times, its range and what bounds it.
 
     parts   GPUs that share one copy of the model (tensor x pipeline); busy: seconds of the device, by what
@@ -69,7 +69,7 @@ class Step:
         return "memory" if by.get(MEMORY, 0) > by.get("compute", 0) else "compute"
 
 
-def one_step(made: Pass, recipe: Recipe, run: Run) -> Step:
+def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
     """The step of ``run``. Raises InputError for a dtype, quantization or link that is not there."""
     from estimator.presets import load_gpu
 
@@ -98,11 +98,11 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> Step:
         best = low = high = time.seconds_at_utilisation(flops, parts, peak, mfu)
         basis = [f"--mfu {100 * mfu:g}% of {spec.id}'s dense {kind} peak in place of the roofline"]
     low, high = min(low, best), max(high, best)
-    return Step(made, whole, best, low, high, min(whole.ideal, low), sent, spec, peak, parts, tuple(basis))
+    return StepTime(made, whole, best, low, high, min(whole.ideal, low), sent, spec, peak, parts, tuple(basis))
 
 
 def step_times(
-    made: Pass, recipe: Recipe, run: Run, device: Machine, dtype: str, idle: float = 0.0
+    made: Pass, recipe: Recipe, run: Run, device: Accelerator, dtype: str, idle: float = 0.0
 ) -> Times:
     """The most loaded GPU's passes and its optimizer step, in plain numbers; idle: of a pipeline, over busy time."""
     degrees = run.degrees

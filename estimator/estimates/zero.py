@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.estimates.zero_plan import Plan, plan
+from estimator.estimates.zero_plan import ShardedPlan, plan
 from estimator.estimates.zero_stage import data_transfers, stage_node
 from estimator.estimates.zero_tables import communication, pipeline, side_by_side
 from estimator.fit import NO, Fit, require_fit
@@ -48,7 +48,7 @@ def answer(q: Zero) -> Report:
     return _report(q, p, nodes, every)
 
 
-def _report(q: Zero, p: Plan, nodes: list[Node], every: dict[int, list[Rank]]) -> Report:
+def _report(q: Zero, p: ShardedPlan, nodes: list[Node], every: dict[int, list[Rank]]) -> Report:
     job = p.job
     last = p.stages[-1]
     top = worst(every[last])
@@ -90,7 +90,7 @@ def _report(q: Zero, p: Plan, nodes: list[Node], every: dict[int, list[Rank]]) -
     )
 
 
-def _fits(q: Zero, p: Plan, nodes: list[Node]) -> tuple[dict[str, Any], str, Fit | None]:
+def _fits(q: Zero, p: ShardedPlan, nodes: list[Node]) -> tuple[dict[str, Any], str, Fit | None]:
     """(which stages fit, the verdict, its fit): of the first stage that fits, or of the one that needs least."""
     if p.memory is None or p.symbolic:
         return {}, "", None
@@ -125,7 +125,7 @@ def _need(node: Node) -> int:
     return int(value_of(by.get("total_bytes", by["memory_bytes"])))
 
 
-def _title(p: Plan) -> str:
+def _title(p: ShardedPlan) -> str:
     def shown(x: Any) -> str:
         return str(x.expr) if p.symbolic and isinstance(x, Traced) else f"{value_of(x):,}"
 
@@ -140,14 +140,14 @@ def _title(p: Plan) -> str:
     )
 
 
-def _messages(p: Plan, top: Rank) -> list[Message]:
+def _messages(p: ShardedPlan, top: Rank) -> list[Message]:
     job = p.job
     if job.work is None or job.arch is None:
         return []
     return messages(top.stage, job.work, job.degrees, job.micro_batches, job.arch.hidden, job.schedule.chunks)
 
 
-def _message_nodes(sent: Sequence[Message], p: Plan) -> list[Node]:
+def _message_nodes(sent: Sequence[Message], p: ShardedPlan) -> list[Node]:
     out = []
     for x in sent:
         out += [
@@ -160,7 +160,7 @@ def _message_nodes(sent: Sequence[Message], p: Plan) -> list[Node]:
     return out
 
 
-def _bubble(p: Plan) -> Node:
+def _bubble(p: ShardedPlan) -> Node:
     job = p.job
     rows = [Node("pipeline.bubble", "Idle over ideal time", job.schedule.bubble, RATIO, note=job.schedule.name)]
     flying = job.schedule.in_flight(0)
@@ -175,7 +175,7 @@ def _bubble(p: Plan) -> Node:
     return Node.group("Pipeline", rows)
 
 
-def _assumptions(p: Plan) -> list[str]:
+def _assumptions(p: ShardedPlan) -> list[str]:
     r = p.job.rates
     said = [
         f"recipe {r.recipe.name}: {r.weight} bytes of weight, {r.gradient} of gradient and "

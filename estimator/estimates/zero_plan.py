@@ -34,7 +34,7 @@ DEGREES = (
 
 
 @dataclass(slots=True)
-class Plan:
+class ShardedPlan:
     """A job, and how to speak of it."""
 
     job: Job
@@ -65,7 +65,7 @@ def parse_stages(stage: Any) -> tuple[int, ...]:
     return (int(text),)
 
 
-def plan(q: Zero) -> Plan:
+def plan(q: Zero) -> ShardedPlan:
     """The job that these options describe. Raises InputError for degrees that do not divide, and contradictions."""
     if (q.model is None) == (q.params is None):
         raise InputError("give either --model or --params, not both")
@@ -134,7 +134,7 @@ def plan(q: Zero) -> Plan:
     }
     letters = (q.params, q.gpus, q.micro_batches, q.batch_size, q.seq_len, q.largest_layer, *given.values())
     symbolic = (q.model is not None and q.model.kind == "symbolic") or any(map(is_letter, letters))
-    return Plan(
+    return ShardedPlan(
         job,
         stages,
         q.model.name if q.model else "",
@@ -155,7 +155,7 @@ def _pipeline(model: Model | None, degrees: Degrees, chunks: int, how: str) -> t
     return tuple(split(model.architecture, degrees.pipeline, chunks, how))
 
 
-def _work(q: Zero, cut: Cut, degrees: Degrees, said: list[str]) -> act.Work | None:
+def _work(q: Zero, cut: Cut, degrees: Degrees, said: list[str]) -> act.MicroBatch | None:
     choice(q.checkpointing, "--checkpointing", act.RECOMPUTATION)
     choice(q.attention, "--attention", ("sdpa", "eager"))
     b = size(q.batch_size, "--batch-size", "batch_size", q.model, q.derive, "length")
@@ -166,7 +166,7 @@ def _work(q: Zero, cut: Cut, degrees: Degrees, said: list[str]) -> act.Work | No
         return None
     if q.model is None:
         raise InputError("--seq-len needs --model: activations depend on its layers")
-    work = act.Work(
+    work = act.MicroBatch(
         b,
         size(q.seq_len, "--seq-len", "seq_len", q.model, q.derive, "length"),
         cut,

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from estimator.estimates.zero_plan import Plan
+from estimator.estimates.zero_plan import ShardedPlan
 from estimator.parallel import deepspeed
 from estimator.parallel.degrees import INSIDE
 from estimator.parallel.job import GATHERED, Rank, rank
 from estimator.parallel.links import DISK, HOST
 from estimator.parallel.offload import allowed
-from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, WEIGHTS, Held
+from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, WEIGHTS, Share
 from estimator.parallel.traffic import Transfer, transfers
 from estimator.report import Node
 from estimator.sizes import LARGEST
@@ -22,7 +22,7 @@ from estimator.units import BYTES, COUNT, ELEMENTS, PARAMS, SECONDS, human
 LABELS = {WEIGHTS: "Weights", GRADIENTS: "Gradients", OPTIMIZER: "Optimizer"}
 
 
-def stage_node(p: Plan, stage: int, top: Rank) -> Node:
+def stage_node(p: ShardedPlan, stage: int, top: Rank) -> Node:
     """Everything of one ZeRO stage on the most loaded GPU."""
     key = f"stage{stage}"
     out = (
@@ -53,14 +53,14 @@ def stage_node(p: Plan, stage: int, top: Rank) -> Node:
     return Node.group(f"Stage {stage}" + _where(p, top), out)
 
 
-def _where(p: Plan, top: Rank) -> str:
+def _where(p: ShardedPlan, top: Rank) -> str:
     if len(p.job.stages) == 1:
         return ""
     return f": pipeline stage {top.stage.index}, the most loaded"
 
 
-def _memory(p: Plan, key: str, top: Rank) -> Node:
-    by: dict[str, Held] = {h.part: h for h in top.held}
+def _memory(p: ShardedPlan, key: str, top: Rank) -> Node:
+    by: dict[str, Share] = {h.part: h for h in top.held}
     rows = []
     for part, size in top.kept:
         h = by.get(part)
@@ -78,13 +78,13 @@ def _memory(p: Plan, key: str, top: Rank) -> Node:
     return Node.sum(f"{key}.memory_bytes", "Model states a GPU", rows)
 
 
-def _note(h: Held) -> str:
+def _note(h: Share) -> str:
     if not h.sharded:
         return "whole"
     return f"sharded, {h.padding:,} B of padding over all" if h.padding else "sharded"
 
 
-def _outside(p: Plan, key: str, top: Rank) -> list[Node]:
+def _outside(p: ShardedPlan, key: str, top: Rank) -> list[Node]:
     """What was offloaded, and the links' work for it."""
     assert top.moved is not None
     disk = p.job.target == "nvme"
@@ -107,7 +107,7 @@ def _outside(p: Plan, key: str, top: Rank) -> list[Node]:
     return out
 
 
-def _deepspeed(p: Plan, stage: int, top: Rank) -> list[Node]:
+def _deepspeed(p: ShardedPlan, stage: int, top: Rank) -> list[Node]:
     """The estimators' own rules instead of a sum of parts."""
     job = p.job
     total = sum(piece.elements for piece in top.pieces)
@@ -133,13 +133,13 @@ def _deepspeed(p: Plan, stage: int, top: Rank) -> list[Node]:
     return out
 
 
-def data_transfers(p: Plan, stage: int, top: Rank) -> list[Transfer]:
+def data_transfers(p: ShardedPlan, stage: int, top: Rank) -> list[Transfer]:
     job = p.job
     local = job.degrees.link("data") == INSIDE
     return transfers(top.pieces, job.rates, stage, job.micro_batches, job.zero_pp, job.degrees.node, local)
 
 
-def _communication(p: Plan, key: str, sent: Sequence[Transfer]) -> list[Node]:
+def _communication(p: ShardedPlan, key: str, sent: Sequence[Transfer]) -> list[Node]:
     rows = [
         Node(
             "",
@@ -172,7 +172,7 @@ def _communication(p: Plan, key: str, sent: Sequence[Transfer]) -> list[Node]:
     return out
 
 
-def _largest(p: Plan, stage: int) -> Any:
+def _largest(p: ShardedPlan, stage: int) -> Any:
     """The most parameters whose states fit: the same sums, solved by bisection."""
     job, first = p.job, p.job.stages[0]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
-from estimator.families.base import HEAD, POSITION, Architecture, Attention, Layer, Linear, Table, Weight
+from estimator.families.base import HEAD, POSITION, Architecture, Attention, Layer, Linear, Lookup, Weight
 from estimator.families.common import gqa, plain_mlp
 from estimator.families.common_encoder import built_class, labels, norm
 
@@ -43,8 +43,8 @@ def stack(c: Config, top: str, side: str, d: Any, act: str) -> Layer:
 def embedded(top: str, side: str, V: Any | None, rows: Any, d: Any) -> tuple[Any, ...]:
     """One side's positions and the norm over its embeddings; a token table of its own (``V`` rows) where untied."""
     at = f"{top}{side}"
-    own = () if V is None else (Table(f"{at}.embed_tokens", V, d),)
-    return *own, Table(f"{at}.embed_positions", rows, d, POSITION), norm(f"{at}.layernorm_embedding", d)
+    own = () if V is None else (Lookup(f"{at}.embed_tokens", V, d),)
+    return *own, Lookup(f"{at}.embed_positions", rows, d, POSITION), norm(f"{at}.layernorm_embedding", d)
 
 
 def build(c: Config) -> Architecture:
@@ -67,7 +67,7 @@ def build(c: Config) -> Architecture:
         final = (Linear("qa_outputs", d, 2, True),)
     return Architecture(
         model_type="bart",
-        embeddings=(Table(f"{top}shared", V, d), *embedded(top, "decoder", own, rows, d)),
+        embeddings=(Lookup(f"{top}shared", V, d), *embedded(top, "decoder", own, rows, d)),
         encoder_embeddings=embedded(top, "encoder", own, rows, d),
         layers=layers, final=final, pooler=pooler,
         head=Linear("lm_head", d, V, role=HEAD) if predicts and not tied else None,

@@ -78,7 +78,7 @@ class Norm(NamedTuple):
                 yield Weight(f"{self.name}.bias", self.shape or (self.width,), times, NORM)
 
 
-class Table(NamedTuple):
+class Lookup(NamedTuple):
     """An embedding table. role: EMBEDDING, POSITION or TOKEN_TYPE."""
 
     name: str
@@ -343,9 +343,9 @@ __all__ = [
     "Extra",
     "Layer",
     "Linear",
+    "Lookup",
     "MoE",
     "Norm",
     "StateSpace",
-    "Table",
     "Weight",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ Source: transformers 5, models/bloom/modeling_bloom.py and configuration_bloom.p
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Attention, Layer, Linear, Norm, Table
+from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp
 
 LAYER = "transformer.h.{i}"
@@ -27,7 +27,7 @@ def build(c: Config) -> Architecture:
     )  # fmt: skip
     mlp = plain_mlp(f"{LAYER}.mlp", d, 4 * d, "bloom_gelu", names=("dense_h_to_4h", "dense_4h_to_h"))
     norms = tuple(Norm(f"{LAYER}.{n}", d, "layer", True) for n in ("input_layernorm", "post_attention_layernorm"))
-    table = Table("transformer.word_embeddings", V, d)
+    table = Lookup("transformer.word_embeddings", V, d)
     table_norm = Norm("transformer.word_embeddings_layernorm", d, "layer", True)
     return decoder(
         c, (table, table_norm), (Layer(L, attention, mlp, norms, ("input", "pre_mlp")),),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
-from estimator.families.base import LANGUAGE_MODELS, Architecture, Extra, Linear, Norm, Table, Weight
+from estimator.families.base import LANGUAGE_MODELS, Architecture, Extra, Linear, Lookup, Norm, Weight
 from estimator.families.common_encoder import labels
 
 PREFIXES = ("model", "transformer", "backbone", "gpt_neox")  # what a language model calls the bare model inside it
@@ -42,7 +42,7 @@ def as_named(c: Config, made: Architecture) -> Architecture:
 
 def _classifier(c: Config, made: Architecture, suffix: str) -> Linear:
     """The matrix in the head's place; it reads what the head would have read."""
-    width = made.head.d_in if made.head is not None else next(x.width for x in made.embeddings if isinstance(x, Table))
+    width = made.head.d_in if made.head is not None else next(x.width for x in made.embeddings if isinstance(x, Lookup))
     if suffix == "ForQuestionAnswering":
         return Linear("qa_outputs", width, labels(c) if made.model_type == "gptj" else 2, True)
     tokens = suffix == "ForTokenClassification"
@@ -57,7 +57,7 @@ def _headless(made: Architecture, suffix: str) -> Architecture:
 
 def _under(prefix: str, part: Any) -> Any:
     """``part`` with ``prefix`` in the names where the language model says what it calls the bare model."""
-    if isinstance(part, (Linear, Norm, Table, Extra, Weight)):
+    if isinstance(part, (Linear, Norm, Lookup, Extra, Weight)):
         first, _, rest = part.name.partition(".")
         return part._replace(name=prefix + rest) if rest and first in PREFIXES else part
     if hasattr(part, "_fields"):

@@ -8,7 +8,7 @@ Source: transformers 5, models/cohere and models/cohere2, modeling_*.py and conf
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Layer, Norm, Table
+from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import (
     FULL,
     SLIDING,
@@ -51,7 +51,7 @@ def build(c: Config) -> Architecture:
         )  # fmt: skip
         layers.append(Layer(times, attention, mlp, norms, ("input",), "parallel", indices=at))
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),), layers, (Norm("model.norm", D.d, NORM_KIND),),
+        c, (Lookup("model.embed_tokens", D.V, D.d),), layers, (Norm("model.norm", D.d, NORM_KIND),),
         V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", True),
         positions=c.plain("max_position_embeddings", 8192), facts={"logit_scale": True},
     )  # fmt: skip

@@ -14,7 +14,7 @@ from estimator.trace import trace
 
 MAX_PATTERN = 100_000  # layers of a stack that is described layer by layer; no model comes near
 
-FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
+FULL, SLIDING = "full_attention", "sliding_attention"
 LETTERS = {FULL: "full_attention_layers", SLIDING: "sliding_attention_layers"}
 
 

@@ -20,8 +20,8 @@ from estimator.families.base import (
     Extra,
     Layer,
     Linear,
+    Lookup,
     Norm,
-    Table,
 )
 from estimator.families.common import gqa
 
@@ -71,9 +71,9 @@ def embedding_tables(c: Config, at: str, V: Any, width: Any, types: int, positio
     """Token, position and token-type tables of ``width``, and their LayerNorm; the numbers are the class's defaults."""
     rows = c.size("max_position_embeddings", positions)
     return (
-        Table(f"{at}.word_embeddings", V, width),
-        Table(f"{at}.position_embeddings", rows, width, POSITION),
-        Table(f"{at}.token_type_embeddings", c.size("type_vocab_size", types), width, TOKEN_TYPE),
+        Lookup(f"{at}.word_embeddings", V, width),
+        Lookup(f"{at}.position_embeddings", rows, width, POSITION),
+        Lookup(f"{at}.token_type_embeddings", c.size("type_vocab_size", types), width, TOKEN_TYPE),
         norm(f"{at}.LayerNorm", width),
     )
 

@@ -21,9 +21,9 @@ from estimator.families.base import (
     Extra,
     Layer,
     Linear,
+    Lookup,
     MoE,
     Norm,
-    Table,
 )
 from estimator.families.common import FULL, SLIDING, layer_count, layer_groups
 
@@ -181,7 +181,7 @@ def decoder(
     is_tied = c.flag("tie_word_embeddings", tied)
     return Architecture(
         model_type=c.text("model_type", ""),
-        embeddings=(Table("model.embed_tokens", V, d),),
+        embeddings=(Lookup("model.embed_tokens", V, d),),
         layers=layers,
         final=(norm or Norm("model.norm", d),),
         head=None if is_tied else Linear("lm_head", d, V, head_bias, role=HEAD),

@@ -9,7 +9,7 @@ from typing import Any
 
 from estimator.config import Config
 from estimator.errors import InputError
-from estimator.families.base import HEAD, Architecture, Extra, Layer, Linear, Norm, StateSpace, Table
+from estimator.families.base import HEAD, Architecture, Extra, Layer, Linear, Lookup, Norm, StateSpace
 from estimator.inventory import CONV
 from estimator.ops import ceil_div
 
@@ -73,7 +73,7 @@ def backbone(c: Config, mixer: StateSpace, d: Any, L: Any, vocab: int, tied: boo
     is_tied = c.flag("tie_word_embeddings", tied)
     return Architecture(
         model_type=c.text("model_type", ""),
-        embeddings=(Table("backbone.embeddings", V, d),),
+        embeddings=(Lookup("backbone.embeddings", V, d),),
         layers=(Layer(L, mixer, None, (Norm("backbone.layers.{i}.norm", d),), ("input",), wiring="mixer"),),
         final=(Norm("backbone.norm_f", d),),
         head=None if is_tied else Linear("lm_head", d, V, role=HEAD),

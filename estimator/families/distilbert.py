@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
-from estimator.families.base import HEAD, POSITION, Architecture, Extra, Layer, Linear, Table
+from estimator.families.base import HEAD, POSITION, Architecture, Extra, Layer, Linear, Lookup
 from estimator.families.common import gqa, plain_mlp
 from estimator.families.common_encoder import (
     CLASSIFIERS,
@@ -60,8 +60,8 @@ def build(c: Config) -> Architecture:
     )  # fmt: skip
     rows = c.size("max_position_embeddings", 512)
     tables = (
-        Table(f"{top}embeddings.word_embeddings", V, d),
-        Table(f"{top}embeddings.position_embeddings", rows, d, POSITION),
+        Lookup(f"{top}embeddings.word_embeddings", V, d),
+        Lookup(f"{top}embeddings.position_embeddings", rows, d, POSITION),
         norm(f"{top}embeddings.LayerNorm", d),
     )
     return encoder(c, suffix, tables, (layer,), V, d, L, max_positions=int(rows), **head(c, suffix, d, V))

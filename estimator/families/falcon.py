@@ -7,7 +7,7 @@ Source: transformers 5, models/falcon/modeling_falcon.py and configuration_falco
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Attention, Layer, Linear, Norm, Table
+from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp
 
 LAYER = "transformer.h.{i}"
@@ -24,7 +24,7 @@ def build(c: Config) -> Architecture:
     names, roles, wiring = _norms(c)
     norms = tuple(Norm(f"{LAYER}.{n}", d, "layer", True) for n in names)
     return decoder(
-        c, (Table("transformer.word_embeddings", V, d),),
+        c, (Lookup("transformer.word_embeddings", V, d),),
         (Layer(L, _attention(c, d, bias, alibi), mlp, norms, roles, wiring),),
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,
         tied=c.flag("tie_word_embeddings", True),

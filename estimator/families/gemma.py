@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Layer, Norm, Table
+from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import (
     SLIDING,
     Dims,
@@ -69,7 +69,7 @@ def build_text(c: Config, generation: int, prefix: str = "model", **fields: Any)
     positions = c.plain("max_position_embeddings", 131072 if generation == 3 else 8192)
     fields.setdefault("tied", c.flag("tie_word_embeddings", True))
     return decoder(
-        c, (Table(f"{prefix}.embed_tokens", D.V, D.d),), layers, (Norm(f"{prefix}.norm", D.d, "rms_plus1"),),
+        c, (Lookup(f"{prefix}.embed_tokens", D.V, D.d),), layers, (Norm(f"{prefix}.norm", D.d, "rms_plus1"),),
         V=D.V, d=D.d, L=D.L, positions=positions,
         facts={"embed_scale": True, "logit_softcap": _cap(c, "final_logit_softcapping", generation)},
         **fields,

@@ -7,7 +7,7 @@ Source: transformers 5, models/glm/modeling_glm.py and configuration_glm.py.
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Layer, Norm, Table
+from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, gqa, read_dims, rotary_width
 
 LAYER = "model.layers.{i}"
@@ -23,7 +23,7 @@ def build(c: Config) -> Architecture:
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"), names=("gate_up_proj", "down_proj"))
     norms = (Norm(f"{LAYER}.input_layernorm", D.d), Norm(f"{LAYER}.post_attention_layernorm", D.d))
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),),
+        c, (Lookup("model.embed_tokens", D.V, D.d),),
         (Layer(D.L, attention, mlp, norms, ("input", "pre_mlp")),), (Norm("model.norm", D.d),),
         V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
         positions=c.plain("max_position_embeddings", 131072),

@@ -6,7 +6,7 @@ Source: transformers 5, models/gpt2/modeling_gpt2.py and configuration_gpt2.py.
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import MLP, POSITION, Architecture, Attention, Layer, Linear, Norm, Table
+from estimator.families.base import MLP, POSITION, Architecture, Attention, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, no_cross_attention
 
 LAYER = "transformer.h.{i}"
@@ -33,7 +33,7 @@ def build(c: Config) -> Architecture:
         (up, down), d_ff, c.text("activation_function", "gelu_new"), gated=False,
     )  # fmt: skip
     norms = (Norm(f"{LAYER}.ln_1", d, "layer", True), Norm(f"{LAYER}.ln_2", d, "layer", True))
-    tables = (Table("transformer.wte", V, d), Table("transformer.wpe", positions, d, POSITION))
+    tables = (Lookup("transformer.wte", V, d), Lookup("transformer.wpe", positions, d, POSITION))
     return decoder(
         c, tables, (Layer(L, attention, mlp, norms, ("input", "pre_mlp")),),
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,

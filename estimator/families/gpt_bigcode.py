@@ -6,7 +6,7 @@ Source: transformers 5, models/gpt_bigcode/modeling_gpt_bigcode.py and configura
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import POSITION, Architecture, Attention, Layer, Linear, Norm, Table
+from estimator.families.base import POSITION, Architecture, Attention, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, no_cross_attention, plain_mlp
 
 LAYER = "transformer.h.{i}"
@@ -32,7 +32,7 @@ def build(c: Config) -> Architecture:
     act = c.text("activation_function", "gelu_pytorch_tanh")
     mlp = plain_mlp(f"{LAYER}.mlp", d, d_ff, act, names=("c_fc", "c_proj"))
     norms = (Norm(f"{LAYER}.ln_1", d, "layer", True), Norm(f"{LAYER}.ln_2", d, "layer", True))
-    tables = (Table("transformer.wte", V, d), Table("transformer.wpe", positions, d, POSITION))
+    tables = (Lookup("transformer.wte", V, d), Lookup("transformer.wpe", positions, d, POSITION))
     return decoder(
         c, tables, (Layer(L, attention, mlp, norms, ("input", "pre_mlp")),),
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,

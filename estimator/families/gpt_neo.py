@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from estimator.config import Config
 from estimator.errors import InputError
-from estimator.families.base import POSITION, Architecture, Layer, Norm, Table
+from estimator.families.base import POSITION, Architecture, Layer, Lookup, Norm
 from estimator.families.common import FULL, MAX_PATTERN, SLIDING, decoder, gqa, layer_groups, plain_mlp
 
 LAYER = "transformer.h.{i}"
@@ -34,7 +34,7 @@ def build(c: Config) -> Architecture:
             window=window if kind == SLIDING else None, window_cached=kind != SLIDING,
         )  # fmt: skip
         layers.append(Layer(times, attention, mlp, norms, ("input", "pre_mlp"), indices=at))
-    tables = (Table("transformer.wte", V, d), Table("transformer.wpe", positions, d, POSITION))
+    tables = (Lookup("transformer.wte", V, d), Lookup("transformer.wpe", positions, d, POSITION))
     return decoder(
         c, tables, layers, (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,
         tied=c.flag("tie_word_embeddings", True), positions=int(positions),

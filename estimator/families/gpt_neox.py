@@ -6,7 +6,7 @@ Source: transformers 5, models/gpt_neox/modeling_gpt_neox.py and configuration_g
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Attention, Layer, Linear, Norm, Table
+from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp, rotary_width
 
 LAYER = "gpt_neox.layers.{i}"
@@ -30,7 +30,7 @@ def build(c: Config) -> Architecture:
     norms = tuple(Norm(f"{LAYER}.{n}", d, "layer", True) for n in ("input_layernorm", "post_attention_layernorm"))
     wiring = "parallel" if c.flag("use_parallel_residual", True) else "pre"
     return decoder(
-        c, (Table("gpt_neox.embed_in", V, d),),
+        c, (Lookup("gpt_neox.embed_in", V, d),),
         (Layer(L, attention, mlp, norms, ("input", "pre_mlp"), wiring),),
         (Norm("gpt_neox.final_layer_norm", d, "layer", True),), V=V, d=d, L=L,
         tied=c.flag("tie_word_embeddings", False), positions=c.plain("max_position_embeddings", 2048),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from estimator.config import Config
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Layer, Norm, Table
+from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gqa, plain_mlp
 
 LAYER = "transformer.h.{i}"
@@ -31,7 +31,7 @@ def build(c: Config) -> Architecture:
     mlp = plain_mlp(f"{LAYER}.mlp", d, d_ff, c.text("activation_function", "gelu_new"), names=("fc_in", "fc_out"))
     norms = (Norm(f"{LAYER}.ln_1", d, "layer", True),)
     return decoder(
-        c, (Table("transformer.wte", V, d),), (Layer(L, attention, mlp, norms, ("input",), "parallel"),),
+        c, (Lookup("transformer.wte", V, d),), (Layer(L, attention, mlp, norms, ("input",), "parallel"),),
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L, head_bias=True,
         tied=c.flag("tie_word_embeddings", False),
         positions=c.plain("n_positions|max_position_embeddings", 2048),

@@ -7,7 +7,7 @@ Source: transformers 5, models/granite/modeling_granite.py and configuration_gra
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Layer, Norm, Table
+from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, gqa, read_dims
 
 LAYER = "model.layers.{i}"
@@ -21,7 +21,7 @@ def build(c: Config) -> Architecture:
     norms = (Norm(f"{LAYER}.input_layernorm", D.d), Norm(f"{LAYER}.post_attention_layernorm", D.d))
     layer = Layer(D.L, attention, mlp, norms, ("input", "pre_mlp"), residual_scale=True)
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),), (layer,), (Norm("model.norm", D.d),),
+        c, (Lookup("model.embed_tokens", D.V, D.d),), (layer,), (Norm("model.norm", D.d),),
         V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
         positions=c.plain("max_position_embeddings", 2048),
         facts={"embed_scale": True, "logit_scale": True},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
-from estimator.families.base import HEAD, Architecture, Attention, Extra, Layer, Linear, Norm, Table
+from estimator.families.base import HEAD, Architecture, Attention, Extra, Layer, Linear, Lookup, Norm
 from estimator.families.common import FULL, SLIDING, gated_mlp
 from estimator.families.common_encoder import CLASSIFIERS, built_class, encoder, labels, per_sequence
 from estimator.families.common_moe import MIXER_LETTERS, layer_types
@@ -84,7 +84,7 @@ def build(c: Config) -> Architecture:
         else:
             final = (*final, *transform, out)
     return encoder(
-        c, suffix, (Table(f"{top}embeddings.tok_embeddings", V, d), Norm(f"{top}embeddings.norm", d, "layer", bias)),
+        c, suffix, (Lookup(f"{top}embeddings.tok_embeddings", V, d), Norm(f"{top}embeddings.norm", d, "layer", bias)),
         layers_of(c, top, d, L), V, d, L, final=final, facts=facts,
         max_positions=c.plain("max_position_embeddings", 8192), **fields,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from estimator.config import Config
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Attention, Layer, Linear, Norm, Table
+from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp
 
 LAYER = "transformer.blocks.{i}"
@@ -35,7 +35,7 @@ def build(c: Config) -> Architecture:
     mlp = plain_mlp(f"{LAYER}.ffn", d, 4 * d, "gelu", False, ("up_proj", "down_proj"))
     norms = (Norm(f"{LAYER}.norm_1", d, "layer"), Norm(f"{LAYER}.norm_2", d, "layer"))
     return decoder(
-        c, (Table("transformer.wte", V, d),), (Layer(L, attention, mlp, norms, ("input", "pre_mlp")),),
+        c, (Lookup("transformer.wte", V, d),), (Layer(L, attention, mlp, norms, ("input", "pre_mlp")),),
         (Norm("transformer.norm_f", d, "layer"),), V=V, d=d, L=L, tied=c.flag("tie_word_embeddings", True),
         positions=c.plain("max_seq_len", 2048), facts={"clip_qkv": clip},
     )  # fmt: skip

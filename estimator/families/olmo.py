@@ -7,7 +7,7 @@ Source: transformers 5, models/olmo and models/olmo2, modeling_*.py and configur
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Layer, Norm, Table
+from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, gqa, read_dims
 
 LAYER = "model.layers.{i}"
@@ -29,7 +29,7 @@ def build(c: Config) -> Architecture:
         wiring="post" if second else "pre", branch_norms=second,
     )  # fmt: skip
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),), (layer,),
+        c, (Lookup("model.embed_tokens", D.V, D.d),), (layer,),
         (Norm("model.norm", D.d, kind, affine=affine),),
         V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
         positions=c.plain("max_position_embeddings", 2048),

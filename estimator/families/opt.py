@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
-from estimator.families.base import POSITION, Architecture, Layer, Linear, Norm, Table
+from estimator.families.base import POSITION, Architecture, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, gqa, plain_mlp
 
 LAYER = "model.decoder.layers.{i}"
@@ -46,8 +46,8 @@ def build(c: Config) -> Architecture:
     outward: tuple[Any, ...] = (Linear("model.decoder.project_out", d, d_emb),) if projected else ()
     last = (norm("model.decoder.final_layer_norm"),) if before and not c.flag("_remove_final_layer_norm", False) else ()
     tables = (
-        Table("model.decoder.embed_tokens", V, d_emb),
-        Table("model.decoder.embed_positions", positions + OFFSET, d, POSITION),
+        Lookup("model.decoder.embed_tokens", V, d_emb),
+        Lookup("model.decoder.embed_positions", positions + OFFSET, d, POSITION),
     )
     return decoder(
         c, (*tables, *inward), (layer,), (*last, *outward), V=V, d=d, L=L, head_width=d_emb,

@@ -7,7 +7,7 @@ Source: transformers 5, models/phi/modeling_phi.py and configuration_phi.py.
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Layer, Norm, Table
+from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gqa, plain_mlp, read_dims, rotary_width
 
 LAYER = "model.layers.{i}"
@@ -28,7 +28,7 @@ def build(c: Config) -> Architecture:
     mlp = plain_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "gelu_new"))
     norms = (Norm(f"{LAYER}.input_layernorm", D.d, "layer", True),)
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),),
+        c, (Lookup("model.embed_tokens", D.V, D.d),),
         (Layer(D.L, attention, mlp, norms, ("input",), "parallel"),),
         (Norm("model.final_layernorm", D.d, "layer", True),), V=D.V, d=D.d, L=D.L, head_bias=True,
         tied=c.flag("tie_word_embeddings", False), positions=c.plain("max_position_embeddings", 2048),

@@ -7,7 +7,7 @@ Source: transformers 5, models/qwen2 and models/qwen3, modeling_*.py and configu
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Layer, Norm, Table
+from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import (
     FULL,
     SLIDING,
@@ -44,7 +44,7 @@ def build(c: Config) -> Architecture:
         )  # fmt: skip
         layers.append(Layer(times, attention, mlp, norms, ("input", "pre_mlp"), indices=at))
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),), layers, (Norm("model.norm", D.d),),
+        c, (Lookup("model.embed_tokens", D.V, D.d),), layers, (Norm("model.norm", D.d),),
         V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
         positions=c.plain("max_position_embeddings", 32768),
     )  # fmt: skip

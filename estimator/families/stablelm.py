@@ -7,7 +7,7 @@ Source: transformers 5, models/stablelm/modeling_stablelm.py and configuration_s
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Layer, Norm, Table
+from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, gqa, read_dims, rotary_width
 
 LAYER = "model.layers.{i}"
@@ -35,7 +35,7 @@ def build(c: Config) -> Architecture:
     norms = tuple(Norm(f"{LAYER}.{n}", D.d, "layer", True) for n in names[: 1 if parallel else 2])
     layer = Layer(D.L, attention, mlp, norms, roles[: len(norms)], "parallel" if parallel else "pre")
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),), (layer,), (Norm("model.norm", D.d, "layer", True),),
+        c, (Lookup("model.embed_tokens", D.V, D.d),), (layer,), (Norm("model.norm", D.d, "layer", True),),
         V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
         positions=c.plain("max_position_embeddings", 4096),
     )  # fmt: skip

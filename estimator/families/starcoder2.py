@@ -7,7 +7,7 @@ Source: transformers 5, models/starcoder2/modeling_starcoder2.py and configurati
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Layer, Norm, Table
+from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gqa, plain_mlp, read_dims, window_size
 
 LAYER = "model.layers.{i}"
@@ -24,7 +24,7 @@ def build(c: Config) -> Architecture:
     names = ("input_layernorm", "post_attention_layernorm")
     norms = tuple(Norm(f"{LAYER}.{n}", D.d, "layer", True) for n in names)
     return decoder(
-        c, (Table("model.embed_tokens", D.V, D.d),),
+        c, (Lookup("model.embed_tokens", D.V, D.d),),
         (Layer(D.L, attention, mlp, norms, ("input", "pre_mlp")),), (Norm("model.norm", D.d, "layer", True),),
         V=D.V, d=D.d, L=D.L,
         tied=c.flag("tie_word_embeddings", True), positions=c.plain("max_position_embeddings", 4096),

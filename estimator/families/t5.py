@@ -11,7 +11,7 @@ from typing import Any
 
 from estimator.config import Config
 from estimator.errors import InputError
-from estimator.families.base import HEAD, MLP, OTHER, Architecture, Attention, Layer, Linear, Norm, Table, Weight
+from estimator.families.base import HEAD, MLP, OTHER, Architecture, Attention, Layer, Linear, Lookup, Norm, Weight
 from estimator.families.common import gated_mlp, gqa, plain_mlp
 from estimator.families.common_encoder import built_class
 
@@ -68,7 +68,7 @@ def build(c: Config) -> Architecture:
     both = "decoder" in sides
     return Architecture(
         model_type="t5",
-        embeddings=(Table("shared", V, d),),
+        embeddings=(Lookup("shared", V, d),),
         layers=tuple(stack(c, side, d, h, n) for side, n in sides.items()),
         encoder_final=final["encoder"] if both else (),
         final=final["decoder" if both else "encoder"],

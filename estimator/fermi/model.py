@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from estimator.fermi.numbers import Number
 from estimator.fermi.parser import Expr
-from estimator.fermi.ranges import Range
+from estimator.fermi.ranges import Interval
 from estimator.fermi.units import Measure
 
 CELL = "cell"  # what a table's formulas call the number of the cell
@@ -23,7 +23,7 @@ class Quantity:
 
     name: str
     point: Number | None = None
-    range: Range | None = None
+    range: Interval | None = None
     formula: Expr | None = None
     text: str = ""
     unit: Measure | None = None

@@ -30,7 +30,7 @@ Z_HIGH = _Z.inv_cdf(HIGH)
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class Interval:
     """An uncertain value in base units. ``low``, ``high``: percentiles 5 and 95, or the ends (uniform, triangular)."""
 
     kind: str
@@ -93,7 +93,7 @@ class Value:
     """A number or a range, both in base units, and the unit it was written in (None: none was written)."""
 
     point: Number
-    range: Range | None
+    range: Interval | None
     unit: Measure | None
     source: str = ""
 
@@ -168,7 +168,9 @@ def _low_unit(low: str, high: str) -> str:
     return " ".join([low.strip(), *(word for word in high.split() if word not in WORDS)])
 
 
-def make_range(kind: str | None, low: Fraction, high: Fraction, mode: Fraction | None, where: str, text: str) -> Range:
+def make_range(
+    kind: str | None, low: Fraction, high: Fraction, mode: Fraction | None, where: str, text: str
+) -> Interval:
     """A checked Range; ``kind`` None chooses log-normal where both ends are positive, normal otherwise."""
     kind = (kind or "").replace("-", "") or ("triangular" if mode is not None else "lognormal" if low > 0 else "normal")
     if kind not in KINDS:
@@ -181,7 +183,7 @@ def make_range(kind: str | None, low: Fraction, high: Fraction, mode: Fraction |
         )
     if mode is not None and (kind != "triangular" or not low <= mode <= high):
         raise InputError(f"{where}: the mode must lie inside a triangular range, got {shorten(text, 60)!r}")
-    return Range(kind, low, high, mode)
+    return Interval(kind, low, high, mode)
 
 
 _PRESET = re.compile(r"^gpu:(?P<gpu>[A-Za-z0-9][A-Za-z0-9 _.-]*?)\.(?P<field>[a-z0-9-]+)$")
@@ -231,5 +233,5 @@ def _preset_price(spec: object, name: str, where: str, declared: Measure | None)
     middle = (each[(len(each) - 1) // 2] + each[len(each) // 2]) / 2
     dates = sorted(p.date for p in prices)
     source = f"GPU preset {getattr(spec, 'id', '')}: median of {len(each)} prices, {dates[0]} to {dates[-1]}"
-    spread = Range("lognormal", each[0], each[-1]) if name == "prices" and each[0] < each[-1] else None
+    spread = Interval("lognormal", each[0], each[-1]) if name == "prices" and each[0] < each[-1] else None
     return Value(middle, spread, unit, source)

@@ -16,9 +16,6 @@ RING = Citation("Patarasuk and Yuan 2009, Bandwidth optimal all-reduce algorithm
 PIPELINE = Citation("Narayanan et al. 2021, Megatron-LM, section 2.2", "https://arxiv.org/abs/2104.04473")
 KORTHIKANTI = Citation("Korthikanti et al. 2022, section 4 and Table 2", "https://arxiv.org/abs/2205.05198")
 ZERO_BUBBLE = Citation("Qi et al. 2023, Zero Bubble Pipeline Parallelism, Table 2", "https://arxiv.org/abs/2401.10241")
-RING_ATTENTION = Citation("Liu et al. 2023, Ring Attention, section 3", "https://arxiv.org/abs/2310.01889")
-
-
 @formula(unit=BYTES, cite=ZERO)
 def replicated_bytes(P: Any, w: Any) -> Any:
     """P numbers of w bytes that every GPU holds in full."""

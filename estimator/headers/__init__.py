@@ -13,7 +13,7 @@ from estimator.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class FileTensor:
     """One tensor as a header lists it; ``bytes`` is what it takes in the file."""
 
     name: str
@@ -34,7 +34,7 @@ class Header:
 
     path: str
     kind: str
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[FileTensor, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     total_bytes: int | None = None

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from estimator.dtypes import GGML_TYPES, gguf_format
 from estimator.errors import InputError
-from estimator.headers import Header, Tensor, regular_file
+from estimator.headers import FileTensor, Header, regular_file
 
 MAX_HEADER = 64_000_000  # a vocabulary of 256k tokens with its merges takes about 10 MB
 MAX_PAIRS = 100_000
@@ -134,7 +134,7 @@ def _read(r: _Reader, path: Path, size: int) -> Header:
     return Header(str(path), "gguf", tuple(t for t, _ in found), metadata)
 
 
-def _tensor(r: _Reader, path: Path) -> tuple[Tensor, int]:
+def _tensor(r: _Reader, path: Path) -> tuple[FileTensor, int]:
     """A tensor and its offset. GGUF lists dimensions innermost first; shapes here are outermost first, as in torch."""
     name, dims = r.string(), r.number(4)
     where = f"{path}: tensor {name[:80]!r}"
@@ -149,10 +149,10 @@ def _tensor(r: _Reader, path: Path) -> tuple[Tensor, int]:
         raise InputError(f"{where}: shape {list(shape)} is out of range; the header is damaged")
     if shape and shape[-1] % stored.block:
         raise InputError(f"{where}: shape {list(shape)} does not divide into blocks of {stored.block}")
-    return Tensor(name, stored.name, shape, elements, stored.bytes(elements)), offset
+    return FileTensor(name, stored.name, shape, elements, stored.bytes(elements)), offset
 
 
-def _check_room(path: Path, found: list[tuple[Tensor, int]], metadata: dict[str, Any], end: int, size: int) -> None:
+def _check_room(path: Path, found: list[tuple[FileTensor, int]], metadata: dict[str, Any], end: int, size: int) -> None:
     """Every tensor's data lies inside the file."""
     align = metadata.get("general.alignment", 32)
     align = align if isinstance(align, int) and 0 < align <= 2**20 else 32

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.headers import Header, Tensor, read_start, regular_file
+from estimator.headers import FileTensor, Header, read_start, regular_file
 from estimator.units import BITS_PER_BYTE
 
 MAX_HEADER = 100_000_000  # the safetensors library's own limit
@@ -66,7 +66,7 @@ def parse_object(data: bytes, where: str) -> dict[str, Any]:
     return value
 
 
-def _tensor(path: Path, name: str, entry: Any) -> Tensor:
+def _tensor(path: Path, name: str, entry: Any) -> FileTensor:
     """One entry, checked: its dtype is known, its shape is whole numbers and its offsets span what they should."""
     where = f"{path}: tensor {name[:80]!r}"
     if not isinstance(entry, dict):
@@ -88,7 +88,7 @@ def _tensor(path: Path, name: str, entry: Any) -> Tensor:
         raise InputError(
             f"{where}: {dtype} {shape} takes {size:,} bytes, but its offsets span {offsets[1] - offsets[0]:,}"
         )
-    return Tensor(name, dtype, tuple(shape), elements, size)
+    return FileTensor(name, dtype, tuple(shape), elements, size)
 
 
 def _check_offsets(path: Path, raw: dict[str, Any], room: int) -> None:
@@ -115,7 +115,7 @@ def read_index(path: Path) -> Header:
     if any(Path(s).name != s or s in ("", ".", "..") for s in shards):
         raise InputError(f"{path}: shards must be plain file names beside the index")
     here = [s for s in shards if (path.parent / s).exists()]
-    tensors: list[Tensor] = []
+    tensors: list[FileTensor] = []
     for shard in here:
         tensors += read_file(path.parent / shard).tensors
     total = (raw.get("metadata") or {}).get("total_size") if isinstance(raw.get("metadata"), dict) else None

@@ -8,7 +8,7 @@ from estimator.families.base import Architecture
 from estimator.formulas.kvcache import cached_score_macs, cached_weight_macs, uncached_score_macs, uncached_weight_macs
 from estimator.report import Node, Table
 from estimator.units import COUNT
-from estimator.work import Workload, products
+from estimator.work import PassSizes, products
 from estimator.work.product import HEAD
 
 # (what, without a cache, with one); the prompt is taken as given, T grows
@@ -27,7 +27,7 @@ FACTS = {
 def per_pair(arch: Architecture) -> Any:
     """Multiply-adds of one query-key pair over all layers: one score and one weighted value a head."""
     total: Any = 0
-    for q in products(arch, Workload("forward", 1, 1)):
+    for q in products(arch, PassSizes("forward", 1, 1)):
         if q.name.endswith((".scores", ".values")):
             total = total + q.times * q.count * q.m * q.k * q.n
     return total
@@ -37,7 +37,7 @@ def per_token(arch: Architecture) -> tuple[Any, Any]:
     """Multiply-adds of one token with the weights: (layers, output matrix)."""
     layers: Any = 0
     head: Any = 0
-    for q in products(arch, Workload("forward", 1, 1)):
+    for q in products(arch, PassSizes("forward", 1, 1)):
         if q.name.endswith((".scores", ".values")):
             continue
         work = q.times * q.count * q.m * q.k * q.n

@@ -18,7 +18,7 @@ from estimator.units import BITS_PER_BYTE
 
 
 @dataclass(slots=True)
-class Plan:
+class CachePlan:
     """One question: b sequences of m given and T generated tokens (n together), s_enc encoder tokens, the store."""
 
     model: Model
@@ -57,7 +57,7 @@ class Plan:
         return str(value.expr) if self.symbolic and hasattr(value, "expr") else f"{value_of(value):,}"
 
 
-def plan(q: KVCache) -> Plan:
+def plan(q: KVCache) -> CachePlan:
     """The cache that a question asks for."""
     choice(q.cache, "--cache", CACHES)
     model, arch = q.model, q.model.architecture
@@ -83,7 +83,7 @@ def plan(q: KVCache) -> Plan:
             f"--shared-prefix: a {q.cache} cache holds each sequence whole; use --cache paged, or dynamic for the count"
         )
     store = replace(store, shared=shared, new=0 if T is None else T)
-    return Plan(model, arch, b, m, T, s_enc, store, name, said)
+    return CachePlan(model, arch, b, m, T, s_enc, store, name, said)
 
 
 def _bits(model: Model, kv_dtype: str, cache: str) -> tuple[str, Any]:

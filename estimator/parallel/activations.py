@@ -23,7 +23,7 @@ RECOMPUTATION = ("none", "selective", "full")
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class MicroBatch:
     """One micro-batch: ``b`` sequences of ``s`` tokens on a GPU group.
 
     context   GPUs that share a sequence; sequence: norms and dropouts split over the tensor group
@@ -50,7 +50,7 @@ class Work:
         return self.cut.tensor if self.sequence else 1
 
 
-def check(work: Work) -> None:
+def check(work: MicroBatch) -> None:
     """InputError for sizes that do not divide."""
     if work.s % work.context:
         raise InputError(f"--context-parallel {value_of(work.context)} does not divide --seq-len {value_of(work.s)}")
@@ -61,7 +61,7 @@ def check(work: Work) -> None:
         )
 
 
-def layer_bytes(layer: Layer, work: Work, d: Any) -> Any:
+def layer_bytes(layer: Layer, work: MicroBatch, d: Any) -> Any:
     """Bytes that one layer of width ``d`` keeps of one micro-batch."""
     if work.recompute == "full":
         return exact_div(HALF * work.tokens * d, work.norm_part)
@@ -79,7 +79,7 @@ def layer_bytes(layer: Layer, work: Work, d: Any) -> Any:
     return total
 
 
-def attention_bytes(a: Attention, work: Work, d: Any) -> Any:
+def attention_bytes(a: Attention, work: MicroBatch, d: Any) -> Any:
     """The block's input, q, k, v, the core, the output matrix's input and the dropout after it."""
     n, cut = work.tokens, work.cut
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
@@ -97,7 +97,7 @@ def attention_bytes(a: Attention, work: Work, d: Any) -> Any:
     return total + (exact_div(MASK * n * d, work.norm_part) if work.dropout else 0)
 
 
-def mlp_bytes(m: MLP, work: Work, d: Any) -> Any:
+def mlp_bytes(m: MLP, work: MicroBatch, d: Any) -> Any:
     """The block's input, the activation's input (both halves where gated) and output, and the dropout after it."""
     n = work.tokens
     width = work.cut.part(m.width, "intermediate_size")
@@ -105,7 +105,7 @@ def mlp_bytes(m: MLP, work: Work, d: Any) -> Any:
     return total + (exact_div(MASK * n * d, work.norm_part) if work.dropout else 0)
 
 
-def moe_bytes(m: MoE, work: Work, d: Any) -> Any:
+def moe_bytes(m: MoE, work: MicroBatch, d: Any) -> Any:
     """Router input and fp32 scores; routed copies of the tokens, as many as are sent away; the experts' insides."""
     n = work.tokens
     routed = n * m.per_token
@@ -115,7 +115,7 @@ def moe_bytes(m: MoE, work: Work, d: Any) -> Any:
     return total + (mlp_bytes(m.shared, work, d) if m.shared is not None else 0)
 
 
-def last_bytes(work: Work, d: Any, rows: Any) -> Any:
+def last_bytes(work: MicroBatch, d: Any, rows: Any) -> Any:
     """Inputs of the final norm and the output matrix, fp32 logits over ``rows`` words (Korthikanti, section 4.3)."""
     return 2 * exact_div(HALF * work.tokens * d, work.norm_part) + FP32 * work.tokens * rows
 

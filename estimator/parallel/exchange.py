@@ -46,7 +46,7 @@ def exchange(
     recipe: str,
     stage: int,
     micro_batches: int,
-    work: act.Work,
+    work: act.MicroBatch,
     trained: float,
     total: float,
     spec: GpuSpec,
@@ -104,7 +104,8 @@ def _data(
     return gathered + sum(t.bytes for t in sent(trained) if t.op != ALL_GATHER)
 
 
-def work_of(b: Any, s: Any, degrees: Degrees, fused: bool, checkpointing: bool) -> act.Work:
+def work_of(b: Any, s: Any, degrees: Degrees, fused: bool, checkpointing: bool) -> act.MicroBatch:
     """One micro-batch of a training step."""
     cut = Cut(degrees.tensor, degrees.expert)
-    return act.Work(b, s, cut, degrees.context, degrees.sequence, fused, False, "full" if checkpointing else "none")
+    recompute = "full" if checkpointing else "none"
+    return act.MicroBatch(b, s, cut, degrees.context, degrees.sequence, fused, False, recompute)

@@ -16,7 +16,7 @@ from estimator.parallel.degrees import Degrees
 from estimator.parallel.offload import Moved, allowed, moved
 from estimator.parallel.pipeline import Schedule, Stage
 from estimator.parallel.recipe import Rates
-from estimator.parallel.sharding import Held, Piece, held, keeps_gathered
+from estimator.parallel.sharding import Piece, Share, held, keeps_gathered
 from estimator.parallel.traffic import HPZ
 from estimator.trace import value_of
 
@@ -40,7 +40,7 @@ class Job:
     schedule: Schedule
     stages: tuple[Stage, ...]
     micro_batches: Any
-    work: act.Work | None
+    work: act.MicroBatch | None
     offload: str = "none"
     target: str = "cpu"
     zero_pp: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Rank:
 
     stage: Stage
     pieces: tuple[Piece, ...]
-    held: list[Held]
+    held: list[Share]
     moved: Moved | None
     kept: list[tuple[str, Any]]
     activations: list[tuple[str, Any]] = field(default_factory=list)
@@ -145,7 +145,7 @@ def activations(job: Job, stage: Stage) -> list[tuple[str, Any]]:
     if w.dropout and stage.first:
         out.append(("embedding's dropout mask", act.times(flying, ceil_div(w.tokens * d, w.norm_part))))
     if w.recompute == "full":
-        plain = act.Work(w.b, w.s, w.cut, w.context, w.sequence, w.fused, w.dropout)
+        plain = act.MicroBatch(w.b, w.s, w.cut, w.context, w.sequence, w.fused, w.dropout)
         out.append(("one layer, recomputed", maximum(*(act.layer_bytes(g, plain, d) for g, _ in stage.layers))))
     if stage.last and arch.has_head:
         out.append(("final norm, output matrix and fp32 logits", act.last_bytes(w, d, job.cut.vocabulary(arch.vocab))))

@@ -13,7 +13,7 @@ from typing import Any
 from estimator.families.base import Attention, MoE
 from estimator.formulas.zero import ring_elements
 from estimator.ops import ceil_div
-from estimator.parallel.activations import FP32, HALF, Work
+from estimator.parallel.activations import FP32, HALF, MicroBatch
 from estimator.parallel.degrees import Degrees
 from estimator.parallel.pipeline import Stage
 
@@ -32,7 +32,7 @@ class Message:
     link: str
 
 
-def messages(stage: Stage, work: Work, degrees: Degrees, m: Any, d: Any, chunks: int) -> list[Message]:
+def messages(stage: Stage, work: MicroBatch, degrees: Degrees, m: Any, d: Any, chunks: int) -> list[Message]:
     """All that the GPU of this pipeline stage sends beside data parallelism, in a step of ``m`` micro-batches."""
     out: list[Message] = []
     n, t = work.tokens, degrees.tensor
@@ -99,7 +99,7 @@ def sums(layer: Any) -> int:
     return 1 if layer.wiring == "parallel" else 2 + (1 if layer.cross else 0) - (0 if layer.mlp is not None else 1)
 
 
-def kv_bytes(a: Attention, work: Work, degrees: Degrees) -> Any:
+def kv_bytes(a: Attention, work: MicroBatch, degrees: Degrees) -> Any:
     """Keys and values that leave a GPU while those of all others pass by: (c-1) blocks of its own size."""
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
     kept = work.cut.kv_heads(a) if a.mla is None else a.heads // work.cut.tensor

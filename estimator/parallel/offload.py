@@ -12,7 +12,7 @@ from typing import Any
 
 from estimator.errors import InputError, unknown
 from estimator.parallel.recipe import Rates
-from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, WEIGHTS, Held
+from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, WEIGHTS, Share
 
 OFFLOADS = ("none", "optimizer", "all")
 TARGETS = ("cpu", "nvme")
@@ -56,7 +56,7 @@ def offloaded(offload: str, stage: int) -> frozenset[str]:
     return frozenset((GRADIENTS, OPTIMIZER) if offload == "optimizer" else (WEIGHTS, GRADIENTS, OPTIMIZER))
 
 
-def moved(held: list[Held], rates: Rates, offload: str, largest: Any, micro_batches: Any) -> Moved:
+def moved(held: list[Share], rates: Rates, offload: str, largest: Any, micro_batches: Any) -> Moved:
     """Split what a GPU holds. ``largest``: elements of the largest layer, or 0 where they are not known.
 
     A step moves the gradients down and the updated weights up; with the weights outside, they also come up for every

@@ -81,7 +81,7 @@ def bucket_bytes(trained: Sequence[Trained]) -> Any:
 
 
 @dataclass(slots=True)
-class Group:
+class FsdpGroup:
     """Parameters that are gathered and reduced together: one layer's, or the root's (everything else)."""
 
     shapes: tuple[tuple[Any, ...], ...]
@@ -108,8 +108,8 @@ class Fully:
         self.t, self.over, self.keep = tape, over, keep
         self.width, self.reduce, self.own = width, reduce, own
         names = {w.name for layer in arch.layers for w in layer.weights()}
-        self.root = Group(tuple(w.shape for w in arch.weights() if w.name not in names), "root")
-        self.layers: dict[int, Group] = {}
+        self.root = FsdpGroup(tuple(w.shape for w in arch.weights() if w.name not in names), "root")
+        self.layers: dict[int, FsdpGroup] = {}
         self.held: Tensor | None = None  # the last gathered buffer, kept until the next copy-out
         self.scatter: Tensor | None = None  # the last reduce-scatter's input, kept until the next one
         self.shards: list[Tensor] = []
@@ -121,14 +121,14 @@ class Fully:
         self.t.where = where
         return made
 
-    def gather(self, g: Group) -> None:
+    def gather(self, g: FsdpGroup) -> None:
         """foreach_all_gather: one flat buffer; a copy of the shard in the gathered width where that differs."""
         n = g.shard(self.over)
         copied = self.take(n, self.width, "shard, converted") if self.width != self.own else None
         g.gathered = self.take(n * self.over, self.width, f"gathered {g.label}")
         del copied
 
-    def copy_out(self, g: Group, forward: bool) -> None:
+    def copy_out(self, g: FsdpGroup, forward: bool) -> None:
         """wait_for_unshard: the parameters, one tensor each; in the forward pass the flat buffer is kept a while."""
         before = self.held if forward else None  # a local of wait_for_unshard: freed when it returns
         g.whole = [
@@ -145,7 +145,7 @@ class Fully:
 
     def before_layer(self, key: int, layer: Layer, leaves: int) -> None:
         """pre_forward of a layer; ``leaves``: how many weights were seen before it."""
-        self.layers[key] = g = Group(tuple(w.shape for w in layer.weights()), "layer")
+        self.layers[key] = g = FsdpGroup(tuple(w.shape for w in layer.weights()), "layer")
         self.mark = leaves
         self.gather(g)
         self.copy_out(g, True)
@@ -191,7 +191,7 @@ class Fully:
         self.scatter_gradients(self.root)
         self.scatter = None
 
-    def scatter_gradients(self, g: Group) -> None:
+    def scatter_gradients(self, g: FsdpGroup) -> None:
         """post_backward: reshard, copy the gradients into one padded buffer, reduce-scatter it into rank 0's shard."""
         grads = [leaf.held for leaf in g.leaves]
         for leaf in g.leaves:

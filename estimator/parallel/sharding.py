@@ -39,7 +39,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Share:
     """What one GPU holds of one kind of state."""
 
     part: str
@@ -49,18 +49,18 @@ class Held:
     padding: int = 0
 
 
-def held(pieces: Sequence[Piece], recipe: Rates, stage: int) -> list[Held]:
+def held(pieces: Sequence[Piece], recipe: Rates, stage: int) -> list[Share]:
     """Weights, gradients and optimizer state that the most loaded GPU keeps at ``stage``."""
     widths = {WEIGHTS: recipe.weight, GRADIENTS: recipe.gradient, OPTIMIZER: recipe.optimizer}
     out = []
     for part, width in widths.items():
         if part not in sharded_parts(recipe, stage):
             total = sum(replicated_bytes(p.elements, width) for p in pieces)
-            out.append(Held(part, total, replicated_bytes, False))
+            out.append(Share(part, total, replicated_bytes, False))
             continue
         shares = [(p, shard(p, recipe, stage)) for p in pieces]
         padding = sum(value_of(n) * value_of(p.over) - value_of(p.elements) for p, n in shares)
-        out.append(Held(part, sum(width * n for _, n in shares), sharded_bytes, True, width * int(padding)))
+        out.append(Share(part, sum(width * n for _, n in shares), sharded_bytes, True, width * int(padding)))
     return out
 
 

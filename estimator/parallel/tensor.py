@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import MLP, Architecture, Attention, Layer, Linear, MoE, StateSpace, Table
+from estimator.families.base import MLP, Architecture, Attention, Layer, Linear, Lookup, MoE, StateSpace
 from estimator.inventory import EMBEDDING, Weight
 from estimator.ops import exact_div, round_up
 from estimator.trace import value_of
@@ -139,8 +139,8 @@ def first(arch: Architecture, cut: Cut) -> list[Weight]:
     """What stands before the layers on one GPU."""
     out: list[Weight] = []
     for part in (*arch.embeddings, *arch.encoder_embeddings):
-        if isinstance(part, Table) and part.role == EMBEDDING:
-            part = Table(part.name, cut.vocabulary(part.rows), part.width, part.role)
+        if isinstance(part, Lookup) and part.role == EMBEDDING:
+            part = Lookup(part.name, cut.vocabulary(part.rows), part.width, part.role)
         out += part.weights()
     return out
 

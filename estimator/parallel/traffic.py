@@ -30,7 +30,6 @@ ROUNDS = {ALL_REDUCE: 2}  # an all-reduce moves every element twice
 # ZeRO++ (arXiv 2306.10209, section 3): int8 weights, a second copy of the weights in each node, int4 gradients
 QWZ, HPZ, QGZ = "qwz", "hpz", "qgz"
 ZERO_PP = (QWZ, HPZ, QGZ)
-ZERO_PP_CITE = "Wang et al. 2023, ZeRO++, section 3 and Table 1, arXiv 2306.10209"
 QWZ_BITS, QGZ_BITS = 8, 4
 
 

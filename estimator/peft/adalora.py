@@ -8,20 +8,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.errors import InputError
-from estimator.peft.base import COMMON, CONV1D, FROZEN, LINEAR, Args, Build, Method, Module, Tensor, Work, low_rank_work
+from estimator.peft.base import (
+    COMMON,
+    CONV1D,
+    FROZEN,
+    LINEAR,
+    Args,
+    Build,
+    Method,
+    Module,
+    PeftTensor,
+    Work,
+    low_rank_work,
+)
 from estimator.peft.extras import trainable_tokens
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """A (r x d_in), E (r) and B (d_out x r) of the initial rank, and a frozen count of ranks."""
     r = b.rank = b.args.count("init_r", 0)
     if b.args["use_dora"]:
         raise InputError("--arg use_dora: AdaLoRA does not support DoRA")
     for m in b.match():
-        yield Tensor(m.name, "lora_A", (r, m.d_in), m.times)
-        yield Tensor(m.name, "lora_E", (r, 1), m.times)
-        yield Tensor(m.name, "lora_B", (m.d_out, r), m.times)
-        yield Tensor(m.name, "ranknum", (1,), m.times, FROZEN, saved=False)
+        yield PeftTensor(m.name, "lora_A", (r, m.d_in), m.times)
+        yield PeftTensor(m.name, "lora_E", (r, 1), m.times)
+        yield PeftTensor(m.name, "lora_B", (m.d_out, r), m.times)
+        yield PeftTensor(m.name, "ranknum", (1,), m.times, FROZEN, saved=False)
     yield from trainable_tokens(b)
 
 

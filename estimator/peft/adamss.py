@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import minimum
-from estimator.peft.base import BUFFER, COMMON, LINEAR, Build, Method, Tensor
+from estimator.peft.base import BUFFER, COMMON, LINEAR, Build, Method, PeftTensor
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """num_subspaces factors A (rank x r), factors B with d_out rows in all, and the directions (r x d_in, bias
     counted in)."""
     a = b.args
@@ -25,9 +25,9 @@ def build(b: Build) -> Iterator[Tensor]:
     for m in b.match():
         d_in = m.d_in + (1 if m.bias else 0)
         r = minimum(b.rank, d_in, m.d_out)
-        yield Tensor(m.name, "adamss_A", (n, rank, r), m.times)
-        yield Tensor(m.name, "adamss_B", (m.d_out, rank), m.times)
-        yield Tensor(m.name, "adamss_newB", (r, d_in), m.times, BUFFER)
+        yield PeftTensor(m.name, "adamss_A", (n, rank, r), m.times)
+        yield PeftTensor(m.name, "adamss_B", (m.d_out, rank), m.times)
+        yield PeftTensor(m.name, "adamss_newB", (r, d_in), m.times, BUFFER)
 
 
 METHOD = Method(

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import Args, Build, Method, Module, Tensor, Work
+from estimator.peft.base import Args, Build, Method, Module, PeftTensor, Work
 
 PLACES = {"houlsby": ("attention", "mlp"), "pfeiffer": ("mlp",)}
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """Two matrices d x m an adapter, with biases m and d unless ``bias`` is false."""
     a = b.args
     m = b.rank = a.count("bottleneck")
@@ -24,11 +24,11 @@ def build(b: Build) -> Iterator[Tensor]:
     d, L = b.arch.hidden, sum(layer.times for layer in b.arch.layers)
     L = b.arch.num_layers if b.arch.num_layers == L else L
     for place in places:
-        yield Tensor(f"adapter_{place}", "down.weight", (m, d), L)
-        yield Tensor(f"adapter_{place}", "up.weight", (d, m), L)
+        yield PeftTensor(f"adapter_{place}", "down.weight", (m, d), L)
+        yield PeftTensor(f"adapter_{place}", "up.weight", (d, m), L)
         if a.flag("use_bias"):
-            yield Tensor(f"adapter_{place}", "down.bias", (m,), L)
-            yield Tensor(f"adapter_{place}", "up.bias", (d,), L)
+            yield PeftTensor(f"adapter_{place}", "down.bias", (m,), L)
+            yield PeftTensor(f"adapter_{place}", "up.bias", (d,), L)
     b.targets = [Module(f"adapter_{p}.{{i}}", "adapter", d, d, times=L) for p in places]
 
 

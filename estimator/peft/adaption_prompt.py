@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.errors import InputError
-from estimator.peft.base import Build, Method, Tensor
+from estimator.peft.base import Build, Method, PeftTensor
 from estimator.peft.modules import containers
 from estimator.trace import value_of
 
@@ -16,7 +16,7 @@ ATTENTION = {"llama": "self_attn", "mistral": "self_attn", "gpt2": "attn", "symb
 DEFAULT_LENGTH = 10  # Zhang et al. 2023, section 4.1
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """adapter_len x d and one gate in each of the last adapter_layers layers."""
     a = b.args
     kind = b.arch.model_type
@@ -42,8 +42,8 @@ def build(b: Build) -> Iterator[Tensor]:
         raise a.bad("adapter_layers", f"must be at most the {int(value_of(count))} layers of {b.model}")
     b.virtual_tokens = 0
     where = holders[0].name
-    yield Tensor(where, "adaption_prompt", (1, length, b.arch.hidden), layers)
-    yield Tensor(where, "adaption_gate", (1,), layers)
+    yield PeftTensor(where, "adaption_prompt", (1, length, b.arch.hidden), layers)
+    yield PeftTensor(where, "adaption_gate", (1,), layers)
 
 
 METHOD = Method(

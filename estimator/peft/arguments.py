@@ -31,7 +31,7 @@ BASE_FIELDS = (
 )
 
 
-class Tensor(NamedTuple):
+class PeftTensor(NamedTuple):
     """One tensor that an adapter adds (or, in ``Adapter.unfrozen``, one of the model's own that it trains).
 
     module   the module pattern it belongs to; "" for what the whole adapter shares
@@ -88,7 +88,7 @@ class Method(NamedTuple):
     name: str
     title: str
     cite: str
-    build: Callable[[Build], Iterable[Tensor]]
+    build: Callable[[Build], Iterable[PeftTensor]]
     args: Mapping[str, Any] = NOTHING
     accepts: str = ""
     rank: str = "r"

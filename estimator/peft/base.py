@@ -1,8 +1,8 @@
 """The base of every PEFT method: the adapter that a method makes of a model.
 
 A method is one file with a :class:`Method` named ``METHOD``. Its ``build`` is given a :class:`Build` (the model's
-modules, the arguments, the matched targets) and yields :class:`Tensor` s: what it adds, how often, trained or frozen,
-saved or not. Everything else (bytes, optimizer states, checkpoints, shares) is a fold over that list.
+modules, the arguments, the matched targets) and yields :class:`PeftTensor` s: what it adds, how often, trained or
+frozen, saved or not. Everything else (bytes, optimizer states, checkpoints, shares) is a fold over that list.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.families.base import Architecture
-from estimator.peft.arguments import BUFFER, COMMON, FROZEN, LAYERS, TARGETS, TRAINED, Args, Method, Tensor, Work
+from estimator.peft.arguments import BUFFER, COMMON, FROZEN, LAYERS, TARGETS, TRAINED, Args, Method, PeftTensor, Work
 from estimator.peft.build import Build
 from estimator.peft.modules import CONV1D, LINEAR, Module
 
@@ -27,8 +27,8 @@ class Adapter:
     """
 
     method: Method
-    tensors: tuple[Tensor, ...]
-    unfrozen: tuple[Tensor, ...]
+    tensors: tuple[PeftTensor, ...]
+    unfrozen: tuple[PeftTensor, ...]
     targets: tuple[Module, ...]
     rank: Any
     args: Args
@@ -113,5 +113,5 @@ def low_rank_work(m: Module, r: Any) -> Work:
 
 __all__ = [
     "BUFFER", "COMMON", "CONV1D", "FROZEN", "LAYERS", "LINEAR", "TARGETS", "TRAINED",
-    "Adapter", "Args", "Build", "Method", "Module", "Tensor", "Work", "low_rank_work", "run",
+    "Adapter", "Args", "Build", "Method", "Module", "PeftTensor", "Work", "low_rank_work", "run",
 ]  # fmt: skip

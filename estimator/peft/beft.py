@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import LINEAR, TARGETS, Args, Build, Method, Module, Tensor, Work
+from estimator.peft.base import LINEAR, TARGETS, Args, Build, Method, Module, PeftTensor, Work
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """d_out numbers a target."""
     for m in b.match():
-        yield Tensor(m.name, "beft_bias", (1, m.d_out), m.times)
+        yield PeftTensor(m.name, "beft_bias", (1, m.d_out), m.times)
 
 
 def work(m: Module, a: Args) -> Work:

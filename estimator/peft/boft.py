@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from estimator.errors import InputError
 from estimator.ops import exact_div
-from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Method, Module, Tensor, Work
+from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """One butterfly: blocks of s x s numbers, a scale an output; and a d_in x d_in permutation as a buffer."""
     a = b.args
     if a.has("boft_block_num") and a["boft_block_num"] != 0 and not a.has("boft_block_size"):
@@ -35,9 +35,9 @@ def build(b: Build) -> Iterator[Tensor]:
             m.d_in, given, f"--method boft: d_in of {m.leaf} over {'boft_block_size' if size else 'boft_block_num'}"
         )
         s, blocks = (given, other) if size else (other, given)
-        yield Tensor(m.name, "boft_R", (1, blocks, s, s), m.times)
-        yield Tensor(m.name, "boft_s", (m.d_out, 1), m.times)
-        yield Tensor(m.name, "boft_P", (1, m.d_in, m.d_in), m.times, BUFFER, saved=False)
+        yield PeftTensor(m.name, "boft_R", (1, blocks, s, s), m.times)
+        yield PeftTensor(m.name, "boft_s", (m.d_out, 1), m.times)
+        yield PeftTensor(m.name, "boft_P", (1, m.d_in, m.d_in), m.times, BUFFER, saved=False)
 
 
 def work(m: Module, a: Args) -> Work:

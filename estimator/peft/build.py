@@ -9,7 +9,7 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.families.base import Architecture
-from estimator.peft.arguments import Args, Method, Tensor
+from estimator.peft.arguments import Args, Method, PeftTensor
 from estimator.peft.mappings import default_targets
 from estimator.peft.modules import Module, containers, modules
 from estimator.peft.targets import (
@@ -69,7 +69,7 @@ class Build:
     targets_option: str | Sequence[str] | None
     known: list[Module] = field(default_factory=list)
     targets: list[Module] = field(default_factory=list)
-    unfrozen: list[Tensor] = field(default_factory=list)
+    unfrozen: list[PeftTensor] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rank: Any = None
     virtual_tokens: Any = 0
@@ -216,13 +216,13 @@ class Build:
         for m in pool:
             if any(m.example.endswith(s) for s in saved):  # frozen in favour of its copy, yet in the checkpoint, twice
                 twice = sum((2 * m.times * prod(shape) for short, shape in m.weights if short == "bias"), start=0)
-                self.unfrozen.append(Tensor(m.name, "bias", (0,), 0, saved_extra=0 if only_targets else twice))
+                self.unfrozen.append(PeftTensor(m.name, "bias", (0,), 0, saved_extra=0 if only_targets else twice))
                 continue
             for short, shape in m.weights:
                 if short == "bias" and (only_targets or short not in m.tied):
-                    self.unfrozen.append(Tensor(m.name, "bias", shape, m.times))
+                    self.unfrozen.append(PeftTensor(m.name, "bias", shape, m.times))
                 elif short == "bias" and not only_targets:  # counted with its owner; the checkpoint shows it twice
-                    self.unfrozen.append(Tensor(m.name, "bias", shape, 0, saved_extra=prod(shape)))
+                    self.unfrozen.append(PeftTensor(m.name, "bias", shape, 0, saved_extra=prod(shape)))
 
 
 def _only_drops(rule: Rule) -> Rule:

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.ops import exact_div
-from estimator.peft.base import COMMON, LINEAR, Build, Method, Tensor
+from estimator.peft.base import COMMON, LINEAR, Build, Method, PeftTensor
 from estimator.peft.targets import split_by
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """d_out/b x d_in/b blocks of b numbers."""
     a = b.args
     size, patterns = a.count("block_size"), a.patterns("block_size_pattern")
@@ -26,7 +26,7 @@ def build(b: Build) -> Iterator[Tensor]:
         for part, block in split_by(m, of):
             rows = exact_div(part.d_out, block, f"--method c3a: d_out of {part.leaf} over block_size")
             columns = exact_div(part.d_in, block, f"--method c3a: d_in of {part.leaf} over block_size")
-            yield Tensor(part.name, "c3a_kernel", (rows, columns, block), part.times)
+            yield PeftTensor(part.name, "c3a_kernel", (rows, columns, block), part.times)
 
 
 METHOD = Method(

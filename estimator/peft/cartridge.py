@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.peft import prompts
-from estimator.peft.base import FROZEN, Build, Method, Tensor
+from estimator.peft.base import FROZEN, Build, Method, PeftTensor
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """(p - frozen) x 2 L d_kv trained, frozen x 2 L d_kv beside."""
     p, L, d = prompts.tokens(b), prompts.layers(b), prompts.key_value_width(b)
     frozen = b.args.count("num_frozen_tokens", 0)
     if frozen > p:
         raise b.args.bad("num_frozen_tokens", f"must be at most num_virtual_tokens={int(p)}")
-    yield Tensor("", "trainable_embedding", (p - frozen, L * 2 * d))
+    yield PeftTensor("", "trainable_embedding", (p - frozen, L * 2 * d))
     if frozen > 0:
-        yield Tensor("", "frozen_embedding", (frozen, L * 2 * d), 1, FROZEN)
+        yield PeftTensor("", "frozen_embedding", (frozen, L * 2 * d), 1, FROZEN)
 
 
 METHOD = Method(

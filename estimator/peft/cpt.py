@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 from estimator.errors import InputError
 from estimator.peft import prompts
-from estimator.peft.base import FROZEN, Build, Method, Tensor
+from estimator.peft.base import FROZEN, Build, Method, PeftTensor
 from estimator.peft.extras import token_count
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """As many vectors frozen as trained; the checkpoint holds their sum."""
     if b.arch.kind != "decoder":
         raise InputError(f"--method cpt: only for causal language models, and {b.model} is an {b.arch.kind}")
@@ -24,8 +24,8 @@ def build(b: Build) -> Iterator[Tensor]:
             raise a.bad(other, f"must have as many entries as cpt_token_ids ({p})")
     b.virtual_tokens = p
     d = prompts.width(b)
-    yield Tensor("", "embedding.weight", (p, d), 1, FROZEN)
-    yield Tensor("", "delta_embedding.weight", (p, d), saved=False)
+    yield PeftTensor("", "embedding.weight", (p, d), 1, FROZEN)
+    yield PeftTensor("", "delta_embedding.weight", (p, d), saved=False)
 
 
 METHOD = Method(

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import minimum
-from estimator.peft.base import COMMON, CONV1D, LINEAR, Build, Method, Tensor
+from estimator.peft.base import COMMON, CONV1D, LINEAR, Build, Method, PeftTensor
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """P (d_out x r), and R (r x d_in) unless ``para``; r is at most d_out."""
     b.rank = b.args.count("r")
     for m in b.match():
         r = minimum(b.rank, m.d_out)
-        yield Tensor(m.name, "deft_P", (m.d_out, r), m.times)
+        yield PeftTensor(m.name, "deft_P", (m.d_out, r), m.times)
         if not b.args.flag("para"):
-            yield Tensor(m.name, "deft_R", (r, m.d_in), m.times)
+            yield PeftTensor(m.name, "deft_R", (r, m.d_in), m.times)
 
 
 METHOD = Method(

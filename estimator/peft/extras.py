@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.peft.arguments import BUFFER, Tensor
+from estimator.peft.arguments import BUFFER, PeftTensor
 from estimator.peft.build import Build
 from estimator.peft.modules import CONTAINER, EMBEDDING, Module, containers
 from estimator.peft.targets import where
@@ -17,7 +17,7 @@ from estimator.peft.targets import where
 SCALED_EMBEDDINGS = {"gemma", "gemma2", "gemma3", "gemma3_text"}
 
 
-def saved_modules(build: Build) -> Iterator[Tensor]:
+def saved_modules(build: Build) -> Iterator[PeftTensor]:
     """Trained copies of every module whose name ends with one of ``modules_to_save``."""
     names = build.args.names("modules_to_save")
     by_layer = any(c.isdigit() for n in names for c in n)
@@ -37,7 +37,7 @@ def saved_modules(build: Build) -> Iterator[Tensor]:
             parts = []
         for part, times in parts:
             for short, shape in part.weights:
-                yield Tensor(part.name, f"modules_to_save.{short}", shape, times)
+                yield PeftTensor(part.name, f"modules_to_save.{short}", shape, times)
             yield from buffers(build, part, times)
     if not seen:
         build.notes.append(
@@ -56,10 +56,10 @@ def inside(build: Build, m: Module) -> list[tuple[Module, Any]]:
     return [(k, k.times if set(k.indices) <= wanted else len(wanted & set(k.indices))) for k in below]
 
 
-def buffers(build: Build, m: Module, times: Any) -> Iterator[Tensor]:
+def buffers(build: Build, m: Module, times: Any) -> Iterator[PeftTensor]:
     """Buffers that a copy of a module brings along: Gemma's scale of the embeddings."""
     if build.arch.model_type in SCALED_EMBEDDINGS and m.kind == EMBEDDING:
-        yield Tensor(m.name, "embed_scale", (1,), times, BUFFER, saved=False)
+        yield PeftTensor(m.name, "embed_scale", (1,), times, BUFFER, saved=False)
 
 
 def input_embedding(build: Build) -> Module:
@@ -70,7 +70,7 @@ def input_embedding(build: Build) -> Module:
     return tables[0]
 
 
-def trainable_tokens(build: Build) -> Iterator[Tensor]:
+def trainable_tokens(build: Build) -> Iterator[PeftTensor]:
     """``trainable_token_indices``: some rows of an embedding, trained beside the adapter."""
     given = build.args["trainable_token_indices"]
     if given is None:
@@ -98,8 +98,8 @@ def trainable_tokens(build: Build) -> Iterator[Tensor]:
             if shared and rows in done:
                 continue
             done += [rows] if shared else []
-            yield Tensor(m.name, "trainable_tokens_delta", (count, width), m.times)
-            yield Tensor(m.name, "trainable_tokens_original", (count, width), m.times, BUFFER, saved=False)
+            yield PeftTensor(m.name, "trainable_tokens_delta", (count, width), m.times)
+            yield PeftTensor(m.name, "trainable_tokens_original", (count, width), m.times, BUFFER, saved=False)
 
 
 def token_count(rows: Any, name: str) -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.errors import InputError
-from estimator.peft.base import Build, Method, Tensor
+from estimator.peft.base import Build, Method, PeftTensor
 from estimator.trace import value_of
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """The weights of the last ``trainable_layers`` layers; embeddings, final norm and head stay frozen."""
     top = b.args.count("trainable_layers")
     stack = [m for m in b.known if m.layered and not m.name.startswith("encoder.")] or [m for m in b.known if m.layered]
@@ -25,7 +25,7 @@ def build(b: Build) -> Iterator[Tensor]:
         times = top if whole else sum(1 for i in m.indices if i >= first)
         for name, shape in m.weights:
             if times:
-                b.unfrozen.append(Tensor(m.name, name, shape, times))
+                b.unfrozen.append(PeftTensor(m.name, name, shape, times))
     b.targets = []
     return
     yield

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import minimum
-from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, Tensor
+from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, PeftTensor
 
 
 def category(key: str) -> str:
@@ -20,7 +20,7 @@ def category(key: str) -> str:
     return "attention_output" if name == "output_dense" and len(parts) > 2 and parts[-3] == "attention" else name
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """A diagonal (d_in) and the sparse entries a target; U (d_out x d_in) a target and V (d_in x d_in) a kind
     as buffers."""
     a = b.args
@@ -33,14 +33,14 @@ def build(b: Build) -> Iterator[Tensor]:
         entries = int(minimum(entries, d * d - d))
         if rate > 0 and d > 1:
             entries = max(1, entries)
-        yield Tensor(m.name, "frod_lambda_l", (d,), m.times)
-        yield Tensor(m.name, "frod_lambda_s_values", (entries,), m.times)
-        yield Tensor(m.name, "frod_U", (m.d_out, d), m.times, BUFFER, saved=False)
+        yield PeftTensor(m.name, "frod_lambda_l", (d,), m.times)
+        yield PeftTensor(m.name, "frod_lambda_s_values", (entries,), m.times)
+        yield PeftTensor(m.name, "frod_U", (m.d_out, d), m.times, BUFFER, saved=False)
         kinds[category(m.example)] = (d, entries)
     for name, (d, entries) in kinds.items():
-        yield Tensor("", f"frod_V.{name}", (d, d), 1, BUFFER, keep)
-        yield Tensor("", f"frod_s_indices.{name}", (2, entries), 1, BUFFER, keep)
-        yield Tensor("", f"frod_s_size.{name}", (2,), 1, BUFFER, keep)
+        yield PeftTensor("", f"frod_V.{name}", (d, d), 1, BUFFER, keep)
+        yield PeftTensor("", f"frod_s_indices.{name}", (2, entries), 1, BUFFER, keep)
+        yield PeftTensor("", f"frod_s_size.{name}", (2,), 1, BUFFER, keep)
 
 
 METHOD = Method(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import Build, Method, Tensor
+from estimator.peft.base import Build, Method, PeftTensor
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """Every weight of the model."""
     for w in b.arch.weights():
-        b.unfrozen.append(Tensor(w.module, w.name.rpartition(".")[2], w.shape, w.times))
+        b.unfrozen.append(PeftTensor(w.module, w.name.rpartition(".")[2], w.shape, w.times))
     return
     yield
 

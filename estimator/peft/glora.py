@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.peft.base import BUFFER, LINEAR, TARGETS, Build, Method, Module, Tensor
+from estimator.peft.base import BUFFER, LINEAR, TARGETS, Build, Method, Module, PeftTensor
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """A and B on the weight; C, D and E on the bias, where the target has one; an unused path holds zeros as a
     buffer."""
     a = b.args
@@ -36,14 +36,16 @@ def build(b: Build) -> Iterator[Tensor]:
             yield from _path(m, f"glora_{path}", de if on else "none", (m.d_out,), r, (m.d_out,))
 
 
-def _path(m: Module, name: str, kind: str, full: tuple[Any, ...], r: Any, vector: tuple[Any, ...]) -> Iterator[Tensor]:
+def _path(
+    m: Module, name: str, kind: str, full: tuple[Any, ...], r: Any, vector: tuple[Any, ...]
+) -> Iterator[PeftTensor]:
     if kind == "lora":
-        yield Tensor(m.name, f"{name}.Xd", (full[0], r), m.times)
-        yield Tensor(m.name, f"{name}.Xu", (r, full[1]), m.times)
+        yield PeftTensor(m.name, f"{name}.Xd", (full[0], r), m.times)
+        yield PeftTensor(m.name, f"{name}.Xu", (r, full[1]), m.times)
     elif kind == "none":
-        yield Tensor(m.name, f"{name}.zeros", full, m.times, BUFFER)
+        yield PeftTensor(m.name, f"{name}.zeros", full, m.times, BUFFER)
     else:
-        yield Tensor(m.name, f"{name}.X", vector if kind == "vector" else (1,), m.times)
+        yield PeftTensor(m.name, f"{name}.X", vector if kind == "vector" else (1,), m.times)
 
 
 METHOD = Method(

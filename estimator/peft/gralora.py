@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from estimator.errors import InputError
 from estimator.ops import exact_div
-from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Method, Module, Tensor, Work, low_rank_work
+from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Method, Module, PeftTensor, Work, low_rank_work
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """k factors A (d_in/k x r) and k factors B (r x d_out/k), as many numbers as LoRA of rank r."""
     a = b.args
     r, k, extra = a.count("r"), a.count("gralora_k"), a.count("hybrid_r", 0)
@@ -22,11 +22,11 @@ def build(b: Build) -> Iterator[Tensor]:
     for m in b.match():
         rows = exact_div(m.d_in, k, f"--method gralora: d_in of {m.leaf} over gralora_k")
         columns = exact_div(m.d_out, k, f"--method gralora: d_out of {m.leaf} over gralora_k")
-        yield Tensor(m.name, "gralora_A", (k, rows, r), m.times)
-        yield Tensor(m.name, "gralora_B", (k, r, columns), m.times)
+        yield PeftTensor(m.name, "gralora_A", (k, rows, r), m.times)
+        yield PeftTensor(m.name, "gralora_B", (k, r, columns), m.times)
         if extra > 0:
-            yield Tensor(m.name, "gralora_A_general.weight", (extra, m.d_in), m.times)
-            yield Tensor(m.name, "gralora_B_general.weight", (m.d_out, extra), m.times)
+            yield PeftTensor(m.name, "gralora_A_general.weight", (extra, m.d_in), m.times)
+            yield PeftTensor(m.name, "gralora_B_general.weight", (m.d_out, extra), m.times)
 
 
 def work(m: Module, a: Args) -> Work:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Method, Module, Tensor, Work
+from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Method, Module, PeftTensor, Work
 from estimator.peft.modules import CONVOLUTION, EMBEDDING
 from estimator.peft.targets import pattern_value, split_by
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """A (r x d_in) and B (d_out x r)."""
     b.rank = b.args.count("r")
     patterns = b.args.patterns("rank_pattern")
@@ -20,13 +20,13 @@ def build(b: Build) -> Iterator[Tensor]:
         for part, r in split_by(m, lambda key: pattern_value(patterns, key, b.rank)):
             kernel = part.weights[0][1][-1] if part.kind == CONVOLUTION else 1
             name = "hira_embedding_" if part.kind == EMBEDDING else "hira_"
-            yield Tensor(
+            yield PeftTensor(
                 part.name,
                 f"{name}A",
                 (r, part.d_in, kernel) if part.kind == CONVOLUTION else (r, part.d_in),
                 part.times,
             )
-            yield Tensor(part.name, f"{name}B", (part.d_out, r), part.times)
+            yield PeftTensor(part.name, f"{name}B", (part.d_out, r), part.times)
 
 
 def work(m: Module, a: Args) -> Work:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import COMMON, LINEAR, Args, Build, Method, Module, Tensor, Work
+from estimator.peft.base import COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """r vectors of d_in numbers."""
     r = b.rank = b.args.count("r")
     for m in b.match():
-        yield Tensor(m.name, "hra_u", (m.d_in, r), m.times)
+        yield PeftTensor(m.name, "hra_u", (m.d_in, r), m.times)
 
 
 def work(m: Module, a: Args) -> Work:

@@ -9,17 +9,17 @@ import re
 from collections.abc import Callable, Iterator
 
 from estimator.errors import InputError
-from estimator.peft.base import CONV1D, LINEAR, TARGETS, Args, Build, Method, Module, Tensor, Work
+from estimator.peft.base import CONV1D, LINEAR, TARGETS, Args, Build, Method, Module, PeftTensor, Work
 from estimator.peft.mappings import default_targets
 from estimator.peft.targets import compiled, split_by
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """d_out numbers a target, d_in where ``feedforward_modules`` names it."""
     feeds = _feedforward(b)
     for m in b.match():
         for part, inward in split_by(m, feeds):
-            yield Tensor(part.name, "ia3_l", (part.d_in if inward else part.d_out,), part.times)
+            yield PeftTensor(part.name, "ia3_l", (part.d_in if inward else part.d_out,), part.times)
 
 
 def _feedforward(b: Build) -> Callable[[str], bool]:

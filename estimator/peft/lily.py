@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import ceil_div
-from estimator.peft.base import COMMON, LINEAR, Build, Method, Module, Tensor
+from estimator.peft.base import COMMON, LINEAR, Build, Method, Module, PeftTensor
 from estimator.peft.targets import all_linear
 from estimator.trace import value_of
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """A router (num_B x r) a target; B (num_B*r x d_out) once for each name and shape; A once for ``stride_A``
     layers."""
     a = b.args
@@ -38,12 +38,13 @@ def build(b: Build) -> Iterator[Tensor]:
     for members in groups.values():
         first, count = members[0], sum(m.times for m in members)
         for m in members:
-            yield Tensor(m.name, "lily_router.weight", (n, r), m.times)
+            yield PeftTensor(m.name, "lily_router.weight", (n, r), m.times)
         of_a = count if alone else ceil_div(count, stride)
         of_b = count if alone else 1
         # the state dict holds a shared tensor once for each layer that uses it
-        yield Tensor(first.name, "lily_A.weight", (r, first.d_in), of_a, saved_extra=(count - of_a) * r * first.d_in)
-        yield Tensor(
+        extra = (count - of_a) * r * first.d_in
+        yield PeftTensor(first.name, "lily_A.weight", (r, first.d_in), of_a, saved_extra=extra)
+        yield PeftTensor(
             first.name, "lily_B.weight", (n * r, first.d_out), of_b, saved_extra=(count - of_b) * n * r * first.d_out
         )
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import TARGETS, Build, Method, Tensor
+from estimator.peft.base import TARGETS, Build, Method, PeftTensor
 from estimator.peft.extras import buffers, inside
 from estimator.peft.modules import CONTAINER, CONV1D, CONVOLUTION, EMBEDDING, HOLDER, LINEAR, NORM
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """A copy of every parameter of every target."""
     if b.asked() == (None, None, False) and b.arch.model_type == "symbolic":
         b.default()
     for m in b.match():
         for part, times in inside(b, m):
             for name, shape in part.weights:
-                yield Tensor(part.name, f"ln_tuning_layers.{name}", shape, times)
+                yield PeftTensor(part.name, f"ln_tuning_layers.{name}", shape, times)
             yield from buffers(b, part, times)
 
 

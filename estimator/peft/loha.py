@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import COMMON, Args, Build, Method, Module, Tensor, Work
+from estimator.peft.base import COMMON, Args, Build, Method, Module, PeftTensor, Work
 from estimator.peft.modules import CONVOLUTION, LINEAR
 from estimator.peft.targets import pattern_value, split_by
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """w1_a, w2_a (d_out x r) and w1_b, w2_b (r x d_in)."""
     b.rank = b.args.count("r")
     patterns = b.args.patterns("rank_pattern")
@@ -20,8 +20,8 @@ def build(b: Build) -> Iterator[Tensor]:
         for part, r in split_by(m, lambda key: pattern_value(patterns, key, b.rank)):
             d_in = part.d_in if part.kind == LINEAR else part.weights[0][1][1] * part.weights[0][1][2]
             for name in ("hada_w1", "hada_w2"):
-                yield Tensor(part.name, f"{name}_a", (part.d_out, r), part.times)
-                yield Tensor(part.name, f"{name}_b", (r, d_in), part.times)
+                yield PeftTensor(part.name, f"{name}_a", (part.d_out, r), part.times)
+                yield PeftTensor(part.name, f"{name}_b", (r, d_in), part.times)
 
 
 def work(m: Module, a: Args) -> Work:

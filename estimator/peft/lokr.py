@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from estimator.peft.base import COMMON, LINEAR, Args, Build, Method, Module, Tensor, Work
+from estimator.peft.base import COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
 from estimator.peft.targets import pattern_value, split_by
 
 MAX_SEARCH = 10**7  # a dimension whose divisors are looked for one by one; no layer comes near
@@ -29,7 +29,7 @@ def factors(size: Any, factor: int) -> tuple[Any, Any]:
     return min(m, k), max(m, k)
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """w1 of the small factors and w2 of the large ones; each whole, or as a product where r is below half its side."""
     a = b.args
     b.rank = a.count("r")
@@ -42,15 +42,15 @@ def build(b: Build) -> Iterator[Tensor]:
                 raise a.bad("decompose_factor", f"cannot split {part.example!r}: too large")
             (in_m, in_n), (out_l, out_k) = factors(part.d_in, factor), factors(part.d_out, factor)
             if both and 2 * r < max(out_l, in_m):
-                yield Tensor(part.name, "lokr_w1_a", (out_l, r), part.times)
-                yield Tensor(part.name, "lokr_w1_b", (r, in_m), part.times)
+                yield PeftTensor(part.name, "lokr_w1_a", (out_l, r), part.times)
+                yield PeftTensor(part.name, "lokr_w1_b", (r, in_m), part.times)
             else:
-                yield Tensor(part.name, "lokr_w1", (out_l, in_m), part.times)
+                yield PeftTensor(part.name, "lokr_w1", (out_l, in_m), part.times)
             if 2 * r < max(out_k, in_n):
-                yield Tensor(part.name, "lokr_w2_a", (out_k, r), part.times)
-                yield Tensor(part.name, "lokr_w2_b", (r, in_n), part.times)
+                yield PeftTensor(part.name, "lokr_w2_a", (out_k, r), part.times)
+                yield PeftTensor(part.name, "lokr_w2_b", (r, in_n), part.times)
             else:
-                yield Tensor(part.name, "lokr_w2", (out_k, in_n), part.times)
+                yield PeftTensor(part.name, "lokr_w2", (out_k, in_n), part.times)
 
 
 def work(m: Module, a: Args) -> Work:

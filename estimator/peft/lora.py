@@ -19,7 +19,7 @@ from estimator.peft.base import (
     Build,
     Method,
     Module,
-    Tensor,
+    PeftTensor,
     Work,
     low_rank_work,
 )
@@ -75,7 +75,7 @@ ACCEPTS = (
 )
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """A (r x d_in) and B (d_out x r) for each target, and what its variants add."""
     a = b.args
     b.rank = a.count("r")
@@ -193,7 +193,7 @@ def _some(b: Build, names: list[str]) -> list[Module]:
     return found
 
 
-def adapt(b: Build, m: Module, r: Any) -> Iterator[Tensor]:
+def adapt(b: Build, m: Module, r: Any) -> Iterator[PeftTensor]:
     """The tensors of one target."""
     a = b.args
     mica = a["init_lora_weights"] == "mica"
@@ -202,15 +202,15 @@ def adapt(b: Build, m: Module, r: Any) -> Iterator[Tensor]:
             raise InputError(
                 f"--method lora: {m.example!r} is an embedding; lora_bias and variants but DoRA are not for it"
             )
-        yield Tensor(m.name, "lora_embedding_A", (r, m.d_in), m.times)
-        yield Tensor(m.name, "lora_embedding_B", (m.d_out, r), m.times, FROZEN if mica else TRAINED)
+        yield PeftTensor(m.name, "lora_embedding_A", (r, m.d_in), m.times)
+        yield PeftTensor(m.name, "lora_embedding_B", (m.d_out, r), m.times, FROZEN if mica else TRAINED)
         if a["use_dora"]:
-            yield Tensor(m.name, "lora_magnitude_vector", (m.d_out,), m.times)
+            yield PeftTensor(m.name, "lora_magnitude_vector", (m.d_out,), m.times)
         return
     if m.kind == CONVOLUTION:
         kernel = m.weights[0][1][-1]
-        yield Tensor(m.name, "lora_A.weight", (r, m.d_in, kernel), m.times)
-        yield Tensor(m.name, "lora_B.weight", (m.d_out, r, 1), m.times)
+        yield PeftTensor(m.name, "lora_A.weight", (r, m.d_in, kernel), m.times)
+        yield PeftTensor(m.name, "lora_B.weight", (m.d_out, r, 1), m.times)
         return
     wide_in, wide_r = m.d_in, r
     if a["use_qalora"]:
@@ -224,14 +224,14 @@ def adapt(b: Build, m: Module, r: Any) -> Iterator[Tensor]:
         else:
             wide_r = exact_div(r, blocks, "--arg use_bdlora: rank over nblocks")
             exact_div(m.d_out, blocks, "--arg use_bdlora: d_out over nblocks")
-    yield Tensor(m.name, "lora_A.weight", (r, wide_in), m.times)
-    yield Tensor(m.name, "lora_B.weight", (m.d_out, wide_r), m.times, FROZEN if mica else TRAINED)
+    yield PeftTensor(m.name, "lora_A.weight", (r, wide_in), m.times)
+    yield PeftTensor(m.name, "lora_B.weight", (m.d_out, wide_r), m.times, FROZEN if mica else TRAINED)
     if a["lora_bias"]:
-        yield Tensor(m.name, "lora_B.bias", (m.d_out,), m.times)
+        yield PeftTensor(m.name, "lora_B.bias", (m.d_out,), m.times)
     yield from variant(a, m, r)
 
 
-def _parameter(b: Build, p: ParameterTarget, patterns: dict[str, Any], factors: dict[str, int]) -> Iterator[Tensor]:
+def _parameter(b: Build, p: ParameterTarget, patterns: dict[str, Any], factors: dict[str, int]) -> Iterator[PeftTensor]:
     """A bare parameter [E, ., .] or [out, in]: one adapter of rank r*E."""
     a = b.args
     for option in ("lora_dropout", "fan_in_fan_out", "lora_bias", *VARIANTS):
@@ -259,8 +259,8 @@ def _parameter(b: Build, p: ParameterTarget, patterns: dict[str, Any], factors: 
     own = {**patterns, **{rf".*\.{name}": b.rank * n for name, n in factors.items()}}
     for part, r in split_by(p.module, lambda key: pattern_value(own, f"{key}.{p.name}", b.rank)):
         holder = f"{part.name}.{p.name}" if is_expert_stack(part) else part.name
-        yield Tensor(holder, "lora_A.weight", (r * experts, d_in), part.times)
-        yield Tensor(holder, "lora_B.weight", (d_out, r * experts), part.times)
+        yield PeftTensor(holder, "lora_A.weight", (r * experts, d_in), part.times)
+        yield PeftTensor(holder, "lora_B.weight", (d_out, r * experts), part.times)
         b.fixed_work += part.times * 2 * r * experts * d_in * d_out  # B A is multiplied out and added to the parameter
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.ops import ceil_div
-from estimator.peft.arguments import BUFFER, Args, Tensor
+from estimator.peft.arguments import BUFFER, Args, PeftTensor
 from estimator.peft.modules import CONV1D, Module
 
 VARIANTS = (
@@ -24,10 +24,10 @@ VARIANTS = (
 )
 
 
-def variant(a: Args, m: Module, r: Any) -> Iterator[Tensor]:
+def variant(a: Args, m: Module, r: Any) -> Iterator[PeftTensor]:
     """What DoRA, KaSA, VeLoRA or MonteCLoRA adds to the factors of one target."""
     if a["use_dora"]:
-        yield Tensor(m.name, "lora_magnitude_vector", (m.d_out,), m.times)
+        yield PeftTensor(m.name, "lora_magnitude_vector", (m.d_out,), m.times)
     if a["kasa_config"] is not None:
         if m.kind == CONV1D:
             raise InputError(f"--method lora: KaSA cannot adapt {m.example!r} ({CONV1D})")
@@ -36,16 +36,16 @@ def variant(a: Args, m: Module, r: Any) -> Iterator[Tensor]:
                 f"--rank {int(r)}: KaSA needs a rank below {int(min(m.d_in, m.d_out))}, the smaller side of "
                 f"{m.example!r}"
             )
-        yield Tensor(m.name, "lora_diag", (r,), m.times)
+        yield PeftTensor(m.name, "lora_diag", (r,), m.times)
     if a["velora_config"] is not None:
         groups = _whole(a, "velora_config", "num_groups", 64)
-        yield Tensor(m.name, "lora_velora_embed", (ceil_div(m.d_in, groups),), m.times, BUFFER)
+        yield PeftTensor(m.name, "lora_velora_embed", (ceil_div(m.d_in, groups),), m.times, BUFFER)
     if a["monteclora_config"] is not None:
         samples = _whole(a, "monteclora_config", "num_samples", 8)
-        yield Tensor(m.name, "std_prior", (r,), m.times)
-        yield Tensor(m.name, "expert_weights_prior", (samples,), m.times)
-        yield Tensor(m.name, "gaussian_var_prior", (r, r), m.times, BUFFER)
-        yield Tensor(m.name, "expert_weights", (samples,), m.times, BUFFER)
+        yield PeftTensor(m.name, "std_prior", (r,), m.times)
+        yield PeftTensor(m.name, "expert_weights_prior", (samples,), m.times)
+        yield PeftTensor(m.name, "gaussian_var_prior", (r, r), m.times, BUFFER)
+        yield PeftTensor(m.name, "expert_weights", (samples,), m.times, BUFFER)
 
 
 def _part(a: Args, name: str) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from estimator.errors import InputError
 from estimator.ops import exact_div
-from estimator.peft.base import COMMON, LINEAR, Args, Build, Method, Module, Tensor, Work
+from estimator.peft.base import COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """r x d_out; ``init_weights="bat"``: d_out/r blocks of r x r; ``"mini"``: r x mini_r."""
     a = b.args
     r = b.rank = a.count("r")
@@ -28,7 +28,7 @@ def build(b: Build) -> Iterator[Tensor]:
             mini = a.count("mini_r")
             exact_div(m.d_out, mini, f"--method miss: d_out of {m.leaf} over mini_r")
             shape = (r, mini)
-        yield Tensor(m.name, "miss_block", shape, m.times)
+        yield PeftTensor(m.name, "miss_block", shape, m.times)
 
 
 def work(m: Module, a: Args) -> Work:

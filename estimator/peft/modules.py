@@ -13,7 +13,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Linear, MoE, Norm, Table
+from estimator.families.base import Architecture, Linear, Lookup, MoE, Norm
 from estimator.inventory import CONV, EXPERT, ROUTER, Weight
 from estimator.inventory import LINEAR as LINEAR_ROLE
 from estimator.inventory import NORM as NORM_ROLE
@@ -148,7 +148,7 @@ def _kind(part: Any, mlp: Any) -> str:
     if isinstance(part, Linear):
         bare = part.role == ROUTER and isinstance(mlp, MoE) and not mlp.router_linear and part in mlp.router
         return HOLDER if bare else CONV1D if part.conv1d else LINEAR
-    if isinstance(part, Table):
+    if isinstance(part, Lookup):
         return EMBEDDING
     return NORM if isinstance(part, Norm) else ""
 

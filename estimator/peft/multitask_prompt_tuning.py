@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.peft import prompts
-from estimator.peft.base import Build, Method, Tensor
+from estimator.peft.base import Build, Method, PeftTensor
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """p x d shared, and p x k, k x d for each task."""
     a = b.args
     p, d = prompts.tokens(b) * prompts.submodules(b), prompts.width(b)
     tasks, k = a.count("num_tasks"), a.count("num_ranks")
     b.rank = k
-    yield Tensor("", "embedding.weight", (p, d))
-    yield Tensor("", "prefix_task_cols", (tasks, p, k))
-    yield Tensor("", "prefix_task_rows", (tasks, k, d))
+    yield PeftTensor("", "embedding.weight", (p, d))
+    yield PeftTensor("", "prefix_task_cols", (tasks, p, k))
+    yield PeftTensor("", "prefix_task_rows", (tasks, k, d))
 
 
 METHOD = Method(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Method, Module, Tensor, Work
+from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
 from estimator.peft.modules import EMBEDDING
 
 MAX_SEARCH = 10**7
@@ -25,7 +25,7 @@ def nearest_divisor(size: Any, wanted: Any) -> int:
     return lower if w - lower <= upper - w else upper
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """blocks x s(s-1)/2 angles, and the row and column numbers of the upper triangle as buffers."""
     a = b.args
     if a.has("r") and a["r"] != 0 and not a.has("oft_block_size"):
@@ -41,9 +41,9 @@ def build(b: Build) -> Iterator[Tensor]:
     for m in b.match():
         blocks, s = _split(b, m, r, size)
         angles = s * (s - 1) // 2
-        yield Tensor(m.name, "oft_R.weight", (1 if share else blocks, angles), m.times)
-        yield Tensor(m.name, "oft_R.rows", (angles,), m.times, BUFFER, saved=False)
-        yield Tensor(m.name, "oft_R.cols", (angles,), m.times, BUFFER, saved=False)
+        yield PeftTensor(m.name, "oft_R.weight", (1 if share else blocks, angles), m.times)
+        yield PeftTensor(m.name, "oft_R.rows", (angles,), m.times, BUFFER, saved=False)
+        yield PeftTensor(m.name, "oft_R.cols", (angles,), m.times, BUFFER, saved=False)
 
 
 def _split(b: Build, m: Module, r: Any, size: Any) -> tuple[Any, Any]:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.ops import minimum
-from estimator.peft.base import BUFFER, TARGETS, Build, Method, Tensor
+from estimator.peft.base import BUFFER, TARGETS, Build, Method, PeftTensor
 from estimator.peft.mappings import default_targets
 from estimator.peft.modules import CONTAINER, CONV1D, CONVOLUTION, EMBEDDING, HOLDER, LINEAR, NORM
 from estimator.peft.targets import split_by
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """U, S, V of the directions beyond ``effective_rank`` (kept), with their initial values as buffers."""
     if (
         b.asked() == (None, None, False)
@@ -44,12 +44,12 @@ def build(b: Build) -> Iterator[Tensor]:
             kept = _kept(b, value, side)
             low = side - kept
             for name, shape in (("U_low", (part.d_out, low)), ("S_low", (low,)), ("V_low", (low, part.d_in))):
-                yield Tensor(part.name, f"osf_svd_params.{name}", shape, part.times)
-                yield Tensor(part.name, f"_osf_{name}_init", shape, part.times, BUFFER, saved=False)
+                yield PeftTensor(part.name, f"osf_svd_params.{name}", shape, part.times)
+                yield PeftTensor(part.name, f"_osf_{name}_init", shape, part.times, BUFFER, saved=False)
             if part.d_out > part.d_in:
-                yield Tensor(part.name, "_osf_U_high", (part.d_out, kept), part.times, BUFFER, saved=False)
+                yield PeftTensor(part.name, "_osf_U_high", (part.d_out, kept), part.times, BUFFER, saved=False)
             if part.d_out < part.d_in:
-                yield Tensor(part.name, "_osf_V_high", (kept, part.d_in), part.times, BUFFER, saved=False)
+                yield PeftTensor(part.name, "_osf_V_high", (kept, part.d_in), part.times, BUFFER, saved=False)
 
 
 def _kept(b: Build, value: Any, side: Any) -> Any:

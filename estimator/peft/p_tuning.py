@@ -9,19 +9,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.peft import prompts
-from estimator.peft.base import Build, Method, Tensor
+from estimator.peft.base import Build, Method, PeftTensor
 
 GATES = 4  # of an LSTM cell
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """p vectors; an MLP d -> h -> h -> d, or a bidirectional LSTM and an MLP 2h -> 2h -> d. Only p vectors are
     saved."""
     a = b.args
     p, d = prompts.tokens(b) * prompts.submodules(b), prompts.width(b)
     h = a.count("encoder_hidden_size") if a.has("encoder_hidden_size") else d
     kind = a.choice("encoder_reparameterization_type", "MLP", "LSTM")
-    yield Tensor("", "embedding.weight", (p, d))
+    yield PeftTensor("", "embedding.weight", (p, d))
     if kind == "MLP":
         sizes = [(d, h), (h, h), (h, d)]
     else:
@@ -38,9 +38,9 @@ def build(b: Build) -> Iterator[Tensor]:
         yield _free(f"mlp_head.{2 * i}.bias", (narrow,))
 
 
-def _free(name: str, shape: tuple[Any, ...]) -> Tensor:
+def _free(name: str, shape: tuple[Any, ...]) -> PeftTensor:
     """A tensor that is trained but not in the checkpoint."""
-    return Tensor("", name, shape, saved=False)
+    return PeftTensor("", name, shape, saved=False)
 
 
 METHOD = Method(

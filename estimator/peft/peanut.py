@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import COMMON, LINEAR, Build, Method, Tensor
+from estimator.peft.base import COMMON, LINEAR, Build, Method, PeftTensor
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """A (r x d_out), B (d_out x r), and ``depth`` encoders and decoders of r x r."""
     r, depth = b.args.count("r"), b.args.count("depth", 0)
     b.rank = r
     for m in b.match():
-        yield Tensor(m.name, "peanut_A.weight", (r, m.d_out), m.times)
-        yield Tensor(m.name, "peanut_B.weight", (m.d_out, r), m.times)
+        yield PeftTensor(m.name, "peanut_A.weight", (r, m.d_out), m.times)
+        yield PeftTensor(m.name, "peanut_B.weight", (m.d_out, r), m.times)
         if depth > 0:
-            yield Tensor(m.name, "peanut_encoders.weight", (depth, r, r), m.times)
-            yield Tensor(m.name, "peanut_decoders.weight", (depth, r, r), m.times)
+            yield PeftTensor(m.name, "peanut_encoders.weight", (depth, r, r), m.times)
+            yield PeftTensor(m.name, "peanut_decoders.weight", (depth, r, r), m.times)
 
 
 METHOD = Method(

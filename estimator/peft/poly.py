@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import LINEAR, TARGETS, Args, Build, Method, Module, Tensor, Work, low_rank_work
+from estimator.peft.base import LINEAR, TARGETS, Args, Build, Method, Module, PeftTensor, Work, low_rank_work
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """n_splits x n_skills factors A and B, and the tasks' logits."""
     a = b.args
     r = b.rank = a.count("r")
     tasks, skills, splits = a.count("n_tasks"), a.count("n_skills"), a.count("n_splits")
     a.choice("poly_type", "poly")
     for m in b.match():
-        yield Tensor(m.name, "poly_router.module_logits", (tasks, splits * skills), m.times)
-        yield Tensor(m.name, "poly_lora_A", (splits, skills, m.d_in // splits, r), m.times)
-        yield Tensor(m.name, "poly_lora_B", (splits, skills, r, m.d_out // splits), m.times)
+        yield PeftTensor(m.name, "poly_router.module_logits", (tasks, splits * skills), m.times)
+        yield PeftTensor(m.name, "poly_lora_A", (splits, skills, m.d_in // splits, r), m.times)
+        yield PeftTensor(m.name, "poly_lora_B", (splits, skills, r, m.d_out // splits), m.times)
 
 
 def work(m: Module, a: Args) -> Work:

@@ -8,24 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.peft import prompts
-from estimator.peft.base import Build, Method, Tensor
+from estimator.peft.base import Build, Method, PeftTensor
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """p x (2 L d_kv); with ``prefix_projection`` p x d_kv and an MLP d_kv -> hidden -> 2 L d_kv, of which only
     the result is saved."""
     a = b.args
     p, L, d = prompts.tokens(b), prompts.layers(b), prompts.key_value_width(b)
     if not a.flag("prefix_projection"):
-        yield Tensor("", "embedding.weight", (p, L * 2 * d))
+        yield PeftTensor("", "embedding.weight", (p, L * 2 * d))
         return
     hidden = a.count("encoder_hidden_size") if a.has("encoder_hidden_size") else d
     b.notes.append("with prefix_projection the MLP is trained and dropped: the checkpoint holds p*2*L*d_kv numbers")
-    yield Tensor("", "embedding.weight", (p, d), saved_extra=p * L * 2 * d - p * d)
-    yield Tensor("", "transform.0.weight", (hidden, d), saved=False)
-    yield Tensor("", "transform.0.bias", (hidden,), saved=False)
-    yield Tensor("", "transform.2.weight", (L * 2 * d, hidden), saved=False)
-    yield Tensor("", "transform.2.bias", (L * 2 * d,), saved=False)
+    yield PeftTensor("", "embedding.weight", (p, d), saved_extra=p * L * 2 * d - p * d)
+    yield PeftTensor("", "transform.0.weight", (hidden, d), saved=False)
+    yield PeftTensor("", "transform.0.bias", (hidden,), saved=False)
+    yield PeftTensor("", "transform.2.weight", (L * 2 * d, hidden), saved=False)
+    yield PeftTensor("", "transform.2.bias", (L * 2 * d,), saved=False)
 
 
 METHOD = Method(

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.peft import prompts
-from estimator.peft.base import Build, Method, Tensor
+from estimator.peft.base import Build, Method, PeftTensor
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """p vectors of the model's width; of an encoder-decoder p for each side."""
-    yield Tensor("", "embedding.weight", (prompts.tokens(b) * prompts.submodules(b), prompts.width(b)))
+    yield PeftTensor("", "embedding.weight", (prompts.tokens(b) * prompts.submodules(b), prompts.width(b)))
 
 
 METHOD = Method(

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.errors import InputError
-from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Method, Module, Tensor, Work
+from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """r(r-1)/2 angles (or r x r numbers) and two vectors of r; the subspace A, B as unsaved buffers."""
     a = b.args
     r = b.rank = a.count("r")
@@ -23,15 +23,15 @@ def build(b: Build) -> Iterator[Tensor]:
                 f"--rank {int(r)}: PSOFT needs a rank of at most {int(min(m.d_in, m.d_out))}, the smaller "
                 f"side of {m.example!r}"
             )
-        yield Tensor(m.name, "psoft_R.weight", (angles,) if orthogonal else (r, r), m.times)
+        yield PeftTensor(m.name, "psoft_R.weight", (angles,) if orthogonal else (r, r), m.times)
         for name in ("b", "a"):
             if a.flag(f"psoft_mag_{name}"):
-                yield Tensor(m.name, f"psoft_R.vector_{name}", (r,), m.times)
+                yield PeftTensor(m.name, f"psoft_R.vector_{name}", (r,), m.times)
         if orthogonal:
-            yield Tensor(m.name, "psoft_R.rows", (angles,), m.times, BUFFER, saved=False)
-            yield Tensor(m.name, "psoft_R.cols", (angles,), m.times, BUFFER, saved=False)
-        yield Tensor(m.name, "_psoft_A_cache", (r, m.d_in), m.times, BUFFER, saved=False)
-        yield Tensor(m.name, "_psoft_B_cache", (m.d_out, r), m.times, BUFFER, saved=False)
+            yield PeftTensor(m.name, "psoft_R.rows", (angles,), m.times, BUFFER, saved=False)
+            yield PeftTensor(m.name, "psoft_R.cols", (angles,), m.times, BUFFER, saved=False)
+        yield PeftTensor(m.name, "_psoft_A_cache", (r, m.d_in), m.times, BUFFER, saved=False)
+        yield PeftTensor(m.name, "_psoft_B_cache", (m.d_out, r), m.times, BUFFER, saved=False)
 
 
 def work(m: Module, a: Args) -> Work:

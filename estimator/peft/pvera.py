@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import maximum
-from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, Tensor
+from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, PeftTensor
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """lambda_b (d_out) and lambda_d (2r) a target; A (2r x largest d_in) and B (largest d_out x r) once."""
     r = b.rank = b.args.count("r")
     targets = b.match()
     for m in targets:
-        yield Tensor(m.name, "pvera_lambda_b", (m.d_out,), m.times)
-        yield Tensor(m.name, "pvera_lambda_d", (2 * r,), m.times)
+        yield PeftTensor(m.name, "pvera_lambda_b", (m.d_out,), m.times)
+        yield PeftTensor(m.name, "pvera_lambda_d", (2 * r,), m.times)
     keep = b.args.flag("save_projection")
-    yield Tensor("", "pvera_A", (2 * r, maximum(*(m.d_in for m in targets))), 1, BUFFER, keep)
-    yield Tensor("", "pvera_B", (maximum(*(m.d_out for m in targets)), r), 1, BUFFER, keep)
+    yield PeftTensor("", "pvera_A", (2 * r, maximum(*(m.d_in for m in targets))), 1, BUFFER, keep)
+    yield PeftTensor("", "pvera_B", (maximum(*(m.d_out for m in targets)), r), 1, BUFFER, keep)
 
 
 METHOD = Method(

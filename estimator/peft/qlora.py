@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.peft import lora
-from estimator.peft.base import Build, Method, Tensor
+from estimator.peft.base import Build, Method, PeftTensor
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """LoRA's tensors; without named targets, on all linear layers as the paper has it."""
     if b.targets_option is None and b.args["target_modules"] is None:
         b.targets_option = "all-linear"

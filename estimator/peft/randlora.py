@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import ceil_div, maximum, minimum
-from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, Tensor
+from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, PeftTensor
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """lambda (r x n) and gamma (n x smaller side), n = ceil(smaller side / r); the bases A and B once."""
     r = b.rank = b.args.count("r")
     targets = b.match()
@@ -23,10 +23,11 @@ def build(b: Build) -> Iterator[Tensor]:
     for m in targets:
         side = minimum(m.d_in, m.d_out)
         n = ceil_div(side, r)
-        yield Tensor(m.name, "randlora_lambda", (r, n), m.times)
-        yield Tensor(m.name, "randlora_gamma", (n, side), m.times)
-    yield Tensor("", "randlora_A", (r, 1, small), 1, BUFFER, keep, holders * bases_a if keep else 0)
-    yield Tensor("", "randlora_B", (large, ceil_div(small, r), r), 1, BUFFER, keep, holders * bases_b if keep else 0)
+        yield PeftTensor(m.name, "randlora_lambda", (r, n), m.times)
+        yield PeftTensor(m.name, "randlora_gamma", (n, side), m.times)
+    yield PeftTensor("", "randlora_A", (r, 1, small), 1, BUFFER, keep, holders * bases_a if keep else 0)
+    copies = holders * bases_b if keep else 0
+    yield PeftTensor("", "randlora_B", (large, ceil_div(small, r), r), 1, BUFFER, keep, copies)
 
 
 METHOD = Method(

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import exact_div
-from estimator.peft.base import LINEAR, TARGETS, Args, Build, Method, Module, Tensor, Work
+from estimator.peft.base import LINEAR, TARGETS, Args, Build, Method, Module, PeftTensor, Work
 
 HALVES = {"road_1": 1, "road_2": 2, "road_4": 4}  # angles an output, in halves
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """d_out/2, d_out or 2*d_out angles, and as many scales."""
     a = b.args
     halves, group = HALVES[a.choice("variant", *HALVES)], a.count("group_size", 2)
@@ -22,8 +22,8 @@ def build(b: Build) -> Iterator[Tensor]:
     for m in b.match():
         exact_div(m.d_out, group, f"--method road: d_out of {m.leaf} over group_size")
         size = halves * m.d_out // 2
-        yield Tensor(m.name, "road_theta", (size,), m.times)
-        yield Tensor(m.name, "road_alpha", (size,), m.times)
+        yield PeftTensor(m.name, "road_theta", (size,), m.times)
+        yield PeftTensor(m.name, "road_alpha", (size,), m.times)
 
 
 def work(m: Module, a: Args) -> Work:

@@ -11,7 +11,7 @@ from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families import build as build_architecture
 from estimator.inventory import EMBEDDING
-from estimator.peft.base import BUFFER, COMMON, Build, Method, Tensor
+from estimator.peft.base import BUFFER, COMMON, Build, Method, PeftTensor
 from estimator.peft.modules import Module, containers
 from estimator.peft.targets import select
 
@@ -24,7 +24,7 @@ _SIZES = {
 }
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """Down and up (r), an update network and a gate of width r a layer; a backbone of one layer without its
     token table."""
     a = b.args
@@ -34,8 +34,8 @@ def build(b: Build) -> Iterator[Tensor]:
         raise a.bad("shadow_model", "other than mirror cannot be counted: its checkpoint decides")
     width = a.count("update_hidden_size") if a.has("update_hidden_size") else r
     for m in _targets(b):
-        yield Tensor(m.name, "shadow_down.weight", (r, d), m.times)
-        yield Tensor(m.name, "shadow_up.weight", (d, r), m.times)
+        yield PeftTensor(m.name, "shadow_down.weight", (r, d), m.times)
+        yield PeftTensor(m.name, "shadow_up.weight", (d, r), m.times)
         for part in ("transform", "gate"):
             for name, shape in (
                 ("0.weight", (width, d)),
@@ -43,7 +43,7 @@ def build(b: Build) -> Iterator[Tensor]:
                 ("3.weight", (d, width)),
                 ("3.bias", (d,)),
             ):
-                yield Tensor(m.name, f"shadow_update_{part}.{name}", shape, m.times)
+                yield PeftTensor(m.name, f"shadow_update_{part}.{name}", shape, m.times)
     yield from _backbone(b)
 
 
@@ -68,7 +68,7 @@ def _targets(b: Build) -> list[Module]:
     return found
 
 
-def _backbone(b: Build) -> Iterator[Tensor]:
+def _backbone(b: Build) -> Iterator[PeftTensor]:
     a = b.args
     raw = dict(b.config)
     sizes = {field: int(a.count(name)) for name, field in _SIZES.items() if a.has(name)}
@@ -89,15 +89,15 @@ def _backbone(b: Build) -> Iterator[Tensor]:
     for w in small.weights():
         shared = share and w.role == EMBEDDING and w.name.endswith("embed_tokens.weight")
         if not shared and not w.name.startswith(head + "."):
-            yield Tensor("", f"shadow_backbone.{w.name}", w.shape, w.times)
+            yield PeftTensor("", f"shadow_backbone.{w.name}", w.shape, w.times)
     if sizes.get("hidden_size", int(b.arch.hidden)) != int(b.arch.hidden):
-        yield Tensor("", "shadow_projection.weight", (b.arch.hidden, sizes["hidden_size"]))
+        yield PeftTensor("", "shadow_projection.weight", (b.arch.hidden, sizes["hidden_size"]))
     from estimator.peft.prompts import attention
 
     rope = attention(b)
     if rope is not None and rope.rope_dim:
         for name in ("inv_freq", "original_inv_freq"):
-            yield Tensor("", f"shadow_backbone.rotary_emb.{name}", (rope.rope_dim // 2,), 1, BUFFER, saved=False)
+            yield PeftTensor("", f"shadow_backbone.rotary_emb.{name}", (rope.rope_dim // 2,), 1, BUFFER, saved=False)
 
 
 METHOD = Method(

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.errors import InputError
-from estimator.peft.base import LINEAR, TARGETS, Build, Method, Tensor
+from estimator.peft.base import LINEAR, TARGETS, Build, Method, PeftTensor
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """The values; the checkpoint holds a row and a column number beside each."""
     r = b.rank = b.args.count("r")
     for m in b.match():
@@ -20,7 +20,7 @@ def build(b: Build) -> Iterator[Tensor]:
             raise InputError(
                 f"--rank {int(r)}: SHiRA would train more entries than {m.example!r} has ({int(m.d_in * m.d_out)})"
             )
-        yield Tensor(m.name, "shira_weight", (values,), m.times, saved_extra=m.times * 2 * values)
+        yield PeftTensor(m.name, "shira_weight", (values,), m.times, saved_extra=m.times * 2 * values)
 
 
 METHOD = Method(

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.peft import prompts
-from estimator.peft.base import Build, Method, Tensor
+from estimator.peft.base import Build, Method, PeftTensor
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """p vectors of the embedding's width."""
-    yield Tensor("", "prompt", (prompts.tokens(b), b.arch.hidden))
+    yield PeftTensor("", "prompt", (prompts.tokens(b), b.arch.hidden))
 
 
 METHOD = Method(

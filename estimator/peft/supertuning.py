@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.errors import InputError
-from estimator.peft.base import BUFFER, LINEAR, TARGETS, Args, Build, Method, Module, Tensor, Work, low_rank_work
+from estimator.peft.base import BUFFER, LINEAR, TARGETS, Args, Build, Method, Module, PeftTensor, Work, low_rank_work
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """int(d_in*d_out*(1 - sparsity)) values, their places as a buffer, and LoRA's factors where ``r`` is given."""
     a = b.args
     sparsity = a.number("sparsity", 0.0, 1.0)
@@ -20,11 +20,11 @@ def build(b: Build) -> Iterator[Tensor]:
         kept = int(int(m.d_in * m.d_out) * (1 - sparsity))  # in floating point, as peft computes it
         if kept < 1:
             raise InputError(f"--arg sparsity={sparsity:g} leaves nothing of {m.example!r} to train")
-        yield Tensor(m.name, "supertuning_values", (kept,), m.times)
-        yield Tensor(m.name, "supertuning_indices", (kept,), m.times, BUFFER, a.flag("save_precomputed_indices"))
+        yield PeftTensor(m.name, "supertuning_values", (kept,), m.times)
+        yield PeftTensor(m.name, "supertuning_indices", (kept,), m.times, BUFFER, a.flag("save_precomputed_indices"))
         if b.rank is not None:
-            yield Tensor(m.name, "supertuning_lora_A.weight", (b.rank, m.d_in), m.times)
-            yield Tensor(m.name, "supertuning_lora_B.weight", (m.d_out, b.rank), m.times)
+            yield PeftTensor(m.name, "supertuning_lora_A.weight", (b.rank, m.d_in), m.times)
+            yield PeftTensor(m.name, "supertuning_lora_B.weight", (m.d_out, b.rank), m.times)
 
 
 def work(m: Module, a: Args) -> Work:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import minimum
-from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, Tensor
+from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, PeftTensor
 from estimator.peft.modules import EMBEDDING
 from estimator.trace import value_of
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """A, B of the top r singular directions and P (u x r x r) as buffers; a vector of u for each group of modules."""
     a = b.args
     r, u = a.count("r"), a.count("u")
@@ -23,9 +23,9 @@ def build(b: Build) -> Iterator[Tensor]:
     keep = a.flag("save_projection")
     for m in targets:
         rank = minimum(r, m.d_in, m.d_out)
-        yield Tensor(m.name, "tinylora_A", (rank, m.d_in), m.times, BUFFER)
-        yield Tensor(m.name, "tinylora_B", (m.d_out, rank), m.times, BUFFER)
-        yield Tensor(m.name, "tinylora_P", (u, rank, rank), m.times, BUFFER, keep)
+        yield PeftTensor(m.name, "tinylora_A", (rank, m.d_in), m.times, BUFFER)
+        yield PeftTensor(m.name, "tinylora_B", (m.d_out, rank), m.times, BUFFER)
+        yield PeftTensor(m.name, "tinylora_P", (u, rank, rank), m.times, BUFFER, keep)
     count = sum(m.times for m in targets)
     if tying == 0:
         groups = count
@@ -34,7 +34,7 @@ def build(b: Build) -> Iterator[Tensor]:
         wanted = max(1, round(n * (1.0 - tying)))
         size = max(1, n // wanted)
         groups = len({min(i // size, wanted - 1) for i in range(n)}) if n <= 10**6 else wanted
-    yield Tensor("", "tinylora_v", (u,), groups)
+    yield PeftTensor("", "tinylora_v", (u,), groups)
 
 
 METHOD = Method(

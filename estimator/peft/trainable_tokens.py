@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import BUFFER, Build, Method, Tensor
+from estimator.peft.base import BUFFER, Build, Method, PeftTensor
 from estimator.peft.extras import input_embedding, token_count
 from estimator.peft.modules import EMBEDDING, LINEAR
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """n rows trained, and their originals as a buffer; a tied head uses the same rows."""
     count = token_count(b.args["token_indices"], "token_indices")
     table = input_embedding(b)
@@ -25,8 +25,8 @@ def build(b: Build) -> Iterator[Tensor]:
         # the state dict shows the rows again under the name of every module that shares the table
         names = (2 if b.arch.kind == "encoder-decoder" else 0) + (1 if b.arch.tied and b.arch.has_head else 0)
         extra = names * count * width if m.name == table.name else 0
-        yield Tensor(m.name, "trainable_tokens_delta", (count, width), m.times, saved_extra=extra)
-        yield Tensor(m.name, "trainable_tokens_original", (count, width), m.times, BUFFER, saved=False)
+        yield PeftTensor(m.name, "trainable_tokens_delta", (count, width), m.times, saved_extra=extra)
+        yield PeftTensor(m.name, "trainable_tokens_original", (count, width), m.times, BUFFER, saved=False)
 
 
 METHOD = Method(

@@ -7,19 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Args, Build, Method, Module, Tensor, Work, low_rank_work
+from estimator.peft.base import (
+    BUFFER,
+    COMMON,
+    CONV1D,
+    LINEAR,
+    Args,
+    Build,
+    Method,
+    Module,
+    PeftTensor,
+    Work,
+    low_rank_work,
+)
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """An index and a scale an entry as buffers; the numbers once."""
     a = b.args
     r = b.rank = a.count("r")
     keep = a.flag("save_indices")
     for m in b.match():
         for what in ("indices", "scales"):
-            yield Tensor(m.name, f"unilora_{what}_A", (r, m.d_in), m.times, BUFFER, keep)
-            yield Tensor(m.name, f"unilora_{what}_B", (m.d_out, r), m.times, BUFFER, keep)
-    yield Tensor("", "unilora_theta_d", (a.count("theta_d_length"),))
+            yield PeftTensor(m.name, f"unilora_{what}_A", (r, m.d_in), m.times, BUFFER, keep)
+            yield PeftTensor(m.name, f"unilora_{what}_B", (m.d_out, r), m.times, BUFFER, keep)
+    yield PeftTensor("", "unilora_theta_d", (a.count("theta_d_length"),))
 
 
 def work(m: Module, a: Args) -> Work:

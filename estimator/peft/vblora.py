@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import exact_div
-from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Method, Module, Tensor, Work, low_rank_work
+from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Method, Module, PeftTensor, Work, low_rank_work
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """Logits over the bank for every piece of A and B, and the bank once."""
     a = b.args
     r = b.rank = a.count("r")
@@ -21,9 +21,9 @@ def build(b: Build) -> Iterator[Tensor]:
         columns = exact_div(m.d_out, length, f"--method vblora: d_out of {m.leaf} over vector_length")
         # save_only_topk_weights keeps, of each row of logits, topk indices and topk - 1 weights
         kept = top + top - 1 - n if a.flag("save_only_topk_weights") else 0
-        yield Tensor(m.name, "vblora_logits_A", (r, rows, n), m.times, saved_extra=m.times * r * rows * kept)
-        yield Tensor(m.name, "vblora_logits_B", (columns, r, n), m.times, saved_extra=m.times * r * columns * kept)
-    yield Tensor("", "vblora_vector_bank", (n, length))
+        yield PeftTensor(m.name, "vblora_logits_A", (r, rows, n), m.times, saved_extra=m.times * r * rows * kept)
+        yield PeftTensor(m.name, "vblora_logits_B", (columns, r, n), m.times, saved_extra=m.times * r * columns * kept)
+    yield PeftTensor("", "vblora_vector_bank", (n, length))
 
 
 def work(m: Module, a: Args) -> Work:

@@ -9,19 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import maximum
-from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Args, Build, Method, Module, Tensor, Work, low_rank_work
+from estimator.peft.base import (
+    BUFFER,
+    COMMON,
+    CONV1D,
+    LINEAR,
+    Args,
+    Build,
+    Method,
+    Module,
+    PeftTensor,
+    Work,
+    low_rank_work,
+)
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """lambda_b (d_out) and lambda_d (r) a target; A (r x largest d_in) and B (largest d_out x r) once."""
     r = b.rank = b.args.count("r")
     targets = b.match()
     for m in targets:
-        yield Tensor(m.name, "vera_lambda_b", (m.d_out,), m.times)
-        yield Tensor(m.name, "vera_lambda_d", (r,), m.times)
+        yield PeftTensor(m.name, "vera_lambda_b", (m.d_out,), m.times)
+        yield PeftTensor(m.name, "vera_lambda_d", (r,), m.times)
     keep = b.args.flag("save_projection")
-    yield Tensor("", "vera_A", (r, maximum(*(m.d_in for m in targets))), 1, BUFFER, keep)
-    yield Tensor("", "vera_B", (maximum(*(m.d_out for m in targets)), r), 1, BUFFER, keep)
+    yield PeftTensor("", "vera_A", (r, maximum(*(m.d_in for m in targets))), 1, BUFFER, keep)
+    yield PeftTensor("", "vera_B", (maximum(*(m.d_out for m in targets)), r), 1, BUFFER, keep)
 
 
 def work(m: Module, a: Args) -> Work:

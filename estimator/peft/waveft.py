@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.peft.base import COMMON, CONV1D, LINEAR, Build, Method, Tensor
+from estimator.peft.base import COMMON, CONV1D, LINEAR, Build, Method, PeftTensor
 from estimator.peft.targets import pattern_value, split_by
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """n coefficients a target; ``proportional_parameters``: the same total, shared out by size."""
     a = b.args
     n, patterns = a.count("n_frequency"), a.patterns("n_frequency_pattern")
@@ -32,7 +32,7 @@ def build(b: Build) -> Iterator[Tensor]:
                     f"--arg n_frequency: {int(count)} is more than the {int(part.d_in * part.d_out)} "
                     f"entries of {part.example!r}"
                 )
-            yield Tensor(part.name, "waveft_spectrum", (count,), part.times)
+            yield PeftTensor(part.name, "waveft_spectrum", (count,), part.times)
 
 
 METHOD = Method(

@@ -9,12 +9,12 @@ import itertools
 from collections.abc import Iterator
 
 from estimator.peft import lora
-from estimator.peft.base import FROZEN, Build, Method, Tensor
+from estimator.peft.base import FROZEN, Build, Method, PeftTensor
 
 DEFAULT_ADAPTERS = 4
 
 
-def build(b: Build) -> Iterator[Tensor]:
+def build(b: Build) -> Iterator[PeftTensor]:
     """n LoRAs (frozen unless ``use_trainable_adapters``) and a classifier hidden -> ... -> n (times the
     adapted modules)."""
     a = b.args
@@ -32,8 +32,8 @@ def build(b: Build) -> Iterator[Tensor]:
     out = n * sum(m.times for m in b.targets) if a.flag("layerwise_scalings") else n
     widths = [hidden, *[size] * (int(depth) - 1), out]
     for i, (wide, narrow) in enumerate(itertools.pairwise(widths)):
-        yield Tensor("", f"internal_xlora_classifier.{i}.weight", (narrow, wide))
-        yield Tensor("", f"internal_xlora_classifier.{i}.bias", (narrow,))
+        yield PeftTensor("", f"internal_xlora_classifier.{i}.weight", (narrow, wide))
+        yield PeftTensor("", f"internal_xlora_classifier.{i}.bias", (narrow,))
 
 
 METHOD = Method(

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import again, option
-from estimator.questions.parts import Adapted, OnCard, Workload
+from estimator.questions.parts import Adapted, OnCard, Sequences
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flops(Adapted, Workload):
+class Flops(Adapted, Sequences):
     """FLOPs of a forward pass, a training step or a decode step, by module, operator and layer."""
 
     mode: Any = option("forward", "forward, training or decode.", "NAME")

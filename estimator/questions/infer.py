@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import again, option
-from estimator.questions.parts import OnCard, Workload
+from estimator.questions.parts import OnCard, Sequences
 
 
 @dataclass(frozen=True, kw_only=True)
-class Infer(OnCard, Workload):
+class Infer(OnCard, Sequences):
     """Latency, throughput, memory and cost of serving a model."""
 
     new_tokens: Any = option(None, "Tokens generated after the prompt.", "TOKENS")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import option
-from estimator.questions.parts import OnCard, Workload
+from estimator.questions.parts import OnCard, Sequences
 
 
 @dataclass(frozen=True, kw_only=True)
-class KVCache(OnCard, Workload):
+class KVCache(OnCard, Sequences):
     """Bytes of the KV cache of a model, and what fits on a GPU beside its weights."""
 
     new_tokens: Any = option(None, "Tokens generated after these.", "TOKENS")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import option
-from estimator.questions.parts import Adapted, OnCard, Sharded, Step, Workload
+from estimator.questions.parts import Adapted, OnCard, Sequences, Sharded, StepOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory(OnCard, Sharded, Adapted, Step, Workload):
+class Memory(OnCard, Sharded, Adapted, StepOptions, Sequences):
     """Memory of training or inference, moment by moment, and whether it fits."""
 
     mode: Any = option(None, "inference (the default) or training.", "NAME")

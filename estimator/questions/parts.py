@@ -9,7 +9,7 @@ from estimator.questions.base import Question, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workload(Question):
+class Sequences(Question):
     """Sequences and tokens."""
 
     batch_size: Any = option("1", "Sequences a GPU and step.", "SIZE", short="-b")
@@ -33,7 +33,7 @@ class Adapted(Question):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step(Question):
+class StepOptions(Question):
     """How a training step is run."""
 
     recipe: Any = option(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import again, option
-from estimator.questions.parts import Adapted, OnCard, Sharded, Step, Workload
+from estimator.questions.parts import Adapted, OnCard, Sequences, Sharded, StepOptions
 
 PUE = 1.1  # Touvron et al. 2023, LLaMA, arXiv 2302.13971, section 6
 INTENSITY = 0.385  # kg CO2e a kWh, the US average that LLaMA, section 6, uses
@@ -14,7 +14,7 @@ RESTART_SECONDS, WRITE_SECONDS = 600.0, 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(OnCard, Sharded, Adapted, Step, Workload):
+class Train(OnCard, Sharded, Adapted, StepOptions, Sequences):
     """Time, money, energy and carbon of a training run or a fine-tune.
 
     goodput is the productive share of the time; without it, mtbf hours of one GPU between failures decide, with

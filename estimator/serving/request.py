@@ -22,7 +22,7 @@ MOST = 13  # batches of the table: powers of two below 2**13
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ServedRequest:
     """One request's shape: b sequences, prompts of s tokens, ``new`` generated tokens each; price a GPU and hour."""
 
     model: Model
@@ -52,13 +52,13 @@ def passes(serve: Serving, b: Any, s: Any, new: Any) -> tuple[Times, Times]:
     return prefill(serve, b, s), decode(serve, b, context, s if two else 0)
 
 
-def need_of(run: Request, b: int) -> Range:
+def need_of(run: ServedRequest, b: int) -> Range:
     """Bytes a GPU that a batch of b needs."""
     held = plan.memory(run.serve, run.model, b, run.s, run.new)[:3]
     return need(sum(int(value_of(x)) for x in held), card_of(run.spec), "inference")
 
 
-def batches(run: Request) -> list[int]:
+def batches(run: ServedRequest) -> list[int]:
     """Powers of two up to the first that does not fit, and the batch asked for."""
     out = []
     for i in range(MOST):
@@ -68,7 +68,7 @@ def batches(run: Request) -> list[int]:
     return sorted({*out, int(value_of(run.b))})
 
 
-def curve(run: Request) -> Table:
+def curve(run: ServedRequest) -> Table:
     """Latency, throughput and money by batch."""
     s, new = int(value_of(run.s)), int(value_of(run.new))
     rows: list[tuple[str | Cell | None, ...]] = []
@@ -108,7 +108,7 @@ def plot(run_report: Report) -> Text:
 
 
 def speculative(
-    run: Request, draft: Model, step: Times, dtype: str, alpha: float, gamma: int
+    run: ServedRequest, draft: Model, step: Times, dtype: str, alpha: float, gamma: int
 ) -> tuple[Node, list[str]]:
     """Speculative decoding with a draft model on the same GPUs (Leviathan et al. 2023)."""
     from estimator.formulas.decode import expected_tokens

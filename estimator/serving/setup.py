@@ -12,7 +12,7 @@ from estimator.kv.layers import cache_bytes, kv_format
 from estimator.models import Model
 from estimator.names import choice
 from estimator.ops import ceil_div
-from estimator.roofline import Machine, machine
+from estimator.roofline import Accelerator, machine
 from estimator.serving.step import ENGINES, UNPACKED, Serving, cache_shards, check_split
 from estimator.storage import Storage, stored_weights
 from estimator.trace import value_of
@@ -109,7 +109,7 @@ def bounds(serve: Serving) -> tuple[Serving, Serving]:
     device = serve.machine
     low = replace(serve, engine="fused", unpack=False, graph=True)
     gemm, skinny = (min(y for _, y in points) for points in (device.gemm_points, device.skinny_points))
-    slow: Machine = replace(device, gemm_points=((1.0, gemm),), skinny_points=((1.0, skinny),))
+    slow: Accelerator = replace(device, gemm_points=((1.0, gemm),), skinny_points=((1.0, skinny),))
     return low, replace(serve, machine=slow, graph=False)
 
 

@@ -13,8 +13,8 @@ from estimator.formulas.inference import all_reduce_seconds
 from estimator.kv.layers import cache_bytes
 from estimator.ops import maximum, minimum
 from estimator.parallel.messages import sums
-from estimator.roofline import BF16, Machine
-from estimator.work import Product, Workload, operations
+from estimator.roofline import BF16, Accelerator
+from estimator.work import PassSizes, Product, operations
 from estimator.work.product import Kernel
 from estimator.work.times import ATTENTION, CACHE, CACHED, LINK, LINKS, How, Times, times
 
@@ -33,7 +33,7 @@ class Serving:
     """
 
     arch: Architecture
-    machine: Machine
+    machine: Accelerator
     element: Mapping[str, float]
     default: float
     weights_bytes: Any
@@ -65,7 +65,7 @@ def prefill(serve: Serving, b: Any, s: Any) -> Times:
     Of an encoder-decoder: the encoder over s tokens and the decoder's first token.
     """
     two = serve.arch.kind == "encoder-decoder"
-    work = Workload(
+    work = PassSizes(
         "forward", b, 1 if two else s, encoder=s if two else None, last=True, engine=serve.fused, fused_scan=True,
         uncapped=True,
     )
@@ -77,7 +77,7 @@ def prefill(serve: Serving, b: Any, s: Any) -> Times:
 def decode(serve: Serving, b: Any, context: Any, encoder: Any = 0, drafted: int = 0) -> Times:
     """One decode step over ``context`` cached tokens: a token of each sequence, or 1 + ``drafted`` to verify."""
     rows, machine = b * (1 + drafted), serve.machine
-    work = Workload(
+    work = PassSizes(
         "decode", rows, context=context, encoder=encoder or None, engine=serve.fused, fused_scan=True, uncapped=True
     )
     made = operations(serve.arch, work)

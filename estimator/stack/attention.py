@@ -9,7 +9,7 @@ from estimator.ops import maximum, round_up
 from estimator.stack import ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import norm
-from estimator.stack.tape import BOOL, F32, HALF, I64, Node, Tape, Tensor
+from estimator.stack.tape import BOOL, F32, HALF, I64, GradFn, Tape, Tensor
 
 FLASH_ROWS = 128  # flash_api.cpp: rows are rounded up to 128
 FLASH_WIDTH = 32  # and the head width to 32
@@ -43,11 +43,11 @@ def _padded(t: Tape, x: Tensor, n: Any) -> Tensor:
     return t.emit("padded", n, x.w, (x,), _unpad, None, x.n)
 
 
-def _unpad(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _unpad(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (Tensor(node.extra, g.w, g.st),)
 
 
-def _flash_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+def _flash_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     n_q, n_k, n_v, rows, d, s_q, heads = node.extra
     outs = [t.alloc(n, g.w, f"gradient of {x}") for n, x in ((n_q, "q"), (n_k, "k"), (n_v, "v"))]
     padded = heads * round_up(s_q, FLASH_ROWS)
@@ -91,7 +91,7 @@ def as_numbers(m: Machine, mask: Tensor, w: int) -> Tensor:
     return bias
 
 
-def _efficient_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+def _efficient_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     sizes, rows = node.extra
     outs = [t.alloc(n, g.w, "gradient of attention") for n in sizes]
     held = t.alloc(rows, F32, "row sums")
@@ -207,7 +207,7 @@ def grow_cache(m: Machine, tokens: Any) -> None:
     t.where = where
 
 
-def _one_part(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _one_part(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (Tensor(g.n, g.w, g.st),)
 
 

@@ -15,7 +15,7 @@ from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
 from estimator.stack.recurrent import convolve, held_states, minus_exp
 from estimator.stack.shapes import cumsum, masked, outer, padded, spread, total
-from estimator.stack.tape import BOOL, F32, Node, Param, Tape, Tensor
+from estimator.stack.tape import BOOL, F32, GradFn, Param, Tape, Tensor
 
 
 def mamba2(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
@@ -117,7 +117,7 @@ def segment_sum(t: Tape, x: Tensor, n: Any, size: Any) -> Tensor:
     return out
 
 
-def _expanded_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _expanded_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     held = t.alloc(g.n, g.w, "gradient, masked")
     out = t.alloc(node.extra, g.w, "gradient, summed")
     del held

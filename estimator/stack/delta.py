@@ -16,7 +16,7 @@ from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
 from estimator.stack.recurrent import convolve, held_states, many, minus_exp
 from estimator.stack.shapes import cumsum, masked, outer, padded, spread, total
-from estimator.stack.tape import BOOL, F32, Node, Tape, Tensor
+from estimator.stack.tape import BOOL, F32, GradFn, Tape, Tensor
 
 
 def gated_attention(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
@@ -130,7 +130,7 @@ def outer_difference(t: Tape, x: Tensor, n: Any) -> Tensor:
     return t.emit("differences", n, x.w, (x,), _difference_bwd, None, x.n)
 
 
-def _difference_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _difference_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     negative = t.alloc(g.n, g.w, "gradient, negated")
     out = t.alloc(node.extra, g.w, "gradient, summed")
     del negative
@@ -145,7 +145,7 @@ def solve(t: Tape, a: Tensor, b: Tensor) -> Tensor:
     return out
 
 
-def _solve_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+def _solve_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     n_a, n_b = node.extra
     right = t.alloc(n_b, g.w, "gradient of the right side")
     product = t.alloc(n_a, g.w, "gradient of the matrix")
@@ -175,7 +175,7 @@ def loop(m: Machine, s: StateSpace, ins: tuple[Tensor, ...], out: Tensor, chunks
     return made
 
 
-def _loop_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+def _loop_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     """Every chunk's gradients come as zeros of the whole sequence, added in place; the output's is copied each time."""
     sizes, n, size, state_n = node.extra
     copied = t.alloc(n, g.w, "gradient of the output, copied")

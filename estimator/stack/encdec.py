@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.families.base import Architecture, Attention, Layer, Norm, Table
+from estimator.families.base import Architecture, Attention, Layer, Lookup, Norm
 from estimator.stack import ops
 from estimator.stack.attention import attend, cached, drop_cache, eager, efficient, math
 from estimator.stack.layers import by_role, feed
 from estimator.stack.machine import Machine
-from estimator.stack.model import Pass, Segment, head, stack
+from estimator.stack.model import Forward, Segment, head, stack
 from estimator.stack.nn import linear, norm
 from estimator.stack.tape import BOOL, HALF, Tensor
 
 BUCKETS = 32  # T5Config.relative_attention_num_buckets
 
 
-def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Pass:
+def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Forward:
     """T5ForConditionalGeneration.forward, BartForConditionalGeneration.forward."""
     t = m.t
-    out = Pass()
+    out = Forward()
     t5 = arch.model_type == "t5"
     sides = {side: [x for x in segments if x.layer.side == side] for side in ("encoder", "decoder")}
     keep, s = m.cache, m.s
@@ -50,19 +50,19 @@ def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointi
     return out
 
 
-def one_side(m: Machine, arch: Architecture, side: str, segments: list[Segment], memory: Tensor | None, out: Pass,
+def one_side(m: Machine, arch: Architecture, side: str, segments: list[Segment], memory: Tensor | None, out: Forward,
              checkpointing: bool) -> Tensor:  # fmt: skip
     """The embeddings, layers and final norm of one side."""
     t = m.t
     parts = arch.encoder_embeddings if side == "encoder" else arch.embeddings[1:]
     with t.at(f"{side} embedding"):
-        shared = m.table(next(p for p in arch.embeddings if isinstance(p, Table)))
+        shared = m.table(next(p for p in arch.embeddings if isinstance(p, Lookup)))
         x = tokens = ops.embedding(t, shared, m.rows * arch.hidden)
         if parts:
             x = tokens = ops.scale(t, tokens, "scaled embeddings")
         positions = None
         for part in parts:
-            if isinstance(part, Table):
+            if isinstance(part, Lookup):
                 rows = m.rows if side == "encoder" else m.s
                 positions = ops.embedding(t, m.table(part), rows * part.width)
                 x = ops.add(t, x, positions, "embeddings")

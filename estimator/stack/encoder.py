@@ -7,15 +7,15 @@ from typing import Any
 from estimator.families.base import Architecture, Extra, Linear, Norm
 from estimator.stack import ops
 from estimator.stack.machine import Machine
-from estimator.stack.model import Pass, Segment, embed, head_weight, rope_tables, stack
+from estimator.stack.model import Forward, Segment, embed, head_weight, rope_tables, stack
 from estimator.stack.nn import activation, linear, norm, product
 from estimator.stack.tape import BOOL, F32, Tensor
 
 
-def masked_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Pass:
+def masked_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Forward:
     """BertForMaskedLM.forward and its kind: the loss is taken on the logits as they are."""
     t = m.t
-    out = Pass()
+    out = Forward()
     with t.at("embedding"):
         x = embed(m, arch)
     local: dict[Any, Tensor | None] = {}

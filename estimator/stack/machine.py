@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from estimator.families.base import Extra, Linear, Norm, Table
+from estimator.families.base import Extra, Linear, Lookup, Norm
 from estimator.stack.tape import F32, HALF, Leaf, Param, Tape, Tensor
 
 
@@ -105,7 +105,7 @@ class Machine:
         bias = self.param(f"{norm.name}.bias", norm.width) if norm.bias else None
         return self.param(f"{norm.name}.weight", norm.width), bias
 
-    def table(self, table: Table) -> Param:
+    def table(self, table: Lookup) -> Param:
         return self.param(f"{table.name}.weight", table.rows * table.width)
 
     def extra(self, extra: Extra, w: int | None = None) -> Param:

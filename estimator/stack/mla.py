@@ -12,7 +12,7 @@ from estimator.stack import ops
 from estimator.stack.attention import MAX_FLASH_WIDTH, bmm, cached, efficient, flash, rotate
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, norm
-from estimator.stack.tape import F32, HALF, Node, Tape, Tensor
+from estimator.stack.tape import F32, HALF, GradFn, Tape, Tensor
 
 
 def latent(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
@@ -62,7 +62,7 @@ def expanded(m: Machine, a: Attention, narrow: Tensor, k_rope: Tensor, up: Any) 
     return keys, values
 
 
-def _written_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+def _written_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     """CopySlices twice (torch/csrc/autograd/functions/tensor.cpp): each copies the whole gradient and its own part."""
     n_nope, n_rope, n_k, w_k = node.extra
     whole = t.alloc(g.n, g.w, "gradient of the keys, copied")
@@ -94,7 +94,7 @@ def _turned(t: Tape, x: Tensor, table: Tensor, permuted: bool) -> Tensor:
     return ops.by_heads(t, out) if permuted else out
 
 
-def _complex_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _complex_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     conj = t.alloc(node.extra, HALF, "conjugate of the table")
     out = t.alloc(g.n, g.w, "gradient of a product")
     del conj

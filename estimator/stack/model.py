@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from estimator.families.base import POSITION, TOKEN_TYPE, Architecture, Attention, Layer, Linear, Norm, Table
+from estimator.families.base import POSITION, TOKEN_TYPE, Architecture, Attention, Layer, Linear, Lookup, Norm
 from estimator.stack import ops
 from estimator.stack.layers import WIRING
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, norm, product
-from estimator.stack.tape import BOOL, F32, I64, Leaf, Node, Param, Tape, Tensor
+from estimator.stack.tape import BOOL, F32, I64, GradFn, Leaf, Param, Tape, Tensor
 
 
 @dataclass(slots=True)
@@ -20,11 +20,10 @@ class Segment:
     layer: Layer
     times: Any
     trains: bool | None = None
-    first: bool = False
 
 
 @dataclass(slots=True)
-class Pass:
+class Forward:
     """What a forward pass leaves for the backward pass: the loss and the segments' ranges of nodes."""
 
     loss: Tensor | None = None
@@ -88,7 +87,7 @@ def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None) -> T
     kept = [] if kept is None else kept
     x: Tensor | None = None
     for part in arch.embeddings:
-        if isinstance(part, Table):
+        if isinstance(part, Lookup):
             rows = m.s if part.role == POSITION else m.rows
             ids = None
             found = ops.embedding(t, m.table(part), rows * part.width, ids)
@@ -128,7 +127,7 @@ def run_layer(m: Machine, x: Tensor, segment: Segment, at: Any, checkpointing: b
     return m.t.checkpoint(call, x)
 
 
-def stack(m: Machine, x: Tensor, segments: list[Segment], at: Any, out: Pass, checkpointing: bool) -> Tensor:
+def stack(m: Machine, x: Tensor, segments: list[Segment], at: Any, out: Forward, checkpointing: bool) -> Tensor:
     """All layers; each segment is recorded once and repeated."""
     t = m.t
     for i, segment in enumerate(segments):
@@ -147,7 +146,7 @@ def stack(m: Machine, x: Tensor, segments: list[Segment], at: Any, out: Pass, ch
 
 def head_weight(m: Machine, arch: Architecture) -> Param:
     """The token table, where the output matrix is tied to it."""
-    return m.table(next(p for p in arch.embeddings if isinstance(p, Table) and p.role not in (POSITION, TOKEN_TYPE)))
+    return m.table(next(p for p in arch.embeddings if isinstance(p, Lookup) and p.role not in (POSITION, TOKEN_TYPE)))
 
 
 def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
@@ -171,10 +170,10 @@ def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     return made
 
 
-def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Pass:
+def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Forward:
     """A decoder's forward pass, with ForCausalLMLoss in training (transformers loss/loss_utils.py)."""
     t = m.t
-    out = Pass()
+    out = Forward()
     parts: list[Tensor] = []
     with t.at("embedding"):
         inputs = embed(m, arch, parts)
@@ -212,7 +211,7 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     return out
 
 
-def _prompt_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+def _prompt_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     return (None, t.alloc(node.extra, F32, "gradient of the prompt"))
 
 
@@ -258,7 +257,7 @@ def fused_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     return t.emit("loss", 1, F32, (a, w), _fused_bwd, (grads, labels.st))
 
 
-def _fused_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+def _fused_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     held = list(node.saved[0])
     return tuple(None if p is None else held.pop(0) for p in node.ins)
 
@@ -267,6 +266,3 @@ def causal_loss(m: Machine, logits: Tensor, arch: Architecture) -> Tensor:
     """logits.float(), shifted labels, cross-entropy; the caller's logits live on."""
     wide = ops.to(m.t, logits, F32)
     return ops.cross_entropy(m.t, wide, m.rows)
-
-
-__all__ = ["I64", "Pass", "Segment", "causal_lm"]

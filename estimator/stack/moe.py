@@ -14,7 +14,7 @@ from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear, product
 from estimator.stack.parametrised import delta, with_delta
 from estimator.stack.shapes import masked, masked_bwd
-from estimator.stack.tape import BOOL, F32, I64, Node, Tape, Tensor
+from estimator.stack.tape import BOOL, F32, I64, GradFn, Tape, Tensor
 
 
 def moe(m: Machine, x: Tensor, block: MoE) -> Tensor:
@@ -77,7 +77,7 @@ def pick(m: Machine, probs: Tensor, block: MoE, w: int) -> tuple[Tensor, Tensor]
     return ops.to(t, values, w), index
 
 
-def _scatter_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _scatter_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (t.alloc(node.extra, g.w, "gradient of the choice"),)
 
 
@@ -135,7 +135,7 @@ def clamped(t: Tape, out: Tensor) -> Tensor:
     return ops.mul(t, ops.shift(t, second), glu, "gated")
 
 
-def _clamp_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _clamp_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     mask = t.alloc(g.n, BOOL, "clamp mask")
     zero = t.alloc(g.n, BOOL, "clamp mask")
     out = t.alloc(g.n, g.w, "gradient")
@@ -155,7 +155,7 @@ def grouped(
     return t.emit("output", n, w.w, ins, _grouped_bwd, saved, (a.n, w.n))
 
 
-def _grouped_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+def _grouped_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     ins = node.ins
     dx = None if ins[0] is None else t.alloc(node.extra[0], g.w, "gradient of the input")
     dw = None if ins[1] is None else t.alloc(node.extra[1], g.w, "gradients of the experts")
@@ -175,7 +175,7 @@ def gather(t: Tape, x: Tensor, n: Any, index: Tensor) -> Tensor:
     return t.emit("gathered", n, x.w, (x,), _gather_bwd, index.st, (x.n, index.n))
 
 
-def _gather_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _gather_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     n, count = node.extra
     out = t.alloc(n, g.w, "gradient of a gather")
     held = [t.alloc(count, I64, "sorting the index") for _ in range(4)]
@@ -188,7 +188,7 @@ def masked_in_place(t: Tape, x: Tensor, mask: Tensor) -> None:
         t.record(x, (Tensor(x.n, x.w, x.st, x.node, x.idx),), masked_bwd, mask.st)
 
 
-def _sum_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _sum_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     """The expanded gradient is copied to be viewed as one row a routed token."""
     return (t.alloc(node.extra, g.w, "gradient, expanded"),)
 

@@ -8,10 +8,9 @@ from typing import Any
 from estimator.families.base import Linear, Norm
 from estimator.stack import ops
 from estimator.stack.machine import LoraSpec, Machine
-from estimator.stack.tape import F32, HALF, Node, Param, Tape, Tensor
+from estimator.stack.tape import F32, HALF, GradFn, Param, Tape, Tensor
 
 NF4_BLOCK = 64  # bitsandbytes: elements that share a scale
-NESTED_BLOCK = 256  # double quantisation: scales that share a second scale
 
 
 def linear(m: Machine, x: Tensor, lin: Linear, rows: Any = None) -> Tensor:
@@ -43,7 +42,7 @@ def product(
     )
 
 
-def _linear_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+def _linear_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     """The input is flattened and the weight transposed by views; Conv1D's weight is not transposed."""
     outs: list[Tensor | None] = []
     for i, p in enumerate(node.ins):
@@ -162,7 +161,7 @@ def unpack(t: Tape, n: Any, nested: bool) -> Tensor:
     return t.alloc(n, HALF, "unpacked weight")
 
 
-def _packed_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+def _packed_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     if node.ins[0] is None:
         return tuple(None for _ in node.ins)
     n_x, n, nested = node.extra

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from estimator.stack.tape import F32, HALF, I64, RESULT, Node, Tape, Tensor
+from estimator.stack.tape import F32, HALF, I64, RESULT, GradFn, Tape, Tensor
 
 Grads = tuple[Tensor | None, ...]
 
@@ -21,7 +21,7 @@ def to(t: Tape, x: Tensor, w: int) -> Tensor:
     return t.emit("converted copy", x.n, w, (x,), _to_bwd, None, x.w)
 
 
-def _to_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def _to_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (g if g.w == node.extra else t.alloc(g.n, node.extra, "gradient, converted"),)
 
 
@@ -41,7 +41,7 @@ def add(t: Tape, a: Tensor, b: Tensor, what: str = "sum") -> Tensor:
     return t.emit(what, n, w, (a, b), _add_bwd, None, ((a.n, a.w), (b.n, b.w)))
 
 
-def _add_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def _add_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     a, b = node.extra
     ins = node.ins
     ga = None if ins[0] is None else g if a == (g.n, g.w) else reduced(t, g, a)
@@ -62,7 +62,7 @@ def sub(t: Tape, a: Tensor, b: Tensor, what: str = "difference") -> Tensor:
     return t.emit(what, n, w, (a, b), _sub_bwd, None, ((a.n, a.w), (b.n, b.w)))
 
 
-def _sub_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def _sub_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     a, b = node.extra
     gb = None if node.ins[1] is None else reduced(t, t.alloc(g.n, g.w, "gradient, negated"), b)
     return (None if node.ins[0] is None else reduced(t, g, a), gb)
@@ -75,7 +75,7 @@ def mul(t: Tape, a: Tensor, b: Tensor, what: str = "product") -> Tensor:
     return t.emit(what, n, w, (a, b), mul_bwd, saved, ((a.n, a.w), (b.n, b.w)))
 
 
-def mul_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def mul_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     """Both products, then their sums and conversions (validate_outputs). In a checkpointed layer what was unpacked
     for the products is gone by then."""
     made = [None if p is None else t.alloc(g.n, g.w, "gradient of a product") for p in node.ins]
@@ -102,7 +102,7 @@ def neg(t: Tape, x: Tensor) -> Tensor:
     return t.emit("negated", x.n, x.w, (x,), fresh_bwd)
 
 
-def fresh_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def fresh_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     """A new gradient of the same size."""
     return (t.alloc(g.n, g.w, "gradient"),)
 
@@ -114,7 +114,7 @@ def unary(t: Tape, x: Tensor, what: str, saves: str, temporaries: int = 0) -> Te
     return t.emit(what, x.n, x.w, (x,), _unary_bwd, saved, temporaries)
 
 
-def _unary_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def _unary_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     held = [t.alloc(g.n, g.w, "backward temporary") for _ in range(node.extra)]
     out = t.alloc(g.n, g.w, "gradient")
     del held
@@ -153,7 +153,7 @@ def mean(t: Tape, x: Tensor, rows: Any) -> Tensor:
     return t.emit("mean", rows, x.w, (x,), _mean_bwd, None, x.n)
 
 
-def _mean_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def _mean_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient of a mean"),)
 
 
@@ -163,7 +163,7 @@ def cat(t: Tape, parts: Sequence[Tensor], what: str = "concatenated") -> Tensor:
     return t.emit(what, n, max(p.w for p in parts), parts, _cat_bwd, None, [p.n for p in parts])
 
 
-def _cat_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def _cat_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return tuple(None if p is None else Tensor(n, g.w, g.st) for p, n in zip(node.ins, node.extra, strict=True))
 
 
@@ -175,7 +175,7 @@ def piece(t: Tape, x: Tensor, n: Any) -> Tensor:
     return out
 
 
-def _piece_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def _piece_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient of a slice"),)
 
 
@@ -184,13 +184,13 @@ def split(t: Tape, x: Tensor, sizes: Sequence[Any]) -> list[Tensor]:
     outs = [Tensor(n, x.w, x.st) for n in sizes]
     if t.grad and x.node is not None:
         t.seq += 1
-        node = Node(t.seq, _split_bwd, (x.node,), [x.idx], None, (x.n, x.w), t.where, len(outs))
+        node = GradFn(t.seq, _split_bwd, (x.node,), [x.idx], None, (x.n, x.w), t.where, len(outs))
         for i, out in enumerate(outs):
             out.node, out.idx = node, i
     return outs
 
 
-def _split_bwd(t: Tape, node: Node, g: Any) -> Grads:
+def _split_bwd(t: Tape, node: GradFn, g: Any) -> Grads:
     n, w = node.extra
     return (t.alloc(n, w, "gradient, concatenated"),)
 
@@ -200,7 +200,7 @@ def copy(t: Tape, x: Tensor, what: str = "contiguous copy") -> Tensor:
     return t.emit(what, x.n, x.w, (x,), _pass)
 
 
-def _pass(t: Tape, node: Node, g: Tensor) -> Grads:
+def _pass(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (g,)
 
 
@@ -212,7 +212,7 @@ def by_heads(t: Tape, x: Tensor) -> Tensor:
     return out
 
 
-def where_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def where_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     """torch.where with a number: the gradient is masked."""
     return (t.alloc(g.n, g.w, "gradient, masked"),)
 
@@ -232,18 +232,18 @@ def expand(t: Tape, x: Tensor, times: Any) -> Tensor:
     return out
 
 
-def _sum_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def _sum_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient, summed"),)
 
 
-def matmul(t: Tape, a: Tensor, b: Tensor, n: Any, what: str = "product", a_copy: bool = False) -> Tensor:
-    """bmm of ``a`` and ``b``, ``n`` results: saves both. ``a_copy``: the operand is not contiguous and is copied."""
+def matmul(t: Tape, a: Tensor, b: Tensor, n: Any, what: str = "product") -> Tensor:
+    """bmm of ``a`` and ``b``, ``n`` results: saves both."""
     a, b = t.autocast(a), t.autocast(b)
     saved = (b.st if a.node is not None else None, a.st if b.node is not None else None)
     return t.emit(what, n, a.w, (a, b), _matmul_bwd, saved, (a.n, b.n))
 
 
-def _matmul_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def _matmul_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return tuple(
         None if p is None else t.alloc(n, g.w, "gradient of a product")
         for p, n in zip(node.ins, node.extra, strict=True)
@@ -257,7 +257,7 @@ def softmax(t: Tape, x: Tensor, w: int | None = None) -> Tensor:
     return t.emit("softmax", x.n, x.w, (x,), _softmax_bwd, RESULT, x.w)
 
 
-def _softmax_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def _softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     """softmax_backward_cuda_out: the gradient times the result is written out beside the result of the kernel."""
     out = t.alloc(g.n, node.extra, "gradient of the softmax")
     held = t.alloc(g.n, g.w, "gradient times the probabilities")
@@ -265,7 +265,7 @@ def _softmax_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
     return (out,)
 
 
-def _log_softmax_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def _log_softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(g.n, node.extra, "gradient of the softmax"),)
 
 
@@ -274,7 +274,7 @@ def embedding(t: Tape, table: Tensor, n: Any, ids: Tensor | None = None) -> Tens
     return t.emit("embedding", n, table.w, (table,), _embedding_bwd, ids.st if ids is not None else None, table.n)
 
 
-def _embedding_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def _embedding_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient of the table"),)
 
 
@@ -288,7 +288,7 @@ def layer_norm(t: Tape, x: Tensor, rows: Any, weight: Tensor | None, bias: Tenso
     return t.emit("layer norm", x.n, x.w, ins, _layer_norm_bwd, (x.st, mean_.st, rstd.st), [(i.n, i.w) for i in ins])
 
 
-def _layer_norm_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def _layer_norm_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return tuple(
         None if p is None else t.alloc(n, w, "gradient of the norm")
         for p, (n, w) in zip(node.ins, node.extra, strict=True)
@@ -304,6 +304,6 @@ def cross_entropy(t: Tape, logits: Tensor, rows: Any) -> Tensor:
     return t.emit("loss", 1, logp.w, (logp,), _nll_bwd, (logp.st, labels.st), (logp.n, logp.w))
 
 
-def _nll_bwd(t: Tape, node: Node, g: Tensor) -> Grads:
+def _nll_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     n, w = node.extra
     return (t.alloc(n, w, "gradient of the log-softmax"),)

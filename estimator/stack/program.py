@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from estimator.families.base import Architecture
 from estimator.stack.machine import Machine
-from estimator.stack.model import Pass, Segment, causal_lm
+from estimator.stack.model import Forward, Segment, causal_lm
 
 
-def forward(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Pass:
+def forward(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Forward:
     """A forward pass, with the loss in training."""
     if arch.kind == "encoder":
         from estimator.stack.encoder import masked_lm

@@ -8,10 +8,10 @@ from estimator.families.base import Extra, StateSpace
 from estimator.stack import ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation
-from estimator.stack.tape import F32, Node, Param, Storage, Tape, Tensor, block_bytes
+from estimator.stack.tape import F32, Allocation, GradFn, Param, Tape, Tensor, block_bytes
 
 
-class Blocks(Storage):
+class Blocks(Allocation):
     """``count`` allocations of the same size that come and go together."""
 
     __slots__ = ()
@@ -79,7 +79,7 @@ def _convolution(m: Machine, x: Tensor, weight: Param, bias: Param | None, n: An
     return out
 
 
-def _convolution_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+def _convolution_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     copied = t.alloc(node.extra[0], g.w, "input of the convolution, contiguous")
     outs = [
         None if p is None else t.alloc(n, g.w, "gradient of the convolution")

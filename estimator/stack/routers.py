@@ -10,7 +10,7 @@ from estimator.families.base import MoE
 from estimator.stack import ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import product
-from estimator.stack.tape import BOOL, F32, I64, Node, Tape, Tensor
+from estimator.stack.tape import BOOL, F32, I64, GradFn, Tape, Tensor
 
 Routed = tuple[Tensor, Tensor, Tensor]
 
@@ -52,5 +52,5 @@ def chosen(m: Machine, scores: Tensor, block: MoE) -> tuple[Tensor, Tensor]:
     return m.t.emit("routing weights", index.n, F32, (scores,), _scatter_bwd, index.st, scores.n), index
 
 
-def _scatter_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _scatter_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (t.alloc(node.extra, g.w, "gradient of the choice"),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.stack import ops
-from estimator.stack.tape import Node, Tape, Tensor
+from estimator.stack.tape import GradFn, Tape, Tensor
 
 
 def masked(t: Tape, x: Tensor, mask: Tensor) -> Tensor:
@@ -13,7 +13,7 @@ def masked(t: Tape, x: Tensor, mask: Tensor) -> Tensor:
     return t.emit("masked", x.n, x.w, (x,), masked_bwd, mask.st)
 
 
-def masked_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def masked_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (t.alloc(g.n, g.w, "gradient, masked"),)
 
 
@@ -22,7 +22,7 @@ def cumsum(t: Tape, x: Tensor) -> Tensor:
     return t.emit("cumulative sum", x.n, x.w, (x,), _cumsum_bwd)
 
 
-def _cumsum_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _cumsum_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     flipped = t.alloc(g.n, g.w, "gradient, flipped")
     summed = t.alloc(g.n, g.w, "gradient, summed")
     out = t.alloc(g.n, g.w, "gradient, flipped")
@@ -40,7 +40,7 @@ def padded(t: Tape, x: Tensor, n: Any) -> Tensor:
     return t.emit("padded", n, x.w, (x,), _resized_bwd, None, x.n)
 
 
-def _resized_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _resized_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (t.alloc(node.extra, g.w, "gradient, cut or summed"),)
 
 
@@ -55,7 +55,7 @@ def outer(t: Tape, a: Tensor, b: Tensor, n: Any, what: str) -> Tensor:
     return t.emit(what, n, max(a.w, b.w), (a, b), ops.mul_bwd, saved, ((a.n, a.w), (b.n, b.w)))
 
 
-def _total_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _total_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     out = Tensor(node.extra, g.w, g.st)
     out.view = True
     return (out,)

@@ -12,7 +12,7 @@ from estimator.stack import ops
 from estimator.stack.attention import bmm, cached, efficient, flash, math, rotate
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
-from estimator.stack.tape import F32, I64, Node, Tape, Tensor
+from estimator.stack.tape import F32, I64, GradFn, Tape, Tensor
 
 EAGER_ONLY = ("bloom", "gpt_neo", "gptj", "gpt_oss", "mpt")  # classes without _supports_sdpa
 
@@ -190,12 +190,12 @@ def _with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: A
     return ops.copy(t, out, "attention output, transposed"), weights
 
 
-def _sink_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+def _sink_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     n, sinks = node.extra
     return (Tensor(n, g.w, g.st), None if node.ins[1] is None else t.alloc(sinks, g.w, "gradient of the sinks"))
 
 
-def _max_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _max_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     """x - x.max(): the gradient passes, and a scattered one is added to it."""
     negative = t.alloc(g.n, g.w, "gradient, negated")
     scattered = t.alloc(g.n, g.w, "gradient of the maximum")
@@ -224,7 +224,7 @@ def bloom_gelu(t: Tape, x: Tensor) -> Tensor:
     return out
 
 
-def _bloom_gelu_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor]:
+def _bloom_gelu_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     held = [t.alloc(g.n, g.w, "gelu temporary") for _ in range(4)]
     out = t.alloc(g.n, g.w, "gradient")
     del held

@@ -15,7 +15,7 @@ from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, norm, product
 from estimator.stack.recurrent import convolve, held_states, many, minus_exp
 from estimator.stack.shapes import outer
-from estimator.stack.tape import F32, Node, Tape, Tensor
+from estimator.stack.tape import F32, GradFn, Tape, Tensor
 
 
 def mixer(m: Machine, x: Tensor, s: StateSpace, at: Any) -> Tensor:
@@ -130,7 +130,7 @@ def loop(m: Machine, s: StateSpace, hidden: Tensor, decay: Tensor, fed: Tensor, 
     return out, final
 
 
-def _loop_bwd(t: Tape, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+def _loop_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     """select_backward fills zeros of the whole sequence for every token; they are added in place."""
     whole, n, n_c, w_c = node.extra
     fed = t.alloc(whole, F32, "gradient of B * dt * x")

@@ -1,6 +1,6 @@
 """Tensors without data, autograd nodes, and a log of every allocation.
 
-A :class:`Tensor` has a number of elements and a width; its :class:`Storage` reports its birth and its death to the
+A :class:`Tensor` has a number of elements and a width; its :class:`Allocation` reports its birth and its death to the
 tape. Simulated functions hold tensors in Python locals as the functions they imitate do, so lifetimes agree with
 CPython's. The engine follows torch/csrc/autograd: nodes run in reverse order of creation, leaves as soon as they are
 ready, gradients accumulate in place where the buffer has one owner.
@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from sys import getrefcount
 from typing import Any
-
-from estimator.trace import Traced
 
 F32 = 4
 HALF = 2
@@ -55,7 +53,7 @@ def small_block(nbytes: Any) -> Any:
     return -((-nbytes) // BLOCK) * BLOCK
 
 
-class Storage:
+class Allocation:
     """Bytes that the allocator hands out while somebody refers to them."""
 
     __slots__ = ("record", "tape")
@@ -112,7 +110,7 @@ class Leaf:
         self.ins: tuple[Any, ...] = ()
 
 
-class Node:
+class GradFn:
     """One recorded operation: ``fn(tape, node, grad)`` returns the gradients of ``ins`` (None where unwanted)."""
 
     __slots__ = ("deps", "extra", "fn", "frame", "grads", "idxs", "ins", "saved", "seq", "where")
@@ -139,7 +137,7 @@ class Frame:
 
     def __init__(self, fn: Any, x: Any) -> None:
         self.fn, self.x = fn, x
-        self.nodes: list[Node] = []
+        self.nodes: list[GradFn] = []
         self.done = False
 
 
@@ -162,14 +160,14 @@ class Tape:
 
     def alloc(self, n: Any, w: int, what: str = "") -> Tensor:
         """A new tensor outside autograd."""
-        return Tensor(n, w, Storage(self, n * w, (self.where, what)))
+        return Tensor(n, w, Allocation(self, n * w, (self.where, what)))
 
     def emit(
         self, what: str, n: Any, w: int, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None
     ) -> Tensor:
         """The output of one operation on ``ins``, recorded where one of them wants a gradient."""
         saved = self._handed_on(ins, saved)
-        out = Tensor(n, w, Storage(self, n * w, (self.where, what)))
+        out = Tensor(n, w, Allocation(self, n * w, (self.where, what)))
         if self.grad:
             self.record(out, ins, fn, saved, extra)
         return out
@@ -197,12 +195,12 @@ class Tape:
                     saved = out.st
                     if self.again is not None:
                         self.again.append(saved)
-                made = out.node = Node(self.seq, fn, nodes, [i.idx for i in ins], saved, extra, self.where)
+                made = out.node = GradFn(self.seq, fn, nodes, [i.idx for i in ins], saved, extra, self.where)
                 if self.frame is not None:
                     self._checkpointed(made)
                 return
 
-    def _checkpointed(self, made: Node) -> None:
+    def _checkpointed(self, made: GradFn) -> None:
         if self.again is not None:
             self._check_end()
         elif made.saved is not None:
@@ -296,202 +294,10 @@ class Tape:
         finally:
             self.amp = before
 
-    @contextmanager
-    def no_grad(self) -> Iterator[None]:
-        before, self.grad = self.grad, False
-        try:
-            yield
-        finally:
-            self.grad = before
 
-
-def to_backward(t: Tape, node: Node, g: Tensor) -> tuple[Tensor, ...]:
+def to_backward(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor, ...]:
     """The gradient of a conversion: back to the width of the input, which is ``node.extra``."""
     return (g if g.w == node.extra else t.alloc(g.n, node.extra, "gradient, converted"),)
 
 
-def _sole_owner(x: Tensor, refs: int) -> bool:
-    return not x.view and getrefcount(x) <= refs and getrefcount(x.st) <= 2
-
-
-def _accumulate(t: Tape, target: Any, idx: int, g: Tensor) -> None:
-    """InputBuffer::accumulate: in place where nobody else holds the first gradient."""
-    held = target.grads[idx]
-    if held is None:
-        target.grads[idx] = g
-    elif _sole_owner(held, 4):
-        pass
-    else:
-        target.grads[idx] = t.alloc(g.n, held.w, "gradients, added")
-
-
-def _reach(root: Any) -> list[Any]:
-    """Every node below ``root``, latest first; counts for each how many gradients it waits for."""
-    seen, stack, order = {id(root)}, [root], []
-    while stack:
-        node = stack.pop()
-        order.append(node)
-        for parent in node.ins:
-            if parent is not None:
-                parent.deps += 1
-                if id(parent) not in seen:
-                    seen.add(id(parent))
-                    if not parent.leaf:
-                        stack.append(parent)
-    order.sort(key=lambda x: x.seq, reverse=True)
-    return order
-
-
-def _run(t: Tape, node: Any) -> None:
-    if node.frame is not None and not node.frame.done:
-        t.recompute(node.frame)
-    t.where = node.where
-    g = node.grads[0] if len(node.grads) == 1 else node.grads
-    node.grads = ()
-    outs = list(node.fn(t, node, g))
-    g = None
-    node.saved = None
-    ready = []
-    for i, parent in enumerate(node.ins):
-        if parent is None:
-            continue
-        out, outs[i] = outs[i], None
-        if out is not None:
-            _accumulate(t, parent, node.idxs[i], out)
-        out = None
-        parent.deps -= 1
-        if parent.leaf and parent.deps == 0:
-            ready.append(parent)
-    for leaf in ready:
-        _keep(t, leaf)
-
-
-def _keep(t: Tape, leaf: Any) -> None:
-    """AccumulateGrad: the first gradient is taken over where nobody else holds it, later ones are added to it."""
-    g, leaf.grads = leaf.grads[0], [None]
-    if g is None:
-        return
-    if g.w != leaf.w:
-        g = t.alloc(leaf.n, leaf.w, "gradient, converted")
-    if leaf.held is None:
-        if getrefcount(g) > 2 or getrefcount(g.st) > 2:
-            g = t.alloc(leaf.n, leaf.w, "gradient, copied")
-        leaf.held = g
-
-
 Hook = Callable[[Any], Any]
-
-
-def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = (), wrap: Any = None) -> None:
-    """Run the backward pass from ``loss``. ``segments``: (first seq, last seq, times) of repeated layers.
-
-    ``wrap`` is told when the pass begins, enters and leaves a layer, and ends.
-    """
-    order = _reach(loss.node)
-    loss.node.grads[0] = t.alloc(1, F32, "gradient of the loss")
-    where, t.grad = t.where, False
-    if wrap is not None:
-        wrap.before_backward()
-    bounds = sorted(((low, high, times, i) for i, (low, high, times) in enumerate(segments)), reverse=True)
-    outer: list[Any] | None = None
-    inside: int | None = None
-    low, times = 0, 1
-
-    def leave() -> None:
-        nonlocal outer, inside
-        if wrap is not None and inside is not None:
-            wrap.leave_layer(inside)
-        if outer is not None:
-            outer.append((times, t.log))
-            t.log, outer = outer, None
-        inside = None
-
-    for node in order:
-        seq = node.seq
-        if inside is not None and seq <= low:
-            leave()
-        while bounds and inside is None and seq <= bounds[0][1]:
-            low, _, times, key = bounds.pop(0)
-            if seq > low:
-                inside = key
-                if times != 1:
-                    outer, t.log = t.log, []
-                if wrap is not None:
-                    wrap.enter_layer(key, times != 1)
-        _run(t, node)
-    leave()
-    if wrap is not None:
-        wrap.after_backward()
-    t.where, t.grad = where, True
-
-
-class Replay:
-    """What a log amounts to: bytes at the ``end``, the ``peak``, and which buffers were alive at it.
-
-    ``base`` bytes are alive before. Exact under repetition: a segment peaks in its first or its last round.
-    """
-
-    def __init__(self, base: int = 0) -> None:
-        self.level = base
-        self.peak = base
-        self.top: tuple[int, int, int] | None = None  # entries before, rounds before, entries within
-
-    def run(self, log: Sequence[Any], start: int = 0) -> None:
-        """Go through ``log[start:]``."""
-        level, peak, top = self.level, self.peak, self.top
-        for i in range(start, len(log)):
-            sign, what = log[i]
-            if type(what) is list:
-                rounds = sign.value if type(sign) is Traced else sign
-                most, at, now = 0, 0, 0
-                for j, (s, rec) in enumerate(what):
-                    size = rec[0]
-                    now += s * (size if type(size) is int else size.value)
-                    if now > most:
-                        most, at = now, j + 1
-                last = (rounds - 1) * now if now > 0 else 0
-                if rounds > 0:
-                    if level + last + most > peak:
-                        peak, top = level + last + most, (i, rounds - 1 if last else 0, at)
-                    level += rounds * now
-            else:
-                size = what[0]
-                level += sign * (size if type(size) is int else size.value)
-                if level > peak:
-                    peak, top = level, (i + 1, 0, 0)
-        self.level, self.peak, self.top = level, peak, top
-
-
-def alive(log: Sequence[Any], top: tuple[int, int, int] | None) -> dict[tuple[str, str], Any]:
-    """Bytes alive at a peak, by (where, what): what was handed out before it less what was given back."""
-    counts: dict[Any, list[Any]] = {}
-
-    def add(record: Record, times: Any) -> None:
-        size = record[0]
-        key = (record[1], size if type(size) is int else size.value)
-        entry = counts.get(key)
-        if entry is None:
-            counts[key] = [times, size]
-        else:
-            entry[0] = entry[0] + times
-
-    if top is not None:
-        before, rounds, within = top
-        for sign, what in log[:before]:
-            if type(what) is list:
-                for s, record in what:
-                    add(record, sign if s == 1 else -sign)
-            else:
-                add(what, sign)
-        if before < len(log) and type(log[before][1]) is list:
-            sign, what = log[before]
-            if rounds:
-                for s, record in what:
-                    add(record, (sign - 1) if s == 1 else -(sign - 1))
-            for s, record in what[:within]:
-                add(record, s)
-    out: dict[tuple[str, str], Any] = {}
-    for (label, _), (times, size) in counts.items():
-        if times != 0:
-            out[label] = out.get(label, 0) + times * size
-    return {k: v for k, v in out.items() if v != 0}

@@ -5,6 +5,6 @@ from __future__ import annotations
 from estimator.work.model import operations, products
 from estimator.work.product import Product
 from estimator.work.trainable import FULL, NONE, Trainable
-from estimator.work.workload import Workload
+from estimator.work.workload import PassSizes
 
-__all__ = ["FULL", "NONE", "Product", "Trainable", "Workload", "operations", "products"]
+__all__ = ["FULL", "NONE", "PassSizes", "Product", "Trainable", "operations", "products"]

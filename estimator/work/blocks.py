@@ -46,7 +46,7 @@ class Rows:
 
 
 @dataclass(slots=True)
-class Tape:
+class Walk:
     """The operations of one block in order, under the flags of one run through it."""
 
     rows: Rows
@@ -139,7 +139,7 @@ def visible(attention: Attention, rows: Rows, s_k: Any) -> Any:
     return s * (s + 1) // 2 + beside
 
 
-def attention(tape: Tape, a: Attention, grad: bool, encoder_grad: bool = False) -> bool:
+def attention(tape: Walk, a: Attention, grad: bool, encoder_grad: bool = False) -> bool:
     """Projections, scores, values and the output projection; returns whether the output requires a gradient."""
     gq, gk, gv = _projected(tape, a, grad, encoder_grad)
     rows, at = tape.rows, a.out.name.rpartition(".")[0]
@@ -188,7 +188,7 @@ def attention(tape: Tape, a: Attention, grad: bool, encoder_grad: bool = False) 
     return tape.linear(a.out, out, p.PROJECTION) or tape.touches(at)
 
 
-def _rearrange(tape: Tape, a: Attention, at: str, n_q: Any, n_k: Any, s_k: Any, grads: tuple[bool, bool, bool]) -> None:
+def _rearrange(tape: Walk, a: Attention, at: str, n_q: Any, n_k: Any, s_k: Any, grads: tuple[bool, bool, bool]) -> None:
     """Kernels between the projections and the scores: rotary embedding, the cache's copies, heads repeated."""
     rows, grad = tape.rows, any(grads)
     if a.position == "rope" and not a.cross:
@@ -228,7 +228,7 @@ def masked(a: Attention, rows: Rows) -> bool:
     return bound is not None and not rows.decode and bool(bound < rows.s)
 
 
-def _projected(tape: Tape, a: Attention, grad: bool, encoder_grad: bool) -> tuple[bool, bool, bool]:
+def _projected(tape: Walk, a: Attention, grad: bool, encoder_grad: bool) -> tuple[bool, bool, bool]:
     """Run the projections; returns whether q, k and v require gradients."""
     rows = tape.rows
     if a.mla is not None:
@@ -246,7 +246,7 @@ def _projected(tape: Tape, a: Attention, grad: bool, encoder_grad: bool) -> tupl
     return flags[0], flags[1], flags[-1]
 
 
-def _latent(tape: Tape, a: Attention, grad: bool) -> tuple[bool, bool, bool]:
+def _latent(tape: Walk, a: Attention, grad: bool) -> tuple[bool, bool, bool]:
     """MLA: queries through a rank where there is one; the latent of every cached token is expanded in a decode step."""
     *queries, kv_a, kv_b = a.projections
     norms = {n.name.rpartition(".")[2][0]: n for n in a.norms}

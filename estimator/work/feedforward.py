@@ -6,11 +6,11 @@ from estimator.families.base import EXPERT, MLP, ROUTER, Extra, Linear, MoE
 from estimator.ops import minimum
 from estimator.work import kernels as k
 from estimator.work import product as p
-from estimator.work.blocks import Tape
+from estimator.work.blocks import Walk
 from estimator.work.product import Product
 
 
-def mlp(tape: Tape, block: MLP, grad: bool) -> bool:
+def mlp(tape: Walk, block: MLP, grad: bool) -> bool:
     """A feed-forward block; returns whether its output requires a gradient."""
     *first, down = block.linears
     inner, at, n = False, down.name.rpartition(".")[0], tape.rows.tokens * block.width
@@ -27,7 +27,7 @@ def mlp(tape: Tape, block: MLP, grad: bool) -> bool:
     return tape.linear(down, inner, p.MLP)
 
 
-def moe(tape: Tape, block: MoE, grad: bool) -> bool:
+def moe(tape: Walk, block: MoE, grad: bool) -> bool:
     """Router, the k chosen experts of every token, the shared experts."""
     routed = grad
     for part in block.router:
@@ -64,7 +64,7 @@ def moe(tape: Tape, block: MoE, grad: bool) -> bool:
     return out
 
 
-def _expert(tape: Tape, block: MoE, part: Extra, grad: bool) -> bool:
+def _expert(tape: Walk, block: MoE, part: Extra, grad: bool) -> bool:
     """One stacked matrix of the routed experts: tokens * k rows meet [d_in, d_out] of their expert each."""
     E, a, b = part.shape
     if not block.transposed:

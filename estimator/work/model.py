@@ -11,27 +11,27 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Attention, Layer, Linear, MoE, Norm, Table
+from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, MoE, Norm
 from estimator.ops import minimum
 from estimator.work import blocks, feedforward, scan
 from estimator.work import kernels as k
 from estimator.work import product as p
-from estimator.work.blocks import Rows, Tape
+from estimator.work.blocks import Rows, Walk
 from estimator.work.product import Kernel, Product
 from estimator.work.trainable import NONE, Trainable
-from estimator.work.workload import Workload, fused_exists
+from estimator.work.workload import PassSizes, fused_exists
 
 MAX_LAYERS = 100_000  # layers that may be looked at one by one; no model comes near
 
 Operation = Product | Kernel
 
 
-def products(arch: Architecture, work: Workload, train: Trainable = NONE) -> list[Product]:
+def products(arch: Architecture, work: PassSizes, train: Trainable = NONE) -> list[Product]:
     """Every product of one pass through ``arch``, in order; in training with the gradients that autograd computes."""
     return [q for q in operations(arch, work, train) if isinstance(q, Product) and q.times != 0 and q.count != 0]
 
 
-def operations(arch: Architecture, work: Workload, train: Trainable = NONE) -> list[Operation]:
+def operations(arch: Architecture, work: PassSizes, train: Trainable = NONE) -> list[Operation]:
     """Products and all other kernels of one pass, in order; the loss and its gradient too in training."""
     training = work.mode == "training"
     if not training:
@@ -60,13 +60,13 @@ def operations(arch: Architecture, work: Workload, train: Trainable = NONE) -> l
 
 
 def _tables(parts: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(x for x in parts if isinstance(x, Table))
+    return tuple(x for x in parts if isinstance(x, Lookup))
 
 
 @dataclass(slots=True)
 class _Walk:
     arch: Architecture
-    work: Workload
+    work: PassSizes
     train: Trainable
     training: bool
 
@@ -76,7 +76,7 @@ class _Walk:
         if not _tables(parts) and self.training:  # a model without embeddings: what feeds it trains where all does
             grad = grad or self.train.weight("")
         grad = grad or any(self.train.weight(f"{x.name}.weight") for x in _tables(parts))
-        tape, tied = Tape(rows, self.train), self.arch.tied and self.arch.has_head
+        tape, tied = Walk(rows, self.train), self.arch.tied and self.arch.has_head
         for i, table in enumerate(_tables(parts)):
             grad = tape.adapters(table.name, False, rows.tokens) or grad
             trained = self.training and self.train.weight(f"{table.name}.weight")
@@ -89,7 +89,7 @@ class _Walk:
 
     def chain(self, out: list[Operation], parts: tuple[Any, ...], rows: Rows, grad: bool, part: str) -> bool:
         """Norms and linear layers outside the stack."""
-        tape = Tape(rows, self.train)
+        tape = Walk(rows, self.train)
         for x in parts:
             if isinstance(x, Linear):
                 grad = tape.linear(x, grad, part)
@@ -113,7 +113,7 @@ class _Walk:
         if arch.head is not None:
             self.chain(out, (arch.head,), at, grad, p.HEAD)
         elif arch.tied and arch.has_head:
-            table = next(x for x in arch.embeddings if isinstance(x, Table))
+            table = next(x for x in arch.embeddings if isinstance(x, Lookup))
             dw = self.train.weight(f"{table.name}.weight")
             size = table.rows * table.width
             out.append(Product("lm_head", p.HEAD, at.tokens, table.width, table.rows, left=grad, right=dw, weight=size))
@@ -167,7 +167,7 @@ class _Walk:
     def _layer(
         self, unit: _Unit, rows: Rows, grad: bool, encoder_grad: bool, active: bool
     ) -> tuple[list[Operation], bool]:
-        tape = Tape(rows, unit.train, active=active)
+        tape = Walk(rows, unit.train, active=active)
         end = layer(tape, unit.group, grad, encoder_grad, self.work.dropout if self.training else 0.0)
         ops = tape.ops
         if self.work.checkpointing and self.training:
@@ -233,7 +233,7 @@ def _without(beside: Mapping[str, Any], missing: frozenset[str]) -> dict[str, An
     return {k: v for k, v in beside.items() if k not in missing}
 
 
-def layer(tape: Tape, group: Layer, grad: bool, encoder_grad: bool, dropout: float) -> bool:
+def layer(tape: Walk, group: Layer, grad: bool, encoder_grad: bool, dropout: float) -> bool:
     """One layer under its wiring; returns whether its output requires a gradient."""
     norms = dict(zip(group.norm_roles, group.norms, strict=True))
 

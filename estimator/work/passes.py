@@ -16,7 +16,7 @@ from estimator.work.adapters import trainable
 from estimator.work.model import products
 from estimator.work.product import Product
 from estimator.work.trainable import Trainable
-from estimator.work.workload import RESIDUAL_DROPOUT, Workload, fused_exists
+from estimator.work.workload import RESIDUAL_DROPOUT, PassSizes, fused_exists
 
 MODES = ("forward", "training", "decode")
 ATTENTIONS = ("eager", "sdpa")
@@ -33,7 +33,7 @@ class Pass:
 
     model: Model
     arch: Architecture
-    work: Workload
+    work: PassSizes
     list: tuple[Product, ...]
     tokens: Any
     notes: tuple[str, ...]
@@ -42,7 +42,7 @@ class Pass:
 
 
 def plan(q: Flops) -> Pass:
-    """The products of one pass; ``q.uncapped``: see :class:`estimator.work.workload.Workload`.
+    """The products of one pass; ``q.uncapped``: see :class:`estimator.work.workload.PassSizes`.
 
     Raises InputError for options that do not exist or contradict each other.
     """
@@ -84,7 +84,7 @@ def plan(q: Flops) -> Pass:
             f"the config's residual dropout of {dropout:g} makes checkpointing recompute each layer's last product too"
         )
     fused, checkpointed = q.attention == "sdpa", q.checkpointing == "full"
-    work = Workload(mode, b, s, held, encoder, q.logits == "last", fused, checkpointed, dropout, uncapped=q.uncapped)
+    work = PassSizes(mode, b, s, held, encoder, q.logits == "last", fused, checkpointed, dropout, uncapped=q.uncapped)
     return Pass(
         model, arch, work, tuple(products(arch, work, train)), b * s, tuple(notes), q.method or "full", train
     )

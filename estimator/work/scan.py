@@ -15,14 +15,14 @@ from estimator.inventory import CONV
 from estimator.ops import ceil_div
 from estimator.work import kernels
 from estimator.work import product as p
-from estimator.work.blocks import Tape
+from estimator.work.blocks import Walk
 from estimator.work.product import MULTIPLY_ADD, Kernel, Moves, Product
 
 STEP_OUTPUTS = 2  # a decode step convolves the kernel's kept columns and one more: kernel + 1 columns, 2 outputs
 MAMBA1 = ("mamba", "falcon_mamba", "jamba")
 
 
-def mixer(tape: Tape, s: StateSpace, grad: bool) -> bool:
+def mixer(tape: Walk, s: StateSpace, grad: bool) -> bool:
     """A recurrent mixer; returns whether its output requires a gradient."""
     start = len(tape.ops)
     out = _eager(tape, s, grad)
@@ -34,7 +34,7 @@ def mixer(tape: Tape, s: StateSpace, grad: bool) -> bool:
     return out
 
 
-def _eager(tape: Tape, s: StateSpace, grad: bool) -> bool:
+def _eager(tape: Walk, s: StateSpace, grad: bool) -> bool:
     """The same on transformers' PyTorch path."""
     linear = {part.name.rpartition(".")[2]: part for part in s.linears}
     if s.kind in MAMBA1:
@@ -51,11 +51,11 @@ def _eager(tape: Tape, s: StateSpace, grad: bool) -> bool:
     return tape.linear(linear["out_proj"], hidden, p.PROJECTION)
 
 
-def _trains_extras(tape: Tape, s: StateSpace) -> bool:
+def _trains_extras(tape: Walk, s: StateSpace) -> bool:
     return any(tape.trains(e.name) for e in s.extras)
 
 
-def convolution(tape: Tape, s: StateSpace, grad: bool) -> bool:
+def convolution(tape: Walk, s: StateSpace, grad: bool) -> bool:
     """The depthwise causal convolution, padded by kernel - 1 on both sides.
 
     FlopCounterMode's convolution_backward formula ignores the groups, so the gradient of the weight counts the
@@ -78,7 +78,7 @@ def convolution(tape: Tape, s: StateSpace, grad: bool) -> bool:
     return out
 
 
-def _selective(tape: Tape, s: StateSpace, linear: dict[str, Linear], grad: bool) -> bool:
+def _selective(tape: Walk, s: StateSpace, linear: dict[str, Linear], grad: bool) -> bool:
     """Mamba 1: in, convolution, x (time step, B, C), dt, the scan, out."""
     rows = tape.rows
     inner = convolution(tape, s, tape.linear(linear["in_proj"], grad, p.PROJECTION))
@@ -102,7 +102,7 @@ def _at(s: StateSpace) -> str:
     return s.linears[0].name.rpartition(".")[0] + ".scan"
 
 
-def _chunked(tape: Tape, s: StateSpace, grad: bool) -> None:
+def _chunked(tape: Walk, s: StateSpace, grad: bool) -> None:
     """Mamba 2's block decomposition (arXiv:2405.21060, section 6): within chunks, chunk states, between chunks, out."""
     rows, h, d_h, n = tape.rows, s.sizes["heads"], s.sizes["head_dim"], s.state
     if rows.decode:
@@ -122,7 +122,7 @@ def _chunked(tape: Tape, s: StateSpace, grad: bool) -> None:
         tape.ops.append(kernels.copies(f"{_at(s)}.{name}", count * m * out, 2 * count * m * out, (2, 4), grad))
 
 
-def _delta(tape: Tape, s: StateSpace, grad: bool, qkv: bool) -> None:
+def _delta(tape: Walk, s: StateSpace, grad: bool, qkv: bool) -> None:
     """The gated delta rule in chunks: a triangular system within each, then one state carried from chunk to chunk.
 
     The triangular solves are no products, but their gradient with respect to the system is one. The first chunk's

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from estimator.ops import maximum
-from estimator.roofline import BF16, Machine
+from estimator.roofline import BF16, Accelerator
 from estimator.trace import value_of
 from estimator.work import product as p
 from estimator.work.folds import moved_elements
@@ -102,7 +102,7 @@ class Times:
         return max(found, key=lambda k: float(value_of(found[k])))
 
 
-def times(operations: Iterable[Product | Kernel], machine: Machine, how: How) -> Times:
+def times(operations: Iterable[Product | Kernel], machine: Accelerator, how: How) -> Times:
     """Seconds of all passes of ``operations`` (forward, recomputed, backward) on ``machine``."""
     out = Times()
     for q in operations:
@@ -115,7 +115,7 @@ def times(operations: Iterable[Product | Kernel], machine: Machine, how: How) ->
     return out
 
 
-def _kernel(out: Times, q: Kernel, machine: Machine, how: How) -> None:
+def _kernel(out: Times, q: Kernel, machine: Accelerator, how: How) -> None:
     moves = q.moves
     width = how.stream if q.stream and how.stream else how.width
     seconds = machine.stream(moves.bytes(width)) + machine.strided(moves.strided) + machine.layer_norm(moves.welford)
@@ -124,7 +124,7 @@ def _kernel(out: Times, q: Kernel, machine: Machine, how: How) -> None:
     out.add(ELEMENTWISE, MEMORY, seconds if q.stream or how.shards == 1 else seconds / how.shards)
 
 
-def _product(out: Times, q: Product, machine: Machine, how: How) -> None:
+def _product(out: Times, q: Product, machine: Accelerator, how: How) -> None:
     """One product: its forward passes, its gradients, and the ideal of both."""
     forward = 0 if q.operator == "backward" else 1 + int(q.recomputed)
     out.launches = out.launches + q.launches
@@ -157,7 +157,7 @@ def _moved(q: Product, how: How, element: float) -> Any:
     return (width * (moved_elements(q) - q.weight) + (element if width == how.width else width) * q.weight) / how.shards
 
 
-def _once(q: Product, machine: Machine, how: How, element: float, moved: Any) -> tuple[Any, str]:
+def _once(q: Product, machine: Accelerator, how: How, element: float, moved: Any) -> tuple[Any, str]:
     """(seconds of one pass of one layer's product, what bounds it)."""
     if how.adapters32 and q.part == p.ADAPTER:
         return machine.simt(q.flops() / how.shards, moved), MEMORY
@@ -175,7 +175,7 @@ def _once(q: Product, machine: Machine, how: How, element: float, moved: Any) ->
     return maximum(compute, arrive), MEMORY if value_of(arrive) > value_of(compute) else COMPUTE
 
 
-def _attention(q: Product, machine: Machine, how: How, forward: int) -> Any:
+def _attention(q: Product, machine: Accelerator, how: How, forward: int) -> Any:
     """Seconds of one layer's fused attention kernel, the share of its scores or of its values."""
     scores = q.pairs_of == "n"
     pairs, width = _pairs(q, how) * q.count, q.k if scores else q.n

@@ -21,7 +21,7 @@ EAGER_ONLY = frozenset({"bloom", "gptj", "gpt_neo", "mpt"})
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
+class PassSizes:
     """One pass.
 
     mode        "forward", "training" or "decode" (one new token a sequence after ``context`` cached ones)

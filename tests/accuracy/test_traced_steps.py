@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from estimator.config import Config
-from estimator.estimates.memory_plan import Plan, plan, simulate
+from estimator.estimates.memory_plan import MemoryPlan, plan, simulate
 from estimator.models import Model
 from estimator.questions import ask
 from estimator.questions.memory import Memory
@@ -28,7 +28,7 @@ RECIPES = {"bf16": "torch-bf16", "amp": "torch-mixed"}
 MATH = (*EAGER_ONLY, "falcon", "t5")  # SDPA runs these in PyTorch's math path, or not at all
 
 
-def planned(model: Model, mode: str, recipe: str | None = None, **options: Any) -> Plan:
+def planned(model: Model, mode: str, recipe: str | None = None, **options: Any) -> MemoryPlan:
     return plan(ask(Memory, model, {"mode": mode, "recipe": recipe, **options}))
 
 

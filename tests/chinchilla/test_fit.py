@@ -55,12 +55,13 @@ def test_all_runs_give_epochs_fit_with_outliers() -> None:
     assert found.values["E"] == pytest.approx(math.exp(0.63412782), rel=0.005)
 
 
-def made_up(count: int, law: str = "E=1.7,A=400,B=1500,alpha=0.33,beta=0.35") -> list[runs.Run]:
+def made_up(count: int, law: str = "E=1.7,A=400,B=1500,alpha=0.33,beta=0.35") -> list[runs.TrainingRun]:
     rng = np.random.default_rng(3)
     p = laws.own(law).parametric
     assert p is not None
     n, d = 10 ** rng.uniform(7, 10, count), 10 ** rng.uniform(9, 12, count)
-    return [runs.Run(a, b, float(p.loss(a, b)), i) for i, (a, b) in enumerate(zip(n.tolist(), d.tolist(), strict=True))]
+    pairs = enumerate(zip(n.tolist(), d.tolist(), strict=True))
+    return [runs.TrainingRun(a, b, float(p.loss(a, b)), i) for i, (a, b) in pairs]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +198,7 @@ def test_bad_options(llmcalc: Callable[..., Ran], argv: tuple[str, object]) -> N
 def test_noise_determines_no_law() -> None:
     rng = np.random.default_rng(1)
     noise = [
-        runs.Run(float(10 ** rng.uniform(7, 10)), float(10 ** rng.uniform(9, 12)), float(rng.uniform(2, 4)), i)
+        runs.TrainingRun(float(10 ** rng.uniform(7, 10)), float(10 ** rng.uniform(9, 12)), float(rng.uniform(2, 4)), i)
         for i in range(6)
     ]
     try:

@@ -14,7 +14,7 @@ from estimator.estimates.flops import flops
 from estimator.families.base import Architecture
 from estimator.models import Model
 from estimator.peft.asked import prepare
-from estimator.work import FULL, NONE, Trainable, Workload, products
+from estimator.work import FULL, NONE, PassSizes, Trainable, products
 from estimator.work.adapters import trainable
 from estimator.work.workload import RESIDUAL_DROPOUT
 
@@ -49,7 +49,7 @@ def count(record: dict[str, Any], case: dict[str, Any]) -> int:
     if "freeze" in case:
         train = named(model, case["freeze"])
     field, default = RESIDUAL_DROPOUT.get(model.architecture.model_type, ("", 0.0))
-    work = Workload(
+    work = PassSizes(
         MODES[case["mode"]],
         case["batch"],
         case.get("seq") or 1,

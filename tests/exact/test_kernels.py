@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from estimator.models import load_model
-from estimator.work import FULL, Workload, operations
+from estimator.work import FULL, PassSizes, operations
 from estimator.work.product import Kernel, Moves
 
 TOKENS = 1024
@@ -34,7 +34,7 @@ BACKWARD = {"qwen2.5-0.5b": (265.4, 12.32), "llama-3.2-1b": (548.5, 29.62)}
 def layer(model: str, mode: str) -> tuple[Moves, Moves]:
     """All kernels of one layer, forward and backward."""
     arch = load_model(model).architecture
-    work = Workload(mode, 1, TOKENS, last=mode == "forward")
+    work = PassSizes(mode, 1, TOKENS, last=mode == "forward")
     made = operations(arch, work, FULL) if mode == "training" else operations(arch, work)
     kernels = [q for q in made if isinstance(q, Kernel) and q.layer]
     return sum((q.forward for q in kernels), start=Moves()), sum((q.backward for q in kernels), start=Moves())

@@ -141,7 +141,7 @@ def test_options_that_would_be_ignored_are_refused(llmcalc, options, said):
 )
 def test_korthikanti_layers(tensor_parallel, sequence, recompute, want):
     arch = load_model(*KORTHIKANTI).architecture
-    work = act.Work(1, 2048, tensor.Cut(tensor_parallel), 1, sequence, False, True, recompute)
+    work = act.MicroBatch(1, 2048, tensor.Cut(tensor_parallel), 1, sequence, False, True, recompute)
     assert act.layer_bytes(arch.layers[0], work, arch.hidden) == want
 
 

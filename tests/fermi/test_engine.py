@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from estimator.errors import InputError
 from estimator.estimates.fermi import fermi
 from estimator.fermi.engine import histogram, points, resolve, samples, spread, swings
-from estimator.fermi.ranges import HIGH, LOW, Range, parse_value
+from estimator.fermi.ranges import HIGH, LOW, Interval, parse_value
 from estimator.fermi.scenario import load, loads
 from estimator.presets import load_gpu
 
@@ -110,7 +110,7 @@ def test_quantiles_rise_and_stay_inside(kind, x, y):
     low, high = sorted((x, y))
     if low == high:
         return
-    made_range = Range(kind, low, high)
+    made_range = Interval(kind, low, high)
     values = [made_range.quantile(u / 100) for u in range(1, 100)]
     assert values == sorted(values)
     if kind in ("uniform", "triangular"):

@@ -8,7 +8,7 @@ import pytest
 
 from estimator import presets
 from estimator.errors import InputError
-from estimator.estimates.memory_plan import Plan, plan, simulate
+from estimator.estimates.memory_plan import MemoryPlan, plan, simulate
 from estimator.models import load_model
 from estimator.moments import Workload, training
 from estimator.peft.simulated import specs
@@ -42,7 +42,7 @@ def test_what_is_saved_again_is_what_was_saved(name, amp, monkeypatch):
     assert all(counts)
 
 
-def adapted(name: str, method: str, targets: str | None) -> Plan | None:
+def adapted(name: str, method: str, targets: str | None) -> MemoryPlan | None:
     """The plan, or None where the peft library refuses the method for this family."""
     given = {"mode": "training", "recipe": "torch-bf16", "seq_len": 64, "method": method, "targets": targets}
     try:

@@ -9,7 +9,7 @@ import pytest
 
 from estimator.config import Config
 from estimator.estimates.memory import memory
-from estimator.estimates.memory_plan import Plan, plan, simulate
+from estimator.estimates.memory_plan import MemoryPlan, plan, simulate
 from estimator.formulas import activations as f
 from estimator.models import Model
 from estimator.optimizers import OPTIMIZERS, Trained, find_optimizer, state_bytes
@@ -30,7 +30,7 @@ LLAMA = {
 BASE = {"batch_size": 2, "seq_len": 256}
 
 
-def planned(model: Model, mode: str, recipe: str | None = None, **options: Any) -> Plan:
+def planned(model: Model, mode: str, recipe: str | None = None, **options: Any) -> MemoryPlan:
     return plan(ask(Memory, model, {"mode": mode, "recipe": recipe, **options}))
 
 

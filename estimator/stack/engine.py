@@ -1,0 +1,121 @@
+"""The backward pass as torch/csrc/autograd/engine.cpp runs it: nodes in reverse order, leaves as soon as they are ready."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from sys import getrefcount
+from typing import Any
+
+from estimator.stack.tape import F32, Tape, Tensor
+
+
+def _sole_owner(x: Tensor, refs: int) -> bool:
+    return not x.view and getrefcount(x) <= refs and getrefcount(x.st) <= 2
+
+
+def _accumulate(t: Tape, target: Any, idx: int, g: Tensor) -> None:
+    """InputBuffer::accumulate: in place where nobody else holds the first gradient."""
+    held = target.grads[idx]
+    if held is None:
+        target.grads[idx] = g
+    elif _sole_owner(held, 4):
+        pass
+    else:
+        target.grads[idx] = t.alloc(g.n, held.w, "gradients, added")
+
+
+def _reach(root: Any) -> list[Any]:
+    """Every node below ``root``, latest first; counts for each how many gradients it waits for."""
+    seen, stack, order = {id(root)}, [root], []
+    while stack:
+        node = stack.pop()
+        order.append(node)
+        for parent in node.ins:
+            if parent is not None:
+                parent.deps += 1
+                if id(parent) not in seen:
+                    seen.add(id(parent))
+                    if not parent.leaf:
+                        stack.append(parent)
+    order.sort(key=lambda x: x.seq, reverse=True)
+    return order
+
+
+def _run(t: Tape, node: Any) -> None:
+    if node.frame is not None and not node.frame.done:
+        t.recompute(node.frame)
+    t.where = node.where
+    g = node.grads[0] if len(node.grads) == 1 else node.grads
+    node.grads = ()
+    outs = list(node.fn(t, node, g))
+    g = None
+    node.saved = None
+    ready = []
+    for i, parent in enumerate(node.ins):
+        if parent is None:
+            continue
+        out, outs[i] = outs[i], None
+        if out is not None:
+            _accumulate(t, parent, node.idxs[i], out)
+        out = None
+        parent.deps -= 1
+        if parent.leaf and parent.deps == 0:
+            ready.append(parent)
+    for leaf in ready:
+        _keep(t, leaf)
+
+
+def _keep(t: Tape, leaf: Any) -> None:
+    """AccumulateGrad: the first gradient is taken over where nobody else holds it, later ones are added to it."""
+    g, leaf.grads = leaf.grads[0], [None]
+    if g is None:
+        return
+    if g.w != leaf.w:
+        g = t.alloc(leaf.n, leaf.w, "gradient, converted")
+    if leaf.held is None:
+        if getrefcount(g) > 2 or getrefcount(g.st) > 2:
+            g = t.alloc(leaf.n, leaf.w, "gradient, copied")
+        leaf.held = g
+
+
+def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = (), wrap: Any = None) -> None:
+    """Run the backward pass from ``loss``. ``segments``: (first seq, last seq, times) of repeated layers.
+
+    ``wrap`` is told when the pass begins, enters and leaves a layer, and ends.
+    """
+    order = _reach(loss.node)
+    loss.node.grads[0] = t.alloc(1, F32, "gradient of the loss")
+    where, t.grad = t.where, False
+    if wrap is not None:
+        wrap.before_backward()
+    bounds = sorted(((low, high, times, i) for i, (low, high, times) in enumerate(segments)), reverse=True)
+    outer: list[Any] | None = None
+    inside: int | None = None
+    low, times = 0, 1
+
+    def leave() -> None:
+        nonlocal outer, inside
+        if wrap is not None and inside is not None:
+            wrap.leave_layer(inside)
+        if outer is not None:
+            outer.append((times, t.log))
+            t.log, outer = outer, None
+        inside = None
+
+    for node in order:
+        seq = node.seq
+        if inside is not None and seq <= low:
+            leave()
+        while bounds and inside is None and seq <= bounds[0][1]:
+            low, _, times, key = bounds.pop(0)
+            if seq > low:
+                inside = key
+                if times != 1:
+                    outer, t.log = t.log, []
+                if wrap is not None:
+                    wrap.enter_layer(key, times != 1)
+        _run(t, node)
+    leave()
+    if wrap is not None:
+        wrap.after_backward()
+    t.where, t.grad = where, True

@@ -1,0 +1,81 @@
+"""Folds over a log of allocations: the level, its peak, and who is alive at it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from estimator.stack.tape import Record
+from estimator.trace import Traced
+
+
+class Replay:
+    """What a log amounts to: bytes at the ``end``, the ``peak``, and which buffers were alive at it.
+
+    ``base`` bytes are alive before. Exact under repetition: a segment peaks in its first or its last round.
+    """
+
+    def __init__(self, base: int = 0) -> None:
+        self.level = base
+        self.peak = base
+        self.top: tuple[int, int, int] | None = None  # entries before, rounds before, entries within
+
+    def run(self, log: Sequence[Any], start: int = 0) -> None:
+        """Go through ``log[start:]``."""
+        level, peak, top = self.level, self.peak, self.top
+        for i in range(start, len(log)):
+            sign, what = log[i]
+            if type(what) is list:
+                rounds = sign.value if type(sign) is Traced else sign
+                most, at, now = 0, 0, 0
+                for j, (s, rec) in enumerate(what):
+                    size = rec[0]
+                    now += s * (size if type(size) is int else size.value)
+                    if now > most:
+                        most, at = now, j + 1
+                last = (rounds - 1) * now if now > 0 else 0
+                if rounds > 0:
+                    if level + last + most > peak:
+                        peak, top = level + last + most, (i, rounds - 1 if last else 0, at)
+                    level += rounds * now
+            else:
+                size = what[0]
+                level += sign * (size if type(size) is int else size.value)
+                if level > peak:
+                    peak, top = level, (i + 1, 0, 0)
+        self.level, self.peak, self.top = level, peak, top
+
+
+def alive(log: Sequence[Any], top: tuple[int, int, int] | None) -> dict[tuple[str, str], Any]:
+    """Bytes alive at a peak, by (where, what): what was handed out before it less what was given back."""
+    counts: dict[Any, list[Any]] = {}
+
+    def add(record: Record, times: Any) -> None:
+        size = record[0]
+        key = (record[1], size if type(size) is int else size.value)
+        entry = counts.get(key)
+        if entry is None:
+            counts[key] = [times, size]
+        else:
+            entry[0] = entry[0] + times
+
+    if top is not None:
+        before, rounds, within = top
+        for sign, what in log[:before]:
+            if type(what) is list:
+                for s, record in what:
+                    add(record, sign if s == 1 else -sign)
+            else:
+                add(what, sign)
+        if before < len(log) and type(log[before][1]) is list:
+            sign, what = log[before]
+            if rounds:
+                for s, record in what:
+                    add(record, (sign - 1) if s == 1 else -(sign - 1))
+            for s, record in what[:within]:
+                add(record, s)
+    out: dict[tuple[str, str], Any] = {}
+    for (label, _), (times, size) in counts.items():
+        if times != 0:
+            out[label] = out.get(label, 0) + times * size
+    return {k: v for k, v in out.items() if v != 0}
