@@ -5,10 +5,12 @@ The spreads were measured: 146 runs of one H100 80GB (torch 2.11, transformers 5
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from estimator.presets import load_gpu
+from estimator.units import parse_size
 
 if TYPE_CHECKING:
     from estimator.schemas import GpuSpec
@@ -47,11 +49,26 @@ class Card(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def find_card(gpu: str | None) -> Card:
-    """The card of ``--gpu``, or one of unknown size."""
-    if gpu is None:
-        return Card("", None, Range(*GUESSED_CONTEXT), ("no --gpu: the CUDA context is guessed at 0.29 to 0.88 GiB",))
-    return card_of(load_gpu(gpu))
+_SIZE = re.compile(r"^[0-9][0-9._]* ?([KMGT]i?)?B$", re.IGNORECASE)
+
+
+def find_card(gpu: str | None, memory: Any = None) -> Card:
+    """The card of ``--gpu`` (a preset, a TOML file of one, or a size such as ``12GB``), or one of unknown size.
+
+    memory: ``--gpu-memory``, the bytes that a program gets in place of the preset's. InputError for what is neither.
+    """
+    if gpu is not None and _SIZE.match(gpu.strip()):
+        note = f"--gpu {gpu}: its CUDA context is guessed at 0.29 to 0.88 GiB"
+        card = Card(gpu.strip(), parse_size(gpu.strip(), "--gpu", "bytes"), Range(*GUESSED_CONTEXT), (note,))
+    elif gpu is None:
+        said = "no --gpu: the CUDA context is guessed at 0.29 to 0.88 GiB"
+        card = Card("" if memory is None else "the GPU", None, Range(*GUESSED_CONTEXT), (said,))
+    else:
+        card = card_of(load_gpu(gpu))
+    if memory is None:
+        return card
+    size = parse_size(str(memory), "--gpu-memory", "bytes")
+    return card._replace(bytes=size, notes=(*card.notes, f"--gpu-memory {memory}: what a program gets"))
 
 
 def card_of(spec: GpuSpec) -> Card:

@@ -85,6 +85,19 @@ def read(kind: str, name: str) -> tuple[str, dict[str, Any]]:
     return found, data
 
 
+def read_file(path: str) -> tuple[str, dict[str, Any]]:
+    """The name and contents of a user's own TOML file of the presets' schema."""
+    try:
+        place = Path(path).expanduser()
+        if place.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES} bytes, which no preset is")
+        return place.stem, tomllib.loads(place.read_text(encoding="utf-8"))
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {str(error)[:120]}") from None
+
+
 def load_model_preset(name: str) -> tuple[str, dict[str, Any]]:
     """A model's id and preset: ``source``, ``expect`` (the counts it is tested against) and ``config``."""
     return read("models", name)
@@ -97,12 +110,11 @@ def load_gpu(name: str) -> GpuSpec:
 
     from estimator.schemas import GpuSpec
 
-    found, data = read("gpus", name)
+    found, data = read_file(name) if name.endswith(".toml") else read("gpus", name)
     try:
         return GpuSpec.model_validate({"id": found, **data})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"presets/gpus/{found}.toml: {where}: {first['msg']}, got {str(first['input'])[:40]}"
-        ) from None
+        shown = name if name.endswith(".toml") else f"presets/gpus/{found}.toml"
+        raise InputError(f"{shown}: {where}: {first['msg']}, got {str(first['input'])[:40]}") from None

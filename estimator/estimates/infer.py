@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from estimator.card import card_of
+from estimator.card import card_of, find_card
+from estimator.engines import answered, engine_of
 from estimator.families.base import MoE
 from estimator.fit import fit_of, require_fit
 from estimator.formula import Citation
@@ -56,6 +58,10 @@ def infer(
 
 def answer(q: Infer) -> Report:
     """The report of a question."""
+    report = answered("infer", q)
+    if report is not None:
+        return report
+    q = replace(q, engine=engine_of(q), gpus=q.gpus if q.tensor_parallel == "1" else q.tensor_parallel)
     model, gpu = q.model, q.gpu
     said: list[str] = []
     if q.new_tokens is None:
@@ -84,7 +90,7 @@ def answer(q: Infer) -> Report:
         body.insert(3, drafted)
         assumed += more
     notes = [*model.notes, *_beyond(serve, s + new)]
-    fit = fit_of(allocated(q, b, s, new, held), card_of(spec), "inference")
+    fit = fit_of(allocated(q, b, s, new, held), find_card(q.gpu, q.gpu_memory), "inference")
     assert fit is not None  # a preset has a size
     body.insert(4, fit.node())
     facts = {"bound": step.bound, "prefill.bound": first.bound, "fits": fit.answer}

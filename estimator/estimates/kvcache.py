@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from estimator.engines import answered
 from estimator.errors import InputError
 from estimator.families.base import Attention
 from estimator.fit import Fit, fit_of, require_fit
@@ -45,6 +46,9 @@ def answer(q: KVCache) -> Report:
     """The report of a question."""
     from estimator.kv.fit import check_workspace
 
+    report = answered("kvcache", q)
+    if report is not None:
+        return report
     model = q.model
     check_workspace(q.workspace)
     p = plan(q)
@@ -53,7 +57,7 @@ def answer(q: KVCache) -> Report:
     body: list[Any] = [Node.group("", [_total(p, parts), *_beside(p, parts)])]
     facts: dict[str, Any] = {}
     verdict = ""
-    if q.gpu is not None:
+    if q.gpu is not None or q.gpu_memory is not None:
         rows, fit, said = fit_rows(p, q)
         body += [rows, fit.node()]
         p.said += said
@@ -158,7 +162,7 @@ def fit_rows(p: CachePlan, q: KVCache) -> tuple[Node, Fit, list[str]]:
 
     if p.symbolic:
         raise InputError("--gpu needs a model of known sizes: --model symbolic has none")
-    place = fit.room(p.model, q.gpu, q.dtype, q.quantization)
+    place = fit.room(p.model, q.gpu, q.dtype, q.quantization, q.gpu_memory)
     extra, said = fit.workspace_of(p.model, q.workspace)
     b, n = int(value_of(p.b)), int(value_of(p.n))
     rows = fit.rows(place, p.used, extra, b, n)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.card import Card, Range, device, find_card, reserved
+from estimator.engines import answered
 from estimator.errors import InputError, InternalError
 from estimator.estimates.memory_plan import MODES, MemoryPlan, plan, simulate
 from estimator.estimates.memory_text import assumptions, buffer_rows, first_step, inputs_of, title_of, what_fits
@@ -46,14 +47,17 @@ def answer(q: Memory) -> Report:
     if q.mode is None:
         q = replace(q, mode="training" if q.recipe is not None or q.optimizer is not None else "inference")
     choice(q.mode, "--mode", MODES)
-    if q.check_fit and q.gpu is None:
+    if q.check_fit and q.gpu is None and q.gpu_memory is None:
         raise InputError("--check-fit needs --gpu")
+    report = None if q.training else answered("memory", q)
+    if report is not None:
+        return report
     if q.model.kind == "symbolic":
         _letters_only(q)
     if q.recipe == "all":
         return compare(q)
     p = plan(q)
-    return _report(p, simulate(p), find_card(q.gpu))
+    return _report(p, simulate(p), find_card(q.gpu, q.gpu_memory))
 
 
 IN_LETTERS = ("zero-paper", "megatron")  # recipes that are formulas of L, d and h
@@ -159,7 +163,7 @@ def compare(q: Memory) -> Report:
 
     rows: list[tuple[str | Cell | None, ...]] = []
     hidden, fits, last = [], [], None
-    card = find_card(q.gpu)
+    card = find_card(q.gpu, q.gpu_memory)
     for name in RECIPES:
         last = plan(replace(q, recipe=name, mode="training"))
         outcome = simulate(last)

@@ -121,7 +121,7 @@ def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
         if q.check_fit:
             raise
         return None, "", [f"whether it fits is not known: {error}"]
-    fit = fit_of(value_of(peak), find_card(q.gpu), "training")
+    fit = fit_of(value_of(peak), find_card(q.gpu, q.gpu_memory), "training")
     return fit, "" if fit is None else fit.sentence(f"a step of {q.model.name}"), []
 
 

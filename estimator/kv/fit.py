@@ -34,10 +34,10 @@ class Room:
         return int((self.card.bytes or 0) - self.card.context.best - int(value_of(self.weights)))
 
 
-def room(model: Model, gpu: str, dtype: str, quantization: str) -> Room:
+def room(model: Model, gpu: str | None, dtype: str, quantization: str, memory: Any = None) -> Room:
     """What ``gpu`` has left beside the weights of ``model`` in a storage scheme."""
     storage = stored_weights(model.architecture, quantization, dtype)
-    card = find_card(gpu)
+    card = find_card(gpu, memory)
     return Room(card, storage.bytes, (*card.notes, *storage.notes))
 
 

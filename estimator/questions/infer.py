@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import again, option
-from estimator.questions.parts import OnCard, Sequences
+from estimator.questions.parts import OnCard, Sequences, Served, Sharded
 
 
 @dataclass(frozen=True, kw_only=True)
-class Infer(OnCard, Sequences):
+class Infer(Served, OnCard, Sequences):
     """Latency, throughput, memory and cost of serving a model."""
 
     new_tokens: Any = option(None, "Tokens generated after the prompt.", "TOKENS")
@@ -19,7 +19,10 @@ class Infer(OnCard, Sequences):
     dtype: Any = option("bf16", "bf16, fp16 or fp8: what weights are stored and multiplied in.", "NAME")
     kv_dtype: Any = option(None, "bf16, fp16, fp32, fp8, int8 or int4; as the weights where not given.", "NAME")
     quantization: Any = option("none", "Of the weights: none, nf4, nf4-dq, int8, gptq, awq, q4_k_m ...", "NAME")
-    engine: Any = option("transformers", "transformers (kernel by kernel) or fused (a serving engine's).", "NAME")
+    tensor_parallel: Any = again(Sharded, "tensor_parallel", "1")
+    pipeline_parallel: Any = again(Sharded, "pipeline_parallel", "1")
+    expert_parallel: Any = option(False, "vLLM: experts over the tensor group.", kind="flag")
+    block_size: Any = option(None, "vLLM, SGLang: tokens a block of the cache.", "TOKENS")
     graph: Any = option(True, "Replay decode steps from a CUDA graph.", kind="switch", flag="cuda-graph")
     price: Any = option(None, "USD a GPU-hour; the preset's median where not given.", "USD", kind="float")
     draft_model: Any = option(None, "Speculative decoding with this draft model.", "MODEL")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from estimator.questions.base import option
-from estimator.questions.parts import OnCard, Sequences
+from estimator.questions.base import again, option
+from estimator.questions.parts import OnCard, Sequences, Served, Sharded
 
 
 @dataclass(frozen=True, kw_only=True)
-class KVCache(OnCard, Sequences):
+class KVCache(Served, OnCard, Sequences):
     """Bytes of the KV cache of a model, and what fits on a GPU beside its weights."""
 
     new_tokens: Any = option(None, "Tokens generated after these.", "TOKENS")
@@ -22,7 +22,9 @@ class KVCache(OnCard, Sequences):
     kv_group: Any = option(None, "Numbers that share a scale in an int8 or int4 cache.", "N")
     shared_prefix: Any = option(None, "Tokens that all sequences of the batch share.", "TOKENS")
     encoder_len: Any = option(None, "Encoder tokens of an encoder-decoder model.", "TOKENS")
-    engine: Any = option(None, "Who serves it: transformers.", "NAME")
+    tensor_parallel: Any = again(Sharded, "tensor_parallel", "1")
+    pipeline_parallel: Any = again(Sharded, "pipeline_parallel", "1")
+    expert_parallel: Any = option(False, "vLLM: experts over the tensor group.", kind="flag")
     dtype: Any = option("bf16", "Storage of the weights, for --gpu.", "NAME")
     quantization: Any = option("none", "Of the weights, for --gpu: none, nf4, int8, awq, q4_k_m ...", "NAME")
     workspace: Any = option("simulated", "Of a pass, for --gpu: simulated, none or a size such as 2GiB.", "SIZE")

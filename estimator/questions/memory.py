@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import option
-from estimator.questions.parts import Adapted, OnCard, Sequences, Sharded, StepOptions
+from estimator.questions.parts import Adapted, OnCard, Sequences, Served, Sharded, StepOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory(OnCard, Sharded, Adapted, StepOptions, Sequences):
+class Memory(Served, OnCard, Sharded, Adapted, StepOptions, Sequences):
     """Memory of training or inference, moment by moment, and whether it fits."""
 
     mode: Any = option(None, "inference (the default) or training.", "NAME")
@@ -22,7 +22,7 @@ class Memory(OnCard, Sharded, Adapted, StepOptions, Sequences):
     logits: Any = option("last", "last, or all positions of the prompt.", "NAME")
     loss: Any = option("full", "full (fp32 logits), chunked or fused cross-entropy.", "NAME")
     micro_batches: Any = option("1", "Forward and backward passes a step.", "N")
-    engine: Any = option(None, "Who serves it: transformers.", "NAME")
+    block_size: Any = option(None, "vLLM, SGLang: tokens a block of the cache.", "TOKENS")
 
     @property
     def training(self) -> bool:

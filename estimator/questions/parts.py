@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from estimator.questions.base import Question, option
@@ -74,3 +74,39 @@ class OnCard(Question):
     gpu: Any = option(None, "A GPU preset (llmcalc gpus lists them), a TOML file of one, or a size: 12GB.", "GPU")
     gpu_memory: Any = option(None, "Memory that a program gets on it, in place of the preset's: 36GB.", "BYTES")
     check_fit: Any = option(False, "Exit with 3 where it does not fit.", kind="flag")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served(Question):
+    """How an engine serves: its options by its own names (llama.cpp, vLLM, SGLang, TensorRT-LLM)."""
+
+    engine: Any = option(None, "transformers, fused, or a serving engine (default: llama.cpp for GGUF).", "NAME")
+    engine_version: Any = option(None, "Version of the engine: 0.19.0.", "V")
+    ctx_size: Any = option(None, "llama.cpp: tokens of the context.", "TOKENS", short="-c")
+    parallel: Any = option(None, "llama.cpp: sequences.", "N")
+    logical_batch: Any = option(None, "llama.cpp: tokens a logical batch (2048).", "TOKENS")
+    ubatch_size: Any = option(None, "llama.cpp: tokens a micro-batch (512).", "TOKENS")
+    flash_attn: Any = option(None, "llama.cpp: on, off or auto.", "NAME")
+    cache_type_k: Any = option(None, "llama.cpp: type of the keys: f16, q8_0, q4_0 ...", "NAME")
+    cache_type_v: Any = option(None, "llama.cpp: type of the values.", "NAME")
+    swa_full: Any = option(False, "llama.cpp: window layers cache the whole context.", kind="flag")
+    kv_unified: Any = option(False, "llama.cpp: one cache for all sequences.", kind="flag")
+    outputs: Any = option(None, "llama.cpp: rows of logits in the worst graph, or all.", "N")
+    gpu_layers: Any = option(None, "llama.cpp: layers on the GPU, or all.", "N")
+    cpu_moe: Any = option(None, "llama.cpp: layers whose experts stay on the host, or all.", "N")
+    imatrix: Any = option(False, "llama.cpp: the mix was made with an importance matrix.", kind="flag")
+    gpu_memory_utilization: Any = option(None, "vLLM: share of the GPU that it may use (0.9).", "SHARE")
+    max_model_len: Any = option(None, "vLLM, SGLang: longest sequence.", "TOKENS")
+    max_num_seqs: Any = option(None, "vLLM: sequences at once.", "N")
+    max_num_batched_tokens: Any = option(None, "vLLM: tokens a step.", "TOKENS")
+    data_parallel: Any = option(None, "vLLM: replicas of the attention.", "N")
+    pool_bytes: Any = option(None, "Take the pool of blocks as given.", "BYTES")
+    mem_fraction_static: Any = option(None, "SGLang: share for weights and pool.", "SHARE")
+    chunked_prefill_size: Any = option(None, "SGLang: tokens a prefill chunk.", "TOKENS")
+    kv_fraction: Any = option(None, "TensorRT-LLM: share of what is free for the cache.", "SHARE")
+    tokens_per_block: Any = option(None, "TensorRT-LLM: tokens a block.", "TOKENS")
+
+    def engine_options(self) -> list[str]:
+        """Names of the engine's options that are given."""
+        own = (f for f in fields(Served) if f.name not in ("engine", "model"))
+        return [f.name for f in own if getattr(self, f.name) not in (None, False)]

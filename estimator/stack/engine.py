@@ -1,4 +1,4 @@
-"""The backward pass as torch/csrc/autograd/engine.cpp runs it: nodes in reverse order, leaves as soon as they are ready."""
+"""The backward pass as torch/csrc/autograd/engine.cpp runs it: nodes in reverse order, leaves when they are ready."""
 
 from __future__ import annotations
 

@@ -1,0 +1,47 @@
+"""Serving engines: one file or folder each, found by name.
+
+An engine answers three questions about serving a model, each a function of its module that takes the frozen question
+and returns a Report: ``memory(q)``, ``kvcache(q)`` and ``infer(q)``. ``transformers`` and ``fused`` (an ideal engine's
+kernels) are answered by the commands themselves.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from estimator.errors import InputError, unknown
+from estimator.report import Report
+
+OWN = ("transformers", "fused")
+ENGINES: dict[str, str] = {}  # name -> module in estimator.engines
+
+
+def engine_of(q: Any) -> str:
+    """The engine of a question: as given, else llama.cpp for a GGUF file or mix where it is known, transformers."""
+    if q.engine is not None:
+        if q.engine not in ENGINES and q.engine not in OWN:
+            raise unknown("--engine", str(q.engine), (*OWN, *ENGINES))
+        return str(q.engine)
+    if "llama.cpp" in ENGINES:
+        from estimator.storage.gguf_mix import MIXES
+
+        gguf = q.model.header is not None and str(q.model.header.path).endswith(".gguf")
+        if gguf or q.quantization in MIXES:
+            return "llama.cpp"
+    return OWN[0]
+
+
+def answered(question: str, q: Any) -> Report | None:
+    """The engine's report on ``memory``, ``kvcache`` or ``infer``; None where the command itself answers.
+
+    Raises InputError where options of an engine are given to another.
+    """
+    name = engine_of(q)
+    if name in OWN:
+        for option in q.engine_options():
+            raise InputError(f"--{option.replace('_', '-')} belongs to a serving engine: add --engine")
+        return None
+    module: Any = import_module(f"estimator.engines.{ENGINES[name]}")
+    report: Report = getattr(module, question)(q)
+    return report
