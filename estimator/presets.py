@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 1 << 20  # no preset comes near; a larger file is not one
 
 _ID = re.compile(r"^[a-z0-9][a-z0-9.-]{0,63}$")
+_SIZE = re.compile(r"^(.{1,60})-(\d{1,4})gb$")
 KINDS = {"models": ".json", "gpus": ".toml", "fermi": ".toml", "laws": ".toml"}
 
 
@@ -103,6 +104,22 @@ def load_model_preset(name: str) -> tuple[str, dict[str, Any]]:
     return read("models", name)
 
 
+def sized(name: str) -> tuple[str, dict[str, Any]] | None:
+    """A machine of one of the memory sizes it is sold with: ``m2-max-32gb``; None where the name says no such size."""
+    match = _SIZE.match(name.strip().lower().replace(" ", "-").replace("_", "-"))
+    if match is None or find("gpus", name) is not None or find("gpus", match[1]) is None:
+        return None
+    found, data = read("gpus", match[1])
+    memory, size = data["memory"], int(match[2])
+    sizes = memory.get("sizes_gb", ())
+    if not sizes:
+        return None
+    if size not in sizes:
+        raise InputError(f"{found} is sold with {', '.join(map(str, sizes))} GB, not {size}")
+    kept = {k: v for k, v in memory.items() if not k.startswith(("read_", "reported_"))}
+    return f"{found}-{size}gb", {**data, "memory": kept | {"sold_gb": size}}
+
+
 @lru_cache(maxsize=64)
 def load_gpu(name: str) -> GpuSpec:
     """An accelerator by id or alias: ``h100-sxm``, ``a100``, ``4090``. Sources: its file in ``presets/gpus``."""
@@ -110,7 +127,7 @@ def load_gpu(name: str) -> GpuSpec:
 
     from estimator.schemas import GpuSpec
 
-    found, data = read_file(name) if name.endswith(".toml") else read("gpus", name)
+    found, data = read_file(name) if name.endswith(".toml") else sized(name) or read("gpus", name)
     try:
         return GpuSpec.model_validate({"id": found, **data})
     except ValidationError as error:

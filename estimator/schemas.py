@@ -6,6 +6,7 @@ NAME``, so that an estimate need not import pydantic to read a config.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
@@ -18,6 +19,7 @@ Text = Annotated[str, Field(min_length=1)]
 MATMUL_DTYPES = ("fp32", "tf32", "fp16", "bf16", "fp8", "fp6", "fp4", "int8")
 GB = KILO**3
 MIB = KIBI**2
+GIB = KIBI**3
 TERA = KILO**4
 
 
@@ -25,14 +27,37 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+# what macOS lets a GPU wire of a machine's memory by default (Metal's recommendedMaxWorkingSetSize)
+WIRED_LARGE_GB = 36
+WIRED_LARGE, WIRED_SMALL = Fraction(3, 4), Fraction(2, 3)
+
+
 class MemorySpec(_Part):
-    """``sold_gb``: the label, decimal. ``reported_mib``: what the driver prints. ``verified``: seen in the source."""
+    """``sold_gb``: the label, decimal. ``reported_mib``: what the driver prints. ``verified``: seen in the source.
+
+    read_gib     what a program was told there is in all (cudaMemGetInfo), as ``read_source`` read it
+    unified      shared with the host: the label counts GiB; sizes_gb: the sizes it is sold with, the largest here
+    wired_source where it was read how much of it macOS gives to the GPU: 3/4 from 36 GB on, 2/3 below
+    """
 
     sold_gb: Positive
     type: Text
     verified: bool
     reported_mib: PositiveInt | None = None
     reported_verified: bool = False
+    read_gib: Positive | None = None
+    read_source: Text | None = None
+    unified: bool = False
+    sizes_gb: tuple[PositiveInt, ...] = ()
+    wired_source: Text | None = None
+
+    @property
+    def wired_bytes(self) -> int | None:
+        """What the GPU may wire by default, or None where it has memory of its own."""
+        if self.wired_source is None:
+            return None
+        share = WIRED_LARGE if self.sold_gb >= WIRED_LARGE_GB else WIRED_SMALL
+        return int(self.sold_gb * GIB * share)
 
 
 class BandwidthSpec(_Part):
@@ -74,9 +99,10 @@ class LinkSpec(_Part):
 
 
 class PcieSpec(_Part):
-    """The host link: PCIe x16 of this generation, 10^9 bytes/s one way."""
+    """The host link: PCIe of this generation, 10^9 bytes/s one way."""
 
     generation: Annotated[int, Field(ge=1, le=7)]
+    lanes: Annotated[int, Field(ge=1, le=16)] = 16
     gb_s_one_way: Positive
     verified: bool
     source: Text
@@ -142,7 +168,13 @@ class Quote(_Part):
 
 
 class GpuSpec(_Part):
-    """One accelerator: ``presets/gpus/<id>.toml``. ``source`` covers every group that names none of its own."""
+    """One accelerator: ``presets/gpus/<id>.toml``. ``source`` covers every group that names none of its own.
+
+    compute_capability   CUDA's, NVIDIA only; bf16: whether its products take bf16
+    flash_attention      whether PyTorch has its fused attention kernel for it (NVIDIA: from 8.0), where known
+    cublas_workspace     bytes that PyTorch gives to a thread that multiplies (aten/src/ATen/cuda/CublasHandlePool.cpp:
+                         32 MiB for capabilities 9, 10 and 12, 8.125 MiB elsewhere; 32 or 128 MiB on AMD's)
+    """
 
     id: Text
     name: Text
@@ -150,6 +182,10 @@ class GpuSpec(_Part):
     architecture: Text
     source: Text
     note: str = ""
+    compute_capability: Annotated[str, Field(pattern=r"^\d{1,2}\.\d$")] | None = None
+    bf16: bool = True
+    flash_attention: bool | None = None
+    cublas_workspace: PositiveInt | None = None
     memory: MemorySpec
     bandwidth: BandwidthSpec
     compute: ComputeSpec | None = None
@@ -167,16 +203,28 @@ class GpuSpec(_Part):
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes a program can use at most: as measured, else as the driver reports, else by the label."""
+        """Bytes a program can use at most: as measured or read, as macOS gives, as the driver reports, by the label."""
+        m = self.memory
         if self.measured:
             return self.measured.memory_bytes
-        return self.memory.reported_mib * MIB if self.memory.reported_mib else self.sold_bytes
+        if m.read_gib:
+            return round(m.read_gib * GIB)
+        if m.wired_bytes:
+            return m.wired_bytes
+        if m.reported_mib:
+            return m.reported_mib * MIB
+        return round(m.sold_gb * GIB) if m.unified else self.sold_bytes
 
     @property
     def memory_basis(self) -> str:
         """Where :attr:`memory_bytes` comes from, as an assumption to print."""
         if self.measured:
             return f"{self.id}: memory as {self.measured.source}"
+        if self.memory.read_gib:
+            return f"{self.id}: {self.memory.read_gib:g} GiB as programs read it: {self.memory.read_source}"
+        if self.memory.wired_bytes:
+            shown = f"{self.memory.wired_bytes / GIB:.4g} of its {self.memory.sold_gb:g} GiB"
+            return f"{self.id}: macOS gives the GPU {shown} by default ({self.memory.wired_source})"
         if self.memory.reported_mib:
             seen = "" if self.memory.reported_verified else " (unverified)"
             return f"{self.id}: memory as the driver reports it, {self.memory.reported_mib:,} MiB{seen}"

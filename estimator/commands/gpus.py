@@ -28,9 +28,9 @@ def gpus(
     """The accelerator presets: a list that filters, or one whole with the sources of its figures."""
     check_format(format)
     from estimator.estimates import catalog_gpus
-    from estimator.presets import find
+    from estimator.presets import find, sized
 
-    if name and not (vendor or min_memory) and find("gpus", name):
+    if name and not (vendor or min_memory) and (find("gpus", name) or sized(name)):
         report = catalog_gpus.gpu(name)
     else:
         report = catalog_gpus.gpus(name or "", vendor, min_memory, dtype)

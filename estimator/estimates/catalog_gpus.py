@@ -89,13 +89,16 @@ def gpu(name: str) -> Report:
     heading = "Dense peaks" + (f" (structured sparsity: x {sparse})" if sparse > 1 else "")
     body: list[Any] = [Node.group("Memory", _memory(spec))]
     body += [Node.group(heading, peaks)] if peaks else []
+    body += [Node.group("PyTorch on it", kernels)] if (kernels := _kernels(spec)) else []
     body += [Node.group("Links and power", links)] if (links := _links(spec)) else []
     body += [Node.group("Measured", measured)] if (measured := _measured(spec)) else []
     if spec.prices:
         rows = tuple((p.provider, Cell(p.usd_per_hour, USD), p.date, p.source) for p in spec.prices)
         body.append(Table("Prices of one GPU for an hour", ("provider", "price", "date", "source"), rows))
     others = [a for a, target in presets.aliases("gpus").items() if target == spec.id]
-    facts = ({"note": spec.note} if spec.note else {}) | ({"also_called": ", ".join(others)} if others else {})
+    facts = {k: v for k, v in (("compute_capability", spec.compute_capability), ("bf16", spec.bf16),
+             ("flash_attention", spec.flash_attention)) if v is not None}  # fmt: skip
+    facts |= ({"note": spec.note} if spec.note else {}) | ({"also_called": ", ".join(others)} if others else {})
     sources = [spec.source, *(c.source for c in spec.matmul_ceilings)]
     sources += [part.source for part in (spec.measured, spec.pcie) if part]
     title = f"{spec.id}: {spec.vendor} {spec.name}, {spec.architecture}"
@@ -123,11 +126,26 @@ def _memory(spec: GpuSpec) -> list[Node]:
                 note=_seen(m.reported_verified),
             )
         )
+    if m.read_gib:
+        from estimator.schemas import GIB
+
+        size, source = round(m.read_gib * GIB), m.read_source or ""
+        rows.append(Node("memory.read_bytes", "as programs read it", size, BYTES, note=source))
+    if m.wired_bytes:
+        rows.append(Node("memory.wired_bytes", "that macOS gives the GPU", m.wired_bytes, BYTES))
     rows.append(Node("memory_bytes", "usable", spec.memory_bytes, BYTES))
     return [
         *rows,
         Node("bandwidth_bytes_s", "bandwidth", spec.bandwidth_bytes_s, BYTE_RATE, note=_seen(spec.bandwidth.verified)),
     ]
+
+
+def _kernels(spec: GpuSpec) -> list[Node]:
+    """What PyTorch finds: which products and attention kernels there are, and cuBLAS's workspace."""
+    rows = []
+    if spec.cublas_workspace:
+        rows.append(Node("cublas_workspace_bytes", "cuBLAS workspace a thread", spec.cublas_workspace, BYTES))
+    return rows
 
 
 def _links(spec: GpuSpec) -> list[Node]:
@@ -146,7 +164,7 @@ def _links(spec: GpuSpec) -> list[Node]:
         rows.append(
             Node(
                 "pcie_bytes_s",
-                f"PCIe {spec.pcie.generation} x16, one way",
+                f"PCIe {spec.pcie.generation} x{spec.pcie.lanes}, one way",
                 spec.pcie_bytes_s,
                 BYTE_RATE,
                 note=_seen(spec.pcie.verified),

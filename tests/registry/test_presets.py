@@ -17,7 +17,7 @@ GPUS, MODELS = presets.ids("gpus"), presets.ids("models")
 
 
 def test_how_many():
-    assert len(GPUS) >= 49
+    assert len(GPUS) >= 136
     assert len(MODELS) >= 160
 
 
@@ -43,7 +43,7 @@ def test_gpu(name):
     assert spec.source
     assert spec.memory_bytes > 0
     assert spec.memory_basis.startswith(name)
-    assert spec.bandwidth_bytes_s > 1e11
+    assert spec.bandwidth_bytes_s > 5e10
     for dtype in ("fp16", "bf16", "fp8", "fp32"):
         peak = spec.peak_flops(dtype)
         assert peak is None or 1e12 < peak < 1e17
@@ -144,3 +144,44 @@ def test_schema_refuses(change, says):
     data = tomllib.loads((presets.folder() / "gpus" / "t4.toml").read_text())
     with pytest.raises(ValueError, match=says):
         GpuSpec.model_validate({"id": "t4", **data, **change})
+
+
+def test_memory_that_programs_read():
+    """What cudaMemGetInfo told programs goes before the vendor's label and the driver's print, and says its source."""
+    read = {"rtx-3090": 23.58, "rtx-4090": 23.55, "a100-40gb": 39.38, "h100-nvl": 93.02, "t4": 14.56, "rtx-3080": 9.78}
+    for name, gib in read.items():
+        spec = presets.load_gpu(name)
+        assert spec.memory_bytes == round(gib * 2**30)
+        assert "as programs read it" in spec.memory_basis
+        assert spec.memory.read_source
+
+
+def test_every_reading_names_its_source():
+    for name in GPUS:
+        memory = presets.load_gpu(name).memory
+        assert (memory.read_gib is None) == (memory.read_source is None)
+
+
+def test_kernels_follow_the_compute_capability():
+    """PyTorch's rules: flash attention and bf16 products from 8.0; 32 MiB of workspace on 9.0, 10.x and 12.x."""
+    for name in GPUS:
+        spec = presets.load_gpu(name)
+        if spec.vendor != "NVIDIA":
+            assert spec.compute_capability is None
+            continue
+        assert spec.compute_capability is not None
+        major = int(spec.compute_capability.split(".")[0])
+        assert spec.flash_attention is (major >= 8)
+        assert spec.bf16 is (major >= 8)
+        assert spec.bf16 is (spec.peak_flops("bf16") is not None)
+        assert spec.cublas_workspace == (32 * 2**20 if major in (9, 10, 12) else 8_519_680)
+
+
+def test_apple_machines_by_memory():
+    """The GPU may wire 3/4 of the memory from 36 GB on, 2/3 below; the label counts GiB."""
+    assert presets.load_gpu("m4-max").memory_bytes == 96 * 2**30
+    assert presets.load_gpu("m2-max-32gb").memory_bytes == 32 * 2**30 * 2 // 3
+    assert presets.load_gpu("M2 Max 64GB").memory_bytes == 48 * 2**30
+    assert presets.load_gpu("m1-16gb").id == "m1-16gb"
+    with pytest.raises(InputError, match=r"m2-max is sold with 32, 64, 96 GB, not 33"):
+        presets.load_gpu("m2-max-33gb")
