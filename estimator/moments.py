@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import Architecture, StateSpace
+from estimator.families.base import Architecture
 from estimator.inventory import CONV1D, HEAD, LINEAR, Weight
 from estimator.ops import ceil_div
 from estimator.optimizers import Optimizer, Trained, find_optimizer, held_bytes
@@ -23,7 +23,6 @@ from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.model import Forward, Segment
 from estimator.stack.program import forward
 from estimator.stack.replay import Replay, alive
-from estimator.stack.special import EAGER_ONLY
 from estimator.stack.tape import F32, HALF, I64, Tape, block_bytes, small_block
 from estimator.trace import value_of
 
@@ -120,7 +119,7 @@ def packed_bytes(n: Any, quantization: str) -> list[Any]:
 
 def held_weights(arch: Architecture) -> list[Weight]:
     """The weights as the stack holds them: transformers 5 ties the output matrix of every T5."""
-    return [w for w in arch.weights() if not (arch.model_type == "t5" and w.role == HEAD)]
+    return [w for w in arch.weights() if not (arch.always_tied and w.role == HEAD)]
 
 
 def weight_tensors(arch: Architecture, load: Workload) -> list[tuple[Weight, list[Any]]]:
@@ -201,9 +200,9 @@ def alternating(segments: list[Segment]) -> list[Segment]:
 
 def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     """The simulated run's settings."""
-    m = Machine(tape, load.b, load.s, load.s, load.width, load.fused and arch.model_type not in EAGER_ONLY)
+    m = Machine(tape, load.b, load.s, load.s, load.width, load.fused and all(a.sdpa for a in arch.attentions))
     m.enc_tokens = load.s
-    m.training, m.family = load.training, arch.model_type
+    m.training = load.training
     m.logits = "all" if load.training else load.logits
     m.loss, m.selective = load.loss, load.checkpointing == "selective"
     if load.adapter is not None and load.adapter.virtual_tokens:
@@ -259,21 +258,10 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
 
 
 def buffer_bytes(arch: Architecture, load: Workload) -> Any:
-    """Buffers that a model keeps beside its weights, where they are of any size.
-
-    GPT-Neo: a boolean causal mask a layer, GPT-BigCode one; GPT-J: a table of sines and cosines a layer; BART: the
-    logits' bias.
-    """
+    """Buffers that a model keeps beside its weights, where they are of any size: those that are stored with it, and the
+    constants."""
     out: Any = sum((w.times * block_bytes(w.elements * load.width) for w in arch.buffers), 0)
-    positions = arch.max_positions or 0
-    for layer in arch.layers:
-        if arch.model_type == "gpt_neo":
-            out = out + layer.times * block_bytes(positions * positions)
-        if arch.model_type == "gpt_bigcode":
-            out = out + block_bytes(positions * positions)
-        if arch.model_type == "gptj" and not isinstance(layer.mixer, StateSpace):
-            out = out + layer.times * block_bytes(positions * layer.mixer.rope_dim * F32)
-    return out
+    return out + sum(b.times * block_bytes(b.bytes) for b in arch.constants)
 
 
 def _moment(key: str, label: str, log: list[Any], start: int, replay: Replay, base: Live) -> Moment:

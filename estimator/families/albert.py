@@ -34,7 +34,7 @@ def shared_layer(c: Config, at: str, d: Any, times: Any) -> Layer:
     c.divides(h, d, "num_attention_heads", "hidden_size")
     attention = gqa(
         f"{at}.attention", d, h, h, d // h, bias=True, names=("query", "key", "value", "dense"),
-        position="learned", causal=False,
+        position="learned", causal=False, softmax="scores",
     )  # fmt: skip
     mlp = MLP(
         (Linear(f"{at}.ffn", d, d_ff, True), Linear(f"{at}.ffn_output", d_ff, d, True)),

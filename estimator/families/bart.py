@@ -22,7 +22,7 @@ def attention(c: Config, at: str, d: Any, side: str, **fields: Any) -> Attention
     c.divides(h, d, f"{side}_attention_heads", "d_model")
     names = ("q_proj", "k_proj", "v_proj", "out_proj")
     position = "none" if fields.get("cross") else "learned"
-    return gqa(at, d, h, h, d // h, bias=True, names=names, position=position, **fields)
+    return gqa(at, d, h, h, d // h, bias=True, names=names, position=position, softmax="scores", **fields)
 
 
 def stack(c: Config, top: str, side: str, d: Any, act: str) -> Layer:
@@ -75,5 +75,5 @@ def build(c: Config) -> Architecture:
         vocab=V, hidden=d, num_layers=layers[1].times, kind="encoder-decoder",
         max_positions=int(rows) - OFFSET,
         buffers=(Weight("final_logits_bias", (1, V)),) if predicts else (),
-        facts={"class": suffix, "embed_scale": c.flag("scale_embedding", False)},
+        facts={"class": suffix, "embed_scale": c.flag("scale_embedding", False)}, residual_dropout=("dropout", 0.1),
     )  # fmt: skip

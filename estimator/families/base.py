@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from estimator.families.parts import Buffer, Extra, Linear, Lookup, Norm
 from estimator.inventory import (
     CONV1D,
     EMBEDDING,
@@ -27,78 +28,6 @@ from estimator.inventory import (
 from estimator.ops import NOTHING
 
 LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # the classes that families describe
-
-
-class Linear(NamedTuple):
-    """A matrix product: ``name`` is the module's, e.g. ``model.layers.{i}.self_attn.q_proj``.
-
-    conv1d: transformers' Conv1D, whose weight is [in, out]. role: LINEAR, HEAD or ROUTER.
-    """
-
-    name: str
-    d_in: Any
-    d_out: Any
-    bias: bool = False
-    conv1d: bool = False
-    role: str = LINEAR
-
-    def weights(self, times: Any = 1) -> Iterator[Weight]:
-        role = CONV1D if self.conv1d and self.role == LINEAR else self.role
-        yield Weight(
-            f"{self.name}.weight",
-            (self.d_in, self.d_out) if self.conv1d else (self.d_out, self.d_in),
-            times,
-            role,
-        )
-        if self.bias:
-            yield Weight(f"{self.name}.bias", (self.d_out,), times, role)
-
-
-class Norm(NamedTuple):
-    """A normalisation. kind: ``rms`` (fp32 copy, then weight), ``rms_plus1`` (Gemma), ``layer`` (torch's LayerNorm),
-    ``layer_fp32`` (a LayerNorm written out in fp32: Cohere), ``rms_gated`` (Mamba 2, Qwen3-Next), ``rms_t5`` (only the
-    variance in fp32: T5), ``none`` (OLMo 1: no weights).
-    ``shape``: the weight's, where it is not (width,). ``copies``: as many side by side, each with a weight (StableLM:
-    one a head).
-    """
-
-    name: str
-    width: Any
-    kind: str = "rms"
-    bias: bool = False
-    affine: bool = True
-    shape: tuple[Any, ...] | None = None
-    copies: Any = 1
-
-    def weights(self, times: Any = 1) -> Iterator[Weight]:
-        if self.affine:
-            times = times * self.copies if self.copies != 1 else times
-            yield Weight(f"{self.name}.weight", self.shape or (self.width,), times, NORM)
-            if self.bias:
-                yield Weight(f"{self.name}.bias", self.shape or (self.width,), times, NORM)
-
-
-class Lookup(NamedTuple):
-    """An embedding table. role: EMBEDDING, POSITION or TOKEN_TYPE."""
-
-    name: str
-    rows: Any
-    width: Any
-    role: str = EMBEDDING
-
-    def weights(self, times: Any = 1) -> Iterator[Weight]:
-        yield Weight(f"{self.name}.weight", (self.rows, self.width), times, self.role)
-
-
-class Extra(NamedTuple):
-    """A weight that belongs to no module of the kinds above: sinks, A_log, D, conv1d, relative_attention_bias."""
-
-    name: str
-    shape: tuple[Any, ...]
-    role: str = OTHER
-
-    def weights(self, times: Any = 1) -> Iterator[Weight]:
-        yield Weight(self.name, self.shape, times, self.role)
 
 
 class Attention(NamedTuple):
@@ -120,6 +49,16 @@ class Attention(NamedTuple):
     window_cached False where the cache holds all tokens in spite of the window (GPT-Neo)
     cached_heads  heads that the cache really holds where it is not kv_heads (falcon's new decoder), else None
     gate          True where the output is gated by sigmoid (Qwen3-Next)
+    form          which code computes it: "interface" (transformers' attention interface), or what a modeling file
+                  writes out itself: "broadcast" (Falcon: SDPA without grouped queries), "alibi" (BLOOM: scores added
+                  onto the alibi), "alibi_fp32" (MPT), "fp32_scores" (GPT-J), "fp32_scores_masked" (GPT-Neo: with a
+                  causal buffer), "sinks" (gpt-oss)
+    sdpa          False where transformers has no fused attention for the class
+    softmax       of the eager path: "fp32", or "scores" for the width of the scores
+    rotary        how q and k are turned: "whole", "joined" (what is turned is concatenated with the rest, even where
+                  there is no rest), "fp32" (in fp32 copies)
+    mask          "needed" (made where the kernel cannot do without), "always" (Falcon: made for every pass), "boolean"
+                  (MPT: turned into a boolean one for the eager path)
     """
 
     projections: tuple[Linear, ...]
@@ -143,6 +82,11 @@ class Attention(NamedTuple):
     cached_heads: Any = None
     gate: bool = False
     window_cached: bool = True
+    form: str = "interface"
+    sdpa: bool = True
+    softmax: str = "fp32"
+    rotary: str = "whole"
+    mask: str = "needed"
 
     @property
     def cache_window(self) -> Any:
@@ -156,7 +100,7 @@ class Attention(NamedTuple):
 class StateSpace(NamedTuple):
     """A recurrent mixer: Mamba, Mamba 2, Falcon-Mamba, Qwen3-Next's gated delta net.
 
-    kind          "mamba", "mamba2", "falcon_mamba", "jamba", "gated_delta"
+    kind          "selective" (Mamba's scan, token by token), "chunked" (Mamba 2's, in blocks of tokens), "gated_delta"
     linears       its matrices in state-dict order; conv its convolution weights; extras A_log, D, dt_bias
     inner         inner width; state: state size; conv_width: channels of the convolution; conv_kernel
     heads, head_dim, groups, and the delta net's key heads and widths, in ``sizes``
@@ -179,7 +123,8 @@ class StateSpace(NamedTuple):
 class MLP(NamedTuple):
     """A feed-forward block. ``up`` (and ``gate`` where gated) then ``down``; ``fused``: gate and up in one Linear.
 
-    act: the transformers name of the activation: "silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu" ...
+    act: the transformers name of the activation: "silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu" ...; or
+    "bloom_gelu", which is one node of autograd. cast: what goes into ``down`` is converted to its weight's width (T5).
     """
 
     linears: tuple[Linear, ...]
@@ -187,6 +132,7 @@ class MLP(NamedTuple):
     act: str
     gated: bool
     fused: bool = False
+    cast: bool = False
 
     def parts(self) -> tuple[Any, ...]:
         return self.linears
@@ -203,6 +149,8 @@ class MoE(NamedTuple):
     act           of the experts; "clamped_swiglu" is gpt-oss's: both halves clamped, gate*sigmoid(1.702*gate)*(up+1)
     transposed    True where an expert's weights are [in, out] (gpt-oss), else [out, in]
     router_linear True where the router is a torch.nn.Linear (Phi-MoE); elsewhere its weight is a bare parameter
+    routing       how experts are chosen: "softmax" (over all, in fp32, weights in the width of the logits),
+                  "softmax_fp32" (DeepSeek-V2: logits and weights in fp32 too), "sigmoid_groups" (DeepSeek-V3, GLM-4.5)
     """
 
     experts: tuple[Extra, ...]
@@ -217,6 +165,7 @@ class MoE(NamedTuple):
     shared_gate: Linear | None = None
     transposed: bool = False
     router_linear: bool = False
+    routing: str = "softmax"
 
     def parts(self) -> tuple[Any, ...]:
         shared = (self.shared.parts() if self.shared else ()) + ((self.shared_gate,) if self.shared_gate else ())
@@ -234,6 +183,8 @@ class Layer(NamedTuple):
     cross     a second attention over the encoder (decoders of encoder-decoder models)
     side      "encoder" or "decoder"
     shared    True where all layers share one set of weights (ALBERT): weights count once, work counts ``times``
+    keeps     what the code still names while it runs: "branch" (the mixer's output, until the layer returns), "input"
+              (the mixer's input, likewise), "probs" (the attention probabilities, through the next layer)
     """
 
     times: Any
@@ -249,6 +200,7 @@ class Layer(NamedTuple):
     residual_scale: bool = False
     branch_norms: bool = False
     extras: tuple[Any, ...] = ()
+    keeps: tuple[str, ...] = ()
 
     def parts(self) -> tuple[Any, ...]:
         return (
@@ -271,6 +223,18 @@ class Layer(NamedTuple):
                 )
 
 
+class Classes(NamedTuple):
+    """How a decoder's other classes differ from transformers' generic ones.
+
+    tokens    the name of a token classifier's matrix; bare: what ForQuestionAnswering calls the bare model, or "" for
+              what the language model calls it; answers: True where it has an output a label, not two
+    """
+
+    tokens: str = "score"
+    bare: str = ""
+    answers: bool = False
+
+
 class Architecture(NamedTuple):
     """A whole model.
 
@@ -285,7 +249,15 @@ class Architecture(NamedTuple):
     encoder_embeddings, encoder_final   of an encoder-decoder: the encoder's own tables and norms (a shared token
                  table stands in ``embeddings``, which otherwise holds the decoder's)
     pooler       layers that see one token a sequence (BERT's pooler, classification heads)
-    buffers      persistent buffers, stored with the model but no parameters
+    buffers      persistent buffers, stored with the model but no parameters; constants: those that are not stored
+    head_name    the module of the head, where it is tied and so not in ``head``; head_bias_tied: its bias too is that
+                 of another module (BERT's decoder has its prediction head's)
+    always_tied  True where transformers ties the head whatever the config says (T5)
+    residual_dropout   the field of the residual dropout's probability and its default in the class; it keeps a mask
+                 behind the last product of a layer
+    wide_loss    True where an encoder's loss is taken on logits in fp32 (ModernBERT)
+    trains_cached   True where the decoder fills its cache in training too, unless checkpointed (T5)
+    classes      what the classes beside the causal language model call their parts
     """
 
     model_type: str
@@ -307,6 +279,24 @@ class Architecture(NamedTuple):
     encoder_final: tuple[Any, ...] = ()
     pooler: tuple[Any, ...] = ()
     buffers: tuple[Weight, ...] = ()
+    constants: tuple[Buffer, ...] = ()
+    head_name: str = "lm_head"
+    head_bias_tied: bool = False
+    always_tied: bool = False
+    residual_dropout: tuple[str, float] | None = None
+    wide_loss: bool = False
+    trains_cached: bool = False
+    classes: Classes = Classes()
+
+    @property
+    def textbook(self) -> bool:
+        """Whether it is the transformer in letters, which no library knows."""
+        return self.model_type == "symbolic"
+
+    @property
+    def attentions(self) -> tuple[Attention, ...]:
+        """Every attention, a layer's own before the one over the encoder."""
+        return tuple(m for x in self.layers for m in (x.mixer, x.cross) if isinstance(m, Attention))
 
     def weights(self) -> list[Weight]:
         """The inventory: every unique weight, tied ones once."""
@@ -340,6 +330,8 @@ __all__ = [
     "TOKEN_TYPE",
     "Architecture",
     "Attention",
+    "Buffer",
+    "Classes",
     "Extra",
     "Layer",
     "Linear",

@@ -6,7 +6,7 @@ Source: transformers 5, models/bloom/modeling_bloom.py and configuration_bloom.p
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, Norm
+from estimator.families.base import Architecture, Attention, Classes, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp
 
 LAYER = "transformer.h.{i}"
@@ -24,14 +24,16 @@ def build(c: Config) -> Architecture:
         projections=(Linear(f"{attn}.query_key_value", d, 3 * d, True),),
         out=Linear(f"{attn}.dense", d, d, True),
         heads=h, kv_heads=h, head_dim=d // h, position="alibi", rope_style="none",
+        form="alibi", sdpa=False,
     )  # fmt: skip
     mlp = plain_mlp(f"{LAYER}.mlp", d, 4 * d, "bloom_gelu", names=("dense_h_to_4h", "dense_4h_to_h"))
     norms = tuple(Norm(f"{LAYER}.{n}", d, "layer", True) for n in ("input_layernorm", "post_attention_layernorm"))
     table = Lookup("transformer.word_embeddings", V, d)
     table_norm = Norm("transformer.word_embeddings_layernorm", d, "layer", True)
     return decoder(
-        c, (table, table_norm), (Layer(L, attention, mlp, norms, ("input", "pre_mlp")),),
+        c, (table, table_norm), (Layer(L, attention, mlp, norms, ("input", "pre_mlp"), keeps=("probs",)),),
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,
         tied=c.flag("tie_word_embeddings", True), positions=None,
+        residual_dropout=("hidden_dropout", 0.0), classes=Classes(tokens="classifier"),
         facts={"residual_from_norm": c.flag("apply_residual_connection_post_layernorm", False)},
     )  # fmt: skip

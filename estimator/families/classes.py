@@ -14,16 +14,12 @@ from estimator.families.base import LANGUAGE_MODELS, Architecture, Extra, Linear
 from estimator.families.common_encoder import labels
 
 PREFIXES = ("model", "transformer", "backbone", "gpt_neox")  # what a language model calls the bare model inside it
-# classes of these families call a token classifier's matrix "classifier", the others "score"
-OWN_TOKEN_CLASSIFIER = ("gpt2", "gpt_neo", "gpt_bigcode", "gpt_neox", "bloom", "falcon", "mpt")
-# classes whose ForQuestionAnswering calls the bare model "transformer"
-OWN_PREFIX = ("llama", "smollm3", "qwen2", "qwen3", "qwen3_moe", "qwen3_next")
 
 
 def as_named(c: Config, made: Architecture) -> Architecture:
     """The architecture as the class that the config names; with a note where the name is not understood."""
     named = c.items("architectures")
-    if not named or "class" in made.facts or made.model_type == "symbolic":
+    if not named or "class" in made.facts or made.textbook:
         return made
     name = str(named[0])
     if name.endswith(LANGUAGE_MODELS):
@@ -35,8 +31,8 @@ def as_named(c: Config, made: Architecture) -> Architecture:
         c.notes.append(f"architectures names {name[:60]!r}, which is not known: counted as the causal language model")
         return made
     out = _classifier(c, made, found[0])
-    if found[0] == "ForQuestionAnswering" and made.model_type in OWN_PREFIX:
-        made = _under("transformer.", made)
+    if found[0] == "ForQuestionAnswering" and made.classes.bare:
+        made = _under(f"{made.classes.bare}.", made)
     return _headless(made, found[0])._replace(final=(*made.final, out))
 
 
@@ -44,9 +40,9 @@ def _classifier(c: Config, made: Architecture, suffix: str) -> Linear:
     """The matrix in the head's place; it reads what the head would have read."""
     width = made.head.d_in if made.head is not None else next(x.width for x in made.embeddings if isinstance(x, Lookup))
     if suffix == "ForQuestionAnswering":
-        return Linear("qa_outputs", width, labels(c) if made.model_type == "gptj" else 2, True)
+        return Linear("qa_outputs", width, labels(c) if made.classes.answers else 2, True)
     tokens = suffix == "ForTokenClassification"
-    name = "classifier" if tokens and made.model_type in OWN_TOKEN_CLASSIFIER else "score"
+    name = made.classes.tokens if tokens else "score"
     return Linear(name, width, labels(c), tokens and c.flag("token_classification_bias", True))
 
 

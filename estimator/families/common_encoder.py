@@ -81,7 +81,7 @@ def embedding_tables(c: Config, at: str, V: Any, width: Any, types: int, positio
 def bert_attention(at: str, d: Any, h: Any, **fields: Any) -> Attention:
     """BERT's attention under ``at``: ``self.query`` and so on, ``output.dense``; positions are in the embeddings."""
     names = ("self.query", "self.key", "self.value", "output.dense")
-    return gqa(at, d, h, h, d // h, bias=True, names=names, position="learned", **fields)
+    return gqa(at, d, h, h, d // h, bias=True, names=names, position="learned", softmax="scores", **fields)
 
 
 def bert_layer(c: Config, layer: str, d: Any, L: Any) -> Layer:
@@ -115,6 +115,8 @@ def prediction_head(dense: str, out: str, decoder: str, d_in: Any, width: Any, V
         "head": None if tied else Linear(decoder, width, V, True, role=HEAD),
         "head_extras": (Linear(dense, d_in, width, True), norm(out, width), Extra(bias, (V,), HEAD)),
         "has_head": True,
+        "head_name": decoder,
+        "head_bias_tied": True,
     }
 
 

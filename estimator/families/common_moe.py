@@ -92,9 +92,12 @@ def routed(
     router: str = "gate",
     shared: MLP | None = None,
     shared_gate: Linear | None = None,
-    router_linear: bool = False,
+    **fields: Any,
 ) -> MoE:
-    """E gated experts of ``width`` under ``prefix.experts``, k a token, chosen by ``prefix.<router>``."""
+    """E gated experts of ``width`` under ``prefix.experts``, k a token, chosen by ``prefix.<router>``.
+
+    fields: further fields of the MoE.
+    """
     return MoE(
         experts=(
             Extra(f"{prefix}.experts.gate_up_proj", (E, 2 * width, d), EXPERT),
@@ -102,7 +105,7 @@ def routed(
         ),
         router=(Linear(f"{prefix}.{router}", d, E, role=ROUTER),),
         num=E, per_token=k, width=width, d=d, act=act,
-        shared=shared, shared_gate=shared_gate, router_linear=router_linear,
+        shared=shared, shared_gate=shared_gate, **fields,
     )  # fmt: skip
 
 

@@ -34,7 +34,6 @@ def convolution(at: str, width: Any, kernel: Any, bias: bool) -> tuple[Extra, ..
 
 def selective(
     at: str,
-    kind: str,
     d: Any,
     inner: Any,
     state: Any,
@@ -50,7 +49,7 @@ def selective(
     (``state`` each), dt_proj, the scan over a state of [inner, state], out_proj.
     """
     return StateSpace(
-        kind=kind,
+        kind="selective",
         linears=(
             Linear(f"{at}.in_proj", d, 2 * inner, bias),
             Linear(f"{at}.x_proj", inner, rank + 2 * state),
@@ -82,7 +81,7 @@ def backbone(c: Config, mixer: StateSpace, d: Any, L: Any, vocab: int, tied: boo
     )  # fmt: skip
 
 
-def mamba(c: Config, kind: str, norms: bool = False) -> Architecture:
+def mamba(c: Config, norms: bool = False) -> Architecture:
     """Mamba and Falcon-Mamba; ``norms``: weightless RMSNorms on the time step, B and C (Falcon-Mamba)."""
     d = c.size("hidden_size", 768)
     inner = c.size("intermediate_size", c.plain("expand", 2, least=1) * d, letter="ssm_intermediate_size")
@@ -90,7 +89,7 @@ def mamba(c: Config, kind: str, norms: bool = False) -> Architecture:
     at = "backbone.layers.{i}.mixer"
     widths = (("dt", inner), ("b", state), ("c", state)) if norms else ()
     mixer = selective(
-        at, kind, d, inner, state, rank, c.size("conv_kernel", 4),
+        at, d, inner, state, rank, c.size("conv_kernel", 4),
         bias=c.flag("use_bias", False), conv_bias=c.flag("use_conv_bias", True), act=c.text("hidden_act", "silu"),
         norms=tuple(Norm(f"{at}.{n}_layernorm", w, affine=False) for n, w in widths),
     )  # fmt: skip

@@ -60,6 +60,7 @@ def layers_of(
     k: Any,
     attention: Attention,
     bias: bool,
+    routing: str,
     *,
     d_ff: int,
     d_moe: int,
@@ -74,7 +75,7 @@ def layers_of(
     mlps: dict[str, MLP | MoE] = {
         MOE: routed(
             f"{LAYER}.mlp", d, width, E, k, act,
-            shared=gated_mlp(f"{LAYER}.mlp.shared_experts", d, n_shared * width, act, bias),
+            shared=gated_mlp(f"{LAYER}.mlp.shared_experts", d, n_shared * width, act, bias), routing=routing,
         ),
         DENSE: gated_mlp(f"{LAYER}.mlp", d, c.size("intermediate_size", d_ff), act, bias),
     }  # fmt: skip
@@ -94,5 +95,5 @@ def build(c: Config) -> Architecture:
     E, k = expert_sizes(c, "n_routed_experts|num_experts|num_local_experts", 64, None)
     attention = latent_attention(c, d, h, "complex")
     bias = c.flag("mlp_bias", False)
-    layers = layers_of(c, d, L, E, k, attention, bias, d_ff=11008, d_moe=1407, shared=2, first=0)
+    layers = layers_of(c, d, L, E, k, attention, bias, "softmax_fp32", d_ff=11008, d_moe=1407, shared=2, first=0)
     return decoder(c, layers, d, L, 102400, 2048)

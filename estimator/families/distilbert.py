@@ -31,6 +31,7 @@ def head(c: Config, suffix: str, d: Any, V: Any) -> dict[str, Any]:
             "head": None if tied else Linear("vocab_projector", d, V, True, role=HEAD),
             "head_extras": (*transform, bias) if tied else transform,
             "has_head": True,
+            "head_name": "vocab_projector",
             "facts": {"head_act": c.text("activation", "gelu")},
         }
     if suffix == "Model":
@@ -51,7 +52,7 @@ def build(c: Config) -> Architecture:
     at = f"{top}transformer.layer.{{i}}"
     attention = gqa(
         f"{at}.attention", d, h, h, d // h, bias=True, names=("q_lin", "k_lin", "v_lin", "out_lin"),
-        position="learned", causal=False,
+        position="learned", causal=False, softmax="scores",
     )  # fmt: skip
     mlp = plain_mlp(f"{at}.ffn", d, d_ff, c.text("activation", "gelu"), names=("lin1", "lin2"))
     layer = Layer(

@@ -7,7 +7,7 @@ Source: transformers 5, models/falcon/modeling_falcon.py and configuration_falco
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, Norm
+from estimator.families.base import Architecture, Attention, Classes, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp
 
 LAYER = "transformer.h.{i}"
@@ -21,6 +21,7 @@ def build(c: Config) -> Architecture:
     d_ff = c.size("ffn_hidden_size", 4 * d, letter="intermediate_size")
     bias, alibi = c.flag("bias", False), c.flag("alibi", False)
     mlp = plain_mlp(f"{LAYER}.mlp", d, d_ff, c.text("activation", "gelu"), bias, ("dense_h_to_4h", "dense_4h_to_h"))
+    mlp = mlp._replace(linears=tuple(x._replace(subclass=True) for x in mlp.linears))
     names, roles, wiring = _norms(c)
     norms = tuple(Norm(f"{LAYER}.{n}", d, "layer", True) for n in names)
     return decoder(
@@ -29,6 +30,7 @@ def build(c: Config) -> Architecture:
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,
         tied=c.flag("tie_word_embeddings", True),
         positions=None if alibi else c.plain("max_position_embeddings", 2048),
+        residual_dropout=("hidden_dropout", 0.0), classes=Classes(tokens="classifier"),
     )  # fmt: skip
 
 
@@ -45,11 +47,12 @@ def _attention(c: Config, d: int, bias: bool, alibi: bool) -> Attention:
     elif c.flag("multi_query", True):
         h_kv = 1
     return Attention(
-        projections=(Linear(f"{ATTN}.query_key_value", d, (h + 2 * h_kv) * d_h, bias),),
-        out=Linear(f"{ATTN}.dense", d, d, bias),
+        projections=(Linear(f"{ATTN}.query_key_value", d, (h + 2 * h_kv) * d_h, bias, subclass=True),),
+        out=Linear(f"{ATTN}.dense", d, d, bias, subclass=True),
         heads=h, kv_heads=h_kv, head_dim=d_h, cached_heads=h if new else None,
         position="alibi" if alibi else "rope", rope_dim=None if alibi else d_h,
         rope_style="none" if alibi else "half",
+        form="broadcast", mask="always",
     )  # fmt: skip
 
 

@@ -12,4 +12,4 @@ from estimator.families.base import Architecture
 
 def build(c: Config) -> Architecture:
     """Falcon-Mamba from its config."""
-    return common_ssm.mamba(c, "falcon_mamba", norms=True)
+    return common_ssm.mamba(c, norms=True)

@@ -68,8 +68,9 @@ def build_text(c: Config, generation: int, prefix: str = "model", **fields: Any)
         layers.append(Layer(times, attention, mlp, norms, roles, wiring, indices=at))
     positions = c.plain("max_position_embeddings", 131072 if generation == 3 else 8192)
     fields.setdefault("tied", c.flag("tie_word_embeddings", True))
+    table = Lookup(f"{prefix}.embed_tokens", D.V, D.d, scaled=True)
     return decoder(
-        c, (Lookup(f"{prefix}.embed_tokens", D.V, D.d),), layers, (Norm(f"{prefix}.norm", D.d, "rms_plus1"),),
+        c, (table,), layers, (Norm(f"{prefix}.norm", D.d, "rms_plus1"),),
         V=D.V, d=D.d, L=D.L, positions=positions,
         facts={"embed_scale": True, "logit_softcap": _cap(c, "final_logit_softcapping", generation)},
         **fields,

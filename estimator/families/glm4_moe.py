@@ -35,12 +35,12 @@ def build(c: Config) -> Architecture:
     norms = (Norm(f"{attn}.q_norm", d_h), Norm(f"{attn}.k_norm", d_h)) if c.flag("use_qk_norm", False) else ()
     attention = gqa(
         attn, d, h, h_kv, d_h, bias=c.flag("attention_bias", False), out_bias=False,
-        rope_dim=rotary_dim(c, d_h, 0.5), norms=norms,
+        rope_dim=rotary_dim(c, d_h, 0.5), rotary="joined", norms=norms,
     )  # fmt: skip
     n_shared = c.size("n_shared_experts", 1, least=0)
     shared = gated_mlp(f"{LAYER}.mlp.shared_experts", d, n_shared * d_moe, act)
     mlps: dict[str, MLP | MoE] = {
-        MOE: routed(f"{LAYER}.mlp", d, d_moe, E, k, act, shared=shared),
+        MOE: routed(f"{LAYER}.mlp", d, d_moe, E, k, act, shared=shared, routing="sigmoid_groups"),
         DENSE: gated_mlp(f"{LAYER}.mlp", d, c.size("intermediate_size", 10944), act),
     }
     first = c.plain("first_k_dense_replace", 1)

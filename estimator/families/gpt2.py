@@ -6,7 +6,7 @@ Source: transformers 5, models/gpt2/modeling_gpt2.py and configuration_gpt2.py.
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import MLP, POSITION, Architecture, Attention, Layer, Linear, Lookup, Norm
+from estimator.families.base import MLP, POSITION, Architecture, Attention, Classes, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, no_cross_attention
 
 LAYER = "transformer.h.{i}"
@@ -25,7 +25,7 @@ def build(c: Config) -> Architecture:
     attention = Attention(
         projections=(Linear(f"{LAYER}.attn.c_attn", d, 3 * d, True, conv1d=True),),
         out=Linear(f"{LAYER}.attn.c_proj", d, d, True, conv1d=True),
-        heads=h, kv_heads=h, head_dim=d // h, position="learned", rope_style="none",
+        heads=h, kv_heads=h, head_dim=d // h, position="learned", rope_style="none", softmax="scores",
     )  # fmt: skip
     up = Linear(f"{LAYER}.mlp.c_fc", d, d_ff, True, conv1d=True)
     down = Linear(f"{LAYER}.mlp.c_proj", d_ff, d, True, conv1d=True)
@@ -35,7 +35,8 @@ def build(c: Config) -> Architecture:
     norms = (Norm(f"{LAYER}.ln_1", d, "layer", True), Norm(f"{LAYER}.ln_2", d, "layer", True))
     tables = (Lookup("transformer.wte", V, d), Lookup("transformer.wpe", positions, d, POSITION))
     return decoder(
-        c, tables, (Layer(L, attention, mlp, norms, ("input", "pre_mlp")),),
+        c, tables, (Layer(L, attention, mlp, norms, ("input", "pre_mlp"), keeps=("branch",)),),
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,
-        tied=c.flag("tie_word_embeddings", True), positions=int(positions),
+        tied=c.flag("tie_word_embeddings", True), positions=int(positions), classes=Classes(tokens="classifier"),
+        residual_dropout=("resid_pdrop", 0.1),
     )  # fmt: skip

@@ -6,7 +6,7 @@ Source: transformers 5, models/gpt_bigcode/modeling_gpt_bigcode.py and configura
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import POSITION, Architecture, Attention, Layer, Linear, Lookup, Norm
+from estimator.families.base import POSITION, Architecture, Attention, Buffer, Classes, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, no_cross_attention, plain_mlp
 
 LAYER = "transformer.h.{i}"
@@ -34,7 +34,8 @@ def build(c: Config) -> Architecture:
     norms = (Norm(f"{LAYER}.ln_1", d, "layer", True), Norm(f"{LAYER}.ln_2", d, "layer", True))
     tables = (Lookup("transformer.wte", V, d), Lookup("transformer.wpe", positions, d, POSITION))
     return decoder(
-        c, tables, (Layer(L, attention, mlp, norms, ("input", "pre_mlp")),),
+        c, tables, (Layer(L, attention, mlp, norms, ("input", "pre_mlp"), keeps=("branch",)),),
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,
-        tied=c.flag("tie_word_embeddings", True), positions=int(positions),
+        tied=c.flag("tie_word_embeddings", True), positions=int(positions), classes=Classes(tokens="classifier"),
+        residual_dropout=("resid_pdrop", 0.1), constants=(Buffer("causal mask", (int(positions), int(positions)), 1),),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from estimator.config import Config
 from estimator.errors import InputError
-from estimator.families.base import POSITION, Architecture, Layer, Lookup, Norm
+from estimator.families.base import POSITION, Architecture, Buffer, Classes, Layer, Lookup, Norm
 from estimator.families.common import FULL, MAX_PATTERN, SLIDING, decoder, gqa, layer_groups, plain_mlp
 
 LAYER = "transformer.h.{i}"
@@ -32,12 +32,15 @@ def build(c: Config) -> Architecture:
             f"{LAYER}.attn.attention", d, h, h, d // h, out_bias=True,
             names=("q_proj", "k_proj", "v_proj", "out_proj"), position="learned",
             window=window if kind == SLIDING else None, window_cached=kind != SLIDING,
+            form="fp32_scores_masked", sdpa=False,
         )  # fmt: skip
-        layers.append(Layer(times, attention, mlp, norms, ("input", "pre_mlp"), indices=at))
+        layers.append(Layer(times, attention, mlp, norms, ("input", "pre_mlp"), indices=at, keeps=("probs",)))
     tables = (Lookup("transformer.wte", V, d), Lookup("transformer.wpe", positions, d, POSITION))
     return decoder(
         c, tables, layers, (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,
-        tied=c.flag("tie_word_embeddings", True), positions=int(positions),
+        tied=c.flag("tie_word_embeddings", True), positions=int(positions), classes=Classes(tokens="classifier"),
+        residual_dropout=("resid_dropout", 0.0),
+        constants=(Buffer("causal mask", (int(positions), int(positions)), 1, L),),
     )  # fmt: skip
 
 

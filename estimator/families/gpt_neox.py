@@ -6,7 +6,7 @@ Source: transformers 5, models/gpt_neox/modeling_gpt_neox.py and configuration_g
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, Norm
+from estimator.families.base import Architecture, Attention, Classes, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp, rotary_width
 
 LAYER = "gpt_neox.layers.{i}"
@@ -24,6 +24,7 @@ def build(c: Config) -> Architecture:
         projections=(Linear(f"{LAYER}.attention.query_key_value", d, 3 * d, bias),),
         out=Linear(f"{LAYER}.attention.dense", d, d, bias),
         heads=h, kv_heads=h, head_dim=d // h, rope_dim=rotary_width(c, d // h, 0.25, "rotary_pct"),
+        rotary="joined",
     )  # fmt: skip
     act = c.text("hidden_act", "gelu")
     mlp = plain_mlp(f"{LAYER}.mlp", d, d_ff, act, names=("dense_h_to_4h", "dense_4h_to_h"))
@@ -34,4 +35,5 @@ def build(c: Config) -> Architecture:
         (Layer(L, attention, mlp, norms, ("input", "pre_mlp"), wiring),),
         (Norm("gpt_neox.final_layer_norm", d, "layer", True),), V=V, d=d, L=L,
         tied=c.flag("tie_word_embeddings", False), positions=c.plain("max_position_embeddings", 2048),
+        residual_dropout=("hidden_dropout", 0.0), classes=Classes(tokens="classifier"),
     )  # fmt: skip

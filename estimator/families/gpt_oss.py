@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
-from estimator.families.base import EXPERT, ROUTER, Architecture, Extra, Layer, Linear, MoE
+from estimator.families.base import EXPERT, ROUTER, Architecture, Extra, Layer, Linear, MoE, Norm
 from estimator.families.common import FULL, SLIDING, gqa
 from estimator.families.common_moe import (
     MOE,
@@ -50,10 +50,11 @@ def build(c: Config) -> Architecture:
     mixers = {
         t: gqa(
             attn, d, h, h_kv, d_h, bias=bias, sinks=True, extras=(Extra(f"{attn}.sinks", (h,)),),
-            window=window if t == SLIDING else None,
+            window=window if t == SLIDING else None, form="sinks", sdpa=False,
         )
         for t in (FULL, SLIDING)
     }  # fmt: skip
     types = layer_types(c, L, (FULL, SLIDING), lambda i: SLIDING if (i + 1) % 2 else FULL)
-    layers = pattern(c, L, lambda i: (types[i], MOE), lambda kind: Layer(1, mixers[kind[0]], moe, *pre_norms(LAYER, d)))
-    return decoder(c, layers, d, L, 201088, 131072)
+    norms = pre_norms(LAYER, d, "rms_late")
+    layers = pattern(c, L, lambda i: (types[i], MOE), lambda kind: Layer(1, mixers[kind[0]], moe, *norms))
+    return decoder(c, layers, d, L, 201088, 131072, norm=Norm("model.norm", d, "rms_late"))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from estimator.config import Config
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Layer, Lookup, Norm
+from estimator.families.base import Architecture, Buffer, Classes, Layer, Lookup, Norm
 from estimator.families.common import decoder, gqa, plain_mlp
 
 LAYER = "transformer.h.{i}"
+F32 = 4  # bytes of a number in the table
 
 
 def build(c: Config) -> Architecture:
@@ -26,13 +27,16 @@ def build(c: Config) -> Architecture:
         raise InputError(f"{c.where}: rotary_dim={rotary} is larger than a head ({int(d // h)})")
     attention = gqa(
         f"{LAYER}.attn", d, h, h, d // h, names=("q_proj", "k_proj", "v_proj", "out_proj"),
-        rope_dim=rotary, rope_style="interleaved",
+        rope_dim=rotary, rope_style="interleaved", form="fp32_scores", sdpa=False,
     )  # fmt: skip
     mlp = plain_mlp(f"{LAYER}.mlp", d, d_ff, c.text("activation_function", "gelu_new"), names=("fc_in", "fc_out"))
     norms = (Norm(f"{LAYER}.ln_1", d, "layer", True),)
+    layer = Layer(L, attention, mlp, norms, ("input",), "parallel", keeps=("probs",))
+    positions = c.plain("n_positions|max_position_embeddings", 2048)
     return decoder(
-        c, (Lookup("transformer.wte", V, d),), (Layer(L, attention, mlp, norms, ("input",), "parallel"),),
+        c, (Lookup("transformer.wte", V, d),), (layer,),
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L, head_bias=True,
-        tied=c.flag("tie_word_embeddings", False),
-        positions=c.plain("n_positions|max_position_embeddings", 2048),
+        tied=c.flag("tie_word_embeddings", False), positions=positions,
+        residual_dropout=("resid_pdrop", 0.0), classes=Classes(answers=True),
+        constants=(Buffer("sines and cosines", (positions, rotary), F32, L),),
     )  # fmt: skip

@@ -41,7 +41,7 @@ def mamba_mixer(c: Config, d: Any) -> StateSpace:
     state = c.size("mamba_d_state", 16, letter="state_size")
     rank = dt_rank(c, "mamba_dt_rank", d)
     return selective(
-        at, "jamba", d, inner, state, rank, c.size("mamba_d_conv", 4),
+        at, d, inner, state, rank, c.size("mamba_d_conv", 4),
         bias=c.flag("mamba_proj_bias", False), conv_bias=c.flag("mamba_conv_bias", True),
         act=c.text("hidden_act", "silu"),
         norms=tuple(Norm(f"{at}.{n}_layernorm", w) for n, w in (("dt", rank), ("b", state), ("c", state))),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from estimator.config import Config
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Layer, Lookup, Norm
+from estimator.families.base import Architecture, Classes, Layer, Lookup, Norm
 from estimator.families.common import (
     FULL,
     SLIDING,
@@ -44,7 +44,7 @@ def build(c: Config) -> Architecture:
     return decoder(
         c, (Lookup("model.embed_tokens", D.V, D.d),), layers, (Norm("model.norm", D.d),),
         V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", smol),
-        positions=c.plain("max_position_embeddings", 32768 if smol else 2048),
+        positions=c.plain("max_position_embeddings", 32768 if smol else 2048), classes=Classes(bare="transformer"),
     )  # fmt: skip
 
 

@@ -12,4 +12,4 @@ from estimator.families.base import Architecture
 
 def build(c: Config) -> Architecture:
     """Mamba from its config."""
-    return common_ssm.mamba(c, "mamba")
+    return common_ssm.mamba(c)

@@ -26,7 +26,7 @@ def build(c: Config) -> Architecture:
     conv, bias = inner + 2 * groups * state, c.flag("use_bias", False)
     at = "backbone.layers.{i}.mixer"
     mixer = StateSpace(
-        kind="mamba2",
+        kind="chunked",
         linears=(Linear(f"{at}.in_proj", d, inner + conv + h, bias), Linear(f"{at}.out_proj", inner, d, bias)),
         extras=(
             Extra(f"{at}.dt_bias", (h,)),

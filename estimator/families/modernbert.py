@@ -22,7 +22,7 @@ def mixer(c: Config, at: str, d: Any, h: Any, window: Any) -> Attention:
     return Attention(
         projections=(Linear(f"{at}.attn.Wqkv", d, 3 * d, bias),),
         out=Linear(f"{at}.attn.Wo", d, d, bias),
-        heads=h, kv_heads=h, head_dim=d_h, rope_dim=d_h, window=window, causal=False,
+        heads=h, kv_heads=h, head_dim=d_h, rope_dim=d_h, window=window, causal=False, rotary="fp32",
     )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def build(c: Config) -> Architecture:
         Norm("head.norm", d, "layer", bias),
     )
     final: tuple[Any, ...] = (Norm(f"{top}final_norm", d, "layer", bias),)
-    facts = {"rope_fp32": True, "head_act": c.text("classifier_activation", "gelu")}
+    facts = {"head_act": c.text("classifier_activation", "gelu")}
     fields: dict[str, Any] = {}
     if suffix == "ForMaskedLM":
         tied, with_bias = c.flag("tie_word_embeddings", True), c.flag("decoder_bias", True)
@@ -85,6 +85,6 @@ def build(c: Config) -> Architecture:
             final = (*final, *transform, out)
     return encoder(
         c, suffix, (Lookup(f"{top}embeddings.tok_embeddings", V, d), Norm(f"{top}embeddings.norm", d, "layer", bias)),
-        layers_of(c, top, d, L), V, d, L, final=final, facts=facts,
+        layers_of(c, top, d, L), V, d, L, final=final, facts=facts, head_name="decoder", wide_loss=True,
         max_positions=c.plain("max_position_embeddings", 8192), **fields,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from estimator.config import Config
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, Norm
+from estimator.families.base import Architecture, Attention, Classes, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp
 
 LAYER = "transformer.blocks.{i}"
@@ -31,13 +31,16 @@ def build(c: Config) -> Architecture:
         projections=(Linear(f"{LAYER}.attn.Wqkv", d, 3 * d),),
         out=Linear(f"{LAYER}.attn.out_proj", d, d),
         heads=h, kv_heads=h, head_dim=d // h, position="alibi", rope_style="none",
+        form="alibi_fp32", sdpa=False, mask="boolean",
     )  # fmt: skip
     mlp = plain_mlp(f"{LAYER}.ffn", d, 4 * d, "gelu", False, ("up_proj", "down_proj"))
     norms = (Norm(f"{LAYER}.norm_1", d, "layer"), Norm(f"{LAYER}.norm_2", d, "layer"))
+    layer = Layer(L, attention, mlp, norms, ("input", "pre_mlp"), keeps=("probs",))
     return decoder(
-        c, (Lookup("transformer.wte", V, d),), (Layer(L, attention, mlp, norms, ("input", "pre_mlp")),),
+        c, (Lookup("transformer.wte", V, d),), (layer,),
         (Norm("transformer.norm_f", d, "layer"),), V=V, d=d, L=L, tied=c.flag("tie_word_embeddings", True),
         positions=c.plain("max_seq_len", 2048), facts={"clip_qkv": clip},
+        classes=Classes(tokens="classifier"),
     )  # fmt: skip
 
 

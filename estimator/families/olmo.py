@@ -18,10 +18,11 @@ def build(c: Config) -> Architecture:
     """OLMo 1 or 2 from its config."""
     second = c.raw.get("model_type") == "olmo2"
     D = read_dims(c, 4096, 32, 11008, 50304, 32)
-    kind, affine = ("rms", True) if second else ("none", False)
+    kind, affine = ("rms_late", True) if second else ("none", False)
     names = ("post_attention", "post_feedforward") if second else ("input", "post_attention")
     norms = tuple(Norm(f"{LAYER}.{n}_layernorm", D.d, kind, affine=affine) for n in names)
-    qk_norms = (Norm(f"{ATTN}.q_norm", D.h * D.d_h), Norm(f"{ATTN}.k_norm", D.h_kv * D.d_h)) if second else ()
+    widths = (("q", D.h * D.d_h), ("k", D.h_kv * D.d_h)) if second else ()
+    qk_norms = tuple(Norm(f"{ATTN}.{n}_norm", width, kind) for n, width in widths)
     attention = gqa(ATTN, D.d, D.h, D.h_kv, D.d_h, bias=c.flag("attention_bias", False), norms=qk_norms)
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"))
     layer = Layer(

@@ -23,7 +23,7 @@ def build(c: Config) -> Architecture:
     attention = gqa(
         ATTN, D.d, D.h, D.h_kv, D.d_h, bias=True, names=("q_proj", "k_proj", "v_proj", "dense"),
         norms=qk_norms,
-        rope_dim=rotary_width(c, D.d_h, 0.5),
+        rope_dim=rotary_width(c, D.d_h, 0.5), rotary="joined",
     )  # fmt: skip
     mlp = plain_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "gelu_new"))
     norms = (Norm(f"{LAYER}.input_layernorm", D.d, "layer", True),)
@@ -32,4 +32,5 @@ def build(c: Config) -> Architecture:
         (Layer(D.L, attention, mlp, norms, ("input",), "parallel"),),
         (Norm("model.final_layernorm", D.d, "layer", True),), V=D.V, d=D.d, L=D.L, head_bias=True,
         tied=c.flag("tie_word_embeddings", False), positions=c.plain("max_position_embeddings", 2048),
+        residual_dropout=("resid_pdrop", 0.0),
     )  # fmt: skip

@@ -7,7 +7,7 @@ Source: transformers 5, models/qwen2 and models/qwen3, modeling_*.py and configu
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Layer, Lookup, Norm
+from estimator.families.base import Architecture, Classes, Layer, Lookup, Norm
 from estimator.families.common import (
     FULL,
     SLIDING,
@@ -46,5 +46,5 @@ def build(c: Config) -> Architecture:
     return decoder(
         c, (Lookup("model.embed_tokens", D.V, D.d),), layers, (Norm("model.norm", D.d),),
         V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
-        positions=c.plain("max_position_embeddings", 32768),
+        positions=c.plain("max_position_embeddings", 32768), classes=Classes(bare="transformer"),
     )  # fmt: skip

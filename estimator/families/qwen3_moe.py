@@ -6,7 +6,7 @@ Source: transformers 5, models/qwen3_moe/modeling_qwen3_moe.py and configuration
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import MLP, Architecture, Layer, MoE, Norm
+from estimator.families.base import MLP, Architecture, Classes, Layer, MoE, Norm
 from estimator.families.common import FULL, gated_mlp, gqa
 from estimator.families.common_moe import (
     DENSE,
@@ -45,4 +45,4 @@ def build(c: Config) -> Architecture:
         lambda i: (FULL, sparse(i)),
         lambda kind: Layer(1, attention, mlps[kind[1]], *pre_norms(LAYER, d)),
     )  # fmt: skip
-    return decoder(c, layers, d, L, 151936, 32768)
+    return decoder(c, layers, d, L, 151936, 32768, classes=Classes(bare="transformer"))

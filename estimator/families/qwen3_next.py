@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Attention, Extra, Layer, Linear, Norm, StateSpace
+from estimator.families.base import Architecture, Attention, Classes, Extra, Layer, Linear, Norm, StateSpace
 from estimator.families.common import FULL
 from estimator.families.common_moe import (
     SSM,
@@ -69,7 +69,7 @@ def gated_attention(c: Config, d: Any, h: Any, h_kv: Any, d_h: Any) -> Attention
             Linear(f"{at}.v_proj", d, h_kv * d_h, bias),
         ),
         out=Linear(f"{at}.o_proj", h * d_h, d, bias),
-        heads=h, kv_heads=h_kv, head_dim=d_h, rope_dim=rotary_dim(c, d_h, 0.25), gate=True,
+        heads=h, kv_heads=h_kv, head_dim=d_h, rope_dim=rotary_dim(c, d_h, 0.25), gate=True, rotary="joined",
         norms=(Norm(f"{at}.q_norm", d_h, "rms_plus1"), Norm(f"{at}.k_norm", d_h, "rms_plus1")),
     )  # fmt: skip
 
@@ -93,4 +93,5 @@ def build(c: Config) -> Architecture:
         lambda i: (SSM if types[i] == linear else FULL, sparse(i)),
         lambda kind: Layer(1, mixers[kind[0]], mlps[kind[1]], *pre_norms(LAYER, d, "rms_plus1")),
     )  # fmt: skip
-    return decoder(c, layers, d, L, 151936, 32768, norm=Norm("model.norm", d, "rms_plus1"))
+    norm, classes = Norm("model.norm", d, "rms_plus1"), Classes(bare="transformer")
+    return decoder(c, layers, d, L, 151936, 32768, norm=norm, classes=classes)

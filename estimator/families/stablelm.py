@@ -27,15 +27,17 @@ def build(c: Config) -> Architecture:
         )
     attention = gqa(
         ATTN, D.d, D.h, D.h_kv, d_h, bias=c.flag("use_qkv_bias", False), out_bias=False, norms=qk_norms,
-        rope_dim=rotary_width(c, d_h, 0.25),
+        rope_dim=rotary_width(c, d_h, 0.25), rotary="joined",
     )  # fmt: skip
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"))
     parallel = c.flag("use_parallel_residual", False)
     names, roles = ("input_layernorm", "post_attention_layernorm"), ("input", "pre_mlp")
     norms = tuple(Norm(f"{LAYER}.{n}", D.d, "layer", True) for n in names[: 1 if parallel else 2])
-    layer = Layer(D.L, attention, mlp, norms, roles[: len(norms)], "parallel" if parallel else "pre")
+    layer = Layer(
+        D.L, attention, mlp, norms, roles[: len(norms)], "parallel" if parallel else "pre", keeps=("input", "branch")
+    )
     return decoder(
         c, (Lookup("model.embed_tokens", D.V, D.d),), (layer,), (Norm("model.norm", D.d, "layer", True),),
         V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
-        positions=c.plain("max_position_embeddings", 4096),
+        positions=c.plain("max_position_embeddings", 4096), residual_dropout=("hidden_dropout", 0.0),
     )  # fmt: skip

@@ -27,9 +27,9 @@ def feed_forward(c: Config, at: str, d: Any) -> MLP:
     if rest and (first != "gated" or len(rest) > 1):
         raise InputError(f"{c.where}: feed_forward_proj must be ACT or gated-ACT, got {spelled[:40]!r}")
     if not rest:
-        return plain_mlp(at, d, d_ff, first, bias=False, names=("wi", "wo"))
+        return plain_mlp(at, d, d_ff, first, bias=False, names=("wi", "wo"))._replace(cast=True)
     act = "gelu_new" if spelled == "gated-gelu" else rest[0]
-    return gated_mlp(at, d, d_ff, act, names=("wi_0", "wi_1", "wo"))
+    return gated_mlp(at, d, d_ff, act, names=("wi_0", "wi_1", "wo"))._replace(cast=True)
 
 
 def stack(c: Config, side: str, d: Any, h: Any, L: Any) -> Layer:
@@ -37,7 +37,7 @@ def stack(c: Config, side: str, d: Any, h: Any, L: Any) -> Layer:
     at, decoder, d_h = f"{side}.block.{{i}}.layer", side == "decoder", c.size("d_kv", 64, letter="head_dim")
 
     def attention(name: str, **fields: Any) -> Attention:
-        return gqa(f"{at}.{name}", d, h, h, d_h, names=("q", "k", "v", "o"), **fields)
+        return gqa(f"{at}.{name}", d, h, h, d_h, names=("q", "k", "v", "o"), softmax="scores", **fields)
 
     last = 2 if decoder else 1
     cross = attention("1.EncDecAttention", position="none", causal=False, cross=True) if decoder else None
@@ -77,6 +77,7 @@ def build(c: Config) -> Architecture:
         vocab=V, hidden=d, num_layers=sides["decoder" if both else "encoder"],
         kind="encoder-decoder" if both else "encoder",
         facts={"class": suffix, "scale_decoder_outputs": predicts and tied},
+        always_tied=True, trains_cached=True, residual_dropout=("dropout_rate", 0.1),
         extra_weights=tuple(
             Weight(f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", (buckets, h), 1, OTHER)
             for side in sides

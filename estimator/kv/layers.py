@@ -130,13 +130,7 @@ def attention_kind(a: Attention, crossed: bool) -> str:
     return "attention" if heads == kv else "multi-query" if kv == 1 else "grouped-query"
 
 
-STATES = {
-    "mamba": "Mamba",
-    "falcon_mamba": "Mamba",
-    "jamba": "Mamba",
-    "mamba2": "Mamba 2",
-    "gated_delta": "gated delta-rule",
-}
+STATES = {"selective": "Mamba", "chunked": "Mamba 2", "gated_delta": "gated delta-rule"}  # StateSpace.kind
 
 
 def layer_cache(layer: Layer, b: Any, s: Any, s_enc: Any, store: Store, times: Any) -> Iterator[Held]:
@@ -146,7 +140,7 @@ def layer_cache(layer: Layer, b: Any, s: Any, s_enc: Any, store: Store, times: A
         conv = mixer.conv_width * mixer.conv_kernel
         state = mixer.sizes["heads"] * mixer.sizes["head_dim"] * mixer.state
         bits = store.bits if value_of(store.bits) >= BF16_BITS else BF16_BITS  # states are never packed
-        kind = f"{STATES.get(mixer.kind, mixer.kind)} state"
+        kind = f"{STATES[mixer.kind]} state"
         yield Held(kind, state_bytes(times, b, conv, state, bits), state_bytes, count)
         return
     tokens = batch_tokens(mixer, b, s, store)

@@ -9,27 +9,28 @@ from collections.abc import Iterator
 
 from estimator.errors import InputError
 from estimator.peft.base import Build, Method, PeftTensor
+from estimator.peft.mappings import ADAPTION_PROMPT
 from estimator.peft.modules import containers
 from estimator.trace import value_of
 
-ATTENTION = {"llama": "self_attn", "mistral": "self_attn", "gpt2": "attn", "symbolic": "layers.{i}"}
 DEFAULT_LENGTH = 10  # Zhang et al. 2023, section 4.1
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
     """adapter_len x d and one gate in each of the last adapter_layers layers."""
     a = b.args
-    kind = b.arch.model_type
-    if kind not in ATTENTION:
+    own = "layers.{i}" if b.arch.textbook else ADAPTION_PROMPT.get(b.arch.model_type)
+    if own is None:
+        known = "llama, mistral and gpt2"
         raise InputError(
-            f"--method adaption_prompt: the peft library has it for llama, mistral and gpt2 only, not {kind!r}"
+            f"--method adaption_prompt: the peft library has it for {known} only, not {b.arch.model_type!r}"
         )
     names = b.asked()[0]
-    name = names[0] if names else ATTENTION[kind]
+    name = names[0] if names else own
     holders = [m for m in [*b.known, *containers(b.known)] if m.name == name or m.name.endswith("." + name)]
     count = sum(m.times for m in holders)
     if not holders:
-        raise InputError(f"--targets {name}: no such module in {b.model}; the library's own is {ATTENTION[kind]}")
+        raise InputError(f"--targets {name}: no such module in {b.model}; the library's own is {own}")
     if count == b.arch.num_layers:
         count = b.arch.num_layers  # keep its letter
     length = a.count("adapter_len") if a.has("adapter_len") else DEFAULT_LENGTH

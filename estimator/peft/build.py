@@ -10,12 +10,10 @@ from typing import Any
 from estimator.errors import InputError
 from estimator.families.base import Architecture
 from estimator.peft.arguments import Args, Method, PeftTensor
-from estimator.peft.mappings import default_targets
+from estimator.peft.mappings import MAMBA_REFUSED, MAMBA_TYPES, default_targets
 from estimator.peft.modules import Module, containers, modules
 from estimator.peft.targets import (
     ALL_LINEAR,
-    MAMBA_REFUSED,
-    MAMBA_TYPES,
     Rule,
     all_linear,
     compiled,
@@ -105,7 +103,7 @@ class Build:
     def default(self, table: str | None = None) -> tuple[list[str], str | None]:
         """The library's own targets for the model type; InputError where it has none."""
         found = default_targets(table or self.method.mapping or self.method.name, self.arch.model_type)
-        if found is None and self.arch.model_type == "symbolic":
+        if found is None and self.arch.textbook:
             found = "q_proj v_proj"
         if found is None:
             raise InputError(

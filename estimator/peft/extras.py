@@ -14,8 +14,6 @@ from estimator.peft.build import Build
 from estimator.peft.modules import CONTAINER, EMBEDDING, Module, containers
 from estimator.peft.targets import where
 
-SCALED_EMBEDDINGS = {"gemma", "gemma2", "gemma3", "gemma3_text"}
-
 
 def saved_modules(build: Build) -> Iterator[PeftTensor]:
     """Trained copies of every module whose name ends with one of ``modules_to_save``."""
@@ -58,7 +56,7 @@ def inside(build: Build, m: Module) -> list[tuple[Module, Any]]:
 
 def buffers(build: Build, m: Module, times: Any) -> Iterator[PeftTensor]:
     """Buffers that a copy of a module brings along: Gemma's scale of the embeddings."""
-    if build.arch.model_type in SCALED_EMBEDDINGS and m.kind == EMBEDDING:
+    if m.scaled:
         yield PeftTensor(m.name, "embed_scale", (1,), times, BUFFER, saved=False)
 
 

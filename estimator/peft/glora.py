@@ -19,12 +19,8 @@ def build(b: Build) -> Iterator[PeftTensor]:
     r = b.rank = a.count("r")
     ab = a.choice("config_A_B", "lora", "vector", "constant", "none")
     c, de = a.choice("config_C", "lora", "vector", "none"), a.choice("config_D_E", "vector", "constant", "none")
-    if b.arch.model_type == "falcon":
-        raise InputError(
-            "--method glora: Falcon's matrices are of a class of its own, and GLoRA takes plain torch.nn.Linear only"
-        )
     for m in b.match():
-        if m.leaf == "router":
+        if m.leaf == "router" or m.subclass:
             raise InputError(
                 f"--method glora: {m.example!r} is of a class of its own, and GLoRA takes plain torch.nn.Linear only"
             )

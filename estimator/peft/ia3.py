@@ -27,7 +27,7 @@ def _feedforward(b: Build) -> Callable[[str], bool]:
     names = b.asked()[0]
     if given is None:
         found = default_targets("ia3_feedforward", b.arch.model_type)
-        if found is None and b.arch.model_type != "symbolic":
+        if found is None and not b.arch.textbook:
             raise InputError(
                 f"--method ia3: the peft library does not know the feed-forward modules of model type "
                 f"{b.arch.model_type!r}; "

@@ -15,7 +15,7 @@ from estimator.peft.modules import CONTAINER, CONV1D, CONVOLUTION, EMBEDDING, HO
 
 def build(b: Build) -> Iterator[PeftTensor]:
     """A copy of every parameter of every target."""
-    if b.asked() == (None, None, False) and b.arch.model_type == "symbolic":
+    if b.asked() == (None, None, False) and b.arch.textbook:
         b.default()
     for m in b.match():
         for part, times in inside(b, m):

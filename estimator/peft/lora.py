@@ -25,6 +25,7 @@ from estimator.peft.base import (
 )
 from estimator.peft.extras import trainable_tokens
 from estimator.peft.lora_variants import VARIANTS, block_diagonal, variant
+from estimator.peft.mappings import moe_mapping
 from estimator.peft.modules import (
     CONTAINER,
     CONV1D,
@@ -38,7 +39,6 @@ from estimator.peft.modules import (
 )
 from estimator.peft.targets import (
     ParameterTarget,
-    moe_mapping,
     moe_names,
     moe_targets,
     parameters,

@@ -1,7 +1,9 @@
-"""Which modules a method adapts where none are named: the peft library's tables, by model type.
+"""What the peft library knows by model type: which modules a method adapts where none are named, and its exceptions.
 
 Transcribed as data from peft 0.21.2, utils/constants.py, TRANSFORMERS_MODELS_TO_*_TARGET_MODULES_MAPPING. A key is
 a list of module names separated by spaces (or one regular expression), its value the model types that use it.
+utils/transformers_weight_conversion.py says what transformers 5's stacked experts make of names that were written for
+transformers 4.
 """
 
 from __future__ import annotations
@@ -148,10 +150,45 @@ OWN: dict[str, Table] = {
 }  # fmt: skip
 
 
+# model types whose experts transformers 5 stacks, and how LoRA then reads the names of transformers 4:
+# _MOE_TARGET_MODULE_MAPPING and transformers' conversion_mapping._MODEL_TO_CONVERSION_PATTERN
+MOE_FAMILIES: dict[str, tuple[str, dict[str, str], dict[str, list[str]]]] = {
+    "mixtral": (
+        "minimax minimax_m2 mixtral",
+        {"gate": "gate.weight", "w1": "gate_up_proj", "w3": "gate_up_proj", "w2": "down_proj"},
+        {"gate_up_proj": ["w1", "w3"]},
+    ),
+    "qwen2_moe": (
+        "afmoe beam cohere2_moe deepseek_v2 deepseek_v3 deepseek_v32 dots1 ernie4_5_moe exaone_moe flex_olmo glm4_moe "
+        "glm4_moe_lite glm4v_moe glm_moe_dsa hunyuan_v1_moe longcat_flash mellum olmoe qwen3_moe qwen3_next "
+        "qwen3_omni_moe qwen3_omni_moe_text qwen3_omni_moe_thinker solar_open",
+        {"gate": "gate.weight", "gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "down_proj": "down_proj"},
+        {"gate_up_proj": ["gate_proj", "up_proj"]},
+    ),
+}
+# PEFT types that refuse these modules of a Mamba model, and the model types: _check_lora_target_modules_mamba
+MAMBA_TYPES = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}
+MAMBA_REFUSED = {"out_proj", "conv1d"}
+# fields that peft reads under names which these configs do not have
+UNREAD = {"num_attention_heads": "mpt mamba falcon_mamba", "token_dim": "distilbert"}
+# configs without a num_key_value_heads field though their keys and values are grouped: peft takes the model's width
+NO_GROUPS = "falcon mpt"
+# the only types that adaption_prompt has, and their attention modules: tuners/adaption_prompt/config.py
+ADAPTION_PROMPT = {"llama": "self_attn", "mistral": "self_attn", "gpt2": "attn"}
+
+
 def default_targets(method: str, model_type: str) -> str | None:
     """The names (separated by spaces, or one regular expression) that ``method`` adapts in a model type, or None."""
     for table in (OWN[method],) if method in OWN else (CHANGES.get(method, {}), LORA):
         for names, types in table.items():
             if model_type in types.split():
                 return names
+    return None
+
+
+def moe_mapping(model_type: str) -> tuple[dict[str, str], dict[str, list[str]]] | None:
+    """How LoRA renames targets of a model whose experts transformers 5 stacks; None for every other model."""
+    for types, mapping, fused in MOE_FAMILIES.values():
+        if model_type in types.split():
+            return mapping, fused
     return None

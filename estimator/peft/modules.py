@@ -29,17 +29,6 @@ LINEAR, CONV1D, EMBEDDING, NORM, CONVOLUTION, HOLDER, CONTAINER = (
 )
 MAX_LAYERS = 100_000  # layers that a rule may be tried on one by one; no model comes near
 
-# where an output head whose weight is tied has another name than lm_head (transformers 5, models/*/modeling_*.py)
-_TIED_HEAD = {
-    "bert": "cls.predictions.decoder",
-    "roberta": "lm_head.decoder",
-    "xlm-roberta": "lm_head.decoder",
-    "albert": "predictions.decoder",
-    "electra": "generator_lm_head",
-    "distilbert": "vocab_projector",
-    "modernbert": "decoder",
-}
-
 
 # what stands beside the layers, as a vision tower does, is known by its weights' roles alone
 _TOWER = {LINEAR_ROLE: LINEAR, NORM_ROLE: NORM}
@@ -55,6 +44,7 @@ class Module(NamedTuple):
     times      how many layers hold it; ``layers`` their numbers, or None for 0 .. times - 1 (or a single module)
     weights    its own parameters: (name without the module, shape)
     head       the output embedding; tied: those of its parameters that belong to another module
+    subclass   a matrix of a class of its own (Falcon's); scaled: a table that multiplies by its buffer (Gemma's)
     """
 
     name: str
@@ -67,6 +57,8 @@ class Module(NamedTuple):
     weights: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     head: bool = False
     tied: tuple[str, ...] = ()
+    subclass: bool = False
+    scaled: bool = False
 
     @property
     def layered(self) -> bool:
@@ -178,7 +170,10 @@ def _module(rows: list[tuple[Weight, str, Any]]) -> Module:
         d_in = d_out = first.shape[0]
     weights = tuple((w.name.rpartition(".")[2], w.shape) for w, _, _ in rows)
     bias = any(n == "bias" for n, _ in weights)
-    return Module(first.module, kind, d_in, d_out, bias, first.times, first.layers, weights)
+    own, scaled = isinstance(part, Linear) and part.subclass, isinstance(part, Lookup) and part.scaled
+    return Module(
+        first.module, kind, d_in, d_out, bias, first.times, first.layers, weights, subclass=own, scaled=scaled
+    )  # fmt: skip
 
 
 def _aliases(arch: Architecture, known: list[Module]) -> list[Module]:
@@ -194,12 +189,12 @@ def _aliases(arch: Architecture, known: list[Module]) -> list[Module]:
 
 def _tied_head(arch: Architecture, known: list[Module]) -> Module:
     """The output head that shares the token table; its weight is no parameter of its own."""
-    name = str(arch.facts.get("head_name") or _TIED_HEAD.get(arch.model_type, "lm_head"))
+    name = arch.head_name
     width = next((m.d_out for m in known if m.kind == EMBEDDING and m.weights[0][1][0] == arch.vocab), arch.hidden)
     own = tuple(w for m in known if m.name == name for w in m.weights)
     known[:] = [m for m in known if m.name != name]
     tied: tuple[str, ...] = ("weight",)
-    if not own and _TIED_HEAD.get(arch.model_type) == name:  # BERT's decoder shares the bias of its prediction head too
+    if not own and arch.head_bias_tied:  # BERT's decoder shares the bias of its prediction head too
         own, tied = (("bias", (arch.vocab,)),), ("weight", "bias")
     weights = (("weight", (arch.vocab, width)), *own)
     return Module(name, LINEAR, width, arch.vocab, bool(own), 1, None, weights, head=True, tied=tied)

@@ -21,7 +21,7 @@ def build(b: Build) -> Iterator[PeftTensor]:
     if (
         b.asked() == (None, None, False)
         and default_targets("osf", b.arch.model_type) is None
-        and b.arch.model_type != "symbolic"
+        and not b.arch.textbook
     ):
         b.targets_option = "all-linear"
     patterns = b.args.patterns("rank_pattern")

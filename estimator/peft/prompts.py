@@ -10,15 +10,11 @@ from typing import Any
 from estimator.errors import InputError
 from estimator.families.base import Attention
 from estimator.peft.base import Build
+from estimator.peft.mappings import NO_GROUPS, UNREAD
 
 DEFAULT_TOKENS = 20
 FIELDS = "num_transformer_submodules num_attention_heads modules_to_save"
 ARGS: dict[str, Any] = {"num_virtual_tokens": None, "token_dim": None, "num_layers": None}
-# configs without a num_key_value_heads field though their keys and values are grouped: peft then takes the
-# the model's width
-# fields that peft reads under names which these configs do not have
-_UNREAD = {"num_attention_heads": {"mpt", "mamba", "falcon_mamba"}, "token_dim": {"distilbert"}}
-_NO_GROUPS = {"falcon", "mpt"}
 
 
 def tokens(b: Build) -> Any:
@@ -32,8 +28,8 @@ def tokens(b: Build) -> Any:
 
 def width(b: Build) -> Any:
     """The width of a virtual token: the model's."""
-    for name, types in _UNREAD.items():
-        if b.arch.model_type in types and not b.args.has(name):
+    for name, types in UNREAD.items():
+        if b.arch.model_type in types.split() and not b.args.has(name):
             raise InputError(
                 f"--method {b.method.name}: the peft library cannot read {name} of model type "
                 f"{b.arch.model_type!r}; give --arg {name}=..."
@@ -69,7 +65,8 @@ def key_value_width(b: Build) -> Any:
     """Width of a layer's keys (or values) as peft reads it: key/value heads times head width."""
     whole = width(b)
     first = attention(b)
-    if b.args.has("token_dim") or first is None or b.arch.kind == "encoder-decoder" or b.arch.model_type in _NO_GROUPS:
+    ungrouped = b.arch.kind == "encoder-decoder" or b.arch.model_type in NO_GROUPS.split()
+    if b.args.has("token_dim") or first is None or ungrouped:
         return whole
     if first.mla is not None:  # peft reads head_dim, which an MLA config sets to the rotary width
         return first.kv_heads * first.mla["rope"]

@@ -1,8 +1,7 @@
 """Which modules an adapter goes into: the peft library's matching rules on a model's list of modules.
 
 Sources: peft 0.21.2, tuners/tuners_utils.py (check_target_module_exists, _maybe_include_all_linear_layers,
-_inject_parameters), utils/other.py (get_pattern_key) and utils/transformers_weight_conversion.py (what transformers 5's
-stacked experts make of names that were written for transformers 4).
+_inject_parameters), utils/other.py (get_pattern_key).
 """
 
 from __future__ import annotations
@@ -18,26 +17,6 @@ from estimator.peft.modules import CONTAINER, CONV1D, HOLDER, LINEAR, Module, co
 ALL_LINEAR = "all-linear"
 MAX_PATTERN = 2_000  # characters of a regular expression
 _META = set("\\*+?[](){}|^$")
-
-# model types whose experts transformers 5 stacks, and how LoRA then reads the names of transformers 4:
-# _MOE_TARGET_MODULE_MAPPING and transformers' conversion_mapping._MODEL_TO_CONVERSION_PATTERN
-_MOE_FAMILIES: dict[str, tuple[str, dict[str, str], dict[str, list[str]]]] = {
-    "mixtral": (
-        "minimax minimax_m2 mixtral",
-        {"gate": "gate.weight", "w1": "gate_up_proj", "w3": "gate_up_proj", "w2": "down_proj"},
-        {"gate_up_proj": ["w1", "w3"]},
-    ),
-    "qwen2_moe": (
-        "afmoe beam cohere2_moe deepseek_v2 deepseek_v3 deepseek_v32 dots1 ernie4_5_moe exaone_moe flex_olmo glm4_moe "
-        "glm4_moe_lite glm4v_moe glm_moe_dsa hunyuan_v1_moe longcat_flash mellum olmoe qwen3_moe qwen3_next "
-        "qwen3_omni_moe qwen3_omni_moe_text qwen3_omni_moe_thinker solar_open",
-        {"gate": "gate.weight", "gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "down_proj": "down_proj"},
-        {"gate_up_proj": ["gate_proj", "up_proj"]},
-    ),
-}
-# PEFT types that refuse these modules of a Mamba model, and the model types: _check_lora_target_modules_mamba
-MAMBA_TYPES = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}
-MAMBA_REFUSED = {"out_proj", "conv1d"}
 
 
 class Rule(NamedTuple):
@@ -173,14 +152,6 @@ class ParameterTarget(NamedTuple):
 
     def key(self, index: int) -> str:
         return f"{self.module.at(index)}.{self.name}"
-
-
-def moe_mapping(model_type: str) -> tuple[dict[str, str], dict[str, list[str]]] | None:
-    """How LoRA renames targets of a model whose experts transformers 5 stacks; None for every other model."""
-    for types, mapping, fused in _MOE_FAMILIES.values():
-        if model_type in types.split():
-            return mapping, fused
-    return None
 
 
 def moe_names(rule: Rule | None, everything: bool, known: Sequence[Module], mapping: dict[str, str]) -> list[str]:

@@ -14,8 +14,6 @@ from estimator.stack.tape import BOOL, F32, HALF, I64, GradFn, Tape, Tensor
 FLASH_ROWS = 128  # flash_api.cpp: rows are rounded up to 128
 FLASH_WIDTH = 32  # and the head width to 32
 MAX_FLASH_WIDTH = 256
-# eager softmax without dtype=float32: in the width of the scores
-HALF_SOFTMAX = ("gpt2", "bert", "roberta", "distilbert", "albert", "bart")
 
 
 def flash(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_k: Any) -> Tensor:
@@ -291,7 +289,7 @@ def attend(
     """
     s_q, s_k = m.s, m.kv
     if not m.fused:
-        return eager(m, q, k, v, a, s_q, s_k, mask, HALF if m.family in HALF_SOFTMAX else F32)
+        return eager(m, q, k, v, a, s_q, s_k, mask, HALF if a.softmax == "scores" else F32)
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
     half = q.w == HALF or m.t.amp
     groups = a.heads // a.kv_heads

@@ -20,7 +20,6 @@ def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointi
     """T5ForConditionalGeneration.forward, BartForConditionalGeneration.forward."""
     t = m.t
     out = Forward()
-    t5 = arch.model_type == "t5"
     sides = {side: [x for x in segments if x.layer.side == side] for side in ("encoder", "decoder")}
     keep, s = m.cache, m.s
     memory = m.tables.get("encoder")
@@ -30,11 +29,11 @@ def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointi
         m.cache = keep
         if keep is not None:
             m.tables["encoder"] = memory
-    if t5 and m.training and not checkpointing:
+    if arch.trains_cached and m.training and not checkpointing:
         m.cache = {}  # the decoder's copy of the config still says use_cache
     x = one_side(m, arch, "decoder", sides["decoder"], memory, out, checkpointing)
     with t.at("head"):
-        if t5:
+        if arch.always_tied:  # and scales what the table then multiplies
             x = ops.scale(t, x, "scaled output")
         logits = head(m, x, arch) if arch.has_head else x
         if arch.buffers:
@@ -72,16 +71,21 @@ def one_side(m: Machine, arch: Architecture, side: str, segments: list[Segment],
         "memory": memory,
         "bias": {},
         "layer": encdec_layer,
-        "t5": arch.model_type == "t5",
+        "relative": relative(arch),
         "checkpointing": checkpointing,
     }
-    if arch.model_type != "t5":
+    if not at["relative"]:
         at["mask"] = eager_mask(m, side)
     x = stack(m, x, segments, at, out, checkpointing)
     for part in arch.encoder_final if side == "encoder" else arch.final:
         x = norm(m, x, part) if isinstance(part, Norm) else linear(m, x, part)
     del tokens, positions
     return x
+
+
+def relative(arch: Architecture) -> bool:
+    """Whether positions are biases of the scores (T5)."""
+    return any(a.position == "relative" for a in arch.attentions)
 
 
 def eager_mask(m: Machine, side: str) -> Tensor | None:
@@ -129,7 +133,7 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Any, memory: Tensor | Non
         if a.causal or a.cross:
             k, v = cached(m, a, k, v, key)
     s_k = m.enc_tokens if memory is not None else m.kv
-    if at["t5"]:
+    if at["relative"]:
         out = biased(m, q, k, v, a, at, s_k)
     elif not m.fused:
         out = eager(m, q, k, v, a, m.s, s_k, None if a.cross else at["mask"], HALF)

@@ -32,7 +32,7 @@ def masked_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     if m.training:
         with t.at("loss"):
             # ForMaskedLMLoss converts the logits; the older encoders call CrossEntropyLoss themselves
-            wide = ops.to(t, logits, F32) if m.family == "modernbert" else logits
+            wide = ops.to(t, logits, F32) if arch.wide_loss else logits
             out.loss = ops.cross_entropy(t, wide, m.rows)
             del wide
     t.leave_autocast()

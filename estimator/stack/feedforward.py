@@ -18,8 +18,8 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
     if not block.gated:
         up, down = block.linears
         x = linear(m, x, up, rows)
-        x = bloom_gelu(t, x) if m.family == "bloom" else activation(t, x, block.act)
-        if m.family == "t5":  # T5DenseActDense: to the width of wo.weight, which autocast then undoes
+        x = bloom_gelu(t, x) if block.act == "bloom_gelu" else activation(t, x, block.act)
+        if block.cast:  # T5DenseActDense: to the width of wo.weight, which autocast then undoes
             x = ops.to(t, x, m.w)
         return linear(m, x, down, rows)
     if block.fused:
@@ -30,6 +30,6 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
         return linear(m, up_part, block.linears[1], rows)
     gate_lin, up_lin, down = block.linears
     inner = ops.mul(t, activation(t, linear(m, x, gate_lin, rows), block.act), linear(m, x, up_lin, rows), "gated")
-    if m.family == "t5":
+    if block.cast:
         inner = ops.to(t, inner, m.w)
     return linear(m, inner, down, rows)

@@ -10,7 +10,7 @@ from estimator.stack.attention import attend, cached, head_norm, rotate, rotate_
 from estimator.stack.feedforward import mlp
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, norm
-from estimator.stack.special import ATTENTIONS
+from estimator.stack.special import FORMS
 from estimator.stack.tape import Tensor
 
 Positions = dict[str, Any]
@@ -18,8 +18,8 @@ Positions = dict[str, Any]
 
 def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     """Self-attention with separate or fused projections, q/k norms, rotary embedding and the cache."""
-    if m.family in ATTENTIONS:
-        return ATTENTIONS[m.family](m, x, a, at)
+    if a.form != "interface":
+        return FORMS[a.form](m, x, a, at)
     if a.gate:
         from estimator.stack.delta import gated_attention
 
@@ -34,7 +34,7 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     if a.position == "rope":
         q, k = rotated(m, q, k, a, at)
     k, v = cached(m, a, k, v)
-    major = a.position == "rope" and concatenates(m, a)
+    major = a.position == "rope" and concatenates(a)
     out = attend(m, q, k, v, a, at["masks"](m, a), major)
     return linear(m, out, a.out)
 
@@ -51,22 +51,18 @@ def projected(m: Machine, x: Tensor, a: Attention) -> tuple[Tensor, Tensor, Tens
     return q, k, v
 
 
-# apply_rotary_pos_emb of these families concatenates what it rotates with the rest even where there is no rest
-ALWAYS_CONCATENATE = ("gpt_neox", "phi", "phi3", "stablelm", "glm", "glm4_moe", "qwen3_next")
-
-
-def concatenates(m: Machine, a: Attention) -> bool:
+def concatenates(a: Attention) -> bool:
     """Whether the rotated queries come out of a concatenation, head by head."""
-    return bool(a.rope_dim != a.head_dim) or m.family in ALWAYS_CONCATENATE
+    return bool(a.rope_dim != a.head_dim) or a.rotary == "joined"
 
 
 def rotated(m: Machine, q: Tensor, k: Tensor, a: Attention, at: Positions) -> tuple[Tensor, Tensor]:
     """apply_rotary_pos_emb."""
     cos, sin = at["rope"](m, a)
-    if m.family == "modernbert":
+    if a.rotary == "fp32":
         w, q, k = q.w, rotate_wide(m.t, q, cos, sin), rotate_wide(m.t, k, cos, sin)
         return ops.to(m.t, q, w), ops.to(m.t, k, w)
-    if not concatenates(m, a):
+    if not concatenates(a):
         q = rotate(m.t, q, cos, sin)
         return q, rotate(m.t, k, cos, sin)
     q = rotate_part(m.t, q, cos, sin, a.rope_dim, a.head_dim)
@@ -110,10 +106,6 @@ def feed(m: Machine, x: Tensor, block: MLP | MoE) -> Tensor:
         return mlp(m, x, block)
 
 
-# layers whose locals keep the attention's output (StableLM: and its input) until they return
-KEEP_BRANCH = ("gpt2", "gpt_bigcode", "stablelm")
-
-
 def pre(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     """x + mixer(norm(x)), then x + mlp(norm(x)): Llama, GPT-2, and with scaled residuals Granite."""
     norms = by_role(layer)
@@ -121,9 +113,9 @@ def pre(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     residual = x
     if "input" in norms:  # ModernBERT's first layer has none
         x = norm(m, x, norms["input"])
-    kept = [x] if m.family == "stablelm" else []
+    kept = [x] if "input" in layer.keeps else []
     x = mix(m, x, layer, at)
-    if m.family in KEEP_BRANCH:
+    if "branch" in layer.keeps:
         kept.append(x)
     x = ops.add(t, residual, ops.scale(t, x) if layer.residual_scale else x, "residual")
     if layer.mlp is None:

@@ -59,7 +59,6 @@ class Machine:
     unmet: set[str] = field(default_factory=set)  # adapted modules that no operation has asked for yet
     inputs_want_grad: bool = False  # enable_input_require_grads: the embeddings' output is a leaf
     segment_trains: bool | None = None
-    family: str = ""
     probs: Tensor | None = None
     kept_probs: Tensor | None = None
     params: dict[str, Param] = field(default_factory=dict)

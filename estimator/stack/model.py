@@ -50,7 +50,7 @@ def causal_mask(m: Machine, a: Attention, window: Any) -> Tensor | None:
     """masking_utils.py: none where SDPA's is_causal does; a boolean one for SDPA, numbers for eager attention."""
     t = m.t
     kv = m.held_tokens(a) if window is not None else m.kv
-    if m.family == "falcon" and m.fused:  # always made: FalconModel adds its alibi to it
+    if a.mask == "always" and m.fused:  # always made: FalconModel adds its alibi to it
         if a.position == "alibi":
             return t.alloc(m.b * a.heads * m.s * kv, m.w, "alibi and mask")
         return t.alloc(m.s * kv, BOOL, "attention mask")
@@ -62,7 +62,7 @@ def causal_mask(m: Machine, a: Attention, window: Any) -> Tensor | None:
     if m.fused:
         return boolean
     # torch.where writes the expanded mask out; MPT turns that into a boolean one
-    return t.alloc(m.b * m.s * kv, BOOL if m.family == "mpt" else m.w, "attention mask")
+    return t.alloc(m.b * m.s * kv, BOOL if a.mask == "boolean" else m.w, "attention mask")
 
 
 def rope_tables(m: Machine, w: int) -> Any:
@@ -105,16 +105,12 @@ def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None) -> T
     return x
 
 
-# models whose loop keeps the tuple that a layer returned, attention probabilities included, through the next layer
-RETURN_PROBS = ("bloom", "gptj", "gpt_neo", "mpt")
-
-
 def run_layer(m: Machine, x: Tensor, segment: Segment, at: Any, checkpointing: bool) -> Tensor:
     layer, params = segment.layer, m.params
     wiring = at.get("layer") or WIRING[layer.wiring]
     if not checkpointing:
         x = wiring(m, x, layer, at)
-        m.kept_probs, m.probs = (m.probs if m.family in RETURN_PROBS else None), None
+        m.kept_probs, m.probs = (m.probs if "probs" in layer.keeps else None), None
         return x
 
     def call(h: Tensor) -> Tensor:
@@ -157,7 +153,7 @@ def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     pure = "residual_fp32" in arch.facts  # stacks of state spaces: lm_head(x.to(its dtype)).float()
     if pure:
         x = ops.to(m.t, x, m.w)
-    if arch.head is not None and arch.model_type != "t5":  # transformers 5 ties every T5
+    if arch.head is not None and not arch.always_tied:
         made = linear(m, x, arch.head, rows)
     else:
         made = product(m.t, x, head_weight(m, arch), None, rows * arch.vocab, "logits")

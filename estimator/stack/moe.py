@@ -30,17 +30,14 @@ def moe(m: Machine, x: Tensor, block: MoE) -> Tensor:
         shared = ops.mul(t, ops.sigmoid(t, linear(m, x, block.shared_gate)), shared, "gated shared experts")
         return ops.add(t, out, shared, "experts' sum")
     residual = x
-    if m.family in ROUTERS:
-        from estimator.stack import routers
+    if block.routing != "softmax":
+        from estimator.stack.routers import ROUTERS
 
-        _, weights, index = getattr(routers, ROUTERS[m.family])(m, x, block)
+        _, weights, index = ROUTERS[block.routing](m, x, block)
     else:
         weights, index = route(m, x, block)
     x = experts(m, x, block, weights, index)
     return ops.add(t, x, dense(m, residual, block.shared), "experts' sum")
-
-
-ROUTERS = {"deepseek_v2": "softmax_fp32", "deepseek_v3": "sigmoid_groups", "glm4_moe": "sigmoid_groups"}
 
 
 def dense(m: Machine, x: Tensor, block: MLP) -> Tensor:

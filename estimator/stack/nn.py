@@ -175,12 +175,7 @@ def norm(m: Machine, x: Tensor, n: Norm, rows: Any = None, count: Any = None) ->
     """A normalisation of ``rows`` vectors, as the family's class carries it out (``Norm.kind``)."""
     rows = m.rows if rows is None else rows
     weight, bias = m.norm_weights(n)
-    if n.kind == "rms" and m.family in LATE:
-        return rms_late(m.t, x, rows, weight, bias)
     return NORMS[n.kind](m.t, x, rows, weight, bias)
-
-
-LATE = ("gpt_oss", "olmo2")  # their RMSNorm multiplies by the weight in fp32 before it converts
 
 
 def rms(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None) -> Tensor:
@@ -254,6 +249,7 @@ def layer_fp32(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param 
 
 NORMS = {
     "rms": rms,
+    "rms_late": rms_late,
     "rms_plus1": rms_plus1,
     "rms_t5": rms_t5,
     "layer": layer,

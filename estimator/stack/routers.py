@@ -54,3 +54,6 @@ def chosen(m: Machine, scores: Tensor, block: MoE) -> tuple[Tensor, Tensor]:
 
 def _scatter_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (t.alloc(node.extra, g.w, "gradient of the choice"),)
+
+
+ROUTERS = {"softmax_fp32": softmax_fp32, "sigmoid_groups": sigmoid_groups}  # MoE.routing

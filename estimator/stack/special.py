@@ -14,8 +14,6 @@ from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
 from estimator.stack.tape import F32, I64, GradFn, Tape, Tensor
 
-EAGER_ONLY = ("bloom", "gpt_neo", "gptj", "gpt_oss", "mpt")  # classes without _supports_sdpa
-
 
 def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     """FalconAttention: SDPA is not told of grouped queries; a single key head is broadcast in the math path."""
@@ -213,7 +211,15 @@ def _halves(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return ops.cat(t, (one, two), "rotated")
 
 
-ATTENTIONS = {"falcon": falcon, "bloom": bloom, "gptj": gptj, "gpt_neo": gpt_neo, "gpt_oss": gpt_oss, "mpt": mpt}
+# what computes each Attention.form but transformers' own interface
+FORMS = {
+    "broadcast": falcon,
+    "alibi": bloom,
+    "alibi_fp32": mpt,
+    "fp32_scores": gptj,
+    "fp32_scores_masked": gpt_neo,
+    "sinks": gpt_oss,
+}
 
 
 def bloom_gelu(t: Tape, x: Tensor) -> Tensor:
@@ -231,4 +237,4 @@ def _bloom_gelu_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (out,)
 
 
-__all__ = ["ATTENTIONS", "EAGER_ONLY", "bloom_gelu"]
+__all__ = ["FORMS", "bloom_gelu"]

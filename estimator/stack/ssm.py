@@ -20,7 +20,7 @@ from estimator.stack.tape import F32, GradFn, Tape, Tensor
 
 def mixer(m: Machine, x: Tensor, s: StateSpace, at: Any) -> Tensor:
     """The mixer of one layer. x [b, s, d] -> [b, s, d]."""
-    if s.kind == "mamba2":
+    if s.kind == "chunked":
         from estimator.stack.chunked import mamba2
 
         return mamba2(m, x, s)

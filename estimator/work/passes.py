@@ -16,7 +16,7 @@ from estimator.work.adapters import trainable
 from estimator.work.model import products
 from estimator.work.product import Product
 from estimator.work.trainable import Trainable
-from estimator.work.workload import RESIDUAL_DROPOUT, PassSizes, fused_exists
+from estimator.work.workload import PassSizes, fused_exists
 
 MODES = ("forward", "training", "decode")
 ATTENTIONS = ("eager", "sdpa")
@@ -91,5 +91,5 @@ def plan(q: Flops) -> Pass:
 
 
 def _dropout(model: Model, arch: Architecture) -> float:
-    field, default = RESIDUAL_DROPOUT.get(arch.model_type, ("", 0.0))
+    field, default = arch.residual_dropout or ("", 0.0)
     return model.config.number(field, default) if field and model.config else 0.0

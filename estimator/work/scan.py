@@ -19,7 +19,6 @@ from estimator.work.blocks import Walk
 from estimator.work.product import MULTIPLY_ADD, Kernel, Moves, Product
 
 STEP_OUTPUTS = 2  # a decode step convolves the kernel's kept columns and one more: kernel + 1 columns, 2 outputs
-MAMBA1 = ("mamba", "falcon_mamba", "jamba")
 
 
 def mixer(tape: Walk, s: StateSpace, grad: bool) -> bool:
@@ -37,12 +36,12 @@ def mixer(tape: Walk, s: StateSpace, grad: bool) -> bool:
 def _eager(tape: Walk, s: StateSpace, grad: bool) -> bool:
     """The same on transformers' PyTorch path."""
     linear = {part.name.rpartition(".")[2]: part for part in s.linears}
-    if s.kind in MAMBA1:
+    if s.kind == "selective":
         return _selective(tape, s, linear, grad)
     flags = [tape.linear(part, grad, p.PROJECTION) for name, part in linear.items() if name != "out_proj"]
     inner = convolution(tape, s, flags[0])
     hidden = any(flags) or inner or _trains_extras(tape, s)
-    if s.kind == "mamba2":
+    if s.kind == "chunked":
         _chunked(tape, s, hidden)
     else:
         _delta(tape, s, hidden, inner)

@@ -5,19 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from estimator.families.base import Architecture, Attention
-
-# residual dropout, by which field and with which default of the class: it keeps a mask behind the last product of a
-# layer, which checkpointing then recomputes. transformers 5.23, models/*/configuration_*.py
-RESIDUAL_DROPOUT: dict[str, tuple[str, float]] = {
-    "gpt2": ("resid_pdrop", 0.1), "gpt_bigcode": ("resid_pdrop", 0.1), "gptj": ("resid_pdrop", 0.0),
-    "gpt_neo": ("resid_dropout", 0.0), "gpt_neox": ("hidden_dropout", 0.0), "opt": ("dropout", 0.1),
-    "bloom": ("hidden_dropout", 0.0), "falcon": ("hidden_dropout", 0.0), "phi": ("resid_pdrop", 0.0),
-    "phi3": ("resid_pdrop", 0.0), "starcoder2": ("residual_dropout", 0.0), "stablelm": ("hidden_dropout", 0.0),
-    "t5": ("dropout_rate", 0.1), "bart": ("dropout", 0.1),
-}  # fmt: skip
-# classes that transformers 5.23 gives no fused attention: --attention sdpa is refused by the library itself
-EAGER_ONLY = frozenset({"bloom", "gptj", "gpt_neo", "mpt"})
+from estimator.families.base import Architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +42,5 @@ def fused_exists(arch: Architecture, uncapped: bool = False) -> bool:
 
     uncapped: as transformers 5.17 did, which runs SDPA without the cap.
     """
-    mixers = [m for layer in arch.layers for m in (layer.mixer, layer.cross) if isinstance(m, Attention)]
-    refused = any((m.softcap and not uncapped) or m.sinks for m in mixers)
-    return bool(mixers) and arch.model_type not in EAGER_ONLY and not refused
+    mixers = arch.attentions
+    return bool(mixers) and all(a.sdpa and (uncapped or not a.softcap) for a in mixers)

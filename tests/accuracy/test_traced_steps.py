@@ -21,11 +21,11 @@ from estimator.estimates.memory_plan import MemoryPlan, plan, simulate
 from estimator.models import Model
 from estimator.questions import ask
 from estimator.questions.memory import Memory
-from estimator.stack.special import EAGER_ONLY
 
 DATA = json.loads(gzip.decompress(Path(__file__).with_name("traced_steps.json.gz").read_bytes()))
 RECIPES = {"bf16": "torch-bf16", "amp": "torch-mixed"}
-MATH = (*EAGER_ONLY, "falcon", "t5")  # SDPA runs these in PyTorch's math path, or not at all
+# SDPA runs these in PyTorch's math path, or not at all
+MATH = ("bloom", "gpt_neo", "gptj", "gpt_oss", "mpt", "falcon", "t5")
 
 
 def planned(model: Model, mode: str, recipe: str | None = None, **options: Any) -> MemoryPlan:

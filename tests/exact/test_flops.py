@@ -16,7 +16,6 @@ from estimator.models import Model
 from estimator.peft.asked import prepare
 from estimator.work import FULL, NONE, PassSizes, Trainable, products
 from estimator.work.adapters import trainable
-from estimator.work.workload import RESIDUAL_DROPOUT
 
 DATA = json.loads(gzip.decompress((Path(__file__).parents[1] / "data" / "flops_cases.json.gz").read_bytes()))
 MODELS = DATA["models"]
@@ -48,7 +47,7 @@ def count(record: dict[str, Any], case: dict[str, Any]) -> int:
         train, _ = trainable(model, prepare(model, "lora", rank, targets, lora, None))
     if "freeze" in case:
         train = named(model, case["freeze"])
-    field, default = RESIDUAL_DROPOUT.get(model.architecture.model_type, ("", 0.0))
+    field, default = model.architecture.residual_dropout or ("", 0.0)
     work = PassSizes(
         MODES[case["mode"]],
         case["batch"],

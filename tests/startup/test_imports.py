@@ -72,7 +72,7 @@ def test_one_command_imports_one_command():
     found = modules(*MAIN)
     assert {m for m in found if m.startswith("estimator.commands.")} == {"estimator.commands.peft"}
     assert {m for m in found if m.startswith("estimator.families.")} <= {
-        "estimator.families.base", "estimator.families.common", "estimator.families.llama",
+        "estimator.families.base", "estimator.families.parts", "estimator.families.common", "estimator.families.llama",
     }  # fmt: skip
 
 

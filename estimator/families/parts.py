@@ -1,0 +1,102 @@
+"""The smallest blocks of a model: matrices, norms, tables, loose weights, buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any, NamedTuple
+
+from estimator.inventory import CONV1D, EMBEDDING, LINEAR, NORM, OTHER, Weight
+
+
+class Linear(NamedTuple):
+    """A matrix product: ``name`` is the module's, e.g. ``model.layers.{i}.self_attn.q_proj``.
+
+    conv1d: transformers' Conv1D, whose weight is [in, out]. role: LINEAR, HEAD or ROUTER. subclass: the module is a
+    class of its own that inherits from torch.nn.Linear (Falcon's), which libraries that look for the plain one pass by.
+    """
+
+    name: str
+    d_in: Any
+    d_out: Any
+    bias: bool = False
+    conv1d: bool = False
+    role: str = LINEAR
+    subclass: bool = False
+
+    def weights(self, times: Any = 1) -> Iterator[Weight]:
+        role = CONV1D if self.conv1d and self.role == LINEAR else self.role
+        yield Weight(
+            f"{self.name}.weight",
+            (self.d_in, self.d_out) if self.conv1d else (self.d_out, self.d_in),
+            times,
+            role,
+        )
+        if self.bias:
+            yield Weight(f"{self.name}.bias", (self.d_out,), times, role)
+
+
+class Norm(NamedTuple):
+    """A normalisation. kind: ``rms`` (fp32 copy, then weight), ``rms_late`` (the weight in fp32 too: gpt-oss, OLMo 2),
+    ``rms_plus1`` (Gemma), ``layer`` (torch's LayerNorm), ``layer_fp32`` (a LayerNorm written out in fp32: Cohere),
+    ``rms_gated`` (Mamba 2, Qwen3-Next), ``rms_t5`` (only the variance in fp32: T5), ``none`` (OLMo 1: no weights).
+    ``shape``: the weight's, where it is not (width,). ``copies``: as many side by side, each with a weight (StableLM:
+    one a head).
+    """
+
+    name: str
+    width: Any
+    kind: str = "rms"
+    bias: bool = False
+    affine: bool = True
+    shape: tuple[Any, ...] | None = None
+    copies: Any = 1
+
+    def weights(self, times: Any = 1) -> Iterator[Weight]:
+        if self.affine:
+            times = times * self.copies if self.copies != 1 else times
+            yield Weight(f"{self.name}.weight", self.shape or (self.width,), times, NORM)
+            if self.bias:
+                yield Weight(f"{self.name}.bias", self.shape or (self.width,), times, NORM)
+
+
+class Lookup(NamedTuple):
+    """An embedding table. role: EMBEDDING, POSITION or TOKEN_TYPE. scaled: the module holds a buffer that it multiplies
+    by (Gemma)."""
+
+    name: str
+    rows: Any
+    width: Any
+    role: str = EMBEDDING
+    scaled: bool = False
+
+    def weights(self, times: Any = 1) -> Iterator[Weight]:
+        yield Weight(f"{self.name}.weight", (self.rows, self.width), times, self.role)
+
+
+class Extra(NamedTuple):
+    """A weight that belongs to no module of the kinds above: sinks, A_log, D, conv1d, relative_attention_bias."""
+
+    name: str
+    shape: tuple[Any, ...]
+    role: str = OTHER
+
+    def weights(self, times: Any = 1) -> Iterator[Weight]:
+        yield Weight(self.name, self.shape, times, self.role)
+
+
+class Buffer(NamedTuple):
+    """A tensor that a running model keeps beside its weights and does not store: a causal mask, a table of sines.
+
+    shape, and width in bytes of an element; ``times`` of them.
+    """
+
+    what: str
+    shape: tuple[Any, ...]
+    width: int
+    times: Any = 1
+
+    @property
+    def bytes(self) -> Any:
+        """Bytes of one."""
+        return prod(self.shape) * self.width
