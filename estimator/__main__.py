@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -10,7 +11,11 @@ def main() -> int:
     if sys.argv[1:] in (["--version"], ["-V"]):
         from estimator._version import __version__
 
-        print(f"llmcalc {__version__}")
+        try:
+            sys.stdout.write(f"llmcalc {__version__}\n")
+            sys.stdout.flush()
+        except (AttributeError, OSError):  # closed, or a full disk
+            os._exit(2)
         return 0
     import gc
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from estimator.errors import InternalError, LlmcalcError, unknown
+from estimator.render.streams import Closed, say, write
 
 # name -> (module in estimator.commands, one line of help); the order is the order of `llmcalc --help`
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -43,10 +44,12 @@ def run(argv: list[str]) -> int:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except (Closed, BrokenPipeError):
         # the reader (head, less) went away: not an error of ours; keep the interpreter from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MemoryError:
+        return _fail("this needs more memory than there is: smaller numbers, or fewer of them", EXIT_USAGE)
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own usage errors
             line = " ".join(error.format_message().split())
@@ -62,13 +65,13 @@ def run(argv: list[str]) -> int:
 
 def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ("--help", "-h", "help"):
-        print(_overview())
+        write(_overview() + "\n", sys.stdout)
         return 0
     name = argv[0]
     if name in ("--version", "-V"):
         from estimator._version import __version__
 
-        print(f"llmcalc {__version__}")
+        write(f"llmcalc {__version__}\n", sys.stdout)
         return 0
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS, "See: llmcalc --help")
@@ -85,7 +88,7 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    say(f"error: {message}")
     return code
 
 

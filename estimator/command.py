@@ -9,8 +9,9 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from estimator import options as o
+from estimator.errors import InputError
 from estimator.questions.base import Option, Question, ask, options_of
-from estimator.report import Report
+from estimator.report import Report, Text
 
 TYPES: dict[str, Any] = {"text": str, "flag": bool, "switch": bool, "int": int, "float": float, "list": list[str]}
 SHOWN = {"format": o.Format, "output": o.Output, "derive": o.Derive, "symbols": o.Symbols}
@@ -40,11 +41,22 @@ def parameter(name: str, default: Any, words: Option) -> inspect.Parameter:
     )
 
 
-def command(question: type[Question], answer: Callable[[Any, Shown], Report | None]) -> typer.Typer:
+def with_plot(report: Report, asked: bool) -> Report:
+    """The report with its figure drawn in the terminal where that was asked for."""
+    if not asked:
+        return report
+    if report.figure is None:
+        raise InputError("--plot: this question has no picture")
+    from estimator.render.plots import terminal
+
+    figure = report.figure()
+    return report._replace(body=(*report.body, Text(figure.title, terminal(figure))))
+
+
+def command(question: type[Question], answer: Callable[[Any, Shown], Report]) -> typer.Typer:
     """A Typer of one command: asks ``question`` of what was typed, has it answered and shows the report.
 
-    ``answer`` returns None where it has written its answer itself. With ``--check-fit`` the report comes first, then
-    DoesNotFit.
+    With ``--check-fit`` the report comes first, then DoesNotFit.
     """
     fields = {(w.flag or f.name).replace("-", "_"): (f, w) for f, w in options_of(question)}
 
@@ -57,8 +69,6 @@ def command(question: type[Question], answer: Callable[[Any, Shown], Report | No
         options = {fields[k][0].name: v for k, v in typed.items()}
         asked = ask(question, model, options, overrides, traced=shown.derive)
         report = answer(asked, shown)
-        if report is None:
-            return
         emit(report, *shown)
         if getattr(asked, "check_fit", False):
             from estimator.fit import require_fit

@@ -22,7 +22,7 @@ from estimator.stack.engine import backward
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.model import Forward, Segment
 from estimator.stack.program import forward
-from estimator.stack.replay import Replay, alive
+from estimator.stack.replay import Replay, alive, settle
 from estimator.stack.tape import F32, HALF, I64, Tape, block_bytes, small_block
 from estimator.trace import value_of
 
@@ -311,6 +311,7 @@ def training(arch: Architecture, load: Workload) -> Outcome:
         name = load.adapter.method.name if load.adapter is not None else "full"
         raise InputError(f"--method {name}: nothing trains; it adds no weights to this model and frees none")
     backward(tape, loss, out.bounds, wrap)
+    settle(log, end)
     moments.append(_moment("moments.backward_bytes", "Backward", log, end, replay, base))
     temporary = optimizer.step(trained)
     stop = len(log)
@@ -343,16 +344,23 @@ def inference(arch: Architecture, load: Workload) -> Outcome:
     base = standing(arch, load, [], None)
     tape = Tape(False, False)
     m = machine(arch, load, tape)
-    m.cache = {}
+    if arch.kind == "encoder":
+        load = replace(load, new=0)
+    else:
+        m.cache = {}
     ids = tape.alloc(load.b * load.s, I64, "token ids")
     segments = split_layers(arch, load)
     start = sum(base.values())
     replay = Replay(value_of(start))
     moments = [Moment("moments.load_bytes", "Load", start, start, base)]
     out: Forward | None = forward(m, arch, segments, False)
-    moments.append(_moment("moments.prefill_bytes", "Prefill", tape.log, 0, replay, base))
+    label = "Forward" if m.cache is None else "Prefill"
+    moments.append(_moment("moments.prefill_bytes", label, tape.log, 0, replay, base))
     done = len(tape.log)
     out = None
+    if m.cache is None:
+        del ids
+        return Outcome(moments, base["model", "weights"], 0, 0, [], base)
     m.past, m.s, m.logits = load.s, 1, "all"
     replay.run(tape.log, done)
     first = len(tape.log)

@@ -5,7 +5,7 @@ Estimates build it, renderers print it. A total is never typed: ``Node.sum`` and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -102,6 +102,7 @@ class Report(NamedTuple):
     letters     meanings of letters that this report uses in its own sense: {"A": "amplitude of the parameter term"}
     hidden      quantities that tables of the body show: they count for JSON, CSV and derivations, and print nothing
     verdict     one sentence: whether it fits, by how much
+    figure      draws the answer (a render.plots.Figure); None where there is nothing to draw
     symbolic    True where the model is given in letters: every traced quantity is then printed as its expression
     """
 
@@ -118,6 +119,7 @@ class Report(NamedTuple):
     letters: Mapping[str, str] = NOTHING
     hidden: tuple[Node, ...] = ()
     verdict: str = ""
+    figure: Callable[[], Any] | None = None
 
     def nodes(self) -> Iterator[Node]:
         """Every node of every tree in the body, in print order, then the hidden ones."""

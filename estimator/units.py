@@ -88,6 +88,8 @@ def human(value: float, unit: Unit) -> str:
     """``value`` as a person reads it: ``16.06 GiB``, ``8.03 B``, ``1.2 ms``; always with its suffix."""
     if isinstance(value, Fraction):
         value = int(value) if value.denominator == 1 else float(value)
+    if isinstance(value, int) and abs(value) >= _BEYOND:
+        return f"{power_of_ten(value)} {unit.symbol}".rstrip()
     if unit.style == "binary":
         text, suffix = _scaled(value, KIBI, _BINARY)
         return f"{text} {suffix}"
@@ -106,6 +108,18 @@ def human(value: float, unit: Unit) -> str:
     if unit.style == "percent":
         return f"{significant(value)}%"
     return f"{significant(value)} {unit.symbol}".rstrip()
+
+
+_BEYOND = 10**30  # no suffix reaches so far, and floats end at 10**308
+
+
+def power_of_ten(value: int, digits: int = 4) -> str:
+    """An int of any length with ``digits`` significant digits: ``1.234e+567``."""
+    size = max(0, abs(value).bit_length() * 30103 // 100000 - 20)  # decimal digits to drop, less some
+    head = abs(value) // 10**size
+    text = f"{float(head):.{digits - 1}e}"
+    mantissa, _, exponent = text.partition("e")
+    return f"{'-' if value < 0 else ''}{mantissa}e+{int(exponent) + size}"
 
 
 _WORDS = {1: "thousand", 2: "million", 3: "billion", 4: "trillion"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -126,15 +125,16 @@ def _kind(plot: str | None, default: str, format: str, output: str | None) -> st
 
 def _emit(report: Any, figure: Any, format: str, output: str | None, derive: bool, symbols: str | None) -> None:
     """The report; its figure below it, or in a picture of its own beside the report on standard output."""
-    from estimator.render import to_text, write_file
+    from estimator.render import to_text
     from estimator.render.plots import draw, picture, terminal
+    from estimator.render.streams import say, write_file
     from estimator.report import Text
 
     if figure and output and picture(output):
         drawing = draw(figure, output)
         to_text(report, format, derive, symbols)  # whatever fails, fails before anything is written
         write_file(output, drawing)
-        print(f"note: {figure.title}: {output}", file=sys.stderr)
+        say(f"note: {figure.title}: {output}")
         output = None
     elif figure:
         report = report._replace(body=(*report.body, Text(figure.title, terminal(figure))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estimator.command import Shown, command
+from estimator.command import Shown, command, with_plot
 from estimator.questions.infer import Infer
 from estimator.report import Report
 
@@ -10,10 +10,8 @@ from estimator.report import Report
 def answer(q: Infer, shown: Shown) -> Report:
     """The report, with the curve of ``--plot``."""
     from estimator.estimates.infer import answer as estimate
-    from estimator.estimates.infer import plot
 
-    report = estimate(q)
-    return report._replace(body=(*report.body, plot(report))) if q.plot else report
+    return with_plot(estimate(q), q.plot)
 
 
 app = command(Infer, answer)

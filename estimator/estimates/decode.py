@@ -31,8 +31,8 @@ def beam(
     N = letter_or_size(model.architecture.vocab if model and vocab == "model" else vocab, "--vocab", "N", traced)
     T = letter_or_size(length, "--length", "T", traced)
     symbolic = any(isinstance(t, str) and t.strip().isidentifier() for t in (width, vocab, length))
-    if not symbolic and value_of(B) > value_of(N) ** min(int(value_of(T)), 64):
-        raise InputError(f"--width {value_of(B)}: there are only {value_of(N) ** value_of(T)} sequences")
+    if not symbolic and _fewer(value_of(N), value_of(T), value_of(B)):
+        raise InputError(f"--width {value_of(B)}: there are only {value_of(N)}**{value_of(T)} sequences")
     rows = [_sequences(N, T)] if _countable(N, T) else []
     rows += [
         Node("time", "Scores computed, O(T B N)", f.beam_scores(T, B, N), COUNT, formula=f.beam_scores),
@@ -49,6 +49,11 @@ def beam(
     inputs = {"width": width, "vocab": vocab, "length": length, "model": model.name if model else None}
     body = (Node.group("", rows),)
     return Report("decode beam", title, inputs, body, facts, tuple(assumptions), symbolic=symbolic, letters=names)
+
+
+def _fewer(words: int, steps: int, width: int) -> bool:
+    """Whether words**steps < width, without computing the power where it is surely larger."""
+    return words == 1 < width or (words > 1 and steps < width.bit_length() and words**steps < width)
 
 
 def _countable(N: Any, T: Any) -> bool:

@@ -21,7 +21,7 @@ from estimator.questions.read import batch, tokens
 from estimator.report import Node, Report
 from estimator.schemas import GpuSpec
 from estimator.serving import setup as plan
-from estimator.serving.request import ServedRequest, curve, passes, plot, range_said, speculative
+from estimator.serving.request import ServedRequest, curve, figure, passes, range_said, speculative
 from estimator.serving.step import Serving
 from estimator.sizes import size_option
 from estimator.trace import value_of
@@ -102,10 +102,11 @@ def answer(q: Infer) -> Report:
         "price": price.usd,
     }  # fmt: skip
     assumptions = (*said, *assumed, *card_of(spec).notes, *held[3], price.note, *range_said(serve), *notes)
-    return Report(
+    made = Report(
         "infer", title, inputs, tuple(body), facts, assumptions, (ROOFLINE,), tuple(notes),
         verdict=fit.sentence(f"a GPU of {model.name}" if n_gpus > 1 else model.name),
     )  # fmt: skip
+    return made._replace(figure=lambda: figure(made))
 
 
 def allocated(q: Infer, b: Any, s: Any, new: Any, held: tuple[Any, ...]) -> int:
@@ -222,5 +223,3 @@ def _beyond(serve: Serving, tokens: Any) -> list[str]:
         return [f"{value_of(tokens):,} tokens exceed the model's max_position_embeddings of {most:,}"]
     return []
 
-
-__all__ = ["infer", "plot"]

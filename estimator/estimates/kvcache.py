@@ -15,7 +15,7 @@ from estimator.kv.plan import CachePlan, plan
 from estimator.models import Model
 from estimator.questions import ask
 from estimator.questions.kvcache import KVCache
-from estimator.report import Node, Report, Text
+from estimator.report import Node, Report
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE, BYTES
 
@@ -79,10 +79,11 @@ def answer(q: KVCache) -> Report:
     letters = {"shared_prefix": "tokens that all sequences share"}
     if p.dtype not in KV_FORMATS:
         letters[p.dtype] = "bytes of a cached number"
-    return Report(
+    made = Report(
         "kvcache", title, inputs, tuple(body), facts, (*p.said, *notes), (), tuple(notes), p.symbolic, letters=letters,
         verdict=verdict,
     )  # fmt: skip
+    return made._replace(figure=lambda: growth(made, q))
 
 
 def _beyond(p: CachePlan) -> list[str]:
@@ -175,7 +176,8 @@ def fit_rows(p: CachePlan, q: KVCache) -> tuple[Node, Fit, list[str]]:
 
 
 def growth(report: Report, q: KVCache) -> Figure:
-    """The figure of ``--plot``: bytes against tokens."""
+    """The figure of ``--plot``: bytes against tokens, with a pass's workspace where a GPU is asked about."""
+    from estimator.kv.fit import workspace_of
     from estimator.kv.growth import figure
     from estimator.models import load_model
 
@@ -184,12 +186,5 @@ def growth(report: Report, q: KVCache) -> Figure:
     p = plan(replace(q, model=load_model(q.model.name)) if q.traced else q)
     b, n = int(value_of(p.b)), int(value_of(p.n))
     free = report.results().get("free_bytes")
-    return figure(p.model.name, lambda t: p.used(b, t), n, p.arch.max_positions, free)
-
-
-def drawn(figure: Figure) -> Text:
-    """The figure in the terminal."""
-    from estimator.render.plots import terminal
-
-    return Text("Growth with the context", terminal(figure))
-
+    extra = workspace_of(p.model, q.workspace)[0] if free is not None else (lambda b, t: 0)
+    return figure(p.model.name, lambda t: p.used(b, t) + extra(b, t), n, p.arch.max_positions, free)

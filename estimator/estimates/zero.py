@@ -55,8 +55,9 @@ def _report(q: Zero, p: ShardedPlan, nodes: list[Node], every: dict[int, list[Ra
     sent = _messages(p, top)
     body: list[Node | Table | Text] = []
     hidden: list[Node] = []
+    facts, verdict, fit = _fits(q, p, nodes)
     if len(p.stages) > 1:
-        body.append(side_by_side(nodes, p.stages))
+        body.append(side_by_side(nodes, p.stages, [facts.get(f"stage{s}.fits") for s in p.stages]))
         hidden += [k for node in nodes for k in node.walk() if k.key]
     else:
         body += nodes
@@ -72,7 +73,6 @@ def _report(q: Zero, p: ShardedPlan, nodes: list[Node], every: dict[int, list[Ra
         widths = {WEIGHTS: r.weight, GRADIENTS: r.gradient, OPTIMIZER: r.optimizer}
         away = {s: offloaded(job.offload, s) for s in p.stages}
         body.append(Text("Who holds what", picture(widths, int(value_of(job.degrees.shards)), p.stages, away)))
-    facts, verdict, fit = _fits(q, p, nodes)
     if fit is not None:
         body.append(fit.node())
     return Report(

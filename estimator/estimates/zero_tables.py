@@ -36,13 +36,15 @@ ROWS = (
 SHARDED = ("nothing", "states", "+ gradients", "+ weights")
 
 
-def side_by_side(nodes: Sequence[Node], stages: Sequence[int]) -> Table:
-    """One column a stage."""
+def side_by_side(nodes: Sequence[Node], stages: Sequence[int], fits: Sequence[str | None]) -> Table:
+    """One column a stage; ``fits``: its verdict, where a GPU is named."""
     found = [{k.key.partition(".")[2]: k for k in node.walk() if k.key} for node in nodes]
     rows: list[tuple[str | Cell | None, ...]] = [("sharded", *(SHARDED[s] for s in stages))]
     for key, label in ROWS:
         if any(key in by for by in found):
             rows.append((label, *(_cell(by.get(key)) for by in found)))
+    if any(fits):
+        rows.append(("fits", *fits))
     return Table("", ("", *(f"stage {s}" for s in stages)), tuple(rows))
 
 

@@ -24,12 +24,13 @@ def figure(name: str, cache: Callable[[int], int], tokens: int, most: int | None
     size = [cache(x) for x in xs]
     unit, word = (GIB, "GiB") if size[-1] >= GIB else (MIB, "MiB")
     top = max(size[-1], free if free is not None and free < 4 * size[-1] else 0) * 1.05 / unit
-    series = [Series(f"KV cache of {name}", xs, [v / unit for v in size], "line", 0)]
+    label = f"KV cache of {name}" if free is None else f"{name}: cache and workspace"
+    series = [Series(label, xs, [v / unit for v in size], "line", 0)]
     if free is not None and free / unit <= top:
         series.append(Series(f"free: {human(free, BYTES)}", [xs[0], end], [free / unit, free / unit], "dash", 1))
     series.append(Series("", [tokens], [cache(tokens) / unit], "dot", 1, "", 5))
     return Figure(
-        f"KV cache of {name}",
+        f"Growth with the context: KV cache of {name}",
         Axis("tokens a sequence", 0, float(end), log=False),
         Axis(f"KV cache, {word}", 0, top, log=False),
         tuple(series),

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-import tempfile
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from estimator.errors import InputError, unknown
-from estimator.report import Report
+from estimator.report import Node, Report, Table, Text
 
 FORMATS: dict[str, str] = {
     "table": "terminal",
@@ -20,6 +16,36 @@ FORMATS: dict[str, str] = {
     "markdown": "markdown",
     "latex": "latex",
 }
+
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def clean(report: Report) -> Report:
+    """The report with control characters of other people's texts shown, not sent; itself where there are none."""
+    from estimator.render.streams import escaped
+
+    def cleaned(part: Any) -> Any:
+        if isinstance(part, Node):
+            children = tuple(cleaned(c) for c in part.children)
+            changed = any(a is not b for a, b in zip(children, part.children, strict=True))
+            label, note = escaped(part.label), escaped(part.note)
+            return part._replace(label=label, note=note, children=children) if (
+                changed or label != part.label or note != part.note) else part  # fmt: skip
+        if isinstance(part, Table):
+            rows = tuple(tuple(escaped(c) if isinstance(c, str) and "\n" not in c else c for c in r) for r in part.rows)
+            return part._replace(title=escaped(part.title), columns=tuple(map(escaped, part.columns)), rows=rows)
+        if isinstance(part, Text):
+            return part._replace(title=escaped(part.title), body="\n".join(map(escaped, part.body.split("\n"))))
+        return part
+
+    return report._replace(
+        title=escaped(report.title),
+        verdict=escaped(report.verdict),
+        body=tuple(cleaned(p) for p in report.body),
+        assumptions=tuple(map(escaped, report.assumptions)),
+        notes=tuple(map(escaped, report.notes)),
+    )
 
 
 def check_format(name: str) -> str:
@@ -38,6 +64,7 @@ def to_text(
 ) -> str:
     """The report in one of ``FORMATS``; ``derive`` adds derivations, ``symbols`` renames letters (``L=N_layer``)."""
     module: Any = import_module(f"estimator.render.{FORMATS[check_format(format)]}")
+    report = clean(report)
     derived: Any = None
     if derive or report.symbolic:
         from estimator import derive as engine
@@ -57,42 +84,23 @@ def emit(
     derive: bool = False,
     symbols: str | None = None,
 ) -> None:
-    """Print the report, or write it to ``output``; its notes go to standard error."""
+    """Print the report, or write it to ``output``; its notes go to standard error.
+
+    Where ``output`` names a picture, the report's figure is drawn into it; InputError where it has none.
+    """
+    from estimator.render.streams import say, write, write_file
+
     if output is not None and not output.strip():
         raise InputError("--output is empty: give a file's name, or leave it out")
-    text = to_text(report, format, derive, symbols, stream=None if output else sys.stdout)
-    if output:
-        write_file(output, text)
+    if output is not None and output.lower().endswith(PICTURES):
+        if report.figure is None:
+            raise InputError(f"--output {output[:80]}: {report.command} has no picture to draw; name a text file")
+        from estimator.render.plots import draw
+
+        write_file(output, draw(report.figure(), output))
+    elif output:
+        write_file(output, to_text(report, format, derive, symbols, stream=None))
     else:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        write(to_text(report, format, derive, symbols, stream=sys.stdout), sys.stdout)
     for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
-
-
-def write_file(output: str, text: str | bytes) -> None:
-    """Write a file whole or not at all: a temporary file beside it, then a rename. InputError where it cannot be."""
-    path = Path(output)
-    data = text.encode() if isinstance(text, str) else text
-    try:
-        if path.is_dir():
-            raise InputError(f"--output {output}: is a directory")
-        if path.exists() and not path.is_file():  # a device or a pipe: nothing to rename over
-            path.write_bytes(data)
-            return
-    except (OSError, ValueError) as error:
-        raise InputError(f"--output {output[:80]}: {getattr(error, 'strerror', None) or error}") from None
-    name = ""
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, (path.stat().st_mode & 0o777) if path.exists() else 0o666 & ~umask)  # noqa: PTH101
-        os.replace(name, path)  # noqa: PTH105
-    except (OSError, ValueError) as error:
-        if name:
-            with contextlib.suppress(OSError):
-                os.unlink(name)  # noqa: PTH108
-        raise InputError(f"--output {output[:80]}: {getattr(error, 'strerror', None) or error}") from None
+        say(f"note: {note}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.report import Cell, Node, Report
 from estimator.trace import Traced, value_of
-from estimator.units import human
+from estimator.units import Unit, human
 
 BAR_WIDTH = 12
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -20,12 +20,17 @@ def expression(value: Traced, derived: Any) -> str:
     return engine.text(value.expr, names)
 
 
+def with_unit(text: str, unit: Unit) -> str:
+    """An expression with the name of its unit."""
+    return f"{text} {unit.name}" if unit.name not in ("count", "ratio", "") else text
+
+
 def shown(node: Node, report: Report, by_key: dict[str, str]) -> str:
     """A node's value as a person reads it; its expression where the report is symbolic."""
     if node.value is None or node.unit is None:
         return ""
     if report.symbolic and isinstance(node.value, Traced):
-        return by_key.get(node.key) or expression(node.value, None)
+        return with_unit(by_key.get(node.key) or expression(node.value, None), node.unit)
     return human(value_of(node.value), node.unit)
 
 
@@ -51,16 +56,34 @@ def cell_text(cell: str | Cell | None, symbolic: bool = False) -> str:
         return cell
     if isinstance(cell.value, Traced):
         if symbolic:
-            return expression(cell.value, None)
+            return with_unit(expression(cell.value, None), cell.unit)
         return human(cell.value.value, cell.unit)
     return "-" if cell.value is None else human(cell.value, cell.unit)
 
 
+# facts of a report in words; those that the verdict or a table says already are not said again
+_WORDS = {
+    "bound": "Bound by", "prefill.bound": "Prefill bound by", "law": "Law", "coefficients": "Coefficients",
+    "also_called": "Also called", "as_expected": "Equal to the published counts", "note": "Note",
+    "compute_capability": "Compute capability", "flash_attention": "Flash attention",
+    "sequences": "Sequences in all",
+    "linear.time_big_o": "Linear layer, time", "linear.space_big_o": "Linear layer, space",
+    "mha.time_big_o": "Attention, time", "mha.space_big_o": "Attention, space",
+    "prefer.memory.mha": "Less memory in attention", "prefer.memory.lffn": "Less memory in linear layers",
+    "prefer.time.mha": "Less time in attention", "prefer.time.lffn": "Less time in linear layers",
+}  # fmt: skip
+_SAID = ("fits", "peak.moment")
+
+
 def facts(report: Report) -> list[tuple[str, str]]:
-    """The results that are no quantities, as words: (key, word)."""
+    """The results that are no quantities, in words: (what, word)."""
     said = {True: "yes", False: "no"}
-    given = ((k, v) for k, v in report.facts.items() if isinstance(v, str | bool))
-    return [(k, said[v] if isinstance(v, bool) else v) for k, v in given]
+    given = ((k, v) for k, v in report.facts.items() if isinstance(v, str | bool) and k.split(".")[-1] not in _SAID)
+    return [
+        (_WORDS.get(k, k.replace(".", ", ").replace("_", " ").capitalize()), said[v] if isinstance(v, bool) else v)
+        for k, v in given
+        if k not in _SAID
+    ]
 
 
 def bar(share: float) -> str:

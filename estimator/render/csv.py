@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
+from fractions import Fraction
 from typing import Any
 
 from estimator.report import Report
 from estimator.trace import value_of
+
+_RISKY = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes a cell that starts so for a formula
+
+
+def decimal(value: Any) -> Any:
+    """A cell: fractions as decimals, None as nothing."""
+    if isinstance(value, Fraction):
+        return int(value) if value.denominator == 1 else float(value)
+    return "" if value is None else value
+
+
+def plain(text: str) -> str:
+    """A text that no spreadsheet runs."""
+    return "'" + text if text.startswith(_RISKY) else text
 
 
 def render(report: Report, derived: Any = None, derive: bool = False) -> str:
@@ -22,9 +37,9 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
         shown = expressions.get(key, "") if report.symbolic and key in expressions else value_of(value)
         row = [
             key,
-            "" if shown is None else shown,
+            decimal(shown),
             node.unit.name if node and node.unit else "",
-            node.label if node else "",
+            plain(node.label) if node else "",
         ]
         writer.writerow([*row, *([expressions.get(key, "")] if derive else [])])
     return out.getvalue()

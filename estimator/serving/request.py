@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from estimator.card import Range, card_of
 from estimator.errors import InputError
 from estimator.fit import Fit, need
 from estimator.formulas import inference as f
 from estimator.models import Model
-from estimator.report import Cell, Node, Report, Table, Text
+from estimator.report import Cell, Node, Report, Table
 from estimator.schemas import GpuSpec
 from estimator.serving import setup as plan
 from estimator.serving.step import Serving, decode, prefill
 from estimator.trace import value_of
 from estimator.units import BYTES, RATIO, SECONDS, TOKEN_RATE, TOKENS, USD
 from estimator.work.times import Times
+
+if TYPE_CHECKING:
+    from estimator.render.plots import Figure
 
 MOST = 13  # batches of the table: powers of two below 2**13
 
@@ -87,24 +90,23 @@ def curve(run: ServedRequest) -> Table:
     return Table("By batch", columns, tuple(rows))
 
 
-def plot(run_report: Report) -> Text:
+def figure(report: Report) -> Figure:
     """The batch-latency curve of a report's table: seconds a token against tokens a second."""
-    from estimator.render.plots import Axis, Figure, Series, terminal
+    from estimator.render.plots import Axis, Figure, Series
 
-    table = next(x for x in run_report.body if isinstance(x, Table) and x.title == "By batch")
+    table = next(x for x in report.body if isinstance(x, Table) and x.title == "By batch")
     points = [
         (float(r[3].value), 1e3 * float(r[2].value))
         for r in table.rows
         if isinstance(r[2], Cell) and isinstance(r[3], Cell)
     ]
     xs, ys = [p[0] for p in points], [p[1] for p in points]
-    figure = Figure(
+    return Figure(
         "Latency against throughput",
         Axis("generated tokens/s", min(xs) / 1.2, max(xs) * 1.2),
         Axis("ms a decode step", min(ys) / 1.2, max(ys) * 1.2),
         (Series("batch, doubling", xs, ys, "line", 0), Series("", xs, ys, "dot", 1)),
     )
-    return Text("Latency against throughput, batch by batch", terminal(figure))
 
 
 def speculative(

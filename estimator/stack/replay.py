@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from estimator.stack.tape import Record
-from estimator.trace import Traced
+from estimator.trace import Traced, value_of
 
 
 class Replay:
@@ -46,6 +47,56 @@ class Replay:
         self.level, self.peak, self.top = level, peak, top
 
 
+def settle(log: list[Any], start: int) -> None:
+    """Give back once what was handed out once, in ``log[start:]``.
+
+    A layer that stands for many frees what came before it in every round. Where the rounds left something of the same
+    size (each its output, the next one's input), each frees the round before's; where they did not (a mask that all
+    layers share), only the last round does: the entry moves behind the segment.
+    """
+    single = {id(record) for sign, record in log if type(record) is not list and type(sign) is int and sign == 1}
+    wanted = [
+        (i, j)
+        for i in range(start, len(log))
+        if type(log[i][1]) is list
+        for j, (sign, record) in enumerate(log[i][1])
+        if sign == -1 and id(record) in single
+    ]
+    if not wanted:
+        return
+    left = _left_over(log)
+    moved: list[tuple[int, int]] = []
+    for i, j in wanted:
+        size, more = value_of(log[i][1][j][1][0]), value_of(log[i][0]) - 1
+        if left[size] >= more:
+            left[size] -= more
+        else:
+            moved.append((i, j))
+    for i, j in reversed(moved):
+        log.insert(i + 1, log[i][1].pop(j))
+
+
+def _left_over(log: list[Any]) -> Counter[Any]:
+    """By size: how many buffers were handed out and, each by its own entry, not given back."""
+    net: dict[int, list[Any]] = {}
+
+    def add(sign: int, record: Record, times: Any) -> None:
+        entry = net.setdefault(id(record), [0, value_of(record[0])])
+        entry[0] += sign * times
+
+    for sign, what in log:
+        if type(what) is list:
+            for s, record in what:
+                add(s, record, value_of(sign))
+        else:
+            add(sign, what, 1)
+    out: Counter[Any] = Counter()
+    for count, size in net.values():
+        if count > 0:
+            out[size] += count
+    return out
+
+
 def alive(log: Sequence[Any], top: tuple[int, int, int] | None) -> dict[tuple[str, str], Any]:
     """Bytes alive at a peak, by (where, what): what was handed out before it less what was given back."""
     counts: dict[Any, list[Any]] = {}
@@ -74,8 +125,22 @@ def alive(log: Sequence[Any], top: tuple[int, int, int] | None) -> dict[tuple[st
                     add(record, (sign - 1) if s == 1 else -(sign - 1))
             for s, record in what[:within]:
                 add(record, s)
+    _rename(counts)
     out: dict[tuple[str, str], Any] = {}
     for (label, _), (times, size) in counts.items():
         if times != 0:
             out[label] = out.get(label, 0) + times * size
     return {k: v for k, v in out.items() if v != 0}
+
+
+def _rename(counts: dict[Any, list[Any]]) -> None:
+    """What each round of a segment gives back is the round before's, under the name that the segment gave it."""
+    for (_, size), entry in counts.items():
+        if value_of(entry[0]) >= 0:
+            continue
+        for (_, other), found in counts.items():
+            if other == size and value_of(found[0]) > 0:
+                moved = min(value_of(found[0]), -value_of(entry[0]))
+                found[0], entry[0] = found[0] - moved, entry[0] + moved
+                if value_of(entry[0]) >= 0:
+                    break
