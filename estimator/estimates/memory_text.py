@@ -114,7 +114,8 @@ def sharding(p: MemoryPlan) -> list[str]:
     if p.load.gpus == 1:
         return []
     if p.load.stage < 2:
-        dealt = "; whole tensors' states go to the emptiest rank, largest first" if p.load.stage else ""
+        dealt = "; whole tensors' states go to the emptiest rank, largest first, and the fullest is shown"
+        dealt = dealt if p.load.stage else ""
         return [f"DDP: gradients and a copy of them in buckets of 25 MiB (gradient_as_bucket_view=False){dealt}"]
     policy = ", MixedPrecisionPolicy(param_dtype=bf16, reduce_dtype=fp32)" if p.load.amp else ""
     after = "False" if p.load.stage == 2 else "True"

@@ -41,11 +41,23 @@ def zero(model: Model | str | None = None, params: Any = None, **options: Any) -
 def answer(q: Zero) -> Report:
     """The report of a question."""
     p = plan(q)
+    if p.symbolic:
+        _refuse_letters(p)
     if q.check_fit and p.memory is None:
         raise InputError("--check-fit needs --gpu or --memory")
     every = {s: ranks(p.job, s) for s in p.stages}
     nodes = [stage_node(p, s, worst(every[s])) for s in p.stages]
     return _report(q, p, nodes, every)
+
+
+def _refuse_letters(p: ShardedPlan) -> None:
+    """InputError for what has no form in letters: whole tensors are dealt by size, so sizes must be known."""
+    if 1 in p.stages and not p.job.rates.flat and p.job.arch is not None:
+        asked = "all" if len(p.stages) > 1 else "1"
+        raise InputError(
+            f"--stage {asked}: recipe {p.job.rates.recipe.name} deals whole tensors to GPUs at stage 1, largest first, "
+            "which has no form in letters; use --stage 0, 2 or 3, --recipe zero-paper, or a model of known sizes"
+        )
 
 
 def _report(q: Zero, p: ShardedPlan, nodes: list[Node], every: dict[int, list[Rank]]) -> Report:

@@ -16,7 +16,7 @@ from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, WEIGHTS, Share
 from estimator.parallel.traffic import Transfer, transfers
 from estimator.report import Node
 from estimator.sizes import LARGEST
-from estimator.trace import value_of
+from estimator.trace import Traced, value_of
 from estimator.units import BYTES, COUNT, ELEMENTS, PARAMS, SECONDS, human
 
 LABELS = {WEIGHTS: "Weights", GRADIENTS: "Gradients", OPTIMIZER: "Optimizer"}
@@ -33,7 +33,7 @@ def stage_node(p: ShardedPlan, stage: int, top: Rank) -> Node:
     if top.moved is not None and p.job.rates.recipe.name != "deepspeed":
         out += _outside(p, key, top)
     if top.activations:
-        parts = [Node(f"{key}.states_bytes", "Model states", top.states, BYTES)]
+        parts = [Node(f"{key}.states_bytes", "Model states", out[0].value, BYTES)]
         parts.append(
             Node.sum(f"{key}.activations_bytes", "Activations", [Node("", n, x, BYTES) for n, x in top.activations])
         )
@@ -121,9 +121,12 @@ def _deepspeed(p: ShardedPlan, stage: int, top: Rank) -> list[Node]:
             found.gpu,
             BYTES,
             note="as estimate_zero*_model_states_mem_needs prints them",
-        ),
-        Node(f"{key}.host_bytes", "Host memory a node", found.host, BYTES, note="zero.Init" if stage == 3 else ""),
+        )
     ]
+    if p.symbolic and isinstance(job.degrees.gpus, Traced):
+        return out  # how many of N GPUs share a node's memory depends on N
+    note = "zero.Init" if stage == 3 else ""
+    out.append(Node(f"{key}.host_bytes", "Host memory a node", found.host, BYTES, note=note))
     if found.host_without_init is not None:
         out.append(
             Node(

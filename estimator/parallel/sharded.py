@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import heapreplace
 from typing import Any
 
 from estimator.families.base import Architecture, Layer
 from estimator.inventory import Weight
 from estimator.ops import ceil_div
 from estimator.optimizers import Trained
+from estimator.parallel.order import in_order
 from estimator.stack.tape import HALF, Tape, Tensor, block_bytes
 from estimator.trace import value_of
 
@@ -38,21 +40,22 @@ def elements(shape: tuple[Any, ...]) -> Any:
 
 
 def own_tensors(trained: Sequence[Trained], over: Any) -> list[Trained]:
-    """The tensors whose state rank 0 keeps: whole ones, dealt largest first to the emptiest rank.
+    """The tensors whose state the fullest rank keeps: whole ones, dealt largest first to the emptiest rank.
 
     Source: zero_redundancy_optimizer.py, _partition_parameters.
     """
-    tensors = [t for t in trained for _ in range(int(value_of(t.times)))]
+    tensors = [Trained(t.shape, t.width, 1, t.matrix) for t in trained for _ in range(int(value_of(t.times)))]
     tensors.sort(key=lambda t: value_of(t.n), reverse=True)
-    sizes = [0] * int(value_of(over))
-    mine: dict[Trained, int] = {}
+    ranks = [(0, i) for i in range(int(value_of(over)))]
+    dealt: dict[int, dict[Trained, int]] = {}
     for t in tensors:
-        rank = sizes.index(min(sizes))
-        sizes[rank] += int(value_of(t.n))
-        if rank == 0:
-            one = Trained(t.shape, t.width, 1, t.matrix)
-            mine[one] = mine.get(one, 0) + 1
-    return [Trained(t.shape, t.width, times, t.matrix) for t, times in mine.items()]
+        size, rank = ranks[0]
+        heapreplace(ranks, (size + int(value_of(t.n)), rank))
+        mine = dealt.setdefault(rank, {})
+        mine[t] = mine.get(t, 0) + 1
+    fullest = max(ranks, key=lambda r: (r[0], -r[1]))[1]
+    found = dealt.get(fullest, {}).items()
+    return [Trained(t.shape, t.width, times, t.matrix) for t, times in found]
 
 
 def cut_tensors(trained: Iterable[Trained], over: Any) -> list[Trained]:
@@ -60,20 +63,14 @@ def cut_tensors(trained: Iterable[Trained], over: Any) -> list[Trained]:
     return [Trained(cut(t.shape, over), t.width, t.times, t.matrix) for t in trained]
 
 
-def bucket_bytes(trained: Sequence[Trained]) -> Any:
+def bucket_bytes(arch: Architecture, trained: Sequence[Trained], full: bool = True) -> Any:
     """DDP's gradient buckets: tensors in the order their gradients arrive, 1 MiB first, then 25 MiB.
 
     Source: reducer.cpp, compute_bucket_assignment_by_size and rebuild_buckets. The gradients arrive last layer first.
     """
     total: Any = 0
     size, cap = 0, FIRST_BUCKET
-    repeats = max((int(value_of(t.times)) for t in trained), default=1)
-    inside = [t for t in trained if int(value_of(t.times)) == repeats] if repeats > 1 else []
-    first = trained.index(inside[0]) if inside else len(trained)
-    order = [t for t in reversed(trained[first:]) if t not in inside]
-    order += [t for _ in range(repeats) for t in reversed(inside)] if inside else []
-    order += [t for t in reversed(trained[:first]) if t not in inside]
-    for t in order:
+    for t in reversed(in_order(arch, trained, full)):
         size += int(value_of(t.n)) * t.width
         if size >= cap:
             total, size, cap = total + block_bytes(size), 0, BUCKET
@@ -214,7 +211,7 @@ def prepare(arch: Architecture, load: Any, trained: list[Trained], base: dict[tu
     if load.stage >= 2:
         base["model", "weights"] = shard_bytes(arch.weights(), load.gpus, load.width)
         return cut_tensors(trained, load.gpus)
-    base["DDP", "gradient buckets"] = bucket_bytes(trained)
+    base["DDP", "gradient buckets"] = bucket_bytes(arch, trained, load.adapter is None)
     return own_tensors(trained, load.gpus) if load.stage == 1 else trained
 
 
