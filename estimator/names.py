@@ -16,7 +16,9 @@ ALIASES: dict[str, dict[str, str]] = {
         "adam": "adamw", "adamw-torch": "adamw", "adamw-hf": "adamw", "adamw-foreach": "adamw",
         "adamw-torch-fused": "adamw-fused", "adamw-8bit": "adamw8bit", "adamw-bnb-8bit": "adamw8bit",
         "paged-adamw-8bit": "paged-adamw8bit", "paged-adamw-32bit": "paged-adamw", "momentum": "sgd-momentum",
-        "lion-32bit": "lion",
+        "lion-32bit": "lion", "lion-8bit": "lion8bit", "paged-lion-8bit": "paged-lion8bit",
+        "paged-lion-32bit": "paged-lion", "ademamix-8bit": "ademamix8bit", "ademamix-32bit": "ademamix",
+        "paged-ademamix-8bit": "paged-ademamix8bit", "rmsprop-bnb-8bit": "rmsprop8bit",
     },
     "attention": {
         "flash": "sdpa", "flash-attn": "sdpa", "flash-attention": "sdpa", "flash-attention-2": "sdpa",

@@ -13,20 +13,26 @@ from typing import Any
 from estimator.errors import unknown
 from estimator.ops import ceil_div, maximum
 from estimator.stack.tape import F32, block_bytes
+from estimator.trace import value_of
 
 EIGHT_BIT_BLOCK = 256  # bitsandbytes 0.4x: blockwise states share one fp32 scale in 256
 EIGHT_BIT_LEAST = 4096  # bitsandbytes min_8bit_size: smaller tensors keep 32-bit states
+PAGED_LEAST = 100_000  # bitsandbytes get_state_buffer: smaller tensors are not paged
 QUANTILE_MAP = 256 * F32  # one look-up table a state
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """Equal tensors that train: shape, bytes an element, how many."""
+    """Equal tensors that train: shape, bytes an element, how many.
+
+    matrix: of a linear layer; wide: its 8-bit states stay in 32 bits (bitsandbytes' GlobalOptimManager)
+    """
 
     shape: tuple[Any, ...]
     width: int
     times: Any = 1
     matrix: bool = True
+    wide: bool = False
 
     @property
     def n(self) -> Any:
@@ -41,7 +47,8 @@ States = Callable[[Trained], list[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """states(p): bytes of each state tensor of ``p``; step(all): bytes held at most during a step; fixed: in all."""
+    """states(p): bytes of each state tensor of ``p`` that the allocator holds, managed(p): of each in unified memory;
+    step(all): bytes held at most during a step; fixed: in all."""
 
     name: str
     meaning: str
@@ -49,7 +56,7 @@ class Optimizer:
     states: States
     step: Callable[[Sequence[Trained]], Any]
     fixed: int = 0
-    offloaded: bool = False
+    managed: States = lambda p: []
 
 
 def copy_bytes(p: Trained) -> Any:
@@ -73,11 +80,26 @@ def fused_states(p: Trained) -> list[Any]:
     return [p.n * p.width] * 2 + [F32]
 
 
-def eight_bit(p: Trained) -> list[Any]:
-    if p.n < EIGHT_BIT_LEAST:
-        return [p.n * F32] * 2
-    scales = ceil_div(p.n, EIGHT_BIT_BLOCK) * F32
-    return [p.n, p.n, scales, scales]
+def bitsandbytes(k: int, bits: int, paged: bool) -> tuple[States, States]:
+    """bitsandbytes' ``k`` states of a tensor: (those in the allocator's memory, those in unified memory).
+
+    Source: bitsandbytes/optim/optimizer.py, init_state and get_state_buffer.
+    """
+
+    def parts(p: Trained) -> tuple[list[Any], list[Any]]:
+        """(states, scales); tensors of fewer than 4,096 elements and embeddings that say so stay in 32 bits."""
+        if bits == 32 or p.wide or p.n < EIGHT_BIT_LEAST:
+            return [p.n * F32] * k, []
+        return [p.n] * k, [ceil_div(p.n, EIGHT_BIT_BLOCK) * F32] * k
+
+    def held(p: Trained) -> list[Any]:
+        states, scales = parts(p)
+        return scales if paged and p.n >= PAGED_LEAST else states + scales
+
+    def managed(p: Trained) -> list[Any]:
+        return parts(p)[0] if paged and p.n >= PAGED_LEAST else []
+
+    return held, managed
 
 
 def factored(p: Trained) -> list[Any]:
@@ -86,6 +108,41 @@ def factored(p: Trained) -> list[Any]:
         return [p.n * p.width, F32]
     lead = p.n // (p.shape[-1] * p.shape[-2])
     return [lead * p.shape[-2] * p.width, lead * p.shape[-1] * p.width, F32]
+
+
+def factored_wide(p: Trained) -> list[Any]:
+    """transformers' Adafactor: row and column means in fp32, whatever the weights are."""
+    if len(p.shape) < 2:
+        return [p.n * F32]
+    return [p.n // p.shape[-1] * F32, p.n // p.shape[-2] * F32]
+
+
+def in_turn(params: Sequence[Trained]) -> list[tuple[Trained, Trained | None]]:
+    """Every tensor with the one that is stepped before it: equal layers follow each other."""
+    out: list[tuple[Trained, Trained | None]] = []
+    before: Trained | None = None
+    first: dict[Any, Trained] = {}
+    for p in params:
+        out.append((p, before))
+        if value_of(p.times) > 1:
+            key = value_of(p.times)
+            first.setdefault(key, p)
+            out.append((first[key], p))
+        before = p
+    return out
+
+
+def adafactor_step(params: Sequence[Trained]) -> Any:
+    """transformers/optimization.py, Adafactor.step: one tensor after the other, in fp32.
+
+    Beside the squared gradient and its sum with epsilon (later: the update and its negative): fp32 copies of a 16-bit
+    gradient and weight; the update of the tensor before lives until the name is taken.
+    """
+    most: Any = 0
+    for p, before in in_turn(params):
+        copies = 4 if p.width != F32 else 2
+        most = maximum(most, copies * block_bytes(p.n * F32) + (block_bytes(before.n * F32) if before else 0))
+    return most
 
 
 def muon_states(p: Trained) -> list[Any]:
@@ -126,6 +183,15 @@ def muon_step(params: Sequence[Trained]) -> Any:
     return maximum(most, rest)
 
 
+def bnb(name: str, meaning: str, k: int, bits: int, paged: bool = False) -> Optimizer:
+    """An optimizer of bitsandbytes: its kernels update in place; 8-bit states share a look-up table each."""
+    held, managed = bitsandbytes(k, bits, paged)
+    return Optimizer(
+        name, meaning, "bitsandbytes/optim/optimizer.py; Dettmers et al. 2022, arXiv 2110.02861", held, nothing,
+        k * QUANTILE_MAP if bits == 8 else 0, managed,
+    )  # fmt: skip
+
+
 OPTIMIZERS: dict[str, Optimizer] = {
     o.name: o
     for o in (
@@ -144,32 +210,17 @@ OPTIMIZERS: dict[str, Optimizer] = {
             two,
             largest(2),
         ),
-        Optimizer(
-            "adamw8bit",
-            "AdamW with 8-bit states in blocks of 256",
-            "bitsandbytes optim/adamw.py; Dettmers et al. 2022, arXiv 2110.02861",
-            eight_bit,
-            nothing,
-            2 * QUANTILE_MAP,
-        ),
-        Optimizer(
-            "paged-adamw8bit",
-            "AdamW8bit whose states live in pageable unified memory",
-            "bitsandbytes optim/adamw.py",
-            eight_bit,
-            nothing,
-            2 * QUANTILE_MAP,
-            True,
-        ),
-        Optimizer(
-            "paged-adamw",
-            "AdamW whose fp32 states live in pageable unified memory",
-            "bitsandbytes optim/adamw.py",
-            lambda p: [p.n * F32] * 2,
-            nothing,
-            0,
-            True,
-        ),
+        bnb("adamw8bit", "AdamW with 8-bit states in blocks of 256", 2, 8),
+        bnb("paged-adamw8bit", "AdamW8bit whose states live in pageable unified memory", 2, 8, True),
+        bnb("paged-adamw", "AdamW whose fp32 states live in pageable unified memory", 2, 32, True),
+        bnb("lion8bit", "Lion with an 8-bit momentum in blocks of 256", 1, 8),
+        bnb("paged-lion8bit", "Lion8bit whose momentum lives in pageable unified memory", 1, 8, True),
+        bnb("lion-bnb", "bitsandbytes' Lion with an fp32 momentum", 1, 32),
+        bnb("paged-lion", "bitsandbytes' Lion whose fp32 momentum lives in pageable unified memory", 1, 32, True),
+        bnb("ademamix", "AdEMAMix: two first moments and a second one in fp32", 3, 32),
+        bnb("ademamix8bit", "AdEMAMix with 8-bit states in blocks of 256", 3, 8),
+        bnb("paged-ademamix8bit", "AdEMAMix8bit whose states live in pageable unified memory", 3, 8, True),
+        bnb("rmsprop8bit", "RMSProp with 8-bit states in blocks of 256", 1, 8),
         Optimizer("sgd", "stochastic gradient descent", "torch/optim/sgd.py", none, nothing),
         Optimizer("sgd-momentum", "SGD with momentum", "torch/optim/sgd.py", one, nothing),
         Optimizer(
@@ -178,6 +229,13 @@ OPTIMIZERS: dict[str, Optimizer] = {
             "torch/optim/_adafactor.py; Shazeer & Stern 2018, arXiv 1804.04235",
             factored,
             largest(1),
+        ),
+        Optimizer(
+            "adafactor-hf",
+            "transformers' Adafactor: factored second moments in fp32, no momentum",
+            "transformers/optimization.py, Adafactor; what the Trainer calls adafactor",
+            factored_wide,
+            adafactor_step,
         ),
         Optimizer(
             "lion",
@@ -205,8 +263,13 @@ def find_optimizer(name: str) -> Optimizer:
 
 
 def state_bytes(optimizer: Optimizer, params: Sequence[Trained]) -> Any:
-    """Bytes of all states, exactly (no allocator rounding)."""
-    return optimizer.fixed + sum((p.times * sum(optimizer.states(p)) for p in params), 0)
+    """Bytes of all states, exactly (no allocator rounding), wherever they live."""
+    return optimizer.fixed + sum((p.times * sum(optimizer.states(p) + optimizer.managed(p)) for p in params), 0)
+
+
+def managed_bytes(optimizer: Optimizer, params: Sequence[Trained]) -> Any:
+    """What of them lies in unified memory, which the driver moves between the host and the card."""
+    return sum((p.times * sum(optimizer.managed(p)) for p in params), 0)
 
 
 def held_bytes(optimizer: Optimizer, params: Sequence[Trained]) -> Any:

@@ -110,8 +110,9 @@ def _optimizer(entry: Any) -> str:
 
     n = 4096 * 4096
     matrix = Trained((4096, 4096), 4)
-    kept = sum(entry.states(matrix))
-    where = "in host memory, paged in for the step" if entry.offloaded else "beside the weights"
+    kept = sum(entry.states(matrix) + entry.managed(matrix))
+    paged = bool(entry.managed(matrix))
+    where = "in unified memory, which the driver moves to the card for the step" if paged else "beside the weights"
     lines = [
         f"{entry.meaning}.",
         f"states {where}: {kept:,} bytes for an fp32 matrix of 4096 x 4096, {kept / n:g} a number",
