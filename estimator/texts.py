@@ -8,6 +8,7 @@ from typing import Any
 from estimator.errors import InputError
 
 MAX_LENGTH = 10_000  # characters of one value; longer ones are mistakes or attacks
+MAX_ARGUMENT = 100_000  # of one --arg: AdaLoRA's rank_pattern lists every layer
 
 
 def pairs(items: Iterable[str] | None, flag: str) -> dict[str, str]:
@@ -21,11 +22,11 @@ def pairs(items: Iterable[str] | None, flag: str) -> dict[str, str]:
     return out
 
 
-def json_or_text(value: str) -> Any:
+def json_or_text(value: str, most: int = MAX_LENGTH) -> Any:
     """``value`` as JSON where it parses, as text otherwise (the contract of ``--arg`` and ``--set``)."""
     import json
 
-    if len(value) > MAX_LENGTH:
+    if len(value) > most:
         raise InputError(f"value too long: {len(value)} characters")
     try:
         return json.loads(value)
@@ -35,4 +36,4 @@ def json_or_text(value: str) -> Any:
 
 def arguments(items: Iterable[str] | None, flag: str = "--arg") -> dict[str, Any]:
     """``["r=8", "targets=q_proj"]`` with each value as JSON or text."""
-    return {name: json_or_text(value) for name, value in pairs(items, flag).items()}
+    return {name: json_or_text(value, MAX_ARGUMENT) for name, value in pairs(items, flag).items()}

@@ -10,6 +10,7 @@ from estimator.families.base import Attention
 from estimator.formula import Formula
 from estimator.formulas import flops as rules
 from estimator.formulas.params import active_params, embedding_params, total_params
+from estimator.inventory import EMBEDDING, POSITION
 from estimator.report import Cell, Table
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE, BYTES, COUNT, FLOPS, PERCENT, Unit
@@ -112,6 +113,19 @@ def rules_of_thumb(made: Pass, whole: Group) -> Table:
             rules.palm_training_flops(active, tokens, L, a.heads, a.head_dim, w.s),
             rules.palm_training_flops,
         )
+        tables_in = sum((w_.times * w_.elements for w_ in arch.weights() if w_.role in (EMBEDDING, POSITION)), start=0)
+        positions = sum((w_.times * w_.elements for w_ in arch.weights() if w_.role == POSITION), start=0)
+        add(
+            "6 N D, N = parameters but the input embeddings, the Trainer's total_flos",
+            rules.training_flops_6nd(active - tables_in, tokens),
+            rules.training_flops_6nd,
+        )
+        for who, count in (("nanoGPT (no position table)", active - positions), ("torchtitan", active)):
+            add(
+                f"(6 N + 12 L H Q T) D, {who}",
+                rules.palm_training_flops(count, tokens, L, a.heads, a.head_dim, w.s),
+                rules.palm_training_flops,
+            )
         add(
             "72 B L s h² (1 + s/6h + V/12hL)",
             rules.megatron_model_flops(w.b, L, w.s, arch.hidden, arch.vocab),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from estimator.dtypes import Format
 from estimator.errors import InputError
-from estimator.estimates.peft_plan import optimizer_state_bytes, share, trained_format
+from estimator.estimates.peft_plan import model_format, optimizer_state_bytes, share, trained_format
 from estimator.formula import Citation
 from estimator.formulas.params import total_params
 from estimator.formulas.peft import adapter_bytes, trainable_percent
@@ -109,7 +109,7 @@ def _report(
         Node("trainable_params", "Trained parameters", adapter.trained, PARAMS, _breakdown(adapter, model), "sum"),
         Node("frozen_extra_params", "Stored beside them, not trained", adapter.frozen, ELEMENTS),
         Node("trainable_percent", "Share of all parameters", share(adapter, base), PERCENT, formula=trainable_percent),
-        *_bytes(adapter, fmt, optimizer),
+        *_bytes(adapter, fmt, model_format(model), optimizer),
     ]
     if base:
         nodes.insert(3, Node("base_params", "Parameters of the model", base, PARAMS))
@@ -182,15 +182,24 @@ def _shapes(tensors: Sequence[PeftTensor]) -> str:
     return f"{value_of(tensors[0].times)} x (" + ", ".join(texts[:3]) + (", ...)" if len(texts) > 3 else ")")
 
 
-def _bytes(adapter: Adapter, fmt: Format, optimizer: str) -> list[Node]:
+def _bytes(adapter: Adapter, fmt: Format, own: Format, optimizer: str) -> list[Node]:
     bits = fmt.block_bits
     if not fmt.plain or fmt.block != 1:
         raise InputError(f"--dtype {fmt.name}: training needs a plain type. Use fp32, bf16 or fp16")
-    trained = adapter_bytes(adapter.trained, bits)
+    base = own.block_bits
+
+    def held(wanted: Callable[[PeftTensor], bool], saved: bool = False) -> Any:
+        return adapter_bytes(adapter.bits(bits, base, wanted, saved), 1)
+
+    added = {id(t) for t in adapter.tensors}
+    trained = held(lambda t: t.state == TRAINED)
     return [
-        Node("added_bytes", f"Added trained parameters, {fmt.name}", adapter_bytes(adapter.added_trained, bits), BYTES),
         Node(
-            "frozen_extra_bytes", f"What is stored beside them, {fmt.name}", adapter_bytes(adapter.frozen, bits), BYTES
+            "added_bytes", f"Added trained parameters, {fmt.name}",
+            held(lambda t: id(t) in added and t.state == TRAINED), BYTES,
+        ),
+        Node(
+            "frozen_extra_bytes", f"What is stored beside them, {fmt.name}", held(lambda t: t.state != TRAINED), BYTES
         ),
         Node("trained_bytes", f"All that is trained, {fmt.name}", trained, BYTES),
         Node("gradients_bytes", f"Gradients, {fmt.name}", trained, BYTES),
@@ -198,7 +207,7 @@ def _bytes(adapter: Adapter, fmt: Format, optimizer: str) -> list[Node]:
             "optimizer_bytes", f"Optimizer states, {optimizer}", optimizer_state_bytes(adapter, fmt, optimizer), BYTES
         ),
         Node("checkpoint_elements", "Numbers in the checkpoint", adapter.saved, ELEMENTS),
-        Node("checkpoint_bytes", f"Checkpoint, {fmt.name}", adapter_bytes(adapter.saved, bits), BYTES),
+        Node("checkpoint_bytes", f"Checkpoint, {fmt.name}", held(lambda t: t.saved, True), BYTES),
     ]
 
 

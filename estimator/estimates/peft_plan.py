@@ -6,6 +6,7 @@ from typing import Any
 
 from estimator.dtypes import Format, find_format
 from estimator.formulas.peft import trainable_percent
+from estimator.models import Model
 from estimator.peft.base import FROZEN, TRAINED, Adapter
 from estimator.trace import value_of
 
@@ -19,6 +20,13 @@ def trained_format(adapter: Adapter, dtype: str | None) -> tuple[Format, str]:
             "fp32"
         ), "adapters are stored in fp32, as the peft library does over a 16-bit model (autocast_adapter_dtype)"
     return find_format("bf16"), "the model's own weights are trained in bf16"
+
+
+def model_format(model: Model) -> Format:
+    """The format of the model that the adapter sits on: its file's, else bf16."""
+    from estimator.estimates.memory_storage import file_format
+
+    return find_format(file_format(model))
 
 
 def optimizer_state_bytes(adapter: Adapter, fmt: Format, name: str) -> Any:

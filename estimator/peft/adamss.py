@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import minimum
-from estimator.peft.base import BUFFER, COMMON, LINEAR, Build, Method, PeftTensor
+from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Kept, Method, Module, PeftTensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -30,6 +30,11 @@ def build(b: Build) -> Iterator[PeftTensor]:
         yield PeftTensor(m.name, "adamss_newB", (r, d_in), m.times, BUFFER)
 
 
+def keeps(m: Module, a: Args) -> Kept:
+    """The directions are frozen: the projections are kept, and each subspace's own."""
+    return Kept(a["r"] + a["num_subspaces"] * a["subspace_rank"])
+
+
 METHOD = Method(
     name="adamss",
     title="AdaMSS",
@@ -41,4 +46,5 @@ METHOD = Method(
     "asa_schedule_exponent use_dynamic_rank svd_threshold random_seed",
     kinds=(LINEAR,),
     mapping="adamss",
+    keeps=keeps,
 )

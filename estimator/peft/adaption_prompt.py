@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.errors import InputError
-from estimator.peft.base import Build, Method, PeftTensor
+from estimator.peft.base import BASE, Build, Method, PeftTensor
 from estimator.peft.mappings import ADAPTION_PROMPT
 from estimator.peft.modules import containers
 from estimator.trace import value_of
@@ -43,8 +43,8 @@ def build(b: Build) -> Iterator[PeftTensor]:
         raise a.bad("adapter_layers", f"must be at most the {int(value_of(count))} layers of {b.model}")
     b.virtual_tokens = 0
     where = holders[0].name
-    yield PeftTensor(where, "adaption_prompt", (1, length, b.arch.hidden), layers)
-    yield PeftTensor(where, "adaption_gate", (1,), layers)
+    yield PeftTensor(where, "adaption_prompt", (1, length, b.arch.hidden), layers, format=BASE)
+    yield PeftTensor(where, "adaption_gate", (1,), layers, format=BASE)
 
 
 METHOD = Method(

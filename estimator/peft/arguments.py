@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MANY_VALUED = {"init_lora_weights", "init_weights"}  # true by default, and the name of a scheme otherwise
 TRAINED, FROZEN, BUFFER = "trained", "frozen", "buffer"
+TUNER, BASE, INDEX = "tuner", "base", "index"
 
 # fields that several of peft's config classes share; a method lists those its class has
 TARGETS = "target_modules modules_to_save"
@@ -30,6 +31,13 @@ BASE_FIELDS = (
     "task_type peft_type auto_mapping base_model_name_or_path revision inference_mode peft_version runtime_config"
 )
 
+# peft_model.py: what these tasks train beside the adapter, under any of these names
+CLASSIFIERS = {
+    "SEQ_CLS": ("classifier", "score"),
+    "TOKEN_CLS": ("classifier", "score"),
+    "QUESTION_ANS": ("qa_outputs",),
+}
+
 
 class PeftTensor(NamedTuple):
     """One tensor that an adapter adds (or, in ``Adapter.unfrozen``, one of the model's own that it trains).
@@ -39,6 +47,8 @@ class PeftTensor(NamedTuple):
     shape    its shape; times: how many layers hold one
     state    TRAINED (requires_grad), FROZEN (a parameter without) or BUFFER
     saved    whether the checkpoint holds it; elements of what is saved beside it (index pairs) in ``saved_extra``
+    format   TUNER: the adapter's own format, fp32 over a 16-bit model (peft's cast_adapter_dtype converts what tuner
+             layers hold); BASE: the model's, which is left alone; INDEX: 64-bit integers
     """
 
     module: str
@@ -48,6 +58,7 @@ class PeftTensor(NamedTuple):
     state: str = TRAINED
     saved: bool = True
     saved_extra: Any = 0
+    format: str = TUNER
 
     @property
     def elements(self) -> Any:
@@ -68,6 +79,19 @@ class Work(NamedTuple):
     products: int = 0
 
 
+class Kept(NamedTuple):
+    """What autograd keeps of one adapted matrix beside its trained numbers.
+
+    columns   numbers a token in the adapter's format; None: the whole input of the matrix
+    matrices  matrices of the weight's size in the adapter's format (a delta written out)
+    native    both are in the model's format instead
+    """
+
+    columns: Any = None
+    matrices: int = 0
+    native: bool = False
+
+
 class Method(NamedTuple):
     """A PEFT method.
 
@@ -80,6 +104,8 @@ class Method(NamedTuple):
     mapping    its table of default targets; "" where it has none
     merges     whether it can be merged into the weights, so that it costs nothing at inference
     work       (Module, args) -> Work of an unmerged module; None: no extra product
+    prefix     True where virtual tokens are keys and values only
+    keeps      (Module, args) -> Kept of a module in training; None: its input
     virtual    True for methods that lengthen the sequence (prompts, prefixes)
     skips      True for a method that passes over targets of other types instead of refusing them
     library    False for a method that the peft library does not have under this name
@@ -99,6 +125,8 @@ class Method(NamedTuple):
     virtual: bool = False
     skips: bool = False
     library: bool = True
+    prefix: bool = False
+    keeps: Callable[[Module, Args], Kept] | None = None
 
     def known_args(self) -> set[str]:
         return {*self.args, *self.accepts.split(), *BASE_FIELDS.split()}

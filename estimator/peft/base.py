@@ -7,14 +7,32 @@ frozen, saved or not. Everything else (bytes, optimizer states, checkpoints, sha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from estimator.families.base import Architecture
-from estimator.peft.arguments import BUFFER, COMMON, FROZEN, LAYERS, TARGETS, TRAINED, Args, Method, PeftTensor, Work
+from estimator.peft.arguments import (
+    BASE,
+    BUFFER,
+    CLASSIFIERS,
+    COMMON,
+    FROZEN,
+    INDEX,
+    LAYERS,
+    TARGETS,
+    TRAINED,
+    TUNER,
+    Args,
+    Kept,
+    Method,
+    PeftTensor,
+    Work,
+)
 from estimator.peft.build import Build
 from estimator.peft.modules import CONV1D, LINEAR, Module
+
+INDEX_BITS = 64
 
 
 @dataclass(frozen=True)
@@ -58,6 +76,17 @@ class Adapter:
         beside = sum((t.saved_extra for t in (*self.tensors, *self.unfrozen) if t.saved), start=0)
         return held + beside + sum((t.elements for t in self.unfrozen if t.saved), start=0)
 
+    def bits(self, tuner: int, base: int, wanted: Callable[[PeftTensor], bool], saved: bool = False) -> Any:
+        """Bits of its ``wanted`` tensors, those of the model's own that it trains included.
+
+        tuner, base: bits of a number that the adapter holds in its own format, in the model's. ``saved``: with what
+        the checkpoint holds beside them.
+        """
+        widths = {TUNER: tuner, BASE: base, INDEX: INDEX_BITS}
+        own = ((t, widths[t.format]) for t in self.tensors)
+        rows = [*own, *((t, base) for t in self.unfrozen)] if self.tensors else [(t, tuner) for t in self.unfrozen]
+        return sum(((t.elements + (t.saved_extra if saved else 0)) * w for t, w in rows if wanted(t)), start=0)
+
     def work(self) -> tuple[Any, Any, Any]:
         """(extra FLOPs a token, extra FLOPs a forward pass, extra matrix products) while it is not merged."""
         if self.method.work is None:
@@ -88,7 +117,7 @@ def run(
         if bias != "all" and not bias.endswith("_only"):
             raise args.bad("bias", "must be none, all or " + method.name + "_only")
         build.unfreeze_biases(only_targets=bias != "all")
-    if args.names("modules_to_save"):
+    if args.names("modules_to_save") or args["task_type"] in CLASSIFIERS:
         from estimator.peft.extras import saved_modules
 
         tensors += saved_modules(build)
@@ -112,6 +141,6 @@ def low_rank_work(m: Module, r: Any) -> Work:
 
 
 __all__ = [
-    "BUFFER", "COMMON", "CONV1D", "FROZEN", "LAYERS", "LINEAR", "TARGETS", "TRAINED",
-    "Adapter", "Args", "Build", "Method", "Module", "PeftTensor", "Work", "low_rank_work", "run",
+    "BASE", "BUFFER", "COMMON", "CONV1D", "FROZEN", "INDEX", "LAYERS", "LINEAR", "TARGETS", "TRAINED", "TUNER",
+    "Adapter", "Args", "Build", "Kept", "Method", "Module", "PeftTensor", "Work", "low_rank_work", "run",
 ]  # fmt: skip

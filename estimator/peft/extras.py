@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.peft.arguments import BUFFER, PeftTensor
+from estimator.peft.arguments import BASE, BUFFER, CLASSIFIERS, PeftTensor
 from estimator.peft.build import Build
 from estimator.peft.modules import CONTAINER, EMBEDDING, Module, containers
 from estimator.peft.targets import where
@@ -17,7 +17,8 @@ from estimator.peft.targets import where
 
 def saved_modules(build: Build) -> Iterator[PeftTensor]:
     """Trained copies of every module whose name ends with one of ``modules_to_save``."""
-    names = build.args.names("modules_to_save")
+    head = CLASSIFIERS.get(str(build.args["task_type"]), ())
+    names = [*build.args.names("modules_to_save"), *head]
     by_layer = any(c.isdigit() for n in names for c in n)
     found = where([*build.known, *containers(build.known)], lambda key: any(key.endswith(n) for n in names), by_layer)
     prefixes = [m.name + "." for m in found]
@@ -35,7 +36,7 @@ def saved_modules(build: Build) -> Iterator[PeftTensor]:
             parts = []
         for part, times in parts:
             for short, shape in part.weights:
-                yield PeftTensor(part.name, f"modules_to_save.{short}", shape, times)
+                yield PeftTensor(part.name, f"modules_to_save.{short}", shape, times, format=BASE)
             yield from buffers(build, part, times)
     if not seen:
         build.notes.append(
@@ -57,7 +58,7 @@ def inside(build: Build, m: Module) -> list[tuple[Module, Any]]:
 def buffers(build: Build, m: Module, times: Any) -> Iterator[PeftTensor]:
     """Buffers that a copy of a module brings along: Gemma's scale of the embeddings."""
     if m.scaled:
-        yield PeftTensor(m.name, "embed_scale", (1,), times, BUFFER, saved=False)
+        yield PeftTensor(m.name, "embed_scale", (1,), times, BUFFER, saved=False, format=BASE)
 
 
 def input_embedding(build: Build) -> Module:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.peft.base import COMMON, CONV1D, LINEAR, Build, Method, PeftTensor
+from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Kept, Method, Module, PeftTensor
 from estimator.peft.targets import split_by
 
 
@@ -31,6 +31,11 @@ def build(b: Build) -> Iterator[PeftTensor]:
             yield PeftTensor(part.name, "fourierft_spectrum", (count,), part.times)
 
 
+def keeps(m: Module, a: Args) -> Kept:
+    """The change of the weight is written out and multiplied with the input."""
+    return Kept(None, 1)
+
+
 METHOD = Method(
     name="fourierft",
     title="FourierFT",
@@ -41,4 +46,5 @@ METHOD = Method(
     rank="",
     kinds=(LINEAR, CONV1D),
     mapping="fourierft",
+    keeps=keeps,
 )

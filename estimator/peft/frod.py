@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import minimum
-from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, PeftTensor
+from estimator.peft.base import BASE, BUFFER, COMMON, CONV1D, INDEX, LINEAR, Build, Method, PeftTensor
 
 
 def category(key: str) -> str:
@@ -38,9 +38,9 @@ def build(b: Build) -> Iterator[PeftTensor]:
         yield PeftTensor(m.name, "frod_U", (m.d_out, d), m.times, BUFFER, saved=False)
         kinds[category(m.example)] = (d, entries)
     for name, (d, entries) in kinds.items():
-        yield PeftTensor("", f"frod_V.{name}", (d, d), 1, BUFFER, keep)
-        yield PeftTensor("", f"frod_s_indices.{name}", (2, entries), 1, BUFFER, keep)
-        yield PeftTensor("", f"frod_s_size.{name}", (2,), 1, BUFFER, keep)
+        yield PeftTensor("", f"frod_V.{name}", (d, d), 1, BUFFER, keep, format=BASE)
+        yield PeftTensor("", f"frod_s_indices.{name}", (2, entries), 1, BUFFER, keep, format=INDEX)
+        yield PeftTensor("", f"frod_s_size.{name}", (2,), 1, BUFFER, keep, format=INDEX)
 
 
 METHOD = Method(

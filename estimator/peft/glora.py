@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.peft.base import BUFFER, LINEAR, TARGETS, Build, Method, Module, PeftTensor
+from estimator.peft.base import BASE, BUFFER, LINEAR, TARGETS, Build, Method, Module, PeftTensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -39,7 +39,7 @@ def _path(
         yield PeftTensor(m.name, f"{name}.Xd", (full[0], r), m.times)
         yield PeftTensor(m.name, f"{name}.Xu", (r, full[1]), m.times)
     elif kind == "none":
-        yield PeftTensor(m.name, f"{name}.zeros", full, m.times, BUFFER)
+        yield PeftTensor(m.name, f"{name}.zeros", full, m.times, BUFFER, format=BASE)
     else:
         yield PeftTensor(m.name, f"{name}.X", vector if kind == "vector" else (1,), m.times)
 

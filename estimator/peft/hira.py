@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Method, Module, PeftTensor, Work
+from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Kept, Method, Module, PeftTensor, Work
 from estimator.peft.modules import CONVOLUTION, EMBEDDING
 from estimator.peft.targets import pattern_value, split_by
 
@@ -34,6 +34,11 @@ def work(m: Module, a: Args) -> Work:
     return Work(2 * m.d_in * m.d_out, (2 * a["r"] + 1) * m.d_in * m.d_out, 1)
 
 
+def keeps(m: Module, a: Args) -> Kept:
+    """The change of the weight is written out and multiplied with the input."""
+    return Kept(None, 1)
+
+
 METHOD = Method(
     name="hira",
     title="HiRA",
@@ -44,4 +49,5 @@ METHOD = Method(
     kinds=(LINEAR, CONV1D, EMBEDDING, CONVOLUTION),
     mapping="hira",
     work=work,
+    keeps=keeps,
 )

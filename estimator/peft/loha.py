@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import COMMON, Args, Build, Method, Module, PeftTensor, Work
+from estimator.peft.base import COMMON, Args, Build, Kept, Method, Module, PeftTensor, Work
 from estimator.peft.modules import CONVOLUTION, LINEAR
 from estimator.peft.targets import pattern_value, split_by
 
@@ -29,6 +29,11 @@ def work(m: Module, a: Args) -> Work:
     return Work(2 * m.d_in * m.d_out, (4 * a["r"] + 1) * m.d_in * m.d_out, 1)
 
 
+def keeps(m: Module, a: Args) -> Kept:
+    """The change of the weight is written out and multiplied with the input."""
+    return Kept(None, 1)
+
+
 METHOD = Method(
     name="loha",
     title="LoHa",
@@ -40,4 +45,5 @@ METHOD = Method(
     kinds=(LINEAR, CONVOLUTION),
     mapping="loha",
     work=work,
+    keeps=keeps,
 )

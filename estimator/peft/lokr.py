@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from estimator.peft.base import COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
+from estimator.peft.base import COMMON, LINEAR, Args, Build, Kept, Method, Module, PeftTensor, Work
 from estimator.peft.targets import pattern_value, split_by
 
 MAX_SEARCH = 10**7  # a dimension whose divisors are looked for one by one; no layer comes near
@@ -58,6 +58,11 @@ def work(m: Module, a: Args) -> Work:
     return Work(2 * m.d_in * m.d_out, m.d_in * m.d_out, 1)
 
 
+def keeps(m: Module, a: Args) -> Kept:
+    """The change of the weight is written out and multiplied with the input."""
+    return Kept(None, 1)
+
+
 METHOD = Method(
     name="lokr",
     title="LoKr",
@@ -69,4 +74,5 @@ METHOD = Method(
     kinds=(LINEAR,),
     mapping="lokr",
     work=work,
+    keeps=keeps,
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from estimator.errors import InputError
 from estimator.ops import exact_div
-from estimator.peft.base import COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
+from estimator.peft.base import COMMON, LINEAR, Args, Build, Kept, Method, Module, PeftTensor, Work
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -36,6 +36,11 @@ def work(m: Module, a: Args) -> Work:
     return Work(m.d_in + 2 * a["r"] * m.d_out, 0, 1)
 
 
+def keeps(m: Module, a: Args) -> Kept:
+    """The input's shards are summed before the trained product."""
+    return Kept(a["r"])
+
+
 METHOD = Method(
     name="miss",
     title="MiSS",
@@ -46,4 +51,5 @@ METHOD = Method(
     kinds=(LINEAR,),
     mapping="miss",
     work=work,
+    keeps=keeps,
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import COMMON, LINEAR, Build, Method, PeftTensor
+from estimator.peft.base import COMMON, LINEAR, Args, Build, Kept, Method, Module, PeftTensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -22,6 +22,11 @@ def build(b: Build) -> Iterator[PeftTensor]:
             yield PeftTensor(m.name, "peanut_decoders.weight", (depth, r, r), m.times)
 
 
+def keeps(m: Module, a: Args) -> Kept:
+    """The weight goes through the network in the adapter's format, and its change is written out."""
+    return Kept(None, 2)
+
+
 METHOD = Method(
     name="peanut",
     title="PEANuT",
@@ -31,4 +36,5 @@ METHOD = Method(
     accepts=f"{COMMON} exclude_modules act_fn scaling init_weights",
     kinds=(LINEAR,),
     mapping="peanut",
+    keeps=keeps,
 )

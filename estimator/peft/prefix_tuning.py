@@ -38,4 +38,5 @@ METHOD = Method(
     rank="",
     merges=False,
     virtual=True,
+    prefix=True,
 )

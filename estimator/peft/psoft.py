@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.errors import InputError
-from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
+from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Kept, Method, Module, PeftTensor, Work
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -40,6 +40,11 @@ def work(m: Module, a: Args) -> Work:
     return Work(2 * r * (m.d_in + m.d_out) + 2 * r * r, 0, 3)
 
 
+def keeps(m: Module, a: Args) -> Kept:
+    """A and B are frozen: what the rotation multiplies is kept."""
+    return Kept(a["r"])
+
+
 METHOD = Method(
     name="psoft",
     title="PSOFT",
@@ -52,4 +57,5 @@ METHOD = Method(
     kinds=(LINEAR,),
     mapping="psoft",
     work=work,
+    keeps=keeps,
 )

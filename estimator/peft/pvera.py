@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import maximum
-from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, PeftTensor
+from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Args, Build, Kept, Method, Module, PeftTensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -23,6 +23,11 @@ def build(b: Build) -> Iterator[PeftTensor]:
     yield PeftTensor("", "pvera_B", (maximum(*(m.d_out for m in targets)), r), 1, BUFFER, keep)
 
 
+def keeps(m: Module, a: Args) -> Kept:
+    """As VeRA, with a mean and a variance: both halves of A's product, the deviation and the noise."""
+    return Kept(4 * a["r"] + m.d_out)
+
+
 METHOD = Method(
     name="pvera",
     title="PVeRA",
@@ -33,4 +38,5 @@ METHOD = Method(
     f"sample_at_inference generator_seed",
     kinds=(LINEAR, CONV1D),
     mapping="pvera",
+    keeps=keeps,
 )

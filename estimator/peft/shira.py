@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.errors import InputError
-from estimator.peft.base import LINEAR, TARGETS, Build, Method, PeftTensor
+from estimator.peft.base import LINEAR, TARGETS, Args, Build, Kept, Method, Module, PeftTensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -23,6 +23,11 @@ def build(b: Build) -> Iterator[PeftTensor]:
         yield PeftTensor(m.name, "shira_weight", (values,), m.times, saved_extra=m.times * 2 * values)
 
 
+def keeps(m: Module, a: Args) -> Kept:
+    """The changed weight takes the weight's place, in its format."""
+    return Kept(None, 1, native=True)
+
+
 METHOD = Method(
     name="shira",
     title="SHiRA",
@@ -32,4 +37,5 @@ METHOD = Method(
     accepts=f"{TARGETS} mask_type random_seed fan_in_fan_out init_weights",
     kinds=(LINEAR,),
     mapping="shira",
+    keeps=keeps,
 )

@@ -12,25 +12,29 @@ from collections.abc import Iterator
 from estimator.families.base import MLP, Architecture, Attention, Linear, StateSpace
 from estimator.inventory import CONV1D, LINEAR
 from estimator.ops import ceil_div
-from estimator.peft.base import TRAINED, Adapter
-from estimator.stack.machine import LoraSpec
+from estimator.peft.base import TRAINED, Adapter, Kept, Module
+from estimator.stack.machine import F32, LoraSpec
 
 
-def specs(adapter: Adapter, arch: Architecture) -> tuple[dict[str, LoraSpec], set[str]]:
+def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[str, LoraSpec], set[str]]:
     """(adapted linear layers, names of the model's own weights that train or whose copies do)."""
     found: dict[str, LoraSpec] = {}
+    dropped = float(adapter.args["lora_dropout"] or 0) > 0
     unfrozen = {f"{t.module}.{t.name}" if t.module else t.name for t in adapter.unfrozen}
     dora = {t.module for t in adapter.tensors if t.name == "lora_magnitude_vector"}
     sizes = {(t.module, t.name): t.elements // t.times for t in adapter.tensors}
     for t in adapter.tensors:
         if t.name == "lora_A.weight":
             a, b = sizes[t.module, t.name], sizes.get((t.module, "lora_B.weight"), 0)
-            found[t.module] = LoraSpec(t.shape[0], t.module in dora, size_a=a, size_b=b)
+            found[t.module] = LoraSpec(
+                t.shape[0], t.module in dora, width, size_a=a, size_b=b, dropout=dropped
+            )
     if found:
         return found, unfrozen
     weights = arch.weights()
     linear = {w.module for w in weights if w.role in (LINEAR, CONV1D)}
     targets = {m.name for m in adapter.targets}
+    by_name, keeps = {m.name: m for m in adapter.targets}, adapter.method.keeps
     widths = {m.name: (m.d_in, m.d_out) for m in adapter.targets}
     for t in adapter.tensors:
         if t.module not in targets or t.state != TRAINED:
@@ -41,21 +45,31 @@ def specs(adapter: Adapter, arch: Architecture) -> tuple[dict[str, LoraSpec], se
             if t.name == "ia3_l":
                 d_in, d_out = widths[t.module]
                 scales = "in" if t.shape[0] == d_in and d_in != d_out else "out"
-            found[t.module] = LoraSpec(0, other=before + t.elements // t.times, scales=scales)
+            kept = keeps(by_name[t.module], adapter.args) if keeps is not None else Kept()
+            found[t.module] = LoraSpec(
+                0, width=0 if kept.native else width, other=before + t.elements // t.times, scales=scales,
+                columns=kept.columns, matrices=kept.matrices,
+            )  # fmt: skip
         else:  # a copy of a norm or of the token table, whole: it trains in the place of the original
             unfrozen |= {w.name for w in weights if w.module == t.module}
     trains = any(w.name in unfrozen for w in weights)
     if not found and not trains and not adapter.virtual_tokens and any(t.state == TRAINED for t in adapter.tensors):
-        found = beside(adapter, arch, sorted(linear & targets))
+        found = beside(adapter, arch, sorted(linear & targets), width, by_name)
     return found, unfrozen
 
 
-def beside(adapter: Adapter, arch: Architecture, targets: list[str]) -> dict[str, LoraSpec]:
+def beside(adapter: Adapter, arch: Architecture, targets: list[str], width: int, modules: dict[str, Module]
+) -> dict[str, LoraSpec]:
     """The trained numbers dealt evenly to the targets, or, without linear targets, to the branches' last products."""
     names = targets or [x.name for x in outputs(arch)]
     times = {w.module: w.times for w in arch.weights()}
     places = sum((times[n] for n in names), 0)
-    return {n: LoraSpec(0, other=ceil_div(adapter.added_trained, places)) for n in names} if names else {}
+    each, keeps = ceil_div(adapter.added_trained, places) if names else 0, adapter.method.keeps
+    found = {}
+    for n in names:
+        kept = keeps(modules[n], adapter.args) if keeps is not None and n in modules else Kept()
+        found[n] = LoraSpec(0, width=width, other=each, columns=kept.columns, matrices=kept.matrices)
+    return found
 
 
 def outputs(arch: Architecture) -> Iterator[Linear]:

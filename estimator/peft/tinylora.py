@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import minimum
-from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, PeftTensor
+from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Args, Build, Kept, Method, Module, PeftTensor
 from estimator.peft.modules import EMBEDDING
 from estimator.trace import value_of
 
@@ -37,6 +37,11 @@ def build(b: Build) -> Iterator[PeftTensor]:
     yield PeftTensor("", "tinylora_v", (u,), groups)
 
 
+def keeps(m: Module, a: Args) -> Kept:
+    """A and B are frozen: only what R multiplies is kept."""
+    return Kept(a["r"])
+
+
 METHOD = Method(
     name="tinylora",
     title="TinyLoRA",
@@ -46,4 +51,5 @@ METHOD = Method(
     accepts=f"{COMMON} projection_seed init_v_bound tinylora_dropout fan_in_fan_out init_weights",
     kinds=(LINEAR, CONV1D, EMBEDDING),
     mapping="tinylora",
+    keeps=keeps,
 )

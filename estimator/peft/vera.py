@@ -16,6 +16,7 @@ from estimator.peft.base import (
     LINEAR,
     Args,
     Build,
+    Kept,
     Method,
     Module,
     PeftTensor,
@@ -42,6 +43,11 @@ def work(m: Module, a: Args) -> Work:
     return Work(base.flops + a["r"] + m.d_out, 0, 2)
 
 
+def keeps(m: Module, a: Args) -> Kept:
+    """A and B are frozen: what each of the two trained vectors scales is kept."""
+    return Kept(a["r"] + m.d_out)
+
+
 METHOD = Method(
     name="vera",
     title="VeRA",
@@ -52,4 +58,5 @@ METHOD = Method(
     kinds=(LINEAR, CONV1D),
     mapping="vera",
     work=work,
+    keeps=keeps,
 )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from estimator.families.base import Extra, Linear, Lookup, Norm
+from estimator.stack.dropout import NO_DROPOUT, Dropout
+from estimator.stack.kernels import HOPPER, GpuKernels
+from estimator.stack.releases import PRESENT, Release
 from estimator.stack.tape import F32, HALF, Leaf, Param, Tape, Tensor
 
 
@@ -14,6 +18,7 @@ from estimator.stack.tape import F32, HALF, Leaf, Param, Tape, Tensor
 class LoraSpec:
     """LoRA of one module: rank, whether DoRA, and the adapters' width (peft keeps them in fp32).
 
+    ``dropout``: the input is dropped; ``columns``, ``matrices``: what another adapter keeps (peft.base.Kept).
     ``other``: the trained elements of an adapter of another kind in this module, whose rank is then 0; ``scales``:
     that they multiply the module's input ("in") or its output ("out"), as IA3's do. ``size_a``, ``size_b``: elements of
     both factors in one layer.
@@ -26,6 +31,9 @@ class LoraSpec:
     scales: str = ""
     size_a: Any = 0
     size_b: Any = 0
+    dropout: bool = False
+    columns: Any = None
+    matrices: int = 0
 
 
 @dataclass(slots=True)
@@ -56,6 +64,7 @@ class Machine:
     loss: str = "full"
     selective: bool = False
     prompted: Any = 0
+    prefix: Any = 0
     unmet: set[str] = field(default_factory=set)  # adapted modules that no operation has asked for yet
     inputs_want_grad: bool = False  # enable_input_require_grads: the embeddings' output is a leaf
     segment_trains: bool | None = None
@@ -65,6 +74,14 @@ class Machine:
     leaves: list[Leaf] = field(default_factory=list)
     tables: dict[str, Tensor] = field(default_factory=dict)
     enc_tokens: Any = 0
+    standing: bool = False  # gradients of the micro-batch before are there
+    kernels: str = "torch"
+    card: GpuKernels = HOPPER
+    release: Release = PRESENT
+    blocks: bool = False  # a mask is made where SDPA would need none
+    drops: Dropout = NO_DROPOUT
+    scored: Fraction = Fraction(1)
+    hold_outputs: bool = False
     wrap: Any = None  # told when a layer begins and ends: estimator.parallel.sharded.Fully
 
     def held_tokens(self, a: Any) -> Any:
@@ -92,6 +109,8 @@ class Machine:
             self.params[name] = found
             if found.node is not None:
                 self.leaves.append(found.node)
+                if self.standing:
+                    found.node.held = Tensor(found.n, found.w, None)
         return found
 
     def next_layer(self) -> None:

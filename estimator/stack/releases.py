@@ -1,0 +1,63 @@
+"""What earlier releases of transformers keep that the present one does not.
+
+Found by reading modeling files release by release (4.46 to 5.17) and, for 4.57, beside steps measured on an RTX A6000.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from estimator.errors import InputError
+
+LATEST = "5.17"
+OLDEST = (4, 46)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release of transformers.
+
+    shifts_logits  the loss copies the fp32 logits without each row's last (loss_utils.py before 4.50)
+    repeats_heads  SDPA is given a key and a value for every query head (sdpa_attention.py before 4.54)
+    makes_masks    without an attention_mask a causal one is always made, which rules the flash kernel out
+                   (masking_utils.py, find_packed_sequence_indices, 4.53 to 4.57)
+    copies_heads   queries, keys and values are made contiguous for SDPA (4.48 to 4.55)
+    """
+
+    name: str = LATEST
+    shifts_logits: bool = False
+    repeats_heads: bool = False
+    makes_masks: bool = False
+    copies_heads: bool = False
+
+    def said(self) -> list[str]:
+        """What a report assumes of it."""
+        out = [f"transformers {self.name}"]
+        if self.repeats_heads:
+            out[0] += ": keys and values are written out for every query head"
+        if self.makes_masks:
+            out.append("without an attention_mask this release makes a causal mask, and SDPA leaves its flash kernel")
+        return out
+
+
+PRESENT = Release()
+
+
+def release(text: str | None) -> Release:
+    """The release called ``text``: "5", "4.57", "4.57.6". InputError for none that was read."""
+    if text is None:
+        return PRESENT
+    found = re.fullmatch(r"v?(\d+)(?:\.(\d+))?(?:\.\d+)*", str(text).strip())
+    if not found:
+        raise InputError(f"--transformers {str(text)[:20]!r}: expected a version, like 5 or 4.57")
+    at = (int(found[1]), int(found[2]) if found[2] else 0)
+    if found[2] is None and at[0] >= 5:
+        return PRESENT
+    if found[2] is None and at[0] == 4:
+        at = (4, 57)
+    if at < OLDEST:
+        raise InputError(f"--transformers {text}: releases before {OLDEST[0]}.{OLDEST[1]} were not read; use 4.46 to 5")
+    return Release(
+        f"{at[0]}.{at[1]}", at < (4, 50), at < (4, 54), (4, 53) <= at < (5, 0), (4, 48) <= at < (4, 56)
+    )
