@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from estimator.presets import load_gpu
+from estimator.stack.kernels import HOPPER, HOPPER_WORKSPACE, GpuKernels
 from estimator.units import parse_size
 
 if TYPE_CHECKING:
@@ -41,12 +42,13 @@ class Range(NamedTuple):
 
 
 class Card(NamedTuple):
-    """A GPU as a program finds it: bytes, the context's bytes, and what was assumed about both."""
+    """A GPU as a program finds it: bytes, the context's bytes, what was assumed about both, its kernels."""
 
     name: str
     bytes: int | None
     context: Range
     notes: tuple[str, ...] = ()
+    kernels: GpuKernels = HOPPER
 
 
 _SIZE = re.compile(r"^[0-9][0-9._]* ?([KMGT]i?)?B$", re.IGNORECASE)
@@ -73,11 +75,13 @@ def find_card(gpu: str | None, memory: Any = None) -> Card:
 
 def card_of(spec: GpuSpec) -> Card:
     """The card of a preset: its context as measured, else a guess that says it is one."""
+    kernels = GpuKernels(spec.cublas_workspace or HOPPER_WORKSPACE, spec.flash_attention is not False, spec.bf16)
     if spec.measured:
         n = spec.measured.context_bytes
-        return Card(spec.id, spec.memory_bytes, Range(n, n, n), (spec.memory_basis,))
+        return Card(spec.id, spec.memory_bytes, Range(n, n, n), (spec.memory_basis,), kernels)
     guess = f"{spec.id}: its CUDA context was not measured; guessed at 0.29 to 0.88 GiB"
-    return Card(spec.id, spec.memory_bytes, Range(*GUESSED_CONTEXT), (spec.memory_basis, guess))
+    notes = (spec.memory_basis, guess)
+    return Card(spec.id, spec.memory_bytes, Range(*GUESSED_CONTEXT), notes, kernels)
 
 
 def reserved(allocated: Any, mode: str) -> Range:

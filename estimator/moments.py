@@ -8,29 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 from estimator.errors import InputError
 from estimator.families.base import Architecture
-from estimator.inventory import CONV1D, HEAD, LINEAR, Weight
+from estimator.inventory import CONV1D, EMBEDDING, HEAD, LINEAR, POSITION, TOKEN_TYPE, Weight
 from estimator.ops import ceil_div
-from estimator.optimizers import Optimizer, Trained, find_optimizer, held_bytes
-from estimator.peft.base import TRAINED, Adapter
+from estimator.optimizers import Optimizer, Trained, copy_bytes, find_optimizer, held_bytes
+from estimator.peft.base import BASE, INDEX, TRAINED, TUNER, Adapter, PeftTensor
 from estimator.peft.simulated import specs
 from estimator.stack.attention import grow_cache
+from estimator.stack.dropout import NO_DROPOUT, Dropout
 from estimator.stack.engine import backward
+from estimator.stack.kernels import HOPPER, GpuKernels
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.model import Forward, Segment
+from estimator.stack.offload import Offload
 from estimator.stack.program import forward
+from estimator.stack.releases import PRESENT, Release
 from estimator.stack.replay import Replay, alive, settle
 from estimator.stack.tape import F32, HALF, I64, Tape, block_bytes, small_block
 from estimator.trace import value_of
 
-CUBLAS_WORKSPACE = 33_554_432  # bytes a thread that multiplies; measured on one H100, torch 2.11 (32 MiB on Hopper)
 # the main thread and the one of backward passes; a process that has only generated holds one workspace less
 THREADS = 2
 CODE_TABLE = 16 * F32  # bitsandbytes: the 16 levels of NF4, a tensor a layer
 NESTED_TABLE = 256 * F32  # and the 256 of the scales' own scales
+TABLES = (EMBEDDING, POSITION, TOKEN_TYPE)  # torch.nn.Embedding
 Live = dict[tuple[str, str], Any]
 
 
@@ -42,6 +47,17 @@ class Workload:
     width        bytes of a parameter; amp: autocast over fp32 parameters
     quantization "", "nf4" or "nf4-dq"; adapter: a PEFT method; top: train only that many layers
     stored       bytes of all weights where they lie in a format whose kernels are not simulated, else None
+    half         the 16-bit format of products: bf16 or fp16
+    adapter_width bytes of an adapter's number; kbit: prepare_model_for_kbit_training was called
+    kept_gradients the gradients of the micro-batch before stand during the pass (accumulation, set_to_none=False)
+    hold_outputs the loop names the model's outputs, and so the logits, until the backward pass is over
+    kernels      "torch" or "liger"; drops: where the model drops
+    scored       the share of the tokens that the loss is taken on; reference: "" none, "model" a frozen copy stands
+    packing      the batch is one row with a mask of blocks; offload: activations go to the host
+    reentrant    checkpointing as use_reentrant=True does it
+    wide_embeddings 8-bit states of embeddings stay in 32 bits, as the Trainer has it
+    card         which kernels the GPU runs and how large its cuBLAS workspaces are, one for each of ``threads``
+    release      of transformers; masked: the loop passes an attention_mask
     gpus, stage  data-parallel GPUs and ZeRO's stage on them: DDP, ZeroRedundancyOptimizer, FSDP2 without and with
                  resharding
     """
@@ -63,6 +79,23 @@ class Workload:
     gpus: Any = 1
     stage: int = 0
     stored: Any = None
+    half: str = "bf16"
+    adapter_width: int = F32
+    kbit: bool = False
+    kept_gradients: bool = False
+    hold_outputs: bool = False
+    kernels: str = "torch"
+    drops: Dropout = NO_DROPOUT
+    scored: Fraction = Fraction(1)
+    reference: str = ""
+    packing: bool = False
+    offload: bool = False
+    reentrant: bool = False
+    wide_embeddings: bool = False
+    threads: int = THREADS
+    card: GpuKernels = HOPPER
+    release: Release = PRESENT
+    masked: bool = False
 
 
 @dataclass(slots=True)
@@ -129,16 +162,19 @@ def weight_tensors(arch: Architecture, load: Workload) -> list[tuple[Weight, lis
         if is_packed(w, load.quantization):
             out.append((w, packed_bytes(w.elements, load.quantization)))
         else:
-            out.append((w, [w.elements * load.width]))
+            out.append((w, [w.elements * (F32 if load.kbit else load.width)]))
     return out
 
 
 def trained_tensors(arch: Architecture, load: Workload) -> list[Trained]:
     """What the optimizer is given."""
     if load.adapter is None:
-        return [Trained(w.shape, load.width, w.times, w.role in (LINEAR, CONV1D)) for w in arch.weights()]
+        return [
+            Trained(w.shape, load.width, w.times, w.role in (LINEAR, CONV1D), load.wide_embeddings and w.role in TABLES)
+            for w in arch.weights()
+        ]
     adapter = load.adapter
-    own = [Trained(t.shape, F32, t.times) for t in adapter.tensors if t.state == TRAINED]
+    own = [Trained(t.shape, number_bytes(t, load), t.times) for t in adapter.tensors if t.state == TRAINED]
     return own + [Trained(t.shape, load.width, t.times) for t in adapter.unfrozen]
 
 
@@ -205,12 +241,21 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     m.training = load.training
     m.logits = "all" if load.training else load.logits
     m.loss, m.selective = load.loss, load.checkpointing == "selective"
-    if load.adapter is not None and load.adapter.virtual_tokens:
+    m.standing, m.kernels, m.card, m.release = load.kept_gradients, load.kernels, load.card, load.release
+    m.scored, m.hold_outputs, m.drops = load.scored, load.hold_outputs, load.drops
+    m.blocks = m.blocks or load.packing or (load.release.makes_masks and not load.masked)
+    tape.fp16 = load.half == "fp16"
+    if load.kbit:
+        m.w = F32
+    if load.adapter is not None and load.adapter.virtual_tokens and load.adapter.method.prefix and load.training:
+        m.prefix = load.adapter.virtual_tokens
+        m.kv, m.blocks = m.kv + m.prefix, True
+    elif load.adapter is not None and load.adapter.virtual_tokens:
         m.prompted = load.adapter.virtual_tokens
         m.s, m.kv = m.s + m.prompted, m.kv + m.prompted
     m.inputs_want_grad = load.training and load.adapter is not None and load.top is None
     if load.adapter is not None:
-        adapted, unfrozen = specs(load.adapter, arch)
+        adapted, unfrozen = specs(load.adapter, arch, load.adapter_width)
         m.unmet = set(adapted)
 
         def meet(name: str) -> LoraSpec | None:
@@ -232,6 +277,11 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     return m
 
 
+def number_bytes(t: PeftTensor, load: Workload) -> int:
+    """Bytes of a number of what an adapter adds."""
+    return {TUNER: load.adapter_width, BASE: F32 if load.kbit else load.width, INDEX: I64}[t.format]
+
+
 def standing(arch: Architecture, load: Workload, trained: list[Trained], optimizer: Optimizer | None) -> Live:
     """What is there before a step: model, adapters, states, workspaces."""
     live: Live = {}
@@ -249,11 +299,15 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
             n: Any = 1
             for x in t.shape:
                 n = n * x
-            added = added + t.times * block_bytes(n * F32)
+            added = added + t.times * block_bytes(n * number_bytes(t, load))
         live["adapters", "weights"] = added
-    live["cuBLAS", "workspaces"] = THREADS * CUBLAS_WORKSPACE
-    if optimizer is not None and not optimizer.offloaded:
+    if load.reference == "model":
+        live["reference model", "weights"] = live["model", "weights"]
+    live["cuBLAS", "workspaces"] = load.threads * load.card.workspace
+    if optimizer is not None:
         live["optimizer", "states"] = held_bytes(optimizer, trained)
+    if load.kept_gradients:
+        live["gradients", "standing"] = sum((p.times * copy_bytes(p) for p in trained), 0)
     return live
 
 
@@ -285,12 +339,15 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     if load.gpus != 1:
         trained, run = sharded(arch, load, trained, base, optimizer)
     tape = Tape(True, run.amp)
+    tape.stops = not run.reentrant
+    if run.offload:
+        tape.keeper = Offload(tape)
     m = machine(arch, run, tape)
     if run.gpus != 1:
         from estimator.parallel.sharded import wrapper
 
         wrap = m.wrap = wrapper(tape, arch, load)
-    ids = tape.alloc(load.b * load.s, I64, "token ids")
+    ids = tape.alloc(m.rows, I64, "token ids")
     if wrap is not None:
         wrap.before_forward()
     out = forward(m, arch, split_layers(arch, load), load.checkpointing == "full")
@@ -306,11 +363,14 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     moments.append(_moment("moments.forward_bytes", "Forward and loss", log, 0, replay, base))
     end = len(log)
     loss, out.loss = out.loss, None
+    if not load.hold_outputs:
+        out.held = []
     assert loss is not None
     if loss.node is None:
         name = load.adapter.method.name if load.adapter is not None else "full"
         raise InputError(f"--method {name}: nothing trains; it adds no weights to this model and frees none")
     backward(tape, loss, out.bounds, wrap)
+    out.held = []
     settle(log, end)
     moments.append(_moment("moments.backward_bytes", "Backward", log, end, replay, base))
     temporary = optimizer.step(trained)

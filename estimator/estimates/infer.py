@@ -75,7 +75,7 @@ def answer(q: Infer) -> Report:
     run = ServedRequest(model, serve, spec, b, s, new, price.usd)
     first, step = run.at(b)
     low, high = (passes(x, b, s, new) for x in plan.bounds(serve))
-    held = plan.memory(serve, model, b, s, new)
+    held = plan.memory(serve, model, b, s, new, card_of(spec).kernels)
     body: list[Any] = [
         _times("prefill_seconds", "Prefill, time to first token", first, low[0], high[0]),
         _times("decode_step_seconds", "A decode step", step, low[1], high[1]),
@@ -119,7 +119,7 @@ def allocated(q: Infer, b: Any, s: Any, new: Any, held: tuple[Any, ...]) -> int:
 
     asked = Memory(
         model=q.model, mode="inference", batch_size=value_of(b), seq_len=value_of(s), new_tokens=value_of(new),
-        dtype=q.dtype, quantization=q.quantization,
+        dtype=q.dtype, quantization=q.quantization, gpu=q.gpu, gpu_memory=q.gpu_memory,
     )  # fmt: skip
     return int(value_of(simulate(memory_plan(asked)).worst.peak))
 

@@ -164,7 +164,7 @@ def fit_rows(p: CachePlan, q: KVCache) -> tuple[Node, Fit, list[str]]:
     if p.symbolic:
         raise InputError("--gpu needs a model of known sizes: --model symbolic has none")
     place = fit.room(p.model, q.gpu, q.dtype, q.quantization, q.gpu_memory)
-    extra, said = fit.workspace_of(p.model, q.workspace)
+    extra, said = fit.workspace_of(p.model, q.workspace, place.card.kernels)
     b, n = int(value_of(p.b)), int(value_of(p.n))
     rows = fit.rows(place, p.used, extra, b, n)
     how = q.dtype if q.quantization == "none" else q.quantization

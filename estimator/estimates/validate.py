@@ -14,10 +14,11 @@ from estimator.errors import InputError, LlmcalcError
 from estimator.estimates.memory_plan import plan, simulate
 from estimator.formula import Citation
 from estimator.models import Model
-from estimator.moments import CUBLAS_WORKSPACE, THREADS
+from estimator.moments import THREADS
 from estimator.questions import ask
 from estimator.questions.memory import Memory
 from estimator.report import Cell, Node, Report, Table
+from estimator.stack.kernels import HOPPER_WORKSPACE as CUBLAS_WORKSPACE
 from estimator.trace import value_of
 from estimator.units import COUNT, PERCENT
 

@@ -10,6 +10,7 @@ from estimator.card import Card, find_card
 from estimator.errors import InputError
 from estimator.models import Model
 from estimator.report import Node
+from estimator.stack.kernels import HOPPER, GpuKernels
 from estimator.storage import stored_weights
 from estimator.trace import value_of
 from estimator.units import BYTES, COUNT, TOKENS, parse_size
@@ -41,7 +42,7 @@ def room(model: Model, gpu: str | None, dtype: str, quantization: str, memory: A
     return Room(card, storage.bytes, (*card.notes, *storage.notes))
 
 
-def workspace_of(model: Model, kind: str) -> tuple[Callable[[int, int], int], list[str]]:
+def workspace_of(model: Model, kind: str, card: GpuKernels = HOPPER) -> tuple[Callable[[int, int], int], list[str]]:
     """Bytes of a pass beside weights and cache by batch and tokens: simulated, none, or a fixed size."""
     if kind == "none":
         return (lambda b, t: 0), ["the workspace of a pass is not counted (--workspace none)"]
@@ -57,7 +58,7 @@ def workspace_of(model: Model, kind: str) -> tuple[Callable[[int, int], int], li
         "workspace: the whole prompt in one pass of transformers; an engine that chunks its prompts needs less "
         "(--workspace BYTES)"
     ]
-    return (lambda b, t: workspace(model, model.architecture, b, t, 1)[0]), said
+    return (lambda b, t: workspace(model, model.architecture, b, t, 1, card)[0]), said
 
 
 def rows(

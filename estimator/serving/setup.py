@@ -14,6 +14,7 @@ from estimator.names import choice
 from estimator.ops import ceil_div
 from estimator.roofline import Accelerator, machine
 from estimator.serving.step import ENGINES, UNPACKED, Serving, cache_shards, check_split
+from estimator.stack.kernels import HOPPER, GpuKernels, serving_threads
 from estimator.storage import Storage, stored_weights
 from estimator.trace import value_of
 
@@ -113,23 +114,27 @@ def bounds(serve: Serving) -> tuple[Serving, Serving]:
     return low, replace(serve, machine=slow, graph=False)
 
 
-def memory(serve: Serving, model: Model, b: Any, s: Any, new: Any) -> tuple[Any, Any, Any, list[str]]:
+def memory(
+    serve: Serving, model: Model, b: Any, s: Any, new: Any, card: GpuKernels = HOPPER
+) -> tuple[Any, Any, Any, list[str]]:
     """(weights, cache, workspace) a GPU in bytes, and notes. The workspace: the peak of a simulated run beside both."""
     arch = serve.arch
     encoder = s if arch.kind == "encoder-decoder" else 0
     tokens = new if encoder else s + new
     cache = ceil_div(cache_bytes(arch, b, tokens, encoder, serve.kv_bits), int(value_of(cache_shards(serve))))
     weights = ceil_div(serve.weights_bytes, serve.gpus)
-    extra, notes = workspace(model, arch, int(value_of(b)), int(value_of(s)), int(value_of(new)))
+    extra, notes = workspace(model, arch, int(value_of(b)), int(value_of(s)), int(value_of(new)), card)
     return weights, cache, extra, notes
 
 
-def workspace(model: Model, arch: Architecture, b: int, s: int, new: int) -> tuple[int, list[str]]:
+def workspace(
+    model: Model, arch: Architecture, b: int, s: int, new: int, card: GpuKernels = HOPPER
+) -> tuple[int, list[str]]:
     """Bytes that a pass needs beside weights and cache, as :mod:`estimator.moments` simulates it."""
     from estimator.moments import Workload, inference
 
     try:
-        made = inference(arch, Workload(b, s, new, training=False))
+        made = inference(arch, Workload(b, s, new, training=False, card=card, threads=serving_threads(card)))
     except InputError as error:
         return 0, [f"the workspace is not counted: {error}"]
     beside = [

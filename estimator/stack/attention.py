@@ -118,6 +118,8 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
         weights = ops.to(t, ops.softmax(t, weights, F32), w)
     else:
         weights = ops.to(t, ops.softmax(t, weights, F32 if t.amp else weights.w), v.w)
+    if m.drops.attention:
+        weights = ops.dropout(t, weights)
     m.hold(weights)
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
     out = bmm(t, weights, v, m.b * a.heads * s_q * d_v, (False, view), "attention output")
@@ -167,6 +169,19 @@ def rotate_part(t: Tape, x: Tensor, cos: Tensor, sin: Tensor, part: Any, whole: 
 def head_norm(m: Machine, x: Tensor, n: Norm) -> Tensor:
     """A norm over each head, or over the whole projection."""
     return norm(m, x, n, x.n // n.width)
+
+
+def prefixed(m: Machine, a: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Trained keys and values before the text's (prefix tuning), one set for all sequences."""
+    if not m.prefix:
+        return k, v
+    outs = []
+    for x, what in ((k, "keys"), (v, "values")):
+        each = x.n // m.rows
+        own = m.param(f"{a.out.name}.{{i}}.prefix_{what}", m.prefix * each, F32, m.training)
+        wide = ops.to(m.t, ops.expand(m.t, own, m.b), x.w)
+        outs.append(ops.cat(m.t, (wide, x), f"{what} with prefix"))
+    return outs[0], outs[1]
 
 
 def cached(m: Machine, a: Attention, k: Tensor, v: Tensor, key: Any = None) -> tuple[Tensor, Tensor]:
@@ -293,10 +308,21 @@ def attend(
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
     half = q.w == HALF or m.t.amp
     groups = a.heads // a.kv_heads
-    if mask is None and not half and groups != 1:
+    if m.release.repeats_heads and groups != 1:
+        k, v, groups = repeat_kv(m.t, k, a), repeat_kv(m.t, v, a), 1
+        copied = True
+    else:
+        copied = False
+    if m.release.copies_heads and m.s != 1:
+        head_major = True
+        q = ops.copy(m.t, q)
+        if not copied:
+            k, v = ops.copy(m.t, k), ops.copy(m.t, v)
+    if mask is None and groups != 1 and not half and m.card.flash:
         return math(m, q, k, v, a, s_q, s_k, None, s_q != 1 and a.causal, groups)
-    if mask is None and half and a.head_dim <= MAX_FLASH_WIDTH and d_v == a.head_dim:
+    if mask is None and half and m.card.flash and a.head_dim <= MAX_FLASH_WIDTH and d_v == a.head_dim:
         out = flash(m, q, k, v, a, s_q, s_k)
         return ops.copy(m.t, out, "attention output, transposed") if head_major and m.s != 1 else out
-    k, v = repeat_kv(m.t, k, a), repeat_kv(m.t, v, a)
+    if not copied:
+        k, v = repeat_kv(m.t, k, a), repeat_kv(m.t, v, a)
     return efficient(m, q, k, v, a, s_q, mask, d_v)

@@ -6,8 +6,9 @@ from typing import Any
 
 from estimator.families.base import Architecture, Extra, Linear, Norm
 from estimator.stack import ops
+from estimator.stack.losses import head_weight
 from estimator.stack.machine import Machine
-from estimator.stack.model import Forward, Segment, embed, head_weight, rope_tables, stack
+from estimator.stack.model import Forward, Segment, embed, rope_tables, stack
 from estimator.stack.nn import activation, linear, norm, product
 from estimator.stack.tape import BOOL, F32, Tensor
 

@@ -47,9 +47,13 @@ def _run(t: Tape, node: Any) -> None:
     t.where = node.where
     g = node.grads[0] if len(node.grads) == 1 else node.grads
     node.grads = ()
+    back = t.keeper.bring(node) if t.keeper is not None else None
     outs = list(node.fn(t, node, g))
     g = None
     node.saved = None
+    if back:
+        t.keeper.done(back)
+        back = None
     ready = []
     for i, parent in enumerate(node.ins):
         if parent is None:
@@ -72,7 +76,7 @@ def _keep(t: Tape, leaf: Any) -> None:
         return
     if g.w != leaf.w:
         g = t.alloc(leaf.n, leaf.w, "gradient, converted")
-    if leaf.held is None:
+    if leaf.held is None:  # else it is added to in place
         if getrefcount(g) > 2 or getrefcount(g.st) > 2:
             g = t.alloc(leaf.n, leaf.w, "gradient, copied")
         leaf.held = g
@@ -95,6 +99,8 @@ def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = (
 
     def leave() -> None:
         nonlocal outer, inside
+        if t.keeper is not None:
+            t.keeper.flush()
         if wrap is not None and inside is not None:
             wrap.leave_layer(inside)
         if outer is not None:
@@ -110,6 +116,8 @@ def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = (
             low, _, times, key = bounds.pop(0)
             if seq > low:
                 inside = key
+                if t.keeper is not None:
+                    t.keeper.flush()
                 if times != 1:
                     outer, t.log = t.log, []
                 if wrap is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import MLP
-from estimator.stack import ops
+from estimator.stack import liger, ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear
 from estimator.stack.special import bloom_gelu
@@ -29,6 +29,9 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
         up_part = ops.mul(t, up_part, activation(t, gate, block.act))
         return linear(m, up_part, block.linears[1], rows)
     gate_lin, up_lin, down = block.linears
+    if m.kernels == "liger":
+        gate = linear(m, x, gate_lin, rows)
+        return linear(m, liger.gated(t, gate, linear(m, x, up_lin, rows)), down, rows)
     inner = ops.mul(t, activation(t, linear(m, x, gate_lin, rows), block.act), linear(m, x, up_lin, rows), "gated")
     if block.cast:
         inner = ops.to(t, inner, m.w)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import MLP, Attention, Layer, MoE, Norm, StateSpace
-from estimator.stack import ops
-from estimator.stack.attention import attend, cached, head_norm, rotate, rotate_part, rotate_wide
+from estimator.stack import liger, ops
+from estimator.stack.attention import attend, cached, head_norm, prefixed, rotate, rotate_part, rotate_wide
 from estimator.stack.feedforward import mlp
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, norm
@@ -33,7 +33,7 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
         q, k = head_norm(m, q, a.norms[0]), head_norm(m, k, a.norms[1])
     if a.position == "rope":
         q, k = rotated(m, q, k, a, at)
-    k, v = cached(m, a, k, v)
+    k, v = cached(m, a, *prefixed(m, a, k, v))
     major = a.position == "rope" and concatenates(a)
     out = attend(m, q, k, v, a, at["masks"](m, a), major)
     return linear(m, out, a.out)
@@ -62,6 +62,8 @@ def rotated(m: Machine, q: Tensor, k: Tensor, a: Attention, at: Positions) -> tu
     if a.rotary == "fp32":
         w, q, k = q.w, rotate_wide(m.t, q, cos, sin), rotate_wide(m.t, k, cos, sin)
         return ops.to(m.t, q, w), ops.to(m.t, k, w)
+    if m.kernels == "liger":
+        return liger.rotated(m.t, q, k)
     if not concatenates(a):
         q = rotate(m.t, q, cos, sin)
         return q, rotate(m.t, k, cos, sin)
@@ -83,7 +85,8 @@ def mix(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     a = layer.mixer
     with m.t.at("attention"):
         if not m.selective:
-            return attention(m, x, a, at)
+            x = attention(m, x, a, at)
+            return ops.dropout(m.t, x) if m.drops.branch else x
         params = m.params
 
         def again(h: Tensor) -> Tensor:
@@ -103,7 +106,8 @@ def feed(m: Machine, x: Tensor, block: MLP | MoE) -> Tensor:
         with m.t.at("experts"):
             return moe(m, x, block)
     with m.t.at("MLP"):
-        return mlp(m, x, block)
+        x = mlp(m, x, block)
+        return ops.dropout(m.t, x) if m.drops.branch else x
 
 
 def pre(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:

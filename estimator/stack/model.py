@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from estimator.families.base import POSITION, TOKEN_TYPE, Architecture, Attention, Layer, Linear, Lookup, Norm
+from estimator.families.base import POSITION, Architecture, Attention, Layer, Linear, Lookup, Norm
 from estimator.stack import ops
 from estimator.stack.layers import WIRING
+from estimator.stack.losses import causal_loss, chunked_loss, fused_loss, head_weight, tiled_loss
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, norm, product
-from estimator.stack.tape import BOOL, F32, I64, GradFn, Leaf, Param, Tape, Tensor
+from estimator.stack.tape import BOOL, F32, GradFn, Leaf, Param, Tape, Tensor
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class Forward:
 
     loss: Tensor | None = None
     bounds: list[tuple[int, int, Any]] = field(default_factory=list)
+    held: list[Tensor] = field(default_factory=list)  # what the caller names until the step is over
 
 
 def masks(m: Machine, arch: Architecture) -> Any:
@@ -50,6 +52,8 @@ def causal_mask(m: Machine, a: Attention, window: Any) -> Tensor | None:
     """masking_utils.py: none where SDPA's is_causal does; a boolean one for SDPA, numbers for eager attention."""
     t = m.t
     kv = m.held_tokens(a) if window is not None else m.kv
+    if m.fused and m.training and m.blocks:  # a mask of the blocks that position ids show, or might show
+        return t.alloc(m.b * m.s * kv, BOOL, "attention mask")
     if a.mask == "always" and m.fused:  # always made: FalconModel adds its alibi to it
         if a.position == "alibi":
             return t.alloc(m.b * a.heads * m.s * kv, m.w, "alibi and mask")
@@ -102,7 +106,7 @@ def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None) -> T
     assert x is not None
     if arch.facts.get("embed_scale"):
         x = ops.scale(t, x, "scaled embeddings")
-    return x
+    return ops.dropout(t, x) if m.drops.embedding else x
 
 
 def run_layer(m: Machine, x: Tensor, segment: Segment, at: Any, checkpointing: bool) -> Tensor:
@@ -134,15 +138,12 @@ def stack(m: Machine, x: Tensor, segments: list[Segment], at: Any, out: Forward,
             if m.wrap is not None:
                 m.wrap.before_layer(len(out.bounds), segment.layer, len(m.leaves))
             x = run_layer(m, x, segment, at, checkpointing)
+            if t.keeper is not None:
+                t.keeper.flush()
             if m.wrap is not None:
                 m.wrap.after_layer(len(out.bounds), m.leaves)
         out.bounds.append((low, t.seq, segment.times))
     return x
-
-
-def head_weight(m: Machine, arch: Architecture) -> Param:
-    """The token table, where the output matrix is tied to it."""
-    return m.table(next(p for p in arch.embeddings if isinstance(p, Lookup) and p.role not in (POSITION, TOKEN_TYPE)))
 
 
 def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
@@ -164,6 +165,9 @@ def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     if arch.facts.get("logit_softcap"):
         made = ops.scale(m.t, ops.tanh(m.t, ops.scale(m.t, made)))
     return made
+
+
+LOSSES = {"chunked": chunked_loss, "fused": fused_loss, "tiled": tiled_loss}
 
 
 def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Forward:
@@ -195,7 +199,7 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     del inputs, parts, at
     if m.training and m.loss != "full" and arch.has_head:
         with t.at("loss"):
-            out.loss = fused_loss(m, x, arch) if m.loss == "fused" else chunked_loss(m, x, arch)
+            out.loss = LOSSES[m.loss](m, x, arch)
         t.leave_autocast()
         return out
     with t.at("head"):
@@ -203,6 +207,8 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     if m.training:
         with t.at("loss"):
             out.loss = causal_loss(m, logits, arch)
+        if m.hold_outputs:
+            out.held = [logits]
     t.leave_autocast()
     return out
 
@@ -211,54 +217,3 @@ def _prompt_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     return (None, t.alloc(node.extra, F32, "gradient of the prompt"))
 
 
-CHUNKS = 8  # torchtune's CEWithChunkedOutputLoss
-
-
-def chunked_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
-    """Head and loss in eight parts of the tokens, each recomputed in the backward pass."""
-    t, params, rows = m.t, m.params, m.rows
-    total: Tensor | None = None
-
-    def part(h: Tensor) -> Tensor:
-        keep, m.params = m.params, params
-        full, m.b = m.b, h.n // arch.hidden // m.s if h.n // arch.hidden >= m.s else m.b
-        try:
-            weight = head_weight(m, arch) if arch.head is None else m.weight(arch.head)[0]
-            logits = product(t, h, weight, None, h.n // arch.hidden * arch.vocab, "logits")
-            return ops.cross_entropy(t, ops.to(t, logits, F32), h.n // arch.hidden)
-        finally:
-            m.params, m.b = keep, full
-
-    size = -((-rows) // CHUNKS) * arch.hidden
-    for h in ops.split(t, x, [size] * CHUNKS):
-        loss = t.checkpoint(part, h)
-        total = loss if total is None else ops.add(t, total, loss)
-    assert total is not None
-    return total
-
-
-def fused_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
-    """Liger's fused linear cross-entropy: logits a block of rows at a time, both gradients made in the forward pass.
-
-    Source: Hsu et al. 2024, arXiv 2410.10989; liger_kernel/ops/fused_linear_cross_entropy.py.
-    """
-    t, rows = m.t, m.rows
-    weight = head_weight(m, arch) if arch.head is None else m.weight(arch.head)[0]
-    a, w = t.autocast(x), t.autocast(weight)
-    blocks = -((-arch.vocab) // arch.hidden)
-    grads = [t.alloc(i.n, i.w, "gradient made with the loss") for i in (a, w) if i.node is not None]
-    block = t.alloc(-((-rows) // blocks) * arch.vocab, w.w, "logits of a block")
-    del block
-    labels = t.alloc(rows, I64, "shifted labels")
-    return t.emit("loss", 1, F32, (a, w), _fused_bwd, (grads, labels.st))
-
-
-def _fused_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
-    held = list(node.saved[0])
-    return tuple(None if p is None else held.pop(0) for p in node.ins)
-
-
-def causal_loss(m: Machine, logits: Tensor, arch: Architecture) -> Tensor:
-    """logits.float(), shifted labels, cross-entropy; the caller's logits live on."""
-    wide = ops.to(m.t, logits, F32)
-    return ops.cross_entropy(m.t, wide, m.rows)

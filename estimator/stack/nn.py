@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Linear, Norm
-from estimator.stack import ops
+from estimator.stack import liger, ops
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.tape import F32, HALF, GradFn, Param, Tape, Tensor
 
@@ -61,6 +61,7 @@ def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec) -
     if spec.scales:
         return scaled_linear(m, x, lin, rows, spec)
     result = base_linear(m, x, lin, rows)
+    packed = bool(m.packed(lin.name))
     w = result.w
     if spec.other:
         return other_adapter(m, x, lin, rows, spec, result)
@@ -68,14 +69,22 @@ def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec) -
     b = m.param(f"{lin.name}.lora_B", lin.d_out * spec.rank, spec.width, True)
     if spec.dora:
         return dora(m, x, lin, rows, spec, result, a, b)
-    x = ops.to(t, x, spec.width)
-    low = product(t, x, a, None, rows * spec.rank, "LoRA A(x)")
+    if packed:
+        result = ops.copy(t, result, "output, cloned")
+    if not (packed and t.amp):  # lora/bnb.py leaves the conversion to autocast
+        x = ops.to(t, x, spec.width)
+    dropped = ops.dropout(t, x) if spec.dropout else x
+    low = product(t, dropped, a, None, rows * spec.rank, "LoRA A(x)")
+    del dropped
     high = product(t, low, b, None, rows * lin.d_out, "LoRA B(A(x))")
     del low
     scaled = ops.scale(t, high, "LoRA output")
     del high
+    if packed and not t.amp:
+        scaled = ops.to(t, scaled, w)
     result = ops.add(t, result, scaled, "output with LoRA")
-    del scaled
+    if not packed:
+        del scaled
     return ops.to(t, result, w)
 
 
@@ -94,11 +103,23 @@ def scaled_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec)
 def other_adapter(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: Tensor) -> Tensor:
     """An adapter of another kind: its input in its own width, one product, added to the module's output."""
     t, w = m.t, result.w
-    trained = m.param(f"{lin.name}.adapter", spec.other, spec.width, True)
-    made = product(t, ops.to(t, x, spec.width), trained, None, rows * lin.d_out, "adapter output")
+    trained = m.param(f"{lin.name}.adapter", spec.other, spec.width or F32, True)
+    width = spec.width or w
+    x = ops.to(t, x, width)
+    if spec.columns is not None:  # frozen projections of it, and what they give
+        x = t.emit("adapter input, projected", rows * spec.columns, width, (x,), _unproject, None, x.n)
+    weight: Tensor = trained
+    for _ in range(spec.matrices):
+        weight = t.emit("adapter's change of the weight", lin.d_in * lin.d_out, width, (weight,), _unproject,
+                        weight.st, weight.n)  # fmt: skip
+    made = product(t, x, weight, None, rows * lin.d_out, "adapter output")
     result = ops.add(t, result, made, "output with adapter")
     del made
     return ops.to(t, result, w)
+
+
+def _unproject(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    return (t.alloc(node.extra, g.w, "gradient, projected back"),)
 
 
 def dora(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: Tensor, a: Param, b: Param) -> Tensor:
@@ -141,14 +162,14 @@ def packed_linear(m: Machine, x: Tensor, lin: Linear, rows: Any) -> Tensor:
     t = m.t
     n = lin.d_in * lin.d_out
     nested = m.packed(lin.name) == "nested"
-    bias = m.param(f"{lin.name}.bias", lin.d_out, None, False) if lin.bias else None
+    bias = m.param(f"{lin.name}.bias", lin.d_out, HALF, False) if lin.bias else None
+    w = x.w
+    x = ops.to(t, x, HALF)  # Linear4bit.forward: the product runs in compute_dtype
     ins = (x,) if bias is None else (x, bias)
-    if rows == 1 and x.node is None:
-        return t.emit("output", rows * lin.d_out, x.w, ins, _packed_bwd, None, (x.n, n, nested))
-    held = unpack(t, n, nested)
+    held = None if rows == 1 and x.node is None else unpack(t, n, nested)
     out = t.emit("output", rows * lin.d_out, x.w, ins, _packed_bwd, None, (x.n, n, nested))
     del held
-    return out
+    return ops.to(t, out, w)
 
 
 def unpack(t: Tape, n: Any, nested: bool) -> Tensor:
@@ -175,6 +196,8 @@ def norm(m: Machine, x: Tensor, n: Norm, rows: Any = None, count: Any = None) ->
     """A normalisation of ``rows`` vectors, as the family's class carries it out (``Norm.kind``)."""
     rows = m.rows if rows is None else rows
     weight, bias = m.norm_weights(n)
+    if m.kernels == "liger" and n.kind in ("rms", "rms_plus1"):
+        return liger.rms(m.t, x, rows, weight, n.kind == "rms")
     return NORMS[n.kind](m.t, x, rows, weight, bias)
 
 

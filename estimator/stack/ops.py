@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from estimator.stack.tape import F32, HALF, I64, RESULT, GradFn, Tape, Tensor
+from estimator.stack.tape import BOOL, F32, HALF, I64, RESULT, GradFn, Tape, Tensor
 
 Grads = tuple[Tensor | None, ...]
 
@@ -200,6 +200,12 @@ def copy(t: Tape, x: Tensor, what: str = "contiguous copy") -> Tensor:
     return t.emit(what, x.n, x.w, (x,), _pass)
 
 
+def dropout(t: Tape, x: Tensor) -> Tensor:
+    """torch.nn.functional.dropout, native_dropout: keeps a byte mask."""
+    mask = t.alloc(x.n, BOOL, "dropout mask")
+    return t.emit("dropped", x.n, x.w, (x,), fresh_bwd, mask.st)
+
+
 def _pass(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (g,)
 
@@ -252,9 +258,11 @@ def _matmul_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
 
 def softmax(t: Tape, x: Tensor, w: int | None = None) -> Tensor:
     """softmax(x, dtype): a bf16 input is converted first (one fused kernel exists for fp16 alone); saves its result."""
-    if w is not None:
+    before = x.w
+    if w is not None and not (t.fp16 and before == HALF):
         x = to(t, x, w)
-    return t.emit("softmax", x.n, x.w, (x,), _softmax_bwd, RESULT, x.w)
+        before = w
+    return t.emit("softmax", x.n, w or x.w, (x,), _softmax_bwd, RESULT, before)
 
 
 def _softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:

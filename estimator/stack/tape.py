@@ -157,6 +157,9 @@ class Tape:
         self.times: Any = 1
         self.frame: Frame | None = None
         self.again: list[Any] | None = None
+        self.keeper: Any = None
+        self.stops = True  # a recomputation ends with the last tensor that is needed: use_reentrant=False
+        self.fp16 = False  # the 16-bit format is fp16, not bf16
 
     def alloc(self, n: Any, w: int, what: str = "") -> Tensor:
         """A new tensor outside autograd."""
@@ -181,7 +184,9 @@ class Tape:
         return None
 
     def _check_end(self) -> None:
-        if self.again is not None and self.frame is not None and len(self.again) == len(self.frame.nodes):
+        if not self.stops or self.again is None or self.frame is None:
+            return
+        if len(self.again) == len(self.frame.nodes):
             raise EndOfRecomputation
 
     def record(self, out: Tensor, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None) -> None:
@@ -196,6 +201,8 @@ class Tape:
                     if self.again is not None:
                         self.again.append(saved)
                 made = out.node = GradFn(self.seq, fn, nodes, [i.idx for i in ins], saved, extra, self.where)
+                if self.keeper is not None:
+                    self.keeper.saved(made)
                 if self.frame is not None:
                     self._checkpointed(made)
                 return
@@ -219,13 +226,16 @@ class Tape:
             self.frame = None
             if not frame.nodes:
                 frame.x = None
+            elif self.keeper is not None:
+                frame.x = self.keeper.checkpointed(x)
 
     def recompute(self, frame: Frame) -> None:
         """Run a checkpointed call again and hand its nodes what they need."""
         keep, where, casts, seq = self.grad, self.where, self.casts, self.seq
-        x = frame.x
+        x = frame.x if self.keeper is None else self.keeper.restored(frame.x)
         detached = Tensor(x.n, x.w, x.st, Leaf(Param(x.n, x.w)) if x.node is not None else None)
         self.grad, self.frame, self.again, self.casts = True, frame, [], []
+        keeper, self.keeper = self.keeper, None  # the recomputation's own hooks take over
         with suppress(EndOfRecomputation):
             frame.fn(detached)
         for node, saved in zip(frame.nodes, self.again, strict=True):
@@ -233,6 +243,7 @@ class Tape:
         self.leave_autocast()
         self.grad, self.where, self.casts, self.seq = keep, where, casts, seq
         self.frame, self.again, frame.done, frame.nodes = None, None, True, []
+        self.keeper = keeper
         frame.fn = frame.x = None
 
     def autocast(self, p: Tensor) -> Tensor:

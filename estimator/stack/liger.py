@@ -1,0 +1,61 @@
+"""Liger's kernels: norms that keep the stream, gated products that keep both halves, a rotation in place.
+
+Source: liger-kernel 0.8, liger_kernel/ops/{rms_norm,swiglu,geglu,rope}.py and transformers/monkey_patch.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.stack.tape import F32, GradFn, Param, Tape, Tensor
+
+Grads = tuple[Tensor | None, ...]
+PROCESSORS = 132  # of an H100: rms_norm_backward sums the weight's gradient in a row for each
+
+
+def rms(t: Tape, x: Tensor, rows: Any, weight: Param | None, in_place: bool) -> Tensor:
+    """LigerRMSNormFunction: keeps its input as it is and the inverse deviations of the rows."""
+    inverse = t.alloc(rows, F32, "norm statistics")
+    ins = (x,) if weight is None else (x, weight)
+    shape = None if weight is None else (weight.n, weight.w)
+    return t.emit("norm output", x.n, x.w, ins, _rms_bwd, (x.st, inverse.st), (shape, in_place))
+
+
+def _rms_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
+    """The gradient of the input overwrites the incoming one; Gemma's is a new tensor."""
+    weight, in_place = node.extra
+    trains = weight and node.ins[1] is not None
+    sums = t.alloc(PROCESSORS * weight[0], F32, "gradient of the norm, by processor") if trains else None
+    outs: list[Tensor | None] = [Tensor(g.n, g.w, g.st) if in_place else t.alloc(g.n, g.w, "gradient of the norm")]
+    if weight:
+        outs.append(t.alloc(weight[0], weight[1], "gradient of the norm") if trains else None)
+    del sums
+    return tuple(outs)
+
+
+def gated(t: Tape, gate: Tensor, up: Tensor) -> Tensor:
+    """LigerSiLUMulFunction and LigerGELUMulFunction: both halves are kept, and overwritten by their gradients."""
+    return t.emit("gated", gate.n, gate.w, (gate, up), _gated_bwd, (gate.st, up.st), (gate.n, gate.w))
+
+
+def _gated_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
+    n, w = node.extra
+    return tuple(None if p is None else Tensor(n, w, st) for p, st in zip(node.ins, node.saved, strict=True))
+
+
+def rotated(t: Tape, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """LigerRopeFunction: queries and keys are turned where they lie, and so are their gradients."""
+    outs = []
+    for x in (q, k):
+        out = Tensor(x.n, x.w, x.st)
+        if t.grad:
+            t.record(out, (x,), _same_bwd)
+        outs.append(out)
+    return outs[0], outs[1]
+
+
+def _same_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
+    return (Tensor(g.n, g.w, g.st),)
+
+
+__all__ = ["gated", "rms", "rotated"]

@@ -1,0 +1,158 @@
+"""Losses of a causal language model: on whole logits, in chunks, or fused with the output matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.families.base import POSITION, TOKEN_TYPE, Architecture, Lookup
+from estimator.stack import ops
+from estimator.stack.machine import Machine
+from estimator.stack.nn import product
+from estimator.stack.tape import F32, HALF, I64, GradFn, Param, Tape, Tensor
+
+Grads = tuple[Tensor | None, ...]
+CHUNKS = 8  # torchtune's CEWithChunkedOutputLoss
+TILE_ROWS, TILE_COLUMNS = 4096, 32_768  # trl/kernels/chunked_logprob.py: TOKEN_CHUNK_SIZE, _CHUNKED_LOGPROB_CHUNK_SIZE
+STATISTICS = 7  # vectors of one fp32 number a scored token that its forward pass keeps
+
+
+def head_weight(m: Machine, arch: Architecture) -> Param:
+    """The token table, where the output matrix is tied to it."""
+    return m.table(next(p for p in arch.embeddings if isinstance(p, Lookup) and p.role not in (POSITION, TOKEN_TYPE)))
+
+
+def output_weight(m: Machine, arch: Architecture) -> Param:
+    return head_weight(m, arch) if arch.head is None else m.weight(arch.head)[0]
+
+
+def causal_loss(m: Machine, logits: Tensor, arch: Architecture) -> Tensor:
+    """logits.float(), shifted labels, cross-entropy; the caller's logits live on."""
+    wide = ops.to(m.t, logits, F32)
+    if m.release.shifts_logits:
+        rows = m.b * (m.s - 1)
+        shifted = ops.copy(m.t, ops.piece(m.t, wide, rows * arch.vocab), "shifted logits")
+        return ops.cross_entropy(m.t, shifted, rows)
+    return ops.cross_entropy(m.t, wide, m.rows)
+
+
+def chunked_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
+    """Head and loss in eight parts of the tokens, each recomputed in the backward pass."""
+    t, params, rows = m.t, m.params, m.rows
+    total: Tensor | None = None
+
+    def part(h: Tensor) -> Tensor:
+        keep, m.params = m.params, params
+        full, m.b = m.b, h.n // arch.hidden // m.s if h.n // arch.hidden >= m.s else m.b
+        try:
+            weight = output_weight(m, arch)
+            logits = product(t, h, weight, None, h.n // arch.hidden * arch.vocab, "logits")
+            return ops.cross_entropy(t, ops.to(t, logits, F32), h.n // arch.hidden)
+        finally:
+            m.params, m.b = keep, full
+
+    size = -((-rows) // CHUNKS) * arch.hidden
+    for h in ops.split(t, x, [size] * CHUNKS):
+        loss = t.checkpoint(part, h)
+        total = loss if total is None else ops.add(t, total, loss)
+    assert total is not None
+    return total
+
+
+def fused_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
+    """Liger's fused linear cross-entropy: logits a block of rows at a time, both gradients made in the forward pass.
+
+    Source: Hsu et al. 2024, arXiv 2410.10989; liger_kernel/ops/fused_linear_cross_entropy.py.
+    """
+    t, rows = m.t, m.rows
+    weight = output_weight(m, arch)
+    blocks = -((-arch.vocab) // arch.hidden)
+    size = next_power(-((-rows) // blocks))
+    if size > rows:
+        size = rows
+    grads = [t.alloc(i.n, i.w, "gradient made with the loss") for i in (x, weight) if i.node is not None]
+    vectors = t.alloc(rows, F32, "losses of the tokens")
+    copied = t.alloc(weight.n, HALF, "bf16 copy of a weight") if t.amp and weight.w == F32 else None
+    block = t.alloc(size * arch.vocab, HALF if t.amp else x.w, "logits of a block")
+    del block, copied
+    labels = t.alloc(rows, I64, "shifted labels")
+    made = t.emit("loss", 1, F32, (x, weight), _fused_bwd, (grads, labels.st))
+    del vectors
+    return made
+
+
+def next_power(n: Any) -> Any:
+    """The least power of two that is not less than ``n``."""
+    out = 1
+    while out < n:
+        out *= 2
+    return out
+
+
+def _fused_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
+    held = list(node.saved[0])
+    return tuple(None if p is None else held.pop(0) for p in node.ins)
+
+
+def tiled_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
+    """TRL's fused head: log-probabilities of the scored tokens from tiles of logits that the backward pass recomputes.
+
+    Source: trl 1.16, kernels/chunked_logprob.py (ChunkedLogProbFunction), trainer/utils.py (add_fused_lm_head).
+    """
+    t, weight = m.t, output_weight(m, arch)
+    rows = scored_rows(m)
+    shifted = ops.piece(t, x, m.b * (m.s - 1) * arch.hidden)
+    places = [t.alloc(rows, I64, "scored positions") for _ in range(2)]
+    n = rows * arch.hidden
+    hidden = t.emit("scored states", n, x.w, (shifted,), _scatter_bwd, [p.st for p in places], shifted.n)
+    del shifted, places
+    width = HALF if t.amp else hidden.w
+    vectors = [t.alloc(rows, F32, "statistics of the tokens") for _ in range(STATISTICS)]
+    tile = t.alloc((rows if rows <= TILE_ROWS else TILE_ROWS) * TILE_COLUMNS, width, "tile of logits")
+    part = t.alloc(TILE_COLUMNS * arch.hidden, width, "slice of the head") if weight.w != width else None
+    del tile, part
+    bias = m.weight(arch.head)[1] if arch.head is not None else None
+    ins = (hidden, weight) if bias is None else (hidden, weight, bias)
+    logz, entropy = t.alloc(rows, F32, "log-sum-exp"), t.alloc(rows, F32, "entropy")
+    made = t.emit("log-probabilities", rows, F32, ins, _tiled_bwd, [hidden.st, logz.st, entropy.st],
+                  (rows, [(i.n, i.w) for i in ins], width, arch.hidden))  # fmt: skip
+    del vectors, logz, entropy
+    spread = ops.unary(t, made, "log-probabilities of all tokens", "none")
+    return t.emit("loss", 1, F32, (spread,), _sum_bwd, None, spread.n)
+
+
+def scored_rows(m: Machine) -> Any:
+    """Tokens that the loss is taken on: every label but each row's first, or the answers' share."""
+    if m.scored == 1:
+        return m.b * (m.s - 1)
+    return m.b * (m.s * m.scored.numerator // m.scored.denominator)
+
+
+def _scatter_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
+    """index_backward: zeros of the whole size, into which the gradient is put."""
+    return (t.alloc(node.extra, g.w, "gradient of the scored states"),)
+
+
+def _sum_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
+    return (t.alloc(node.extra, F32, "gradient of the log-probabilities"),)
+
+
+def _tiled_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
+    """Gradients accumulate in fp32 and are converted at the end, when all of it is still there."""
+    rows, ins, width, hidden = node.extra
+    wide = [
+        None if p is None else t.alloc(n, F32, "gradient in fp32") for p, (n, _) in zip(node.ins, ins, strict=True)
+    ]
+    tile = t.alloc((rows if rows <= TILE_ROWS else TILE_ROWS) * TILE_COLUMNS, width, "tile of logits")
+    parts: list[Tensor] = []
+    if ins[1][1] != width:  # the slice before is named until the next is made
+        parts = [t.alloc(TILE_COLUMNS * hidden, width, "slice of the head") for _ in range(2)]
+        parts.pop()
+    outs = [
+        None if made is None else made if w == F32 else t.alloc(n, w, "gradient, converted")
+        for made, (n, w) in zip(wide, ins, strict=True)
+    ]
+    del tile, parts, wide
+    return tuple(outs)
+
+
+__all__ = ["causal_loss", "chunked_loss", "fused_loss", "head_weight", "output_weight", "tiled_loss"]
