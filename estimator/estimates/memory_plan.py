@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from estimator.dtypes import find_format
 from estimator.errors import InputError
 from estimator.estimates.memory_grid import given, refuse
+from estimator.estimates.memory_stack import fields_of, serving, shape_of, split_cast, width_of
 from estimator.estimates.memory_storage import (
     UNPACKED,
     WIDTHS,
@@ -28,6 +29,7 @@ from estimator.questions.memory import Memory
 from estimator.questions.read import adapter_of, batch, recipe_of, storage_of, tokens
 from estimator.recipes.base import Recipe
 from estimator.sizes import size_option
+from estimator.stack.tape import F32
 from estimator.storage import stored_weights
 
 MODES = ("inference", "training")
@@ -93,26 +95,32 @@ def plan(q: Memory) -> MemoryPlan:
     if not train and not given_new and arch.kind != "encoder":
         said.append(f"--new-tokens not given: {DEFAULT_NEW} tokens are generated")
     said += unused(q)
+    args, cast = split_cast(q.args or {})
+    q = replace(q, args=args)
     adapter = adapter_of(q)
     quantization = storage_of(q, said)
     chosen = recipe_of(q, adapter, said if train else [])
     asked = find_format(q.dtype or file_format(model)).name
-    width, amp = (chosen.width, chosen.amp) if train else (WIDTHS.get(asked, 2), False)
+    width = width_of(chosen, asked, said, q.dtype is not None) if train else WIDTHS.get(asked, 2)
     if train and quantization != "none" and adapter is None:
         raise InputError(f"--quantization {quantization} needs an adapter to train: add --method lora")
-    storage = stored_weights(arch, quantization, {4: "fp32", 2: "bf16"}[width] if train else asked)
+    unpacked = {4: "fp32", 2: "bf16"}[F32 if q.prepare_kbit else width] if train else asked
+    storage = stored_weights(arch, quantization, unpacked)
     said += storage.notes
     stored = storage.bytes
     if not train and q.dtype is None and quantization == "none":
         stored = file_bytes(model, stored, said)
-    optimizer = find_optimizer(q.optimizer or "adamw")
+    optimizer = find_optimizer(chosen.optimizers.get(q.optimizer, q.optimizer) if q.optimizer else chosen.optimizer)
+    stack = fields_of(q, chosen, adapter, quantization, width, cast, said) if train else serving(q)
+    if train:
+        b, s = shape_of(q, chosen, b, s)
     gpus, stage = data_parallel(q, chosen, adapter, quantization, said)
     load = Workload(
-        b=b, s=s, new=new, width=width, amp=amp, training=train, optimizer=optimizer.name,
+        b=b, s=s, new=new, width=width, training=train, optimizer=optimizer.name,
         fused=q.attention == "sdpa", checkpointing=q.checkpointing,
-        quantization=quantization if quantization in UNPACKED else "", logits=q.logits, loss=q.loss,
+        quantization=quantization if quantization in UNPACKED else "", logits=q.logits,
         adapter=adapter, top=_top(adapter), gpus=gpus, stage=stage,
-        stored=unsimulated(stored, storage.bytes, "" if train else asked, quantization, said),
+        stored=unsimulated(stored, storage.bytes, "" if train else asked, quantization, said), **stack,
     )  # fmt: skip
     if adapter is not None and adapter.method.name not in SIMULATED_ADAPTERS:
         said.append(approximate(adapter))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from estimator.models import Model
 from estimator.peft.base import Adapter
+from estimator.questions.parts import Stacked
 from estimator.trace import value_of
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def unsimulated(stored: Any, computed: Any, base: str, quantization: str, said: 
     return stored
 
 
-FORWARD_ONLY = ("new_tokens", "kv_dtype", "logits", "dtype")  # what training has no use for
-TRAINING_ONLY = ("recipe", "optimizer", "checkpointing", "loss")
+FORWARD_ONLY = ("new_tokens", "kv_dtype", "logits")  # what training has no use for
+STACK = tuple(f.name for f in fields(Stacked) if f.name != "model")
+TRAINING_ONLY = ("recipe", "optimizer", "checkpointing", "loss", *STACK)
 
 
 def unused(q: Memory) -> list[str]:

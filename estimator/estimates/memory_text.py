@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from estimator.card import SPREAD, Card
+from estimator.card import MIB, SPREAD, Card
 from estimator.estimates.memory_plan import MemoryPlan, simulate
 from estimator.fit import NO, fit_of
 from estimator.moments import Moment, Outcome, inference, training
 from estimator.peft.base import TRAINED
 from estimator.report import Cell, Node, Table
+from estimator.stack.kernels import HOPPER_WORKSPACE
 from estimator.trace import value_of
 from estimator.units import BYTES
 
@@ -78,22 +79,33 @@ def assumptions(p: MemoryPlan, outcome: Outcome, card: Card) -> tuple[str, ...]:
             f"recipe {p.recipe.name}: {p.recipe.title}"
             + (f"; {p.recipe.note}" if p.recipe.note and p.load.stage < 2 else ""),
             *sharding(p),
-            "the steady state: states exist, gradients are freed between steps (set_to_none=True), dropout 0",
-            "cuBLAS keeps 32 MiB for each of two threads (measured on one H100)",
+            "the steady state: states exist"
+            + ("" if p.load.kept_gradients else ", gradients are freed between steps (set_to_none=True)")
+            + ("; the config's dropout counts" if any(p.load.drops) else ", dropout 0"),
+            f"cuBLAS keeps {workspace(p)} for each of {COUNTS[p.load.threads]}",
         ]
     elif p.mode == "training":
         said.append(f"recipe {p.recipe.name}: {p.recipe.title}; {p.recipe.note}")
     else:
         said.append("transformers' forward pass with a dynamic cache")
         said.append(
-            "cuBLAS keeps 32 MiB for each of two threads (measured on one H100); a process that has never run a "
-            "backward pass keeps one"
+            f"cuBLAS keeps {workspace(p)} for each of {COUNTS[p.load.threads]}"
+            + ("; a process that has never run a backward pass keeps one" if p.load.threads > 1 else "")
         )
     said.append(
         f"reserved: allocated times {float(low):.3f}, {float(best):.3f}, {float(high):.3f} "
         "(5th, 50th, 95th percentile measured)"
     )
     return (*said, *card.notes, *p.model.notes)
+
+
+COUNTS = {1: "one thread", 2: "two threads"}
+
+
+def workspace(p: MemoryPlan) -> str:
+    """The workspace of cuBLAS in words."""
+    of = p.load.card.workspace
+    return "32 MiB" + " (measured on one H100)" if of == HOPPER_WORKSPACE else f"{of / MIB:g} MiB (before Hopper)"
 
 
 def unmet(p: MemoryPlan, outcome: Outcome) -> list[str]:

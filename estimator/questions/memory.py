@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import option
-from estimator.questions.parts import Adapted, OnCard, Sequences, Served, Sharded, StepOptions
+from estimator.questions.parts import Adapted, OnCard, Sequences, Served, Sharded, Stacked, StepOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory(Served, OnCard, Sharded, Adapted, StepOptions, Sequences):
+class Memory(Served, OnCard, Sharded, Stacked, Adapted, StepOptions, Sequences):
     """Memory of training or inference, moment by moment, and whether it fits."""
 
     mode: Any = option(None, "inference (the default) or training.", "NAME")
     new_tokens: Any = option(None, "Tokens generated after the prompt.", "TOKENS")
     dtype: Any = option(
-        None, "Of the weights, for inference: bf16 (or as the file holds them), fp16, fp32, fp8 ...", "NAME"
+        None, "Of the weights: bf16 (or as the file holds them), fp16, fp32; for inference also fp8 ...", "NAME"
     )
     kv_dtype: Any = option(None, "Of the KV cache; as the weights where not given.", "NAME")
     logits: Any = option("last", "last, or all positions of the prompt.", "NAME")

@@ -37,7 +37,7 @@ class StepOptions(Question):
     """How a training step is run."""
 
     recipe: Any = option(
-        None, "torch-mixed, torch-bf16, torch-fp32, megatron, zero-paper, deepspeed, or all.", "NAME"
+        None, "trainer, sft, dpo, torch, torch-mixed, torch-bf16, torch-fp32, deepspeed, megatron ... or all.", "NAME"
     )
     optimizer: Any = option(
         None, "adamw, adamw-fused, adamw-forloop, adamw8bit, sgd, sgd-momentum, adafactor, lion, muon ...", "NAME"
@@ -45,6 +45,22 @@ class StepOptions(Question):
     attention: Any = option("sdpa", "sdpa (fused kernels) or eager.", "NAME")
     checkpointing: Any = option("none", "none, selective (attention) or full (every layer).", "NAME")
     quantization: Any = option("none", "Of the weights: none, nf4, nf4-dq, int8, gptq, awq, q4_k_m ...", "NAME")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stacked(Question):
+    """What the training loop around the model does, and the libraries in it."""
+
+    autocast: Any = option(None, "Of the forward pass: none, bf16 or fp16 (default: the recipe's).", "NAME")
+    gradients: Any = option("freed", "Between steps: freed, or kept (zero_grad(set_to_none=False)).", "NAME")
+    hold_outputs: Any = option(False, "The loop names the model's outputs during the backward pass.", kind="flag")
+    accumulation: Any = option("1", "Micro-batches an optimizer step.", "N")
+    kernels: Any = option("torch", "torch, or liger for Liger's norms, MLPs, rotations and loss.", "NAME")
+    prepare_kbit: Any = option(False, "peft's prepare_model_for_kbit_training was called.", kind="flag")
+    packing: Any = option(False, "Pack examples into one row of full length.", kind="flag")
+    reentrant: Any = option(False, "Checkpointing with use_reentrant=True.", kind="flag")
+    activation_offload: Any = option(False, "Keep activations on the host (TRL, torchtune).", kind="flag")
+    transformers: Any = option(None, "Release of transformers: 5 (the default), 4.57 ... 4.46.", "V")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from estimator.recipes.base import Recipe
 
 RECIPES: dict[str, str] = {
+    "trainer": "trainer",
+    "sft": "sft",
+    "dpo": "dpo",
+    "torch": "torch",
     "torch-mixed": "torch_mixed",
     "torch-bf16": "torch_bf16",
     "torch-fp32": "torch_fp32",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
 
 from estimator.formula import Citation
 
@@ -15,7 +17,13 @@ class Recipe:
                  their gradients, an fp32 copy, the two moments
     kind         "simulated": every allocation of the transformers + PyTorch stack; else the name of the activation
                  formula ("megatron", "zero-paper")
-    width        bytes of a parameter in the simulated stack; amp: autocast
+    width        bytes of a parameter in the simulated stack, 0: as the checkpoint holds it; amp: autocast
+    optimizer    where none is asked for; optimizers: names that stand for another one here
+    wide_embeddings 8-bit states of embeddings stay in 32 bits
+    loss         the loss it brings along; scored: the share of the tokens it is taken on
+    quantised_adapters bytes of an adapter's parameter over a quantised base
+    sequences    sequences of one example of the batch; reference: a frozen model scores them too
+    masked       batches come with an attention_mask; drops: the model drops where its config says so
     """
 
     name: str
@@ -29,6 +37,16 @@ class Recipe:
     width: int = 2
     amp: bool = False
     note: str = ""
+    optimizer: str = "adamw"
+    optimizers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    wide_embeddings: bool = False
+    loss: str = "full"
+    quantised_adapters: int = 4
+    sequences: int = 1
+    scored: Fraction = Fraction(1)
+    reference: bool = False
+    masked: bool = False
+    drops: bool = False
 
     @property
     def per_parameter(self) -> int:

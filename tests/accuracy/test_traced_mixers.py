@@ -18,8 +18,9 @@ import sympy
 
 from estimator.config import Config
 from estimator.families import build
-from estimator.moments import CUBLAS_WORKSPACE, Workload, inference, training
+from estimator.moments import Workload, inference, training
 from estimator.peft.base import run as adapt
+from estimator.stack.kernels import HOPPER_WORKSPACE as CUBLAS_WORKSPACE
 from estimator.trace import Traced
 
 CASES = json.loads(gzip.decompress(Path(__file__).with_name("traced_mixers.json.gz").read_bytes()))["cases"]
