@@ -22,8 +22,11 @@ def main() -> None:
     for source, target in zip(sys.argv[1:3], ("stacks", "peers"), strict=True):
         data = json.loads(Path(source).read_text())
         cases = [
-            {"id": c["id"], "config": c["config"], "options": c["options"], "versions": c.get("versions"),
-             "source": str(c["source"]) if target == "peers" else "", "measured": {k: c["measured"][k] for k in PEAKS if k in c["measured"]}}
+            {
+                "id": c["id"], "config": c["config"], "options": c["options"], "versions": c.get("versions"),
+                "source": str(c["source"]) if target == "peers" else "",
+                "measured": {k: c["measured"][k] for k in PEAKS if k in c["measured"]},
+            }
             for c in data["cases"]
         ]  # fmt: skip
         meta = {k: v for k, v in data["meta"].items() if k != "about"}
