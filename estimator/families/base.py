@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from estimator.families.parts import Buffer, Extra, Linear, Lookup, Norm
+from estimator.families.towers import Tower
 from estimator.inventory import (
     CONV1D,
     EMBEDDING,
@@ -258,6 +259,7 @@ class Architecture(NamedTuple):
     wide_loss    True where an encoder's loss is taken on logits in fp32 (ModernBERT)
     trains_cached   True where the decoder fills its cache in training too, unless checkpointed (T5)
     classes      what the classes beside the causal language model call their parts
+    towers       vision and audio encoders before a multimodal model's text
     """
 
     model_type: str
@@ -287,6 +289,7 @@ class Architecture(NamedTuple):
     wide_loss: bool = False
     trains_cached: bool = False
     classes: Classes = Classes()
+    towers: tuple[Tower, ...] = ()
 
     @property
     def textbook(self) -> bool:
@@ -297,6 +300,10 @@ class Architecture(NamedTuple):
     def attentions(self) -> tuple[Attention, ...]:
         """Every attention, a layer's own before the one over the encoder."""
         return tuple(m for x in self.layers for m in (x.mixer, x.cross) if isinstance(m, Attention))
+
+    def loose_weights(self) -> list[Weight]:
+        """What stands beside the blocks: weights of no block, then the towers'."""
+        return [*self.extra_weights, *(w for tower in self.towers for w in tower.weights())]
 
     def weights(self) -> list[Weight]:
         """The inventory: every unique weight, tied ones once."""
@@ -313,7 +320,7 @@ class Architecture(NamedTuple):
             *self.head_extras,
         ):
             out += part.weights()
-        return [*out, *self.extra_weights]
+        return [*out, *self.loose_weights()]
 
 
 __all__ = [

@@ -25,14 +25,14 @@ def as_named(c: Config, made: Architecture) -> Architecture:
     if name.endswith(LANGUAGE_MODELS):
         return made
     if name.endswith("Model"):
-        return _headless(_under("", made), "Model")
+        return _headless(moved("", made), "Model")
     found = [x for x in ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering") if x in name]
     if not found or not name.endswith(found[0]):
         c.notes.append(f"architectures names {name[:60]!r}, which is not known: counted as the causal language model")
         return made
     out = _classifier(c, made, found[0])
     if found[0] == "ForQuestionAnswering" and made.classes.bare:
-        made = _under(f"{made.classes.bare}.", made)
+        made = moved(f"{made.classes.bare}.", made)
     return _headless(made, found[0])._replace(final=(*made.final, out))
 
 
@@ -51,11 +51,11 @@ def _headless(made: Architecture, suffix: str) -> Architecture:
     return made._replace(head=None, head_extras=(), tied=False, has_head=False, facts={**facts, "class": suffix})
 
 
-def _under(prefix: str, part: Any) -> Any:
+def moved(prefix: str, part: Any) -> Any:
     """``part`` with ``prefix`` in the names where the language model says what it calls the bare model."""
     if isinstance(part, (Linear, Norm, Lookup, Extra, Weight)):
         first, _, rest = part.name.partition(".")
         return part._replace(name=prefix + rest) if rest and first in PREFIXES else part
     if hasattr(part, "_fields"):
-        return part._replace(**{field: _under(prefix, getattr(part, field)) for field in part._fields})
-    return tuple(_under(prefix, x) for x in part) if isinstance(part, tuple) else part
+        return part._replace(**{field: moved(prefix, getattr(part, field)) for field in part._fields})
+    return tuple(moved(prefix, x) for x in part) if isinstance(part, tuple) else part

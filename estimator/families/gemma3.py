@@ -5,42 +5,19 @@ Source: transformers 5, models/gemma3/modeling_gemma3.py and configuration_gemma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from estimator.config import Config
-from estimator.errors import InputError
-from estimator.families import siglip
-from estimator.families.base import Architecture
-from estimator.families.gemma import build_text
-from estimator.inventory import NORM, OTHER, Weight
+from estimator.families.base import Architecture, Extra, Norm
+from estimator.families.common_tower import part, text_model, tower_of, width_of, wrapped
 
 
 def build(c: Config) -> Architecture:
-    """The multimodal model from ``text_config`` and ``vision_config``.
-
-    Layers are the text decoder's; the tower's weights are ``extra_weights``, as its work depends on images,
-    not tokens.
-    """
-    text = _part(c, "text_config", c.traced)
-    vision = _part(c, "vision_config", False)
-    tower = siglip.weights(vision, "model.vision_tower")
-    width = vision.size("hidden_size", 768)
-    text_width = text.size("hidden_size", 2304)
+    """The multimodal model: layers are the text decoder's, and an image is ``mm_tokens_per_image`` of its tokens."""
+    text, vision = part(c, "text_config", "gemma3_text"), part(c, "vision_config", "siglip_vision_model")
+    made = text_model(c, text, c.flag("tie_word_embeddings", True))
+    seen = tower_of(vision, "model.vision_tower", tokens=c.plain("mm_tokens_per_image", 256, least=1))
+    at, d = "model.multi_modal_projector", width_of(seen)
     bridge = (
-        Weight("model.multi_modal_projector.mm_input_projection_weight", (width, text_width), 1, OTHER),
-        Weight("model.multi_modal_projector.mm_soft_emb_norm.weight", (width,), 1, NORM),
+        Extra(f"{at}.mm_input_projection_weight", (d, made.hidden)),
+        Norm(f"{at}.mm_soft_emb_norm", d, "rms_plus1"),
     )
-    made = build_text(
-        text, 3, "model.language_model", tied=c.flag("tie_word_embeddings", True),
-        extra_weights=(*tower, *bridge),
-    )  # fmt: skip
-    c.notes += [note for note in text.notes if note not in c.notes]
-    return made._replace(model_type="gemma3")  # peft has default targets for the text model's type alone
-
-
-def _part(c: Config, name: str, traced: bool) -> Config:
-    part = c.raw.get(name) or {}
-    if not isinstance(part, Mapping):
-        raise InputError(f"{c.where}: {name} must be a mapping, got {str(part)[:40]!r}")
-    model_type = {"text_config": "gemma3_text", "vision_config": "siglip_vision_model"}[name]
-    return Config({"model_type": model_type, **part}, traced, f"{c.where}: {name}")
+    return wrapped(c, made, (seen._replace(bridge=bridge),))

@@ -157,7 +157,7 @@ def last(arch: Architecture, cut: Cut) -> list[Weight]:
         for w in part.weights():
             by_word = len(w.shape) == 1 and w.shape[0] == arch.vocab
             out.append(Weight(w.name, (cut.vocabulary(w.shape[0]),), 1, w.role) if by_word else w)
-    return [*out, *arch.extra_weights]
+    return [*out, *arch.loose_weights()]
 
 
 def token_table(arch: Architecture, cut: Cut) -> list[Weight]:

@@ -131,7 +131,7 @@ def _walk(arch: Architecture) -> Iterator[tuple[Weight, str, Any]]:
         kind = _kind(part, mlp)
         for w in part.weights(times):
             yield w._replace(layers=where), kind or _loose(w), part
-    for w in arch.extra_weights:
+    for w in arch.loose_weights():
         whole = w.name.endswith((".weight", ".bias"))
         yield w, (_TOWER.get(w.role) if whole else None) or _loose(w), None
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Architecture, Extra, Linear, Norm
+from estimator.families.towers import Conv
 from estimator.stack import ops
 from estimator.stack.losses import head_weight
 from estimator.stack.machine import Machine
 from estimator.stack.model import Forward, Segment, embed, rope_tables, stack
-from estimator.stack.nn import activation, linear, norm, product
+from estimator.stack.nn import activation, convolution, linear, norm, product
 from estimator.stack.tape import BOOL, F32, Tensor
 
 
@@ -27,7 +28,10 @@ def masked_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     at = {"masks": lambda machine, a: local.get(a.window), "rope": rope_tables(m, x.w)}
     x = stack(m, x, segments, at, out, checkpointing)
     for part in arch.final:
-        x = norm(m, x, part) if isinstance(part, Norm) else linear(m, x, part)
+        if isinstance(part, Norm):
+            x = norm(m, x, part)
+        elif isinstance(part, (Linear, Conv)):
+            x = linear(m, x, part) if isinstance(part, Linear) else convolution(m, x, part)
     with t.at("head"):
         logits = prediction(m, x, arch)
     if m.training:

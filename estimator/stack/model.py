@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from estimator.families.base import POSITION, Architecture, Attention, Layer, Linear, Lookup, Norm
+from estimator.families.base import POSITION, Architecture, Attention, Extra, Layer, Linear, Lookup, Norm
+from estimator.families.towers import Conv
 from estimator.stack import ops
 from estimator.stack.layers import WIRING
 from estimator.stack.losses import causal_loss, chunked_loss, fused_loss, head_weight, tiled_loss
 from estimator.stack.machine import Machine
-from estimator.stack.nn import linear, norm, product
+from estimator.stack.nn import convolution, linear, norm, product
 from estimator.stack.tape import BOOL, F32, GradFn, Leaf, Param, Tape, Tensor
 
 
@@ -101,9 +102,14 @@ def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None) -> T
         elif isinstance(part, Norm) and x is not None:
             kept.append(x)
             x = norm(m, x, part)
-        elif isinstance(part, Linear) and x is not None:
-            x = linear(m, x, part)
+        elif isinstance(part, Linear):
+            x = linear(m, t.alloc(m.rows * part.d_in, m.w, "input") if x is None else x, part)
+        elif isinstance(part, Conv):
+            x = convolution(m, x, part)
     assert x is not None
+    for part in arch.embeddings:
+        if isinstance(part, Extra):  # a class token, positions that are a bare parameter
+            x = ops.add(t, x, m.extra(part), "embeddings")
     if arch.facts.get("embed_scale"):
         x = ops.scale(t, x, "scaled embeddings")
     return ops.dropout(t, x) if m.drops.embedding else x

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Linear, Norm
+from estimator.families.towers import Conv
 from estimator.stack import liger, ops
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.tape import F32, HALF, GradFn, Param, Tape, Tensor
@@ -28,6 +29,16 @@ def base_linear(m: Machine, x: Tensor, lin: Linear, rows: Any) -> Tensor:
         return packed_linear(m, x, lin, rows)
     weight, bias = m.weight(lin)
     return product(m.t, x, weight, bias, rows * lin.d_out, conv1d=lin.conv1d)
+
+
+def convolution(m: Machine, x: Tensor | None, conv: Conv) -> Tensor:
+    """A convolution over pixels, frames or samples; without ``x`` over the model's input."""
+    positions = m.rows * conv.rows
+    if x is None:
+        x = m.t.alloc(positions * conv.inputs, m.w, "input")
+    weight = m.param(f"{conv.name}.weight", conv.d_out * conv.reads)
+    bias = m.param(f"{conv.name}.bias", conv.d_out) if conv.bias else None
+    return product(m.t, x, weight, bias, positions * conv.d_out, "convolution")
 
 
 def product(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from estimator.families.base import Attention, Linear, Norm
+from estimator.families.towers import Conv
 from estimator.ops import minimum
 from estimator.work import kernels as k
 from estimator.work import product as p
@@ -93,6 +94,17 @@ class Walk:
         if linear.bias:
             self.ops.append(k.bias(f"{linear.name}.bias", m * linear.d_out, db))
         return self.adapters(linear.name, grad, m, linear) or grad or dw or db or self.touches(linear.name)
+
+    def convolution(self, conv: Conv, grad: bool, part: str) -> bool:
+        """A convolution as the product that it is; returns whether the output requires a gradient."""
+        dw, m = self.trains(f"{conv.name}.weight"), self.rows.tokens * conv.rows
+        self.ops.append(
+            Product(
+                conv.name, part, m, conv.reads, conv.d_out, operator="convolution", left=grad, right=dw,
+                weight=conv.reads * conv.d_out,
+            )
+        )  # fmt: skip
+        return grad or dw
 
     def adapters(self, name: str, grad: bool, m: Any, linear: Linear | None = None) -> bool:
         """The adapters of one module, over ``m`` rows; returns whether their output requires a gradient."""

@@ -15,6 +15,7 @@ OPERATORS = {
     "bmm": "batched products (attention, scans)",
     "sdpa": "fused attention kernel",
     "conv": "depthwise convolutions",
+    "convolution": "convolutions (patches, frames)",
     "backward": "products only in the backward pass",
 }
 

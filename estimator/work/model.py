@@ -12,6 +12,7 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, MoE, Norm
+from estimator.families.towers import Conv
 from estimator.ops import minimum
 from estimator.work import blocks, feedforward, scan
 from estimator.work import kernels as k
@@ -95,6 +96,8 @@ class _Walk:
                 grad = tape.linear(x, grad, part)
             elif isinstance(x, Norm):
                 grad = tape.norm(x, grad)
+            elif isinstance(x, Conv):
+                grad = tape.convolution(x, grad, part)
         out += tape.ops
         return grad
 

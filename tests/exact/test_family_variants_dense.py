@@ -165,5 +165,5 @@ def test_sliding_layers_without_a_window_are_full_and_noted() -> None:
 
 
 def test_an_unknown_wrapper_names_the_text_model_inside() -> None:
-    with pytest.raises(InputError, match=r"unknown model_type 'llava'.* Its text_config alone is a llama\."):
-        build(Config({"model_type": "llava", "text_config": LLAMA}))
+    with pytest.raises(InputError, match=r"unknown model_type 'ovis'.* Its text_config alone is a llama\."):
+        build(Config({"model_type": "ovis", "text_config": LLAMA}))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -85,8 +87,17 @@ def test_model(name):
     assert spec.expect.active_params <= spec.expect.total_params
 
 
-def test_every_family_has_a_preset():
+def types(config):
+    """The model_type of a config and of its parts."""
+    parts = [part for part in config.values() if isinstance(part, dict)]
+    return {config.get("model_type"), *(t for part in parts for t in types(part))}
+
+
+def test_every_family_is_held_to_transformers():
     used = {presets.load_model_preset(name)[1]["config"]["model_type"] for name in MODELS}
+    data = Path(__file__).parents[1] / "data"
+    for case in json.loads(gzip.decompress((data / "family_variants_multimodal.json.gz").read_bytes())):
+        used |= types(case["config"])
     assert set(FAMILIES) - used <= {"symbolic"}
 
 

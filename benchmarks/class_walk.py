@@ -1,0 +1,216 @@
+"""One class of transformers on the meta device, for ``record_counts.py``: its fields, sizes and tensors."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter, defaultdict
+from typing import Any
+
+from remembered import Remembered, remember_in
+
+SIZES = 6  # sizes at which a class is built to find its expressions
+
+
+LAYERS_LEAST = 8  # layers to build with, at least: more than the first dense ones and a pattern's period
+
+
+CHECKS = 2  # further sizes that the expressions must reproduce
+
+
+LAYERS = re.compile(
+    r"(^|_)(num_(hidden_)?layers|n_layers?|depth|num_(encoder|decoder)_layers|num_blocks|(encoder|decoder)_layers)$"
+)
+
+
+IDS = re.compile(r"(_ids?|_index|_idx|_token|seed)$|^(bos|eos|pad|sep|cls|unk|mask)_|^id2label$|^label2id$")
+
+
+SKIP = {"architectures", "return_dict", "output_hidden_states", "output_attentions", "use_cache", "is_encoder_decoder",
+        "torchscript", "use_bfloat16", "chunk_size_feed_forward", "model_type", "transformers_version", "id2label",
+        "label2id", "problem_type", "dtype", "_name_or_path", "tokenizer_class", "prefix",
+        "task_specific_params"}  # fmt: skip
+
+
+class Walk:
+    """One class: builds it with chosen fields, and lists its tensors."""
+
+    def __init__(self, config_class: Any, model_class: Any) -> None:
+        self.config_class, self.model_class = config_class, model_class
+        remember_in(config_class, model_class)
+        self.defaults = plain(self._config({}))
+        self.types = {
+            name.split(".")[0]: vars(self._config({})).get(name.split(".")[0]) for name in self.defaults if "." in name
+        }  # fmt: skip
+
+    def _config(self, fields: dict[str, Any]) -> Any:
+        kwargs = nested(fields)
+        for part, made in getattr(self, "types", {}).items():
+            if part in kwargs:
+                kwargs[part].setdefault("model_type", made.model_type)
+        return self.config_class(**kwargs)
+
+    def tensors(self, fields: dict[str, Any]) -> tuple[list[tuple[str, tuple[int, ...], str]], Any]:
+        """(name, shape, role) of every parameter once, and the config as the class completed it."""
+        import torch
+
+        config = self._config(fields)
+        with torch.device("meta"):
+            model = self.model_class(config)
+        model.tie_weights()
+        return listed(model), config
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """The fields of a config by dotted name, parts included."""
+    out: dict[str, Any] = {}
+    for name, value in vars(config).items():
+        if name in SKIP or name.startswith("_") or name.endswith("_internal"):
+            continue
+        if hasattr(value, "to_dict") and hasattr(value, "model_type"):
+            out |= {f"{name}.{k}": v for k, v in plain(value).items()}
+        else:
+            out[name] = value
+    return out
+
+
+def nested(fields: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of a config class from dotted names."""
+    out: dict[str, Any] = {}
+    for name, value in fields.items():
+        *parents, leaf = name.split(".")
+        at = out
+        for p in parents:
+            at = at.setdefault(p, {})
+        at[leaf] = value
+    return out
+
+
+def role_of(module: Any, name: str, shape: tuple[int, ...], model: Any) -> str:
+    """The role of a parameter, by the module that holds it."""
+    import torch
+
+    kind = type(module).__name__
+    if "expert" in name and len(shape) == 3:
+        return "expert"
+    if isinstance(module, torch.nn.Embedding):
+        try:
+            return "embedding" if module is model.get_input_embeddings() else "other"
+        except (NotImplementedError, AttributeError):
+            return "other"
+    if isinstance(module, torch.nn.Linear):
+        try:
+            out = model.get_output_embeddings()
+        except (NotImplementedError, AttributeError):
+            out = None
+        return "head" if module is out else "linear"
+    if kind == "Conv1D":
+        return "conv1d"
+    if isinstance(module, torch.nn.modules.conv._ConvNd):
+        return "conv"
+    if "norm" in kind.lower():
+        return "norm"
+    return "other"
+
+
+def listed(model: Any) -> list[tuple[str, tuple[int, ...], str]]:
+    """Every parameter of a model once, with the name under which it comes first."""
+    out, seen = [], set()
+    for prefix, module in model.named_modules():
+        for leaf, p in module.named_parameters(recurse=False):
+            if id(p) in seen:
+                continue
+            seen.add(id(p))
+            name = f"{prefix}.{leaf}" if prefix else leaf
+            out.append((name, tuple(int(n) for n in p.shape), role_of(module, name, tuple(p.shape), model)))
+    return out
+
+
+def patterns(tensors: list[tuple[str, tuple[int, ...], str]]) -> dict[str, list[tuple[tuple[int, ...], int, str]]]:
+    """{pattern: [(shape, how many, role)]} in order of first appearance."""
+    out: dict[str, list[tuple[tuple[int, ...], int, str]]] = {}
+    found: dict[str, list[tuple[tuple[int, ...], str]]] = defaultdict(list)
+    for name, shape, role in tensors:
+        found[re.sub(r"(?<=\.)\d+(?=\.|$)", "{i}", name)].append((shape, role))
+    for pattern, rows in found.items():
+        counts = Counter(shape for shape, _ in rows)
+        role = dict(rows)
+        out[pattern] = [(shape, n, role[shape]) for shape, n in counts.items()]
+    return out
+
+
+def is_size(name: str, value: Any) -> bool:
+    leaf = name.split(".")[-1]
+    whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return whole and not IDS.search(leaf) and leaf not in SKIP
+
+
+def choose(name: str, default: int, rng: random.Random, heads: int) -> int:
+    """A size to build with: small, and a multiple of what such fields are divided by."""
+    leaf = name.split(".")[-1]
+    if LAYERS.search(leaf):
+        return LAYERS_LEAST + rng.randrange(6)
+    if re.search(r"(kv|key_value|group).*head|head.*kv|num_kv|n_kv", leaf):
+        return heads // 2
+    if "head" in leaf and "dim" not in leaf and "size" not in leaf:
+        return heads
+    if "head_dim" in leaf or "head_size" in leaf or leaf in ("d_kv",):
+        return 8 * rng.choice([3, 5, 7, 9])
+    if re.search(r"per_tok|top_?k|topk", leaf):
+        return min(default, 2)
+    if "expert" in leaf and "size" not in leaf and "dim" not in leaf:
+        return 8 * rng.randrange(1, 9)
+    if re.search(r"image_size|crop_size", leaf):
+        return 224
+    if "patch" in leaf or "stride" in leaf or "merge" in leaf or "kernel" in leaf or "conv" in leaf:
+        return default
+    if "dense" in leaf and default < LAYERS_LEAST:
+        return rng.choice([1, 2, 3])
+    if "vocab" in leaf:
+        return default + rng.randrange(1, 900)  # no less: token numbers are held to it
+    if re.search(r"position|seq|length|window", leaf):
+        return rng.randrange(300, 700)
+    if default >= 64:
+        return heads * 8 * rng.randrange(5, 90)
+    return default
+
+
+def attempt(walk: Walk, fields: dict[str, Any]) -> Any:
+    """What the class builds, or None where it refuses."""
+    try:
+        return walk.tensors(fields)
+    except Exception:
+        return None
+
+
+def sized(walk: Walk, names: list[str], seed: int) -> dict[str, int]:
+    rng = random.Random(seed)
+    heads = rng.choice([4, 8, 12])
+    return {n: choose(n, walk.defaults[n], rng, heads) for n in names}
+
+
+def varied(walk: Walk) -> list[str]:
+    """The fields that can be given other sizes, largest set that builds; InputError-free by trial."""
+    names = [n for n, v in walk.defaults.items() if is_size(n, v)]
+    if attempt(walk, sized(walk, names, 0)) is not None and attempt(walk, sized(walk, names, 1)) is not None:
+        return names
+    core = re.compile(r"hidden_size$|d_model|n_embd|intermediate_size|ffn|d_ff|n_inner|head|layer|vocab|position")
+    chosen = [n for n in names if core.search(n)]
+    while chosen and attempt(walk, sized(walk, chosen, 0)) is None:
+        for drop in reversed(chosen):
+            rest = [n for n in chosen if n != drop]
+            if attempt(walk, sized(walk, rest, 0)) is not None:
+                chosen = rest
+                break
+        else:
+            chosen = chosen[:-1]
+    for name in names:
+        if name not in chosen:
+            more = [*chosen, name]
+            if all(attempt(walk, sized(walk, more, s)) is not None for s in (0, 1)):
+                chosen = more
+    return chosen
+
+
+def remembered(values: dict[str, int]) -> dict[str, Any]:
+    return {n: Remembered(v, ("f", n)) for n, v in values.items()}
