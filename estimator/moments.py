@@ -237,7 +237,7 @@ def alternating(segments: list[Segment]) -> list[Segment]:
 def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     """The simulated run's settings."""
     m = Machine(tape, load.b, load.s, load.s, load.width, load.fused and all(a.sdpa for a in arch.attentions))
-    m.enc_tokens = load.s
+    m.enc_tokens = load.s if arch.encoder_tokens is None else arch.encoder_tokens
     m.training = load.training
     m.logits = "all" if load.training else load.logits
     m.loss, m.selective = load.loss, load.checkpointing == "selective"

@@ -31,6 +31,18 @@ from estimator.ops import NOTHING
 LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # the classes that families describe
 
 
+class Disentangled(NamedTuple):
+    """DeBERTa's scores of relative positions: products of queries or keys with ``rows`` vectors of a table.
+
+    terms: "c2p" (queries with the table), "p2c" (keys with it); linears: their own projections of the table, in order,
+    or none where the content's serve.
+    """
+
+    rows: Any
+    terms: tuple[str, ...]
+    linears: tuple[Linear, ...] = ()
+
+
 class Attention(NamedTuple):
     """Scaled dot-product attention with its projections.
 
@@ -58,6 +70,7 @@ class Attention(NamedTuple):
     softmax       of the eager path: "fp32", or "scores" for the width of the scores
     rotary        how q and k are turned: "whole", "joined" (what is turned is concatenated with the rest, even where
                   there is no rest), "fp32" (in fp32 copies)
+    disentangled  DeBERTa's further scores, or None
     mask          "needed" (made where the kernel cannot do without), "always" (Falcon: made for every pass), "boolean"
                   (MPT: turned into a boolean one for the eager path)
     """
@@ -88,6 +101,7 @@ class Attention(NamedTuple):
     softmax: str = "fp32"
     rotary: str = "whole"
     mask: str = "needed"
+    disentangled: Disentangled | None = None
 
     @property
     def cache_window(self) -> Any:
@@ -95,7 +109,8 @@ class Attention(NamedTuple):
         return (self.window if self.window is not None else self.chunk) if self.window_cached else None
 
     def parts(self) -> tuple[Any, ...]:
-        return (*self.projections, self.out, *self.norms, *self.extras)
+        further = self.disentangled.linears if self.disentangled else ()
+        return (*self.projections, self.out, *further, *self.norms, *self.extras)
 
 
 class StateSpace(NamedTuple):
@@ -259,6 +274,7 @@ class Architecture(NamedTuple):
     wide_loss    True where an encoder's loss is taken on logits in fp32 (ModernBERT)
     trains_cached   True where the decoder fills its cache in training too, unless checkpointed (T5)
     classes      what the classes beside the causal language model call their parts
+    encoder_tokens   tokens that the encoder of an encoder-decoder always sees (Whisper's window of sound), or None
     towers       vision and audio encoders before a multimodal model's text
     """
 
@@ -289,6 +305,7 @@ class Architecture(NamedTuple):
     wide_loss: bool = False
     trains_cached: bool = False
     classes: Classes = Classes()
+    encoder_tokens: Any = None
     towers: tuple[Tower, ...] = ()
 
     @property
@@ -339,6 +356,7 @@ __all__ = [
     "Attention",
     "Buffer",
     "Classes",
+    "Disentangled",
     "Extra",
     "Layer",
     "Linear",

@@ -1,7 +1,7 @@
-"""RoBERTa: BERT's layers with its own head; the position table counts from ``pad_token_id + 1``, so two of its 514
-rows are never reached.
+"""RoBERTa, XLM-RoBERTa and CamemBERT: BERT's layers with its own head; the position table counts from
+``pad_token_id + 1``, so two of its 514 rows are never reached.
 
-Source: transformers 5, models/roberta/modeling_roberta.py and configuration_roberta.py.
+Source: transformers 5, models/roberta, xlm_roberta and camembert, modeling_*.py and configuration_*.py.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from estimator.families.common_encoder import (
 )
 
 PREDICTING = ("ForMaskedLM", "ForCausalLM")
+STEMS = {"roberta": ("Roberta", 50265), "xlm-roberta": ("XLMRoberta", 30522), "camembert": ("Camembert", 30522)}
 
 
 def build(c: Config) -> Architecture:
     """RoBERTa from its config; ``architectures`` tells which head it has, and whether a pooler."""
-    suffix = built_class(c, "Roberta", "ForMaskedLM", ("Model", "ForCausalLM", *CLASSIFIERS))
+    stem, words = STEMS[c.text("model_type", "")]
+    suffix = built_class(c, stem, "ForMaskedLM", ("Model", "ForCausalLM", *CLASSIFIERS))
     top = "" if suffix == "Model" else "roberta."
     d, L = c.size("hidden_size", 768), c.size("num_hidden_layers", 12)
-    V = c.size("vocab_size", 50265)
+    V = c.size("vocab_size", words)
     pooler = [Linear(f"{top}pooler.dense", d, d, True)] if suffix in ("Model", "ForMultipleChoice") else []
     fields: dict[str, Any] = {}
     if suffix in PREDICTING:

@@ -1,8 +1,9 @@
-"""T5: pre-norm encoder and decoder without biases, relative position biases held by each side's first layer.
+"""T5, mT5 and UMT5: pre-norm encoder and decoder without biases, relative position biases held by each side's first
+layer, or by every layer (UMT5).
 
 T5 v1.1 and Flan-T5 have a gated MLP and a head of their own (``tie_word_embeddings`` false). transformers 5 ties every
 T5 as it loads it; here the config's word is taken, which is what the published counts are.
-Source: transformers 5, models/t5/modeling_t5.py and configuration_t5.py.
+Source: transformers 5, models/t5, mt5 and umt5, modeling_*.py and configuration_*.py.
 """
 
 from __future__ import annotations
@@ -16,13 +17,21 @@ from estimator.families.common import gated_mlp, gqa, plain_mlp
 from estimator.families.common_encoder import built_class
 
 NORM = "rms_t5"
+STEMS = {"t5": "T5", "mt5": "MT5", "umt5": "UMT5"}
+# (d, d_ff, heads, layers, vocabulary, feed_forward_proj) that the config class of the type starts from
+FIRST = (512, 2048, 8, 6, 32128, "relu")
+LATER = (512, 1024, 6, 8, 250112, "gated-gelu")
 OLD = "WithLMHeadModel"  # what transformers 2 called ForConditionalGeneration; some published configs still say so
+
+
+def _defaults(c: Config) -> tuple[int, int, int, int, int, str]:
+    return FIRST if c.text("model_type", "") == "t5" else LATER
 
 
 def feed_forward(c: Config, at: str, d: Any) -> MLP:
     """``feed_forward_proj``: "relu", or "gated-gelu" (whose activation is gelu_new), "gated-silu" ..."""
-    d_ff = c.size("d_ff", 2048, letter="intermediate_size")
-    spelled = c.text("feed_forward_proj", "relu")
+    d_ff = c.size("d_ff", _defaults(c)[1], letter="intermediate_size")
+    spelled = c.text("feed_forward_proj", _defaults(c)[5])
     first, *rest = spelled.split("-")
     if rest and (first != "gated" or len(rest) > 1):
         raise InputError(f"{c.where}: feed_forward_proj must be ACT or gated-ACT, got {spelled[:40]!r}")
@@ -52,22 +61,25 @@ def stack(c: Config, side: str, d: Any, h: Any, L: Any) -> Layer:
 
 def build(c: Config) -> Architecture:
     """T5 from its config; ``T5EncoderModel`` is the encoder alone."""
-    default = "ForConditionalGeneration"
-    suffix = built_class(c, "T5", default, ("Model", "EncoderModel", OLD))
+    default, kind = "ForConditionalGeneration", c.text("model_type", "")
+    width, _, heads, depth, words, _ = _defaults(c)
+    suffix = built_class(c, STEMS[kind], default, ("Model", "EncoderModel", OLD))
     suffix = default if suffix == OLD else suffix
-    d = c.size("d_model|hidden_size", 512, letter="hidden_size")
-    h = c.size("num_heads|num_attention_heads", 8, letter="num_attention_heads")
-    V = c.size("vocab_size", 32128)
-    L = c.size("num_layers|num_hidden_layers", 6, letter="encoder_layers")
+    d = c.size("d_model|hidden_size", width, letter="hidden_size")
+    h = c.size("num_heads|num_attention_heads", heads, letter="num_attention_heads")
+    V = c.size("vocab_size", words)
+    L = c.size("num_layers|num_hidden_layers", depth, letter="encoder_layers")
     sides = {"encoder": L}
     if suffix != "EncoderModel":
         sides["decoder"] = c.size("num_decoder_layers", L, letter="decoder_layers")
     buckets = c.size("relative_attention_num_buckets", 32)
     tied, predicts = c.flag("tie_word_embeddings", True), suffix == default
+    if kind == "mt5" and not tied:  # its class ties the head whatever the config says; the published counts do not
+        c.notes.append("tie_word_embeddings is false: counted with a head of its own, as the file stores it")
     final = {side: (Norm(f"{side}.final_layer_norm", d, NORM),) for side in sides}
     both = "decoder" in sides
     return Architecture(
-        model_type="t5",
+        model_type=kind,
         embeddings=(Lookup("shared", V, d),),
         layers=tuple(stack(c, side, d, h, n) for side, n in sides.items()),
         encoder_final=final["encoder"] if both else (),
@@ -79,7 +91,11 @@ def build(c: Config) -> Architecture:
         facts={"class": suffix, "scale_decoder_outputs": predicts and tied},
         always_tied=True, trains_cached=True, residual_dropout=("dropout_rate", 0.1),
         extra_weights=tuple(
-            Weight(f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", (buckets, h), 1, OTHER)
-            for side in sides
+            Weight(
+                f"{side}.block.{{i}}.layer.0.SelfAttention.relative_attention_bias.weight", (buckets, h), n, OTHER
+            )
+            if kind == "umt5"
+            else Weight(f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", (buckets, h), 1, OTHER)
+            for side, n in sides.items()
         ),
     )  # fmt: skip

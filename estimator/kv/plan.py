@@ -68,8 +68,9 @@ def plan(q: KVCache) -> CachePlan:
     T = None if new is None else size_option(model, new, "--new-tokens", "new_tokens", "length")
     b, m = batch(model, q.batch_size), tokens(model, q.seq_len, said, 0 if T is None else int(value_of(T)))
     enc = q.encoder_len
-    s_enc = m if enc is None else size_option(model, enc, "--encoder-len", "encoder_len", "length")
-    if enc is None and any(layer.cross for layer in arch.layers):
+    always = m if arch.encoder_tokens is None else arch.encoder_tokens
+    s_enc = always if enc is None else size_option(model, enc, "--encoder-len", "encoder_len", "length")
+    if enc is None and arch.encoder_tokens is None and any(layer.cross for layer in arch.layers):
         said.append("--encoder-len not given: as many encoder tokens as decoder tokens")
     name, bits = _bits(model, q.kv_dtype, q.cache)
     store = _store(q.cache, name, bits, q.block_size, q.kv_group, said)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Architecture, Attention, Layer, Lookup, Norm
+from estimator.families.towers import Conv
 from estimator.stack import ops
 from estimator.stack.attention import attend, cached, drop_cache, eager, efficient, math
 from estimator.stack.layers import by_role, feed
 from estimator.stack.machine import Machine
 from estimator.stack.model import Forward, Segment, head, stack
-from estimator.stack.nn import linear, norm
+from estimator.stack.nn import activation, convolution, linear, norm
 from estimator.stack.tape import BOOL, HALF, Tensor
 
 BUCKETS = 32  # T5Config.relative_attention_num_buckets
@@ -25,8 +26,10 @@ def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointi
     memory = m.tables.get("encoder")
     if memory is None:
         m.cache = None
+        tokens, m.s, m.kv = (m.s, m.kv), m.enc_tokens, m.enc_tokens
         memory = one_side(m, arch, "encoder", sides["encoder"], None, out, checkpointing)
         m.cache = keep
+        m.s, m.kv = tokens
         if keep is not None:
             m.tables["encoder"] = memory
     if arch.trains_cached and m.training and not checkpointing:
@@ -53,20 +56,8 @@ def one_side(m: Machine, arch: Architecture, side: str, segments: list[Segment],
              checkpointing: bool) -> Tensor:  # fmt: skip
     """The embeddings, layers and final norm of one side."""
     t = m.t
-    parts = arch.encoder_embeddings if side == "encoder" else arch.embeddings[1:]
     with t.at(f"{side} embedding"):
-        shared = m.table(next(p for p in arch.embeddings if isinstance(p, Lookup)))
-        x = tokens = ops.embedding(t, shared, m.rows * arch.hidden)
-        if parts:
-            x = tokens = ops.scale(t, tokens, "scaled embeddings")
-        positions = None
-        for part in parts:
-            if isinstance(part, Lookup):
-                rows = m.rows if side == "encoder" else m.s
-                positions = ops.embedding(t, m.table(part), rows * part.width)
-                x = ops.add(t, x, positions, "embeddings")
-            elif isinstance(part, Norm):
-                x = norm(m, x, part)
+        x, named = embedded(m, arch, side)
     at: dict[str, Any] = {
         "memory": memory,
         "bias": {},
@@ -79,8 +70,34 @@ def one_side(m: Machine, arch: Architecture, side: str, segments: list[Segment],
     x = stack(m, x, segments, at, out, checkpointing)
     for part in arch.encoder_final if side == "encoder" else arch.final:
         x = norm(m, x, part) if isinstance(part, Norm) else linear(m, x, part)
-    del tokens, positions
+    del named
     return x
+
+
+def embedded(m: Machine, arch: Architecture, side: str) -> tuple[Tensor, list[Tensor]]:
+    """One side's tokens and positions, and what the forward pass still names after their sum. Whisper's encoder hears
+    sound through convolutions."""
+    t, named = m.t, []
+    parts = arch.encoder_embeddings if side == "encoder" else arch.embeddings[1:]
+    x: Tensor | None = None
+    if not any(isinstance(part, Conv) for part in parts):
+        shared = m.table(next(p for p in arch.embeddings if isinstance(p, Lookup)))
+        x = ops.embedding(t, shared, m.rows * arch.hidden)
+        if parts:
+            x = ops.scale(t, x, "scaled embeddings")
+        named.append(x)
+    for part in parts:
+        if isinstance(part, Conv):
+            x = activation(t, convolution(m, x, part), "gelu")
+        elif isinstance(part, Lookup) and x is not None:
+            rows = m.rows if side == "encoder" else m.s
+            positions = ops.embedding(t, m.table(part), rows * part.width)
+            named.append(positions)
+            x = ops.add(t, x, positions, "embeddings")
+        elif isinstance(part, Norm) and x is not None:
+            x = norm(m, x, part)
+    assert x is not None
+    return x, named
 
 
 def relative(arch: Architecture) -> bool:

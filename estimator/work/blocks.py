@@ -170,6 +170,7 @@ def attention(tape: Walk, a: Attention, grad: bool, encoder_grad: bool = False) 
         inputs = rows.tokens * a.projections[0].d_in
         tape.ops.append(k.accumulate(f"{at}.inputs", inputs, len(a.projections) - 1, grad))
     pairs, heads = visible(a, rows, s_k), rows.b * a.heads
+    _disentangled(tape, a, gq, gk)
     scores = Product(
         f"{at}.scores", p.ATTENTION, rows.s, a.head_dim, s_k, heads, operator="bmm", left=gq, right=gk, pairs=pairs
     )
@@ -198,6 +199,24 @@ def attention(tape: Walk, a: Attention, grad: bool, encoder_grad: bool = False) 
         tape.ops.append(k.activation(f"{at}.gate", n_q, "sigmoid", out, gated=True))
         tape.ops.append(k.multiply(f"{at}.gate", n_q, out))
     return tape.linear(a.out, out, p.PROJECTION) or tape.touches(at)
+
+
+def _disentangled(tape: Walk, a: Attention, gq: bool, gk: bool) -> None:
+    """DeBERTa: the table of relative positions projected once, then queries and keys against it."""
+    if a.disentangled is None:
+        return
+    further, at = a.disentangled, a.out.name.rpartition(".")[0]
+    own = {"c2p": a.projections[1], "p2c": a.projections[0]}  # keys' matrix for the queries, and the other way round
+    for i, term in enumerate(further.terms):
+        linear = further.linears[i] if further.linears else own[term]
+        made = tape.linear(linear, False, p.PROJECTION, further.rows)
+        content = gq if term == "c2p" else gk
+        tape.ops.append(
+            Product(
+                f"{at}.{term}", p.ATTENTION, tape.rows.s, a.head_dim, further.rows, tape.rows.b * a.heads,
+                operator="bmm", left=content, right=made,
+            )
+        )  # fmt: skip
 
 
 def _rearrange(tape: Walk, a: Attention, at: str, n_q: Any, n_k: Any, s_k: Any, grads: tuple[bool, bool, bool]) -> None:

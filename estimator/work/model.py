@@ -39,7 +39,8 @@ def operations(arch: Architecture, work: PassSizes, train: Trainable = NONE) -> 
         train = train.still()
     decode = work.mode == "decode"
     s = 1 if decode else work.s + train.virtual
-    encoder = work.encoder if work.encoder is not None else (work.context if decode else s)
+    always = (work.context if decode else s) if arch.encoder_tokens is None else arch.encoder_tokens
+    encoder = work.encoder if work.encoder is not None else always
     fused = work.engine or (work.fused and fused_exists(arch, work.uncapped))
     caches = arch.kind != "encoder" and not (training and work.checkpointing)
     rows = Rows(work.b, s, work.context, encoder, decode, fused, train.prefix, caches, work.fused_scan)
@@ -48,7 +49,9 @@ def operations(arch: Architecture, work: PassSizes, train: Trainable = NONE) -> 
     encoder_grad = False
     two_sided = arch.kind == "encoder-decoder"
     if two_sided and not decode:
-        grad = walk.embed(out, (*_tables(arch.embeddings), *arch.encoder_embeddings), replace(rows, s=encoder))
+        hears = any(isinstance(x, Conv) for x in arch.encoder_embeddings)  # and so reads no token
+        shared = () if hears else _tables(arch.embeddings)
+        grad = walk.embed(out, (*shared, *arch.encoder_embeddings), replace(rows, s=encoder))
         grad = walk.stack(out, [g for g in arch.layers if g.side == "encoder"], replace(rows, s=encoder), grad, False)
         encoder_grad = walk.chain(out, arch.encoder_final, replace(rows, s=encoder), grad, p.EMBEDDING)
     grad = walk.embed(out, arch.embeddings, rows)
