@@ -18,7 +18,7 @@ from estimator.families.common_encoder import built_class, labels, norm
 DEFAULT_LABELS = 3  # BartConfig's
 
 
-class Kind(NamedTuple):
+class BartKind(NamedTuple):
     """One model_type.
 
     stem, main     of its class names: what they begin with, and what the class with a head ends with
@@ -40,13 +40,13 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "bart": Kind("Bart", 50265, pre=False, rows=2, embedding_norm=True),
-    "mbart": Kind("MBart", 50265, pre=True, rows=2, embedding_norm=True),
-    "m2m_100": Kind(
+    "bart": BartKind("Bart", 50265, pre=False, rows=2, embedding_norm=True),
+    "mbart": BartKind("MBart", 50265, pre=True, rows=2, embedding_norm=True),
+    "m2m_100": BartKind(
         "M2M100", 128112, pre=True, rows=None, embedding_norm=False, logits_bias=False, scaled=True, act="relu"
     ),
-    "marian": Kind("Marian", 58101, pre=False, rows=0, embedding_norm=False, main="MTModel"),
-    "pegasus": Kind("Pegasus", 50265, pre=True, rows=0, embedding_norm=False),
+    "marian": BartKind("Marian", 58101, pre=False, rows=0, embedding_norm=False, main="MTModel"),
+    "pegasus": BartKind("Pegasus", 50265, pre=True, rows=0, embedding_norm=False),
 }
 
 
@@ -113,6 +113,8 @@ def build(c: Config) -> Architecture:
     layers = tuple(stack(c, top, side, d, act, kind.pre) for side in ("encoder", "decoder"))
     tied, predicts = c.flag("tie_word_embeddings", True), suffix == kind.main
     own = None if tied else V
+    apart = kind.main == "MTModel" and not c.flag("share_encoder_decoder_embeddings", True)
+    said = c.size("decoder_vocab_size", V, letter="vocab_size") if apart else V  # words of the decoder
     last = {side: (norm(f"{top}{side}.layer_norm", d),) if kind.pre else () for side in ("encoder", "decoder")}
     final: tuple[Any, ...] = last["decoder"]
     pooler: tuple[Any, ...] = ()
@@ -123,15 +125,18 @@ def build(c: Config) -> Architecture:
         final = (*final, Linear("qa_outputs", d, 2, True))
     return Architecture(
         model_type=c.text("model_type", ""),
-        embeddings=(Lookup(f"{top}shared", V, d), *embedded(top, "decoder", own, rows, d, kind.embedding_norm)),
-        encoder_embeddings=embedded(top, "encoder", own, rows, d, kind.embedding_norm),
+        embeddings=(
+            *(() if apart else (Lookup(f"{top}shared", V, d),)),
+            *embedded(top, "decoder", said if apart else own, rows, d, kind.embedding_norm),
+        ),
+        encoder_embeddings=embedded(top, "encoder", V if apart else own, rows, d, kind.embedding_norm),
         encoder_final=last["encoder"],
         layers=layers, final=final, pooler=pooler,
-        head=Linear("lm_head", d, V, role=HEAD) if predicts and not tied else None,
+        head=Linear("lm_head", d, said, role=HEAD) if predicts and not tied else None,
         tied=predicts and tied, has_head=predicts,
-        vocab=V, hidden=d, num_layers=layers[1].times, kind="encoder-decoder",
+        vocab=said, hidden=d, num_layers=layers[1].times, kind="encoder-decoder",
         max_positions=int(positions),
-        buffers=(Weight("final_logits_bias", (1, V)),) if predicts and kind.logits_bias else (),
+        buffers=(Weight("final_logits_bias", (1, said)),) if predicts and kind.logits_bias else (),
         facts={"class": suffix, "embed_scale": c.flag("scale_embedding", kind.scaled)},
         residual_dropout=("dropout", 0.1),
     )  # fmt: skip

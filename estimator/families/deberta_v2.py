@@ -123,7 +123,7 @@ def _head(c: Config, suffix: str, d: Any, width: Any, V: Any) -> tuple[dict[str,
         }, ()  # fmt: skip
     if suffix not in CLASSIFIERS:
         return {}, ()
-    made = classifier(suffix, labels(c), d)
     if not per_sequence(suffix):
-        return {"final": (made,)}, ()
-    return {}, (Linear("pooler.dense", d, c.size("pooler_hidden_size", d), True), made)
+        return {"final": (classifier(suffix, labels(c), d),)}, ()
+    wide = c.size("pooler_hidden_size", d)
+    return {}, (Linear("pooler.dense", wide, wide, True), classifier(suffix, labels(c), d))

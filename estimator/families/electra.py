@@ -51,7 +51,8 @@ def build(c: Config) -> Architecture:
     elif suffix == "ForSequenceClassification":
         pooler = (Linear("classifier.dense", d, d, True), Linear("classifier.out_proj", d, labels(c), True))
     elif suffix == "ForMultipleChoice":
-        pooler = (Linear("sequence_summary.summary", d, d, True), classifier(suffix, 1, d))
+        summary = (Linear("sequence_summary.summary", d, d, True),) if c.flag("summary_use_proj", True) else ()
+        pooler = (*summary, classifier(suffix, 1, d))
     elif suffix in CLASSIFIERS:
         fields["final"] = (classifier(suffix, labels(c), d),)
     return encoder(

@@ -37,7 +37,9 @@ def build(c: Config) -> Architecture:
             "head_extras": (Extra("lm_head.bias", (D.V,), HEAD),) if tied and m_bias else (),
         }  # fmt: skip
     elif suffix == "ForSequenceClassification":
-        pooler = (Linear("dense", D.d, D.d, True), Linear("classifier", D.d, labels(c), True))
+        both = (Linear("dense", D.d, D.d, True), Linear("classifier", D.d, labels(c), True))
+        late = c.text("classifier_pooling", "late") == "late"  # scores of every token are averaged
+        final, pooler = ((*final, *both), ()) if late else (final, both)
     elif suffix == "ForTokenClassification":
         final = (*final, Linear("classifier", D.d, labels(c), True))
     made = encoder(

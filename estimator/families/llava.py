@@ -33,7 +33,7 @@ SIGLIP = {
 }  # fmt: skip
 
 
-class Kind(NamedTuple):
+class LlavaKind(NamedTuple):
     """What tells the types apart: the parts' types, what an absent tower is, a learned end of line, whether the head
     may be tied by the text's config too; VipLLaVA reads five layers through a norm."""
 
@@ -46,11 +46,11 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "llava": Kind("llama", "clip_vision_model", CLIP_L),
-    "llava_next": Kind("llama", "clip_vision_model", CLIP_L, newline=True, either=False),
-    "llava_next_video": Kind("llama", "clip_vision_model", CLIP_L, newline=True, either=False),
-    "llava_onevision": Kind("qwen2", "siglip_vision_model", SIGLIP, newline=True),
-    "vipllava": Kind("llama", "clip_vision_model", CLIP_L, either=False, five=True),
+    "llava": LlavaKind("llama", "clip_vision_model", CLIP_L),
+    "llava_next": LlavaKind("llama", "clip_vision_model", CLIP_L, newline=True, either=False),
+    "llava_next_video": LlavaKind("llama", "clip_vision_model", CLIP_L, newline=True, either=False),
+    "llava_onevision": LlavaKind("qwen2", "siglip_vision_model", SIGLIP, newline=True),
+    "vipllava": LlavaKind("llama", "clip_vision_model", CLIP_L, either=False, five=True),
 }
 
 

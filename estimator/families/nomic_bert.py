@@ -13,7 +13,7 @@ from estimator.families.common import gated_mlp, gqa
 from estimator.families.common_encoder import built_class, encoder, labels, norm, prediction_head
 
 
-class Kind(NamedTuple):
+class NomicKind(NamedTuple):
     """One model_type: its class's stem and module, its defaults, and where it has biases."""
 
     stem: str
@@ -26,8 +26,8 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "nomic_bert": Kind("NomicBert", "nomic_bert", 30528, 2, 2048, "silu", False),
-    "gte": Kind("Gte", "gte", 250048, 1, 8192, "gelu", True),
+    "nomic_bert": NomicKind("NomicBert", "nomic_bert", 30528, 2, 2048, "silu", False),
+    "gte": NomicKind("Gte", "gte", 250048, 1, 8192, "gelu", True),
 }
 
 
@@ -66,7 +66,7 @@ def build(c: Config) -> Architecture:
     )  # fmt: skip
 
 
-def _head(c: Config, kind: Kind, d: Any, V: Any) -> dict[str, Any]:
+def _head(c: Config, kind: NomicKind, d: Any, V: Any) -> dict[str, Any]:
     """NomicBERT's head is BERT's, GTE's RoBERTa's; both have a bias."""
     tied = c.flag("tie_word_embeddings", True)
     if not kind.bias:

@@ -10,7 +10,7 @@ from typing import Any
 
 from estimator.config import Config
 from estimator.families.bart import stack
-from estimator.families.base import HEAD, POSITION, Architecture, Linear, Lookup
+from estimator.families.base import HEAD, POSITION, Architecture, Extra, Linear, Lookup
 from estimator.families.common_encoder import built_class, labels, norm
 from estimator.families.towers import Conv
 
@@ -36,9 +36,11 @@ def build(c: Config) -> Architecture:
     facts: dict[str, Any] = {"class": suffix, "embed_scale": c.flag("scale_embedding", False)}
     if suffix == "ForAudioClassification":
         width = c.size("classifier_proj_size", 256)
+        summed = c.flag("use_weighted_layer_sum", False)
+        weights = (Extra("layer_weights", (layers[0].times + 1,)),) if summed else ()
         return Architecture(
             model_type="whisper", embeddings=ears, layers=layers, head=None, tied=False, has_head=False, vocab=0,
-            final=(*last["encoder"], Linear("projector", d, width, True)),
+            final=(*last["encoder"], *weights, Linear("projector", d, width, True)),
             pooler=(Linear("classifier", width, labels(c), True),), hidden=d, num_layers=layers[0].times,
             kind="encoder", facts=facts, max_positions=int(heard),
         )  # fmt: skip

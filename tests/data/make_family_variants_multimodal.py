@@ -1,4 +1,4 @@
-"""Write family_variants_multimodal.json.gz: every tensor of transformers' multimodal, vision and audio classes.
+"""Write family_variants_multimodal.json.gz: tensors of transformers' multimodal, vision, audio and encoder classes.
 
 Needs torch and transformers (5.24.0 when the file was written); the tests do not. Each class is built on the meta
 device as it comes, with small sizes of ``benchmarks/class_walk.py``, and again with every flag that changes its
@@ -7,6 +7,8 @@ A record holds
 
 config   as it would stand in a config.json
 tensors  [name with indices as {i}, shape, how many] of the unique parameters
+flops    of a forward pass over TOKENS tokens of text (Whisper: its window of sound and as many tokens), with eager
+         attention and all logits, as torch's FlopCounterMode counts them; at one size, where the class takes tokens
 
 Run: PYTHONPATH=. python tests/data/make_family_variants_multimodal.py
 """
@@ -45,7 +47,33 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "glm4v_moe": ("Glm4vMoeForConditionalGeneration",),
     "ernie4_5_vl_moe": ("Ernie4_5_VLMoeForConditionalGeneration",), "phi4_multimodal": ("Phi4MultimodalForCausalLM",),
     "gemma3": ("Gemma3ForConditionalGeneration",),
+    "xlm-roberta": ("XLMRobertaModel", "XLMRobertaForMaskedLM", "XLMRobertaForSequenceClassification"),
+    "camembert": ("CamembertForMaskedLM", "CamembertForTokenClassification"),
+    "electra": (
+        "ElectraModel", "ElectraForMaskedLM", "ElectraForPreTraining", "ElectraForSequenceClassification",
+        "ElectraForMultipleChoice",
+    ),
+    "deberta-v2": (
+        "DebertaV2Model", "DebertaV2ForMaskedLM", "DebertaV2ForSequenceClassification",
+        "DebertaV2ForTokenClassification", "DebertaV2ForQuestionAnswering",
+    ),
+    "mpnet": ("MPNetModel", "MPNetForMaskedLM", "MPNetForSequenceClassification", "MPNetForMultipleChoice"),
+    "nomic_bert": ("NomicBertModel", "NomicBertForMaskedLM", "NomicBertForSequenceClassification"),
+    "gte": ("GteModel", "GteForMaskedLM", "GteForSequenceClassification", "GteForTokenClassification"),
+    "eurobert": ("EuroBertModel", "EuroBertForMaskedLM", "EuroBertForSequenceClassification"),
+    "whisper": ("WhisperModel", "WhisperForConditionalGeneration", "WhisperForAudioClassification"),
+    "mt5": ("MT5Model", "MT5ForConditionalGeneration", "MT5EncoderModel"),
+    "umt5": ("UMT5ForConditionalGeneration", "UMT5EncoderModel"),
+    "mbart": ("MBartModel", "MBartForConditionalGeneration", "MBartForSequenceClassification"),
+    "m2m_100": ("M2M100Model", "M2M100ForConditionalGeneration"), "marian": ("MarianModel", "MarianMTModel"),
+    "pegasus": ("PegasusModel", "PegasusForConditionalGeneration"),
+    "wav2vec2": (
+        "Wav2Vec2Model", "Wav2Vec2ForCTC", "Wav2Vec2ForSequenceClassification", "Wav2Vec2ForPreTraining",
+    ),
+    "hubert": ("HubertModel", "HubertForCTC"),
 }  # fmt: skip
+TOKENS = 24
+LEFT = ("is_gated_act", "is_decoder")  # flags that say again what another field says, or make another model
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "llava": [{"vision_feature_layer": [-2, -1]}, {"vision_config.model_type": "siglip_vision_model"}],
     "mistral3": [{"vision_feature_layer": [-2, -1]}],
@@ -53,6 +81,19 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "qwen3_vl": [{"vision_config.deepstack_visual_indexes": [1]}],
     "aya_vision": [{"alignment_intermediate_size": 96}],
     "ernie4_5_vl_moe": [{"text_config.moe_num_shared_experts": 0}],
+    "deberta-v2": [
+        {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 7},
+        {"relative_attention": True, "pos_att_type": "c2p|p2c", "share_att_key": True, "norm_rel_ebd": "layer_norm"},
+        {"relative_attention": True, "pos_att_type": ["p2c"], "max_relative_positions": 9},
+        {"conv_kernel_size": 3, "conv_groups": 2, "type_vocab_size": 2},
+    ],
+    "wav2vec2": [
+        {"feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True, "adapter_attn_dim": 16},
+        {"add_adapter": True, "output_hidden_size": 64}, {"mask_time_prob": 0.0},
+    ],
+    "hubert": [{"feat_extract_norm": "layer", "do_stable_layer_norm": True}],
+    "marian": [{"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 777}],
+    "mt5": [{"feed_forward_proj": "relu"}, {"num_decoder_layers": 2}],
     "glm4v_moe": [{"text_config.first_k_dense_replace": 0}],
 }
 
@@ -61,6 +102,32 @@ def written(config: Any, name: str) -> dict[str, Any]:
     """What ``save_pretrained`` puts into config.json."""
     out: dict[str, Any] = json.loads(config.to_json_string(use_diff=True))
     return {**out, "architectures": [name]}
+
+
+def flops(model: Any) -> int | None:
+    """FLOPs of a forward pass over text, or None where the class takes none."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def ids() -> Any:
+        return torch.zeros(1, TOKENS, dtype=torch.long, device="meta")
+
+    kwargs: dict[str, Any] = {"input_ids": ids()}
+    if model.config.model_type == "whisper":
+        frames = 2 * model.config.max_source_positions
+        kwargs = {"input_features": torch.zeros(1, model.config.num_mel_bins, frames, device="meta")}
+    if model.config.is_encoder_decoder:
+        kwargs["decoder_input_ids"] = ids()
+    elif "ForConditionalGeneration" in type(model).__name__:
+        kwargs["attention_mask"] = None
+    counter = FlopCounterMode(display=False)
+    try:
+        with torch.no_grad(), counter:
+            model.eval()(**kwargs)
+    except Exception as error:
+        print(f"{type(model).__name__}: no FLOPs: {type(error).__name__}: {str(error)[:90]}")
+        return None
+    return counter.get_total_flops()
 
 
 def main() -> None:
@@ -72,33 +139,41 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     records: list[dict[str, Any]] = []
 
-    def add(walk: Walk, fields: dict[str, Any], name: str, seen: set[str]) -> bool:
+    def add(walk: Walk, fields: dict[str, Any], name: str, seen: set[str], run: bool = False) -> bool:
         """Record one config; False where the class refuses it or its tensors were recorded."""
         try:
             config = walk._config(fields)
+            config._attn_implementation, config._experts_implementation = "eager", "batched_mm"
             with torch.device("meta"):
                 model = walk.model_class(config)
             model.tie_weights()
         except Exception:
             return False
         rows = tensors(model)
+        if getattr(config, "tie_word_embeddings", False):  # the name of the table, where the head comes first
+            tied = model._tied_weights_keys or {}
+            names = {n for n, *_ in rows}
+            rows = [[tied[n] if n in tied and tied[n] not in names else n, *rest] for n, *rest in rows]
         key = json.dumps(rows)
         if key in seen:
             return False
         seen.add(key)
-        records.append({"config": written(config, name), "tensors": rows})
+        made = {"config": written(config, name), "tensors": rows}
+        takes = run and "vision_model" not in config.model_type and "Audio" not in name
+        total = flops(model) if takes else None
+        records.append(made if total is None else {**made, "flops": total})
         return True
 
     for model_type, names in CLASSES.items():
         for name in names:
             walk, seen = Walk(CONFIG_MAPPING[model_type], getattr(transformers, name)), set[str]()
-            fields = [n for n, v in walk.defaults.items() if is_size(n, v)]
+            fields = [n for n, v in walk.defaults.items() if is_size(n, v) and n != "decoder_vocab_size"]
             start = len(records)
             add(walk, {}, name, seen)
             bases = [sized(walk, fields, seed) for seed in range(12)]
-            base = next((b for b in bases if add(walk, b, name, seen)), {})
+            base = next((b for b in bases if add(walk, b, name, seen, run=True)), {})
             for flag, value in walk.defaults.items():
-                if isinstance(value, bool):
+                if isinstance(value, bool) and flag not in LEFT:
                     add(walk, {**base, flag: not value}, name, seen)
             for change in VARIANTS.get(model_type, []):
                 if not add(walk, {**base, **change}, name, seen):

@@ -18,7 +18,10 @@ from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families import build
 from estimator.families.base import Architecture
+from estimator.work.model import products
+from estimator.work.workload import PassSizes
 
+TOKENS = 24  # of the passes behind the recorded FLOPs
 DATA = Path(__file__).parents[1] / "data" / "family_variants_multimodal.json.gz"
 CASES = json.loads(gzip.decompress(DATA.read_bytes()))
 IDS = [f"{c['config']['architectures'][0]}-{n}" for n, c in enumerate(CASES)]
@@ -37,6 +40,15 @@ def tensors(made: Architecture) -> Counter[tuple[str, tuple[int, ...]]]:
 def test_tensors_are_transformers(case: dict[str, Any], traced: bool) -> None:
     made = build(Config(case["config"], traced=traced))
     assert tensors(made) == Counter({(name, tuple(shape)): n for name, shape, n in case["tensors"]})
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if "flops" in c], ids=[i for i, c in zip(IDS, CASES, strict=True) if "flops" in c]
+)
+def test_flops_are_torchs(case: dict[str, Any]) -> None:
+    made = build(Config(case["config"]))
+    work = PassSizes("forward", 1, TOKENS, fused=False)
+    assert sum(q.forward() for q in products(made, work)) == case["flops"]
 
 
 BAD = {
