@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,12 @@ from estimator.errors import InputError, unknown
 if TYPE_CHECKING:
     from estimator.families.base import Architecture
     from estimator.headers import Header
+    from estimator.storage.checkpoint import Declared
 
 MAX_CONFIG_BYTES = 10_000_000  # the longest config.json in use is under 100 kB
 SYMBOLIC = "symbolic"
+HF_QUANT = "hf_quant_config.json"  # ModelOpt's
+PRESET_STORAGE = "storage"  # what a preset says of its checkpoint: fields of its config.json
 # stand-ins: they decide which branch is taken and are never printed
 SYMBOLIC_CONFIG = {"model_type": SYMBOLIC, "num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32}
 _REPO = re.compile(r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$")
@@ -38,6 +41,7 @@ class Model:
     own_notes  what was found while it was read; :attr:`notes` adds what the family guessed
     expect     a preset's published counts
     header     the tensors of its weights file, where one was read
+    beside     JSON files beside the config, by name: ``hf_quant_config.json``, a preset's ``storage``
     """
 
     name: str
@@ -46,6 +50,17 @@ class Model:
     own_notes: tuple[str, ...] = ()
     expect: Mapping[str, Any] = field(default_factory=dict)
     header: Header | None = None
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @cached_property
+    def declared(self) -> Declared:
+        """What its files say of their own storage. InputError for fields of the wrong type."""
+        from estimator.storage.checkpoint import NOTHING, declared
+
+        if self.config is None or self.kind == SYMBOLIC:
+            return NOTHING
+        raw = {**self.beside.get(PRESET_STORAGE, {}), **self.config.raw}
+        return declared(raw, self.config.where, self.beside.get(HF_QUANT))
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -97,8 +112,14 @@ def load_model(text: str, overrides: Sequence[str] = (), traced: bool = False) -
     where = f"{found.where} with --set" if overrides else found.where
     config = Config(raw, traced or found.kind == SYMBOLIC, where=where)
     if overrides:  # another model than the preset's or the file's
-        return Model(found.name, found.kind, config, tuple(notes))
-    return Model(found.name, found.kind, config, tuple(notes), found.expect, found.header)
+        return _said(Model(found.name, found.kind, config, tuple(notes), beside=found.beside))
+    return _said(Model(found.name, found.kind, config, tuple(notes), found.expect, found.header, found.beside))
+
+
+def _said(model: Model) -> Model:
+    """The model with what its files say loudly of their storage."""
+    said = model.declared.notes
+    return replace(model, own_notes=(*model.own_notes, *said)) if said else model
 
 
 @dataclass
@@ -112,6 +133,7 @@ class _Found:
     notes: list[str] = field(default_factory=list)
     expect: Mapping[str, Any] = field(default_factory=dict)
     header: Header | None = None
+    beside: dict[str, Any] = field(default_factory=dict)
 
 
 def _find(text: str) -> _Found:
@@ -126,7 +148,8 @@ def _find(text: str) -> _Found:
     preset = presets.find("models", text)
     if preset is not None:
         name, data = presets.load_model_preset(preset)
-        return _Found(name, "preset", f"presets/models/{name}.json", data["config"], expect=data.get("expect", {}))
+        return _Found(name, "preset", f"presets/models/{name}.json", data["config"], expect=data.get("expect", {}),
+                      beside={PRESET_STORAGE: data.get("storage", {})})  # fmt: skip
     path = _as_path(text)
     if path is None:
         hint = f"From the hub: --model hf:{text}" if _REPO.match(text) else "List them: llmcalc models"
@@ -161,8 +184,26 @@ def _from_path(path: Path) -> _Found:
     if suffix == ".safetensors" or path.name.endswith(".safetensors.index.json"):
         return _from_safetensors(path)
     raw = read_config(path)
-    name = path.resolve().parent.name if path.name == "config.json" else path.stem
-    return _Found(name or path.stem, "file", str(path), raw)
+    if path.name != "config.json":
+        return _Found(path.stem, "file", str(path), raw, beside=_beside(path.parent))
+    name = path.resolve().parent.name
+    return _Found(name or path.stem, "file", str(path), raw, header=_weights(path.parent), beside=_beside(path.parent))
+
+
+def _weights(folder: Path) -> Header | None:
+    """The header of the weights beside a config.json, None where there are none or they cannot be read."""
+    from estimator.headers import safetensors
+
+    try:
+        return safetensors.find(folder)
+    except InputError:
+        return None
+
+
+def _beside(folder: Path) -> dict[str, Any]:
+    """ModelOpt's file beside a config.json, where it is there."""
+    path = folder / HF_QUANT
+    return {HF_QUANT: read_config(path)} if path.is_file() else {}
 
 
 def _from_folder(folder: Path) -> _Found:
@@ -175,7 +216,7 @@ def _from_folder(folder: Path) -> _Found:
         if header is None:
             raise InputError(f"{folder}: holds neither a config.json nor .safetensors files")
         return _Found(name, "header", str(folder), None, _bare(header), header=header)
-    return _Found(name, "file", str(config), read_config(config), header=header)
+    return _Found(name, "file", str(config), read_config(config), header=header, beside=_beside(folder))
 
 
 def _from_safetensors(path: Path) -> _Found:
@@ -187,7 +228,10 @@ def _from_safetensors(path: Path) -> _Found:
     if not config.is_file():
         return _Found(name, "header", str(path), None, _bare(header), header=header)
     name = path.resolve().parent.name or name
-    return _Found(name, "header", str(config), read_config(config), [f"architecture from {config}"], header=header)
+    return _Found(
+        name, "header", str(config), read_config(config), [f"architecture from {config}"], header=header,
+        beside=_beside(path.parent),
+    )  # fmt: skip
 
 
 def _from_gguf(path: Path) -> _Found:

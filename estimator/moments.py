@@ -45,7 +45,8 @@ class Workload:
 
     b, s, new    sequences, tokens each, tokens generated after them
     width        bytes of a parameter; amp: autocast over fp32 parameters
-    quantization "", "nf4" or "nf4-dq"; adapter: a PEFT method; top: train only that many layers
+    quantization "", "nf4", "fp4" or one of them with "-dq"; unpacked: weights that it leaves alone beside
+                 embeddings, norms and head; adapter: a PEFT method; top: train only that many layers
     stored       bytes of all weights where they lie in a format whose kernels are not simulated, else None
     half         the 16-bit format of products: bf16 or fp16
     adapter_width bytes of an adapter's number; kbit: prepare_model_for_kbit_training was called
@@ -96,6 +97,7 @@ class Workload:
     card: GpuKernels = HOPPER
     release: Release = PRESENT
     masked: bool = False
+    unpacked: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -137,14 +139,15 @@ class Outcome:
         return next(m for m in self.moments if m.key == key)
 
 
-def is_packed(w: Weight, quantization: str) -> bool:
-    """Whether bitsandbytes packs this weight: matrices of linear layers, not the head."""
-    return bool(quantization) and w.role in (LINEAR, CONV1D) and not w.is_bias and len(w.shape) == 2
+def is_packed(w: Weight, load: Workload) -> bool:
+    """Whether bitsandbytes packs this weight: matrices of linear layers that its scheme does not leave alone."""
+    linear = w.role in (LINEAR, CONV1D) and not w.is_bias and len(w.shape) == 2
+    return bool(load.quantization) and linear and w.name not in load.unpacked
 
 
 def packed_bytes(n: Any, quantization: str) -> list[Any]:
     """The tensors of one NF4 matrix of ``n`` weights: codes, scales and look-up tables."""
-    if quantization == "nf4-dq":
+    if quantization.endswith("-dq"):
         scales = ceil_div(n, 64)
         return [ceil_div(n, 2), scales, CODE_TABLE, F32, ceil_div(scales, 256) * F32, NESTED_TABLE]
     return [ceil_div(n, 2), ceil_div(n, 64) * F32, CODE_TABLE]
@@ -159,7 +162,7 @@ def weight_tensors(arch: Architecture, load: Workload) -> list[tuple[Weight, lis
     """Every weight with the bytes of the tensors that hold it."""
     out = []
     for w in held_weights(arch):
-        if is_packed(w, load.quantization):
+        if is_packed(w, load):
             out.append((w, packed_bytes(w.elements, load.quantization)))
         else:
             out.append((w, [w.elements * (F32 if load.kbit else load.width)]))
@@ -271,8 +274,8 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     if not load.training:
         m.trains = lambda name: False
     if load.quantization:
-        packed = {w.module for w in arch.weights() if is_packed(w, load.quantization)}
-        kind = "nested" if load.quantization == "nf4-dq" else "plain"
+        packed = {w.module for w in arch.weights() if is_packed(w, load)}
+        kind = "nested" if load.quantization.endswith("-dq") else "plain"
         m.packed = lambda name: kind if name in packed else ""
     return m
 
@@ -287,7 +290,7 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
     live: Live = {}
     weights: Any = 0
     for w, parts in weight_tensors(arch, load):
-        size = small_block if is_packed(w, load.quantization) else block_bytes  # packed in place of the 16-bit weight
+        size = small_block if is_packed(w, load) else block_bytes  # packed in place of the 16-bit weight
         weights = weights + w.times * sum(size(p) for p in parts)
     live["model", "weights"] = weights if load.stored is None else load.stored
     buffers = buffer_bytes(arch, load)

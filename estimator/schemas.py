@@ -275,7 +275,10 @@ class Expectation(_Part):
 
 
 class ModelSpec(_Part):
-    """One model: ``presets/models/<id>.json``. ``class``: the transformers class that the counts are of."""
+    """One model: ``presets/models/<id>.json``. ``class``: the transformers class that the counts are of.
+
+    storage: what the checkpoint's config.json says of its dtype and quantisation, where it is quantised
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -287,3 +290,4 @@ class ModelSpec(_Part):
     repo: Text
     expect: Expectation
     config: dict[str, Any]
+    storage: dict[str, Any] = Field(default_factory=dict)

@@ -167,7 +167,7 @@ def fit_rows(p: CachePlan, q: KVCache) -> tuple[Node, Fit, list[str]]:
     extra, said = fit.workspace_of(p.model, q.workspace, place.card.kernels)
     b, n = int(value_of(p.b)), int(value_of(p.n))
     rows = fit.rows(place, p.used, extra, b, n)
-    how = q.dtype if q.quantization == "none" else q.quantization
+    how = q.dtype if place.scheme == "none" else place.scheme
     node = Node.group(f"On one {place.name}, weights in {how}", rows)
     held = int(value_of(place.weights)) + p.used(b, n) + extra(b, n)
     found = fit_of(held, place.card, "inference")

@@ -13,8 +13,7 @@ from estimator.estimates.memory_storage import (
     UNPACKED,
     WIDTHS,
     approximate,
-    file_bytes,
-    file_format,
+    left_alone,
     unsimulated,
     unused,
 )
@@ -30,7 +29,8 @@ from estimator.questions.read import adapter_of, batch, recipe_of, storage_of, t
 from estimator.recipes.base import Recipe
 from estimator.sizes import size_option
 from estimator.stack.tape import F32
-from estimator.storage import stored_weights
+from estimator.storage import model_storage
+from estimator.storage.file import base_format
 
 MODES = ("inference", "training")
 CHOICES = {
@@ -98,18 +98,17 @@ def plan(q: Memory) -> MemoryPlan:
     args, cast = split_cast(q.args or {})
     q = replace(q, args=args)
     adapter = adapter_of(q)
-    quantization = storage_of(q, said)
+    own = storage_of(q, said)
     chosen = recipe_of(q, adapter, said if train else [])
-    asked = find_format(q.dtype or file_format(model)).name
+    asked = find_format(q.dtype or base_format(model)).name
     width = width_of(chosen, asked, said, q.dtype is not None) if train else WIDTHS.get(asked, 2)
+    rest = {4: "fp32", 2: "bf16"}[F32 if q.prepare_kbit else width] if train else q.dtype and asked
+    storage = model_storage(model, own, rest)
+    quantization = storage.scheme
     if train and quantization != "none" and adapter is None:
         raise InputError(f"--quantization {quantization} needs an adapter to train: add --method lora")
-    unpacked = {4: "fp32", 2: "bf16"}[F32 if q.prepare_kbit else width] if train else asked
-    storage = stored_weights(arch, quantization, unpacked)
     said += storage.notes
-    stored = storage.bytes
-    if not train and q.dtype is None and quantization == "none":
-        stored = file_bytes(model, stored, said)
+    stored = storage.computed if train else storage.bytes
     optimizer = find_optimizer(chosen.optimizers.get(q.optimizer, q.optimizer) if q.optimizer else chosen.optimizer)
     stack = fields_of(q, chosen, adapter, quantization, width, cast, said) if train else serving(q)
     if train:
@@ -120,7 +119,8 @@ def plan(q: Memory) -> MemoryPlan:
         fused=q.attention == "sdpa", checkpointing=q.checkpointing,
         quantization=quantization if quantization in UNPACKED else "", logits=q.logits,
         adapter=adapter, top=_top(adapter), gpus=gpus, stage=stage,
-        stored=unsimulated(stored, storage.bytes, "" if train else asked, quantization, said), **stack,
+        unpacked=left_alone(storage, said) if quantization in UNPACKED else frozenset(),
+        stored=unsimulated(stored, storage.computed, "" if train else asked, quantization, said), **stack,
     )  # fmt: skip
     if adapter is not None and adapter.method.name not in SIMULATED_ADAPTERS:
         said.append(approximate(adapter))

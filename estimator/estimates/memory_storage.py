@@ -5,33 +5,25 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from estimator.models import Model
 from estimator.peft.base import Adapter
 from estimator.questions.parts import Stacked
+from estimator.storage.base import Storage
 from estimator.trace import value_of
 
 if TYPE_CHECKING:
     from estimator.questions.memory import Memory
 
 WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2}
-UNPACKED = ("nf4", "nf4-dq", "fp4")  # schemes whose weights are unpacked in the forward and the backward pass
-FILE_FORMATS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
+UNPACKED = ("nf4", "nf4-dq", "fp4", "fp4-dq")  # schemes whose weights are unpacked in the forward and the backward pass
 
 
-def file_format(model: Model) -> str:
-    """The format of most of the weights in the file that was read, bf16 where there is none or it is packed."""
-    kinds = model.header.by_dtype() if model.header is not None else {}
-    return FILE_FORMATS.get(next(iter(kinds), "").upper(), "bf16")
-
-
-def file_bytes(model: Model, computed: Any, said: list[str]) -> Any:
-    """The bytes of a file of packed weights, from its header; ``computed`` for plain ones, which load as tensors."""
-    found = model.stored_bytes
-    if found is None or model.header is None:
-        return computed
-    kinds = [*model.header.by_dtype()]
-    said.append(f"weights as they lie in {model.header.path}: {', '.join(kinds)}")
-    return computed if all(k.upper() in FILE_FORMATS for k in kinds) else found
+def left_alone(storage: Storage, said: list[str]) -> frozenset[str]:
+    """Names of the matrices that a scheme of bitsandbytes leaves alone in every layer."""
+    packed = {p.weight.name for p in storage.parts if p.layout is not None}
+    plain = {p.weight.name for p in storage.parts if p.layout is None}
+    if packed & plain:
+        said.append("a matrix that stays as it is in some layers is simulated as if it were packed in all")
+    return frozenset(plain - packed)
 
 
 def unsimulated(stored: Any, computed: Any, base: str, quantization: str, said: list[str]) -> Any:

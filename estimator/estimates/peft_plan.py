@@ -24,9 +24,9 @@ def trained_format(adapter: Adapter, dtype: str | None) -> tuple[Format, str]:
 
 def model_format(model: Model) -> Format:
     """The format of the model that the adapter sits on: its file's, else bf16."""
-    from estimator.estimates.memory_storage import file_format
+    from estimator.storage.file import base_format
 
-    return find_format(file_format(model))
+    return find_format(base_format(model))
 
 
 def optimizer_state_bytes(adapter: Adapter, fmt: Format, name: str) -> Any:

@@ -57,7 +57,8 @@ def answer(q: Train) -> Report:
     made = plan(one_pass(q))
     recipe = recipe_of(q, adapter_of(q), said)
     repeats = int(value_of(size_option(model, q.accumulation, "--accumulation", "accumulation")))
-    run = Run(q, _degrees(q), zero_stage(q.stage), repeats, storage_of(q, said), q.optimizer or DEFAULT_OPTIMIZER)
+    own = storage_of(q, said) or (model.declared.scheme.name if model.declared.scheme else "none")
+    run = Run(q, _degrees(q), zero_stage(q.stage), repeats, own, q.optimizer or DEFAULT_OPTIMIZER)
     gpus = run.degrees.gpus
     step = one_step(made, recipe, run)
     fit, verdict, fit_notes = _fits(run)
@@ -111,7 +112,7 @@ def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
     q = run.question
     same = [f.name for f in fields(Memory) if hasattr(q, f.name) and f.name not in ("dtype", "check_fit")]
     asked = Memory(**{k: getattr(q, k) for k in same} | {
-        "mode": "training", "optimizer": run.optimizer, "quantization": run.quantization,
+        "mode": "training", "optimizer": run.optimizer,
         "gpus": run.degrees.gpus if run.degrees.gpus > 1 else None, "stage": q.stage if run.degrees.gpus > 1 else None,
         "micro_batches": str(run.accumulation) if not run.degrees.plain else "1",
     })  # fmt: skip

@@ -276,6 +276,8 @@ class Architecture(NamedTuple):
     classes      what the classes beside the causal language model call their parts
     encoder_tokens   tokens that the encoder of an encoder-decoder always sees (Whisper's window of sound), or None
     towers       vision and audio encoders before a multimodal model's text
+    kept         names of modules that transformers leaves in 16 or 32 bits when it quantises (_keep_in_fp32_modules)
+    linear_class the class of the matrices where it is a subclass of torch.nn.Linear
     """
 
     model_type: str
@@ -307,6 +309,8 @@ class Architecture(NamedTuple):
     classes: Classes = Classes()
     encoder_tokens: Any = None
     towers: tuple[Tower, ...] = ()
+    kept: tuple[str, ...] = ()
+    linear_class: str = "Linear"
 
     @property
     def textbook(self) -> bool:

@@ -87,7 +87,7 @@ def build(c: Config) -> Architecture:
         head=Linear("lm_head", d, V, role=HEAD) if predicts and not tied else None,
         tied=predicts and tied, has_head=predicts,
         vocab=V, hidden=d, num_layers=sides["decoder" if both else "encoder"],
-        kind="encoder-decoder" if both else "encoder",
+        kind="encoder-decoder" if both else "encoder", kept=("wo",),
         facts={"class": suffix, "scale_decoder_outputs": predicts and tied},
         always_tied=True, trains_cached=True, residual_dropout=("dropout_rate", 0.1),
         extra_weights=tuple(

@@ -1,4 +1,7 @@
-"""Bytes of one matrix in each storage format, as the libraries lay it out (:mod:`estimator.storage`: whole models)."""
+"""Bytes of one matrix in each storage format, as the libraries lay it out (:mod:`estimator.storage`: whole models).
+
+A matrix has n_in inputs and n_out outputs; w are the bits of a code, g the inputs that share a scale.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ from estimator.units import BYTES
 BLOCK = 64  # bitsandbytes' default block of 4-bit codes
 SCALE_BLOCK = 256  # block of the second quantisation
 FP32, FP16, INT32 = 4, 2, 4  # bytes
+WORD = 32  # bits of an int32, which holds several codes
 GROUP = 128  # inputs that share a scale in the GPTQ and AWQ checkpoints in use
 TILE = 128  # DeepSeek-V3's weight blocks are 128 x 128
 CODE_BITS, BYTE = 4, 8
+SHAPE = 16  # bytes: two int64 that compressed-tensors stores beside packed codes
 
 
 @formula(unit=BYTES, cite="bitsandbytes functional.py quantize_4bit; Dettmers et al. 2023, arXiv 2305.14314, section 3")
@@ -45,10 +50,10 @@ def llm_int8_bytes(n_in: Any, n_out: Any) -> Any:
     unit=BYTES,
     cite="GPTQModel nn_modules/qlinear (qweight, qzeros, scales, g_idx); Frantar et al. 2022, arXiv 2210.17323",
 )
-def gptq_bytes(n_in: Any, n_out: Any) -> Any:
-    """4-bit codes and zero points packed in int32, fp16 scales for 128 inputs, an int32 group index an input."""
-    groups = ceil_div(n_in, GROUP)
-    packed = INT32 * ceil_div(n_in * CODE_BITS, 32) * n_out + INT32 * groups * ceil_div(n_out * CODE_BITS, 32)
+def gptq_bytes(n_in: Any, n_out: Any, w: Any = CODE_BITS, g: Any = GROUP) -> Any:
+    """Codes and zero points of w bits packed in int32, fp16 scales for g inputs, an int32 group index an input."""
+    groups = ceil_div(n_in, g)
+    packed = INT32 * ceil_div(n_in * w, WORD) * n_out + INT32 * groups * ceil_div(n_out * w, WORD)
     return packed + FP16 * groups * n_out + INT32 * n_in
 
 
@@ -56,35 +61,36 @@ def gptq_bytes(n_in: Any, n_out: Any) -> Any:
     unit=BYTES,
     cite="AutoAWQ modules/linear/gemm.py WQLinear_GEMM (qweight, qzeros, scales); Lin et al. 2023, arXiv 2306.00978",
 )
-def awq_bytes(n_in: Any, n_out: Any) -> Any:
-    """4-bit codes and zero points packed in int32, fp16 scales, groups of 128 inputs."""
-    groups = ceil_div(n_in, GROUP)
-    return INT32 * (n_in + groups) * ceil_div(n_out * CODE_BITS, 32) + FP16 * groups * n_out
+def awq_bytes(n_in: Any, n_out: Any, w: Any = CODE_BITS, g: Any = GROUP) -> Any:
+    """Codes and zero points of w bits packed in int32, fp16 scales for g inputs."""
+    groups = ceil_div(n_in, g)
+    return INT32 * (n_in + groups) * ceil_div(n_out * w, WORD) + FP16 * groups * n_out
 
 
 @formula(
     unit=BYTES,
-    cite="compressed-tensors pack-quantized W4A16 (weight_packed, weight_scale)",
-    assumes=("symmetric: no zero points",),
+    cite="compressed-tensors 0.20 pack_quantized (weight_packed, weight_scale, weight_shape, weight_zero_point)",
 )
-def int4_bytes(n_in: Any, n_out: Any) -> Any:
-    """4-bit codes packed in int32 and one 16-bit scale for each group of 128 inputs."""
-    return INT32 * ceil_div(n_in * CODE_BITS, 32) * n_out + FP16 * ceil_div(n_in, GROUP) * n_out
+def packed_int_bytes(n_in: Any, n_out: Any, w: Any = CODE_BITS, g: Any = GROUP, zeros: Any = 0) -> Any:
+    """Codes of w bits packed in int32 along a row, a 16-bit scale for g inputs, the shape; zeros: 1 if asymmetric.
+
+    Zero points are packed along the outputs.
+    """
+    groups = ceil_div(n_in, g)
+    codes = INT32 * ceil_div(n_in * w, WORD) * n_out + INT32 * zeros * groups * ceil_div(n_out * w, WORD)
+    return codes + FP16 * groups * n_out + SHAPE
 
 
 @formula(
     unit=BYTES,
-    cite="compressed-tensors FP8 (weight, weight_scale); Micikevicius et al. 2022, arXiv 2209.05433",
+    cite="DeepSeek-V3, arXiv 2412.19437, section 3.3.2 (weight_scale_inv); transformers 5.24 finegrained_fp8.py",
 )
-def fp8_bytes(n_in: Any, n_out: Any) -> Any:
-    """One byte a weight and one fp32 scale a matrix."""
-    return n_in * n_out + FP32
+def tiled_bytes(n_in: Any, n_out: Any, tile_in: Any = TILE, tile_out: Any = TILE, scale: Any = FP32) -> Any:
+    """One byte a weight and ``scale`` bytes for each tile of tile_in inputs and tile_out outputs.
 
-
-@formula(unit=BYTES, cite="DeepSeek-V3, arXiv 2412.19437, section 3.3.2 (weight_scale_inv of its checkpoint)")
-def fp8_block_bytes(n_in: Any, n_out: Any) -> Any:
-    """One byte a weight and one fp32 scale for each tile of 128 x 128."""
-    return n_in * n_out + FP32 * ceil_div(n_in, TILE) * ceil_div(n_out, TILE)
+    A scale a matrix: a tile of the whole; a scale a row: tile_out = 1. fp8 and int8 alike.
+    """
+    return n_in * n_out + scale * ceil_div(n_in, tile_in) * ceil_div(n_out, tile_out)
 
 
 @formula(unit=BYTES, cite="OCP Microscaling Formats (MX) v1.0, section 5.3")
@@ -99,3 +105,21 @@ def mxfp4_bytes(n_in: Any, n_out: Any) -> Any:
 def nvfp4_bytes(n_in: Any, n_out: Any) -> Any:
     """4-bit codes, one E4M3 scale for each 16 inputs of a row, and one fp32 scale a matrix."""
     return n_out * ceil_div(n_in, 16) * ((16 * CODE_BITS + 8) // BYTE) + FP32
+
+
+@formula(unit=BYTES, cite="MLX mlx.core.quantize, mode affine (weight, scales, biases)")
+def mlx_bytes(n_in: Any, n_out: Any, w: Any = CODE_BITS, g: Any = BLOCK) -> Any:
+    """Codes of w bits packed in uint32 along a row, a 16-bit scale and a 16-bit bias for g inputs."""
+    return INT32 * ceil_div(n_in * w, WORD) * n_out + 2 * FP16 * ceil_div(n_in, g) * n_out
+
+
+@formula(unit=BYTES, cite="hqq 0.2.8 core/bitpack.py, core/quantize.py (W_q, scale, zero)")
+def hqq_bytes(rows: Any, columns: Any, groups: Any, pack: Any = 2, word: Any = 1) -> Any:
+    """Codes of a matrix of groups, ``pack`` of them along a column in ``word`` bytes; 16-bit scale and zero a group."""
+    return word * ceil_div(rows, pack) * columns + 2 * FP16 * groups
+
+
+@formula(unit=BYTES, cite="torchao 0.18 Int4Tensor (qdata, scale, zero_point)")
+def torchao_int4_bytes(n_in: Any, n_out: Any, g: Any = GROUP) -> Any:
+    """4-bit codes, a 16-bit scale and a 16-bit zero point for g inputs."""
+    return n_out * ceil_div(n_in * CODE_BITS, BYTE) + 2 * FP16 * ceil_div(n_in, g) * n_out

@@ -11,7 +11,7 @@ from estimator.errors import InputError
 from estimator.models import Model
 from estimator.report import Node
 from estimator.stack.kernels import HOPPER, GpuKernels
-from estimator.storage import stored_weights
+from estimator.storage import model_storage
 from estimator.trace import value_of
 from estimator.units import BYTES, COUNT, TOKENS, parse_size
 
@@ -25,6 +25,7 @@ class Room:
     card: Card
     weights: Any
     notes: tuple[str, ...]
+    scheme: str = "none"
 
     @property
     def name(self) -> str:
@@ -35,11 +36,11 @@ class Room:
         return int((self.card.bytes or 0) - self.card.context.best - int(value_of(self.weights)))
 
 
-def room(model: Model, gpu: str | None, dtype: str, quantization: str, memory: Any = None) -> Room:
+def room(model: Model, gpu: str | None, dtype: str, quantization: str | None, memory: Any = None) -> Room:
     """What ``gpu`` has left beside the weights of ``model`` in a storage scheme."""
-    storage = stored_weights(model.architecture, quantization, dtype)
+    storage = model_storage(model, quantization, dtype)
     card = find_card(gpu, memory)
-    return Room(card, storage.bytes, (*card.notes, *storage.notes))
+    return Room(card, storage.bytes, (*card.notes, *storage.notes), storage.scheme)
 
 
 def workspace_of(model: Model, kind: str, card: GpuKernels = HOPPER) -> tuple[Callable[[int, int], int], list[str]]:

@@ -18,7 +18,9 @@ class Infer(Served, OnCard, Sequences):
     gpus: Any = option("1", "GPUs that share each layer (tensor parallelism).", "N")
     dtype: Any = option("bf16", "bf16, fp16 or fp8: what weights are stored and multiplied in.", "NAME")
     kv_dtype: Any = option(None, "bf16, fp16, fp32, fp8, int8 or int4; as the weights where not given.", "NAME")
-    quantization: Any = option("none", "Of the weights: none, nf4, nf4-dq, int8, gptq, awq, q4_k_m ...", "NAME")
+    quantization: Any = option(
+        None, "Of the weights (as the files say): none, nf4, int8, gptq-3bit-g128, awq, q4_k_m ...", "NAME"
+    )
     tensor_parallel: Any = again(Sharded, "tensor_parallel", "1")
     pipeline_parallel: Any = again(Sharded, "pipeline_parallel", "1")
     expert_parallel: Any = option(False, "vLLM: experts over the tensor group.", kind="flag")

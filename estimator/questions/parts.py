@@ -44,7 +44,9 @@ class StepOptions(Question):
     )
     attention: Any = option("sdpa", "sdpa (fused kernels) or eager.", "NAME")
     checkpointing: Any = option("none", "none, selective (attention) or full (every layer).", "NAME")
-    quantization: Any = option("none", "Of the weights: none, nf4, nf4-dq, int8, gptq, awq, q4_k_m ...", "NAME")
+    quantization: Any = option(
+        None, "Of the weights (as the files say): none, nf4, int8, gptq-3bit-g128, awq, q4_k_m ...", "NAME"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

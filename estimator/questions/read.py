@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TOKENS = 2048
 FULL = (None, "", "full")
+FOUR_BITS = ("nf4", "nf4-dq", "fp4")  # bitsandbytes' own: a base that qlora takes as it is
+NO_BACKWARD = ("mxfp4",)  # transformers 5.24: Mxfp4Config(dequantize=True) to train
 QLORA_BASE = "nf4-dq"  # Dettmers et al. 2023, arXiv 2305.14314: NF4 with double quantisation
 
 
@@ -45,13 +47,24 @@ def adapter_of(q: Any) -> Adapter | None:
     return prepare(q.model, q.method, q.rank, q.targets, q.args, q.trainable_layers)
 
 
-def storage_of(q: Any, said: list[str] | None = None) -> str:
-    """The scheme of the weights: as given, NF4 with double quantisation under ``--method qlora``."""
-    if q.method == "qlora" and q.quantization == "none":
-        if said is not None:
-            said.append("--method qlora: the base is NF4 with double quantisation")
+def storage_of(q: Any, said: list[str] | None = None) -> str | None:
+    """The scheme of the weights: as given, double-quantised NF4 under ``--method qlora``; None: as the files say.
+
+    A quantised checkpoint that is trained whole is unpacked first, and so is one whose kernels have no backward pass.
+    """
+    said = [] if said is None else said
+    own = q.model.declared.scheme
+    if q.method == "qlora" and q.quantization in (None, "none"):
+        if own is not None and q.quantization is None and own.name in FOUR_BITS:
+            return None
+        said.append("--method qlora: the base is NF4 with double quantisation")
         return QLORA_BASE
-    return str(q.quantization)
+    if q.quantization is not None or own is None or not getattr(q, "training", True):
+        return None if q.quantization is None else str(q.quantization)
+    if q.method in FULL or own.name in NO_BACKWARD:
+        said.append(f"the checkpoint is stored as {own.name}: unpacked to train it (--quantization none)")
+        return "none"
+    return None
 
 
 def recipe_of(q: Any, adapter: Adapter | None, said: list[str]) -> Recipe:

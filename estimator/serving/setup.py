@@ -15,7 +15,7 @@ from estimator.ops import ceil_div
 from estimator.roofline import Accelerator, machine
 from estimator.serving.step import ENGINES, UNPACKED, Serving, cache_shards, check_split
 from estimator.stack.kernels import HOPPER, GpuKernels, serving_threads
-from estimator.storage import Storage, stored_weights
+from estimator.storage import Storage, model_storage
 from estimator.trace import value_of
 
 DTYPES = ("bf16", "fp16", "fp8")
@@ -28,7 +28,7 @@ def setup(
     gpus: int,
     dtype: str,
     kv_dtype: str | None,
-    quantization: str,
+    quantization: str | None,
     engine: str,
     graph: bool,
 ) -> tuple[Serving, list[str]]:
@@ -50,12 +50,12 @@ def setup(
     if not 1 <= gpus <= MAX_GPUS:
         raise InputError(f"--gpus must be between 1 and {MAX_GPUS}, got {gpus}")
     check_split(arch, gpus)
-    storage = stored_weights(arch, quantization, fmt.name)
-    device = machine(gpu, "bf16" if quantization != "none" and fmt.name != "fp8" else fmt.name)
+    storage = model_storage(model, quantization, fmt.name)
+    device = machine(gpu, "bf16" if storage.scheme != "none" and fmt.name != "fp8" else fmt.name)
     serve = Serving(
         arch, device, element_bytes(storage), float(fmt.bits_per_weight) / 8, storage.bytes,
         cached.block_bits // cached.block, gpus, engine, graph,
-        unpack=quantization in UNPACKED and engine == "transformers",
+        unpack=storage.scheme in UNPACKED and engine == "transformers",
     )  # fmt: skip
     return serve, [*device.notes, *storage.notes, *_said(serve, kv_dtype, cached.name)]
 

@@ -18,7 +18,7 @@ from estimator.work import PassSizes, Product, operations
 from estimator.work.product import Kernel
 from estimator.work.times import ATTENTION, CACHE, CACHED, LINK, LINKS, How, Times, times
 
-UNPACKED = ("nf4", "nf4-dq", "fp4")
+UNPACKED = ("nf4", "nf4-dq", "fp4", "fp4-dq")
 ENGINES = ("transformers", "fused")
 
 

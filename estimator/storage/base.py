@@ -10,28 +10,45 @@ from estimator.dtypes import Format
 from estimator.families.base import Architecture, MoE
 from estimator.formula import Formula
 from estimator.inventory import CONV1D, Weight
+from estimator.storage.layouts import Layout
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One weight in storage: ``bytes`` over all its layers (those of ``layers`` where a mix treats them apart)."""
+    """One weight in storage: ``bytes`` over all its layers.
+
+    A scheme that treats layers apart gives a part for each kind, whose weight names its ``layers``. layout: how a
+    quantised matrix lies and what its products run in, None for a plain format or a type of llama.cpp.
+    """
 
     weight: Weight
     format: str
     bytes: Any
     formula: Formula | None = None
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A model's weights in a scheme; ``notes`` says what was assumed."""
+    """A model's weights in a scheme; ``notes`` says what was assumed.
+
+    scheme: its name, "none" for plain weights; total: bytes as they lie in the file, where its header or its index
+    says more than the parts can.
+    """
 
     parts: tuple[Stored, ...]
     notes: tuple[str, ...] = ()
+    scheme: str = "none"
+    total: int | None = None
 
     @property
     def bytes(self) -> Any:
         """Bytes of all weights."""
+        return self.computed if self.total is None else self.total
+
+    @property
+    def computed(self) -> Any:
+        """Bytes of the parts."""
         return sum(p.bytes for p in self.parts)
 
     def by_format(self) -> dict[str, Any]:

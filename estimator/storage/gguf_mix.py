@@ -79,7 +79,7 @@ def mix_storage(arch: Architecture, mix: str) -> Storage:
     if odd:
         which = f"rows of {len(odd)} weights ({sorted(odd)[0]} ...)"
         notes.append(f"{which} do not divide into blocks; llama.cpp's fallback types were used")
-    return Storage(tuple(parts), tuple(notes))
+    return Storage(tuple(parts), tuple(notes), mix)
 
 
 def _quantised(w: Weight) -> bool:

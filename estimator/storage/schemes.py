@@ -2,84 +2,200 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from estimator.dtypes import Format
-from estimator.families.base import Architecture
-from estimator.formula import Formula
-from estimator.formulas.storage import (
-    GROUP,
-    awq_bytes,
-    fp8_block_bytes,
-    fp8_bytes,
-    gptq_bytes,
-    int4_bytes,
-    llm_int8_bytes,
-    mxfp4_bytes,
-    nf4_bytes,
-    nf4_dq_bytes,
-    nvfp4_bytes,
-)
-from estimator.inventory import CONV1D, EXPERT, LINEAR, Weight
-from estimator.storage.base import Matrices, Storage, Stored, matrices, moe_of, plain
+from estimator.dtypes import FORMATS, Format
+from estimator.families.base import Architecture, Attention
+from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, OTHER, POSITION, ROUTER, TOKEN_TYPE, Weight
+from estimator.storage import layouts as lay
+from estimator.storage.base import Matrices, Storage, Stored, layers_of, matrices, moe_of, plain
+from estimator.storage.layouts import Layout
+from estimator.storage.matching import Match, expert_names, spellings, transformers_match
+
+LINEARS = frozenset((LINEAR, CONV1D))
+MLX_TOUCHES = frozenset((LINEAR, CONV1D, HEAD, EMBEDDING, POSITION, TOKEN_TYPE, ROUTER))
+MAX_LAYERS = 100_000  # as elsewhere: more are a typing error
 
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
     """What a library does to a model's weights.
 
-    bytes     formula of one matrix: of its elements, or of its inputs and outputs
-    experts   "kept" (stacked experts stay), "each" (every expert is quantised), "only" (nothing else is, if any)
+    layout     how a matrix lies, where no rule below says otherwise
+    experts    "kept" (stacked experts stay), "each" (every expert is quantised), "only" (nothing else is, if any)
+    touches    roles of the weights that are quantised, beside experts
+    skip       True for the name of a module that stays as it is
+    rules      (match, layout or None) tried in order before ``skip`` and ``layout``: None leaves it alone
+    only       where set, nothing but what it matches is quantised
+    subclasses whether matrices of a subclass of torch.nn.Linear are quantised too
+    divides    inputs must be a multiple of this, else the matrix stays
+    bias       format of the biases of quantised modules where it is not the base's
+    attention  bytes that an attention layer needs beside (scales of a quantised cache)
     """
 
     name: str
-    bytes: Formula
+    layout: Layout
     experts: str
     note: str
+    touches: frozenset[str] = LINEARS
+    skip: Match | None = None
+    rules: tuple[tuple[Match, Layout | None], ...] = ()
+    only: Match | None = None
+    subclasses: bool = True
+    divides: int = 1
+    bias: str = ""
+    attention: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def by_name(self) -> bool:
+        """Whether what happens to a weight depends on its module's name."""
+        return self.skip is not None or bool(self.rules) or self.only is not None
+
+    def of(self, names: Sequence[str]) -> Layout | None:
+        """The layout of a module with these names, None where it stays as it is."""
+        for match, layout in self.rules:
+            if any(match(n) for n in names):
+                return layout
+        if self.only is not None and not any(self.only(n) for n in names):
+            return None
+        if self.skip is not None and any(self.skip(n) for n in names):
+            return None
+        return self.layout
 
 
 _BNB = "output layer, embeddings, norms, biases and routers stay in the base type"
+_BNB_ONLY = {"experts": "kept", "subclasses": False}
+
+
+def _named(name: str, layout: Layout, experts: str, note: str, **more: Any) -> Scheme:
+    return Scheme(name, layout, experts, f"{note}; {_BNB}", **more)
 
 
 SCHEMES: dict[str, Scheme] = {
     s.name: s
     for s in (
-        Scheme("nf4", nf4_bytes, "kept", f"nf4 as bitsandbytes stores it: blocks of 64; {_BNB}"),
-        Scheme("nf4-dq", nf4_dq_bytes, "kept", f"nf4 with double quantisation as bitsandbytes stores it; {_BNB}"),
-        Scheme("fp4", nf4_bytes, "kept", f"fp4 as bitsandbytes stores it: blocks of 64; {_BNB}"),
-        Scheme("int8", llm_int8_bytes, "kept", f"LLM.int8() of bitsandbytes: a scale a row; {_BNB}"),
-        Scheme("int4", int4_bytes, "each", f"int4 in groups of {GROUP} inputs, symmetric; {_BNB}"),
-        Scheme("gptq", gptq_bytes, "each", f"GPTQ, 4 bits in groups of {GROUP} inputs; {_BNB}"),
-        Scheme("awq", awq_bytes, "each", f"AWQ, 4 bits in groups of {GROUP} inputs; {_BNB}"),
-        Scheme("fp8", fp8_bytes, "each", f"fp8 with one scale a matrix; {_BNB}"),
-        Scheme("fp8-block", fp8_block_bytes, "each", f"fp8 with a scale for each 128 x 128 tile; {_BNB}"),
-        Scheme(
-            "mxfp4",
-            mxfp4_bytes,
-            "only",
-            f"mxfp4 on the routed experts, or on all linear layers where there are none; {_BNB}",
+        _named("nf4", lay.nf4(), "kept", "nf4 as bitsandbytes stores it: blocks of 64", subclasses=False),
+        _named(
+            "nf4-dq", lay.nf4(True), "kept", "nf4 with double quantisation as bitsandbytes stores it",
+            subclasses=False,
         ),
-        Scheme("nvfp4", nvfp4_bytes, "each", f"nvfp4: blocks of 16 and one scale a matrix; {_BNB}"),
+        _named("fp4", lay.nf4(name="fp4"), "kept", "fp4 as bitsandbytes stores it: blocks of 64", subclasses=False),
+        _named("fp4-dq", lay.nf4(True, "fp4"), "kept", "fp4 with double quantisation as bitsandbytes stores it",
+               subclasses=False),
+        _named("int8", lay.llm_int8(), "kept", "LLM.int8() of bitsandbytes: a scale a row", subclasses=False),
+        _named("int4", lay.packed_int(4, 128), "each", "int4 in groups of 128 inputs, symmetric"),
+        _named("gptq", lay.gptq(), "each", "GPTQ, 4 bits in groups of 128 inputs"),
+        _named("awq", lay.awq(), "each", "AWQ, 4 bits in groups of 128 inputs"),
+        _named("fp8", lay.tiled(), "each", "fp8 with one scale a matrix"),
+        _named("fp8-block", lay.tiled(128, 128, name="fp8-block"), "each", "fp8 with a scale for each 128 x 128 tile"),
+        _named(
+            "mxfp4", lay.mxfp4(), "only", "mxfp4 on the routed experts, or on all linear layers where there are none"
+        ),
+        _named("nvfp4", lay.nvfp4(), "each", "nvfp4: blocks of 16 and one scale a matrix"),
     )
-}
+}  # fmt: skip
 
 
 def scheme_storage(arch: Architecture, scheme: Scheme, base: Format) -> Storage:
     """The weights of ``arch`` in ``scheme``; what it leaves alone in ``base``."""
     moe = moe_of(arch)
     only = scheme.experts == "only" and bool(moe)
-    parts, notes = [], [f"{scheme.note} ({base.name})"]
+    touched = frozenset() if only else scheme.touches
+    kept = transformers_match(arch.kept if EMBEDDING not in touched else ())
+    wide = FORMATS["fp32"] if base.name == "fp16" else base  # transformers: _keep_in_fp32_modules, where it loads fp16
+    parts: list[Stored] = []
+    quantised: dict[str, set[int | None]] = {}
     for w in arch.weights():
-        linear = w.role in (LINEAR, CONV1D) and len(w.shape) == 2 and not only
-        expert = w.role == EXPERT and len(w.shape) == 3 and not w.is_bias and scheme.experts != "kept"
-        parts.append(_quantised(w, scheme, matrices(w, moe)) if linear or expert else plain(w, base))
+        m = None if w.is_bias else _matrices(w, scheme, touched, arch, moe)
+        if m is None:
+            parts.append(_bias(w, scheme, base, quantised) if w.is_bias else plain(w, base))
+            continue
+        if kept(w.module.replace("{i}", "0")):
+            parts.append(plain(w, wide))
+            continue
+        for layout, layers in _layouts(w, scheme).items():
+            if layout is None:
+                parts.append(plain(_at(w, layers), base))
+                continue
+            quantised.setdefault(w.module, set()).update([None] if layers is None else layers)
+            times = w.times if layers is None else len(layers)
+            parts.append(
+                Stored(_at(w, layers), layout.name, times * m.count * layout.size(m.n_in, m.n_out),
+                       layout.formula, layout)
+            )  # fmt: skip
+    parts += _attention(arch, scheme)
+    notes = (f"{scheme.note} ({base.name})", *_said(arch, scheme, moe, base, quantised))
+    return Storage(tuple(parts), notes, scheme.name)
+
+
+def _attention(arch: Architecture, scheme: Scheme) -> list[Stored]:
+    """The scales of a quantised cache, which lie beside the weights of every attention."""
+    layers = sum(int(x.times) for x in arch.layers if isinstance(x.mixer, Attention))
+    if not scheme.attention or not layers:
+        return []
+    each = Weight("model.layers.{i}.self_attn.kv_scales", (2,), layers, OTHER)
+    return [Stored(each, "scales", layers * scheme.attention)]
+
+
+def _matrices(w: Weight, scheme: Scheme, touched: frozenset[str], arch: Architecture, moe: Any) -> Matrices | None:
+    """The matrices of a weight that the scheme looks at, None for one that it never touches."""
+    linear = w.role in touched and len(w.shape) == 2
+    if linear and arch.linear_class != "Linear" and w.role == LINEAR and not scheme.subclasses:
+        return None
+    expert = w.role == EXPERT and len(w.shape) == 3 and scheme.experts != "kept"
+    if not (linear or expert):
+        return None
+    m = matrices(w, moe)
+    return m if scheme.divides == 1 or int(m.n_in) % scheme.divides == 0 else None
+
+
+def _layouts(w: Weight, scheme: Scheme) -> dict[Layout | None, tuple[int, ...] | None]:
+    """Layout -> the layers of this weight that lie in it (None: all). A module that stays has the layout None."""
+    if not scheme.by_name:
+        return {scheme.layout: None}
+    layers = list(layers_of(w)) if "{i}" in w.name and int(w.times) <= MAX_LAYERS else [0]
+    out: dict[Layout | None, list[int]] = {}
+    for i in layers:
+        module = (w.name if w.role == EXPERT else w.module).replace("{i}", str(i))
+        names = expert_names(module, "down" in w.name or ".w2" in w.name) if w.role == EXPERT else [module]
+        out.setdefault(scheme.of([s for n in names for s in spellings(n)]), []).append(i)
+    if len(out) == 1:
+        return {next(iter(out)): None}
+    return {layout: tuple(found) for layout, found in out.items()}
+
+
+def _at(w: Weight, layers: tuple[int, ...] | None) -> Weight:
+    return w if layers is None else w._replace(times=len(layers), layers=layers)
+
+
+def _bias(w: Weight, scheme: Scheme, base: Format, quantised: dict[str, set[int | None]]) -> Stored:
+    """A bias: in the base's format, or in the scheme's own where its matrix is quantised."""
+    layers = quantised.get(w.module)
+    if not scheme.bias or not layers:
+        return plain(w, base)
+    own = w.times if None in layers else len(layers)
+    fmt = FORMATS[scheme.bias]
+    return Stored(w, fmt.name, own * fmt.bytes(w.elements) + (w.times - own) * base.bytes(w.elements))
+
+
+def _said(
+    arch: Architecture, scheme: Scheme, moe: Any, base: Format, quantised: dict[str, set[int | None]]
+) -> list[str]:
+    said = list(scheme.notes)
     if moe and scheme.experts == "kept":
-        notes.append(
-            f"stacked experts are no torch.nn.Linear, so bitsandbytes leaves them in {base.name} (transformers 5)"
+        said.append(
+            f"stacked experts are no torch.nn.Linear, so transformers 5 leaves them in {base.name}"
         )
-    return Storage(tuple(parts), tuple(notes))
-
-
-def _quantised(w: Weight, scheme: Scheme, m: Matrices) -> Stored:
-    size = scheme.bytes(m.n_in * m.n_out) if scheme.bytes.params == ("n",) else scheme.bytes(m.n_in, m.n_out)
-    return Stored(w, scheme.name, w.times * m.count * size, scheme.bytes)
+    if arch.linear_class != "Linear" and not scheme.subclasses:
+        said.append(
+            f"the matrices are of class {arch.linear_class}, which transformers 5.24 does not convert: "
+            f"they stay in {base.name}"
+        )
+    elif not quantised:
+        said.append(f"WARNING: {scheme.name} quantises no matrix of this model: all weights in {base.name}")
+    if arch.kept and quantised:
+        said.append(f"transformers leaves {', '.join(arch.kept)} in {base.name} when it quantises")
+    return said

@@ -61,8 +61,8 @@ def test_names():
         (s.gptq_bytes, (4096, 4096), 4 * 512 * 4096 + 4 * 32 * 512 + 2 * 32 * 4096 + 4 * 4096),
         # AWQ: qweight [4096, 512] i32, qzeros [32, 512] i32, scales [32, 4096] f16
         (s.awq_bytes, (4096, 4096), 4 * 4096 * 512 + 4 * 32 * 512 + 2 * 32 * 4096),
-        (s.fp8_bytes, (4096, 1024), 4096 * 1024 + 4),
-        (s.fp8_block_bytes, (7168, 576), 7168 * 576 + 4 * 56 * 5),
+        (s.tiled_bytes, (4096, 1024, 4096, 1024), 4096 * 1024 + 4),
+        (s.tiled_bytes, (7168, 576), 7168 * 576 + 4 * 56 * 5),
         (s.mxfp4_bytes, (2880, 5760), 5760 * 90 * 17),
         (s.nvfp4_bytes, (4096, 1024), 1024 * 256 * 9 + 4),
     ],
@@ -150,9 +150,8 @@ def test_whole_blocks(n, name):
 def test_schemes_are_exact_in_a_traced_run(n_in, n_out, name):
     from sympy import Symbol
 
-    formula = storage.SCHEMES[name].bytes
-    args = {"n": n_in * n_out} if formula.params == ("n",) else {"n_in": n_in, "n_out": n_out}
-    letters = {k: Symbol(k, positive=True, integer=True) for k in args}
-    traced = formula(**{k: Traced(v, letters[k]) for k, v in args.items()})
-    assert traced.value == formula(**args)
-    assert traced.expr.subs({letters[k]: v for k, v in args.items()}) == traced.value
+    size = storage.SCHEMES[name].layout.size
+    letters = {"i": Symbol("i", positive=True, integer=True), "o": Symbol("o", positive=True, integer=True)}
+    traced = size(Traced(n_in, letters["i"]), Traced(n_out, letters["o"]))
+    assert traced.value == size(n_in, n_out)
+    assert traced.expr.subs({letters["i"]: n_in, letters["o"]: n_out}) == traced.value
