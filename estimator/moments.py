@@ -181,19 +181,28 @@ def trained_tensors(arch: Architecture, load: Workload) -> list[Trained]:
     return own + [Trained(t.shape, load.width, t.times) for t in adapter.unfrozen]
 
 
-def split_layers(arch: Architecture, load: Workload) -> list[Segment]:
-    """The stack as segments: the first layer by itself, since what comes before it is no layer."""
+def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -> list[Segment]:
+    """The stack as segments: the first layer by itself, since what comes before it is no layer.
+
+    ``m``: the run, where an adapter may reach only some of the layers.
+    """
+    if m is not None and load.training and load.adapter is not None and load.top is None:
+        from estimator.peft.reach import by_reach
+
+        found = by_reach(arch, load.adapter, m)
+        if found is not None:
+            return found
     out: list[Segment] = []
     top = load.top
     seen: set[str] = set()
     for layer in arch.layers:
         frozen, trains = layer.times, 0
-        if top is not None and layer.side == "decoder":
+        if top is not None and (layer.side == "decoder" or arch.kind != "encoder-decoder"):
             trains = top if layer.indices is None else sum(1 for i in layer.indices if i >= arch.num_layers - top)
             frozen = layer.times - trains
             parts: list[tuple[Any, bool | None]] = [(frozen, False), (trains, True)]
         else:
-            parts = [(frozen, None)]
+            parts = [(frozen, None if top is None else False)]
         for times, flag in parts:
             if times <= 0:
                 continue
@@ -212,8 +221,6 @@ def split_layers(arch: Architecture, load: Workload) -> list[Segment]:
                 out.append(Segment(layer, times, flag))
     if top is not None:
         out.sort(key=lambda s: s.trains is True)
-    if not load.training and len(arch.layers) > 1 and arch.kind == "decoder":
-        out = alternating(out)
     if load.stage >= 2 and load.gpus != 1 and out[-1].times > 1:
         # FSDP2's backward pass starts with the last layer, before which nothing was reduced
         out[-1:] = [
@@ -250,12 +257,12 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     tape.fp16 = load.half == "fp16"
     if load.kbit:
         m.w = F32
-    if load.adapter is not None and load.adapter.virtual_tokens and load.adapter.method.prefix and load.training:
+    if load.adapter is not None and load.adapter.virtual_tokens and load.adapter.method.prefix:
         m.prefix = load.adapter.virtual_tokens
         m.kv, m.blocks = m.kv + m.prefix, True
     elif load.adapter is not None and load.adapter.virtual_tokens:
         m.prompted = load.adapter.virtual_tokens
-        m.s, m.kv = m.s + m.prompted, m.kv + m.prompted
+        m.s, m.kv, m.enc_tokens = m.s + m.prompted, m.kv + m.prompted, m.enc_tokens + m.prompted
     m.inputs_want_grad = load.training and load.adapter is not None and load.top is None
     if load.adapter is not None:
         adapted, unfrozen = specs(load.adapter, arch, load.adapter_width)
@@ -263,11 +270,11 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
 
         def meet(name: str) -> LoraSpec | None:
             m.unmet.discard(name)
-            return adapted.get(name)
+            return None if name in m.segment_without else adapted.get(name)
 
         m.adapters = meet
         m.trains = (
-            (lambda name: m.segment_trains is True and name in unfrozen)
+            (lambda name: m.segment_trains is not False and name in unfrozen)
             if load.top is not None
             else unfrozen.__contains__
         )
@@ -353,7 +360,7 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     ids = tape.alloc(m.rows, I64, "token ids")
     if wrap is not None:
         wrap.before_forward()
-    out = forward(m, arch, split_layers(arch, load), load.checkpointing == "full")
+    out = forward(m, arch, split_layers(arch, load, m), load.checkpointing == "full")
     if wrap is not None:
         wrap.after_forward(m.leaves)
     start = sum(base.values())
@@ -413,6 +420,8 @@ def inference(arch: Architecture, load: Workload) -> Outcome:
         m.cache = {}
     ids = tape.alloc(load.b * load.s, I64, "token ids")
     segments = split_layers(arch, load)
+    if len(arch.layers) > 1 and arch.kind == "decoder":
+        segments = alternating(segments)
     start = sum(base.values())
     replay = Replay(value_of(start))
     moments = [Moment("moments.load_bytes", "Load", start, start, base)]

@@ -7,6 +7,7 @@ A value that knows better (:class:`estimator.trace.Traced`) answers through the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isqrt
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +26,15 @@ def exact_div(a: Any, b: Any, what: str = "") -> Any:
     if a % b != 0:
         raise InputError(f"{what or 'division'}: {a} is not a multiple of {b}")
     return a // b
+
+
+def root(square: Any) -> Any:
+    """The whole number whose square is ``square``."""
+    if hasattr(square, "expr"):
+        from sympy import sqrt
+
+        return type(square)(isqrt(square.value), sqrt(square.expr))
+    return isqrt(square)
 
 
 def round_up(a: Any, multiple: Any) -> Any:

@@ -14,9 +14,9 @@ from estimator.inventory import EMBEDDING, POSITION
 from estimator.report import Cell, Table
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE, BYTES, COUNT, FLOPS, PERCENT, Unit
-from estimator.work import Product
 from estimator.work.folds import OPERATORS, Group, by_operator, grouped, moved_elements
 from estimator.work.passes import CONVENTIONS, Pass
+from estimator.work.product import Product
 
 INTENSITY = Unit("FLOPs/byte", "FLOP/B", "plain")
 

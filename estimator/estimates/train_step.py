@@ -13,8 +13,8 @@ from estimator.parallel.exchange import Exchange, exchange, work_of
 from estimator.parallel.links import GIGA
 from estimator.roofline import Accelerator, dense_peak, machine
 from estimator.trace import value_of
-from estimator.work import operations
 from estimator.work.folds import Group
+from estimator.work.model import operations
 from estimator.work.passes import Pass
 from estimator.work.product import FP32_BYTES, Product
 from estimator.work.times import ELEMENTWISE, MEMORY, OPTIMIZER, How, Times, times

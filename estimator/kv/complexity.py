@@ -8,8 +8,9 @@ from estimator.families.base import Architecture
 from estimator.formulas.kvcache import cached_score_macs, cached_weight_macs, uncached_score_macs, uncached_weight_macs
 from estimator.report import Node, Table
 from estimator.units import COUNT
-from estimator.work import PassSizes, products
 from estimator.work.product import HEAD
+from estimator.work.run import products
+from estimator.work.workload import PassSizes
 
 # (what, without a cache, with one); the prompt is taken as given, T grows
 BIG_O = (

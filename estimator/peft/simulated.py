@@ -8,12 +8,16 @@ numbers belong to no module (Uni-LoRA's vector), beside the linear layers that s
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from estimator.families.base import MLP, Architecture, Attention, Linear, StateSpace
 from estimator.inventory import CONV1D, LINEAR
 from estimator.ops import ceil_div
 from estimator.peft.base import TRAINED, Adapter, Kept, Module
 from estimator.stack.machine import F32, LoraSpec
+from estimator.stack.products import MULTIPLY_ADD
+
+FACTORS = {"lora_A.weight": "lora_B.weight", "lora_embedding_A": "lora_embedding_B"}
 
 
 def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[str, LoraSpec], set[str]]:
@@ -22,20 +26,22 @@ def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[
     dropped = float(adapter.args["lora_dropout"] or 0) > 0
     unfrozen = {f"{t.module}.{t.name}" if t.module else t.name for t in adapter.unfrozen}
     dora = {t.module for t in adapter.tensors if t.name == "lora_magnitude_vector"}
+    targets = {m.name for m in adapter.targets}
     sizes = {(t.module, t.name): t.elements // t.times for t in adapter.tensors}
     for t in adapter.tensors:
-        if t.name == "lora_A.weight":
-            a, b = sizes[t.module, t.name], sizes.get((t.module, "lora_B.weight"), 0)
+        if t.name in FACTORS:
+            a, b = sizes[t.module, t.name], sizes.get((t.module, FACTORS[t.name]), 0)
             found[t.module] = LoraSpec(
-                t.shape[0], t.module in dora, width, size_a=a, size_b=b, dropout=dropped
+                t.shape[0], t.module in dora, width, size_a=a, size_b=b, dropout=dropped,
+                parameter=t.module not in targets,
             )
     if found:
         return found, unfrozen
     weights = arch.weights()
     linear = {w.module for w in weights if w.role in (LINEAR, CONV1D)}
-    targets = {m.name for m in adapter.targets}
     by_name, keeps = {m.name: m for m in adapter.targets}, adapter.method.keeps
     widths = {m.name: (m.d_in, m.d_out) for m in adapter.targets}
+    work = {m.name: work_of(adapter, m) for m in adapter.targets}
     for t in adapter.tensors:
         if t.module not in targets or t.state != TRAINED:
             continue
@@ -48,7 +54,7 @@ def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[
             kept = keeps(by_name[t.module], adapter.args) if keeps is not None else Kept()
             found[t.module] = LoraSpec(
                 0, width=0 if kept.native else width, other=before + t.elements // t.times, scales=scales,
-                columns=kept.columns, matrices=kept.matrices,
+                columns=kept.columns, matrices=kept.matrices, work=work[t.module],
             )  # fmt: skip
         else:  # a copy of a norm or of the token table, whole: it trains in the place of the original
             unfrozen |= {w.name for w in weights if w.module == t.module}
@@ -58,27 +64,55 @@ def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[
     return found, unfrozen
 
 
+def work_of(adapter: Adapter, m: Module) -> tuple[tuple[Any, Any, Any], ...]:
+    """What a method states of one module, as products (rows, k, n): of every token, and of a pass whatever its size."""
+    if adapter.method.work is None:
+        return ()
+    work = adapter.method.work(m, adapter.args)
+    token = ((None, work.flops // MULTIPLY_ADD, 1),) if work.flops else ()
+    return (*token, *(((work.fixed // MULTIPLY_ADD, 1, 1),) if work.fixed else ()))
+
+
 def beside(adapter: Adapter, arch: Architecture, targets: list[str], width: int, modules: dict[str, Module]
 ) -> dict[str, LoraSpec]:
     """The trained numbers dealt evenly to the targets, or, without linear targets, to the branches' last products."""
-    names = targets or [x.name for x in outputs(arch)]
+    inside = {t.module for t in adapter.tensors if t.state == TRAINED}
+    names = targets or [x.name for x in outputs(arch, inside)]
     times = {w.module: w.times for w in arch.weights()}
     places = sum((times[n] for n in names), 0)
     each, keeps = ceil_div(adapter.added_trained, places) if names else 0, adapter.method.keeps
     found = {}
+    work = dict.fromkeys(names, bottleneck(adapter))
+    if targets:
+        work = {x.name: work_of(adapter, x) for x in adapter.targets}
     for n in names:
         kept = keeps(modules[n], adapter.args) if keeps is not None and n in modules else Kept()
-        found[n] = LoraSpec(0, width=width, other=each, columns=kept.columns, matrices=kept.matrices)
+        found[n] = LoraSpec(0, width=width, other=each, columns=kept.columns, matrices=kept.matrices, work=work[n])
     return found
 
 
-def outputs(arch: Architecture) -> Iterator[Linear]:
-    """The last linear layer of each kind of layer's attention or state-space mixer, and of its MLP."""
+def bottleneck(adapter: Adapter) -> tuple[tuple[Any, Any, Any], ...]:
+    """Down and up, where that is what a method adds."""
+    shapes = {t.name: t.shape for t in adapter.tensors}
+    if "down.weight" not in shapes:
+        return ()
+    m, d = shapes["down.weight"]
+    return (None, d, m), (None, m, d)
+
+
+def outputs(arch: Architecture, inside: set[str]) -> Iterator[Linear]:
+    """The last linear layer of each kind of layer's attention or state-space mixer, and of its MLP.
+
+    ``inside``: the modules that hold the adapter; where they are attentions, or stand behind MLPs, only those.
+    """
+    attentions = any(x.out.name.rpartition(".")[0] in inside for x in arch.attentions)
     for layer in arch.layers:
         mixer = layer.mixer
-        if isinstance(mixer, Attention):
+        if inside == {"adapter_mlp"}:
+            pass
+        elif isinstance(mixer, Attention):
             yield mixer.out
         elif isinstance(mixer, StateSpace) and mixer.linears:
             yield mixer.linears[-1]
-        if isinstance(layer.mlp, MLP):
+        if isinstance(layer.mlp, MLP) and not attentions:
             yield layer.mlp.linears[-1]

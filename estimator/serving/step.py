@@ -14,9 +14,10 @@ from estimator.kv.layers import cache_bytes
 from estimator.ops import maximum, minimum
 from estimator.parallel.messages import sums
 from estimator.roofline import BF16, Accelerator
-from estimator.work import PassSizes, Product, operations
-from estimator.work.product import Kernel
+from estimator.work.model import operations
+from estimator.work.product import Kernel, Product
 from estimator.work.times import ATTENTION, CACHE, CACHED, LINK, LINKS, How, Times, times
+from estimator.work.workload import PassSizes
 
 UNPACKED = ("nf4", "nf4-dq", "fp4", "fp4-dq")
 ENGINES = ("transformers", "fused")

@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.families.base import Attention, Norm
 from estimator.ops import maximum, round_up
-from estimator.stack import ops
+from estimator.stack import ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.nn import norm
 from estimator.stack.tape import BOOL, F32, HALF, I64, GradFn, Tape, Tensor
@@ -32,6 +32,7 @@ def flash(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
         "attention output", q.n, q.w, (q, k, v), _flash_bwd, saved, (q.n, k.n, v.n, rows, d, s_q, m.b * a.heads)
     )
     saved.append(out.st)
+    products.fused(t, out, a, m.b * a.heads, s_q, s_k)
     if a.head_dim % 8:
         return ops.copy(t, ops.piece(t, out, rows * a.head_dim))
     return out
@@ -78,6 +79,7 @@ def efficient(
         saved.append(t.alloc(m.b * a.heads * round_up(s_q, 32), F32, "log-sum-exp").st)
     out = t.emit("attention output", rows * d_v, q.w, ins, _efficient_bwd, saved, (tuple(i.n for i in ins), rows))
     saved.append(out.st)
+    products.fused(t, out, a, m.b * a.heads, s_q, k.n // (m.b * a.heads * a.head_dim), d_v)
     return out
 
 
@@ -98,7 +100,7 @@ def _efficient_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...
 
 
 def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_k: Any, mask: Tensor | None,
-          scores_w: int = F32, late_copy: bool = True) -> Tensor:  # fmt: skip
+          scores_w: int = F32, further: Tensor | None = None) -> Tensor:  # fmt: skip
     """eager_attention_forward: scores, softmax in fp32 and probabilities are all kept for the backward pass."""
     t = m.t
     groups = a.heads // a.kv_heads
@@ -106,11 +108,13 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
     n = m.b * a.heads * s_q * s_k
     split = m.b > 1
     view = split and (groups == 1 or a.kv_heads == 1)  # keys that were not written out already
-    weights = ops.scale(t, bmm(t, q, k, n, (split, view), "attention scores"), "scaled scores")
+    weights = ops.scale(t, bmm(t, q, k, n, a.head_dim, (split, view), "attention scores"), "scaled scores")
     if a.softcap:
         weights = ops.scale(t, weights, "scores")
         weights = ops.tanh(t, weights)
         weights = ops.scale(t, weights, "capped scores")
+    if further is not None:
+        weights = ops.add(t, weights, further, "scores with those of positions")
     if mask is not None:
         weights = ops.shift(t, weights, "masked scores", maximum(weights.w, mask.w))
     w = q.w
@@ -122,8 +126,8 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
         weights = ops.dropout(t, weights)
     m.hold(weights)
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
-    out = bmm(t, weights, v, m.b * a.heads * s_q * d_v, (False, view), "attention output")
-    return ops.copy(t, out, "attention output, transposed") if late_copy else out
+    out = bmm(t, weights, v, m.b * a.heads * s_q * d_v, s_k, (False, view), "attention output")
+    return ops.copy(t, out, "attention output, transposed")
 
 
 def repeat_kv(t: Tape, x: Tensor, a: Attention) -> Tensor:
@@ -131,14 +135,14 @@ def repeat_kv(t: Tape, x: Tensor, a: Attention) -> Tensor:
     return (ops.expand if a.kv_heads == 1 and a.heads != 1 else ops.repeat)(t, x, a.heads // a.kv_heads)
 
 
-def bmm(t: Tape, a: Tensor, b: Tensor, n: Any, copies: tuple[bool, bool], what: str) -> Tensor:
+def bmm(t: Tape, a: Tensor, b: Tensor, n: Any, k: Any, copies: tuple[bool, bool], what: str) -> Tensor:
     """torch.matmul of 4-D tensors: operands that are permuted are copied to be viewed as a batch of matrices."""
     a, b = t.autocast(a), t.autocast(b)
     if copies[0]:
         a = ops.copy(t, a)
     if copies[1]:
         b = ops.copy(t, b)
-    return ops.matmul(t, a, b, n, what)
+    return ops.matmul(t, a, b, n, k, what)
 
 
 def rotate(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -189,17 +193,18 @@ def cached(m: Machine, a: Attention, k: Tensor, v: Tensor, key: Any = None) -> t
 
     transformers cache_utils.py: DynamicLayer, DynamicSlidingWindowLayer.
     """
+    if not a.cross:
+        k, v = prefixed(m, a, k, v)
     if m.cache is None:
         return k, v
     t = m.t
     key = m.layer_key if key is None else key
     where, t.where = t.where, "KV cache"
     held = m.cache.get(key)
-    fresh = held is None
     if held is None:
         m.cache[key] = held = [None, None, t.times, 0, None]
     for i, new in enumerate((k, v)):
-        n = new.n if fresh else new.n // m.s * m.held_tokens(a)
+        n = new.n if a.cross else new.n // (m.s + m.prefix) * (m.held_tokens(a) + m.prefix)
         held[i] = t.emit("keys" if i == 0 else "values", n, new.w, (new,), _one_part)
     held[3], held[4] = m.held_tokens(a), a.cache_window
     t.where = where
@@ -272,7 +277,8 @@ def math(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_
             )
         elif split and repeats == 1:
             v = ops.copy(t, v)
-        out = ops.matmul(t, probs, v, m.b * a.heads * s_q * (v.n // (m.b * s_k * a.heads)), "attention output")
+        out = ops.matmul(t, probs, v, m.b * a.heads * s_q * (v.n // (m.b * s_k * a.heads)), None, "attention output")
+        products.fused(t, out, a, m.b * a.heads, s_q, s_k)
         out = ops.to(t, out, w)
         del second
     return ops.copy(t, out, "attention output, transposed")
@@ -291,20 +297,21 @@ def _math_scores(
         k = ops.repeat(t, k, groups, "broadcast heads") if copies[0] else ops.expand(t, k, groups)
     elif copies[1]:
         k = ops.copy(t, k)
-    return ops.matmul(t, q, k, n, "attention scores")
+    return ops.matmul(t, q, k, n, None, "attention scores")
 
 
 def attend(
-    m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask: Tensor | None, head_major: bool = False
-) -> Tensor:
-    """transformers' attention interface: SDPA's kernels, or the eager function.
+    m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask: Tensor | None, head_major: bool = False,
+    further: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """transformers' attention interface: SDPA's kernels, or the eager function, with ``further`` scores (DeBERTa).
 
     ``head_major``: the queries lie in memory head by head (they come out of a concatenation); so does then the
     output of the flash kernel, and it is copied when the heads are merged.
     """
-    s_q, s_k = m.s, m.kv
+    s_q, s_k = m.s, k.n // (m.b * a.kv_heads * a.head_dim)
     if not m.fused:
-        return eager(m, q, k, v, a, s_q, s_k, mask, HALF if a.softmax == "scores" else F32)
+        return eager(m, q, k, v, a, s_q, s_k, mask, HALF if a.softmax == "scores" else F32, further)
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
     half = q.w == HALF or m.t.amp
     groups = a.heads // a.kv_heads

@@ -10,11 +10,11 @@ from typing import Any
 
 from estimator.families.base import StateSpace
 from estimator.ops import ceil_div
-from estimator.stack import ops
+from estimator.stack import ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
 from estimator.stack.recurrent import convolve, held_states, minus_exp
-from estimator.stack.shapes import cumsum, masked, outer, padded, spread, total
+from estimator.stack.shapes import contracted, cumsum, masked, outer, padded, spread, total
 from estimator.stack.tape import BOOL, F32, GradFn, Param, Tape, Tensor
 
 
@@ -77,21 +77,20 @@ def scan(
     hidden, a, b, c = (padded(t, i, i.n // m.rows * rows) for i in (hidden, a, b, c))
     sums = cumsum(t, a)
     within = ops.unary(t, segment_sum(t, a, pairs, size), "decay within a chunk", "result")
-    g = total(t, outer(t, c, b, pairs * s.state, "C * B of every pair"), pairs)
+    g = contracted(t, c, b, pairs, s.state, "C * B of every pair", "scores")
     weights = total(t, outer(t, g, within, pairs, "C * B * decay"), pairs)
-    diagonal = total(t, outer(t, weights, hidden, pairs * s.sizes["head_dim"], "values of every pair"), hidden.n)
+    diagonal = contracted(t, weights, hidden, hidden.n, size, "values of every pair", "values")
     decay = ops.unary(t, ops.sub(t, ops.piece(t, sums, sums.n // size), sums, "log decay"), "decay", "result")
     decayed = outer(t, b, decay, b.n, "B * decay")
-    states = total(t, outer(t, decayed, hidden, rows * s.inner * s.state, "B * x"), chunks * states_n)
+    states = contracted(t, decayed, hidden, chunks * states_n, size, "B * x", "chunk_states")
     first = t.alloc(states_n, F32, "first state")
     states = ops.cat(t, (first, states), "states of the chunks")
     across = chunk_decay(m, sums, heads, chunks)
-    made = outer(t, across, states, (chunks + 1) * (chunks + 1) * states_n, "decayed states")
-    fresh = total(t, made, states.n)
-    del made
+    fresh = contracted(t, across, states, states.n, chunks + 1, "decayed states", "between_chunks")
     entering = ops.piece(t, fresh, chunks * states_n)
     out_decay = ops.unary(t, sums, "decay", "result")
     seen = outer(t, c, entering, rows * s.inner * s.state, "C * states")
+    products.batched(t, seen, c.n, entering.n, s.state, "states_out", hidden.n)
     across_out = outer(t, total(t, seen, hidden.n), out_decay, hidden.n, "output of the states")
     out = ops.add(t, ops.add(t, diagonal, across_out, "output"), residual, "output")
     del seen, diagonal, across_out, within, g, weights, decayed, residual
@@ -146,7 +145,7 @@ def next_token(
     del turn
     reader = spread(t, c, m.b * s.sizes["heads"] * s.state)
     state = ops.to(t, state, w)
-    out = ops.matmul(t, state, reader, hidden.n, "scan")
+    out = ops.matmul(t, state, reader, hidden.n, s.state, "scan")
     out = ops.add(t, out, ops.mul(t, hidden, skip), "scan with skip")
     del decay, write, fed
     return ops.to(t, out, w)

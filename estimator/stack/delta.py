@@ -10,7 +10,7 @@ from typing import Any
 
 from estimator.families.base import Attention, StateSpace
 from estimator.ops import ceil_div
-from estimator.stack import ops
+from estimator.stack import ops, products
 from estimator.stack.attention import attend, cached, head_norm, rotate_part
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
@@ -106,10 +106,10 @@ def rule(m: Machine, s: StateSpace, q: Tensor, k: Tensor, v: Tensor, beta: Tenso
     pairs = outer_difference(t, sums, rows * size)
     pairs = masked(t, pairs, t.alloc(size * size, BOOL, "upper triangle"))
     pairs = ops.unary(t, pairs, "decay of every pair", "result")
-    system = ops.mul(t, ops.matmul(t, k_beta, k, rows * size, "k k^T"), pairs, "system")
-    inner = ops.mul(t, ops.matmul(t, q, k, rows * size, "q k^T"), pairs, "attention within a chunk")
+    system = ops.mul(t, ops.matmul(t, k_beta, k, rows * size, s.state, "system"), pairs, "system")
+    inner = ops.mul(t, ops.matmul(t, q, k, rows * size, s.state, "scores"), pairs, "attention within a chunk")
     decayed = outer(t, k_beta, ops.unary(t, sums, "decay", "result"), n_k, "decayed beta * k")
-    fresh, reads = solve(t, system, v_beta), solve(t, system, decayed)
+    fresh, reads = solve(t, system, v_beta, size), solve(t, system, decayed, size)
     out = t.alloc(n_v, F32, "output")
     q = outer(t, q, ops.unary(t, sums, "decay", "result"), n_k, "decayed q")
     k = outer(t, k, ops.unary(t, ops.shift(t, sums), "decay", "result"), n_k, "decayed k")
@@ -137,11 +137,15 @@ def _difference_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (out,)
 
 
-def solve(t: Tape, a: Tensor, b: Tensor) -> Tensor:
-    """torch.linalg.solve_triangular: saves the matrix and its own result."""
+def solve(t: Tape, a: Tensor, b: Tensor, size: Any) -> Tensor:
+    """torch.linalg.solve_triangular: saves the matrix and its own result. No product, but its matrix's gradient is."""
     saved = [a.st]
     out = t.emit("solution", b.n, b.w, (a, b), _solve_bwd, saved, (a.n, b.n))
     saved.append(out.st)
+    if t.work is not None:
+        rows = a.n // size
+        products.log(t, out, f"{products.scan_name(t)}.solve", products.SCAN, size, b.n // rows, size, rows // size,
+                     operator="backward", grads=(0, False))  # fmt: skip
     return out
 
 
@@ -172,7 +176,25 @@ def loop(m: Machine, s: StateSpace, ins: tuple[Tensor, ...], out: Tensor, chunks
     made = Tensor(out.n, F32, out.st)
     if t.grad:
         t.record(made, ins, _loop_bwd, saved, ([i.n for i in ins], out.n, size, state_n))
+    if t.work is not None:
+        turns(t, s, made, m.b * s.sizes["value_heads"], chunks)
     return made
+
+
+def turns(t: Tape, s: StateSpace, made: Tensor, heads: Any, chunks: Any) -> None:
+    """The products of the loop. The first state is zero and wants no gradient; the last update is never used."""
+    c, d_k, d_v, later = s.sizes["chunk"], s.sizes["key_dim"], s.sizes["value_dim"], heads * (chunks - 1)
+    for name, m, k, n, count, left, right in (
+        ("state_read_first", c, d_k, d_v, heads, True, False),
+        ("state_read", c, d_k, d_v, later, True, True),
+        ("state_query_first", c, d_k, d_v, heads, True, False),
+        ("state_query", c, d_k, d_v, later, True, True),
+        ("values", c, c, d_v, heads * chunks, True, True),
+        ("state_update", d_k, c, d_v, later, True, True),
+        ("state_update_last", d_k, c, d_v, heads, False, False),
+    ):
+        at = f"{products.scan_name(t)}.{name}"
+        products.log(t, made, at, products.SCAN, m, k, n, count, operator="bmm", grads=(left, right))
 
 
 def _loop_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:

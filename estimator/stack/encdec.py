@@ -10,9 +10,9 @@ from estimator.stack import ops
 from estimator.stack.attention import attend, cached, drop_cache, eager, efficient, math
 from estimator.stack.layers import by_role, feed
 from estimator.stack.machine import Machine
-from estimator.stack.model import Forward, Segment, head, stack
+from estimator.stack.model import Forward, Segment, head, pooled, prompted, stack
 from estimator.stack.nn import activation, convolution, linear, norm
-from estimator.stack.tape import BOOL, HALF, Tensor
+from estimator.stack.tape import BOOL, HALF, Leaf, Param, Tensor
 
 BUCKETS = 32  # T5Config.relative_attention_num_buckets
 
@@ -38,7 +38,7 @@ def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointi
     with t.at("head"):
         if arch.always_tied:  # and scales what the table then multiplies
             x = ops.scale(t, x, "scaled output")
-        logits = head(m, x, arch) if arch.has_head else x
+        logits = head(m, x, arch) if arch.has_head else pooled(m, x, arch) if arch.pooler else x
         if arch.buffers:
             logits = ops.shift(t, logits, "logits and bias", max(logits.w, m.w))
     if m.training:
@@ -57,7 +57,9 @@ def one_side(m: Machine, arch: Architecture, side: str, segments: list[Segment],
     """The embeddings, layers and final norm of one side."""
     t = m.t
     with t.at(f"{side} embedding"):
-        x, named = embedded(m, arch, side)
+        x, named = embedded(m, arch, side, checkpointing and m.inputs_want_grad)
+        if m.prompted:
+            x = prompted(m, arch, x, f"{side}.")
     at: dict[str, Any] = {
         "memory": memory,
         "bias": {},
@@ -74,15 +76,17 @@ def one_side(m: Machine, arch: Architecture, side: str, segments: list[Segment],
     return x
 
 
-def embedded(m: Machine, arch: Architecture, side: str) -> tuple[Tensor, list[Tensor]]:
+def embedded(m: Machine, arch: Architecture, side: str, wants: bool = False) -> tuple[Tensor, list[Tensor]]:
     """One side's tokens and positions, and what the forward pass still names after their sum. Whisper's encoder hears
-    sound through convolutions."""
+    sound through convolutions. ``wants``: the tokens' are made to want a gradient."""
     t, named = m.t, []
     parts = arch.encoder_embeddings if side == "encoder" else arch.embeddings[1:]
     x: Tensor | None = None
     if not any(isinstance(part, Conv) for part in parts):
         shared = m.table(next(p for p in arch.embeddings if isinstance(p, Lookup)))
         x = ops.embedding(t, shared, m.rows * arch.hidden)
+        if wants and x.node is None:
+            x.node = Leaf(Param(x.n, x.w))
         if parts:
             x = ops.scale(t, x, "scaled embeddings")
         named.append(x)
@@ -119,14 +123,14 @@ def encdec_layer(m: Machine, x: Tensor, layer: Layer, at: Any) -> Tensor:
     assert isinstance(layer.mixer, Attention)
     assert layer.mlp is not None
     h = norm(m, x, norms["input"]) if pre else x
-    with t.at("attention"):
+    with t.at("attention", layer.mixer):
         h = attention(m, h, layer.mixer, at, None)
     x = ops.add(t, x, h, "residual")
     if not pre:
         x = norm(m, x, norms["post_mixer"])
     if layer.cross is not None:
         h = norm(m, x, norms["pre_cross"]) if pre else x
-        with t.at("cross-attention"):
+        with t.at("cross-attention", layer.cross):
             h = attention(m, h, layer.cross, at, at["memory"])
         x = ops.add(t, x, h, "residual")
         if not pre:

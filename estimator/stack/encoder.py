@@ -9,7 +9,7 @@ from estimator.families.towers import Conv
 from estimator.stack import ops
 from estimator.stack.losses import head_weight
 from estimator.stack.machine import Machine
-from estimator.stack.model import Forward, Segment, embed, rope_tables, stack
+from estimator.stack.model import Forward, Segment, embed, pooled, prompted, rope_tables, stack
 from estimator.stack.nn import activation, convolution, linear, norm, product
 from estimator.stack.tape import BOOL, F32, Tensor
 
@@ -19,7 +19,9 @@ def masked_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     t = m.t
     out = Forward()
     with t.at("embedding"):
-        x = embed(m, arch)
+        x = embed(m, arch, None, checkpointing and m.inputs_want_grad)
+        if m.prompted:
+            x = prompted(m, arch, x)
     local: dict[Any, Tensor | None] = {}
     for layer in arch.layers:
         window = getattr(layer.mixer, "window", None)
@@ -32,16 +34,25 @@ def masked_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
             x = norm(m, x, part)
         elif isinstance(part, (Linear, Conv)):
             x = linear(m, x, part) if isinstance(part, Linear) else convolution(m, x, part)
+    pool = pooled(m, x, arch) if arch.pooler else None
     with t.at("head"):
         logits = prediction(m, x, arch)
     if m.training:
         with t.at("loss"):
             # ForMaskedLMLoss converts the logits; the older encoders call CrossEntropyLoss themselves
             wide = ops.to(t, logits, F32) if arch.wide_loss else logits
-            out.loss = ops.cross_entropy(t, wide, m.rows)
+            out.loss = ops.cross_entropy(t, wide, m.rows) if arch.has_head or pool is None or bare(arch) else None
             del wide
+            if pool is not None and not bare(arch):  # a classifier's loss, or the next sentence's beside the tokens'
+                loss = ops.cross_entropy(t, pool, m.b)
+                out.loss = loss if out.loss is None else ops.add(t, out.loss, loss)
     t.leave_autocast()
     return out
+
+
+def bare(arch: Architecture) -> bool:
+    """Whether it is the model without any head, whose loss is taken on its hidden states."""
+    return arch.facts.get("class") == "Model"
 
 
 def prediction(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
@@ -59,4 +70,4 @@ def prediction(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     if arch.head is not None:
         return linear(m, x, arch.head)
     weight = head_weight(m, arch)
-    return product(m.t, x, weight, bias, m.rows * arch.vocab, "logits")
+    return product(m.t, x, weight, bias, m.rows * arch.vocab, "logits", name="lm_head", rows=m.rows)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from sys import getrefcount
 from typing import Any
 
+from estimator.stack.products import differentiate
 from estimator.stack.tape import F32, Tape, Tensor
 
 
@@ -45,6 +46,8 @@ def _run(t: Tape, node: Any) -> None:
     if node.frame is not None and not node.frame.done:
         t.recompute(node.frame)
     t.where = node.where
+    if node.work:
+        differentiate(node)
     g = node.grads[0] if len(node.grads) == 1 else node.grads
     node.grads = ()
     back = t.keeper.bring(node) if t.keeper is not None else None

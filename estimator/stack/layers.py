@@ -6,11 +6,11 @@ from typing import Any
 
 from estimator.families.base import MLP, Attention, Layer, MoE, Norm, StateSpace
 from estimator.stack import liger, ops
-from estimator.stack.attention import attend, cached, head_norm, prefixed, rotate, rotate_part, rotate_wide
+from estimator.stack.attention import attend, cached, head_norm, rotate, rotate_part, rotate_wide
 from estimator.stack.feedforward import mlp
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, norm
-from estimator.stack.special import FORMS
+from estimator.stack.special import FORMS, of_positions
 from estimator.stack.tape import Tensor
 
 Positions = dict[str, Any]
@@ -33,9 +33,9 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
         q, k = head_norm(m, q, a.norms[0]), head_norm(m, k, a.norms[1])
     if a.position == "rope":
         q, k = rotated(m, q, k, a, at)
-    k, v = cached(m, a, *prefixed(m, a, k, v))
+    k, v = cached(m, a, k, v)
     major = a.position == "rope" and concatenates(a)
-    out = attend(m, q, k, v, a, at["masks"](m, a), major)
+    out = attend(m, q, k, v, a, at["masks"](m, a), major, of_positions(m, q, k, a))
     return linear(m, out, a.out)
 
 
@@ -80,10 +80,10 @@ def mix(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     if isinstance(layer.mixer, StateSpace):
         from estimator.stack.ssm import mixer
 
-        with m.t.at("mixer"):
+        with m.t.at("mixer", layer.mixer):
             return mixer(m, x, layer.mixer, at)
     a = layer.mixer
-    with m.t.at("attention"):
+    with m.t.at("attention", a):
         if not m.selective:
             x = attention(m, x, a, at)
             return ops.dropout(m.t, x) if m.drops.branch else x
@@ -125,7 +125,8 @@ def pre(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     if layer.mlp is None:
         return x
     residual = x
-    x = norm(m, x, norms["pre_mlp"])
+    if "pre_mlp" in norms:
+        x = norm(m, x, norms["pre_mlp"])
     x = feed(m, x, layer.mlp)
     return ops.add(t, residual, ops.scale(t, x) if layer.residual_scale else x, "residual")
 

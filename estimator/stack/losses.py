@@ -8,6 +8,7 @@ from estimator.families.base import POSITION, TOKEN_TYPE, Architecture, Lookup
 from estimator.stack import ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import product
+from estimator.stack.products import HEAD, log
 from estimator.stack.tape import F32, HALF, I64, GradFn, Param, Tape, Tensor
 
 Grads = tuple[Tensor | None, ...]
@@ -45,7 +46,8 @@ def chunked_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
         full, m.b = m.b, h.n // arch.hidden // m.s if h.n // arch.hidden >= m.s else m.b
         try:
             weight = output_weight(m, arch)
-            logits = product(t, h, weight, None, h.n // arch.hidden * arch.vocab, "logits")
+            n = h.n // arch.hidden * arch.vocab
+            logits = product(t, h, weight, None, n, "logits", name="lm_head", rows=h.n // arch.hidden)
             return ops.cross_entropy(t, ops.to(t, logits, F32), h.n // arch.hidden)
         finally:
             m.params, m.b = keep, full
@@ -76,8 +78,14 @@ def fused_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     del block, copied
     labels = t.alloc(rows, I64, "shifted labels")
     made = t.emit("loss", 1, F32, (x, weight), _fused_bwd, (grads, labels.st))
+    log_head(t, made, rows, arch)
     del vectors
     return made
+
+
+def log_head(t: Tape, made: Tensor, rows: Any, arch: Architecture) -> None:
+    """The product with the output matrix inside a fused loss."""
+    log(t, made, "lm_head", HEAD, rows, arch.hidden, arch.vocab, weight=arch.hidden * arch.vocab)
 
 
 def next_power(n: Any) -> Any:
@@ -115,6 +123,7 @@ def tiled_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     logz, entropy = t.alloc(rows, F32, "log-sum-exp"), t.alloc(rows, F32, "entropy")
     made = t.emit("log-probabilities", rows, F32, ins, _tiled_bwd, [hidden.st, logz.st, entropy.st],
                   (rows, [(i.n, i.w) for i in ins], width, arch.hidden))  # fmt: skip
+    log_head(t, made, rows, arch)
     del vectors, logz, entropy
     spread = ops.unary(t, made, "log-probabilities of all tokens", "none")
     return t.emit("loss", 1, F32, (spread,), _sum_bwd, None, spread.n)

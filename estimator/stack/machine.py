@@ -21,7 +21,9 @@ class LoraSpec:
     ``dropout``: the input is dropped; ``columns``, ``matrices``: what another adapter keeps (peft.base.Kept).
     ``other``: the trained elements of an adapter of another kind in this module, whose rank is then 0; ``scales``:
     that they multiply the module's input ("in") or its output ("out"), as IA3's do. ``size_a``, ``size_b``: elements of
-    both factors in one layer.
+    both factors in one layer; ``work``: the products of another kind, each (rows, k, n), its
+    rows None for every token that passes;
+    ``parameter``: the module's weight is adapted as a bare parameter.
     """
 
     rank: Any
@@ -34,6 +36,8 @@ class LoraSpec:
     dropout: bool = False
     columns: Any = None
     matrices: int = 0
+    work: tuple[tuple[Any, Any, Any], ...] = ()
+    parameter: bool = False
 
 
 @dataclass(slots=True)
@@ -68,6 +72,7 @@ class Machine:
     unmet: set[str] = field(default_factory=set)  # adapted modules that no operation has asked for yet
     inputs_want_grad: bool = False  # enable_input_require_grads: the embeddings' output is a leaf
     segment_trains: bool | None = None
+    segment_without: frozenset[str] = frozenset()  # adapted modules whose adapters these layers do not have
     probs: Tensor | None = None
     kept_probs: Tensor | None = None
     params: dict[str, Param] = field(default_factory=dict)

@@ -11,17 +11,22 @@ from estimator.stack import ops
 from estimator.stack.layers import WIRING
 from estimator.stack.losses import causal_loss, chunked_loss, fused_loss, head_weight, tiled_loss
 from estimator.stack.machine import Machine
-from estimator.stack.nn import convolution, linear, norm, product
+from estimator.stack.nn import convolution, factor, linear, norm, product
+from estimator.stack.products import label
 from estimator.stack.tape import BOOL, F32, GradFn, Leaf, Param, Tape, Tensor
 
 
 @dataclass(slots=True)
 class Segment:
-    """Layers that cost the same: ``times`` of ``layer``; ``trains``: None for all that the run trains, False frozen."""
+    """Layers that cost the same: ``times`` of ``layer``; ``trains``: None for all that the run trains, False frozen.
+
+    ``without``: the adapted modules whose adapters these layers do not have.
+    """
 
     layer: Layer
     times: Any
     trains: bool | None = None
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -86,16 +91,22 @@ def rope_tables(m: Machine, w: int) -> Any:
     return rope
 
 
-def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None) -> Tensor:
-    """Token (and position) embeddings; ``kept``: what a decoder's forward pass still names when it has their sum."""
+def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None, wants: bool = False) -> Tensor:
+    """Token (and position) embeddings; ``kept``: what a decoder's forward pass still names when it has their sum.
+
+    ``wants``: the input embeddings are made to want a gradient (enable_input_require_grads).
+    """
     t = m.t
     kept = [] if kept is None else kept
     x: Tensor | None = None
+    waiting: list[Tensor] = []  # positions as wide as the layers, where the tokens are projected first
     for part in arch.embeddings:
         if isinstance(part, Lookup):
             rows = m.s if part.role == POSITION else m.rows
-            ids = None
-            found = ops.embedding(t, m.table(part), rows * part.width, ids)
+            found = looked_up(m, part, rows, wants and x is None)
+            if x is not None and part.width != x.n // m.rows:
+                waiting.append(found)
+                continue
             if x is not None:
                 kept += [x, found]
             x = found if x is None else ops.add(t, x, found, "embeddings")
@@ -104,15 +115,48 @@ def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None) -> T
             x = norm(m, x, part)
         elif isinstance(part, Linear):
             x = linear(m, t.alloc(m.rows * part.d_in, m.w, "input") if x is None else x, part)
+            while waiting:
+                kept += [x, waiting[0]]
+                x = ops.add(t, x, waiting.pop(0), "embeddings")
         elif isinstance(part, Conv):
             x = convolution(m, x, part)
-    assert x is not None
+    if x is None:  # a model without embeddings: what feeds it trains where all does
+        x = Param(m.rows * arch.hidden, m.w, "", m.trains(""))
+        x.st = t.alloc(x.n, x.w, "hidden states").st
     for part in arch.embeddings:
         if isinstance(part, Extra):  # a class token, positions that are a bare parameter
             x = ops.add(t, x, m.extra(part), "embeddings")
     if arch.facts.get("embed_scale"):
         x = ops.scale(t, x, "scaled embeddings")
     return ops.dropout(t, x) if m.drops.embedding else x
+
+
+def looked_up(m: Machine, table: Lookup, rows: Any, wants: bool = False) -> Tensor:
+    """A look-up and the table's adapter (peft tuners/lora/layer.py, Embedding): rows of A, multiplied with B."""
+    t = m.t
+    found = ops.embedding(t, m.table(table), rows * table.width)
+    spec = m.adapters(table.name)
+    if spec is not None:
+        w = found.w
+        low = ops.embedding(t, m.param(f"{table.name}.lora_A", spec.size_a, spec.width, True), rows * spec.rank)
+        b = m.param(f"{table.name}.lora_B", spec.size_b, spec.width, True)
+        high = factor(t, low, b, rows * table.width, "LoRA B(A(x))", table.name, 0, rows)
+        del low
+        high = ops.scale(t, high, "LoRA output")
+        found = ops.to(t, ops.add(t, found, high, "output with LoRA"), w)
+        del high
+    if wants and found.node is None:
+        found.node = Leaf(Param(found.n, found.w))
+    return found
+
+
+def pooled(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
+    """The layers that see one token a sequence: a pooler, a classifier."""
+    x = Tensor(m.b * arch.hidden, x.w, x.st, x.node, x.idx) if x.node is None else ops.piece(m.t, x, m.b * arch.hidden)
+    with m.t.at("head"):
+        for part in arch.pooler:
+            x = norm(m, x, part, m.b) if isinstance(part, Norm) else linear(m, x, part, m.b)
+    return x
 
 
 def run_layer(m: Machine, x: Tensor, segment: Segment, at: Any, checkpointing: bool) -> Tensor:
@@ -124,7 +168,7 @@ def run_layer(m: Machine, x: Tensor, segment: Segment, at: Any, checkpointing: b
         return x
 
     def call(h: Tensor) -> Tensor:
-        keep, m.params = m.params, params
+        keep, m.params, m.segment_without = m.params, params, segment.without
         try:
             return wiring(m, h, layer, at)
         finally:
@@ -138,7 +182,9 @@ def stack(m: Machine, x: Tensor, segments: list[Segment], at: Any, out: Forward,
     t = m.t
     for i, segment in enumerate(segments):
         m.next_layer()
-        m.layer_key, m.segment_trains = i, segment.trains
+        m.layer_key, m.segment_trains, m.segment_without = i, segment.trains, segment.without
+        if t.work is not None:
+            t.layer = label(segment.layer)
         low = t.seq
         with t.repeated(segment.times), t.at("layer"):
             if m.wrap is not None:
@@ -149,6 +195,7 @@ def stack(m: Machine, x: Tensor, segments: list[Segment], at: Any, out: Forward,
             if m.wrap is not None:
                 m.wrap.after_layer(len(out.bounds), m.leaves)
         out.bounds.append((low, t.seq, segment.times))
+    t.layer, m.segment_without = "", frozenset()
     return x
 
 
@@ -163,7 +210,7 @@ def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     if arch.head is not None and not arch.always_tied:
         made = linear(m, x, arch.head, rows)
     else:
-        made = product(m.t, x, head_weight(m, arch), None, rows * arch.vocab, "logits")
+        made = product(m.t, x, head_weight(m, arch), None, rows * arch.vocab, "logits", name="lm_head", rows=rows)
     if pure:
         made = ops.to(m.t, made, F32)
     if arch.facts.get("logit_scale"):
@@ -182,16 +229,9 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     out = Forward()
     parts: list[Tensor] = []
     with t.at("embedding"):
-        inputs = embed(m, arch, parts)
-    if m.prompted:  # peft: the virtual tokens' embeddings before the text's
-        prompt = m.param("prompt", m.prompted * arch.hidden, F32, m.training)
-        text = Tensor(m.b * (m.s - m.prompted) * arch.hidden, inputs.w, inputs.st, inputs.node)
-        inputs = t.emit(
-            "embeddings with prompt", m.rows * arch.hidden, inputs.w, (text, prompt), _prompt_bwd, None, prompt.n
-        )
-        del text
-    if checkpointing and m.inputs_want_grad and inputs.node is None:
-        inputs.node = Leaf(Param(inputs.n, inputs.w))
+        inputs = embed(m, arch, parts, checkpointing and m.inputs_want_grad)
+    if m.prompted:
+        inputs = prompted(m, arch, inputs)
     at = {"masks": masks(m, arch), "rope": rope_tables(m, inputs.w), "facts": arch.facts}
     if parts:  # hidden_states = inputs_embeds + position_embeds: the loop over the layers forgets the sum
         given, inputs = [inputs], parts[0]
@@ -219,7 +259,19 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     return out
 
 
+def prompted(m: Machine, arch: Architecture, x: Tensor, side: str = "") -> Tensor:
+    """peft: the virtual tokens' embeddings before the text's, in place of as many tokens of ``x``."""
+    prompt = m.param(f"{side}prompt", m.prompted * arch.hidden, F32, m.training)
+    text = Tensor(m.b * (m.s - m.prompted) * arch.hidden, x.w, x.st, x.node)
+    del x
+    return m.t.emit(
+        "embeddings with prompt", m.rows * arch.hidden, text.w, (text, prompt), _prompt_bwd, None, (text.n, prompt.n)
+    )
+
+
 def _prompt_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
-    return (None, t.alloc(node.extra, F32, "gradient of the prompt"))
+    text, prompt = node.extra
+    made = t.alloc(prompt, F32, "gradient of the prompt")
+    return (None if node.ins[0] is None else Tensor(text, g.w, g.st), made)
 
 

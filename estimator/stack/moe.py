@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import MLP, Extra, Linear, MoE
-from estimator.stack import ops
+from estimator.ops import minimum
+from estimator.stack import ops, products
 from estimator.stack.feedforward import mlp
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear, product
 from estimator.stack.parametrised import delta, with_delta
+from estimator.stack.products import ROUTER
 from estimator.stack.shapes import masked, masked_bwd
 from estimator.stack.tape import BOOL, F32, I64, GradFn, Tape, Tensor
 
@@ -27,7 +29,9 @@ def moe(m: Machine, x: Tensor, block: MoE) -> Tensor:
         shared = dense(m, x, block.shared)
         weights, index = route(m, x, block)
         out = experts(m, x, block, weights, index)
-        shared = ops.mul(t, ops.sigmoid(t, linear(m, x, block.shared_gate)), shared, "gated shared experts")
+        shared = ops.mul(
+            t, ops.sigmoid(t, linear(m, x, block.shared_gate, None, ROUTER)), shared, "gated shared experts"
+        )
         return ops.add(t, out, shared, "experts' sum")
     residual = x
     if block.routing != "softmax":
@@ -54,14 +58,13 @@ def route(m: Machine, x: Tensor, block: MoE) -> tuple[Tensor, Tensor]:
 
 
 def router_logits(m: Machine, x: Tensor, router: Any, block: MoE) -> Tensor:
-    if isinstance(router, Linear):
-        return linear(m, x, router)
     name = router.name.removesuffix(".weight")
-    if m.adapters(name) is None:
-        return linear(m, x, Linear(name, block.d, block.num))
-    weight = m.extra(router)
-    made = with_delta(m, weight, delta(m, name, weight.n, weight))
-    return product(m.t, x, made, None, m.rows * block.num)
+    spec = m.adapters(name)
+    if spec is None or not spec.parameter:
+        return linear(m, x, router if isinstance(router, Linear) else Linear(name, block.d, block.num), None, ROUTER)
+    weight = m.weight(router)[0] if isinstance(router, Linear) else m.extra(router)
+    made = with_delta(m, weight, delta(m, name, weight.n, weight, False))
+    return product(m.t, x, made, None, m.rows * block.num, "output", False, name, ROUTER, m.rows)
 
 
 def pick(m: Machine, probs: Tensor, block: MoE, w: int) -> tuple[Tensor, Tensor]:
@@ -94,10 +97,12 @@ def experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) -
     masked_in_place(t, chosen, mask)
     wide = block.width * 2 if block.gated else block.width
     out = grouped(m, chosen, up, n * wide, added, with_lora[1])
+    log_experts(m.t, out, up, n, block)
     out = masked(t, out, mask)
     out = gate(m, out, block)
     added = biases(m, down_bias, n, sort_ids) if down_bias is not None else None
     out = grouped(m, out, down, n * block.d, added, with_lora[0])
+    log_experts(m.t, out, down, n, block)
     out = masked(t, out, mask)
     weighted = ops.mul(t, out, sorted_weights, "weighted")
     inverse = t.alloc(n, I64, "inverse permutation")
@@ -150,6 +155,14 @@ def grouped(
     saved = (a.st if weight.node is not None else None, w.st)
     ins = (a, w) if bias is None else (a, w, bias)
     return t.emit("output", n, w.w, ins, _grouped_bwd, saved, (a.n, w.n))
+
+
+def log_experts(t: Tape, out: Tensor, stack: Extra, rows: Any, block: MoE) -> None:
+    """The routed tokens meet the matrix of their expert each; of the stack, those that are chosen are read."""
+    if t.work is not None:
+        one, d_out = stack.shape[1] * stack.shape[2], out.n // rows
+        products.log(t, out, stack.name, products.EXPERTS, rows, one // d_out, d_out, operator="experts",
+                     weight=minimum(rows, block.num) * one)  # fmt: skip
 
 
 def _grouped_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:

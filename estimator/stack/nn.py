@@ -7,28 +7,35 @@ from typing import Any
 
 from estimator.families.base import Linear, Norm
 from estimator.families.towers import Conv
-from estimator.stack import liger, ops
+from estimator.inventory import HEAD, ROUTER
+from estimator.stack import liger, ops, products
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.tape import F32, HALF, GradFn, Param, Tape, Tensor
 
+UNLOGGED = "unlogged"  # a product that stands for others, which the caller logs
+PARTS = {ROUTER: products.ROUTER, HEAD: products.HEAD}  # a linear layer's role -> what it belongs to
 NF4_BLOCK = 64  # bitsandbytes: elements that share a scale
 
 
-def linear(m: Machine, x: Tensor, lin: Linear, rows: Any = None) -> Tensor:
-    """x [rows, d_in] -> [rows, d_out], with LoRA where the module is adapted."""
+def linear(m: Machine, x: Tensor, lin: Linear, rows: Any = None, part: str = "") -> Tensor:
+    """x [rows, d_in] -> [rows, d_out], with LoRA where the module is adapted. ``part``: of what, for its FLOPs."""
     rows = m.rows if rows is None else rows
     spec = m.adapters(lin.name)
     if spec is None:
-        return base_linear(m, x, lin, rows)
-    return lora_linear(m, x, lin, rows, spec)
+        return base_linear(m, x, lin, rows, part)
+    return lora_linear(m, x, lin, rows, spec, part)
 
 
-def base_linear(m: Machine, x: Tensor, lin: Linear, rows: Any) -> Tensor:
+def base_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, part: str) -> Tensor:
     """torch.nn.Linear, transformers' Conv1D, or bitsandbytes' Linear4bit."""
+    part = part or PARTS.get(lin.role, "")
     if m.packed(lin.name):
-        return packed_linear(m, x, lin, rows)
+        out = packed_linear(m, x, lin, rows)
+        if m.t.work is not None:
+            products.linear(m.t, out, x.n, lin.d_in * lin.d_out, lin.name, part, rows)
+        return out
     weight, bias = m.weight(lin)
-    return product(m.t, x, weight, bias, rows * lin.d_out, conv1d=lin.conv1d)
+    return product(m.t, x, weight, bias, rows * lin.d_out, "output", lin.conv1d, lin.name, part, rows)
 
 
 def convolution(m: Machine, x: Tensor | None, conv: Conv) -> Tensor:
@@ -38,19 +45,30 @@ def convolution(m: Machine, x: Tensor | None, conv: Conv) -> Tensor:
         x = m.t.alloc(positions * conv.inputs, m.w, "input")
     weight = m.param(f"{conv.name}.weight", conv.d_out * conv.reads)
     bias = m.param(f"{conv.name}.bias", conv.d_out) if conv.bias else None
-    return product(m.t, x, weight, bias, positions * conv.d_out, "convolution")
+    out = product(m.t, x, weight, bias, positions * conv.d_out, "convolution", part=UNLOGGED)
+    if m.t.work is not None:
+        products.log(m.t, out, conv.name, products.part_at(m.t), positions, conv.reads, conv.d_out,
+                     operator="convolution", weight=weight.n)  # fmt: skip
+    return out
 
 
 def product(
-    t: Tape, x: Tensor, weight: Tensor, bias: Tensor | None, n: Any, what: str = "output", conv1d: bool = False
-) -> Tensor:
-    """mm or addmm: saves the input where the weight trains; the weight is there anyway."""
+    t: Tape, x: Tensor, weight: Tensor, bias: Tensor | None, n: Any, what: str = "output", conv1d: bool = False,
+    name: str = "", part: str = "", rows: Any = None,
+) -> Tensor:  # fmt: skip
+    """mm or addmm: saves the input where the weight trains; the weight is there anyway.
+
+    ``name`` (the weight's own, where none is given), ``part`` and ``rows`` are for the log of products.
+    """
     a, w = t.autocast(x), t.autocast(weight)
     x_saved = a.st if weight.node is not None else None
     ins = (a, w) if bias is None else (a, w, t.autocast(bias))
-    return t.emit(
+    out = t.emit(
         what, n, w.w, ins, _linear_bwd, (x_saved, w.st), (a.n, w.n, bias.n if bias is not None else 0, conv1d)
     )
+    if t.work is not None and part != UNLOGGED:
+        products.linear(t, out, a.n, w.n, name or getattr(weight, "name", "").removesuffix(".weight"), part, rows)
+    return out
 
 
 def _linear_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -66,12 +84,12 @@ def _linear_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     return tuple(outs)
 
 
-def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec) -> Tensor:
+def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, part: str = "") -> Tensor:
     """peft tuners/lora/layer.py, Linear.forward: result + B(A(x)) * scaling, in the adapters' width."""
     t = m.t
     if spec.scales:
-        return scaled_linear(m, x, lin, rows, spec)
-    result = base_linear(m, x, lin, rows)
+        return scaled_linear(m, x, lin, rows, spec, part)
+    result = base_linear(m, x, lin, rows, part)
     packed = bool(m.packed(lin.name))
     w = result.w
     if spec.other:
@@ -85,9 +103,9 @@ def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec) -
     if not (packed and t.amp):  # lora/bnb.py leaves the conversion to autocast
         x = ops.to(t, x, spec.width)
     dropped = ops.dropout(t, x) if spec.dropout else x
-    low = product(t, dropped, a, None, rows * spec.rank, "LoRA A(x)")
+    low = factor(t, dropped, a, rows * spec.rank, "LoRA A(x)", lin.name, 0, rows)
     del dropped
-    high = product(t, low, b, None, rows * lin.d_out, "LoRA B(A(x))")
+    high = factor(t, low, b, rows * lin.d_out, "LoRA B(A(x))", lin.name, 1, rows)
     del low
     scaled = ops.scale(t, high, "LoRA output")
     del high
@@ -99,16 +117,25 @@ def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec) -
     return ops.to(t, result, w)
 
 
-def scaled_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec) -> Tensor:
+def factor(t: Tape, x: Tensor, weight: Tensor, n: Any, what: str, name: str, at: int, rows: Any) -> Tensor:
+    """The product with one factor of an adapter: the ``at``-th of the module ``name``."""
+    return product(t, x, weight, None, n, what, False, f"{name}.adapter_{at}", products.ADAPTER, rows)
+
+
+def scaled_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, part: str) -> Tensor:
     """peft tuners/ia3/layer.py, Linear.forward: the input or the output times a vector, in the vector's width."""
     t, w = m.t, x.w
     vector = m.param(f"{lin.name}.ia3_l", spec.other, spec.width, True)
     if spec.scales == "in":
-        wide = ops.to(t, x, spec.width)
-        return base_linear(m, ops.to(t, ops.mul(t, wide, vector, "scaled input"), w), lin, rows)
-    result = base_linear(m, x, lin, rows)
+        scaled = ops.mul(t, ops.to(t, x, spec.width), vector, "scaled input")
+        products.adapter(t, scaled, lin.name, rows, spec.work)
+        scaled = ops.to(t, scaled, w)
+        return base_linear(m, scaled, lin, rows, part)
+    result = base_linear(m, x, lin, rows, part)
     w = result.w
-    return ops.to(t, ops.mul(t, result, vector, "scaled output"), w)
+    result = ops.mul(t, result, vector, "scaled output")
+    products.adapter(t, result, lin.name, rows, spec.work)
+    return ops.to(t, result, w)
 
 
 def other_adapter(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: Tensor) -> Tensor:
@@ -123,7 +150,9 @@ def other_adapter(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec,
     for _ in range(spec.matrices):
         weight = t.emit("adapter's change of the weight", lin.d_in * lin.d_out, width, (weight,), _unproject,
                         weight.st, weight.n)  # fmt: skip
-    made = product(t, x, weight, None, rows * lin.d_out, "adapter output")
+    made = product(t, x, weight, None, rows * lin.d_out, "adapter output", part=UNLOGGED)
+    if t.work is not None:
+        products.adapter(t, made, lin.name, rows, spec.work)
     result = ops.add(t, result, made, "output with adapter")
     del made
     return ops.to(t, result, w)
@@ -140,8 +169,8 @@ def dora(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: 
     x = ops.to(t, x, spec.width)
     with t.no_autocast():
         identity = t.alloc(lin.d_in * lin.d_in, spec.width, "identity matrix")
-        low = product(t, identity, a, None, lin.d_in * spec.rank, "LoRA A(identity)")
-        delta = product(t, low, b, None, n, "LoRA weight")
+        low = factor(t, identity, a, lin.d_in * spec.rank, "LoRA A(identity)", lin.name, 2, lin.d_in)
+        delta = factor(t, low, b, n, "LoRA weight", lin.name, 3, lin.d_in)
         del low, identity
     packed = unpack(t, n, m.packed(lin.name) == "nested") if m.packed(lin.name) else None
     weight = t.alloc(n, spec.width, "weight in fp32") if w != spec.width else None
@@ -153,8 +182,8 @@ def dora(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: 
     del summed
     magnitude = m.param(f"{lin.name}.lora_magnitude_vector", lin.d_out, spec.width, True)
     scale = t.emit("magnitude over norm", lin.d_out, spec.width, (magnitude,), ops.fresh_bwd, norms.st)
-    low = product(t, x, a, None, rows * spec.rank, "LoRA A(x)")
-    high = product(t, low, b, None, rows * lin.d_out, "LoRA B(A(x))")
+    low = factor(t, x, a, rows * spec.rank, "LoRA A(x)", lin.name, 0, rows)
+    high = factor(t, low, b, rows * lin.d_out, "LoRA B(A(x))", lin.name, 1, rows)
     del low
     base = result
     if lin.bias:

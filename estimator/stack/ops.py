@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from estimator.stack import products
 from estimator.stack.tape import BOOL, F32, HALF, I64, RESULT, GradFn, Tape, Tensor
 
 Grads = tuple[Tensor | None, ...]
@@ -242,11 +243,14 @@ def _sum_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient, summed"),)
 
 
-def matmul(t: Tape, a: Tensor, b: Tensor, n: Any, what: str = "product") -> Tensor:
-    """bmm of ``a`` and ``b``, ``n`` results: saves both."""
+def matmul(t: Tape, a: Tensor, b: Tensor, n: Any, k: Any, what: str = "product") -> Tensor:
+    """bmm of ``a`` and ``b``, ``n`` results of ``k`` multiply-adds each (None: the caller logs them): saves both."""
     a, b = t.autocast(a), t.autocast(b)
     saved = (b.st if a.node is not None else None, a.st if b.node is not None else None)
-    return t.emit(what, n, a.w, (a, b), _matmul_bwd, saved, (a.n, b.n))
+    out = t.emit(what, n, a.w, (a, b), _matmul_bwd, saved, (a.n, b.n))
+    if t.work is not None and k is not None:
+        products.batched(t, out, a.n, b.n, k, what)
+    return out
 
 
 def _matmul_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:

@@ -7,23 +7,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.stack import ops
+from estimator.stack import ops, products
 from estimator.stack.machine import LoraSpec, Machine
-from estimator.stack.nn import product
+from estimator.stack.nn import UNLOGGED, product
 from estimator.stack.tape import Param, Tensor
 
 
-def delta(m: Machine, name: str, n: Any, weight: Param) -> Tensor | None:
+def delta(m: Machine, name: str, n: Any, weight: Param, registered: bool = True) -> Tensor | None:
     """ParamWrapper.get_delta_weight: B A in the adapters' width, scaled, in the weight's; None where none is adapted.
 
-    Registering the parametrisation adds it to the weight once, without gradients (ParametrizationList.__init__).
+    Registering the parametrisation adds it to the weight once, without gradients (ParametrizationList.__init__); of a
+    stack of experts (``registered``) B A is then multiplied out once more.
     """
     spec = m.adapters(name)
     if spec is None:
         return None
     t = m.t
     a, b = factors(m, name, spec)
-    made = product(t, a, b, None, n, "B A written out")
+    made = product(t, a, b, None, n, "B A written out", part=UNLOGGED)
+    d_out = spec.size_b // spec.rank
+    if t.work is not None:
+        if registered:
+            products.log(t, made, f"{name}.adapter_0", products.ADAPTER, d_out, spec.rank, spec.size_a // spec.rank,
+                         weight=spec.size_a, grads=(False, False))  # fmt: skip
+        products.log(t, made, f"{name}.adapter_1", products.ADAPTER, d_out, spec.rank, spec.size_a // spec.rank,
+                     weight=spec.size_a, grads=(True, True))  # fmt: skip
     scaled = ops.scale(t, made, "B A, scaled")
     del made
     found = ops.to(t, scaled, weight.w)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Extra, StateSpace
-from estimator.stack import ops
+from estimator.stack import ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation
 from estimator.stack.tape import F32, Allocation, GradFn, Param, Tape, Tensor, block_bytes
@@ -47,6 +47,7 @@ def convolve(m: Machine, x: Tensor, s: StateSpace, weights: tuple[Extra, ...]) -
     if held is not None and m.past != 0:
         window = ops.to(t, t.alloc(m.b * s.conv_width * (s.conv_kernel + m.s), w, "window of tokens"), m.w)
         out = t.alloc(m.b * s.conv_width * (m.s + 1), weight.w, "convolution")
+        log_convolution(m, out, s, weight)
         del x, window
         return activation(t, out, s.sizes["act"]) if out.n == m.rows * s.conv_width else _activated(m, out, s)
     if held is not None:
@@ -54,8 +55,22 @@ def convolve(m: Machine, x: Tensor, s: StateSpace, weights: tuple[Extra, ...]) -
         held[0] = t.alloc(m.b * s.conv_width * s.conv_kernel, w, "last inputs of the convolution")
         t.where = where
     out = _convolution(m, ops.to(t, x, weight.w), weight, bias, m.b * s.conv_width * (m.s + reach))
+    log_convolution(m, out, s, weight)
     out = activation(t, ops.piece(t, out, m.rows * s.conv_width), s.sizes["act"])
     return ops.to(t, out, w)
+
+
+def log_convolution(m: Machine, out: Tensor, s: StateSpace, weight: Param) -> None:
+    """FlopCounterMode's convolution_backward ignores the groups: a weight's gradient counts the channels once more."""
+    if m.t.work is None:
+        return
+    width, count = s.conv_width, m.b * s.conv_width
+    outputs = out.n // count
+    products.log(
+        m.t, out, weight.name.removesuffix(".weight"), products.CONVOLUTION, outputs, s.conv_kernel, 1, count,
+        operator="conv", weight=s.conv_kernel * width,
+        excess=products.MULTIPLY_ADD * count * outputs * s.conv_kernel * (width - 1),
+    )  # fmt: skip
 
 
 def minus_exp(m: Machine, extra: Extra) -> Tensor:

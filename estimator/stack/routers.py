@@ -7,9 +7,10 @@ Source: transformers 5, DeepseekV2TopkRouter, DeepseekV3TopkRouter, Glm4MoeTopkR
 from __future__ import annotations
 
 from estimator.families.base import MoE
-from estimator.stack import ops
+from estimator.stack import ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.nn import product
+from estimator.stack.parametrised import delta, with_delta
 from estimator.stack.tape import BOOL, F32, I64, GradFn, Tape, Tensor
 
 Routed = tuple[Tensor, Tensor, Tensor]
@@ -18,8 +19,13 @@ Routed = tuple[Tensor, Tensor, Tensor]
 def logits_fp32(m: Machine, x: Tensor, block: MoE) -> Tensor:
     """F.linear of fp32 copies of the input and of the router's weight."""
     t = m.t
-    weight, _ = m.weight(block.router[0])
-    return product(t, ops.to(t, x, F32), ops.to(t, weight, F32), None, m.rows * block.num, "router logits")
+    name = block.router[0].name.removesuffix(".weight")
+    bare, _ = m.weight(block.router[0])
+    weight = with_delta(m, bare, delta(m, name, bare.n, bare, False))
+    return product(
+        t, ops.to(t, x, F32), ops.to(t, weight, F32), None, m.rows * block.num, "router logits", False, name,
+        products.ROUTER, m.rows,
+    )  # fmt: skip
 
 
 def softmax_fp32(m: Machine, x: Tensor, block: MoE) -> Routed:

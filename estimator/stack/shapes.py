@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.stack import ops
+from estimator.stack import ops, products
 from estimator.stack.tape import GradFn, Tape, Tensor
 
 
@@ -53,6 +53,13 @@ def outer(t: Tape, a: Tensor, b: Tensor, n: Any, what: str) -> Tensor:
     """a * b where both are broadcast to ``n`` results."""
     saved = (b.st if a.node is not None else None, a.st if b.node is not None else None)
     return t.emit(what, n, max(a.w, b.w), (a, b), ops.mul_bwd, saved, ((a.n, a.w), (b.n, b.w)))
+
+
+def contracted(t: Tape, a: Tensor, b: Tensor, n: Any, k: Any, what: str, name: str) -> Tensor:
+    """A batch of products written as a broadcast product and a sum over the ``k`` that are contracted."""
+    made = outer(t, a, b, n * k, what)
+    products.batched(t, made, a.n, b.n, k, name, n)
+    return total(t, made, n)
 
 
 def _total_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:

@@ -39,9 +39,10 @@ def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
         groups = 1 if a.cached_heads is not None else a.heads // a.kv_heads
         if groups != 1:
             k, v = ((ops.repeat if m.b > 1 else ops.expand)(t, y, groups) for y in (k, v))
-        scores = bmm(t, q, k, m.b * a.heads * m.s * m.kv, (False, False), "attention scores")  # scaled in place
+        n = m.b * a.heads * m.s * m.kv
+        scores = bmm(t, q, k, n, a.head_dim, (False, False), "attention scores")  # scaled in place
         scores = ops.softmax(t, ops.shift(t, scores, "masked scores"))
-        out = ops.copy(t, bmm(t, scores, v, m.rows * a.heads * a.head_dim, (False, False), "attention output"))
+        out = ops.copy(t, bmm(t, scores, v, m.rows * a.heads * a.head_dim, m.kv, (False, False), "attention output"))
         return linear(m, out, a.out)
     if a.kv_heads != a.heads and a.cached_heads is None:
         out = math(m, t.autocast(q), t.autocast(k), t.autocast(v), a, m.s, m.kv, mask, mask is None and m.s != 1)
@@ -61,14 +62,14 @@ def mpt(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     k, v = cached(m, a, k, v)
     split = m.b > 1
     view = split and m.cache is None
-    scores = bmm(t, q, k, m.b * a.heads * m.s * m.kv, (split, view), "attention scores")
+    scores = bmm(t, q, k, m.b * a.heads * m.s * m.kv, a.head_dim, (split, view), "attention scores")
     scores = ops.shift(t, ops.scale(t, scores, "scaled scores"), "biased scores", F32)
     mask = at["masks"](m, a)
     if mask is not None:
         scores = t.emit("masked scores", scores.n, F32, (scores,), ops.where_bwd, mask.st)
     probs = ops.to(t, ops.softmax(t, scores, F32), v.w)
     m.hold(probs)
-    out = bmm(t, probs, v, m.rows * a.heads * a.head_dim, (False, view), "attention output")
+    out = bmm(t, probs, v, m.rows * a.heads * a.head_dim, m.kv, (False, view), "attention output")
     out = linear(m, ops.copy(t, out, "attention output, transposed"), a.out)
     del scores
     return out
@@ -86,12 +87,12 @@ def bloom(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
         q = ops.copy(t, q)
         if m.cache is None:
             k, v = ops.copy(t, k), ops.copy(t, v)
-    scores = ops.matmul(t, t.autocast(q), t.autocast(k), m.b * a.heads * m.s * m.kv, "attention scores")
+    scores = ops.matmul(t, t.autocast(q), t.autocast(k), m.b * a.heads * m.s * m.kv, a.head_dim, "attention scores")
     mask = at["masks"](m, a)
     weights = scores if mask is None else ops.shift(t, scores, "masked scores")
     probs = ops.to(t, ops.softmax(t, weights, F32), q.w)
     m.hold(probs)
-    out = ops.matmul(t, t.autocast(probs), t.autocast(v), n, "attention output")
+    out = ops.matmul(t, t.autocast(probs), t.autocast(v), n, m.kv, "attention output")
     return linear(m, ops.copy(t, out, "attention output, transposed"), a.out)
 
 
@@ -128,7 +129,7 @@ def wide_scores(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask:
     split = m.b > 1
     first = m.cache is None
     q, k = ops.to(t, q, F32), ops.to(t, k, F32)
-    weights = bmm(t, q, k, m.b * a.heads * m.s * m.kv, (split, split and first), "attention scores")
+    weights = bmm(t, q, k, m.b * a.heads * m.s * m.kv, a.head_dim, (split, split and first), "attention scores")
     if buffer:
         weights = t.emit("masked scores", weights.n, weights.w, (weights,), ops.where_bwd)
     else:
@@ -138,7 +139,7 @@ def wide_scores(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask:
     weights = ops.softmax(t, weights, F32 if t.amp else weights.w)
     weights = ops.to(t, weights, v.w)
     m.hold(weights)
-    out = bmm(t, weights, v, m.b * a.heads * m.s * a.head_dim, (False, split and first), "attention output")
+    out = bmm(t, weights, v, m.b * a.heads * m.s * a.head_dim, m.kv, (False, split and first), "attention output")
     return ops.copy(t, out, "attention output, transposed")
 
 
@@ -163,7 +164,7 @@ def _with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: A
     rows = m.b * a.heads * m.s
     k, v = ops.repeat(t, k, groups), ops.repeat(t, v, groups)
     weights = ops.scale(
-        t, bmm(t, q, k, rows * s_k, (False, split and groups == 1), "attention scores"), "scaled scores"
+        t, bmm(t, q, k, rows * s_k, a.head_dim, (False, split and groups == 1), "attention scores"), "scaled scores"
     )
     mask = at["masks"](m, a)
     if mask is not None:
@@ -184,7 +185,7 @@ def _with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: A
     probs = ops.softmax(t, logits, F32 if t.amp else None)
     weights = ops.to(t, ops.piece(t, probs, rows * s_k), v.w)
     m.hold(weights)
-    out = bmm(t, weights, v, rows * a.head_dim, (False, split and groups == 1), "attention output")
+    out = bmm(t, weights, v, rows * a.head_dim, s_k, (False, split and groups == 1), "attention output")
     return ops.copy(t, out, "attention output, transposed"), weights
 
 
@@ -209,6 +210,30 @@ def _halves(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     one = ops.add(t, ops.mul(t, first, cos), ops.mul(t, second, sin), "rotated half")
     two = ops.add(t, ops.mul(t, second, cos), ops.mul(t, first, sin), "rotated half")
     return ops.cat(t, (one, two), "rotated")
+
+
+def of_positions(m: Machine, q: Tensor, k: Tensor, a: Attention) -> Tensor | None:
+    """DeBERTa's disentangled_attention_bias: queries and keys against the projected table, picked by distance."""
+    further, t = a.disentangled, m.t
+    if further is None:
+        return None
+    own = {"c2p": a.projections[1], "p2c": a.projections[0]}  # keys' matrix for the queries, and the other way round
+    table = m.param("rel_embeddings", further.rows * a.projections[0].d_in)
+    scores: Tensor | None = None
+    for i, term in enumerate(further.terms):
+        made = linear(m, table, further.linears[i] if further.linears else own[term], further.rows)
+        made = ops.repeat(t, made, m.b, "positions of every sequence")
+        n = m.b * a.heads * m.s
+        raw = ops.matmul(t, q if term == "c2p" else k, made, n * further.rows, a.head_dim, term)
+        index = t.alloc(m.s * m.s, I64, "distances")
+        picked = ops.scale(t, t.emit("scores by distance", n * m.s, raw.w, (raw,), _picked_bwd, index.st, raw.n))
+        scores = picked if scores is None else ops.add(t, scores, picked, "scores of positions")
+    return scores
+
+
+def _picked_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    """gather_backward scatters into zeros."""
+    return (t.alloc(node.extra, g.w, "gradient, scattered"),)
 
 
 # what computes each Attention.form but transformers' own interface
@@ -237,4 +262,4 @@ def _bloom_gelu_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (out,)
 
 
-__all__ = ["FORMS", "bloom_gelu"]
+__all__ = ["FORMS", "bloom_gelu", "of_positions"]

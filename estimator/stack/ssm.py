@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Layer, Linear, StateSpace
-from estimator.stack import ops
+from estimator.stack import ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, norm, product
 from estimator.stack.recurrent import convolve, held_states, many, minus_exp
@@ -39,7 +39,7 @@ def block(m: Machine, x: Tensor, layer: Layer, at: Any) -> Tensor:
     if at["facts"].get("residual_fp32"):
         residual = ops.to(t, residual, F32)
     assert isinstance(layer.mixer, StateSpace)
-    with t.at("mixer"):
+    with t.at("mixer", layer.mixer):
         x = mixer(m, x, layer.mixer, at)
     return ops.add(t, residual, x, "residual")
 
@@ -69,7 +69,7 @@ def selective(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     del parts
     weight, bias = m.weight(dt_proj)
     assert bias is not None
-    step = product(t, step, weight, None, n, "time step")
+    step = product(t, step, weight, None, n, "time step", rows=m.rows)
     step = ops.by_heads(t, ops.copy(t, step))
     wide_bias = ops.to(t, bias, F32)
     if m.cache is not None and m.past != 0:
@@ -126,6 +126,9 @@ def loop(m: Machine, s: StateSpace, hidden: Tensor, decay: Tensor, fed: Tensor, 
         del turn, old
         saved = (first.st,) if recorded else None  # in a checkpointed layer nothing outlives its turn
     out = t.emit("scan", hidden.n, w, (decay, fed, c), _loop_bwd, saved, (decay.n, n, c.n, c.w))
+    if t.work is not None:
+        products.log(t, out, products.scan_name(t), products.SCAN, s.inner, s.state, 1, m.rows, operator="bmm",
+                     grads=(True, 2))  # fmt: skip
     del outs
     return out, final
 
@@ -156,7 +159,7 @@ def next_token(
     turn = t.alloc(n, F32, "decayed state")
     state = t.alloc(n, F32, "state")
     del turn
-    out = ops.matmul(t, ops.to(t, state, c.w), c, hidden.n, "scan")
+    out = ops.matmul(t, ops.to(t, state, c.w), c, hidden.n, s.state, "scan")
     out = ops.add(t, out, ops.mul(t, hidden, d_skip), "scan with skip")
     out = ops.mul(t, out, ops.silu(t, gate), "gated scan")
     del decay, write, fed, state

@@ -113,7 +113,7 @@ class Leaf:
 class GradFn:
     """One recorded operation: ``fn(tape, node, grad)`` returns the gradients of ``ins`` (None where unwanted)."""
 
-    __slots__ = ("deps", "extra", "fn", "frame", "grads", "idxs", "ins", "saved", "seq", "where")
+    __slots__ = ("deps", "extra", "fn", "frame", "grads", "idxs", "ins", "saved", "seq", "where", "work")
     leaf = False
 
     def __init__(
@@ -124,20 +124,23 @@ class GradFn:
         self.grads: list[Any] = [None] * outs
         self.deps = 0
         self.frame: Frame | None = None
+        self.work: tuple[Any, ...] = ()  # its products in the log of those: estimator.stack.products
 
 
 class Frame:
     """One checkpointed call: ``fn(x)`` is run again when the first of its ``nodes`` is needed.
 
     torch/utils/checkpoint.py, use_reentrant=False: saved tensors are dropped in the forward pass; the second run
-    stops as soon as it has made the last of them.
+    stops as soon as it has made the last of them. ``made``: its products, ``met``: how many the second run has met.
     """
 
-    __slots__ = ("done", "fn", "nodes", "x")
+    __slots__ = ("done", "fn", "made", "met", "nodes", "x")
 
     def __init__(self, fn: Any, x: Any) -> None:
         self.fn, self.x = fn, x
         self.nodes: list[GradFn] = []
+        self.made: list[Any] = []
+        self.met = 0
         self.done = False
 
 
@@ -146,12 +149,19 @@ class EndOfRecomputation(Exception):
 
 
 class Tape:
-    """The running program: ``log`` of allocations, whether gradients are recorded, whether autocast is on."""
+    """The running program: ``log`` of allocations, whether gradients are recorded, whether autocast is on.
+
+    ``work``: the log of products, where somebody asks for it; ``layer`` and ``of``: the kind of layer and the mixer
+    that they belong to.
+    """
 
     def __init__(self, grad: bool = True, amp: bool = False) -> None:
         self.log: list[Any] = []
         self.grad, self.amp = grad, amp
         self.where = ""
+        self.work: list[Any] | None = None
+        self.layer = ""
+        self.of: Any = None
         self.seq = 0
         self.casts: list[Param] = []
         self.times: Any = 1
@@ -288,13 +298,13 @@ class Tape:
             self.log, self.times = outer, before
 
     @contextmanager
-    def at(self, where: str) -> Iterator[None]:
-        """Name the part of the model that allocations inside belong to."""
-        before, self.where = self.where, where
+    def at(self, where: str, of: Any = None) -> Iterator[None]:
+        """Name the part of the model that allocations inside belong to, and the mixer whose products they are."""
+        before, self.where, mixer, self.of = self.where, where, self.of, of
         try:
             yield
         finally:
-            self.where = before
+            self.where, self.of = before, mixer
 
     @contextmanager
     def no_autocast(self) -> Iterator[None]:

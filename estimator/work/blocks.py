@@ -209,7 +209,7 @@ def _disentangled(tape: Walk, a: Attention, gq: bool, gk: bool) -> None:
     own = {"c2p": a.projections[1], "p2c": a.projections[0]}  # keys' matrix for the queries, and the other way round
     for i, term in enumerate(further.terms):
         linear = further.linears[i] if further.linears else own[term]
-        made = tape.linear(linear, False, p.PROJECTION, further.rows)
+        made = tape.linear(linear, tape.trains("rel_embeddings"), p.PROJECTION, further.rows)
         content = gq if term == "c2p" else gk
         tape.ops.append(
             Product(

@@ -27,11 +27,6 @@ MAX_LAYERS = 100_000  # layers that may be looked at one by one; no model comes 
 Operation = Product | Kernel
 
 
-def products(arch: Architecture, work: PassSizes, train: Trainable = NONE) -> list[Product]:
-    """Every product of one pass through ``arch``, in order; in training with the gradients that autograd computes."""
-    return [q for q in operations(arch, work, train) if isinstance(q, Product) and q.times != 0 and q.count != 0]
-
-
 def operations(arch: Architecture, work: PassSizes, train: Trainable = NONE) -> list[Operation]:
     """Products and all other kernels of one pass, in order; the loss and its gradient too in training."""
     training = work.mode == "training"

@@ -13,8 +13,8 @@ from estimator.questions.flops import Flops
 from estimator.questions.read import adapter_of, batch, tokens
 from estimator.sizes import size_option
 from estimator.work.adapters import trainable
-from estimator.work.model import products
 from estimator.work.product import Product
+from estimator.work.run import products
 from estimator.work.trainable import Trainable
 from estimator.work.workload import PassSizes, fused_exists
 
@@ -71,7 +71,8 @@ def plan(q: Flops) -> Pass:
         encoder = size_option(model, encoder, "--encoder-len", "encoder_len", "length")
     if encoder is not None and arch.kind != "encoder-decoder":
         raise InputError(f"--encoder-len: {model.name} has no encoder beside its decoder")
-    train, found = trainable(model, adapter_of(q))
+    adapter = adapter_of(q)
+    train, found = trainable(model, adapter)
     notes += found
     attends = any(isinstance(g.mixer, Attention) for g in arch.layers)
     if q.attention == "sdpa" and attends and not fused_exists(arch, q.uncapped):
@@ -86,7 +87,7 @@ def plan(q: Flops) -> Pass:
     fused, checkpointed = q.attention == "sdpa", q.checkpointing == "full"
     work = PassSizes(mode, b, s, held, encoder, q.logits == "last", fused, checkpointed, dropout, uncapped=q.uncapped)
     return Pass(
-        model, arch, work, tuple(products(arch, work, train)), b * s, tuple(notes), q.method or "full", train
+        model, arch, work, tuple(products(arch, work, adapter)), b * s, tuple(notes), q.method or "full", train
     )
 
 

@@ -14,17 +14,16 @@ from estimator.estimates.flops import flops
 from estimator.families.base import Architecture
 from estimator.models import Model
 from estimator.peft.asked import prepare
-from estimator.work import FULL, NONE, PassSizes, Trainable, products
-from estimator.work.adapters import trainable
+from estimator.work.run import products
+from estimator.work.workload import PassSizes
 
 DATA = json.loads(gzip.decompress((Path(__file__).parents[1] / "data" / "flops_cases.json.gz").read_bytes()))
 MODELS = DATA["models"]
 MODES = {"forward": "forward", "last": "forward", "train": "training", "decode": "decode"}
 
 
-def named(model: Model, prefixes: list[str]) -> Trainable:
-    """Training the layers and modules whose names start so."""
-    arch: Architecture = model.architecture
+def named(arch: Architecture, prefixes: list[str]) -> dict[str, Any]:
+    """Training the layers and modules whose names start so: what trains, and in how many of the last layers."""
     layers = [int(p.split(".")[2]) for p in prefixes if p.rpartition(".")[2].isdigit()]
     token_table = arch.weights()[0].name
 
@@ -34,20 +33,21 @@ def named(model: Model, prefixes: list[str]) -> Trainable:
         head = arch.tied and name == token_table and any(p.startswith("lm_head") for p in prefixes)
         return head or any(name.startswith(p) for p in prefixes)
 
-    return Trainable(trains, first=min(layers, default=0))
+    return {"trains": trains, "top": arch.num_layers - min(layers) if layers else None}
 
 
 def count(record: dict[str, Any], case: dict[str, Any]) -> int:
     config = Config(record["config"])
     model = Model(record["id"], "file", config)
-    train = FULL if case["mode"] == "train" else NONE
+    arch = model.architecture
+    how: dict[str, Any] = {}
     if "lora" in case:
         lora = dict(case["lora"])
         targets, rank = lora.pop("targets"), lora.pop("r")
-        train, _ = trainable(model, prepare(model, "lora", rank, targets, lora, None))
+        how["adapter"] = prepare(model, "lora", rank, targets, lora, None)
     if "freeze" in case:
-        train = named(model, case["freeze"])
-    field, default = model.architecture.residual_dropout or ("", 0.0)
+        how |= named(arch, case["freeze"])
+    field, default = arch.residual_dropout or ("", 0.0)
     work = PassSizes(
         MODES[case["mode"]],
         case["batch"],
@@ -58,7 +58,7 @@ def count(record: dict[str, Any], case: dict[str, Any]) -> int:
         checkpointing=bool(case.get("ckpt")),
         dropout=config.number(field, default) if field else 0.0,
     )
-    return sum(q.total() for q in products(model.architecture, work, train))
+    return sum(q.total() for q in products(arch, work, **how))
 
 
 @pytest.mark.parametrize("at", range(len(MODELS)), ids=[f"{m['id']}-{i}" for i, m in enumerate(MODELS)])

@@ -10,8 +10,10 @@ from __future__ import annotations
 import pytest
 
 from estimator.models import load_model
-from estimator.work import FULL, PassSizes, operations
+from estimator.work.model import operations
 from estimator.work.product import Kernel, Moves
+from estimator.work.trainable import FULL
+from estimator.work.workload import PassSizes
 
 TOKENS = 1024
 MILLION = 10**6

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from estimator.errors import InputError
 from estimator.estimates.flops import flops
 from estimator.models import Model, load_model
-from estimator.work import FULL, NONE, PassSizes, products
+from estimator.work.run import products
+from estimator.work.workload import PassSizes
 
 NAMES = ("gpt2", "llama-3.2-1b", "gemma-3-1b", "qwen1.5-moe-a2.7b", "bert-base-uncased", "t5-small")
 LOADED: dict[str, Model] = {}
@@ -24,7 +25,7 @@ def model(name: str) -> Model:
 def test_linear_in_the_batch(name: str, b: int, s: int, training: bool) -> None:
     def total(n: int) -> int:
         work = PassSizes("training" if training else "forward", n, s)
-        return sum(q.total() for q in products(model(name).architecture, work, FULL if training else NONE))
+        return sum(q.total() for q in products(model(name).architecture, work))
 
     assert total(b) == b * total(1)
 
@@ -32,20 +33,20 @@ def test_linear_in_the_batch(name: str, b: int, s: int, training: bool) -> None:
 @settings(max_examples=20, deadline=None)
 @given(name=st.sampled_from(NAMES), s=st.integers(1, 3000))
 def test_backward_is_twice_forward_for_eager_full_training(name: str, s: int) -> None:
-    list_ = products(model(name).architecture, PassSizes("training", 1, s, fused=False), FULL)
+    list_ = products(model(name).architecture, PassSizes("training", 1, s, fused=False))
     assert sum(q.backward() for q in list_) == 2 * sum(q.forward() for q in list_)
 
 
 @settings(max_examples=20, deadline=None)
 @given(name=st.sampled_from(NAMES), s=st.integers(1, 6000))
 def test_causal_is_never_more_than_full(name: str, s: int) -> None:
-    list_ = products(model(name).architecture, PassSizes("forward", 1, s), NONE)
+    list_ = products(model(name).architecture, PassSizes("forward", 1, s))
     assert 0 < sum(q.forward(causal=True) for q in list_) <= sum(q.forward() for q in list_)
 
 
 def test_causal_counts_the_triangle_and_the_band() -> None:
     arch = model("gemma-3-1b").architecture
-    list_ = products(arch, PassSizes("forward", 1, 1000), NONE)
+    list_ = products(arch, PassSizes("forward", 1, 1000))
     scores = {q.pairs for q in list_ if q.name.endswith(".scores")}
     assert scores == {1000 * 1001 // 2, sum(min(i + 1, 512) for i in range(1000))}
 
