@@ -18,7 +18,7 @@ from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families import build
 from estimator.families.base import Architecture
-from estimator.work.model import products
+from estimator.work.run import products
 from estimator.work.workload import PassSizes
 
 TOKENS = 24  # of the passes behind the recorded FLOPs
