@@ -14,6 +14,7 @@ from estimator.config import Config
 from estimator.errors import InputError, unknown
 from estimator.families.base import LANGUAGE_MODELS, Architecture
 
+ROPE_TABLES = {"llama3": 1, "longrope": 2, "su": 2}  # rope_type -> tables of factors that come with a model
 FAMILIES: dict[str, str] = {
     "symbolic": "symbolic",
     "albert": "albert",
@@ -157,6 +158,9 @@ def build(config: Config) -> Architecture:
         from estimator.families.classes import as_named
 
         made = as_named(config, made)
+    tables = rope_tables(config)
+    if tables:
+        made = made._replace(facts={**made.facts, "rope_tables": tables})
     shared = config.plain("num_kv_shared_layers", 0)
     if shared:
         if shared >= made.num_layers:
@@ -165,6 +169,15 @@ def build(config: Config) -> Architecture:
         made = made._replace(facts={**made.facts, "kv_shared_layers": shared})
         config.notes.append(f"num_kv_shared_layers: the last {shared} layers keep no keys and values of their own")
     return made
+
+
+def rope_tables(config: Config) -> int:
+    """Tables of factors that a scaled rotary embedding needs: Llama 3's one, LongRoPE's two (long and short)."""
+    for name in ("rope_parameters", "rope_scaling"):
+        scaling = config.raw.get(name)
+        if isinstance(scaling, dict):
+            return ROPE_TABLES.get(str(scaling.get("rope_type", scaling.get("type"))), 0)
+    return 0
 
 
 @lru_cache(maxsize=1)

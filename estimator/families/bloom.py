@@ -8,8 +8,12 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Attention, Classes, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp
+from estimator.families.gguf import Gguf
 
 LAYER = "transformer.h.{i}"
+
+
+GGUF = {"bloom": Gguf("bloom")}
 
 
 def build(c: Config) -> Architecture:

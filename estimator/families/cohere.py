@@ -22,10 +22,14 @@ from estimator.families.common import (
     window_size,
     windowed,
 )
+from estimator.families.gguf import Gguf
 
 LAYER = "model.layers.{i}"
 ATTN = f"{LAYER}.self_attn"
 NORM_KIND = "layer_fp32"
+
+
+GGUF = {"cohere": Gguf("command-r"), "cohere2": Gguf("cohere2", windows=True)}
 
 
 def build(c: Config) -> Architecture:

@@ -22,8 +22,12 @@ from estimator.families.common_moe import (
     pre_norms,
     routed,
 )
+from estimator.families.gguf import Gguf, Router
 
 LAYER = "model.layers.{i}"
+
+
+GGUF = {"deepseek_v2": Gguf("deepseek2", router=Router(normed=False))}
 
 
 def latent_attention(c: Config, d: Any, h: Any, rope_style: str) -> Attention:

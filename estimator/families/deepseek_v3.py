@@ -12,6 +12,9 @@ from estimator.config import Config
 from estimator.families.base import Architecture, Layer, MoE, Weight
 from estimator.families.common_moe import decoder, expert_sizes
 from estimator.families.deepseek_v2 import latent_attention, layers_of
+from estimator.families.gguf import Gguf, Router
+
+GGUF = {"deepseek_v3": Gguf("deepseek2", router=Router("sigmoid", normed=False, corrected=True))}
 
 
 def correction_bias(layers: tuple[Layer, ...], E: Any) -> tuple[Weight, ...]:
@@ -30,4 +33,7 @@ def build(c: Config) -> Architecture:
     layers = layers_of(
         c, d, L, E, k, attention, False, "sigmoid_groups", d_ff=18432, d_moe=2048, shared=1, first=3
     )
-    return decoder(c, layers, d, L, 129280, 4096, buffers=correction_bias(layers, E))
+    groups = (c.plain("n_group", 8, least=1), c.plain("topk_group", 4, least=1))
+    return decoder(
+        c, layers, d, L, 129280, 4096, buffers=correction_bias(layers, E), facts={"expert_groups": groups}
+    )  # fmt: skip

@@ -9,9 +9,13 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Attention, Classes, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp
+from estimator.families.gguf import FALCON, MIXER, MLP_OUT, RESIDUAL, Gguf
 
 LAYER = "transformer.h.{i}"
 ATTN = f"{LAYER}.self_attention"
+
+
+GGUF = {"falcon": Gguf("falcon", quantizer=(FALCON,), parallel=(MLP_OUT, MIXER, RESIDUAL))}
 
 
 def build(c: Config) -> Architecture:

@@ -25,6 +25,7 @@ from estimator.families.common import (
     window_size,
     windowed,
 )
+from estimator.families.gguf import Gguf
 
 SANDWICH = (
     "input_layernorm",
@@ -33,6 +34,13 @@ SANDWICH = (
     "post_feedforward_layernorm",
 )
 SANDWICH_ROLES = ("input", "post_mixer", "pre_mlp", "post_mlp")
+
+
+GGUF = {
+    "gemma": Gguf("gemma", scaled_queries=True),
+    "gemma2": Gguf("gemma2", windows=True, scaled_queries=True),
+    "gemma3_text": Gguf("gemma3", windows=True, scaled_queries=True, embed_rows=True),
+}
 
 
 def build(c: Config) -> Architecture:

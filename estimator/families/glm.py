@@ -9,8 +9,12 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, gqa, read_dims, rotary_width
+from estimator.families.gguf import Gguf
 
 LAYER = "model.layers.{i}"
+
+
+GGUF = {"glm": Gguf("chatglm", packed=True)}
 
 
 def build(c: Config) -> Architecture:

@@ -20,8 +20,12 @@ from estimator.families.common_moe import (
     routed,
 )
 from estimator.families.deepseek_v3 import correction_bias
+from estimator.families.gguf import Gguf, Router
 
 LAYER = "model.layers.{i}"
+
+
+GGUF = {"glm4_moe": Gguf("glm4moe", router=Router("sigmoid", normed=False, corrected=True))}
 
 
 def build(c: Config) -> Architecture:

@@ -8,8 +8,12 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Attention, Classes, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp, rotary_width
+from estimator.families.gguf import Gguf
 
 LAYER = "gpt_neox.layers.{i}"
+
+
+GGUF = {"gpt_neox": Gguf("gptneox", rows_first=True)}
 
 
 def build(c: Config) -> Architecture:

@@ -20,8 +20,12 @@ from estimator.families.common_moe import (
     pattern,
     pre_norms,
 )
+from estimator.families.gguf import Gguf, Router
 
 LAYER = "model.layers.{i}"
+
+
+GGUF = {"gpt_oss": Gguf("gpt-oss", windows=True, keeps_last=True, router=Router("chosen", normed=False))}
 
 
 def experts(d: Any, width: Any, E: Any, k: Any) -> MoE:

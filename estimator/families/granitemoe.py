@@ -9,8 +9,12 @@ from estimator.config import Config
 from estimator.families.base import Architecture, Layer
 from estimator.families.common import gqa
 from estimator.families.common_moe import attention_sizes, decoder, expert_sizes, pre_norms, routed
+from estimator.families.gguf import Gguf
 
 LAYER = "model.layers.{i}"
+
+
+GGUF = {"granitemoe": Gguf("granitemoe")}
 
 
 def build(c: Config) -> Architecture:

@@ -23,8 +23,12 @@ from estimator.families.common_moe import (
     routed,
 )
 from estimator.families.common_ssm import dt_rank, selective
+from estimator.families.gguf import HEADS_BY_LAYER, RESIDUAL, Gguf, Router
 
 LAYER = "model.layers.{i}"
+
+
+GGUF = {"jamba": Gguf("jamba", quantizer=(HEADS_BY_LAYER,), sums=(RESIDUAL, RESIDUAL), router=Router(normed=False))}
 
 
 def periodic(c: Config, what: str, period: int, offset: int) -> tuple[int, int]:

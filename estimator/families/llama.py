@@ -22,8 +22,12 @@ from estimator.families.common import (
     read_dims,
     window_size,
 )
+from estimator.families.gguf import SEVENTY_GROUPED, Gguf
 
 LAYER = "model.layers.{i}"
+
+
+GGUF = {"llama": Gguf("llama", quantizer=(SEVENTY_GROUPED,)), "smollm3": Gguf("smollm3")}
 
 
 def build(c: Config) -> Architecture:

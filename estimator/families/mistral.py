@@ -8,8 +8,12 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, gqa, read_dims, window_size
+from estimator.families.gguf import SEVENTY_GROUPED, Gguf
 
 LAYER = "model.layers.{i}"
+
+
+GGUF = {"mistral": Gguf("llama", quantizer=(SEVENTY_GROUPED,))}
 
 
 def build(c: Config) -> Architecture:

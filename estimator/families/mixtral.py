@@ -16,8 +16,12 @@ from estimator.families.common_moe import (
     pre_norms,
     routed,
 )
+from estimator.families.gguf import SEVENTY_GROUPED, Gguf
 
 LAYER = "model.layers.{i}"
+
+
+GGUF = {"mixtral": Gguf("llama", quantizer=(SEVENTY_GROUPED,))}
 
 
 def build(c: Config) -> Architecture:

@@ -13,10 +13,14 @@ from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Classes, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp
+from estimator.families.gguf import Gguf
 
 LAYER = "transformer.blocks.{i}"
 UNREAD = {"expansion_ratio": 4, "no_bias": True}  # what the class builds whatever the config says
 UNREAD_ATTENTION = {"attn_type": "multihead_attention", "qk_ln": False, "alibi": True}
+
+
+GGUF = {"mpt": Gguf("mpt")}
 
 
 def build(c: Config) -> Architecture:

@@ -9,9 +9,13 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, gqa, read_dims
+from estimator.families.gguf import Gguf
 
 LAYER = "model.layers.{i}"
 ATTN = f"{LAYER}.self_attn"
+
+
+GGUF = {"olmo": Gguf("olmo"), "olmo2": Gguf("olmo2")}
 
 
 def build(c: Config) -> Architecture:

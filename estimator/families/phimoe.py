@@ -16,8 +16,12 @@ from estimator.families.common_moe import (
     pre_norms,
     routed,
 )
+from estimator.families.gguf import BRANCH, RESIDUAL, Gguf
 
 LAYER = "model.layers.{i}"
+
+
+GGUF = {"phimoe": Gguf("phimoe", scaled_queries=True, sums=(BRANCH, RESIDUAL), rms=True)}
 
 
 def build(c: Config) -> Architecture:

@@ -20,9 +20,13 @@ from estimator.families.common import (
     window_size,
     windowed,
 )
+from estimator.families.gguf import SEVENTY, Gguf
 
 LAYER = "model.layers.{i}"
 ATTN = f"{LAYER}.self_attn"
+
+
+GGUF = {"qwen2": Gguf("qwen2", quantizer=(SEVENTY,)), "qwen3": Gguf("qwen3")}
 
 
 def build(c: Config) -> Architecture:

@@ -23,8 +23,12 @@ from estimator.families.common_moe import (
     routed,
     sparse_layers,
 )
+from estimator.families.gguf import Gguf, Router
 
 LAYER = "model.layers.{i}"
+
+
+GGUF = {"qwen2_moe": Gguf("qwen2moe", router=Router(normed=False, opened="division"))}
 
 
 def shared_experts(c: Config, d: Any, E: Any, k: Any, d_ff: int, d_moe: int, d_sh: int) -> dict[str, MLP | MoE]:

@@ -20,8 +20,12 @@ from estimator.families.common_moe import (
     routed,
     sparse_layers,
 )
+from estimator.families.gguf import Gguf
 
 LAYER = "model.layers.{i}"
+
+
+GGUF = {"qwen3_moe": Gguf("qwen3moe")}
 
 
 def build(c: Config) -> Architecture:

@@ -21,11 +21,15 @@ from estimator.families.common_moe import (
     rotary_dim,
     sparse_layers,
 )
+from estimator.families.gguf import Gguf
 from estimator.families.qwen2_moe import shared_experts
 from estimator.inventory import CONV
 
 LAYER = "model.layers.{i}"
 CHUNK = 64  # tokens the chunked delta rule takes at a time (torch_chunk_gated_delta_rule's chunk_size)
+
+
+GGUF = {"qwen3_next": Gguf("qwen3next", early_norm=True)}
 
 
 def delta_net(c: Config, d: Any) -> StateSpace:

@@ -9,8 +9,12 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gqa, plain_mlp, read_dims, window_size
+from estimator.families.gguf import Gguf
 
 LAYER = "model.layers.{i}"
+
+
+GGUF = {"starcoder2": Gguf("starcoder2")}
 
 
 def build(c: Config) -> Architecture:

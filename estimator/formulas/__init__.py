@@ -2,6 +2,7 @@
 
 MODULES = (
     "kvcache",
+    "llamacpp",
     "optimizer",
     "storage",
     "activations",

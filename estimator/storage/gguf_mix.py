@@ -8,12 +8,16 @@ tensor_type_fallback, without an importance matrix except for the iq1 and iq2 mi
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from estimator.dtypes import FORMATS
-from estimator.families.base import MLP, Architecture, Attention, MoE
-from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, Weight
-from estimator.storage.base import Matrices, Storage, Stored, layers_of, matrices, moe_of
+from estimator.families.base import Architecture, Attention
+from estimator.families.gguf import FALCON, HEADS_BY_LAYER, SEVENTY, SEVENTY_GROUPED, Gguf, gguf_of
+from estimator.inventory import EMBEDDING, EXPERT, HEAD
+from estimator.storage.base import Storage, Stored, layers_of, moe_of
+from estimator.storage.gguf_tensors import DOWN, GATE, OUT, PLAIN, QKV, UP, GgufPiece, K, Q, Ranks, V, pieces, ranks
 
 # mix -> default type (llama.cpp llama-quant.cpp, llama_ftype_get_default_type)
 MIXES = {
@@ -24,19 +28,15 @@ MIXES = {
     "iq3_xxs": "iq3_xxs", "iq3_xs": "iq3_s", "iq3_s": "iq3_s", "iq3_m": "iq3_s", "iq4_nl": "iq4_nl", "iq4_xs": "iq4_xs",
     "mxfp4_moe": "mxfp4",
 }  # fmt: skip
-_IQ12 = ("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m")
+NEEDS_IMATRIX = ("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m")
+PLAIN_TYPES = {"f16": "fp16", "bf16": "bf16", "f32": "fp32"}  # as the converter writes them
+BY_IMATRIX = ("iq3_xxs", "iq4_nl", "iq4_xs", "q4_0", "q5_0")
+BIG = 80  # layers of what llama.cpp's loader calls a 70B model
 # a type whose blocks do not divide a row -> the type used instead (tensor_type_fallback)
 _FALLBACK = {
     "q2_k": "q4_0", "q3_k": "q4_0", "q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0",
     **dict.fromkeys(("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "iq4_xs"), "iq4_nl"),
 }  # fmt: skip
-_NAMES = {
-    "q": ("q_proj", "q_lin", "query", "q"),
-    "k": ("k_proj", "k_lin", "key", "k"),
-    "v": ("v_proj", "v_lin", "value", "v"),
-    "qkv": ("c_attn", "query_key_value", "qkv_proj", "Wqkv"),
-}
-Q, K, V, QKV, OUT, GATE, UP, DOWN, OTHER = "q", "k", "v", "qkv", "out", "gate", "up", "down", "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,10 @@ class Facts:
     values: int
     grouped: bool  # at least 4 query heads a key head
     experts: int
-    falcon: bool
+    early_spared: bool  # the quantizer's rules for Falcon
     is_70b: bool
     tied: bool
+    imatrix: bool
 
 
 def more_bits(i: int, n: int) -> bool:
@@ -57,105 +58,105 @@ def more_bits(i: int, n: int) -> bool:
     return i < n // 8 or i >= 7 * n // 8 or (i - n // 8) % 3 == 2
 
 
-def mix_storage(arch: Architecture, mix: str) -> Storage:
-    """The weights of ``arch`` in a llama.cpp mix, tensor by tensor."""
-    moe, kinds = moe_of(arch), _categories(arch)
-    facts = _facts(arch, kinds)
-    parts: list[Stored] = []
-    odd: set[str] = set()
-    for w in arch.weights():
-        if not _quantised(w):
-            parts.append(Stored(w, "fp32", w.times * FORMATS["fp32"].bytes(w.elements)))
+class Typed(NamedTuple):
+    """A tensor of one layer: its type, and its bytes there."""
+
+    piece: GgufPiece
+    layer: int
+    type: str
+    bytes: Any
+    odd: bool = False
+
+
+def typed(arch: Architecture, mix: str, imatrix: bool = False) -> Iterator[Typed]:
+    """Every tensor of the file, layer by layer, with its type in ``mix`` (or in a plain type: f16, bf16, f32)."""
+    parts = list(pieces(arch))
+    counted = ranks(parts)
+    facts = _facts(arch, parts, imatrix or mix in NEEDS_IMATRIX)
+    for p in parts:
+        w, m = p.weight, p.matrices
+        if p.kind == PLAIN:
+            yield from (Typed(p, i, "fp32", FORMATS["fp32"].bytes(w.elements)) for i in layers_of(w))
             continue
-        m = matrices(w, moe)
-        types = Counter(
-            _type(mix, w, kinds.get(w.module if w.role != EXPERT else w.name, OTHER), i, facts, m, odd)
-            for i in layers_of(w)
-        )
-        parts += [Stored(w, t, count * m.count * m.n_out * FORMATS[t].bytes(m.n_in)) for t, count in types.items()]
+        for i in layers_of(w):
+            chosen, odd = (PLAIN_TYPES[mix], False) if mix in PLAIN_TYPES else _type(mix, p, i, counted, facts)
+            yield Typed(p, i, chosen, m.count * m.n_out * FORMATS[chosen].bytes(m.n_in), odd)
+
+
+def mix_storage(arch: Architecture, mix: str, imatrix: bool = False) -> Storage:
+    """The weights of ``arch`` in a llama.cpp mix, tensor by tensor; ``imatrix``: with an importance matrix."""
+    counts: Counter[tuple[GgufPiece, str]] = Counter()
+    each: dict[tuple[GgufPiece, str], Any] = {}
+    odd: set[str] = set()
+    for t in typed(arch, mix, imatrix):
+        counts[t.piece, t.type] += 1
+        each[t.piece, t.type] = t.bytes
+        odd |= {t.piece.weight.name} if t.odd else set()
+    parts = tuple(Stored(p.weight, kind, n * each[p, kind]) for (p, kind), n in counts.items())
+    return Storage(parts, tuple(mix_notes(mix, imatrix, odd)), mix)
+
+
+def mix_notes(mix: str, imatrix: bool, odd: set[str]) -> list[str]:
+    """What a size in ``mix`` rests on; ``odd``: weights whose rows do not divide into blocks."""
     notes = [f"{mix} as llama.cpp's quantizer mixes types, norms, biases, routers and convolutions in fp32"]
-    if mix in _IQ12:
+    if mix in NEEDS_IMATRIX:
         notes.append(f"{mix} needs an importance matrix; the types are those used with one")
+    elif mix in BY_IMATRIX:
+        notes.append(f"{mix} {'with' if imatrix else 'without'} an importance matrix (--imatrix), which changes types")
     if odd:
         which = f"rows of {len(odd)} weights ({sorted(odd)[0]} ...)"
         notes.append(f"{which} do not divide into blocks; llama.cpp's fallback types were used")
-    return Storage(tuple(parts), tuple(notes), mix)
+    return notes
 
 
-def _quantised(w: Weight) -> bool:
-    """Matrices and stacks of experts; not norms, biases, routers, positions, convolutions, state-space parameters."""
-    return len(w.shape) >= 2 and not w.is_bias and w.role in (LINEAR, CONV1D, EMBEDDING, HEAD, EXPERT)
-
-
-def _categories(arch: Architecture) -> dict[str, str]:
-    """Module name (expert stacks: weight name) -> category."""
-    out: dict[str, str] = {}
-    for layer in arch.layers:
-        for mixer in (layer.mixer, layer.cross):
-            if isinstance(mixer, Attention):
-                out |= {p.name: _attention_category(p.name) for p in mixer.projections}
-                out[mixer.out.name] = OUT
-        mlps = [layer.mlp] if isinstance(layer.mlp, MLP) else []
-        if isinstance(layer.mlp, MoE):
-            out |= {e.name: DOWN if "down" in e.name or ".w2" in e.name else UP for e in layer.mlp.experts}
-            mlps += [layer.mlp.shared] if layer.mlp.shared else []
-        for mlp in mlps:
-            names = [p.name for p in mlp.linears]
-            out |= {name: GATE if "gate" in name and "up" not in name.rpartition(".")[2] else UP for name in names[:-1]}
-            out[names[-1]] = DOWN
-    return out
-
-
-def _attention_category(name: str) -> str:
-    last = name.rpartition(".")[2]
-    return next((kind for kind, names in _NAMES.items() if last in names), OTHER)
-
-
-def _facts(arch: Architecture, kinds: dict[str, str]) -> Facts:
-    mixers = [layer.mixer for layer in arch.layers if isinstance(layer.mixer, Attention)]
-    heads, kv = (int(mixers[0].heads), int(mixers[0].kv_heads)) if mixers else (1, 1)
+def _facts(arch: Architecture, parts: list[GgufPiece], imatrix: bool) -> Facts:
+    rules = (gguf_of(arch.model_type) or Gguf("")).quantizer
     layers = sum(int(layer.times) for layer in arch.layers)
-    with_values = sum(
-        int(layer.times) for layer in arch.layers
-        if isinstance(layer.mixer, Attention) and any(kinds[p.name] in (V, QKV) for p in layer.mixer.projections)
-    )  # fmt: skip
+    order = sorted((layer.indices[0] if layer.indices else 0, n) for n, layer in enumerate(arch.layers))
+    mixers = [arch.layers[n].mixer for _, n in order]
+    if HEADS_BY_LAYER in rules:
+        mixers = mixers[:1]  # the file says 0 heads for a first layer without attention
+    first = next((m for m in mixers if isinstance(m, Attention)), None)
+    heads, kv = (int(first.heads), int(first.kv_heads)) if first is not None else (1, 1)
+    if first is not None and first.mla is not None:
+        kv = 1
     moe = moe_of(arch)
-    big = layers == 80 and heads != kv and arch.model_type in ("llama", "mistral", "qwen2")
     return Facts(
         layers,
-        with_values,
+        sum(len(list(layers_of(p.weight))) for p in parts if p.kind in (V, QKV)),
         heads // max(1, kv) >= 4,
         int(moe.num) if moe else 0,
-        arch.model_type == "falcon",
-        big,
+        FALCON in rules,
+        layers == BIG and (SEVENTY in rules or (SEVENTY_GROUPED in rules and heads != kv)),
         arch.head is None,
+        imatrix,
     )
 
 
-def _type(mix: str, w: Weight, kind: str, i: int, f: Facts, m: Matrices, odd: set[str]) -> str:
-    """The ggml type of one tensor of layer i, after the fallback for rows that do not divide."""
-    default = MIXES[mix]
-    n_in = int(m.n_in)
+def _type(mix: str, p: GgufPiece, i: int, ranks: Ranks, f: Facts) -> tuple[str, bool]:
+    """The ggml type of one tensor of layer i, and whether it is a fallback for rows that do not divide."""
+    default, w = MIXES[mix], p.weight
+    n_in = int(p.matrices.n_in)
     if w.role == HEAD or (w.role == EMBEDDING and f.tied):
         chosen = _output(mix, default, f, n_in)
     elif mix == "mxfp4_moe":
-        chosen = "mxfp4" if w.role == EXPERT else "q8_0"
+        chosen = "mxfp4" if w.role == EXPERT or int(p.matrices.count) > 1 else "q8_0"
     elif w.role == EMBEDDING:
         chosen = _embedding(mix, default)
+    elif mix in NEEDS_IMATRIX:
+        chosen = _iq12(mix, default, p.kind, ranks.downs.get((i, p.shared), 0), f)
     else:
-        chosen = _layer_type(mix, default, kind, i, f)
-    if n_in % FORMATS[chosen].block:
-        odd.add(w.name)
-        chosen = _FALLBACK.get(chosen, "fp16")
-        if n_in % FORMATS[chosen].block:
-            chosen = "fp16"
-    return chosen
+        chosen = _layer_type(mix, default, p.kind, ranks.values.get(i, 0) if p.kind in (V, QKV) else i, f)
+    if n_in % FORMATS[chosen].block == 0:
+        return chosen, False
+    chosen = _FALLBACK.get(chosen, "fp16")
+    return ("fp16" if n_in % FORMATS[chosen].block else chosen), True
 
 
 def _output(mix: str, default: str, f: Facts, n_in: int) -> str:
-    if mix == "mxfp4_moe" or f.falcon or n_in % FORMATS[default].block:
+    if mix == "mxfp4_moe" or f.early_spared or n_in % FORMATS[default].block:
         return "q8_0"
-    if mix in _IQ12:
+    if mix in NEEDS_IMATRIX or mix == "iq3_xxs":
         return "q5_k"
     return default if default == "q8_0" else "q6_k"
 
@@ -167,8 +168,6 @@ def _embedding(mix: str, default: str) -> str:
 
 
 def _layer_type(mix: str, default: str, kind: str, i: int, f: Facts) -> str:
-    if mix in _IQ12:
-        return _iq12(mix, default, kind, i, f)
     if kind in (V, QKV):
         return _values(mix, default, i, f)
     if kind in (Q, K):
@@ -206,7 +205,7 @@ def _values(mix: str, default: str, i: int, f: Facts) -> str:
     elif mix in ("q2_k_s", "iq3_xs", "iq3_s") and f.grouped:
         chosen = "q4_k"
     elif mix == "iq3_xxs":
-        chosen = "q4_k" if f.grouped else "iq3_s"
+        chosen = "q4_k" if f.grouped else default if f.imatrix else "iq3_s"
     elif mix == "iq3_m":
         chosen = "q4_k"
     elif mix == "q3_k_m":
@@ -223,28 +222,30 @@ def _values(mix: str, default: str, i: int, f: Facts) -> str:
 def _down(mix: str, default: str, i: int, f: Facts) -> str:
     n = f.layers
     first, more = i < n // 8, more_bits(i, n)
-    if mix == "q4_k_m" and f.falcon:
+    if mix == "q4_k_m" and f.early_spared:
         return "q6_k" if i < n // 16 else "q5_k" if more else "q4_k"
     if mix == "q3_k_m":
-        return "q5_k" if i < n // 16 else "q4_k" if not f.falcon or more else "q3_k"
+        return "q5_k" if i < n // 16 else "q4_k" if not f.early_spared or more else "q3_k"
     rules: dict[str, tuple[bool, str]] = {
         "q2_k": (True, "q3_k"),
         "q2_k_s": (first, "q4_k"),
-        "iq3_xxs": (True, "q4_k" if first else "q3_k"),
+        "iq3_xxs": (not f.imatrix, "q4_k" if first else "q3_k"),
         "iq3_m": (first or (f.experts == 8 and more), "q4_k"),
-        "q3_k_l": (True, "q4_k" if f.falcon else "q5_k"),
+        "q3_k_l": (True, "q4_k" if f.early_spared else "q5_k"),
         "q4_k_m": (more, "q6_k"),
         "q5_k_m": (more, "q6_k"),
-        "iq4_nl": (first, "q5_k"),
-        "iq4_xs": (first, "q5_k"),
-        "q4_k_s": (first and not f.falcon, "q5_k"),
+        "iq4_nl": (first and not f.imatrix, "q5_k"),
+        "iq4_xs": (first and not f.imatrix, "q5_k"),
+        "q4_0": (first and f.imatrix, "q4_1"),
+        "q5_0": (first and f.imatrix, "q5_1"),
+        "q4_k_s": (first and not f.early_spared, "q5_k"),
     }
     applies, chosen = rules.get(mix, (False, default))
     return chosen if applies else default
 
 
 def _out(mix: str, default: str, f: Facts) -> str:
-    if f.falcon:
+    if f.early_spared:
         return "q4_k" if mix == "q3_k_l" else default
     if f.experts == 8:
         raised = (
@@ -264,4 +265,4 @@ def _out(mix: str, default: str, f: Facts) -> str:
     return {"q2_k": "q3_k", "iq3_xxs": "iq3_s", "q3_k_m": "q4_k", "q3_k_l": "q5_k", "iq3_m": "q4_k"}.get(mix, default)
 
 
-__all__ = ["MIXES", "Facts", "mix_storage", "more_bits"]
+__all__ = ["MIXES", "Facts", "Typed", "mix_notes", "mix_storage", "more_bits", "typed"]

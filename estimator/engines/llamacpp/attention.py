@@ -1,0 +1,219 @@
+"""Attention as llama.cpp runs it: projections, rotation of quantised caches, the write into the cache, the scores.
+
+Source: src/llama-graph.cpp (build_attn, build_attn_mha), src/models/*.cpp, build 11549.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from estimator.engines.llamacpp.context import Context
+from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, store, view
+from estimator.engines.llamacpp.passes import FULL, WINDOW, GraphBuilder, size
+from estimator.families.base import Attention, Norm
+
+Q, K, V = 0, 1, 2
+
+
+class Heads(NamedTuple):
+    """Query heads, key/value heads, and the widths of a key and of a value in the cache."""
+
+    queries: int
+    keys: int
+    k_width: int
+    v_width: int
+
+
+def heads_of(a: Attention) -> Heads:
+    """The heads as the cache sees them: MLA is one key of latent and rotary part, and no value of its own."""
+    if a.mla is not None:
+        rank = size(a.mla["kv_rank"])
+        return Heads(size(a.heads), 1, rank + size(a.mla["rope"]), rank)
+    return Heads(size(a.heads), size(a.kv_heads), size(a.head_dim), size(a.v_head_dim or a.head_dim))
+
+
+def attend(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
+    """The attention of a layer over ``x`` [d, T], projected back to [d, T]."""
+    if a.mla is not None:
+        return p.through(a.out, _latent(p, a, x))
+    h = heads_of(a)
+    gate: GgmlTensor | None = None
+    if len(a.projections) == 1 or p.gguf.packed:
+        q, k, v = _packed(p, a, x, h)
+    else:
+        q, gate = _query(p, a, x, h)
+        k = _head(p, a, x, K, h)
+        v = _head(p, a, x, V, h)
+    y = _cached(p, a, h, q, k, v)
+    if gate is not None:
+        flat = op("CONT", y.shape, gate)
+        y = like("MUL", y, like("SIGMOID", flat))
+    return p.through(a.out, y)
+
+
+def _packed(p: GraphBuilder, a: Attention, x: GgmlTensor, h: Heads) -> list[GgmlTensor]:
+    """q, k and v as strided slices of one product."""
+    bias = a.projections[0].bias
+    wide = p.linear(x, (h.queries + 2 * h.keys) * h.k_width, bias, a.projections[0].name)
+    parts = [view(wide, (h.k_width, n, p.tokens), strided=True) for n in (h.queries, h.keys, h.keys)]
+    return [_placed(p, a, parts[Q], Q), _placed(p, a, parts[K], K), parts[V]]
+
+
+def _query(p: GraphBuilder, a: Attention, x: GgmlTensor, h: Heads) -> tuple[GgmlTensor, GgmlTensor | None]:
+    """The queries, and the gate of the output where one product yields both (Qwen3-Next)."""
+    if not a.gate:
+        return _head(p, a, x, Q, h), None
+    both = view(p.through(a.projections[Q], x), (2 * h.k_width, h.queries, p.tokens))
+    q = view(both, (h.k_width, h.queries, p.tokens), strided=True)
+    return _placed(p, a, _normed(p, a, q, Q), Q), view(both, q.shape, strided=True)
+
+
+def _head(p: GraphBuilder, a: Attention, x: GgmlTensor, which: int, h: Heads) -> GgmlTensor:
+    """One of query, key and value as [width, heads, T]."""
+    y = p.through(a.projections[which], x)
+    norms = _norms(a, which)
+    if norms and not _by_head(norms, h):
+        y = p.norm(norms[0], y)
+    y = view(y, (h.k_width if which != V else h.v_width, h.queries if which == Q else h.keys, p.tokens))
+    if which == V:
+        return y
+    return _placed(p, a, _normed(p, a, y, which) if norms and _by_head(norms, h) else y, which)
+
+
+def _norms(a: Attention, which: int) -> tuple[Norm, ...]:
+    return () if which == V or not a.norms else (a.norms[which],)
+
+
+def _by_head(norms: tuple[Norm, ...], h: Heads) -> bool:
+    """Whether a norm acts on single heads rather than on all of them as one row."""
+    return size(norms[0].width) == h.k_width
+
+
+def _normed(p: GraphBuilder, a: Attention, y: GgmlTensor, which: int) -> GgmlTensor:
+    norm = _norms(a, which)
+    if not norm or (norm[0].affine is False and a.position != "rope"):
+        return y
+    return y if p.gguf.norm_after_rope else p.norm(norm[0], y)
+
+
+def _placed(p: GraphBuilder, a: Attention, y: GgmlTensor, which: int) -> GgmlTensor:
+    """Rotary embedding, and what else is done to queries before the scores."""
+    if a.position == "rope":
+        y = like("ROPE", y, p.positions())
+        if p.gguf.norm_after_rope and _norms(a, which):
+            y = p.norm(_norms(a, which)[0], y)
+    elif which == Q and p.gguf.tempered:
+        y = like("MUL", y, p.graph.input("attn_scale", (1, 1, p.tokens)))
+    return like("SCALE", y) if which == Q and p.gguf.scaled_queries else y
+
+
+def _rotated(p: GraphBuilder, cache: str, which: str, width: int, x: GgmlTensor) -> GgmlTensor:
+    """``x`` times the rotation of a quantised cache."""
+    side = p.context.rotation(which, width)
+    if not side:
+        return x
+    matrix = p.graph.input(f"{cache}_{which}_rot", (side, side))
+    flat = op("CONT", x.shape, x) if x.strided else view(x)
+    return view(op("MUL_MAT", x.shape, matrix, flat))
+
+
+def _cached(p: GraphBuilder, a: Attention, h: Heads, q: GgmlTensor, k: GgmlTensor, v: GgmlTensor) -> GgmlTensor:
+    """The cache's write and the scores: [heads * width, T]."""
+    cache = cache_of(p, a)
+    q, k = (_rotated(p, cache, "k", h.k_width, t) for t in (q, k))
+    v = _rotated(p, cache, "v", h.v_width, v)
+    for t in (q, k, v) if p.gguf.windows else (q, v, k):
+        p.graph.expand(t)
+    start = view(q).number  # what comes now stays with the cache
+    _write(p, cache, h, k, v)
+    y = _scores(p, a, cache, h, q)
+    p.cached.append(range(start, y.number + 1))
+    p.graph.expand(y)
+    return _rotated(p, cache, "v", h.v_width, y)
+
+
+def _write(p: GraphBuilder, cache: str, h: Heads, k: GgmlTensor, v: GgmlTensor) -> None:
+    k_at = p.graph.input(f"{cache}_k_idxs", (p.tokens,), "i64")
+    p.graph.expand(store(view(k), k_at))
+    if p.context.flash:
+        v_at = p.graph.input(f"{cache}_v_idxs", (p.tokens,), "i64")
+        p.graph.expand(store(view(v), v_at))
+        return
+    v_at = p.graph.input(f"{cache}_v_idxs", (p.tokens * h.keys * h.v_width,), "i64")  # one row an element: transposed
+    flat = op("CONT", (h.keys * h.v_width, p.tokens), v) if v.strided else view(v)
+    p.graph.expand(store(view(flat), v_at))
+
+
+def cache_of(p: GraphBuilder, a: Attention) -> str:
+    """Which of the caches the layer reads."""
+    return WINDOW if p.gguf.windows and a.cache_window is not None else FULL
+
+
+def cells_of(p: GraphBuilder, a: Attention) -> int:
+    if cache_of(p, a) == FULL:
+        return p.context.cells
+    return p.context.window_cells(size(a.cache_window))
+
+
+def _scores(p: GraphBuilder, a: Attention, cache: str, h: Heads, q: GgmlTensor) -> GgmlTensor:
+    """Softmax of the scores times the values: [heads * width, T]; for MLA [width, T, heads] before its expansion."""
+    c = p.context
+    n, each, streams = cells_of(p, a), p.tokens // c.streams, c.streams
+    mask = p.graph.input(f"{cache}_mask", (n, each, 1, streams), "f16" if c.flash else "f32")
+    q = view(view(q))
+    if c.flash:
+        shape = (h.v_width, h.queries, each, streams)
+        y = op("FLASH_ATTN_EXT", shape, q, *_operands(c, h, n, a.mla is not None), mask)
+        return view(y, (h.v_width * h.queries, p.tokens))
+    held = HELD
+    if a.mla is not None:  # the values are a part of the keys: transposed anew in every pass
+        held = op("CONT", (n, h.v_width, 1, streams), HELD, type="f32" if c.k == "f32" else "f16")
+    scores = op("MUL_MAT", (n, each, h.queries, streams), HELD, q)
+    if a.softcap:
+        for name in ("SCALE", "TANH", "SCALE"):
+            scores = like(name, scores)
+    weighted = op("MUL_MAT", (h.v_width, each, h.queries, streams), held, like("SOFT_MAX", scores, mask))
+    return weighted if a.mla is not None else op("CONT", (h.v_width * h.queries, p.tokens), view(weighted))
+
+
+def _operands(c: Context, h: Heads, n: int, latent: bool) -> list[GgmlTensor]:
+    """Keys and values of the fused kernel, which reads no f32: such a cache is copied to f16 first."""
+    out = []
+    for kind, width in ((c.k, h.k_width), (c.v, h.v_width)):
+        t = HELD
+        if kind == "f32":
+            t = op("CPY", (width, n, h.keys, c.streams), HELD, type="f16")
+            t.sources = (HELD, t)  # ggml_cast lists the result among its own sources
+        out.append(t)
+    return out
+
+
+def _latent(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
+    """MLA with the key expansion absorbed into the queries: one key of latent and rotary part for all heads."""
+    m = {name: size(width) for name, width in (a.mla or {}).items() if width is not None}
+    h, T = heads_of(a), p.tokens
+    *queries, down, _ = a.projections
+    *q_norm, kv_norm = a.norms
+    y = x
+    for i, layer in enumerate(queries):
+        y = p.through(layer, y)
+        if i < len(queries) - 1:
+            y = p.norm(q_norm[0], y)
+    q = view(y, (m["nope"] + m["rope"], h.queries, T))
+    absorbed = op("MUL_MAT", (m["kv_rank"], T, h.queries), HELD, view(q, strided=True))
+    turned = like("ROPE", view(q, (m["rope"], h.queries, T), strided=True), p.positions())
+    q = op("CONCAT", (h.k_width, h.queries, T), view(absorbed), turned)
+    both = p.through(down, x)
+    latent = p.norm(kv_norm, view(both, (m["kv_rank"], T), strided=True))
+    shared = like("ROPE", view(both, (m["rope"], 1, T), strided=True), p.positions())
+    v = view(latent, (m["kv_rank"], 1, T))
+    k = op("CONCAT", (h.k_width, 1, T), v, shared)
+    for t in (q, v, k):
+        p.graph.expand(t)
+    start = view(q).number
+    p.graph.expand(store(view(k), p.graph.input(f"{FULL}_k_idxs", (T,), "i64")))
+    y = _scores(p, a, FULL, h, q)
+    p.cached.append(range(start, y.number + 1))
+    y = op("MUL_MAT", (m["v"], T, h.queries), HELD, view(y))
+    y = view(op("CONT", (m["v"] * h.queries, T), view(y)))
+    return p.graph.expand(y)

@@ -1,0 +1,82 @@
+"""What llama.cpp keeps between passes: keys and values by layer, recurrent states, the output buffer. All exact.
+
+Source: src/llama-kv-cache.cpp, llama-memory-recurrent.cpp, llama-context.cpp (output_reserve), build 11549.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from estimator.dtypes import FORMATS, find_format
+from estimator.engines.llamacpp.attention import heads_of
+from estimator.engines.llamacpp.context import Context
+from estimator.engines.llamacpp.recurrent import states_of
+from estimator.errors import InputError
+from estimator.families.base import Architecture, Attention, Layer, StateSpace
+from estimator.families.gguf import Gguf
+from estimator.formulas.llamacpp import gguf_cache_bytes, gguf_state_bytes
+from estimator.trace import value_of
+
+CACHE_TYPES = ("f16", "bf16", "f32", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl")
+
+
+class Kept(NamedTuple):
+    """What one group of equal layers keeps: ``cells`` of a stream, or 0 for a recurrent state."""
+
+    kind: str
+    layers: Any
+    bytes: Any
+    cells: int
+
+
+def cells_of(mixer: Attention, gguf: Gguf, context: Context) -> int:
+    """Cells of a stream of the cache that this layer reads."""
+    if gguf.windows and mixer.cache_window is not None:
+        return context.window_cells(int(value_of(mixer.cache_window)))
+    return context.cells
+
+
+def cache_rows(mixer: Attention, context: Context) -> tuple[int, int]:
+    """Bytes of a token's keys and of its values; an MLA layer keeps its latent as keys alone."""
+    h = heads_of(mixer)
+    k = FORMATS[_name(context.k)].bytes(h.keys * h.k_width)
+    return k, 0 if mixer.mla is not None else FORMATS[_name(context.v)].bytes(h.keys * h.v_width)
+
+
+def kept(layer: Layer, gguf: Gguf, context: Context, times: Any = None) -> Kept:
+    """The cache or state of ``times`` layers (default: all of the group)."""
+    n = layer.times if times is None else times
+    if isinstance(layer.mixer, StateSpace):
+        s = states_of(layer.mixer)
+        return Kept("recurrent", n, gguf_state_bytes(n, context.sequences, s.conv, s.state), 0)
+    cells = cells_of(layer.mixer, gguf, context)
+    made = gguf_cache_bytes(n, context.streams, cells, *cache_rows(layer.mixer, context))
+    return Kept("latent" if layer.mixer.mla is not None else "attention", n, made, cells)
+
+
+def check(arch: Architecture, context: Context) -> None:
+    """InputError for what llama.cpp refuses: types that it cannot combine, or whose blocks do not divide a head."""
+    for layer in arch.layers:
+        if not isinstance(layer.mixer, Attention):
+            continue
+        h = heads_of(layer.mixer)
+        if layer.mixer.mla is not None and context.k != context.v:
+            raise InputError(
+                f"--cache-type-v {context.v}: a latent cache has one type, and --cache-type-k is {context.k}. "
+                f"Give both the same type"
+            )
+        for flag, kind, width in (("k", context.k, h.k_width), ("v", context.v, h.v_width)):
+            block = FORMATS[_name(kind)].block
+            if context.flash and width % block:
+                raise InputError(
+                    f"--cache-type-{flag} {kind}: its blocks of {block} do not divide heads of {width}. Use f16 or bf16"
+                )
+    if not context.flash and context.v not in ("f16", "bf16", "f32"):
+        raise InputError(
+            f"--cache-type-v {context.v} needs the fused kernel: llama.cpp keeps values transposed without it. "
+            "Use --flash-attn on, or f16"
+        )
+
+
+def _name(kind: str) -> str:
+    return find_format(kind).name

@@ -1,0 +1,99 @@
+"""What llama.cpp makes of the sizes that a user asks for: the context, its streams, the micro-batch.
+
+Source: src/llama-context.cpp (llama_context::llama_context), src/llama-kv-cache-iswa.cpp, build 11549.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from estimator.ops import ceil_div
+
+PAD = 256  # cells: GGML_PAD(n_ctx, 256)
+N_BATCH = 2048  # llama_context_default_params
+N_UBATCH = 512
+PLAIN = ("f32", "f16", "bf16")  # cache types that are no blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The sizes of a llama.cpp context.
+
+    asked       --ctx-size as given (tokens of all sequences); sequences: --parallel
+    n_batch, n_ubatch   --logical-batch and --ubatch-size as given
+    k, v        types of the cache; flash: whether the fused attention kernel runs
+    swa_full    window caches keep every token; unified: one cache for all sequences
+    outputs     rows of logits in the worst graph, None: all of the micro-batch
+    """
+
+    asked: int
+    sequences: int = 1
+    n_batch: int = N_BATCH
+    n_ubatch: int = N_UBATCH
+    k: str = "f16"
+    v: str = "f16"
+    flash: bool = True
+    swa_full: bool = False
+    unified: bool = False
+    outputs: int | None = None
+
+    @property
+    def batch(self) -> int:
+        """Tokens of a logical batch: capped by the context as asked, before it is padded."""
+        return min(self.asked, self.n_batch)
+
+    @property
+    def ubatch(self) -> int:
+        return min(self.batch, self.n_ubatch)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the graph that is reserved: the micro-batch in whole sequences."""
+        return int(ceil_div(self.ubatch, self.sequences)) * self.sequences
+
+    @property
+    def rows(self) -> int:
+        """Rows of logits in that graph."""
+        return min(self.ubatch, self.batch if self.outputs is None else self.outputs)
+
+    @property
+    def streams(self) -> int:
+        """Caches side by side: one a sequence, or one for all."""
+        return 1 if self.unified else self.sequences
+
+    @property
+    def n_ctx(self) -> int:
+        """Cells of all streams."""
+        return self.cells * self.streams
+
+    @property
+    def cells(self) -> int:
+        """Cells of a stream of the full cache."""
+        return padded(padded(self.asked) // self.streams)
+
+    def window_cells(self, window: int) -> int:
+        """Cells of a stream of the cache of layers that see ``window`` tokens."""
+        if self.swa_full:
+            return self.cells
+        reach = window * (self.sequences if self.unified else 1) + self.ubatch
+        return padded(min(self.cells, reach))
+
+    def rotation(self, cache: str, width: int) -> int:
+        """Side of the matrix that rotates what a quantised cache ("k" or "v") holds in heads of ``width``; 0: none.
+
+        Source: src/llama-kv-cache.cpp (attn_rot_k, attn_rot_v); switched off by LLAMA_ATTN_ROT_DISABLE.
+        """
+        if getattr(self, cache) in PLAIN or width % ROTATED:
+            return 0
+        side = ROTATED
+        while cache == "k" and width % (2 * side) == 0:
+            side *= 2
+        return side
+
+
+ROTATED = 64  # the smallest rotation
+
+
+def padded(n: int) -> int:
+    """``n`` rounded up to whole blocks of 256 cells."""
+    return int(ceil_div(n, PAD)) * PAD

@@ -1,0 +1,68 @@
+"""What fits: every device of a load, the most layers, the longest context, the best mix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from estimator.card import Card, Range
+from estimator.engines.llamacpp.context import PAD
+from estimator.engines.llamacpp.load import Holding, Load
+from estimator.errors import InputError
+from estimator.fit import NO, Fit
+
+CUBLAS = 32 * 1024 * 1024  # bytes: cuBLAS's workspace on the newest cards, the most that a handle takes by itself
+LONGEST = 2**24  # tokens: no model keeps more
+
+
+def need(held: Holding, card: Card) -> Range:
+    """What a device needs: its buffers and the driver's context; at the most cuBLAS's workspace too."""
+    return Range(*(held.total + c + extra for c, extra in zip(card.context, (0, 0, CUBLAS), strict=True)))
+
+
+def fits_of(load: Load, cards: tuple[Card, ...]) -> list[Fit]:
+    """The fit of each device whose size is known."""
+    pairs = zip(load.devices, cards, strict=False)
+    return [Fit(need(held, card), card.bytes, card.name) for held, card in pairs if card.bytes is not None]
+
+
+def worst(fits: list[Fit]) -> Fit | None:
+    """The fit that decides: the device with the least left over."""
+    return min(fits, key=lambda f: f.margin, default=None)
+
+
+def holds(load: Load, cards: tuple[Card, ...]) -> bool:
+    """Whether no device says no."""
+    return all(f.answer != NO and f.margin >= 0 for f in fits_of(load, cards))
+
+
+def most_layers(load: Load, cards: tuple[Card, ...]) -> int:
+    """The largest ``--gpu-layers`` that fits; the output layer counts as one."""
+    return _most(load.place.layers + 1, lambda n: holds(load.with_layers(n), cards))
+
+
+def longest(load: Load, cards: tuple[Card, ...]) -> int | None:
+    """The longest ``--ctx-size`` that fits, in whole blocks; 0: none does, None: every one."""
+    unit = PAD * load.context.streams
+
+    def fits(blocks: int) -> bool:
+        try:
+            return holds(load.with_context(blocks * unit), cards)
+        except InputError:
+            return False
+
+    if not fits(1):
+        return 0
+    if fits(LONGEST // unit):
+        return None
+    return unit * _most(LONGEST // unit, fits)
+
+
+def _most(limit: int, fits: Callable[[int], bool]) -> int:
+    """The largest n in 0..limit for which the monotone ``fits(n)`` holds, 0 where none does."""
+    if fits(limit):
+        return limit
+    low, high = 0, limit
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

@@ -1,0 +1,99 @@
+"""A model loaded by llama.cpp: what every device and the host hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+from estimator.engines.llamacpp.allocate import compute_bytes
+from estimator.engines.llamacpp.caches import Kept, check, kept
+from estimator.engines.llamacpp.context import Context
+from estimator.engines.llamacpp.model import build, ordered
+from estimator.engines.llamacpp.placement import HOST, Placement, cut
+from estimator.engines.llamacpp.weights import Weights
+from estimator.families.base import Architecture
+from estimator.families.gguf import Gguf
+from estimator.formulas.llamacpp import gguf_output_bytes
+from estimator.trace import value_of
+
+
+class Holding(NamedTuple):
+    """Bytes in one place."""
+
+    weights: int = 0
+    cache: int = 0
+    states: int = 0
+    compute: int = 0
+    output: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+@dataclass(frozen=True)
+class Load:
+    """A model, its context, its weights, and where they lie. ``cache_on_host``: --no-kv-offload."""
+
+    name: str
+    arch: Architecture
+    gguf: Gguf
+    context: Context
+    weights: Weights
+    place: Placement
+    cache_on_host: bool = False
+
+    def check(self) -> None:
+        """InputError for what llama.cpp refuses."""
+        check(self.arch, self.context)
+
+    @cached_property
+    def held(self) -> tuple[Holding, ...]:
+        """What the host (0) and each device hold."""
+        n = self.place.devices + 1
+        weights, cache, states = ([0] * n for _ in range(3))
+        weights[HOST] += self.weights.table
+        for i, (layer, part) in enumerate(zip(ordered(self.arch), self.weights.layers, strict=True)):
+            at = self.place.of(i)
+            weights[at] += part.rest
+            weights[HOST if self.place.experts_on_host(i) else at] += part.experts
+            k: Kept = kept(layer, self.gguf, self.context, 1)
+            (states if k.kind == "recurrent" else cache)[HOST if self.cache_on_host else at] += int(value_of(k.bytes))
+        end = self.place.of(self.place.layers)
+        weights[end] += self.weights.output if end == HOST else self.weights.head
+        compute = self._compute()
+        output = int(value_of(gguf_output_bytes(self.context.sequences, self.arch.vocab)))
+        return tuple(
+            Holding(weights[i], cache[i], states[i], compute.get(i, 0), output if i == HOST else 0) for i in range(n)
+        )
+
+    def _compute(self) -> dict[int, int]:
+        p = build(self.arch, self.gguf, self.context)
+        last = self.place.layers
+
+        def product(name: str, layer: int) -> int:
+            return self.weights.products.get((name, -1 if layer >= last else layer), 0)
+
+        return compute_bytes(p.graph.inputs, cut(p, self.place, product))
+
+    @property
+    def devices(self) -> tuple[Holding, ...]:
+        """What each device holds."""
+        return self.held[1:]
+
+    @property
+    def host(self) -> Holding:
+        return self.held[HOST]
+
+    def with_context(self, tokens: int) -> Load:
+        """The same with another ``--ctx-size``."""
+        return replace(self, context=replace(self.context, asked=tokens))
+
+    def with_layers(self, n: int) -> Load:
+        """The same with another ``--gpu-layers``."""
+        return replace(self, place=replace(self.place, offloaded=n))
+
+    def with_weights(self, weights: Weights) -> Load:
+        """The same in another mix."""
+        return replace(self, weights=weights)

@@ -1,0 +1,126 @@
+"""What lies where: layers on devices, the rest on the host, and the graph cut at their borders.
+
+Rules (src/llama-model.cpp, load_tensors): the last ``gpu_layers`` of all layers and the output layer, which counts as
+one more, lie on devices; the token table always lies on the host. Several devices get whole layers in proportion to
+their shares. A layer's cache lies where the layer lies. ``--cpu-moe`` keeps routed experts on the host.
+The graph (ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph): every stretch of nodes on one device begins
+with copies of what it reads from elsewhere; the large products of host layers run on the first device, whose
+compute buffer their weights then pass through (op_offload, batches of 32 tokens and more).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import accumulate, groupby
+from math import prod
+
+from estimator.engines.llamacpp.graph import SIZES, GgmlTensor
+from estimator.engines.llamacpp.passes import GraphBuilder
+
+HOST = 0
+OFFLOAD_FROM = 32  # tokens of a batch whose host products run on a device: ggml-cuda, min_batch_size
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Which layers lie where; 0 is the host, devices count from 1.
+
+    layers      of the model; offloaded: of them and the output layer, how many lie on devices
+    shares      of each device; host_experts: layers, from the first, whose experts stay on the host
+    """
+
+    layers: int
+    offloaded: int = 0
+    shares: tuple[float, ...] = ()
+    host_experts: int = 0
+
+    @property
+    def devices(self) -> int:
+        return len(self.shares)
+
+    def of(self, layer: int) -> int:
+        """The device of a layer; layer ``layers`` is the output layer."""
+        first = self.layers + 1 - self.offloaded
+        if not self.shares or layer < first:
+            return HOST
+        ends = list(accumulate(self.shares))
+        at = (layer - first) / self.offloaded * ends[-1]
+        return 1 + min(bisect_right(ends, at), self.devices - 1)
+
+    def experts_on_host(self, layer: int) -> bool:
+        return layer < self.host_experts
+
+
+def cut(p: GraphBuilder, place: Placement, product_bytes: Callable[[str, int], int]) -> list[GgmlTensor]:
+    """The nodes of a pass with a device each, and the copies that cross between devices.
+
+    product_bytes: bytes of the matrix of a module in a layer, 0 where it is not known.
+    """
+    if not place.devices:
+        return p.graph.nodes
+    for t in p.graph.nodes:
+        t.device = _device(p, place, t)
+    out: list[GgmlTensor] = []
+    made: dict[tuple[int, int], GgmlTensor] = {}
+    for device, stretch in groupby(p.graph.nodes, key=lambda t: t.device):
+        nodes = list(stretch)
+        for t in nodes:
+            weight = _passing(p, place, t, product_bytes)
+            if weight is not None:
+                out.append(weight)
+            t.sources = tuple(_here(s, device, made, out) for s in t.sources)
+            if weight is not None:
+                t.sources = (weight, *t.sources[1:])
+        out += nodes
+    return out
+
+
+def _device(p: GraphBuilder, place: Placement, t: GgmlTensor) -> int:
+    """Where a node runs."""
+    if t.root is not None and not t.root.held:
+        return t.root.device
+    layer = bisect_right(p.starts, t.number) - 1
+    if layer < 0:
+        return HOST
+    own = place.of(layer)
+    if t.op == "MUL_MAT_ID" and place.experts_on_host(layer) and own != HOST:
+        return own if p.tokens >= OFFLOAD_FROM else HOST
+    if own != HOST or p.tokens < OFFLOAD_FROM:
+        return own
+    at = bisect_right([r.start for r in p.cached], t.number) - 1
+    return HOST if at >= 0 and t.number in p.cached[at] else 1
+
+
+def _passing(
+    p: GraphBuilder, place: Placement, t: GgmlTensor, product_bytes: Callable[[str, int], int]
+) -> GgmlTensor | None:
+    """The copy of a host weight that a product on a device reads."""
+    if not t.weight or t.device == HOST:
+        return None
+    layer = bisect_right(p.starts, t.number) - 1
+    here = place.of(layer) != HOST and not (t.op == "MUL_MAT_ID" and place.experts_on_host(layer))
+    size = 0 if here else product_bytes(t.weight, layer)
+    if not size:
+        return None
+    copy = GgmlTensor("COPY", (size,), ())
+    copy.bytes, copy.device = size, t.device
+    return copy
+
+
+def _here(s: GgmlTensor, device: int, made: dict[tuple[int, int], GgmlTensor], out: list[GgmlTensor]) -> GgmlTensor:
+    """``s`` on ``device``: itself, or a copy of it, made once."""
+    if s.held or s.device == device or (s.root is not None and s.root.held):
+        return s
+    if (id(s), device) not in made:
+        copy = GgmlTensor("COPY", s.shape, (s,), s.type)
+        copy.bytes, copy.device = prod(s.shape) * SIZES[s.type], device
+        made[id(s), device] = copy
+        out.append(copy)
+    return made[id(s), device]
+
+
+def split_evenly(free: Iterable[int]) -> tuple[float, ...]:
+    """Shares of devices in proportion to their free bytes: llama.cpp's default."""
+    return tuple(float(x) for x in free)

@@ -1,0 +1,198 @@
+"""From the options of a question to a loaded model: llama.cpp's own defaults where nothing is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from estimator.card import Card, find_card
+from estimator.engines.llamacpp.caches import CACHE_TYPES
+from estimator.engines.llamacpp.context import N_BATCH, N_UBATCH, Context
+from estimator.engines.llamacpp.load import Load
+from estimator.engines.llamacpp.placement import Placement, split_evenly
+from estimator.engines.llamacpp.weights import Weights, of_header, of_mix
+from estimator.errors import InputError
+from estimator.families.gguf import Gguf, gguf_of
+from estimator.names import choice
+from estimator.questions.parts import Served
+from estimator.sizes import size_option
+from estimator.trace import value_of
+
+BUILD = 11549
+DEFAULT_TOKENS = 4096
+OWN = (
+    "engine_version", "ctx_size", "parallel", "logical_batch", "ubatch_size", "flash_attn", "cache_type_k",
+    "cache_type_v", "swa_full", "kv_unified", "outputs", "gpu_layers", "cpu_moe", "tensor_split", "no_kv_offload",
+    "host", "imatrix",
+)  # fmt: skip
+_TYPES = {"fp16": "f16", "fp32": "f32", "float16": "f16", "bfloat16": "bf16", "float32": "f32"}
+ALL = ("all", "auto", "-1")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question read: the load, the cards by device, and what was assumed."""
+
+    load: Load
+    cards: tuple[Card, ...]
+    mix: str
+    said: tuple[str, ...]
+
+
+def asked(q: Any, mix: str | None = None) -> Asked:
+    """What the question asks to be loaded. InputError for options of other engines and for what cannot be."""
+    for name in (n for n in Served.engine_options(q) if n not in OWN):
+        raise InputError(f"--{name.replace('_', '-')} is no option of llama.cpp. Its own: --ctx-size, --gpu-layers ...")
+    model = q.model
+    if model.kind == "symbolic":
+        raise InputError("--engine llama.cpp lays a graph out in bytes: --model symbolic has no sizes")
+    said = [f"llama.cpp build {BUILD}; older builds reserve all rows of logits (--outputs all) and rotate no caches"]
+    gguf = known(model)
+    context = context_of(q, said)
+    chosen = mix or mix_of(q, said)
+    weights = weights_of(q, chosen, said)
+    cards = cards_of(q)
+    layers = len(weights.layers)
+    place = placement(q, layers, cards, said)
+    load = Load(model.name, model.architecture, gguf, context, weights, place, bool(q.no_kv_offload))
+    load.check()
+    return Asked(load, cards, chosen, (*said, *weights.notes, *weights.storage.notes))
+
+
+def known(model: Any) -> Gguf:
+    """What llama.cpp makes of the model's family; InputError where it has no such architecture."""
+    found = gguf_of(model.architecture.model_type)
+    if found is None:
+        what = model.architecture.model_type
+        raise InputError(f"{model.name}: llama.cpp's graph of a {what} is not written down; --engine transformers")
+    return found
+
+
+def context_of(q: Any, said: list[str]) -> Context:
+    """The context: sizes, cache types, switches."""
+    model = q.model
+    given = q.parallel if q.parallel is not None else q.batch_size
+    sequences = _size(q, given, "--parallel", "batch_size")
+    k, v = (_cache_type(q, which) for which in "kv")
+    rows = q.outputs
+    if rows is None:
+        said.append("--outputs not given: a row of logits a sequence, as the server asks for")
+    flash = choice(q.flash_attn or "auto", "--flash-attn", ("on", "off", "auto", "1", "0", "true", "false"))
+    tokens = _tokens(q, model, sequences, said)
+    return Context(
+        tokens, sequences,
+        N_BATCH if q.logical_batch is None else _size(q, q.logical_batch, "--logical-batch", "tokens", "length"),
+        N_UBATCH if q.ubatch_size is None else _size(q, q.ubatch_size, "--ubatch-size", "tokens", "length"),
+        k, v, flash not in ("off", "0", "false"), bool(q.swa_full), bool(q.kv_unified),
+        None if rows == "all" else sequences if rows is None else _size(q, rows, "--outputs", "tokens"),
+    )  # fmt: skip
+
+
+def _tokens(q: Any, model: Any, sequences: int, said: list[str]) -> int:
+    """``--ctx-size``, or room for what the sequences hold."""
+    most = model.architecture.max_positions
+    if q.ctx_size is not None:
+        asked = 0 if str(q.ctx_size).strip() == "0" else _size(q, q.ctx_size, "--ctx-size", "tokens", "length")
+        if not asked and not most:
+            raise InputError(f"--ctx-size 0 is the model's own length, which {model.name} does not say. Give a number")
+        tokens = asked or int(most) * sequences
+    elif q.seq_len is not None:
+        new = 0 if q.new_tokens is None else _size(q, q.new_tokens, "--new-tokens", "new_tokens", "length")
+        tokens = sequences * (_size(q, q.seq_len, "--seq-len", "seq_len", "length") + new)
+    else:
+        tokens = sequences * min(DEFAULT_TOKENS, int(most or DEFAULT_TOKENS))
+        own = f"; llama.cpp alone would take the model's own {int(most):,}" if most and most > DEFAULT_TOKENS else ""
+        said.append(f"--ctx-size not given: {tokens:,} tokens{own}")
+    if most and tokens > most * sequences:
+        said.append(f"{tokens // sequences:,} tokens a sequence exceed the model's own length of {int(most):,}")
+    return tokens
+
+
+def _cache_type(q: Any, which: str) -> str:
+    own = getattr(q, f"cache_type_{which}")
+    flag = f"--cache-type-{which}" if own is not None else "--kv-dtype"
+    given = own if own is not None else q.kv_dtype
+    if given is None:
+        return "f16"
+    name = str(given).strip().lower().replace("-", "_")
+    name = _TYPES.get(name, name)
+    if name not in CACHE_TYPES:
+        raise InputError(f"{flag} {given}: llama.cpp keeps caches in {', '.join(CACHE_TYPES)}")
+    return name
+
+
+def mix_of(q: Any, said: list[str]) -> str:
+    """The mix of the weights: as given, the file's own (""), or a plain 16-bit file."""
+    if q.quantization not in (None, "none"):
+        return str(q.quantization)
+    if q.model.header is not None and q.model.header.kind == "gguf" and not q.model.header.missing:
+        return ""
+    dtype = str(q.dtype or "bf16").lower()
+    name = {"bf16": "bf16", "fp16": "f16", "f16": "f16", "fp32": "f32", "f32": "f32"}.get(_TYPES.get(dtype, dtype))
+    if name is None:
+        raise InputError(f"--dtype {q.dtype}: a GGUF file is f32, f16, bf16, or a mix such as --quantization q4_k_m")
+    said.append(f"--quantization not given: an {name} file, vectors in fp32")
+    return name
+
+
+def weights_of(q: Any, mix: str, said: list[str]) -> Weights:
+    from estimator.storage.gguf_mix import MIXES, PLAIN_TYPES, mix_notes
+
+    if not mix:
+        return of_header(q.model.header, sum(int(value_of(x.times)) for x in q.model.architecture.layers))
+    if mix not in MIXES and mix not in PLAIN_TYPES:
+        raise InputError(f"--quantization {mix}: llama.cpp reads GGUF mixes: q4_k_m, q5_k_m, q6_k, q8_0, iq4_xs ...")
+    if mix in MIXES:
+        said += mix_notes(mix, bool(q.imatrix), set())
+    return of_mix(q.model.architecture, mix, bool(q.imatrix))
+
+
+def cards_of(q: Any) -> tuple[Card, ...]:
+    """The cards of ``--gpu A,B``, in order."""
+    if q.gpu is None and q.gpu_memory is None:
+        return ()
+    names = [None] if q.gpu is None else [n.strip() for n in str(q.gpu).split(",")]
+    if "" in names:
+        raise InputError(f"--gpu {q.gpu}: names of GPUs with commas between them")
+    return tuple(find_card(n, q.gpu_memory) for n in names)
+
+
+def placement(q: Any, layers: int, cards: tuple[Card, ...], said: list[str]) -> Placement:
+    """Where the layers go."""
+    given = None if q.gpu_layers is None else str(q.gpu_layers).strip().lower()
+    if given is None and not cards:
+        said.append("no --gpu: everything on the host (--gpu-layers N puts layers on a device)")
+        return Placement(layers)
+    shares = _shares(q, cards)
+    if given is None:
+        said.append("--gpu-layers not given: all")
+    if given == "0":
+        n = 0
+    else:
+        n = layers + 1 if given is None or given in ALL else _size(q, given, "--gpu-layers", "tokens")
+    experts = 0
+    if q.cpu_moe is not None:
+        text = str(q.cpu_moe).strip().lower()
+        experts = layers if text in ALL else 0 if text == "0" else _size(q, text, "--cpu-moe", "tokens")
+    if len(shares) > 1 or n < layers + 1 or experts:
+        said.append("what crosses between devices: read in ggml's scheduler, not measured")
+    return Placement(layers, min(n, layers + 1), shares, min(experts, layers))
+
+
+def _shares(q: Any, cards: tuple[Card, ...]) -> tuple[float, ...]:
+    if q.tensor_split is None:
+        return split_evenly(c.bytes or 1 for c in cards) or (1.0,)
+    parts = str(q.tensor_split).replace("/", ",").split(",")
+    try:
+        shares = tuple(float(x) for x in parts)
+    except ValueError:
+        shares = ()
+    if not shares or min(shares) < 0 or not 0 < sum(shares) < float("inf"):
+        raise InputError(f"--tensor-split {q.tensor_split}: numbers with commas between them, one a GPU: 3,1")
+    if cards and len(shares) != len(cards):
+        raise InputError(f"--tensor-split has {len(shares)} shares, --gpu {len(cards)} GPUs. Give one a GPU")
+    return shares
+
+
+def _size(q: Any, value: Any, flag: str, field: str, kind: str = "count") -> int:
+    return int(value_of(size_option(q.model, value, flag, field, kind)))

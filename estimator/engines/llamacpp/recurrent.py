@@ -1,0 +1,181 @@
+"""Recurrent mixers as llama.cpp runs them: Mamba, Mamba 2, the gated delta net, LFM2's short convolution.
+
+Each keeps a convolution's last inputs (R) and, but for the short convolution, a state (S), both in fp32, a sequence
+and layer. Source: src/llama-graph.cpp (build_rs), src/models/mamba-base.cpp, qwen3next.cpp, lfm2.cpp, build 11549.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, store, view
+from estimator.engines.llamacpp.passes import GraphBuilder, size
+from estimator.families.base import StateSpace
+
+
+class States(NamedTuple):
+    """Elements that a layer keeps for one sequence: of the convolution (R) and of the state (S)."""
+
+    conv: int
+    state: int
+
+
+def states_of(m: StateSpace) -> States:
+    """Elements of R and S: llama_hparams::n_embd_r, n_embd_s."""
+    kept = (size(m.conv_kernel) - 1) * size(m.conv_width)
+    return States(
+        kept, 0 if m.kind == "short_conv" else size(m.sizes["heads"]) * size(m.sizes["head_dim"]) * size(m.state)
+    )
+
+
+def mix(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
+    """The mixer of a layer over ``x`` [d, T]: [d, T]."""
+    return MIXERS[m.kind](p, m, x)
+
+
+def _copies(p: GraphBuilder) -> GgmlTensor:
+    return p.graph.input("rs_copy", (p.sequences,), "i32")
+
+
+def _cleared(p: GraphBuilder) -> GgmlTensor:
+    """The states as rows, one of them zeroed in the cache: only views."""
+    rows = view(HELD)
+    p.graph.expand(GgmlTensor("SCALE", rows.shape, (view(rows),), root=HELD))
+    return rows
+
+
+def _read(p: GraphBuilder, elements: int) -> GgmlTensor:
+    """One layer's states of every sequence, gathered; those of idle sequences (none here) are written back."""
+    rows = op("GET_ROWS", (elements, p.sequences), _cleared(p), _copies(p))
+    main = p.graph.expand(view(rows))
+    p.graph.expand(store(view(rows, (elements, 0))))
+    return main
+
+
+def _window(p: GraphBuilder, m: StateSpace, states: GgmlTensor, x: GgmlTensor) -> GgmlTensor:
+    """The kept inputs and the new ones ``x`` side by side, whose last are kept in turn."""
+    kept, width, each = size(m.conv_kernel) - 1, size(m.conv_width), p.tokens // p.sequences
+    y = op("CONCAT", (kept + each, width, p.sequences), view(states), view(x, strided=True))
+    p.graph.expand(store(view(y, (kept, width, p.sequences), strided=True)))
+    return y
+
+
+def _convolved(p: GraphBuilder, m: StateSpace, window: GgmlTensor) -> GgmlTensor:
+    y = op("SSM_CONV", (size(m.conv_width), p.tokens), window, HELD)
+    biased = any(e.name.endswith("conv1d.bias") for e in m.extras)
+    return like("SILU", like("ADD", y, HELD) if biased else y)
+
+
+def _scanned(p: GraphBuilder, m: StateSpace, scan: Callable[[GgmlTensor], tuple[GgmlTensor, ...]]) -> GgmlTensor:
+    """The scan: its outputs and, behind them, the new states, which are written back."""
+    rows = _cleared(p)
+    state = states_of(m).state
+    copies = view(_copies(p), (p.sequences,))
+    operands = scan(view(rows))
+    y = op("SSM_SCAN", (size(m.inner) * p.tokens + state * p.sequences,), *operands, copies)
+    p.graph.expand(y)
+    idle = op("GET_ROWS", (state, p.sequences - 1), rows, view(_copies(p)))  # sized for a batch of one sequence
+    p.graph.expand(store(view(idle)))
+    p.graph.expand(store(view(y, (state, p.sequences), strided=True)))
+    return y
+
+
+def mamba(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
+    """Mamba 1: in_proj, convolution, the scan, the gate; Jamba norms the time step, B and C."""
+    into, to_step, step_up, out = m.linears
+    inner, n, rank, T = size(m.inner), size(m.state), size(m.sizes["dt_rank"]), p.tokens
+    states = _read(p, states_of(m).conv)
+    both = p.through(into, view(x))
+    window = _window(p, m, states, view(both, (inner, T), strided=True))
+    y = _convolved(p, m, window)
+
+    def scan(rows: GgmlTensor) -> tuple[GgmlTensor, ...]:
+        parts = p.through(to_step, y)
+        step, b, c = (view(parts, shape, strided=True) for shape in ((rank, T), (n, 1, T), (n, 1, T)))
+        if m.norms and m.norms[0].affine:
+            step, b, c = (p.norm(norm, t) for norm, t in zip(m.norms, (step, b, c), strict=True))
+        else:
+            step = op("CONT", step.shape, step)
+        return rows, view(y, (1, inner, T)), p.linear(step, size(step_up.d_out), True), HELD, b, c
+
+    scanned = _scanned(p, m, scan)
+    z = op("CONT", (inner, T), view(both, (inner, T), strided=True))
+    summed = like("ADD", view(scanned, (inner, T)), like("MUL", y, HELD))
+    return view(p.through(out, op("GLU", (inner, T), z, summed)))
+
+
+def mamba2(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
+    """Mamba 2: one projection to gate, x, B, C and time step; a grouped norm behind the gate."""
+    into, out = m.linears
+    inner, n, T = size(m.inner), size(m.state), p.tokens
+    heads, width, groups = (size(m.sizes[name]) for name in ("heads", "head_dim", "groups"))
+    states = _read(p, states_of(m).conv)
+    all_parts = view(p.through(into, x))
+    window = _window(p, m, states, view(all_parts, (size(m.conv_width), T), strided=True))
+    y = _convolved(p, m, window)
+    xs = view(y, (width, heads, T), strided=True)
+
+    def scan(rows: GgmlTensor) -> tuple[GgmlTensor, ...]:
+        step = like("ADD", op("CONT", (heads, T), view(all_parts, (heads, T), strided=True)), HELD)
+        b, c = (view(y, (n, groups, T), strided=True) for _ in range(2))
+        return rows, xs, step, HELD, b, c
+
+    scanned = _scanned(p, m, scan)
+    z = op("CONT", (width, heads, T), view(all_parts, (width, heads, T), strided=True))
+    summed = like("ADD", view(scanned, xs.shape), like("MUL", xs, HELD))
+    gated = view(op("GLU", xs.shape, z, summed), (inner // groups, groups, T))
+    return p.through(out, view(p.norm(m.norms[0], gated), (inner, T)))
+
+
+def delta(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
+    """The gated delta net: convolved q, k, v; decay and beta a head; the rule; a norm gated by z."""
+    h_k, h_v, d_k, d_v = (size(m.sizes[name]) for name in ("key_heads", "value_heads", "key_dim", "value_dim"))
+    T, inner, out = p.tokens, size(m.inner), m.linears[-1]
+    p.graph.expand(x)
+    elements = states_of(m)
+    states = _read(p, elements.conv)
+    window = _window(p, m, states, view(p.linear(x, size(m.conv_width))))
+    held = _read(p, elements.state)
+    y = _convolved(p, m, window)
+
+    def spread() -> GgmlTensor:
+        normed = like("SCALE", like("RMS_NORM", view(y, (d_k, h_k, T), strided=True)))
+        if h_k == h_v:
+            return normed
+        return view(op("REPEAT", (d_k, h_v // h_k, h_k, T), view(normed, (d_k, 1, h_k, T))), (d_k, h_v, T))
+
+    q, k = spread(), spread()
+    v = view(y, (d_v, h_v, T), strided=True)
+    parts = view(p.linear(x, 2 * h_v), (2 * h_v // h_k, h_k, T))
+    half = (h_v // h_k, h_k, T)
+    step = like("ADD", op("CONT", (h_v, T), view(parts, half, strided=True)), HELD)
+    decay = view(like("MUL", like("SOFTPLUS", step), HELD), (1, h_v, T))
+    beta = view(like("SIGMOID", op("CONT", half, view(parts, half, strided=True))), (1, h_v, T))
+    rule = op("GATED_DELTA_NET", (inner, T + d_v * p.sequences), q, k, v, decay, beta, view(held))
+    p.graph.expand(store(view(rule, (elements.state, p.sequences), strided=True)))
+    normed = p.norm(m.norms[0], view(rule, (d_v, h_v, T), strided=True))
+    gate = like("SILU", view(p.linear(x, inner), (d_v, h_v, T)))
+    return view(p.through(out, view(like("MUL", normed, gate), (inner, T))))
+
+
+def short(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
+    """LFM2: two gates around a short convolution."""
+    into, out = m.linears
+    width, T = size(m.conv_width), p.tokens
+    states = _read(p, states_of(m).conv)
+    three = p.through(into, view(x))
+    b, c, given = (view(three, (width, T), strided=True) for _ in range(3))
+    window = _window(p, m, states, view(like("MUL", b, given), strided=True))
+    y = op("SSM_CONV", (width, T), window, HELD)
+    return view(p.through(out, like("MUL", c, y)))
+
+
+MIXERS: dict[str, Callable[[GraphBuilder, StateSpace, GgmlTensor], GgmlTensor]] = {
+    "mamba": mamba,
+    "falcon_mamba": mamba,
+    "jamba": mamba,
+    "mamba2": mamba2,
+    "gated_delta": delta,
+    "short_conv": short,
+}

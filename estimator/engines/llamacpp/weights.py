@@ -1,0 +1,108 @@
+"""The weights of a GGUF file by where llama.cpp puts them: token table, each layer's experts and rest, output."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from estimator.families.base import Architecture
+from estimator.headers import Header
+from estimator.inventory import EMBEDDING, EXPERT, POSITION
+from estimator.storage.base import Storage, Stored
+from estimator.storage.gguf_mix import Typed, typed
+from estimator.trace import value_of
+
+_BLOCK = re.compile(r"^blk\.(\d+)\.")
+
+
+class LayerBytes(NamedTuple):
+    """Bytes of one layer: the routed experts, and everything else."""
+
+    experts: int = 0
+    rest: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.experts + self.rest
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Bytes of a file.
+
+    total     of all tensors, as the file holds them
+    table     the token table and what else is looked up on the host
+    output    the output matrix and the last norm; tied: the output is the token table, which a device holds once more
+    products  bytes of each matrix that is multiplied: (module, layer; -1 outside of them), where known by name; gate
+              and up of an expert stack are two
+    """
+
+    total: Any
+    table: int
+    layers: tuple[LayerBytes, ...]
+    output: int
+    tied: bool
+    products: dict[tuple[str, int], int]
+    storage: Storage
+    notes: tuple[str, ...] = ()
+
+    @property
+    def head(self) -> int:
+        """Bytes of the output layer on a device that runs it."""
+        return self.output + (self.table if self.tied else 0)
+
+
+def of_mix(arch: Architecture, mix: str, imatrix: bool) -> Weights:
+    """The weights of ``arch`` in a mix, or in a plain type (f16, bf16, f32: vectors stay in fp32)."""
+    parts: list[Typed] = list(typed(arch, mix, imatrix))
+    ends = {"table": 0, "output": 0}
+    layers = [[0, 0] for _ in range(sum(int(value_of(x.times)) for x in arch.layers))]
+    products: dict[tuple[str, int], int] = {}
+    for t in parts:
+        w = t.piece.weight
+        if "{i}" not in w.name:
+            ends["table" if w.role in (EMBEDDING, POSITION) else "output"] += t.bytes
+            products[w.module, -1] = t.bytes
+            continue
+        layers[t.layer][0 if w.role == EXPERT else 1] += t.bytes
+        name = w.name if w.role == EXPERT else w.module
+        in_parts = int(value_of(t.piece.matrices.count)) // int(value_of(w.shape[0])) if w.role == EXPERT else 1
+        products[name, t.layer] = products.get((name, t.layer), 0) + t.bytes // max(1, in_parts)
+    stored = _stored(parts)
+    tied = arch.head is None
+    return Weights(
+        stored.bytes, ends["table"], tuple(LayerBytes(*x) for x in layers), ends["output"], tied, products, stored
+    )
+
+
+def _stored(parts: Iterable[Typed]) -> Storage:
+    """GgmlTensor by tensor again what a layer-by-layer list says, equal types of a weight together."""
+    found: dict[tuple[str, str], list[Any]] = {}
+    for t in parts:
+        at = found.setdefault((t.piece.weight.name, t.type), [t.piece.weight, 0])
+        at[1] += t.bytes
+    return Storage(tuple(Stored(w, kind, size) for (_, kind), (w, size) in found.items()))
+
+
+def of_header(header: Header, layers: int) -> Weights:
+    """The weights as the file itself lists them."""
+    by_layer = [[0, 0] for _ in range(layers)]
+    table = output = 0
+    for t in header.tensors:
+        match = _BLOCK.match(t.name)
+        if match and int(match[1]) < layers:
+            by_layer[int(match[1])][0 if "_exps" in t.name else 1] += t.bytes
+        elif t.name.startswith("output"):
+            output += t.bytes
+        else:
+            table += t.bytes
+    tied = not any(t.name == "output.weight" for t in header.tensors)
+    return Weights(
+        header.bytes, table, tuple(LayerBytes(*x) for x in by_layer), output, tied, {}, Storage(()),
+        ("weights as the file's header lists them",),
+    )  # fmt: skip
+
+
+__all__ = ["LayerBytes", "Weights", "of_header", "of_mix"]

@@ -1,0 +1,85 @@
+"""How llama.cpp writes a family down: its GGUF name, and what its graph does otherwise than the checkpoint's class.
+
+A family's file holds ``GGUF``: model_type -> :class:`Gguf`. Everything that the blocks say already (norms, biases,
+windows, experts, head widths) is read off the :class:`~estimator.families.base.Architecture`; here stands only what
+they cannot say. Read off the graphs that llama.cpp build 11549 reserves, and its src/models/*.cpp.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from estimator.families import FAMILIES
+
+BRANCH, RESIDUAL, MIXER, MLP_OUT = "branch", "residual", "mixer", "mlp"
+
+
+FALCON = "falcon"  # the quantizer's own rules for LLM_ARCH_FALCON
+SEVENTY, SEVENTY_GROUPED = "70b", "70b-grouped"  # 80 layers are a "70B" to the loader: always, or with fewer key heads
+HEADS_BY_LAYER = "heads-by-layer"  # head counts stand layer by layer in the file, 0 where there is no attention
+
+
+class Router(NamedTuple):
+    """How the experts of a token are chosen and weighted.
+
+    score      "softmax" or "sigmoid" over all experts, "chosen": softmax over the chosen ones alone
+    normed     the chosen experts' weights are divided by their sum
+    corrected  a correction bias is added to the scores that choose (not to the weights)
+    first      True where the weights multiply the experts' input (Llama 4), else their output
+    opened     how a shared expert's gate is written: "sigmoid", or "division" (silu(g) / g: Qwen2-MoE)
+    """
+
+    score: str = "softmax"
+    normed: bool = True
+    corrected: bool = False
+    first: bool = False
+    opened: str = "sigmoid"
+
+
+class Gguf(NamedTuple):
+    """What llama.cpp makes of a family.
+
+    name             ``general.architecture`` of its files
+    windows          True where it keeps a cache of the window's size for windowed layers; elsewhere it keeps every
+                     token in every layer, whatever the config says of windows
+    packed           True where the file holds q, k and v as one matrix though the checkpoint holds three
+    scaled_queries   True where the queries are multiplied by 1/sqrt(d_h) in the graph, not in the kernel
+    embed_rows       True where the embedding's scale is a number a row (Gemma 3: image rows are not scaled)
+    sums             the first operand of the sums after the mixer and after the MLP: "branch" or "residual"; it is
+                     the one whose memory the sum takes over
+    parallel         the operands of the two sums of a parallel layer, in order
+    rms              True where it norms by RMS what the checkpoint's class gives a LayerNorm (Phi-3.5-MoE)
+    rows_first       True where a parallel layer's second norm sees the wanted rows only (GPT-NeoX)
+    norm_after_rope  True where queries and keys are normed after they are rotated (Llama 4)
+    tempered         True where queries without rotary embedding are scaled by their position (Llama 4)
+    early_norm       True where the norm before the mixer is expanded before the mixer's states are read
+    keeps_last       True where the last layer's output is a graph output (gpt-oss), so never freed
+    quantizer        what its quantizer's rules ask about the architecture: FALCON, SEVENTY ...
+    router           how experts are chosen
+    """
+
+    name: str
+    windows: bool = False
+    packed: bool = False
+    scaled_queries: bool = False
+    embed_rows: bool = False
+    sums: tuple[str, str] = (BRANCH, BRANCH)
+    parallel: tuple[str, str, str] = (MLP_OUT, RESIDUAL, MIXER)
+    rms: bool = False
+    rows_first: bool = False
+    norm_after_rope: bool = False
+    tempered: bool = False
+    early_norm: bool = False
+    keeps_last: bool = False
+    quantizer: tuple[str, ...] = ()
+    router: Router = Router()
+
+
+def gguf_of(model_type: str) -> Gguf | None:
+    """What llama.cpp makes of a model_type, or None where it has no architecture for it (or none is known here)."""
+    if model_type not in FAMILIES:
+        return None
+    module: Any = import_module(f"estimator.families.{FAMILIES[model_type]}")
+    found: dict[str, Gguf] = getattr(module, "GGUF", {})
+    return found.get(model_type)

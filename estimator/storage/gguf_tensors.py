@@ -1,0 +1,131 @@
+"""A model's weights as a GGUF file holds them: which matrices, of which kind, and what stays in fp32.
+
+The converter splits what a checkpoint fuses (the experts' gate and up, MLA's kv_b, Qwen3-Next's qkvz), keeps vectors,
+routers, convolutions and positions in fp32, and adds tables for scaled rotary embeddings and the routers' correction
+biases. Source: llama.cpp convert_hf_to_gguf.py; src/llama-quant.cpp, tensor_allows_quantization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from estimator.families.base import MLP, Architecture, Attention, MoE, StateSpace
+from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, Weight
+from estimator.storage.base import Matrices, layers_of, matrices, moe_of
+
+Q, K, V, QKV, OUT, GATE, UP, DOWN, OTHER, PLAIN = "q", "k", "v", "qkv", "out", "gate", "up", "down", "other", "plain"
+_NAMES = {
+    Q: ("q_proj", "q_lin", "query", "q"),
+    K: ("k_proj", "k_lin", "key", "k"),
+    V: ("v_proj", "v_lin", "value", "v"),
+    QKV: ("c_attn", "query_key_value", "qkv_proj", "Wqkv"),
+}
+
+
+class GgufPiece(NamedTuple):
+    """A weight, or a part of it, as a tensor of the file.
+
+    kind      what the quantizer's rules call it; PLAIN stays in fp32
+    matrices  how many a layer, and their inputs and outputs; shared: it belongs to a shared expert
+    """
+
+    weight: Weight
+    kind: str
+    matrices: Matrices
+    shared: bool = False
+
+
+def pieces(arch: Architecture) -> Iterator[GgufPiece]:
+    """Every tensor of the file but the metadata, in the order of the checkpoint."""
+    moe, kinds, shared = moe_of(arch), _kinds(arch), _shared(arch)
+    split = _splits(arch)
+    for w in (*arch.weights(), *arch.buffers, *rotary_tables(arch)):
+        if not _is_matrix(w):
+            yield GgufPiece(w, PLAIN, Matrices(1, w.elements, 1))
+            continue
+        kind = kinds.get(w.name if w.role == EXPERT else w.module, OTHER)
+        if w.module in split:
+            yield from (GgufPiece(w, part, m) for part, m in split[w.module])
+        else:
+            yield GgufPiece(w, kind, matrices(w, moe), w.module in shared)
+
+
+def rotary_tables(arch: Architecture) -> tuple[Weight, ...]:
+    """Tables of half a rotary width that scaled rotary embeddings bring: one for Llama 3, two for LongRoPE."""
+    count = arch.facts.get("rope_tables", 0)
+    mixer = next((layer.mixer for layer in arch.layers if isinstance(layer.mixer, Attention)), None)
+    if not count or mixer is None:
+        return ()
+    width = mixer.rope_dim if mixer.rope_dim is not None else mixer.head_dim
+    return (Weight("rope_factors", (width // 2,), count),)
+
+
+def _is_matrix(w: Weight) -> bool:
+    """Matrices and stacks of experts; not norms, biases, routers, positions, convolutions, rows of a single number."""
+    role = w.role in (LINEAR, CONV1D, EMBEDDING, HEAD, EXPERT)
+    return role and len(w.shape) >= 2 and not w.is_bias and not (w.role == LINEAR and int(w.shape[0]) == 1)
+
+
+def _kinds(arch: Architecture) -> dict[str, str]:
+    """Module name (expert stacks: weight name) -> kind."""
+    out: dict[str, str] = {}
+    for layer in arch.layers:
+        for mixer in (layer.mixer, layer.cross):
+            if isinstance(mixer, Attention):
+                out |= {p.name: _attention_kind(p.name) for p in mixer.projections}
+                out[mixer.out.name] = OUT
+        mlps = [layer.mlp] if isinstance(layer.mlp, MLP) else []
+        if isinstance(layer.mlp, MoE):
+            out |= {e.name: DOWN if "down" in e.name or ".w2" in e.name else UP for e in layer.mlp.experts}
+            mlps += [layer.mlp.shared] if layer.mlp.shared else []
+        for mlp in mlps:
+            names = [p.name for p in mlp.linears]
+            out |= {name: GATE if "gate" in name and "up" not in name.rpartition(".")[2] else UP for name in names[:-1]}
+            out[names[-1]] = DOWN
+    return out
+
+
+def _attention_kind(name: str) -> str:
+    last = name.rpartition(".")[2]
+    return next((kind for kind, names in _NAMES.items() if last in names), OTHER)
+
+
+def _shared(arch: Architecture) -> set[str]:
+    """Modules of the shared experts."""
+    mlps = [layer.mlp for layer in arch.layers]
+    return {p.name for m in mlps if isinstance(m, MoE) and m.shared for p in m.shared.linears}
+
+
+def _splits(arch: Architecture) -> dict[str, tuple[tuple[str, Matrices], ...]]:
+    """Modules that the file holds in parts: MLA's kv_b by heads, the delta net's qkvz as qkv and z."""
+    out: dict[str, tuple[tuple[str, Matrices], ...]] = {}
+    for layer in arch.layers:
+        m = layer.mixer
+        if isinstance(m, Attention) and m.mla is not None:
+            rank, nope, v = m.mla["kv_rank"], m.mla["nope"], m.mla["v"]
+            keys, values = Matrices(m.heads, nope, rank), Matrices(m.heads, rank, v)
+            out[m.projections[-1].name] = ((OTHER, keys), (OTHER, values))
+        elif isinstance(m, StateSpace) and m.kind == "gated_delta":
+            d = m.linears[0].d_in
+            out[m.linears[0].name] = ((QKV, Matrices(1, d, m.conv_width)), (OTHER, Matrices(1, d, m.inner)))
+    return out
+
+
+class Ranks(NamedTuple):
+    """The quantizer's counters: a layer's place among the tensors with values, and among the down projections."""
+
+    values: dict[int, int]
+    downs: dict[tuple[int, bool], int]
+
+
+def ranks(parts: list[GgufPiece]) -> Ranks:
+    """Counted in the file's order: by layer, and the routed experts' down projection before the shared one's."""
+    values = sorted({i for p in parts if p.kind in (V, QKV) for i in layers_of(p.weight)})
+    downs = sorted({(i, p.shared) for p in parts if p.kind == DOWN for i in layers_of(p.weight)})
+    return Ranks({i: n for n, i in enumerate(values)}, {at: n for n, at in enumerate(downs)})
+
+
+def file_elements(arch: Architecture) -> Any:
+    """Numbers that the file's tensors hold."""
+    return sum(p.weight.times * p.matrices.count * p.matrices.n_in * p.matrices.n_out for p in pieces(arch))

@@ -1,0 +1,88 @@
+"""llama.cpp's own byte counts: caches, recurrent states, output and compute buffers, weights in every mix. All equal.
+
+The two data files say what measured them. Architectures whose family is not known yet are left out by name, so that a
+new family has to pass.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from estimator.config import Config
+from estimator.engines.llamacpp.allocate import compute_bytes
+from estimator.engines.llamacpp.caches import check, kept
+from estimator.engines.llamacpp.context import Context
+from estimator.engines.llamacpp.model import build as micro_batch
+from estimator.errors import InputError
+from estimator.families import FAMILIES, build
+from estimator.families.gguf import gguf_of
+from estimator.formulas.llamacpp import gguf_output_bytes
+from estimator.storage.gguf_mix import mix_storage
+
+HERE = Path(__file__).parent
+
+
+@cache
+def load(name):
+    return json.loads(gzip.decompress((HERE / name).read_bytes()))
+
+
+def context(o):
+    return Context(
+        o["ctx-size"], o["parallel"], o["logical-batch"], o["ubatch-size"], o["cache-type-k"], o["cache-type-v"],
+        o["flash-attn"] != "off", o.get("swa-full", False), o.get("kv-unified", False),
+        None if o["outputs"] == "all" else o["outputs"],
+    )  # fmt: skip
+
+
+def by_arch():
+    out = {}
+    for r in load("llamacpp_contexts.json.gz")["records"]:
+        if load("llamacpp_contexts.json.gz")["configs"][r["model"]]["model_type"] in FAMILIES:
+            out.setdefault(r["arch"], []).append(r)
+    return out
+
+
+def sizes(config, options):
+    """The four byte counts of a context."""
+    arch, gguf, made = build(Config(config)), gguf_of(config["model_type"]), context(options)
+    check(arch, made)
+    held = [kept(layer, gguf, made) for layer in arch.layers]
+    graph = micro_batch(arch, gguf, made).graph
+    return {
+        "kv_cache_bytes": sum(h.bytes for h in held if h.kind != "recurrent"),
+        "recurrent_bytes": sum(h.bytes for h in held if h.kind == "recurrent"),
+        "output_bytes": gguf_output_bytes(made.sequences, arch.vocab),
+        "compute_bytes": compute_bytes(graph.inputs, graph.nodes)[0],
+    }
+
+
+@pytest.mark.parametrize("arch", sorted(by_arch()))
+def test_a_context_takes_what_llama_cpp_allocates(arch):
+    configs = load("llamacpp_contexts.json.gz")["configs"]
+    for r in by_arch()[arch]:
+        assert sizes(configs[r["model"]], r["options"]) == r["want"], r["id"]
+
+
+def test_what_llama_cpp_refuses_is_refused():
+    data = load("llamacpp_contexts.json.gz")
+    for r in data["refused"]:
+        with pytest.raises(InputError, match="--cache-type"):
+            check(build(Config(data["configs"][r["model"]])), context(r["options"]))
+
+
+@pytest.mark.parametrize("kind", ["plain", "imatrix"])
+def test_mixes_are_the_quantizers(kind):
+    data, configs = load("llamacpp_mixes.json.gz"), load("llamacpp_contexts.json.gz")["configs"]
+    for r in data["records"]:
+        if configs[r["model"]]["model_type"] not in FAMILIES:
+            continue
+        arch = build(Config(configs[r["model"]]))
+        for mix, want in zip(data["mixes"], r[kind], strict=True):
+            if want is not None:
+                assert mix_storage(arch, mix, kind == "imatrix").bytes == want, (r["model"], mix)
