@@ -11,7 +11,6 @@ from estimator.families.gguf import Gguf
 from estimator.trace import value_of
 
 FULL, WINDOW = "full", "window"  # the two caches of models with windows
-RMS = ("rms", "rms_plus1", "rms_gated")  # every other kind of norm is a LayerNorm to llama.cpp
 
 
 def size(value: Any) -> int:
@@ -52,7 +51,7 @@ class GraphBuilder:
         return self.linear(x, size(layer.d_out), layer.bias, layer.name)
 
     def norm(self, norm: Norm, x: GgmlTensor) -> GgmlTensor:
-        y = like("RMS_NORM" if self.gguf.rms or norm.kind in RMS else "NORM", x)
+        y = like("RMS_NORM" if self.gguf.rms or norm.kind.startswith("rms") else "NORM", x)
         if not norm.affine:
             return y
         y = like("MUL", y, HELD)

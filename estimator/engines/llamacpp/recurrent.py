@@ -81,7 +81,7 @@ def _scanned(p: GraphBuilder, m: StateSpace, scan: Callable[[GgmlTensor], tuple[
     return y
 
 
-def mamba(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
+def selective(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     """Mamba 1: in_proj, convolution, the scan, the gate; Jamba norms the time step, B and C."""
     into, to_step, step_up, out = m.linears
     inner, n, rank, T = size(m.inner), size(m.state), size(m.sizes["dt_rank"]), p.tokens
@@ -105,7 +105,7 @@ def mamba(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     return view(p.through(out, op("GLU", (inner, T), z, summed)))
 
 
-def mamba2(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
+def chunked(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     """Mamba 2: one projection to gate, x, B, C and time step; a grouped norm behind the gate."""
     into, out = m.linears
     inner, n, T = size(m.inner), size(m.state), p.tokens
@@ -172,10 +172,8 @@ def short(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
 
 
 MIXERS: dict[str, Callable[[GraphBuilder, StateSpace, GgmlTensor], GgmlTensor]] = {
-    "mamba": mamba,
-    "falcon_mamba": mamba,
-    "jamba": mamba,
-    "mamba2": mamba2,
+    "selective": selective,
+    "chunked": chunked,
     "gated_delta": delta,
     "short_conv": short,
 }
