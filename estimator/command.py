@@ -30,7 +30,7 @@ class Shown(NamedTuple):
 def parameter(name: str, default: Any, words: Option) -> inspect.Parameter:
     """The Typer parameter of a field."""
     flag = "--" + (words.flag or name.replace("_", "-"))
-    names = () if words.kind == "switch" else (flag, *((words.short,) if words.short else ()))
+    names = () if words.kind == "switch" else (flag, *words.short.split())
     made = typer.Option(*names, help=words.help, metavar=words.metavar)
     kind = TYPES[words.kind]
     if default is None or default is inspect.Parameter.empty or words.kind == "list":

@@ -14,7 +14,7 @@ from estimator.errors import InputError, unknown
 from estimator.report import Report
 
 OWN = ("transformers", "fused")
-ENGINES: dict[str, str] = {}  # name -> module in estimator.engines
+ENGINES: dict[str, str] = {"llama.cpp": "llamacpp"}  # name -> module in estimator.engines
 
 
 def engine_of(q: Any) -> str:
@@ -27,7 +27,7 @@ def engine_of(q: Any) -> str:
         from estimator.storage.gguf_mix import MIXES
 
         gguf = q.model.header is not None and str(q.model.header.path).endswith(".gguf")
-        if gguf or q.quantization in MIXES:
+        if gguf or q.quantization in (*MIXES, "all"):
             return "llama.cpp"
     return OWN[0]
 

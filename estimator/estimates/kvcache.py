@@ -11,7 +11,7 @@ from estimator.families.base import Attention
 from estimator.fit import Fit, fit_of, require_fit
 from estimator.formulas.kvcache import mla_cache_bytes
 from estimator.kv.layers import KV_FORMATS, Held, Store, cache_parts
-from estimator.kv.plan import CachePlan, plan
+from estimator.kv.plan import DEFAULT_FORMAT, CachePlan, plan
 from estimator.models import Model
 from estimator.questions import ask
 from estimator.questions.kvcache import KVCache
@@ -71,8 +71,8 @@ def answer(q: KVCache) -> Report:
         body += counts(p.arch, p.m, p.T)
         facts |= FACTS
     inputs = {
-        "model": model.name, "batch_size": p.b, "seq_len": p.m, "new_tokens": p.T, "kv_dtype": q.kv_dtype,
-        "cache": q.cache, "gpu": q.gpu,
+        "model": model.name, "batch_size": p.b, "seq_len": p.m, "new_tokens": p.T,
+        "kv_dtype": q.kv_dtype or DEFAULT_FORMAT, "cache": q.cache, "gpu": q.gpu,
     }  # fmt: skip
     tokens = p.show(p.m) if p.T is None else f"({p.show(p.m)} + {p.show(p.T)})"
     title = f"KV cache of {model.name}: {p.show(p.b)} x {tokens} tokens in {p.dtype}, {q.cache}"

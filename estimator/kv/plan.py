@@ -16,6 +16,8 @@ from estimator.sizes import size_option
 from estimator.trace import trace, value_of
 from estimator.units import BITS_PER_BYTE
 
+DEFAULT_FORMAT = "bf16"
+
 
 @dataclass(slots=True)
 class CachePlan:
@@ -72,7 +74,7 @@ def plan(q: KVCache) -> CachePlan:
     s_enc = always if enc is None else size_option(model, enc, "--encoder-len", "encoder_len", "length")
     if enc is None and arch.encoder_tokens is None and any(layer.cross for layer in arch.layers):
         said.append("--encoder-len not given: as many encoder tokens as decoder tokens")
-    name, bits = _bits(model, q.kv_dtype, q.cache)
+    name, bits = _bits(model, q.kv_dtype or DEFAULT_FORMAT, q.cache)
     store = _store(q.cache, name, bits, q.block_size, q.kv_group, said)
     prefix = q.shared_prefix
     shared = 0 if prefix is None else size_option(model, prefix, "--shared-prefix", "shared_prefix", "length")

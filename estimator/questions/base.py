@@ -18,7 +18,7 @@ Q = TypeVar("Q", bound="Question")
 class Option(NamedTuple):
     """How a field is spelt on the command line.
 
-    help      one line; metavar: its placeholder; short: a letter of its own (``-b``)
+    help      one line; metavar: its placeholder; short: other spellings, ``-b`` or ``-ngl --n-gpu-layers``
     kind      "text", "flag", "switch" (``--x/--no-x``), "int", "float" or "list"
     flag      its name where that is not the field's; hidden: an option of Python only
     """

@@ -14,7 +14,7 @@ class KVCache(Served, OnCard, Sequences):
     """Bytes of the KV cache of a model, and what fits on a GPU beside its weights."""
 
     new_tokens: Any = option(None, "Tokens generated after these.", "TOKENS")
-    kv_dtype: Any = option("bf16", "bf16, fp16, fp32, fp8, int8 or int4.", "NAME")
+    kv_dtype: Any = option(None, "bf16 (the default), fp16, fp32, fp8, int8 or int4; llama.cpp: f16, q8_0 ...", "NAME")
     cache: Any = option(
         "dynamic", "dynamic (grows), static (allocated in full), paged (vLLM) or quantized (transformers).", "NAME"
     )

@@ -20,7 +20,9 @@ NO_PLACE = {"bitfit"}  # Llama has no biases
 
 @pytest.mark.parametrize("scheme", ["int8", "int4", "gptq", "awq", "fp8", "mxfp4", "nvfp4", "q4_k_m", "nf4"])
 def test_the_moments_hold_the_weights_as_they_are_stored(scheme: str) -> None:
-    found = api.memory(api.load_model(LITTLE), mode="inference", quantization=scheme, seq_len=64).results()
+    found = api.memory(
+        api.load_model(LITTLE), mode="inference", quantization=scheme, seq_len=64, engine="transformers"
+    ).results()
     plain = api.memory(api.load_model(LITTLE), mode="inference", seq_len=64).results()
     weights, load = found["weights_bytes"], found["moments.load_bytes"]
     assert weights <= load <= weights + 70 * 2**20  # the workspaces, and what the allocator rounds up

@@ -73,7 +73,7 @@ def test_one_command_imports_one_command():
     assert {m for m in found if m.startswith("estimator.commands.")} == {"estimator.commands.peft"}
     assert {m for m in found if m.startswith("estimator.families.")} <= {
         "estimator.families.base", "estimator.families.parts", "estimator.families.common", "estimator.families.llama",
-        "estimator.families.towers",
+        "estimator.families.towers", "estimator.families.gguf",
     }  # fmt: skip
 
 

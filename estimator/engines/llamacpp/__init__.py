@@ -3,5 +3,36 @@
 The way of a number: options -> :mod:`question` -> :mod:`context` (sizes), :mod:`weights` (bytes by layer) and
 :mod:`placement` (what lies where) -> :mod:`load`: :mod:`caches` for what is kept, :mod:`model` for the graph of one
 micro-batch (:mod:`attention`, :mod:`feedforward`, :mod:`recurrent` emit ggml's operations into :mod:`graph`), and
-:mod:`allocate` for the bytes that the graph needs.
+:mod:`allocate` for the bytes that the graph needs -> :mod:`report`, :mod:`speed`.
 """
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.report import Report
+
+
+def memory(q: Any) -> Report:
+    """What llama.cpp allocates for a :class:`~estimator.questions.memory.Memory` question."""
+    if q.quantization == "all":
+        from estimator.engines.llamacpp.mixes import compare
+
+        return compare(q)
+    from estimator.engines.llamacpp.report import memory as answer
+
+    return answer(q)
+
+
+def kvcache(q: Any) -> Report:
+    """The caches of a :class:`~estimator.questions.kvcache.KVCache` question."""
+    from estimator.engines.llamacpp.report import kvcache as answer
+
+    return answer(q)
+
+
+def infer(q: Any) -> Report:
+    """Latency and throughput of an :class:`~estimator.questions.infer.Infer` question."""
+    from estimator.engines.llamacpp.speed import infer as answer
+
+    return answer(q)

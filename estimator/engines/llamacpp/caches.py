@@ -20,7 +20,7 @@ from estimator.trace import value_of
 CACHE_TYPES = ("f16", "bf16", "f32", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl")
 
 
-class Kept(NamedTuple):
+class LayerCache(NamedTuple):
     """What one group of equal layers keeps: ``cells`` of a stream, or 0 for a recurrent state."""
 
     kind: str
@@ -43,15 +43,15 @@ def cache_rows(mixer: Attention, context: Context) -> tuple[int, int]:
     return k, 0 if mixer.mla is not None else FORMATS[_name(context.v)].bytes(h.keys * h.v_width)
 
 
-def kept(layer: Layer, gguf: Gguf, context: Context, times: Any = None) -> Kept:
+def kept(layer: Layer, gguf: Gguf, context: Context, times: Any = None) -> LayerCache:
     """The cache or state of ``times`` layers (default: all of the group)."""
     n = layer.times if times is None else times
     if isinstance(layer.mixer, StateSpace):
         s = states_of(layer.mixer)
-        return Kept("recurrent", n, gguf_state_bytes(n, context.sequences, s.conv, s.state), 0)
+        return LayerCache("recurrent", n, gguf_state_bytes(n, context.sequences, s.conv, s.state), 0)
     cells = cells_of(layer.mixer, gguf, context)
     made = gguf_cache_bytes(n, context.streams, cells, *cache_rows(layer.mixer, context))
-    return Kept("latent" if layer.mixer.mla is not None else "attention", n, made, cells)
+    return LayerCache("latent" if layer.mixer.mla is not None else "attention", n, made, cells)
 
 
 def check(arch: Architecture, context: Context) -> None:

@@ -11,9 +11,9 @@ compute buffer their weights then pass through (op_offload, batches of 32 tokens
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate, groupby
+from itertools import accumulate
 from math import prod
 
 from estimator.engines.llamacpp.graph import SIZES, GgmlTensor
@@ -64,17 +64,27 @@ def cut(p: GraphBuilder, place: Placement, product_bytes: Callable[[str, int], i
         t.device = _device(p, place, t)
     out: list[GgmlTensor] = []
     made: dict[tuple[int, int], GgmlTensor] = {}
-    for device, stretch in groupby(p.graph.nodes, key=lambda t: t.device):
-        nodes = list(stretch)
-        for t in nodes:
-            weight = _passing(p, place, t, product_bytes)
-            if weight is not None:
-                out.append(weight)
-            t.sources = tuple(_here(s, device, made, out) for s in t.sources)
-            if weight is not None:
-                t.sources = (weight, *t.sources[1:])
-        out += nodes
+    passing = {id(t): w for t in p.graph.nodes if (w := _passing(p, place, t, product_bytes)) is not None}
+    for stretch in _stretches(p.graph.nodes, passing):
+        for t in stretch:
+            weight = passing.get(id(t))
+            first = () if weight is None else (weight,)
+            out += first
+            t.sources = (*first, *(_here(s, t.device, made, out) for s in t.sources[len(first) :]))
+        out += stretch
     return out
+
+
+def _stretches(nodes: list[GgmlTensor], passing: dict[int, GgmlTensor]) -> Iterator[list[GgmlTensor]]:
+    """Nodes in a row on one device; a product whose weight comes from the host starts a new stretch."""
+    stretch: list[GgmlTensor] = []
+    for t in nodes:
+        if stretch and (t.device != stretch[-1].device or id(t) in passing):
+            yield stretch
+            stretch = []
+        stretch.append(t)
+    if stretch:
+        yield stretch
 
 
 def _device(p: GraphBuilder, place: Placement, t: GgmlTensor) -> int:

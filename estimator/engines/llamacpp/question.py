@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from estimator.card import Card, find_card
@@ -25,6 +25,11 @@ OWN = (
     "cache_type_v", "swa_full", "kv_unified", "outputs", "gpu_layers", "cpu_moe", "tensor_split", "no_kv_offload",
     "host", "imatrix",
 )  # fmt: skip
+FOREIGN = (
+    "stage", "offload", "offload_to", "zero_pp", "tensor_parallel", "pipeline_parallel", "sequence_parallel",
+    "context_parallel", "expert_parallel", "method", "rank", "targets", "trainable_layers", "checkpointing", "cache",
+    "block_size", "kv_group", "shared_prefix", "encoder_len", "complexity", "plot", "draft_model", "logits",
+)  # fmt: skip
 _TYPES = {"fp16": "f16", "fp32": "f32", "float16": "f16", "bfloat16": "bf16", "float32": "f32"}
 ALL = ("all", "auto", "-1")
 
@@ -41,8 +46,7 @@ class Asked:
 
 def asked(q: Any, mix: str | None = None) -> Asked:
     """What the question asks to be loaded. InputError for options of other engines and for what cannot be."""
-    for name in (n for n in Served.engine_options(q) if n not in OWN):
-        raise InputError(f"--{name.replace('_', '-')} is no option of llama.cpp. Its own: --ctx-size, --gpu-layers ...")
+    refuse_foreign(q)
     model = q.model
     if model.kind == "symbolic":
         raise InputError("--engine llama.cpp lays a graph out in bytes: --model symbolic has no sizes")
@@ -57,6 +61,18 @@ def asked(q: Any, mix: str | None = None) -> Asked:
     load = Load(model.name, model.architecture, gguf, context, weights, place, bool(q.no_kv_offload))
     load.check()
     return Asked(load, cards, chosen, (*said, *weights.notes, *weights.storage.notes))
+
+
+def refuse_foreign(q: Any) -> None:
+    """InputError for options of other engines, and for what only a training step or another cache has."""
+    given = {f.name: f.default for f in fields(q)}
+    foreign = [n for n in FOREIGN if n in given and getattr(q, n) not in (given[n], None)]
+    foreign += [n for n in Served.engine_options(q) if n not in OWN]
+    if foreign:
+        raise InputError(
+            f"--{foreign[0].replace('_', '-')} is no option of llama.cpp. Its own: --ctx-size, --parallel, "
+            "--gpu-layers, --cache-type-k ... (llmcalc memory --help)"
+        )
 
 
 def known(model: Any) -> Gguf:

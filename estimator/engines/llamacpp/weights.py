@@ -35,6 +35,7 @@ class Weights:
     total     of all tensors, as the file holds them
     table     the token table and what else is looked up on the host
     output    the output matrix and the last norm; tied: the output is the token table, which a device holds once more
+    elements  numbers instead of bytes, layer by layer
     products  bytes of each matrix that is multiplied: (module, layer; -1 outside of them), where known by name; gate
               and up of an expert stack are two
     """
@@ -44,6 +45,7 @@ class Weights:
     layers: tuple[LayerBytes, ...]
     output: int
     tied: bool
+    elements: tuple[LayerBytes, ...]
     products: dict[tuple[str, int], int]
     storage: Storage
     notes: tuple[str, ...] = ()
@@ -59,6 +61,7 @@ def of_mix(arch: Architecture, mix: str, imatrix: bool) -> Weights:
     parts: list[Typed] = list(typed(arch, mix, imatrix))
     ends = {"table": 0, "output": 0}
     layers = [[0, 0] for _ in range(sum(int(value_of(x.times)) for x in arch.layers))]
+    numbers = [[0, 0] for _ in layers]
     products: dict[tuple[str, int], int] = {}
     for t in parts:
         w = t.piece.weight
@@ -66,15 +69,16 @@ def of_mix(arch: Architecture, mix: str, imatrix: bool) -> Weights:
             ends["table" if w.role in (EMBEDDING, POSITION) else "output"] += t.bytes
             products[w.module, -1] = t.bytes
             continue
-        layers[t.layer][0 if w.role == EXPERT else 1] += t.bytes
+        m, column = t.piece.matrices, 0 if w.role == EXPERT else 1
+        layers[t.layer][column] += t.bytes
+        numbers[t.layer][column] += int(value_of(m.count * m.n_in * m.n_out))
         name = w.name if w.role == EXPERT else w.module
         in_parts = int(value_of(t.piece.matrices.count)) // int(value_of(w.shape[0])) if w.role == EXPERT else 1
         products[name, t.layer] = products.get((name, t.layer), 0) + t.bytes // max(1, in_parts)
     stored = _stored(parts)
     tied = arch.head is None
-    return Weights(
-        stored.bytes, ends["table"], tuple(LayerBytes(*x) for x in layers), ends["output"], tied, products, stored
-    )
+    by_layer, elements = (tuple(LayerBytes(*x) for x in found) for found in (layers, numbers))
+    return Weights(stored.bytes, ends["table"], by_layer, ends["output"], tied, elements, products, stored)
 
 
 def _stored(parts: Iterable[Typed]) -> Storage:
@@ -89,20 +93,22 @@ def _stored(parts: Iterable[Typed]) -> Storage:
 def of_header(header: Header, layers: int) -> Weights:
     """The weights as the file itself lists them."""
     by_layer = [[0, 0] for _ in range(layers)]
+    numbers = [[0, 0] for _ in by_layer]
     table = output = 0
     for t in header.tensors:
         match = _BLOCK.match(t.name)
         if match and int(match[1]) < layers:
-            by_layer[int(match[1])][0 if "_exps" in t.name else 1] += t.bytes
+            column = 0 if "_exps" in t.name else 1
+            by_layer[int(match[1])][column] += t.bytes
+            numbers[int(match[1])][column] += t.elements
         elif t.name.startswith("output"):
             output += t.bytes
         else:
             table += t.bytes
     tied = not any(t.name == "output.weight" for t in header.tensors)
-    return Weights(
-        header.bytes, table, tuple(LayerBytes(*x) for x in by_layer), output, tied, {}, Storage(()),
-        ("weights as the file's header lists them",),
-    )  # fmt: skip
+    by_block, elements = (tuple(LayerBytes(*x) for x in found) for found in (by_layer, numbers))
+    said = ("weights as the file's header lists them",)
+    return Weights(header.bytes, table, by_block, output, tied, elements, {}, Storage(()), said)
 
 
 __all__ = ["LayerBytes", "Weights", "of_header", "of_mix"]

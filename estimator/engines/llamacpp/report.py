@@ -1,0 +1,206 @@
+"""The answers of ``memory`` and ``kvcache`` for llama.cpp."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from estimator.engines.llamacpp.caches import LayerCache, cache_rows, kept
+from estimator.engines.llamacpp.fits import fits_of, holds, longest, most_layers, worst
+from estimator.engines.llamacpp.load import Holding, Load
+from estimator.engines.llamacpp.question import BUILD, Asked, asked
+from estimator.families.base import Attention
+from estimator.fit import NO, Fit
+from estimator.formula import Citation
+from estimator.formulas.llamacpp import gguf_cache_bytes, gguf_output_bytes, gguf_state_bytes
+from estimator.formulas.params import total_params
+from estimator.ops import ceil_div
+from estimator.report import Node, Report
+from estimator.trace import value_of
+from estimator.units import BYTES, COUNT, PARAMS, TOKENS
+
+SOURCE = Citation(
+    f"llama.cpp build {BUILD}: src/llama-context.cpp, llama-kv-cache.cpp, llama-graph.cpp, llama-quant.cpp; "
+    "ggml/src/ggml-alloc.c, ggml-backend.cpp"
+)
+PARTS = (
+    ("weights", "weights"), ("cache", "KV cache"), ("states", "recurrent states"), ("compute", "compute buffer"),
+    ("output", "output buffer"),
+)  # fmt: skip
+
+
+def memory(q: Any) -> Report:
+    """What llama.cpp allocates, on every device and on the host, to the byte."""
+    a = asked(q)
+    load = a.load
+    body: list[Any] = [
+        Node.group("Parameters", [Node("params.total", "All", total_params(load.arch), PARAMS)]),
+        Node.group("What is allocated", [*totals(load)]),
+        *places(load),
+    ]
+    rows, _, facts, verdict = verdict_of(a)
+    body += rows
+    return Report(
+        "memory", f"{title(a)}: memory in llama.cpp", inputs(q, a), tuple(body), facts, (*a.said, *notes_of(a)),
+        (SOURCE,), tuple(q.model.notes), verdict=verdict,
+    )  # fmt: skip
+
+
+def title(a: Asked) -> str:
+    c = a.load.context
+    mix = a.mix or "as stored"
+    each = "" if c.sequences == 1 else f" for {c.sequences} sequences"
+    return f"{a.load.name} {mix}, {c.asked:,} tokens{each}"
+
+
+def inputs(q: Any, a: Asked) -> dict[str, Any]:
+    """The inputs of a report."""
+    c, p = a.load.context, a.load.place
+    return {
+        "model": a.load.name, "engine": "llama.cpp", "quantization": a.mix or "as stored", "ctx_size": c.asked,
+        "parallel": c.sequences, "logical_batch": c.n_batch, "ubatch_size": c.n_ubatch,
+        "flash_attn": "on" if c.flash else "off", "cache_type_k": c.k, "cache_type_v": c.v, "swa_full": c.swa_full,
+        "kv_unified": c.unified, "outputs": "all" if c.outputs is None else c.outputs, "gpu_layers": p.offloaded,
+        "cpu_moe": p.host_experts, "imatrix": bool(q.imatrix), "gpu": q.gpu,
+    }  # fmt: skip
+
+
+def notes_of(a: Asked) -> tuple[str, ...]:
+    """What the cards and the file add to the assumptions."""
+    out = [n for card in a.cards for n in card.notes]
+    if a.load.place.shares:
+        out.append(
+            "a device's buffers as ggml's allocator lays them out; beside them the driver's context and kernels' own "
+            "workspaces, which llama.cpp does not count either"
+        )
+    out.append("the host's weights are a mapping of the file (mmap), which the system may drop and read again")
+    return tuple(dict.fromkeys(out))
+
+
+def totals(load: Load) -> Iterator[Node]:
+    """The five kinds of memory, wherever they lie."""
+    yield Node("weights_bytes", "Weights: the file's tensors", load.weights.total, BYTES)
+    yield from cache_nodes(load)
+    c = load.context
+    made = gguf_output_bytes(c.sequences, load.arch.vocab)
+    yield Node("output_bytes", "Output buffer: a row of logits a sequence", made, BYTES, formula=gguf_output_bytes)
+    yield Node("compute_bytes", "Compute buffers", sum(h.compute for h in load.held), BYTES)
+
+
+def cache_nodes(load: Load) -> Iterator[Node]:
+    """KV cache and recurrent states, a row for each group of equal layers."""
+    parts = [(layer, kept(layer, load.gguf, load.context)) for layer in load.arch.layers]
+    caches = [(layer, k) for layer, k in parts if k.kind != "recurrent"]
+    rows = [Node("", _label(k, load), k.bytes, BYTES, formula=gguf_cache_bytes) for _, k in caches]
+    if len(rows) == 1:
+        yield rows[0]._replace(key="kv_cache_bytes", label="KV cache", note=rows[0].label)
+    elif rows:
+        yield Node.sum("kv_cache_bytes", "KV cache", rows)
+    else:
+        yield Node("kv_cache_bytes", "KV cache", 0, BYTES)
+    states = [k for _, k in parts if k.kind == "recurrent"]
+    made: Any = sum(k.bytes for k in states)
+    yield Node("recurrent_bytes", "Recurrent states, fp32", made, BYTES, formula=gguf_state_bytes if states else None)
+
+
+def _label(k: LayerCache, load: Load) -> str:
+    n = int(value_of(k.layers))
+    kind = "latent" if k.kind == "latent" else "window" if k.cells < load.context.cells else "full"
+    return f"{n} {kind} layer{'' if n == 1 else 's'} of {k.cells:,} cells a stream"
+
+
+def places(load: Load) -> Iterator[Node]:
+    """Device by device, then the host."""
+    if load.devices:
+        rows = [_place("", f"device {i}", h) for i, h in enumerate(load.devices)]
+        if len(rows) == 1:
+            yield rows[0]._replace(key="device_bytes", label="On the device")
+        else:
+            yield Node.sum("device_bytes", "On the devices", rows)
+    else:
+        yield Node("device_bytes", "On devices", 0, BYTES)
+    yield _place("host_bytes", "On the host", load.host)
+
+
+def _place(key: str, label: str, held: Holding) -> Node:
+    rows = [Node("", name, value, BYTES) for field, name in PARTS if (value := getattr(held, field))]
+    return Node.sum(key, label, rows or [Node("", "nothing", 0, BYTES)])
+
+
+def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
+    """Whether it fits, and the changes that would make it: fewer layers, a shorter context."""
+    fits = fits_of(a.load, a.cards)
+    fit = worst(fits)
+    if fit is None:
+        return [], None, {"fits": None}, ""
+    layers, tokens = most_layers(a.load, a.cards), longest(a.load, a.cards)
+    rows = [
+        fit.node(),
+        Node.group(
+            "What fits",
+            [
+                Node("gpu_layers.max", "Most layers on the GPU", layers, COUNT, note=f"of {a.load.place.layers + 1}"),
+                Node("ctx_size.max", "Longest context with these layers", tokens, TOKENS),
+            ],
+        ),
+    ]
+    words = fit.sentence(a.load.name)
+    if fit.answer == NO:
+        words += _help(a, layers, tokens)
+    return rows, fit, {"fits": fit.answer}, words
+
+
+def _help(a: Asked, layers: int, tokens: int | None) -> str:
+    if tokens:
+        return f" With --ctx-size {tokens} it fits."
+    if layers:
+        return f" With --gpu-layers {layers} of {a.load.place.layers + 1} it fits, the rest on the host."
+    return " No layer fits."
+
+
+def kvcache(q: Any) -> Report:
+    """The caches of a context, and what fits beside the weights."""
+    a = asked(q)
+    load = a.load
+    c = load.context
+    total: Any = 0
+    for layer in load.arch.layers:
+        if isinstance(layer.mixer, Attention) and kept(layer, load.gguf, c).cells == c.cells:
+            total = total + layer.times * sum(cache_rows(layer.mixer, c))
+    rows = [*cache_nodes(load), Node("bytes_per_token", "One more token of one sequence", total, BYTES)]
+    latent = [k for x in load.arch.layers if (k := kept(x, load.gguf, c)).kind == "latent"]
+    if latent:
+        rows.append(Node("latent_bytes", "Of it MLA latents", sum(k.bytes for k in latent), BYTES))
+    rows.append(Node("n_ctx", "Cells of all streams", c.n_ctx, TOKENS, note=f"{c.streams} of {c.cells:,}"))
+    more, fit, facts, verdict = verdict_of(a)
+    if fit is not None:
+        more.append(_room(a))
+    return Report(
+        "kvcache", f"{title(a)}: KV cache in llama.cpp", inputs(q, a), (Node.group("", rows), *more), facts,
+        (*a.said, *notes_of(a)), (SOURCE,), tuple(q.model.notes), verdict=verdict,
+    )  # fmt: skip
+
+
+def _room(a: Asked) -> Node:
+    """The longest context of one sequence, and the most sequences of this length, beside the weights."""
+    from dataclasses import replace
+
+    c = a.load.context
+    one = replace(a.load, context=replace(c, sequences=1, outputs=min(1, c.outputs or 1)))
+    tokens = longest(one, a.cards)
+    each = ceil_div(c.asked, c.sequences)
+
+    def fits(n: int) -> bool:
+        made = replace(c, sequences=n, asked=each * n, outputs=None if c.outputs is None else n)
+        return holds(replace(a.load, context=made), a.cards)
+
+    n = 0
+    while n < 256 and fits(n + 1):  # LLAMA_MAX_SEQ: a context holds 256 sequences at the most
+        n += 1
+    return Node.group(
+        "Beside the weights",
+        [
+            Node("max_tokens", "Longest context of one sequence", tokens, TOKENS),
+            Node("max_batch", "Most sequences", n, COUNT, note=f"of {each:,} tokens each"),
+        ],
+    )

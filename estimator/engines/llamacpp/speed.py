@@ -1,0 +1,147 @@
+"""The answer of ``infer`` for llama.cpp: a prompt in micro-batches, then token by token."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from estimator.engines.llamacpp.backend import Place, host_of, place_of
+from estimator.engines.llamacpp.load import Load
+from estimator.engines.llamacpp.question import asked
+from estimator.engines.llamacpp.report import SOURCE, inputs, notes_of, title, totals, verdict_of
+from estimator.engines.llamacpp.timing import Seconds, one_pass
+from estimator.errors import InputError
+from estimator.formula import Citation
+from estimator.formulas import inference as f
+from estimator.presets import load_gpu
+from estimator.prices import price_of
+from estimator.questions.read import batch, tokens
+from estimator.report import Node, Report
+from estimator.sizes import size_option
+from estimator.trace import value_of
+from estimator.units import SECONDS, TOKEN_RATE, USD
+
+DEFAULT_NEW = 256
+FAST, SLOW = 0.8, 1.3  # nine of ten measured rows lie between these shares of the estimate: backend.py's source
+LABELS = {
+    "weights": "Reading the weights", "products": "Products", "cache": "Keys and values",
+    "activations": "Activations between kernels", "launches": "Launches", "sent": "Weights sent over PCIe",
+}  # fmt: skip
+MEASURED = Citation("github.com/XiongjieDai/GPU-Benchmarks-on-LLM-Inference, llama.cpp of December 2023 and May 2024")
+BUILDS = (
+    "speed stands for builds of December 2023 to May 2024, which it was measured against: no CUDA graphs, no fused "
+    "attention unless --flash-attn on; later builds are faster where a model is small or a context long"
+)
+
+
+class Generation(NamedTuple):
+    """Prompt tokens and generated tokens a sequence, and sequences."""
+
+    sequences: int
+    prompt: int
+    new: int
+
+
+def infer(q: Any) -> Report:
+    """Seconds of prompt and generation, rates, cost, and what fits."""
+    work, said = _work(q)
+    fused = str(q.flash_attn or "off").lower() in ("on", "1", "true")
+    a = asked(replace(q, flash_attn="on" if fused else "off"))
+    places = (host_of(q.host), *(place_of(load_gpu(n)) for n in _names(q)))
+    if not a.load.devices:
+        places = places[:1]
+    prompt, step = estimate(a.load, places, a.mix, work)
+    rows, _, facts, verdict = verdict_of(a)
+    spec = load_gpu(_names(q)[0])
+    price = price_of(spec, q.price)
+    body = [
+        _times("prefill_seconds", "Prompt, time to first token", prompt),
+        _times("decode_step_seconds", "A generated token, mean over the generation", step),
+        _rates(work, prompt.total, step.total, price.usd, len(places) - 1),
+        *rows,
+        Node.group("What is allocated", [*totals(a.load)]),
+    ]
+    facts |= {"bound": step.bound, "prefill.bound": prompt.bound}
+    shape = f"{work.sequences:,} x ({work.prompt:,} + {work.new:,}) tokens"
+    notes = [n for p in places for n in p.notes]
+    if not a.load.devices or (a.load.place.offloaded > a.load.place.layers and not a.load.place.host_experts):
+        notes = [n for p in places[1:] for n in p.notes] if a.load.devices else notes
+    return Report(
+        "infer", f"{title(a)}: {shape} in llama.cpp", inputs(q, a) | _inputs(work, q), tuple(body), facts,
+        (*said, BUILDS, *a.said, *notes, price.note, *notes_of(a)), (SOURCE, MEASURED), tuple(q.model.notes),
+        verdict=verdict,
+    )  # fmt: skip
+
+
+def estimate(load: Load, places: tuple[Place, ...], mix: str, work: Generation) -> tuple[Seconds, Seconds]:
+    """(the prompt, one generated token of every sequence): a prompt in whole micro-batches and a rest."""
+    b, s = work.sequences, work.prompt
+    size = min(load.context.n_batch, load.context.n_ubatch, b * s)
+    full, rest = divmod(b * s, size)
+    whole = one_pass(load, places, mix, size, max(0, s - size / b) / 2, b)
+    prompt = _times_of(whole, full)
+    if rest:
+        prompt = Seconds(
+            *(x + y for x, y in zip(prompt, one_pass(load, places, mix, rest, s - rest / b, b), strict=True))
+        )
+    return prompt, one_pass(load, places, mix, b, s + work.new / 2, b)
+
+
+def _times_of(seconds: Seconds, n: int) -> Seconds:
+    return Seconds(*(x * n for x in seconds))
+
+
+def _names(q: Any) -> list[str]:
+    """The GPUs by name: --gpu A,B, or --gpus N of one."""
+    names = [n.strip() for n in str(q.gpu).split(",")]
+    n = int(value_of(size_option(None, q.gpus, "--gpus", "gpus")))
+    if n > 1 and len(names) > 1 and n != len(names):
+        raise InputError(f"--gpus {n}, but --gpu names {len(names)}")
+    return names * n if len(names) == 1 else names
+
+
+def _work(q: Any) -> tuple[Generation, list[str]]:
+    said: list[str] = []
+    new = int(value_of(size_option(q.model, q.new_tokens or DEFAULT_NEW, "--new-tokens", "new_tokens", "length")))
+    if q.new_tokens is None:
+        said.append(f"--new-tokens not given: {DEFAULT_NEW} tokens are generated")
+    given = q.batch_size if q.parallel is None else q.parallel
+    return Generation(
+        int(value_of(batch(q.model, given))), int(value_of(tokens(q.model, q.seq_len, said, new))), new
+    ), said
+
+
+def _inputs(work: Generation, q: Any) -> dict[str, Any]:
+    return {"batch_size": work.sequences, "seq_len": work.prompt, "new_tokens": work.new, "host": q.host}
+
+
+def _times(key: str, label: str, t: Seconds) -> Node:
+    parts = [(name, value) for name, value in zip(t._fields, t, strict=True) if name in LABELS and value > 0]
+    hidden = "products" if t.weights >= t.products else "weights"
+    rows = [Node("", LABELS[name], value, SECONDS) for name, value in parts if name != hidden]
+    total = Node.sum(key, label, rows)
+    return Node.group(
+        "",
+        [
+            total,
+            Node(f"{key}.ideal", "ideal roofline: data sheet peaks", t.ideal, SECONDS),
+            Node(f"{key}.low", "low", max(t.ideal, FAST * t.total), SECONDS),
+            Node(f"{key}.high", "high", SLOW * t.total, SECONDS),
+        ],
+    )
+
+
+def _rates(work: Generation, first: float, step: float, price: float | None, gpus: int) -> Node:
+    whole = first + (work.new - 1) * step
+    rate = work.sequences * work.new / whole
+    rows = [
+        Node("ttft_seconds", "Time to first token", first, SECONDS),
+        Node("request_seconds", "A whole request", whole, SECONDS),
+        Node("tokens_per_second", "Generated tokens a second, prompt included", rate, TOKEN_RATE),
+        Node("decode_tokens_per_second", "Generating alone", work.sequences / step, TOKEN_RATE),
+        Node("prefill_tokens_per_second", "Prompt tokens a second", work.sequences * work.prompt / first, TOKEN_RATE),
+    ]
+    if price is not None:
+        usd = f.usd_per_million(price, max(1, gpus), rate)
+        rows.append(Node("usd_per_million_tokens", "A million generated tokens, prompts included", usd, USD))
+    return Node.group("Throughput", rows)

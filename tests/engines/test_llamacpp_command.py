@@ -1,0 +1,135 @@
+"""``--engine llama.cpp`` from the outside: keys, defaults, placement, what fits, people's words, refusals."""
+
+from __future__ import annotations
+
+import pytest
+
+from estimator import api
+from estimator.errors import InputError
+
+CARD = {"quantization": "q4_k_m", "gpu": "rtx-4090"}
+
+
+def memory(model="llama-3-8b", **options):
+    return api.memory(model, mode="inference", **options).results()
+
+
+def test_a_mix_is_llama_cpps_by_default():
+    found = memory(quantization="q4_k_m", ctx_size=8192)
+    parts = ("weights_bytes", "kv_cache_bytes", "recurrent_bytes", "output_bytes", "compute_bytes")
+    assert sum(found[k] for k in parts) == found["host_bytes"] + found["device_bytes"]
+    assert found["device_bytes"] == 0
+    assert found["kv_cache_bytes"] == 2**30
+    assert memory(quantization="Q4_K_M", engine="ollama", ctx_size="8k") == found
+
+
+def test_the_question_that_started_it():
+    """qwen3-32b q4_k_m, 32k tokens of q8_0 cache, on an RTX 4090: yes, just."""
+    found = memory("qwen3-32b", ctx_size="32k", kv_dtype="q8_0", **CARD)
+    assert found["fits"] == "yes"
+    assert 0 < found["margin_bytes"] < 2**30
+    assert memory("qwen3-32b", seq_len="32k", cache_type_k="q8_0", cache_type_v="Q8_0", **CARD) == found
+
+
+def test_sliding_windows_are_kept_where_llama_cpp_keeps_them():
+    found = memory("gpt-oss-20b", engine="llama.cpp", ctx_size=4096)
+    assert found["kv_cache_bytes"] == 114 * 2**20
+    assert memory("gpt-oss-20b", engine="llama.cpp", ctx_size=4096, swa_full=True)["kv_cache_bytes"] == 192 * 2**20
+
+
+@pytest.mark.parametrize("card", ["12GB", "rtx-3060"])
+def test_the_most_layers_and_the_longest_context_are_exact(card):
+    options = {"quantization": "q8_0", "gpu": card, "ctx_size": 8192}
+    found = memory("qwen3-14b", **options)
+    most = found["gpu_layers.max"]
+    assert 0 < most < 41
+    fits = [memory("qwen3-14b", gpu_layers=n, **options)["margin_bytes"] >= 0 for n in (most, most + 1)]
+    assert fits == [True, False]
+    half = options | {"gpu_layers": 20}
+    longest = memory("qwen3-14b", **half)["ctx_size.max"]
+    ends = [memory("qwen3-14b", **half | {"ctx_size": n})["margin_bytes"] >= 0 for n in (longest, longest + 1)]
+    assert ends == [True, False]
+
+
+def test_layers_move_to_the_device_and_nothing_is_lost():
+    whole = memory(ctx_size=4096, **CARD)
+    some = memory(ctx_size=4096, gpu_layers=10, **CARD)
+    none = memory(ctx_size=4096, gpu_layers=0, **CARD)
+    assert (
+        whole["device_bytes"] > some["device_bytes"] > none["device_bytes"] > 0
+    )  # a prompt's products still run there
+    for found in (whole, some, none):
+        parts = ("weights_bytes", "kv_cache_bytes", "output_bytes", "compute_bytes")
+        assert sum(found[k] for k in parts) == found["host_bytes"] + found["device_bytes"]
+
+
+def test_experts_stay_on_the_host():
+    options = {"quantization": "q4_k_m", "ctx_size": 8192, "gpu": "rtx-3090"}
+    assert memory("mixtral-8x7b", **options)["fits"] == "no"
+    found = memory("mixtral-8x7b", cpu_moe="all", **options)
+    assert found["fits"] == "yes"
+    assert found["host_bytes"] > 22e9
+
+
+def test_unequal_cards_share_whole_layers():
+    options = {"quantization": "q4_k_m", "ctx_size": 8192}
+    report = api.memory("qwen3-32b", mode="inference", gpu="rtx-3090,rtx-3060", tensor_split="3,1", **options)
+    one = memory("qwen3-32b", gpu="80GB", **options)
+    found = report.results()
+    assert found["weights_bytes"] == one["weights_bytes"]
+    assert found["fits"] == "yes"
+
+
+def test_a_table_of_mixes_names_the_best():
+    report = api.memory("qwen3-32b", mode="inference", quantization="all", ctx_size="16k", gpu="rtx-4090")
+    found = report.results()
+    assert found["best.mix"] == "q4_k_m"
+    assert found["q4_k_m.weights_bytes"] == memory("qwen3-32b", quantization="q4_k_m")["weights_bytes"]
+    assert "q4_k_m" in report.verdict
+
+
+def test_the_cache_alone():
+    found = api.kvcache("deepseek-v3", engine="llama.cpp", ctx_size="32k", kv_dtype="q8_0").results()
+    assert found["latent_bytes"] == found["kv_cache_bytes"] == 61 * 32768 * 576 // 32 * 34
+    found = api.kvcache("llama-3-8b", **CARD).results()
+    assert found["bytes_per_token"] == 131072
+    assert found["max_tokens"] > 100_000
+    assert found["max_batch"] > 10
+
+
+def test_hosts_and_layers_slow_a_token_down():
+    fast = api.infer("llama-3-8b", **CARD).results()
+    slow = api.infer("llama-3-8b", gpu_layers=16, host="50GB/s", **CARD).results()
+    host = api.infer("llama-3-8b", gpu_layers=0, host="50GB/s", **CARD).results()
+    steps = [x["decode_step_seconds"] for x in (fast, slow, host)]
+    assert steps == sorted(steps)
+    assert host["decode_step_seconds"] > 4e9 / 50e9
+    assert all(x["decode_step_seconds.ideal"] <= x["decode_step_seconds"] for x in (fast, slow, host))
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"quantization": "nf4", "engine": "llama.cpp"}, "GGUF mixes"),
+        ({"quantization": "q4_k_m", "kv_dtype": "fp8"}, "q8_0"),
+        ({"quantization": "q4_k_m", "cache_type_v": "q8_0", "flash_attn": "off"}, "--flash-attn on"),
+        ({"quantization": "q4_k_m", "max_model_len": 8}, "--max-model-len"),
+        ({"quantization": "q4_k_m", "tensor_parallel": 2}, "--tensor-parallel"),
+        ({"quantization": "q4_k_m", "gpu": "rtx-3090", "tensor_split": "1,2"}, "--tensor-split"),
+        ({"quantization": "q4_k_m", "gpu": "rtx-3090", "gpu_layers": "most"}, "--gpu-layers"),
+        ({"quantization": "q4_k_m", "flash_attn": "maybe"}, "--flash-attn"),
+        ({"quantization": "q4_k_m", "ctx_size": "long"}, "--ctx-size"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(options, word):
+    with pytest.raises(InputError, match=word) as error:
+        memory(**options)
+    assert "\n" not in str(error.value)
+
+
+def test_other_models_are_refused():
+    for name, word in (("bert-base-uncased", "llama.cpp"), ("symbolic", "symbolic")):
+        with pytest.raises(InputError, match=word):
+            memory(name, engine="llama.cpp")
+    with pytest.raises(InputError, match="--host"):
+        api.infer("llama-3-8b", host="fast", **CARD)
