@@ -18,6 +18,7 @@ from estimator.ops import ceil_div
 from estimator.optimizers import Optimizer, Trained, copy_bytes, find_optimizer, held_bytes
 from estimator.peft.base import BASE, INDEX, TRAINED, TUNER, Adapter, PeftTensor
 from estimator.peft.simulated import specs
+from estimator.stack import compiled
 from estimator.stack.attention import grow_cache
 from estimator.stack.dropout import NO_DROPOUT, Dropout
 from estimator.stack.engine import backward
@@ -55,7 +56,8 @@ class Workload:
     kernels      "torch" or "liger"; drops: where the model drops
     scored       the share of the tokens that the loss is taken on; reference: "" none, "model" a frozen copy stands
     packing      the batch is one row with a mask of blocks; offload: activations go to the host
-    reentrant    checkpointing as use_reentrant=True does it
+    reentrant    checkpointing as use_reentrant=True does it; compiled: torch.compile around the model
+    in_backward  each gradient is stepped and dropped as soon as it is there
     wide_embeddings 8-bit states of embeddings stay in 32 bits, as the Trainer has it
     card         which kernels the GPU runs and how large its cuBLAS workspaces are, one for each of ``threads``
     release      of transformers; masked: the loop passes an attention_mask
@@ -92,6 +94,8 @@ class Workload:
     packing: bool = False
     offload: bool = False
     reentrant: bool = False
+    in_backward: bool = False
+    compiled: bool = False
     wide_embeddings: bool = False
     threads: int = THREADS
     card: GpuKernels = HOPPER
@@ -353,6 +357,9 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     if run.offload:
         tape.keeper = Offload(tape)
     m = machine(arch, run, tape)
+    at_once = load.in_backward or optimizer.in_backward
+    if at_once:
+        m.update = lambda n, width: optimizer.step([Trained((n,), width)])
     if run.gpus != 1:
         from estimator.parallel.sharded import wrapper
 
@@ -383,17 +390,36 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     out.held = []
     settle(log, end)
     moments.append(_moment("moments.backward_bytes", "Backward", log, end, replay, base))
-    temporary = optimizer.step(trained)
+    temporary = 0 if at_once else optimizer.step(trained)
     stop = len(log)
 
     def at_step() -> Live:
         return base | alive(log, (stop, 0, 0)) | {("optimizer", "temporaries"): temporary}
 
     level = replay.level
+    if load.compiled and compiled.known(arch):
+        moments[1:] = compiled_moments(arch, load, base, trained)
     moments.append(Moment("moments.step_bytes", "Optimizer step", level + value_of(temporary), level, at_step))
     del ids
     return Outcome(moments, base["model", "weights"], base.get(("optimizer", "states"), 0), 0, trained, base,
                    tuple(sorted(m.unmet)))  # fmt: skip
+
+
+def compiled_moments(arch: Architecture, load: Workload, base: Live, trained: list[Trained]) -> list[Moment]:
+    """Forward and backward of a compiled step: the backward pass peaks where it begins or where it ends."""
+    tokens = load.b * load.s
+    held = base | compiled.kept(arch, load, tokens)
+    first = held | {("compiled graph", "gradients of the last layer"): compiled.transient(arch, load, tokens)}
+    grads: Any = 0 if load.kept_gradients else sum((p.times * copy_bytes(p) for p in trained), 0)
+    logits = ("loss", "buffers of the logits' size")
+    last = base | {("gradients", "all"): grads, logits: held[logits],
+                   ("embedding", "gradient of the table in fp32"): compiled.table(arch, load)}  # fmt: skip
+    most = max((first, last), key=lambda live: value_of(sum(live.values())))
+    end = sum(base.values()) + grads
+    return [
+        Moment("moments.forward_bytes", "Forward and loss", sum(held.values()), sum(held.values()), held),
+        Moment("moments.backward_bytes", "Backward", sum(most.values()), end, most),
+    ]
 
 
 def sharded(

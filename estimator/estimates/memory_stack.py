@@ -12,6 +12,7 @@ from estimator.estimates.memory_storage import UNPACKED, WIDTHS
 from estimator.names import choice
 from estimator.questions.parts import Stacked
 from estimator.sizes import size_option
+from estimator.stack import compiled
 from estimator.stack.dropout import Dropout, stated
 from estimator.stack.kernels import BEFORE_FLASH, serving_threads
 from estimator.stack.releases import release
@@ -28,6 +29,11 @@ CHOICES = {
     "gradients": ("freed", "kept"),
     "kernels": ("torch", "liger"),
 }
+COMPILED = (
+    "torch.compile: what inductor kept of six measured steps (torch 2.11), within 1% of them; another version may "
+    "choose otherwise"
+)
+NOT_COMPILED = "torch.compile of these layers was not looked at: the step is counted as it runs without it"
 CAST = "autocast_adapter_dtype"  # an argument of get_peft_model, not of a method's config
 
 
@@ -93,6 +99,10 @@ def fields_of(
         said.append("the reference is " + ("a frozen copy of the model" if adapter is None else "the adapter off"))
     if recipe.scored != 1:
         said.append(f"the answer is {recipe.scored} of the tokens: the loss is taken on those alone")
+    if q.compile:
+        said.append(COMPILED if compiled.known(q.model.architecture) else NOT_COMPILED)
+    if kept and q.optimizer_in_backward:
+        raise InputError("--optimizer-in-backward drops each gradient at once: nothing is accumulated or kept")
     if kept:
         said.append("the gradients of the micro-batch before stand throughout")
     return {
@@ -100,7 +110,8 @@ def fields_of(
         "adapter_width": adapter_width(recipe, quantization, width, cast), "kbit": q.prepare_kbit, "drops": drops,
         "scored": recipe.scored, "reference": "model" if recipe.reference and adapter is None else "",
         "packing": q.packing, "offload": q.activation_offload, "wide_embeddings": recipe.wide_embeddings,
-        "reentrant": q.reentrant, "card": card, "release": of, "masked": recipe.masked, "loss": loss_of(q, recipe),
+        "reentrant": q.reentrant, "compiled": q.compile, "in_backward": q.optimizer_in_backward,
+        "card": card, "release": of, "masked": recipe.masked, "loss": loss_of(q, recipe),
     }  # fmt: skip
 
 

@@ -83,6 +83,11 @@ def _keep(t: Tape, leaf: Any) -> None:
         if getrefcount(g) > 2 or getrefcount(g.st) > 2:
             g = t.alloc(leaf.n, leaf.w, "gradient, copied")
         leaf.held = g
+    if leaf.update is not None:  # register_post_accumulate_grad_hook: the optimizer steps, the gradient goes
+        g = None
+        made = t.alloc(leaf.update(leaf.n, leaf.w), 1, "update")
+        del made
+        leaf.held = None
 
 
 def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = (), wrap: Any = None) -> None:

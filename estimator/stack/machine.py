@@ -79,6 +79,7 @@ class Machine:
     leaves: list[Leaf] = field(default_factory=list)
     tables: dict[str, Tensor] = field(default_factory=dict)
     enc_tokens: Any = 0
+    update: Callable[[Any, int], Any] | None = None  # bytes of an update made as soon as a gradient is there
     standing: bool = False  # gradients of the micro-batch before are there
     kernels: str = "torch"
     card: GpuKernels = HOPPER
@@ -114,6 +115,7 @@ class Machine:
             self.params[name] = found
             if found.node is not None:
                 self.leaves.append(found.node)
+                found.node.update = self.update
                 if self.standing:
                     found.node.held = Tensor(found.n, found.w, None)
         return found

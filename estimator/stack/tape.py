@@ -99,13 +99,14 @@ class Param(Tensor):
 class Leaf:
     """AccumulateGrad of a parameter: ``grad`` is the gradient on its way, ``held`` the one kept until zero_grad."""
 
-    __slots__ = ("deps", "grads", "held", "ins", "n", "name", "seq", "w")
+    __slots__ = ("deps", "grads", "held", "ins", "n", "name", "seq", "update", "w")
     leaf = True
 
     def __init__(self, p: Param) -> None:
         self.n, self.w, self.name = p.n, p.w, p.name
         self.grads: list[Any] = [None]
         self.held: Tensor | None = None
+        self.update: Any = None
         self.deps, self.seq = 0, 0
         self.ins: tuple[Any, ...] = ()
 

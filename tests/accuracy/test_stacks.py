@@ -65,6 +65,15 @@ def test_stacks():
     assert worst <= 0.01
 
 
+def test_compiled_steps():
+    """torch.compile: the six steps whose buffers were looked at, and the two of the first file."""
+    found = errors("compiled") | errors("stacks", lambda c: "--compile" in c["options"])
+    assert len(found) == 8
+    mid, _, worst = spread(found)
+    assert mid <= 0.005
+    assert worst <= 0.015
+
+
 def test_turing():
     """42 steps of a Tesla T4 in fp16, LoRA and QLoRA with held outputs: no flash kernel, a smaller workspace."""
     found = errors("peers", lambda c: c["id"].startswith("fitcheck"))
