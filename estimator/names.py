@@ -19,6 +19,8 @@ ALIASES: dict[str, dict[str, str]] = {
         "lion-32bit": "lion", "lion-8bit": "lion8bit", "paged-lion-8bit": "paged-lion8bit",
         "paged-lion-32bit": "paged-lion", "ademamix-8bit": "ademamix8bit", "ademamix-32bit": "ademamix",
         "paged-ademamix-8bit": "paged-ademamix8bit", "rmsprop-bnb-8bit": "rmsprop8bit",
+        "galore-adamw": "galore", "apollo-adamw": "apollo", "schedule-free-adamw": "schedule-free",
+        "adamw-torch-8bit": "ao-adamw8bit", "adamw-torch-4bit": "ao-adamw4bit",
     },
     "attention": {
         "flash": "sdpa", "flash-attn": "sdpa", "flash-attention": "sdpa", "flash-attention-2": "sdpa",

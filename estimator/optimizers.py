@@ -6,12 +6,24 @@ torch/optim/{adam,adamw,sgd,_adafactor,_muon}.py and bitsandbytes/optim.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from estimator.errors import unknown
 from estimator.ops import ceil_div, maximum
+from estimator.optimizer_kinds import (
+    Optimizer,
+    States,
+    Trained,
+    copy_bytes,
+    foreach,
+    largest,
+    none,
+    nothing,
+    one,
+    two,
+)
+from estimator.optimizers_low import LOW
 from estimator.stack.tape import F32, block_bytes
 from estimator.trace import value_of
 
@@ -19,61 +31,6 @@ EIGHT_BIT_BLOCK = 256  # bitsandbytes 0.4x: blockwise states share one fp32 scal
 EIGHT_BIT_LEAST = 4096  # bitsandbytes min_8bit_size: smaller tensors keep 32-bit states
 PAGED_LEAST = 100_000  # bitsandbytes get_state_buffer: smaller tensors are not paged
 QUANTILE_MAP = 256 * F32  # one look-up table a state
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """Equal tensors that train: shape, bytes an element, how many.
-
-    matrix: of a linear layer; wide: its 8-bit states stay in 32 bits (bitsandbytes' GlobalOptimManager)
-    """
-
-    shape: tuple[Any, ...]
-    width: int
-    times: Any = 1
-    matrix: bool = True
-    wide: bool = False
-
-    @property
-    def n(self) -> Any:
-        out: Any = 1
-        for x in self.shape:
-            out = out * x
-        return out
-
-
-States = Callable[[Trained], list[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Optimizer:
-    """states(p): bytes of each state tensor of ``p`` that the allocator holds, managed(p): of each in unified memory;
-    step(all): bytes held at most during a step; fixed: in all."""
-
-    name: str
-    meaning: str
-    source: str
-    states: States
-    step: Callable[[Sequence[Trained]], Any]
-    fixed: int = 0
-    managed: States = lambda p: []
-
-
-def copy_bytes(p: Trained) -> Any:
-    """One more tensor like ``p``."""
-    return block_bytes(p.n * p.width)
-
-
-def two(p: Trained) -> list[Any]:
-    return [p.n * p.width] * 2
-
-
-def one(p: Trained) -> list[Any]:
-    return [p.n * p.width]
-
-
-def none(p: Trained) -> list[Any]:
-    return []
 
 
 def fused_states(p: Trained) -> list[Any]:
@@ -147,25 +104,6 @@ def adafactor_step(params: Sequence[Trained]) -> Any:
 
 def muon_states(p: Trained) -> list[Any]:
     return one(p) if p.matrix and len(p.shape) == 2 else two(p)
-
-
-def nothing(params: Sequence[Trained]) -> Any:
-    return 0
-
-
-def foreach(params: Sequence[Trained]) -> Any:
-    """_multi_tensor_adamw: the square roots of all second moments of one width at once."""
-    by_width: dict[int, Any] = {}
-    for p in params:
-        by_width[p.width] = by_width.get(p.width, 0) + p.times * copy_bytes(p)
-    return maximum(0, *by_width.values())
-
-
-def largest(copies: int) -> Callable[[Sequence[Trained]], Any]:
-    def held(params: Sequence[Trained]) -> Any:
-        return copies * maximum(0, *(copy_bytes(p) for p in params))
-
-    return held
 
 
 def muon_step(params: Sequence[Trained]) -> Any:
@@ -251,6 +189,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
             muon_states,
             muon_step,
         ),
+        *LOW,
     )
 }
 
@@ -275,3 +214,8 @@ def managed_bytes(optimizer: Optimizer, params: Sequence[Trained]) -> Any:
 def held_bytes(optimizer: Optimizer, params: Sequence[Trained]) -> Any:
     """What the allocator counts for them."""
     return optimizer.fixed + sum((p.times * sum(block_bytes(x) for x in optimizer.states(p)) for p in params), 0)
+
+
+__all__ = [
+    "OPTIMIZERS", "Optimizer", "Trained", "copy_bytes", "find_optimizer", "held_bytes", "managed_bytes", "state_bytes",
+]  # fmt: skip
