@@ -22,7 +22,7 @@ from estimator.formulas.params import total_params
 from estimator.models import Model
 from estimator.moments import Moment, Outcome, Workload, inference, trained_tensors, training
 from estimator.names import choice
-from estimator.optimizers import Trained, find_optimizer, state_bytes
+from estimator.optimizers import Trained, find_optimizer, managed_bytes, state_bytes
 from estimator.peft.base import Adapter
 from estimator.questions.memory import Memory
 from estimator.questions.read import adapter_of, batch, recipe_of, storage_of, tokens
@@ -31,6 +31,8 @@ from estimator.sizes import size_option
 from estimator.stack.tape import F32
 from estimator.storage import model_storage
 from estimator.storage.file import base_format
+from estimator.trace import value_of
+from estimator.units import BYTES, human
 
 MODES = ("inference", "training")
 CHOICES = {
@@ -99,7 +101,7 @@ def plan(q: Memory) -> MemoryPlan:
     q = replace(q, args=args)
     adapter = adapter_of(q)
     own = storage_of(q, said)
-    chosen = recipe_of(q, adapter, said if train else [])
+    chosen = recipe_of(q, said if train else [])
     asked = find_format(q.dtype or base_format(model)).name
     width = width_of(chosen, asked, said, q.dtype is not None) if train else WIDTHS.get(asked, 2)
     rest = {4: "fp32", 2: "bf16"}[F32 if q.prepare_kbit else width] if train else q.dtype and asked
@@ -125,6 +127,12 @@ def plan(q: Memory) -> MemoryPlan:
     if adapter is not None and adapter.method.name not in SIMULATED_ADAPTERS:
         said.append(approximate(adapter))
     params = trained_tensors(arch, load)
+    moved = managed_bytes(optimizer, params) if train else 0
+    if moved:
+        said.append(
+            f"{human(value_of(moved), BYTES)} of the optimizer's states lie in unified memory, outside the allocator: the "
+            "driver moves them to the card for the step, and away where there is no room"
+        )
     grid = _grid(q, chosen, adapter, s) if train else None
     if not train:
         refuse(q, "inference")
@@ -197,7 +205,9 @@ def _states(
             sum((t.times * t.n * t.width for t in graded), 0),
             state_bytes(optimizer, own),
         )
-    return stored, sum((p.times * p.n * p.width for p in params), 0), state_bytes(optimizer, params)
+    at_once = load.in_backward or optimizer.in_backward
+    gradients = 0 if at_once else sum((p.times * p.n * p.width for p in params), 0)
+    return stored, gradients, state_bytes(optimizer, params)
 
 
 def _top(adapter: Adapter | None) -> Any:

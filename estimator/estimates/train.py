@@ -21,7 +21,7 @@ from estimator.parallel.request import zero_stage
 from estimator.questions import ask
 from estimator.questions.flops import Flops
 from estimator.questions.memory import Memory
-from estimator.questions.read import adapter_of, recipe_of, storage_of
+from estimator.questions.read import recipe_of, storage_of
 from estimator.questions.train import Train
 from estimator.report import Cell, Node, Report, Table
 from estimator.sizes import size_option
@@ -55,7 +55,7 @@ def answer(q: Train) -> Report:
     choice(q.attention_flops, "--attention-flops", tuple(CONVENTIONS))
     said: list[str] = []
     made = plan(one_pass(q))
-    recipe = recipe_of(q, adapter_of(q), said)
+    recipe = recipe_of(q, said)
     repeats = int(value_of(size_option(model, q.accumulation, "--accumulation", "accumulation")))
     own = storage_of(q, said) or (model.declared.scheme.name if model.declared.scheme else "none")
     run = Run(q, _degrees(q), zero_stage(q.stage), repeats, own, q.optimizer or DEFAULT_OPTIMIZER)

@@ -60,6 +60,8 @@ class Stacked(Question):
     kernels: Any = option("torch", "torch, or liger for Liger's norms, MLPs, rotations and loss.", "NAME")
     prepare_kbit: Any = option(False, "peft's prepare_model_for_kbit_training was called.", kind="flag")
     packing: Any = option(False, "Pack examples into one row of full length.", kind="flag")
+    optimizer_in_backward: Any = option(False, "Step each tensor in the backward pass (LOMO, torchtune).", kind="flag")
+    compile: Any = option(False, "torch.compile around the model (inductor).", kind="flag")
     reentrant: Any = option(False, "Checkpointing with use_reentrant=True.", kind="flag")
     activation_offload: Any = option(False, "Keep activations on the host (TRL, torchtune).", kind="flag")
     transformers: Any = option(None, "Release of transformers: 5 (the default), 4.57 ... 4.46.", "V")

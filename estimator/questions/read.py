@@ -16,6 +16,7 @@ DEFAULT_TOKENS = 2048
 FULL = (None, "", "full")
 FOUR_BITS = ("nf4", "nf4-dq", "fp4")  # bitsandbytes' own: a base that qlora takes as it is
 NO_BACKWARD = ("mxfp4",)  # transformers 5.24: Mxfp4Config(dequantize=True) to train
+DEFAULT_RECIPE = "trainer"  # weights as the checkpoint holds them, under bf16 autocast
 QLORA_BASE = "nf4-dq"  # Dettmers et al. 2023, arXiv 2305.14314: NF4 with double quantisation
 
 
@@ -67,12 +68,11 @@ def storage_of(q: Any, said: list[str] | None = None) -> str | None:
     return None
 
 
-def recipe_of(q: Any, adapter: Adapter | None, said: list[str]) -> Recipe:
+def recipe_of(q: Any, said: list[str]) -> Recipe:
     """The recipe of ``--recipe``; the default is one for every command that trains."""
     from estimator.recipes import find_recipe
 
     if q.recipe is not None:
         return find_recipe(q.recipe)
-    chosen = "torch-mixed" if adapter is None else "torch-bf16"
-    said.append(f"--recipe not given: {chosen}")
-    return find_recipe(chosen)
+    said.append(f"--recipe not given: {DEFAULT_RECIPE}")
+    return find_recipe(DEFAULT_RECIPE)
