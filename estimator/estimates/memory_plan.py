@@ -130,8 +130,8 @@ def plan(q: Memory) -> MemoryPlan:
     moved = managed_bytes(optimizer, params) if train else 0
     if moved:
         said.append(
-            f"{human(value_of(moved), BYTES)} of the optimizer's states lie in unified memory, outside the allocator: the "
-            "driver moves them to the card for the step, and away where there is no room"
+            f"{human(value_of(moved), BYTES)} of the optimizer's states lie in unified memory, outside the allocator: "
+            "the driver moves them to the card for the step, and away where there is no room"
         )
     grid = _grid(q, chosen, adapter, s) if train else None
     if not train:

@@ -129,7 +129,7 @@ def _how(recipe: Recipe, kind: str, quantization: str, degrees: Degrees) -> How:
         return PACKED[quantization] if packed else width
 
     return How(
-        width, FP32_BYTES if recipe.amp else None, element if quantization != "none" else None, degrees.tensor,
+        width, FP32_BYTES if recipe.casts else None, element if quantization != "none" else None, degrees.tensor,
         adapters32=not recipe.amp, unpack=quantization != "none", autograd=True,
     )  # fmt: skip
 
@@ -171,7 +171,7 @@ def trained(made: Pass) -> float:
 
 def _casts(made: Pass, recipe: Recipe) -> float:
     """Autocast: every fp32 weight to bf16 once a pass, its gradient back."""
-    if not recipe.amp:
+    if not recipe.casts:
         return 0.0
     return sum(float(value_of(q.times * q.weight)) * (1 + int(q.right)) for q in made.list if q.weight) * (
         FP32_BYTES + 2

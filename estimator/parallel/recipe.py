@@ -15,6 +15,10 @@ SENT: dict[str, tuple[int, int, bool]] = {
     "zero-paper": (2, 2, True),
     "deepspeed": (2, 2, True),
     "megatron": (2, 4, True),  # Megatron-LM reduces its fp32 main gradients
+    "trainer": (2, 2, False),  # and TRL's: weights, gradients and what is sent as the checkpoint holds them
+    "sft": (2, 2, False),
+    "dpo": (2, 2, False),
+    "torch": (2, 2, False),
     "torch-mixed": (2, 4, False),  # MixedPrecisionPolicy(param_dtype=bf16, reduce_dtype=fp32)
     "torch-bf16": (2, 2, False),
     "torch-fp32": (4, 4, False),

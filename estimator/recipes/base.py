@@ -8,6 +8,8 @@ from fractions import Fraction
 
 from estimator.formula import Citation
 
+FP32_BYTES = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -47,6 +49,11 @@ class Recipe:
     reference: bool = False
     masked: bool = False
     drops: bool = False
+
+    @property
+    def casts(self) -> bool:
+        """Whether autocast converts its weights, since they are stored in fp32."""
+        return self.amp and self.width == FP32_BYTES
 
     @property
     def per_parameter(self) -> int:

@@ -13,6 +13,6 @@ RECIPE = Recipe(
     "trainer", "transformers.Trainer",
     Citation("transformers 5.17, trainer.py and trainer_optimizer.py; accelerate 1.15, accelerator.py"),
     weights=2, gradients=2, master=0, states=4, width=0, amp=True,
-    note="8-bit states of embeddings stay in 32 bits", optimizer="adamw-fused", optimizers=OPTIMIZERS,
-    wide_embeddings=True, masked=True, drops=True,
+    note="weights as the checkpoint holds them, bf16 autocast; 8-bit states of embeddings stay in 32 bits",
+    optimizer="adamw-fused", optimizers=OPTIMIZERS, wide_embeddings=True, masked=True, drops=True,
 )  # fmt: skip
