@@ -41,6 +41,7 @@ class Model:
     own_notes  what was found while it was read; :attr:`notes` adds what the family guessed
     expect     a preset's published counts
     header     the tensors of its weights file, where one was read
+    mix        the GGUF mix that its name says: of ``llama3.1:8b-instruct-q4_K_M``
     beside     JSON files beside the config, by name: ``hf_quant_config.json``, a preset's ``storage``
     """
 
@@ -51,6 +52,7 @@ class Model:
     expect: Mapping[str, Any] = field(default_factory=dict)
     header: Header | None = None
     beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    mix: str = ""
 
     @cached_property
     def declared(self) -> Declared:
@@ -112,8 +114,9 @@ def load_model(text: str, overrides: Sequence[str] = (), traced: bool = False) -
     where = f"{found.where} with --set" if overrides else found.where
     config = Config(raw, traced or found.kind == SYMBOLIC, where=where)
     if overrides:  # another model than the preset's or the file's
-        return _said(Model(found.name, found.kind, config, tuple(notes), beside=found.beside))
-    return _said(Model(found.name, found.kind, config, tuple(notes), found.expect, found.header, found.beside))
+        return _said(Model(found.name, found.kind, config, tuple(notes), beside=found.beside, mix=found.mix))
+    made = Model(found.name, found.kind, config, tuple(notes), found.expect, found.header, found.beside, found.mix)
+    return _said(made)
 
 
 def _said(model: Model) -> Model:
@@ -134,6 +137,7 @@ class _Found:
     expect: Mapping[str, Any] = field(default_factory=dict)
     header: Header | None = None
     beside: dict[str, Any] = field(default_factory=dict)
+    mix: str = ""
 
 
 def _find(text: str) -> _Found:
@@ -152,6 +156,14 @@ def _find(text: str) -> _Found:
                       beside={PRESET_STORAGE: data.get("storage", {})})  # fmt: skip
     path = _as_path(text)
     if path is None:
+        from estimator import ollama
+
+        named = ollama.named(text)
+        if named is not None:
+            preset_found = _find(named.preset)
+            preset_found.mix = named.mix
+            preset_found.notes.append(f"{text}: Ollama's name of {named.preset} in {named.mix}")
+            return preset_found
         hint = f"From the hub: --model hf:{text}" if _REPO.match(text) else "List them: llmcalc models"
         raise unknown("model", text, [*presets.names("models"), SYMBOLIC], hint)
     return _from_path(path)

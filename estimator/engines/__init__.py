@@ -27,7 +27,7 @@ def engine_of(q: Any) -> str:
         from estimator.storage.gguf_mix import MIXES
 
         gguf = q.model.header is not None and str(q.model.header.path).endswith(".gguf")
-        if gguf or q.quantization in (*MIXES, "all"):
+        if gguf or q.quantization in (*MIXES, "all") or (q.model.mix and q.quantization is None):
             return "llama.cpp"
     return OWN[0]
 

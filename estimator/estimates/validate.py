@@ -64,6 +64,18 @@ def read(path: str) -> dict[str, Any]:
     return found
 
 
+def load_log(path: str) -> Report | None:
+    """The report on a load log of llama.cpp; None where the file is something else, or none."""
+    from estimator.engines.llamacpp import log
+
+    try:
+        with Path(path).open(encoding="utf-8", errors="replace") as file:
+            text = file.read(MAX_BYTES)
+    except OSError:
+        return None  # said by who reads it as measurements
+    return log.validate(Path(path).name, text) if log.is_log(text) else None
+
+
 def group_of(c: Mapping[str, Any]) -> str:
     """What a case is counted under."""
     if c.get("kind") == "infer":

@@ -141,6 +141,8 @@ def mix_of(q: Any, said: list[str]) -> str:
     """The mix of the weights: as given, the file's own (""), or a plain 16-bit file."""
     if q.quantization not in (None, "none"):
         return str(q.quantization)
+    if q.model.mix:
+        return str(q.model.mix)
     if q.model.header is not None and q.model.header.kind == "gguf" and not q.model.header.missing:
         return ""
     dtype = str(q.dtype or "bf16").lower()

@@ -46,7 +46,8 @@ def infer(q: Any) -> Report:
     """Seconds of prompt and generation, rates, cost, and what fits."""
     work, said = _work(q)
     fused = str(q.flash_attn or "off").lower() in ("on", "1", "true")
-    a = asked(replace(q, flash_attn="on" if fused else "off"))
+    fused_or_not = "on" if fused else "off"
+    a = asked(replace(q, flash_attn=fused_or_not, seq_len=work.prompt, new_tokens=work.new))
     places = (host_of(q.host), *(place_of(load_gpu(n)) for n in _names(q)))
     if not a.load.devices:
         places = places[:1]

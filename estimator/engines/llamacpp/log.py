@@ -1,0 +1,217 @@
+"""A load log of llama.cpp read back: what it printed, line by line, beside what is predicted from the log alone.
+
+The metadata stands in the log (``llama_model_loader: - kv``), and so do the context's sizes; from these a model, a mix
+and a context are made. Buffers are compared to the printed digit: half of the last one printed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from estimator.config import Config
+from estimator.engines.llamacpp.caches import kept
+from estimator.engines.llamacpp.context import Context
+from estimator.engines.llamacpp.load import Load
+from estimator.engines.llamacpp.placement import Placement
+from estimator.engines.llamacpp.question import known
+from estimator.engines.llamacpp.weights import Weights, of_mix
+from estimator.errors import InputError
+from estimator.headers import FileTensor, Header
+from estimator.models import Model
+from estimator.report import Cell, Node, Report, Table
+from estimator.storage.gguf_tensors import pieces
+from estimator.trace import value_of
+from estimator.units import BYTES, COUNT, KIBI
+
+MARKS = (
+    "llama_model_loader:",
+    "llm_load_print_meta:",
+    "print_info:",
+    "llama_context:",
+    "llama_new_context_with_model:",
+)
+_KV = re.compile(r"- kv +\d+: +(\S+) +(?:u|i)(?:8|16|32|64) += +(-?\d+)")
+_TEXT = re.compile(r"- kv +\d+: +(general\.architecture) +str += +(\S+)")
+_META = re.compile(r"(?:print_info|llm_load_print_meta): +([\w .]+?) += +(.+)")
+_SETTING = re.compile(r"(?:llama_context|llama_new_context_with_model|llama_init_from_model): +(\w+) += +(\S+)")
+_CACHE = re.compile(
+    r"size = +([\d.]+) MiB \( *(\d+) cells, +(\d+) layers, +(\d+)(?:/\d+)? seqs\), K \((\w+)\): .*V \((\w+)\)"
+)
+_OLD_CACHE = re.compile(r"KV self size +=  *([\d.]+) MiB, K \((\w+)\): +[\d.]+ MiB, V \((\w+)\)")
+_BUFFER = re.compile(r"(\S+) +(model|KV|RS|output|compute) buffer size += +([\d.]+) MiB")
+_OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers")
+_SIZE = re.compile(r"([\d.]+) (MiB|GiB)")
+_TENSORS = re.compile(r"and (\d+) tensors")
+MIB = KIBI**2
+UNITS = {"MiB": MIB, "GiB": KIBI**3}
+# "model ftype" as llama.cpp prints it (llama_model_ftype_name) -> the mix
+FTYPES = {
+    "all F32": "f32", "F16": "f16", "BF16": "bf16", "Q4_0": "q4_0", "Q4_1": "q4_1", "Q5_0": "q5_0", "Q5_1": "q5_1",
+    "Q8_0": "q8_0", "Q2_K - Medium": "q2_k", "Q2_K - Small": "q2_k_s", "Q3_K - Small": "q3_k_s",
+    "Q3_K - Medium": "q3_k_m", "Q3_K - Large": "q3_k_l", "Q4_K - Small": "q4_k_s", "Q4_K - Medium": "q4_k_m",
+    "Q5_K - Small": "q5_k_s", "Q5_K - Medium": "q5_k_m", "Q6_K": "q6_k", "IQ2_XXS - 2.0625 bpw": "iq2_xxs",
+    "IQ2_XS - 2.3125 bpw": "iq2_xs", "IQ2_S - 2.5 bpw": "iq2_s", "IQ2_M - 2.7 bpw": "iq2_m",
+    "IQ3_XS - 3.3 bpw": "iq3_xs", "IQ3_XXS - 3.0625 bpw": "iq3_xxs", "IQ1_S - 1.5625 bpw": "iq1_s",
+    "IQ1_M - 1.75 bpw": "iq1_m", "IQ4_NL - 4.5 bpw": "iq4_nl", "IQ4_XS - 4.25 bpw": "iq4_xs",
+    "IQ3_S - 3.4375 bpw": "iq3_s", "IQ3_S mix - 3.66 bpw": "iq3_m", "MXFP4 MoE": "mxfp4_moe",
+}  # fmt: skip
+
+
+class Line(NamedTuple):
+    """A printed size: bytes, half of its last digit, and what is predicted (None: not predicted)."""
+
+    what: str
+    logged: float
+    digit: float
+    predicted: float | None
+
+    @property
+    def right(self) -> bool:
+        return self.predicted is not None and abs(self.predicted - self.logged) <= self.digit
+
+
+def is_log(text: str) -> bool:
+    """Whether a text is a load log of llama.cpp."""
+    return any(mark in text for mark in MARKS)
+
+
+def validate(name: str, text: str) -> Report:
+    """Predicted beside logged. InputError where the log does not say enough to predict from."""
+    model, mix, said = model_of(name, text)
+    load = _load(model, mix, text)
+    lines = list(_lines(load, mix, text))
+    rows = tuple(
+        (x.what, Cell(round(x.logged), BYTES), None if x.predicted is None else Cell(round(x.predicted), BYTES),
+         "" if x.predicted is None else "equal" if x.right else f"{100 * (x.predicted / x.logged - 1):+.2f}%")
+        for x in lines
+    )  # fmt: skip
+    table = Table("Line by line", ("line", "logged", "predicted", ""), rows, "equal: to the printed digit")
+    known_lines = [x for x in lines if x.predicted is not None]
+    counts = [
+        Node("lines", "Lines with a prediction", len(known_lines), COUNT),
+        Node("equal", "Equal to the printed digit", sum(x.right for x in known_lines), COUNT),
+    ]
+    return Report(
+        "validate", f"{model.name} {mix}: a load log of llama.cpp beside the prediction", {"file": name},
+        (table, Node.group("", counts)), {}, tuple(said),
+    )  # fmt: skip
+
+
+def model_of(name: str, text: str) -> tuple[Model, str, list[str]]:
+    """The model that the log's metadata describe, its mix, and what was assumed."""
+    from estimator.headers.gguf_config import to_config
+
+    meta: dict[str, Any] = {key: int(value) for key, value in _KV.findall(text)}
+    meta |= dict(_TEXT.findall(text))
+    printed: dict[str, str] = dict(_META.findall(text))
+    if "general.architecture" not in meta:
+        meta["general.architecture"] = printed.get("arch", "").strip()
+    arch = meta["general.architecture"]
+    width = meta.get(f"{arch}.embedding_length")
+    vocab = printed.get("n_vocab", "").strip()
+    if not width or not vocab.isdigit():
+        raise InputError(f"{name}: the log lacks the lines '- kv' of the metadata or n_vocab: paste the whole load log")
+    said = ["the model is made from the log's metadata alone"]
+    made: Model | None = None
+    for tied in (False, True):
+        names = ["token_embd.weight", *(() if tied else ("output.weight",))]
+        tensors = tuple(FileTensor(n, "fp16", (int(vocab), width), int(vocab) * width, 0) for n in names)
+        raw, notes = to_config(Header(name, "gguf", tensors, meta))
+        if raw is None:
+            raise InputError(notes[0])
+        tried = Model(printed.get("general.name", arch).strip(), "file", Config(raw, where=name))
+        found = _TENSORS.search(text)
+        if found is None or _tensors(tried) == int(found[1]) or made is None:
+            made = tried
+        if found is not None and _tensors(tried) == int(found[1]):
+            break
+    assert made is not None
+    ftype = printed.get("file type", printed.get("model ftype", "")).strip()
+    mix = FTYPES.get(ftype.removesuffix(" (guessed)"))
+    if mix is None:
+        raise InputError(f"{name}: file type {ftype[:40]!r} is not known; the log needs 'file type' or 'model ftype'")
+    return made, mix, said
+
+
+def _tensors(model: Model) -> int:
+    """Tensors of the file: a fused gate and up of experts are two."""
+    total = 0
+    for p in pieces(model.architecture):
+        w = p.weight
+        parts = (
+            int(value_of(p.matrices.count)) // int(value_of(w.shape[0]))
+            if len(w.shape) == 3 and p.kind != "plain"
+            else 1
+        )
+        total += int(value_of(w.times)) * max(1, parts)
+    return total
+
+
+def _load(model: Model, mix: str, text: str) -> Load:
+    """The load that the log describes."""
+    said = dict(_SETTING.findall(text))
+    weights: Weights = of_mix(model.architecture, mix, False)
+    cache = _CACHE.search(text)
+    old = _OLD_CACHE.search(text)
+    k, v = (cache[5], cache[6]) if cache else (old[2], old[3]) if old else ("f16", "f16")
+    if "n_ctx" not in said:
+        raise InputError("the log has no line 'n_ctx = ...' of the context: paste the whole load log")
+    sequences = int(said.get("n_seq_max", 1))
+    context = Context(
+        int(said["n_ctx"]), sequences, int(said.get("n_batch", 2048)), int(said.get("n_ubatch", 512)), k.lower(),
+        v.lower(), said.get("flash_attn", "0") not in ("0", "false", "disabled"),
+        unified=said.get("kv_unified", "true") in ("1", "true"),
+        outputs=int(said.get("n_outputs_max", 0)) or None,
+    )  # fmt: skip
+    n = len(weights.layers)
+    found = _OFFLOADED.search(text)
+    devices = {
+        name for name, _, _ in _BUFFER.findall(text) if not name.upper().startswith(("CPU", "CUDA_HOST", "HOST"))
+    }
+    shares = tuple(1.0 for name in sorted(devices) if not name.endswith("_Host"))
+    place = Placement(n, min(int(found[1]), n + 1) if found and shares else 0, shares if found else ())
+    return Load(model.name, model.architecture, known(model), context, weights, place)
+
+
+def _lines(load: Load, mix: str, text: str) -> Iterator[Line]:
+    """Every size that the log prints, with what is predicted of it."""
+    printed: dict[str, str] = dict(_META.findall(text))
+    size = _SIZE.search(printed.get("file size", printed.get("model size", "")))
+    if size:
+        unit = UNITS[size[2]]
+        yield Line("model size", float(size[1]) * unit, _half(size[1]) * unit, float(value_of(load.weights.total)))
+    caches = [kept(x, load.gguf, load.context) for x in load.arch.layers]
+    total = sum(float(value_of(c.bytes)) for c in caches if c.kind != "recurrent")
+    states = sum(float(value_of(c.bytes)) for c in caches if c.kind == "recurrent")
+    found = [m[1] for m in _CACHE.finditer(text)] or [m[1] for m in _OLD_CACHE.finditer(text)]
+    if found:
+        logged = sum(float(x) for x in found) * MIB
+        yield Line("KV cache, all layers", logged, len(found) * _half(found[0]) * MIB, total)
+    held = load.held if len(load.place.shares) <= 1 else ()
+    buffers: dict[tuple[str, str], list[str]] = {}
+    for name, what, value in _BUFFER.findall(text):
+        buffers.setdefault((name, what), []).append(value)
+    for (name, what), values in buffers.items():  # a window's cache and the full one are printed one by one
+        logged, digit = sum(map(float, values)) * MIB, sum(map(_half, values)) * MIB
+        yield Line(f"{name} {what} buffer", logged, digit, _buffer(load, held, name, what, states))
+
+
+def _buffer(load: Load, held: tuple[Any, ...], name: str, what: str, states: float) -> float | None:
+    """The bytes of one printed buffer, or None where the place is not known."""
+    host = name.upper().startswith(("CPU", "HOST")) or name.endswith("_Host")
+    if not held or (not host and len(held) < 2):
+        return None
+    place = held[0 if host else 1]
+    if what == "output":
+        return float(place.output) if host else None
+    if what == "RS":
+        return states if len(held) == 1 or not host else None
+    column = {"model": place.weights, "KV": place.cache, "compute": place.compute}
+    return float(column[what])
+
+
+def _half(text: str) -> float:
+    """Half of the last digit of a printed number."""
+    return 0.5 * 10.0 ** -len(text.partition(".")[2])
