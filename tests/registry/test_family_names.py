@@ -1,6 +1,6 @@
 """What a family does differently is a field of its blocks: no other folder knows a family by its name.
 
-Tables of other projects may: the peft library's exceptions by model type, and GGUF's architectures.
+Tables of other projects may: the peft library's exceptions by model type, GGUF's architectures, Ollama's library.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from estimator.stack.nn import NORMS
 from estimator.stack.routers import ROUTERS
 
 ROOT = Path(estimator.__file__).parent
-OTHER_PROJECTS = {"peft/mappings.py", "headers/gguf_config.py", "storage/gguf_mix.py"}
+OTHER_PROJECTS = {"peft/mappings.py", "headers/gguf_config.py", "ollama.py"}
 TEXTBOOK = "symbolic"  # the transformer in letters, which is also a kind of input
 HOMONYMS = {("derive.py", "phi")}  # a Greek letter
 
