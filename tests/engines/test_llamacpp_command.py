@@ -71,6 +71,27 @@ def test_experts_stay_on_the_host():
     assert found["host_bytes"] > 22e9
 
 
+# public load logs, MiB on the device and on the host: SciSharp/LLamaSharp#1099, ollama/ollama#9221,
+# JamePeng/llama-cpp-python#1 (pull), and the Llama 2 and gpt-oss (Metal) logs of the same years
+LOGS = [
+    ("qwen2.5-3b", 4096, "b4701", "off", "300.75", "12.01"),
+    ("qwen2.5-32b", 8192, "b4701", "off", "696.00", "26.01"),
+    ("qwen2.5-7b", 2048, "b4701", "off", "304.00", None),
+    ("llama-2-7b", 4096, "b4701", "off", "296.00", None),
+    ("gpt-oss-20b", 4096, "b6100", "on", "404.00", "15.15"),
+]
+
+
+@pytest.mark.parametrize(("name", "tokens", "build", "flash", "device", "host"), LOGS)
+def test_compute_buffers_of_public_logs_to_the_printed_digit(name, tokens, build, flash, device, host):
+    report = api.memory(
+        name, mode="inference", engine="llama.cpp", ctx_size=tokens, engine_version=build, flash_attn=flash, gpu="80GB"
+    )
+    found = [node.value / 2**20 for node in report.nodes() if node.label == "compute buffer"]
+    assert f"{found[0]:.2f}" == device
+    assert host is None or f"{found[1]:.2f}" == host
+
+
 def test_unequal_cards_share_whole_layers():
     options = {"quantization": "q4_k_m", "ctx_size": 8192}
     report = api.memory("qwen3-32b", mode="inference", gpu="rtx-3090,rtx-3060", tensor_split="3,1", **options)
@@ -119,6 +140,7 @@ def test_hosts_and_layers_slow_a_token_down():
         ({"quantization": "q4_k_m", "gpu": "rtx-3090", "gpu_layers": "most"}, "--gpu-layers"),
         ({"quantization": "q4_k_m", "flash_attn": "maybe"}, "--flash-attn"),
         ({"quantization": "q4_k_m", "ctx_size": "long"}, "--ctx-size"),
+        ({"quantization": "q4_k_m", "engine_version": "latest"}, "--engine-version"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(options, word):

@@ -133,6 +133,10 @@ def _cached(p: GraphBuilder, a: Attention, h: Heads, q: GgmlTensor, k: GgmlTenso
 
 
 def _write(p: GraphBuilder, cache: str, h: Heads, k: GgmlTensor, v: GgmlTensor) -> None:
+    if not p.context.indexed:
+        p.graph.expand(store(view(k)))
+        p.graph.expand(store(view(v)))
+        return
     k_at = p.graph.input(f"{cache}_k_idxs", (p.tokens,), "i64")
     p.graph.expand(store(view(k), k_at))
     if p.context.flash:
@@ -159,7 +163,7 @@ def _scores(p: GraphBuilder, a: Attention, cache: str, h: Heads, q: GgmlTensor) 
     """Softmax of the scores times the values: [heads * width, T]; for MLA [width, T, heads] before its expansion."""
     c = p.context
     n, each, streams = cells_of(p, a), p.tokens // c.streams, c.streams
-    mask = p.graph.input(f"{cache}_mask", (n, each, 1, streams), "f16" if c.flash else "f32")
+    mask = _mask(p, cache, (n, each, 1, streams))
     q = view(view(q))
     if c.flash:
         shape = (h.v_width, h.queries, each, streams)
@@ -174,6 +178,19 @@ def _scores(p: GraphBuilder, a: Attention, cache: str, h: Heads, q: GgmlTensor) 
             scores = like(name, scores)
     weighted = op("MUL_MAT", (h.v_width, each, h.queries, streams), held, like("SOFT_MAX", scores, mask))
     return weighted if a.mla is not None else op("CONT", (h.v_width * h.queries, p.tokens), view(weighted))
+
+
+def _mask(p: GraphBuilder, cache: str, shape: tuple[int, ...]) -> GgmlTensor:
+    """The mask: in f16 for the fused kernel, which older builds cast from f32 once a pass."""
+    half = p.context.flash
+    given = p.graph.input(f"{cache}_mask", shape, "f16" if half and p.context.mixed else "f32")
+    if not half or p.context.mixed:
+        return given
+    if cache not in p.casts:
+        cast = op("CPY", shape, given, type="f16")
+        cast.sources = (given, cast)
+        p.casts[cache] = cast
+    return p.casts[cache]
 
 
 def _operands(c: Context, h: Heads, n: int, latent: bool) -> list[GgmlTensor]:
@@ -211,7 +228,8 @@ def _latent(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
     for t in (q, v, k):
         p.graph.expand(t)
     start = view(q).number
-    p.graph.expand(store(view(k), p.graph.input(f"{FULL}_k_idxs", (T,), "i64")))
+    at = (p.graph.input(f"{FULL}_k_idxs", (T,), "i64"),) if p.context.indexed else ()
+    p.graph.expand(store(view(k), *at))
     y = _scores(p, a, FULL, h, q)
     p.cached.append(range(start, y.number + 1))
     y = op("MUL_MAT", (m["v"], T, h.queries), HELD, view(y))

@@ -12,6 +12,10 @@ from estimator.ops import ceil_div
 PAD = 256  # cells: GGML_PAD(n_ctx, 256)
 N_BATCH = 2048  # llama_context_default_params
 N_UBATCH = 512
+BUILD = 11549  # what everything here was measured on
+# from which builds on, as far as public logs tell: rows of the cache are written by index (August 2025); embeddings mix
+# with tokens, masks are f16 and quantised caches rotated (2026)
+INDEXED, MIXED = 6000, 8000
 PLAIN = ("f32", "f16", "bf16")  # cache types that are no blocks
 
 
@@ -23,6 +27,7 @@ class Context:
     n_batch, n_ubatch   --logical-batch and --ubatch-size as given
     k, v        types of the cache; flash: whether the fused attention kernel runs
     swa_full    window caches keep every token; unified: one cache for all sequences
+    build       of llama.cpp
     outputs     rows of logits in the worst graph, None: all of the micro-batch
     """
 
@@ -36,6 +41,17 @@ class Context:
     swa_full: bool = False
     unified: bool = False
     outputs: int | None = None
+    build: int = BUILD
+
+    @property
+    def indexed(self) -> bool:
+        """Whether the cache is written by row indices, which are inputs."""
+        return self.build >= INDEXED
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the graph holds a branch for embeddings among tokens, an f16 mask, and rotations."""
+        return self.build >= MIXED
 
     @property
     def batch(self) -> int:
@@ -83,7 +99,7 @@ class Context:
 
         Source: src/llama-kv-cache.cpp (attn_rot_k, attn_rot_v); switched off by LLAMA_ATTN_ROT_DISABLE.
         """
-        if getattr(self, cache) in PLAIN or width % ROTATED:
+        if not self.mixed or getattr(self, cache) in PLAIN or width % ROTATED:
             return 0
         side = ROTATED
         while cache == "k" and width % (2 * side) == 0:

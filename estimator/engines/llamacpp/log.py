@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from estimator.config import Config
 from estimator.engines.llamacpp.caches import kept
-from estimator.engines.llamacpp.context import Context
+from estimator.engines.llamacpp.context import BUILD, Context
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.placement import Placement
 from estimator.engines.llamacpp.question import known
@@ -43,6 +43,7 @@ _OLD_CACHE = re.compile(r"KV self size +=  *([\d.]+) MiB, K \((\w+)\): +[\d.]+ M
 _BUFFER = re.compile(r"(\S+) +(model|KV|RS|output|compute) buffer size += +([\d.]+) MiB")
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers")
 _SIZE = re.compile(r"([\d.]+) (MiB|GiB)")
+_BUILD = re.compile(r"build: (\d+) \(")
 _TENSORS = re.compile(r"and (\d+) tensors")
 MIB = KIBI**2
 UNITS = {"MiB": MIB, "GiB": KIBI**3}
@@ -163,7 +164,7 @@ def _load(model: Model, mix: str, text: str) -> Load:
         int(said["n_ctx"]), sequences, int(said.get("n_batch", 2048)), int(said.get("n_ubatch", 512)), k.lower(),
         v.lower(), said.get("flash_attn", "0") not in ("0", "false", "disabled"),
         unified=said.get("kv_unified", "true") in ("1", "true"),
-        outputs=int(said.get("n_outputs_max", 0)) or None,
+        outputs=int(said.get("n_outputs_max", 0)) or None, build=_build(text),
     )  # fmt: skip
     n = len(weights.layers)
     found = _OFFLOADED.search(text)
@@ -173,6 +174,12 @@ def _load(model: Model, mix: str, text: str) -> Load:
     shares = tuple(1.0 for name in sorted(devices) if not name.endswith("_Host"))
     place = Placement(n, min(int(found[1]), n + 1) if found and shares else 0, shares if found else ())
     return Load(model.name, model.architecture, known(model), context, weights, place)
+
+
+def _build(text: str) -> int:
+    """The build that the log names, else the one that was measured."""
+    found = _BUILD.search(text)
+    return int(found[1]) if found else BUILD
 
 
 def _lines(load: Load, mix: str, text: str) -> Iterator[Line]:

@@ -45,15 +45,11 @@ def ordered(arch: Architecture) -> list[Layer]:
 
 
 def _embedded(p: GraphBuilder) -> GgmlTensor:
-    """Token rows; beside them the branch for batches that bring embeddings, whose result is held to the end."""
+    """Token rows, scaled, placed and normed as the family does."""
     d, T = p.width, p.tokens
     x = p.graph.expand(op("GET_ROWS", (d, T), HELD, p.graph.input("tokens", (T,), "i32")))
-    p.graph.expand(p.graph.input("mixed_tokens", (T,), "i32"))
-    p.graph.expand(p.graph.input("embd", (d, T)))
-    given = op("DUP", (d, T), p.graph.input("mixed_embd", (d, T)))
-    slots = p.graph.input("mixed_slots", (T,), "i64")
-    other = op("GET_ROWS", (d, T), HELD, p.graph.input("mixed_tokens", (T,), "i32"))
-    p.graph.expand(GgmlTensor("SET_ROWS", (d, T), (other, slots, given), root=given))
+    if p.context.mixed:
+        _mixed(p)
     if p.arch.facts.get("embed_scale"):
         x = like("MUL", x, p.graph.input("scale_rows", (1, T))) if p.gguf.embed_rows else like("SCALE", x)
     for part in p.arch.embeddings:
@@ -62,6 +58,17 @@ def _embedded(p: GraphBuilder) -> GgmlTensor:
         elif isinstance(part, Norm):
             x = p.norm(part, x)
     return x
+
+
+def _mixed(p: GraphBuilder) -> None:
+    """The branch for batches that bring embeddings among tokens: its result is held to the end."""
+    d, T = p.width, p.tokens
+    p.graph.expand(p.graph.input("mixed_tokens", (T,), "i32"))
+    p.graph.expand(p.graph.input("embd", (d, T)))
+    given = op("DUP", (d, T), p.graph.input("mixed_embd", (d, T)))
+    slots = p.graph.input("mixed_slots", (T,), "i64")
+    other = op("GET_ROWS", (d, T), HELD, p.graph.input("mixed_tokens", (T,), "i32"))
+    p.graph.expand(GgmlTensor("SET_ROWS", (d, T), (other, slots, given), root=given))
 
 
 def _layer(p: GraphBuilder, layer: Layer, x: GgmlTensor, last: bool) -> GgmlTensor:

@@ -28,6 +28,7 @@ class GraphBuilder:
         self.tokens, self.rows = context.tokens, context.rows
         self.sequences = context.sequences
         self.starts: list[int] = []  # number of the first tensor of each layer, then of what follows the last
+        self.casts: dict[str, GgmlTensor] = {}  # masks in f16, where older builds cast them
         self.cached: list[range] = []  # numbers of the tensors that read or write the cache
 
     def begin(self) -> None:

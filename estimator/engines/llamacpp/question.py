@@ -7,7 +7,7 @@ from typing import Any
 
 from estimator.card import Card, find_card
 from estimator.engines.llamacpp.caches import CACHE_TYPES
-from estimator.engines.llamacpp.context import N_BATCH, N_UBATCH, Context
+from estimator.engines.llamacpp.context import BUILD, MIXED, N_BATCH, N_UBATCH, Context
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.placement import Placement, split_evenly
 from estimator.engines.llamacpp.weights import Weights, of_header, of_mix
@@ -18,7 +18,6 @@ from estimator.questions.parts import Served
 from estimator.sizes import size_option
 from estimator.trace import value_of
 
-BUILD = 11549
 DEFAULT_TOKENS = 4096
 OWN = (
     "engine_version", "ctx_size", "parallel", "logical_batch", "ubatch_size", "flash_attn", "cache_type_k",
@@ -50,7 +49,7 @@ def asked(q: Any, mix: str | None = None) -> Asked:
     model = q.model
     if model.kind == "symbolic":
         raise InputError("--engine llama.cpp lays a graph out in bytes: --model symbolic has no sizes")
-    said = [f"llama.cpp build {BUILD}; older builds reserve all rows of logits (--outputs all) and rotate no caches"]
+    said = [build_said(build_of(q))]
     gguf = known(model)
     context = context_of(q, said)
     chosen = mix or mix_of(q, said)
@@ -61,6 +60,25 @@ def asked(q: Any, mix: str | None = None) -> Asked:
     load = Load(model.name, model.architecture, gguf, context, weights, place, bool(q.no_kv_offload))
     load.check()
     return Asked(load, cards, chosen, (*said, *weights.notes, *weights.storage.notes))
+
+
+def build_of(q: Any) -> int:
+    """The build of ``--engine-version b4701``."""
+    if q.engine_version is None:
+        return BUILD
+    text = str(q.engine_version).strip().lower().removeprefix("b")
+    if not text.isdigit() or int(text) > 10**6:
+        raise InputError(f"--engine-version {q.engine_version}: llama.cpp's builds are numbers: b{BUILD}")
+    return int(text)
+
+
+def build_said(build: int) -> str:
+    """What a build's numbers rest on."""
+    if build >= MIXED:
+        return f"llama.cpp build {build}, measured on {BUILD}; older ones (--engine-version) reserve all rows of logits"
+    return (
+        f"llama.cpp build {build}: all rows of logits, f32 masks and no rotation, as public logs of 2024 and 2025 show"
+    )
 
 
 def refuse_foreign(q: Any) -> None:
@@ -90,7 +108,8 @@ def context_of(q: Any, said: list[str]) -> Context:
     given = q.parallel if q.parallel is not None else q.batch_size
     sequences = _size(q, given, "--parallel", "batch_size")
     k, v = (_cache_type(q, which) for which in "kv")
-    rows = q.outputs
+    build = build_of(q)
+    rows = "all" if q.outputs is None and build < MIXED else q.outputs
     if rows is None:
         said.append("--outputs not given: a row of logits a sequence, as the server asks for")
     flash = choice(q.flash_attn or "auto", "--flash-attn", ("on", "off", "auto", "1", "0", "true", "false"))
@@ -101,6 +120,7 @@ def context_of(q: Any, said: list[str]) -> Context:
         N_UBATCH if q.ubatch_size is None else _size(q, q.ubatch_size, "--ubatch-size", "tokens", "length"),
         k, v, flash not in ("off", "0", "false"), bool(q.swa_full), bool(q.kv_unified),
         None if rows == "all" else sequences if rows is None else _size(q, rows, "--outputs", "tokens"),
+        build,
     )  # fmt: skip
 
 

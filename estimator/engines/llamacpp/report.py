@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.engines.llamacpp.caches import LayerCache, cache_rows, kept
+from estimator.engines.llamacpp.context import BUILD
 from estimator.engines.llamacpp.fits import fits_of, holds, longest, most_layers, worst
 from estimator.engines.llamacpp.load import Holding, Load
-from estimator.engines.llamacpp.question import BUILD, Asked, asked
+from estimator.engines.llamacpp.question import Asked, asked
 from estimator.families.base import Attention
 from estimator.fit import NO, Fit
 from estimator.formula import Citation
