@@ -18,7 +18,10 @@ ENGINES: dict[str, str] = {"llama.cpp": "llamacpp"}  # name -> module in estimat
 
 
 def engine_of(q: Any) -> str:
-    """The engine of a question: as given, else llama.cpp for a GGUF file or mix where it is known, transformers."""
+    """The engine of a question: as given, else llama.cpp for a GGUF file or a mix, transformers.
+
+    A mix of a family whose graph in llama.cpp is not known stays with transformers.
+    """
     if q.engine is not None:
         if q.engine not in ENGINES and q.engine not in OWN:
             raise unknown("--engine", str(q.engine), (*OWN, *ENGINES))
@@ -27,9 +30,17 @@ def engine_of(q: Any) -> str:
         from estimator.storage.gguf_mix import MIXES
 
         gguf = q.model.header is not None and str(q.model.header.path).endswith(".gguf")
-        if gguf or q.quantization in (*MIXES, "all") or (q.model.mix and q.quantization is None):
+        mix = q.quantization in MIXES or (q.model.mix and q.quantization is None)
+        if gguf or q.quantization == "all" or (mix and _has_graph(q.model)):
             return "llama.cpp"
     return OWN[0]
+
+
+def _has_graph(model: Any) -> bool:
+    """Whether llama.cpp's graph of the model's family is known."""
+    from estimator.families.gguf import gguf_of
+
+    return model.kind != "symbolic" and gguf_of(model.architecture.model_type) is not None
 
 
 def answered(question: str, q: Any) -> Report | None:

@@ -149,6 +149,10 @@ def test_what_cannot_be_is_refused_in_one_line(options, word):
     assert "\n" not in str(error.value)
 
 
+def test_a_mix_of_a_family_without_a_graph_stays_with_transformers():
+    assert "moments.load_bytes" in memory("opt-125m", quantization="q4_k_m")
+
+
 def test_other_models_are_refused():
     for name, word in (("bert-base-uncased", "llama.cpp"), ("symbolic", "symbolic")):
         with pytest.raises(InputError, match=word):
