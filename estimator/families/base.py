@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from estimator.families.parts import Buffer, Extra, Linear, Lookup, Norm
+from estimator.families.feed import MLP, MoE, NoMixer, SideChain
+from estimator.families.parts import Buffer, Extra, Indexer, Linear, Lookup, Norm
 from estimator.families.towers import Tower
 from estimator.inventory import (
     CONV1D,
@@ -62,6 +63,8 @@ class Attention(NamedTuple):
     window_cached False where the cache holds all tokens in spite of the window (GPT-Neo)
     cached_heads  heads that the cache really holds where it is not kv_heads (falcon's new decoder), else None
     gate          True where the output is gated by sigmoid (Qwen3-Next)
+    indexer       of sparse attention (DeepSeek-V3.2), or None
+    reuses        True where keys and values are those of an earlier layer (Gemma 3n, 4): no projections of its own
     form          which code computes it: "interface" (transformers' attention interface), or what a modeling file
                   writes out itself: "broadcast" (Falcon: SDPA without grouped queries), "alibi" (BLOOM: scores added
                   onto the alibi), "alibi_fp32" (MPT), "fp32_scores" (GPT-J), "fp32_scores_masked" (GPT-Neo: with a
@@ -71,6 +74,10 @@ class Attention(NamedTuple):
     rotary        how q and k are turned: "whole", "joined" (what is turned is concatenated with the rest, even where
                   there is no rest), "fp32" (in fp32 copies)
     disentangled  DeBERTa's further scores, or None
+    query_scale   True where queries are scaled once more, after the rotary embedding (Ministral 3)
+    norms_late    True where q and k are normalised after the rotary embedding (Hunyuan)
+    out_norm      a Norm between the heads and the output matrix (BitNet), or None
+    out_gate      a Linear whose sigmoid gates the heads (AFM: every number; Laguna: one a head), or None
     mask          "needed" (made where the kernel cannot do without), "always" (Falcon: made for every pass), "boolean"
                   (MPT: turned into a boolean one for the eager path)
     """
@@ -96,10 +103,16 @@ class Attention(NamedTuple):
     cached_heads: Any = None
     gate: bool = False
     window_cached: bool = True
+    indexer: Indexer | None = None
+    reuses: bool = False
     form: str = "interface"
     sdpa: bool = True
     softmax: str = "fp32"
     rotary: str = "whole"
+    query_scale: bool = False
+    norms_late: bool = False
+    out_norm: Norm | None = None
+    out_gate: Linear | None = None
     mask: str = "needed"
     disentangled: Disentangled | None = None
 
@@ -110,13 +123,16 @@ class Attention(NamedTuple):
 
     def parts(self) -> tuple[Any, ...]:
         further = self.disentangled.linears if self.disentangled else ()
-        return (*self.projections, self.out, *further, *self.norms, *self.extras)
+        more: tuple[Any, ...] = tuple(x for x in (self.out_gate, self.out_norm) if x is not None)
+        more += self.indexer.parts() if self.indexer else ()
+        return (*self.projections, self.out, *further, *self.norms, *more, *self.extras)
 
 
 class StateSpace(NamedTuple):
     """A recurrent mixer: Mamba, Mamba 2, Falcon-Mamba, Qwen3-Next's gated delta net.
 
-    kind          "selective" (Mamba's scan, token by token), "chunked" (Mamba 2's, in blocks of tokens), "gated_delta"
+    kind          "selective" (Mamba's scan, token by token), "chunked" (Mamba 2's, in blocks), "gated_delta",
+                  "short_conv" (LFM2: a gated convolution without a recurrent state)
     linears       its matrices in state-dict order; conv its convolution weights; extras A_log, D, dt_bias
     inner         inner width; state: state size; conv_width: channels of the convolution; conv_kernel
     heads, head_dim, groups, and the delta net's key heads and widths, in ``sizes``
@@ -136,75 +152,26 @@ class StateSpace(NamedTuple):
         return (*self.extras, *self.linears, *self.norms)
 
 
-class MLP(NamedTuple):
-    """A feed-forward block. ``up`` (and ``gate`` where gated) then ``down``; ``fused``: gate and up in one Linear.
-
-    act: the transformers name of the activation: "silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu" ...; or
-    "bloom_gelu", which is one node of autograd. cast: what goes into ``down`` is converted to its weight's width (T5).
-    """
-
-    linears: tuple[Linear, ...]
-    width: Any
-    act: str
-    gated: bool
-    fused: bool = False
-    cast: bool = False
-
-    def parts(self) -> tuple[Any, ...]:
-        return self.linears
-
-
-class MoE(NamedTuple):
-    """Routed experts, stored stacked as transformers 5 stores them, and shared experts.
-
-    experts       stacked weights [E, ...] as Extras of role EXPERT (weights and biases)
-    router        Linear or Extras of role ROUTER
-    num, per_token, width   experts, experts a token, width of one
-    shared        MLP or None; shared_gate: Linear [d -> 1] or None
-    d             model width (the experts' input)
-    act           of the experts; "clamped_swiglu" is gpt-oss's: both halves clamped, gate*sigmoid(1.702*gate)*(up+1)
-    transposed    True where an expert's weights are [in, out] (gpt-oss), else [out, in]
-    router_linear True where the router is a torch.nn.Linear (Phi-MoE); elsewhere its weight is a bare parameter
-    routing       how experts are chosen: "softmax" (over all, in fp32, weights in the width of the logits),
-                  "softmax_fp32" (DeepSeek-V2: logits and weights in fp32 too), "sigmoid_groups" (DeepSeek-V3, GLM-4.5)
-    """
-
-    experts: tuple[Extra, ...]
-    router: tuple[Any, ...]
-    num: Any
-    per_token: Any
-    width: Any
-    d: Any
-    act: str = "silu"
-    gated: bool = True
-    shared: MLP | None = None
-    shared_gate: Linear | None = None
-    transposed: bool = False
-    router_linear: bool = False
-    routing: str = "softmax"
-
-    def parts(self) -> tuple[Any, ...]:
-        shared = (self.shared.parts() if self.shared else ()) + ((self.shared_gate,) if self.shared_gate else ())
-        return (*self.router, *self.experts, *shared)
-
-
 class Layer(NamedTuple):
     """One layer; ``times`` identical ones stand at ``indices`` (None: all of the stack).
 
     wiring    "pre" (norm, mixer, add, norm, mlp, add), "post" (BERT, OLMo 2: norms after), "parallel" (one or two
-              norms, mixer and mlp side by side: GPT-J, Falcon, Cohere), "sandwich" (Gemma 2/3), "mixer" (Mamba: no mlp)
+              norms, mixer and mlp side by side: GPT-J, Falcon, Cohere), "sandwich" (Gemma 2 to 4), "mixer" (Mamba: no
+              mlp), "feed" (Nemotron-H: no mixer)
+    second    a recurrent mixer that reads what the mixer reads, and is added to it (Falcon-H1), or None
     branch_norms  True where "post" norms act on the branch before the addition (OLMo 2), not on the sum (BERT)
     norms     in state-dict order; norm_roles names each: "input", "post_mixer", "pre_mlp", "post_mlp",
               and "pre_cross" or "post_cross" of the attention over the encoder
     cross     a second attention over the encoder (decoders of encoder-decoder models)
     side      "encoder" or "decoder"
     shared    True where all layers share one set of weights (ALBERT): weights count once, work counts ``times``
+    chains    matrices beside the two branches
     keeps     what the code still names while it runs: "branch" (the mixer's output, until the layer returns), "input"
               (the mixer's input, likewise), "probs" (the attention probabilities, through the next layer)
     """
 
     times: Any
-    mixer: Attention | StateSpace
+    mixer: Attention | StateSpace | NoMixer
     mlp: MLP | MoE | None
     norms: tuple[Norm, ...]
     norm_roles: tuple[str, ...]
@@ -217,14 +184,18 @@ class Layer(NamedTuple):
     branch_norms: bool = False
     extras: tuple[Any, ...] = ()
     keeps: tuple[str, ...] = ()
+    chains: tuple[SideChain, ...] = ()
+    second: StateSpace | None = None
 
     def parts(self) -> tuple[Any, ...]:
         return (
             *self.mixer.parts(),
+            *(self.second.parts() if self.second else ()),
             *(self.cross.parts() if self.cross else ()),
             *(self.mlp.parts() if self.mlp else ()),
             *self.norms,
             *self.extras,
+            *(x for chain in self.chains for x in chain.parts()),
         )
 
     def linears(self) -> tuple[Linear, ...]:
@@ -265,6 +236,8 @@ class Architecture(NamedTuple):
     encoder_embeddings, encoder_final   of an encoder-decoder: the encoder's own tables and norms (a shared token
                  table stands in ``embeddings``, which otherwise holds the decoder's)
     pooler       layers that see one token a sequence (BERT's pooler, classification heads)
+    beside       tables, matrices and norms that every token meets outside the stack, beside the embeddings and the head
+                 (Gemma 3n and 4: an input of each layer's own)
     buffers      persistent buffers, stored with the model but no parameters; constants: those that are not stored
     head_name    the module of the head, where it is tied and so not in ``head``; head_bias_tied: its bias too is that
                  of another module (BERT's decoder has its prediction head's)
@@ -298,6 +271,7 @@ class Architecture(NamedTuple):
     encoder_embeddings: tuple[Any, ...] = ()
     encoder_final: tuple[Any, ...] = ()
     pooler: tuple[Any, ...] = ()
+    beside: tuple[Any, ...] = ()
     buffers: tuple[Weight, ...] = ()
     constants: tuple[Buffer, ...] = ()
     head_name: str = "lm_head"
@@ -334,6 +308,7 @@ class Architecture(NamedTuple):
         for layer in self.layers:
             out += layer.weights()
         for part in (
+            *self.beside,
             *self.encoder_final,
             *self.final,
             *self.pooler,
@@ -362,11 +337,14 @@ __all__ = [
     "Classes",
     "Disentangled",
     "Extra",
+    "Indexer",
     "Layer",
     "Linear",
     "Lookup",
     "MoE",
+    "NoMixer",
     "Norm",
+    "SideChain",
     "StateSpace",
     "Weight",
 ]  # fmt: skip

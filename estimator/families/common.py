@@ -137,7 +137,7 @@ def read_dims(
     c.divides(kv, heads, "num_key_value_heads", "num_attention_heads")
     return Dims(
         width, heads, kv, head_width(c, width, heads, d_h), c.size("intermediate_size", d_ff),
-        c.size("vocab_size", V), c.size("num_hidden_layers", L),
+        c.size("vocab_size", V), c.size("num_hidden_layers|num_layers", L, letter="num_hidden_layers"),
     )  # fmt: skip
 
 

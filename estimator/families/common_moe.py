@@ -71,10 +71,22 @@ def rotary_dim(c: Config, d_h: Any, default: float) -> Any:
     return d_h * part.numerator // part.denominator
 
 
-def expert_sizes(c: Config, names: str, experts: int, per_token: int | None, least: int = 1) -> tuple[Any, Any]:
-    """(experts, experts a token); InputError where a token wants more experts than there are."""
-    E = c.size(names, experts, letter="num_experts", least=least)
-    k = c.size("num_experts_per_tok") if per_token is None else c.size("num_experts_per_tok", per_token)
+def expert_sizes(
+    c: Config,
+    names: str,
+    experts: int | None,
+    per_token: int | None,
+    least: int = 1,
+    chosen: str = "num_experts_per_tok",
+) -> tuple[Any, Any]:
+    """(experts, experts a token), from the fields ``names`` and ``chosen``; None: no default.
+
+    InputError where a token wants more experts than there are.
+    """
+    letter = "num_experts"
+    E = c.size(names, letter=letter) if experts is None else c.size(names, experts, letter=letter, least=least)
+    letter = "num_experts_per_tok"
+    k = c.size(chosen, letter=letter) if per_token is None else c.size(chosen, per_token, letter=letter)
     if E > 0 and k > E:
         raise InputError(
             f"{c.where}: num_experts_per_tok={int(k)} is more than the {int(E)} experts of {names.split('|')[0]}"
@@ -129,12 +141,14 @@ def pattern(c: Config, L: Any, kind_of: Callable[[int], Kind], make: Callable[[K
     kinds: Sequence[Kind] = [kind_of(i) for i in range(layer_count(c, L))]
     mixers, mlps = {k[0] for k in kinds}, {k[1] for k in kinds}
 
-    def letter(kind: Kind) -> str:
+    def letter(kind: Kind) -> str | None:
+        if kind[0] not in MIXER_LETTERS:
+            return None
         if len(mixers) == 1:
             return MLP_LETTERS[kind[1]]
         return MIXER_LETTERS[kind[0]] if len(mlps) == 1 else f"{BOTH_LETTERS[kind[0]]}_{kind[1]}_layers"
 
-    groups = layer_groups(kinds, L, c.traced, {k: letter(k) for k in kinds})
+    groups = layer_groups(kinds, L, c.traced, {k: name for k in kinds if (name := letter(k))})
     return tuple(make(kind)._replace(times=times, indices=at) for kind, times, at in groups)
 
 
@@ -148,6 +162,18 @@ def layer_types(c: Config, L: Any, allowed: tuple[str, ...], default: Callable[[
         if t not in allowed:
             raise InputError(f"{c.where}: layer_types holds {str(t)[:40]!r}; known: {', '.join(allowed)}")
     return given
+
+
+def mlp_types(c: Config, L: Any, default: Callable[[int], str]) -> Callable[[int], str]:
+    """MOE or DENSE of a layer: ``mlp_layer_types`` ("sparse" or "dense") where given, else ``default``."""
+    given = c.items("mlp_layer_types", layer_count(c, L))
+    if given is None:
+        return default
+    names = {"sparse": MOE, "dense": DENSE}
+    for t in given:
+        if t not in names:
+            raise InputError(f"{c.where}: mlp_layer_types must be 'sparse' or 'dense', got {str(t)[:40]!r}")
+    return lambda i: names[given[i]]
 
 
 def sparse_layers(c: Config, L: Any, E: Any) -> Callable[[int], str]:

@@ -66,6 +66,40 @@ def selective(
     )  # fmt: skip
 
 
+def chunked(
+    at: str, d: Any, h: Any, d_h: Any, state: Any, groups: Any, kernel: Any, chunk: int, act: str, *,
+    bias: bool, conv_bias: bool, normed: bool = True, out_bias: bool | None = None,
+) -> StateSpace:  # fmt: skip
+    """Mamba 2's mixer under ``at``: in_proj to gate, x, B, C and the time step, a convolution over x, B and C, the scan
+    over a state of [d_h, state] a head, a gated norm where ``normed``, out_proj.
+    """
+    inner = h * d_h
+    conv = inner + 2 * groups * state
+    return StateSpace(
+        kind="chunked",
+        linears=(
+            Linear(f"{at}.in_proj", d, inner + conv + h, bias),
+            Linear(f"{at}.out_proj", inner, d, bias if out_bias is None else out_bias),
+        ),
+        extras=(
+            Extra(f"{at}.dt_bias", (h,)),
+            Extra(f"{at}.A_log", (h,)),
+            Extra(f"{at}.D", (h,)),
+            *convolution(at, conv, kernel, conv_bias),
+        ),
+        norms=(Norm(f"{at}.norm", inner, "rms_gated"),) if normed else (),
+        inner=inner, state=state, conv_width=conv, conv_kernel=kernel,
+        sizes={"heads": h, "head_dim": d_h, "groups": groups, "chunk": chunk, "act": act},
+    )  # fmt: skip
+
+
+def head_size(c: Config, name: str, inner: Any, h: Any) -> Any:
+    """Width of a recurrent head: the field, or the inner width a head where it is "auto" or absent."""
+    if c.raw.get(name) in (None, "auto"):
+        return inner // h
+    return c.size(name, letter="head_dim")
+
+
 def backbone(c: Config, mixer: StateSpace, d: Any, L: Any, vocab: int, tied: bool) -> Architecture:
     """A decoder of mixer-only layers: one norm and one mixer each, under ``backbone``."""
     V = c.size("vocab_size", vocab)

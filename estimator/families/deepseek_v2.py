@@ -7,6 +7,7 @@ Source: transformers 5, models/deepseek_v2/modeling_deepseek_v2.py and configura
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from estimator.config import Config
@@ -25,16 +26,24 @@ from estimator.families.common_moe import (
 from estimator.families.gguf import Gguf, Router
 
 LAYER = "model.layers.{i}"
+OTHER = "other"  # layers with an attention of their own
 
 
 GGUF = {"deepseek_v2": Gguf("deepseek2", router=Router(normed=False))}
+SIZES = (1536, 512, 128, 64, 128)  # the class's defaults of q_rank, kv_rank, nope, rope and v
 
 
-def latent_attention(c: Config, d: Any, h: Any, rope_style: str) -> Attention:
-    """MLA: q through a rank (or directly, where q_lora_rank is null), k and v through the cached latent."""
-    r_q, r_kv = optional_size(c, "q_lora_rank", 1536), c.size("kv_lora_rank", 512)
-    nope, rope = c.size("qk_nope_head_dim", 128), c.size("qk_rope_head_dim", 64)
-    v, bias = c.size("v_head_dim", 128), c.flag("attention_bias", False)
+def latent_attention(
+    c: Config, d: Any, h: Any, rope_style: str, sizes: tuple[int | None, int, int, int, int] = SIZES, **fields: Any
+) -> Attention:
+    """MLA: q through a rank (or directly, where q_lora_rank is null), k and v through the cached latent.
+
+    sizes: the class's defaults of q_lora_rank, kv_lora_rank, the two widths of a query head and that of a value head.
+    fields: further fields of the Attention.
+    """
+    r_q, r_kv = optional_size(c, "q_lora_rank", sizes[0]), c.size("kv_lora_rank", sizes[1])
+    nope, rope = c.size("qk_nope_head_dim", sizes[2]), c.size("qk_rope_head_dim", sizes[3])
+    v, bias = c.size("v_head_dim", sizes[4]), c.flag("attention_bias", False)
     attn = f"{LAYER}.self_attn"
     d_qk = nope + rope
     if r_q is None:
@@ -52,7 +61,7 @@ def latent_attention(c: Config, d: Any, h: Any, rope_style: str) -> Attention:
         out=Linear(f"{attn}.o_proj", h * v, d, bias),
         heads=h, kv_heads=h, head_dim=d_qk, v_head_dim=v, rope_dim=rope, rope_style=rope_style,
         norms=(*norms, Norm(f"{attn}.kv_a_layernorm", r_kv)),
-        mla={"q_rank": r_q, "kv_rank": r_kv, "nope": nope, "rope": rope, "v": v},
+        mla={"q_rank": r_q, "kv_rank": r_kv, "nope": nope, "rope": rope, "v": v}, **fields,
     )  # fmt: skip
 
 
@@ -70,9 +79,11 @@ def layers_of(
     d_moe: int,
     shared: int,
     first: int,
+    sparse: Callable[[int], str] | None = None,
+    other: tuple[Attention, frozenset[int]] | None = None,
 ) -> tuple[Layer, ...]:
-    """The stack: dense below ``first_k_dense_replace``, experts above; ``bias`` of the dense and shared MLPs; the
-    numbers are the class's defaults."""
+    """The stack: dense below ``first_k_dense_replace``, experts above, or as ``sparse`` says; ``bias`` of the dense and
+    shared MLPs; the numbers are the class's defaults. other: an attention of its own for some layers."""
     act = c.text("hidden_act", "silu")
     width = c.size("moe_intermediate_size", d_moe)
     n_shared = c.size("n_shared_experts", shared, least=0)
@@ -84,10 +95,13 @@ def layers_of(
         DENSE: gated_mlp(f"{LAYER}.mlp", d, c.size("intermediate_size", d_ff), act, bias),
     }  # fmt: skip
     dense = c.plain("first_k_dense_replace", first)
+    kind_of = sparse or (lambda i: MOE if i >= dense else DENSE)
     return pattern(
         c, L,
-        lambda i: (FULL, MOE if i >= dense else DENSE),
-        lambda kind: Layer(1, attention, mlps[kind[1]], *pre_norms(LAYER, d)),
+        lambda i: (OTHER if other is not None and i in other[1] else FULL, kind_of(i)),
+        lambda kind: Layer(
+            1, other[0] if other is not None and kind[0] == OTHER else attention, mlps[kind[1]], *pre_norms(LAYER, d)
+        ),
     )  # fmt: skip
 
 

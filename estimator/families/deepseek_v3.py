@@ -1,7 +1,8 @@
-"""DeepSeek-V3: DeepSeek-V2's layers; the router's correction bias is a buffer. Multi-token-prediction layers are not
-part of the built class.
+"""DeepSeek-V3 and Kimi K2, DeepSeek-V3.2 and GLM-5, GLM-4.7-Flash, Mistral 4: DeepSeek-V2's layers; the router's
+correction bias is a buffer. Multi-token-prediction layers are not part of the built class.
 
-Source: transformers 5, models/deepseek_v3/modeling_deepseek_v3.py and configuration_deepseek_v3.py.
+Source: transformers 5, models/deepseek_v3, deepseek_v32, glm_moe_dsa, glm4_moe_lite and mistral4, modeling_*.py and
+configuration_*.py.
 """
 
 from __future__ import annotations
@@ -9,22 +10,29 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Layer, MoE, Weight
-from estimator.families.common_moe import decoder, expert_sizes
-from estimator.families.deepseek_v2 import latent_attention, layers_of
+from estimator.errors import InputError
+from estimator.families.base import Architecture, Indexer, Layer, Linear, MoE, Norm, Weight
+from estimator.families.common import layer_count
+from estimator.families.common_moe import DENSE, MOE, decoder, expert_sizes, mlp_types
+from estimator.families.deepseek_v2 import LAYER, latent_attention, layers_of
 from estimator.families.gguf import Gguf, Router
 
 GGUF = {"deepseek_v3": Gguf("deepseek2", router=Router("sigmoid", normed=False, corrected=True))}
 
 
-def correction_bias(layers: tuple[Layer, ...], E: Any) -> tuple[Weight, ...]:
+def correction_bias(layers: tuple[Layer, ...], E: Any, module: str = "mlp.gate") -> tuple[Weight, ...]:
     """The routers' ``e_score_correction_bias``: one number an expert, a persistent buffer, not a parameter."""
-    name = "model.layers.{i}.mlp.gate.e_score_correction_bias"
+    name = f"model.layers.{{i}}.{module}.e_score_correction_bias"
     return tuple(Weight(name, (E,), x.times, layers=x.indices) for x in layers if isinstance(x.mlp, MoE))
 
 
 def build(c: Config) -> Architecture:
-    """DeepSeek-V3 from its config."""
+    """One of them from its config."""
+    kind = c.text("model_type", "")
+    if kind in ("deepseek_v32", "glm_moe_dsa"):
+        return sparse(c, kind == "glm_moe_dsa")
+    if kind in ("glm4_moe_lite", "mistral4"):
+        return smaller(c, kind == "mistral4")
     d, h = c.size("hidden_size", 7168), c.size("num_attention_heads", 128)
     L = c.size("num_hidden_layers", 61)
     E, k = expert_sizes(c, "n_routed_experts|num_local_experts", 256, 8)
@@ -37,3 +45,58 @@ def build(c: Config) -> Architecture:
     return decoder(
         c, layers, d, L, 129280, 4096, buffers=correction_bias(layers, E), facts={"expert_groups": groups}
     )  # fmt: skip
+
+
+def sparse(c: Config, glm: bool) -> Architecture:
+    """DeepSeek-V3.2 and GLM-5: an indexer chooses the tokens that a query looks at; GLM-5's layers may share one."""
+    d, h = (c.size(n, x[glm]) for n, x in (("hidden_size", (7168, 6144)), ("num_attention_heads", (128, 64))))
+    L = c.size("num_hidden_layers", 78 if glm else 61)
+    E, k = expert_sizes(c, "num_experts|n_routed_experts|num_local_experts", 256, 8)
+    sizes = (2048, 512, 192, 64, 256) if glm else (1536, 512, 128, 64, 128)
+    attention = latent_attention(c, d, h, "interleaved", sizes)
+    heads, width = c.size("index_n_heads", 32 if glm else 64), c.size("index_head_dim", 128)
+    at, rank = f"{LAYER}.self_attn.indexer", attention.projections[0].d_out
+    own = attention._replace(
+        indexer=Indexer(
+            Linear(f"{at}.wq_b", rank, heads * width), Linear(f"{at}.wk", d, width),
+            Norm(f"{at}.k_norm", width, "layer", True), Linear(f"{at}.weights_proj", d, heads), heads, width,
+        )
+    )  # fmt: skip
+    first = c.plain("first_k_dense_replace", 3)
+    kinds, shared = mlp_types(c, L, lambda i: MOE if i >= first else DENSE), indexers(c, L) if glm else None
+    layers = layers_of(
+        c, d, L, E, k, own, False, "sigmoid_groups", d_ff=12288 if glm else 18432, d_moe=2048,
+        shared=1, first=first, sparse=kinds, other=None if shared is None else (attention, shared),
+    )  # fmt: skip
+    V, positions = (154880, 202752) if glm else (129280, 163840)
+    return decoder(c, layers, d, L, V, positions, buffers=correction_bias(layers, E))
+
+
+def indexers(c: Config, L: Any) -> frozenset[int]:
+    """GLM-5's layers that reuse an earlier layer's choice: ``indexer_types``, a pattern of letters, or a period."""
+    n = layer_count(c, L)
+    given = c.raw.get("indexer_types") or c.raw.get("index_topk_pattern")
+    if given is not None:
+        if len(given) != n or any(x not in ("full", "shared", "F", "S") for x in given):
+            raise InputError(f"{c.where}: indexer_types must name 'full' or 'shared' for each of the {n} layers")
+        return frozenset(i for i, x in enumerate(given) if x in ("shared", "S"))
+    every, offset = c.plain("index_topk_freq", 1, least=1), c.plain("index_skip_topk_offset", 2)
+    return frozenset(i for i in range(n) if max(i - offset + 1, 0) % every)
+
+
+def smaller(c: Config, mistral: bool) -> Architecture:
+    """GLM-4.7-Flash, or Mistral 4, whose router takes a softmax and whose queries are scaled by their position."""
+    d, h = (c.size(n, x[mistral]) for n, x in (("hidden_size", (2048, 4096)), ("num_attention_heads", (20, 32))))
+    L = c.size("num_hidden_layers", 36 if mistral else 47)
+    E, k = expert_sizes(c, "n_routed_experts|num_local_experts", 128 if mistral else 64, 4)
+    style = "interleaved" if c.flag("rope_interleave", True) else "half"
+    sizes = (1024, 256, 64, 64, 128) if mistral else (768, 512, 192, 64, 256)
+    attention = latent_attention(c, d, h, style, sizes, query_scale=mistral)
+    sparse = None if mistral else mlp_types(c, L, lambda i: MOE if i else DENSE)
+    d_ff, d_moe = (12288, 2048) if mistral else (10240, 1536)
+    routing = "softmax" if mistral else "sigmoid_groups"
+    layers = layers_of(
+        c, d, L, E, k, attention, False, routing, d_ff=d_ff, d_moe=d_moe, shared=1, first=0, sparse=sparse
+    )
+    V, positions = (131072, 1048576) if mistral else (154880, 202752)
+    return decoder(c, layers, d, L, V, positions, buffers=() if mistral else correction_bias(layers, E))

@@ -1,17 +1,22 @@
 """GLM-4 (9B): grouped-query attention with q/k/v biases and interleaved partial rotary, gate and up in one
-matrix.
+matrix. GLM-4-0414 has norms after both branches too.
 
-Source: transformers 5, models/glm/modeling_glm.py and configuration_glm.py.
+Source: transformers 5, models/glm and models/glm4, modeling_*.py and configuration_*.py.
 """
 
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Layer, Lookup, Norm
-from estimator.families.common import decoder, gated_mlp, gqa, read_dims, rotary_width
+from estimator.families.base import Architecture
+from estimator.families.common import gated_mlp, gqa, read_dims, rotary_width
+from estimator.families.common_dense import LAYER, PRE, NormSet, dense
 from estimator.families.gguf import Gguf
 
-LAYER = "model.layers.{i}"
+SANDWICH = NormSet(
+    (*PRE.names, "post_self_attn_layernorm", "post_mlp_layernorm"),
+    ("input", "pre_mlp", "post_mixer", "post_mlp"),
+    "sandwich",
+)
 
 
 GGUF = {"glm": Gguf("chatglm", packed=True)}
@@ -25,10 +30,5 @@ def build(c: Config) -> Architecture:
         rope_dim=rotary_width(c, D.d_h, 0.5), rope_style="interleaved", rotary="joined",
     )  # fmt: skip
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"), names=("gate_up_proj", "down_proj"))
-    norms = (Norm(f"{LAYER}.input_layernorm", D.d), Norm(f"{LAYER}.post_attention_layernorm", D.d))
-    return decoder(
-        c, (Lookup("model.embed_tokens", D.V, D.d),),
-        (Layer(D.L, attention, mlp, norms, ("input", "pre_mlp")),), (Norm("model.norm", D.d),),
-        V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
-        positions=c.plain("max_position_embeddings", 131072),
-    )  # fmt: skip
+    frame = SANDWICH if c.raw.get("model_type") == "glm4" else PRE
+    return dense(c, D, lambda kind: attention, mlp, frame=frame, positions=131072)

@@ -1,7 +1,8 @@
-"""Llama and SmolLM3: RMSNorm, rotary grouped-query attention, a gated MLP.
+"""Llama, SmolLM3, EXAONE 3 and InternLM 3: RMSNorm, rotary grouped-query attention, a gated MLP.
 
 SmolLM3 leaves every fourth layer without rotary embedding, and may window those layers.
-Source: transformers 5, models/llama and models/smollm3, modeling_*.py and configuration_*.py.
+transformers builds EXAONE 3 and InternLM 3 as Llamas, whose own fields it maps. Source: transformers 5, models/llama,
+smollm3, exaone and internlm3, modeling_*.py and configuration_*.py.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from estimator.families.common import (
 from estimator.families.gguf import SEVENTY_GROUPED, Gguf
 
 LAYER = "model.layers.{i}"
+POSITIONS = {"smollm3": 32768, "exaone": 4096, "internlm3": 32768}  # the classes' defaults
 
 
 GGUF = {"llama": Gguf("llama", quantizer=(SEVENTY_GROUPED,)), "smollm3": Gguf("smollm3")}
@@ -32,10 +34,11 @@ GGUF = {"llama": Gguf("llama", quantizer=(SEVENTY_GROUPED,)), "smollm3": Gguf("s
 
 def build(c: Config) -> Architecture:
     """A Llama-like decoder from its config."""
-    smol = c.raw.get("model_type") == "smollm3"
-    D = read_dims(c, 2048, 16, 11008, 128256, 36, h_kv=4) if smol else read_dims(c, 4096, 32, 11008, 32000, 32)
-    a_bias, m_bias = c.flag("attention_bias", False), c.flag("mlp_bias", False)
-    mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"), m_bias)
+    kind = c.text("model_type", "")
+    smol, positions = kind == "smollm3", POSITIONS.get(kind, 2048)
+    D = _dims(c, kind)
+    a_bias, m_bias = c.flag("attention_bias|qkv_bias", False), c.flag("mlp_bias|bias", False)
+    mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act|activation_function", "silu"), m_bias)
     norms = (Norm(f"{LAYER}.input_layernorm", D.d), Norm(f"{LAYER}.post_attention_layernorm", D.d))
     window = window_size(c, None) if smol and c.flag("use_sliding_window", False) else None
     layers = []
@@ -48,8 +51,19 @@ def build(c: Config) -> Architecture:
     return decoder(
         c, (Lookup("model.embed_tokens", D.V, D.d),), layers, (Norm("model.norm", D.d),),
         V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", smol),
-        positions=c.plain("max_position_embeddings", 32768 if smol else 2048), classes=Classes(bare="transformer"),
+        positions=c.plain("max_position_embeddings", positions), classes=Classes(bare="transformer"),
     )  # fmt: skip
+
+
+def _dims(c: Config, kind: str) -> Dims:
+    """The sizes, with the defaults of the class."""
+    if kind == "smollm3":
+        return read_dims(c, 2048, 16, 11008, 128256, 36, h_kv=4)
+    if kind == "exaone":
+        return read_dims(c, 4096, 32, 14336, 102400, 32, h_kv=8)
+    if kind == "internlm3":
+        return read_dims(c, 4096, 32, 10240, 128512, 48, h_kv=2, d_h=128)
+    return read_dims(c, 4096, 32, 11008, 32000, 32)
 
 
 def _kinds(c: Config, D: Dims, window: object) -> list[tuple[str, bool]]:

@@ -1,42 +1,59 @@
-"""OLMo 1 and 2. OLMo 1: Llama's layer with LayerNorms that have no weights. OLMo 2: RMSNorms over q and k as
-a whole, and after the attention and the MLP, on the branch, with none before them.
+"""OLMo 1 to 3 and FlexOlmo. OLMo 1: Llama's layer with LayerNorms that have no weights. OLMo 2: RMSNorms over q and k
+as a whole, and after the attention and the MLP, on the branch, with none before them. OLMo 3: three windowed layers to
+a full one. FlexOlmo: OLMo 2 with experts.
 
-Source: transformers 5, models/olmo and models/olmo2, modeling_*.py and configuration_*.py.
+Source: transformers 5, models/olmo, olmo2, olmo3 and flex_olmo, modeling_*.py and configuration_*.py.
 """
 
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import Architecture, Layer, Lookup, Norm
-from estimator.families.common import decoder, gated_mlp, gqa, read_dims
+from estimator.families.base import MLP, Architecture, Layer, Lookup, MoE, Norm
+from estimator.families.common import FULL, decoder, every, gated_mlp, gqa, read_dims
+from estimator.families.common_dense import ATTN, LAYER, POST, PRE, dense, sliding
+from estimator.families.common_moe import expert_sizes, routed
 from estimator.families.gguf import Gguf
 
-LAYER = "model.layers.{i}"
-ATTN = f"{LAYER}.self_attn"
+PERIOD = 4  # OLMo 3: the last of every four layers sees all tokens
 
 
 GGUF = {"olmo": Gguf("olmo"), "olmo2": Gguf("olmo2")}
 
 
 def build(c: Config) -> Architecture:
-    """OLMo 1 or 2 from its config."""
-    second = c.raw.get("model_type") == "olmo2"
+    """An OLMo from its config."""
+    kind = c.text("model_type", "")
+    return first(c) if kind == "olmo" else later(c, kind == "olmo3", kind == "flex_olmo")
+
+
+def first(c: Config) -> Architecture:
+    """OLMo 1."""
     D = read_dims(c, 4096, 32, 11008, 50304, 32)
-    kind, affine = ("rms_late", True) if second else ("none", False)
-    names = ("post_attention", "post_feedforward") if second else ("input", "post_attention")
-    norms = tuple(Norm(f"{LAYER}.{n}_layernorm", D.d, kind, affine=affine) for n in names)
-    widths = (("q", D.h * D.d_h), ("k", D.h_kv * D.d_h)) if second else ()
-    qk_norms = tuple(Norm(f"{ATTN}.{n}_norm", width, kind) for n, width in widths)
-    attention = gqa(ATTN, D.d, D.h, D.h_kv, D.d_h, bias=c.flag("attention_bias", False), norms=qk_norms)
+    norms = tuple(Norm(f"{LAYER}.{n}", D.d, "none", affine=False) for n in PRE.names)
+    attention = gqa(ATTN, D.d, D.h, D.h_kv, D.d_h, bias=c.flag("attention_bias", False))
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"))
-    layer = Layer(
-        D.L, attention, mlp, norms, ("post_mixer", "post_mlp") if second else ("input", "pre_mlp"),
-        wiring="post" if second else "pre", branch_norms=second,
-    )  # fmt: skip
     return decoder(
-        c, (Lookup("model.embed_tokens", D.V, D.d),), (layer,),
-        (Norm("model.norm", D.d, kind, affine=affine),),
+        c, (Lookup("model.embed_tokens", D.V, D.d),), (Layer(D.L, attention, mlp, norms, PRE.roles),),
+        (Norm("model.norm", D.d, "none", affine=False),),
         V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
         positions=c.plain("max_position_embeddings", 2048),
-        facts={"clip_qkv": not second and c.raw.get("clip_qkv") is not None},
+        facts={"clip_qkv": c.raw.get("clip_qkv") is not None},
+    )  # fmt: skip
+
+
+def later(c: Config, windows: bool, experts: bool) -> Architecture:
+    """OLMo 2, with windows OLMo 3, with experts FlexOlmo."""
+    D = read_dims(c, 4096, 32, 11008, 100352 if experts else 50304, 32)
+    widths = (("q", D.h * D.d_h), ("k", D.h_kv * D.d_h))
+    norms = tuple(Norm(f"{ATTN}.{n}_norm", width, "rms_late") for n, width in widths)
+    bias, act = c.flag("attention_bias", False), c.text("hidden_act", "silu")
+    mlp: MLP | MoE = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, act)
+    if experts:
+        E, k = expert_sizes(c, "num_experts|num_local_experts", 7, 5)
+        mlp = routed(f"{LAYER}.mlp", D.d, D.d_ff, E, k, act)
+    kinds, window = sliding(c, D.L, 4096, every(PERIOD)) if windows else ([FULL], lambda kind: None)
+    return dense(
+        c, D, lambda kind: gqa(ATTN, D.d, D.h, D.h_kv, D.d_h, bias=bias, norms=norms, window=window(kind)), mlp,
+        kinds=kinds, frame=POST, norm="rms_late", positions=4096 if experts else 2048,
+        facts={} if experts or windows else {"clip_qkv": False},
     )  # fmt: skip

@@ -38,7 +38,8 @@ class Linear(NamedTuple):
 
 class Norm(NamedTuple):
     """A normalisation. kind: ``rms`` (fp32 copy, then weight), ``rms_late`` (the weight in fp32 too: gpt-oss, OLMo 2),
-    ``rms_plus1`` (Gemma), ``layer`` (torch's LayerNorm), ``layer_fp32`` (a LayerNorm written out in fp32: Cohere),
+    ``rms_plus1`` (Gemma), ``layer`` (torch's LayerNorm), ``layer_plus1`` (the same
+    with 1 + weight: Nemotron), ``layer_fp32`` (a LayerNorm written out in fp32: Cohere),
     ``rms_gated`` (Mamba 2, Qwen3-Next), ``rms_t5`` (only the variance in fp32: T5), ``none`` (OLMo 1: no weights).
     ``shape``: the weight's, where it is not (width,). ``copies``: as many side by side, each with a weight (StableLM:
     one a head).
@@ -100,3 +101,19 @@ class Buffer(NamedTuple):
     def bytes(self) -> Any:
         """Bytes of one."""
         return prod(self.shape) * self.width
+
+
+class Indexer(NamedTuple):
+    """What chooses the tokens that DeepSeek's sparse attention looks at: ``heads`` narrow queries out of the queries'
+    latent, one key of ``head_dim`` numbers a token, which is cached, and a weight a head.
+    """
+
+    queries: Linear
+    keys: Linear
+    norm: Norm
+    weigh: Linear
+    heads: Any
+    head_dim: Any
+
+    def parts(self) -> tuple[Any, ...]:
+        return (self.queries, self.keys, self.norm, self.weigh)

@@ -12,7 +12,7 @@ from typing import Any
 
 from estimator.dtypes import Format, find_format
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Attention, Layer, StateSpace
+from estimator.families.base import Architecture, Attention, Layer, NoMixer, StateSpace
 from estimator.formula import Formula
 from estimator.formulas.kvcache import (
     grouped_bytes,
@@ -130,21 +130,34 @@ def attention_kind(a: Attention, crossed: bool) -> str:
     return "attention" if heads == kv else "multi-query" if kv == 1 else "grouped-query"
 
 
-STATES = {"selective": "Mamba", "chunked": "Mamba 2", "gated_delta": "gated delta-rule"}  # StateSpace.kind
+# StateSpace.kind
+STATES = {
+    "selective": "Mamba",
+    "chunked": "Mamba 2",
+    "gated_delta": "gated delta-rule",
+    "short_conv": "convolution",
+}
 
 
 def layer_cache(layer: Layer, b: Any, s: Any, s_enc: Any, store: Store, times: Any) -> Iterator[Held]:
     """The caches of ``times`` layers of one group, self-attention first."""
     mixer, count = layer.mixer, times
+    if layer.second is not None:
+        yield _states(layer.second, b, store, times)
+    if isinstance(mixer, NoMixer):
+        return
     if isinstance(mixer, StateSpace):
-        conv = mixer.conv_width * mixer.conv_kernel
-        state = mixer.sizes["heads"] * mixer.sizes["head_dim"] * mixer.state
-        bits = store.bits if value_of(store.bits) >= BF16_BITS else BF16_BITS  # states are never packed
-        kind = f"{STATES[mixer.kind]} state"
-        yield Held(kind, state_bytes(times, b, conv, state, bits), state_bytes, count)
+        yield _states(mixer, b, store, times)
         return
     tokens = batch_tokens(mixer, b, s, store)
     kind = attention_kind(mixer, layer.cross is not None)
+    if mixer.indexer is not None:
+        keys = mixer.indexer.head_dim
+        made = kv_cache_bytes(times, 1, tokens, 1, keys, 0, store.bits)
+        if store.group is None and store.cache != "quantized":
+            yield Held("indexer", made, kv_cache_bytes, count)
+        else:
+            yield _packed("indexer", times, tokens, keys, b * s, store, b)
     if mixer.mla is not None:
         width = mixer.mla["kv_rank"] + mixer.mla["rope"]
         if store.group is None and store.cache != "quantized":
@@ -159,6 +172,14 @@ def layer_cache(layer: Layer, b: Any, s: Any, s_enc: Any, store: Store, times: A
         c = layer.cross
         whole = replace(store, shared=0, new=0)
         yield _pair("cross-attention", times, b * s_enc, c.kv_heads, c, b * s_enc, whole, b)
+
+
+def _states(mixer: StateSpace, b: Any, store: Store, times: Any) -> Held:
+    """The convolution's last inputs and the recurrent state of a group of layers."""
+    conv = mixer.conv_width * mixer.conv_kernel
+    state = mixer.sizes["heads"] * mixer.sizes["head_dim"] * mixer.state
+    bits = store.bits if value_of(store.bits) >= BF16_BITS else BF16_BITS  # states are never packed
+    return Held(f"{STATES[mixer.kind]} state", state_bytes(times, b, conv, state, bits), state_bytes, times)
 
 
 def _pair(kind: str, times: Any, tokens: Any, heads: Any, a: Attention, live: Any, store: Store, b: Any) -> Held:
@@ -195,7 +216,7 @@ def owners(arch: Architecture) -> list[tuple[Layer, Any]]:
     out = []
     start = 0
     for layer in arch.layers:
-        if layer.side != "decoder":
+        if layer.side != "decoder" or (isinstance(layer.mixer, Attention) and layer.mixer.reuses):
             continue
         times: Any = layer.times
         if shared:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import MLP, Attention, Layer, MoE, StateSpace
+from estimator.families.base import MLP, Attention, Layer, MoE, NoMixer, StateSpace
 from estimator.ops import ceil_div, exact_div
 from estimator.parallel.tensor import Cut
 from estimator.trace import value_of
@@ -68,7 +68,9 @@ def layer_bytes(layer: Layer, work: MicroBatch, d: Any) -> Any:
     total: Any = 0
     for norm in layer.norms:
         total = total + exact_div(HALF * work.tokens * norm.width * norm.copies, work.norm_part)
-    for mixer in (layer.mixer, *((layer.cross,) if layer.cross else ())):
+    for mixer in (layer.mixer, *(x for x in (layer.cross, layer.second) if x is not None)):
+        if isinstance(mixer, NoMixer):
+            continue
         if isinstance(mixer, StateSpace):
             raise InputError(f"activations of {mixer.kind} layers have no closed form here; use llmcalc memory")
         total = total + attention_bytes(mixer, work, d)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import MLP, Architecture, Attention, Layer, Linear, Lookup, MoE, StateSpace
+from estimator.families.base import MLP, Architecture, Attention, Layer, Linear, Lookup, MoE, NoMixer, StateSpace
 from estimator.inventory import EMBEDDING, Weight
 from estimator.ops import exact_div, round_up
 from estimator.trace import value_of
@@ -125,8 +125,10 @@ def state_space(s: StateSpace, cut: Cut) -> Iterator[Weight]:
 def layer(one: Layer, cut: Cut) -> list[Weight]:
     """The weights of one layer on one GPU (``times`` is 1)."""
     out: list[Weight] = []
-    mixers = (one.mixer, *((one.cross,) if one.cross else ()))
+    mixers = (one.mixer, *(x for x in (one.cross, one.second) if x is not None))
     for mixer in mixers:
+        if isinstance(mixer, NoMixer):
+            continue
         out += state_space(mixer, cut) if isinstance(mixer, StateSpace) else attention(mixer, cut)
     if one.mlp is not None:
         out += moe(one.mlp, cut) if isinstance(one.mlp, MoE) else mlp(one.mlp, cut)

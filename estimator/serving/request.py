@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from estimator.card import Range, card_of
 from estimator.errors import InputError
+from estimator.families.base import StateSpace
 from estimator.fit import Fit, need
 from estimator.formulas import inference as f
 from estimator.models import Model
@@ -157,6 +158,6 @@ def range_said(serve: Serving) -> list[str]:
         "low: fused kernels at the same ceilings; high: the slowest measured rate of each kind, "
         "and the host launches every kernel"
     ]
-    if any(not hasattr(g.mixer, "heads") for g in serve.arch.layers):
+    if any(isinstance(x, StateSpace) for g in serve.arch.layers for x in (g.mixer, g.second)):
         out.append("state-space layers run their fused kernels (mamba_ssm, causal_conv1d), not the torch path")
     return out

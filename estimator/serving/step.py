@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Attention, StateSpace
+from estimator.families.base import Architecture, Attention, NoMixer, StateSpace
 from estimator.formulas.inference import all_reduce_seconds
 from estimator.kv.layers import cache_bytes
 from estimator.ops import maximum, minimum
@@ -129,8 +129,8 @@ def cache_shards(serve: Serving) -> Any:
 def check_split(arch: Architecture, gpus: int) -> None:
     """InputError unless the query heads can be split over ``gpus``."""
     for g in arch.layers:
-        heads = g.mixer.heads if isinstance(g.mixer, Attention) else g.mixer.sizes.get("heads", gpus)
-        if isinstance(g.mixer, StateSpace) and g.mixer.inner % gpus == 0:
+        if isinstance(g.mixer, NoMixer) or (isinstance(g.mixer, StateSpace) and g.mixer.inner % gpus == 0):
             continue
+        heads = g.mixer.heads if isinstance(g.mixer, Attention) else g.mixer.sizes.get("heads", gpus)
         if heads % gpus != 0:
             raise InputError(f"--gpus {gpus}: {int(heads)} attention heads cannot be split evenly over {gpus}")

@@ -38,8 +38,11 @@ def mamba2(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
             where, t.where = t.where, "KV cache"
             held[1] = t.alloc(m.b * s.inner * s.state, F32, "recurrent state")
             t.where = where
-    weight, _ = m.norm_weights(s.norms[0])
-    out = gated_norm(t, out, gate, m.rows, weight)
+    if s.norms:
+        weight, _ = m.norm_weights(s.norms[0])
+        out = gated_norm(t, out, gate, m.rows, weight)
+    else:  # Falcon-H1: the gate alone
+        out = ops.mul(t, out, ops.silu(t, gate), "gated scan")
     return linear(m, ops.to(t, out, w), s.linears[1])
 
 

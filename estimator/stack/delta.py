@@ -43,13 +43,7 @@ def gated_delta(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     bias, a_log, *weights = s.extras
     heads, times = s.sizes["value_heads"], s.sizes["value_heads"] // s.sizes["key_heads"]
     keys, values, scalars = m.rows * s.sizes["key_heads"] * s.state, m.rows * s.inner, m.rows * heads
-    both, pair = linear(m, x, s.linears[0]), linear(m, x, s.linears[1])
-    q, k, v, gate = ops.split(t, both, (keys, keys, values, values))
-    beta, step = ops.split(t, pair, (scalars, scalars))
-    v, gate, beta, step = (ops.copy(t, i) for i in (v, gate, beta, step))
-    q, k = ops.copy(t, q), ops.copy(t, k)
-    mixed = ops.cat(t, (q, k, v), "q, k and v")
-    del q, k, v
+    mixed, gate, beta, step, kept = inputs(m, x, s)
     mixed = convolve(m, mixed, s, tuple(weights))
     q, k, v = ops.split(t, mixed, (keys, keys, values))
     beta = ops.sigmoid(t, beta)
@@ -66,7 +60,28 @@ def gated_delta(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
             where, t.where = t.where, "KV cache"
             held[1] = t.alloc(m.b * s.inner * s.state, F32, "recurrent state")
             t.where = where
-    return linear(m, gated_norm(m, out, gate, s), s.linears[2])
+    out = linear(m, gated_norm(m, out, gate, s), s.linears[-1])
+    del kept
+    return out
+
+
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]
+
+
+def inputs(m: Machine, x: Tensor, s: StateSpace) -> Inputs:
+    """(q, k and v side by side; z; beta; the decay's step; what the caller's locals keep): out of four matrices
+    (Qwen3.5) or two (Qwen3-Next)."""
+    t = m.t
+    keys, values, scalars = m.rows * s.sizes["key_heads"] * s.state, m.rows * s.inner, m.rows * s.sizes["value_heads"]
+    if len(s.linears) > 3:
+        mixed, gate, beta, step = (linear(m, x, lin) for lin in s.linears[:-1])
+        return mixed, gate, beta, step, (beta, step)
+    both, pair = linear(m, x, s.linears[0]), linear(m, x, s.linears[1])
+    q, k, v, gate = ops.split(t, both, (keys, keys, values, values))
+    beta, step = ops.split(t, pair, (scalars, scalars))
+    v, gate, beta, step = (ops.copy(t, i) for i in (v, gate, beta, step))
+    q, k = ops.copy(t, q), ops.copy(t, k)
+    return ops.cat(t, (q, k, v), "q, k and v"), gate, beta, step, (both, pair)
 
 
 def gated_norm(m: Machine, x: Tensor, gate: Tensor, s: StateSpace) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 from estimator.families.base import MLP
 from estimator.stack import liger, ops
 from estimator.stack.machine import Machine
-from estimator.stack.nn import activation, linear
+from estimator.stack.nn import activation, linear, norm
 from estimator.stack.special import bloom_gelu
 from estimator.stack.tape import Tensor
 
@@ -21,6 +21,8 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
         x = bloom_gelu(t, x) if block.act == "bloom_gelu" else activation(t, x, block.act)
         if block.cast:  # T5DenseActDense: to the width of wo.weight, which autocast then undoes
             x = ops.to(t, x, m.w)
+        if block.norm is not None:
+            x = norm(m, x, block.norm, rows)
         return linear(m, x, down, rows)
     if block.fused:
         both = linear(m, x, block.linears[0], rows)
@@ -35,4 +37,6 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
     inner = ops.mul(t, activation(t, linear(m, x, gate_lin, rows), block.act), linear(m, x, up_lin, rows), "gated")
     if block.cast:
         inner = ops.to(t, inner, m.w)
+    if block.norm is not None:
+        inner = norm(m, inner, block.norm, rows)
     return linear(m, inner, down, rows)

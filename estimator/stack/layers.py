@@ -28,19 +28,45 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
         from estimator.stack.mla import latent
 
         return latent(m, x, a, at)
+    if a.reuses:
+        return reused(m, x, a, at)
     q, k, v = projected(m, x, a)
-    if a.norms:
+    gate = linear(m, x, a.out_gate) if a.out_gate is not None else None
+    if a.norms and not a.norms_late:
         q, k = head_norm(m, q, a.norms[0]), head_norm(m, k, a.norms[1])
+        v = head_norm(m, v, a.norms[2]) if len(a.norms) > 2 else v
     if a.position == "rope":
         q, k = rotated(m, q, k, a, at)
+    if a.norms and a.norms_late:
+        q, k = head_norm(m, q, a.norms[0]), head_norm(m, k, a.norms[1])
+    if a.query_scale:
+        q = ops.scale(m.t, q, "scaled queries")
     k, v = cached(m, a, k, v)
     major = a.position == "rope" and concatenates(a)
     out = attend(m, q, k, v, a, at["masks"](m, a), major, of_positions(m, q, k, a))
+    if gate is not None:
+        out = ops.mul(m.t, out, ops.sigmoid(m.t, gate), "gated heads")
+    if a.out_norm is not None:
+        out = norm(m, out, a.out_norm)
     return linear(m, out, a.out)
 
 
+def reused(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
+    """Attention over the keys and values of an earlier layer, which are there anyway."""
+    q = head_norm(m, linear(m, x, a.projections[0]), a.norms[0])
+    if a.position == "rope":
+        cos, sin = at["rope"](m, a)
+        q = rotate(m.t, q, cos, sin)
+    tokens = m.held_tokens(a) if m.cache is not None else m.kv
+    k, v = (m.t.alloc(m.b * tokens * a.kv_heads * a.head_dim, q.w, what) for what in ("keys", "values"))
+    return linear(m, attend(m, q, k, v, a, at["masks"](m, a)), a.out)
+
+
 def projected(m: Machine, x: Tensor, a: Attention) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values."""
+    """Queries, keys and values; two matrices where the keys are the values too (Gemma 4)."""
+    if len(a.projections) == 2:
+        q, k = (linear(m, x, p) for p in a.projections)
+        return q, k, k
     if len(a.projections) == 3:
         q, k, v = (linear(m, x, p) for p in a.projections)
         return q, k, v
@@ -83,6 +109,13 @@ def mix(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
         with m.t.at("mixer", layer.mixer):
             return mixer(m, x, layer.mixer, at)
     a = layer.mixer
+    assert isinstance(a, Attention)
+    if layer.second is not None:
+        from estimator.stack.ssm import mixer
+
+        with m.t.at("mixer"):
+            side = mixer(m, x, layer.second, at)
+        return ops.add(m.t, side, mix(m, x, layer._replace(second=None), at), "mixers' sum")
     with m.t.at("attention", a):
         if not m.selective:
             x = attention(m, x, a, at)
@@ -99,12 +132,13 @@ def mix(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
         return m.t.checkpoint(again, x)
 
 
-def feed(m: Machine, x: Tensor, block: MLP | MoE) -> Tensor:
+def feed(m: Machine, x: Tensor, block: MLP | MoE, stream: Tensor | None = None) -> Tensor:
+    """The feed-forward block; ``stream``: what the router and the experts read where that is not x."""
     if isinstance(block, MoE):
-        from estimator.stack.moe import moe
+        from estimator.stack.moe import moe, normed_moe
 
         with m.t.at("experts"):
-            return moe(m, x, block)
+            return normed_moe(m, x, stream, block) if block.norms and stream is not None else moe(m, x, block)
     with m.t.at("MLP"):
         x = mlp(m, x, block)
         return ops.dropout(m.t, x) if m.drops.branch else x
@@ -143,9 +177,15 @@ def sandwich(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     assert layer.mlp is not None
     residual = x
     x = norm(m, x, norms["pre_mlp"])
-    x = feed(m, x, layer.mlp)
+    x = feed(m, x, layer.mlp, residual)
     x = norm(m, x, norms["post_mlp"])
-    return ops.add(t, residual, x, "residual")
+    x = ops.add(t, residual, x, "residual")
+    if layer.chains:
+        from estimator.stack.beside import chain
+
+        for block in layer.chains:
+            x = chain(m, x, block, at)
+    return x
 
 
 def post(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
@@ -189,4 +229,10 @@ def mixer_only(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     return block(m, x, layer, at)
 
 
-WIRING = {"pre": pre, "sandwich": sandwich, "post": post, "parallel": parallel, "mixer": mixer_only}
+def feed_only(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
+    """Nemotron-H's block without a mixer: a norm and a feed-forward block."""
+    assert layer.mlp is not None
+    return ops.add(m.t, x, feed(m, norm(m, x, layer.norms[0]), layer.mlp), "residual")
+
+
+WIRING = {"feed": feed_only, "pre": pre, "sandwich": sandwich, "post": post, "parallel": parallel, "mixer": mixer_only}

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.families.base import Attention
+from estimator.families.base import Attention, Indexer
 from estimator.stack import ops
 from estimator.stack.attention import MAX_FLASH_WIDTH, bmm, cached, efficient, flash, rotate
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, norm
-from estimator.stack.tape import F32, HALF, GradFn, Tape, Tensor
+from estimator.stack.products import ATTENTION, log
+from estimator.stack.tape import BOOL, F32, HALF, GradFn, Tape, Tensor
 
 
 def latent(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
@@ -22,8 +23,10 @@ def latent(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     assert sizes is not None
     *queries, down, up = a.projections
     q = linear(m, x, queries[0])
+    resid = q
     if len(queries) == 2:
-        q = linear(m, norm(m, q, a.norms[0]), queries[1])
+        resid = norm(m, q, a.norms[0])
+        q = linear(m, resid, queries[1])
     q = ops.by_heads(t, q)
     q_nope, q_rope = ops.split(t, q, (m.rows * a.heads * sizes["nope"], m.rows * a.heads * sizes["rope"]))
     low = linear(m, x, down)
@@ -39,8 +42,31 @@ def latent(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     narrow, k_rope = cached(m, a, narrow, k_rope)
     query = joined(t, q_nope, q_rope)
     keys, values = expanded(m, a, narrow, k_rope, up)
+    if a.indexer is not None:
+        index(m, x, resid, a.indexer)
+    del resid
     out = attend(m, query, keys, values, a, at["masks"](m, a))
     return linear(m, out, a.out)
+
+
+def index(m: Machine, x: Tensor, resid: Tensor, i: Indexer) -> None:
+    """DeepseekV32Indexer.forward: scores of every head over every token in fp32, their sum, and a mask of the best."""
+    t = m.t
+    q, k = linear(m, resid, i.queries), norm(m, linear(m, x, i.keys), i.norm, m.rows)
+    if m.cache is not None:
+        where, t.where = t.where, "KV cache"
+        held = m.cache.setdefault((m.layer_key, "indexer"), [None, None, t.times, m.kv, None])
+        held[0], held[1] = t.alloc(m.b * m.kv * i.head_dim, k.w, "keys of the indexer"), t.alloc(0, k.w, "no values")
+        t.where = where
+    pairs, at, never = m.b * m.s * m.kv, i.queries.name.rpartition(".")[0], (False, False)
+    scores = t.alloc(pairs * i.heads, F32, "scores of the indexer")
+    log(t, scores, f"{at}.scores", ATTENTION, m.s, i.head_dim, m.kv, m.b * i.heads, operator="bmm", grads=never)
+    weights = linear(m, x, i.weigh)
+    summed = t.alloc(pairs, F32, "index scores")
+    log(t, summed, f"{at}.weighted", ATTENTION, 1, i.heads, m.kv, m.rows, operator="bmm", grads=never)
+    del q, k, weights, scores
+    mask = t.alloc(pairs, BOOL, "tokens that were not chosen")
+    del mask, summed
 
 
 def joined(t: Tape, nope: Tensor, rope: Tensor) -> Tensor:

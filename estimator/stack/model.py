@@ -232,7 +232,11 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
         inputs = embed(m, arch, parts, checkpointing and m.inputs_want_grad)
     if m.prompted:
         inputs = prompted(m, arch, inputs)
-    at = {"masks": masks(m, arch), "rope": rope_tables(m, inputs.w), "facts": arch.facts}
+    at: dict[str, Any] = {"masks": masks(m, arch), "rope": rope_tables(m, inputs.w), "facts": arch.facts}
+    if arch.beside:
+        from estimator.stack.beside import inputs_of_layers
+
+        at["beside"] = inputs_of_layers(m, inputs, arch)
     if parts:  # hidden_states = inputs_embeds + position_embeds: the loop over the layers forgets the sum
         given, inputs = [inputs], parts[0]
         x = stack(m, given.pop(), segments, at, out, checkpointing)

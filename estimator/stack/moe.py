@@ -12,7 +12,7 @@ from estimator.ops import minimum
 from estimator.stack import ops, products
 from estimator.stack.feedforward import mlp
 from estimator.stack.machine import Machine
-from estimator.stack.nn import activation, linear, product
+from estimator.stack.nn import activation, linear, norm, product
 from estimator.stack.parametrised import delta, with_delta
 from estimator.stack.products import ROUTER
 from estimator.stack.shapes import masked, masked_bwd
@@ -23,25 +23,39 @@ def moe(m: Machine, x: Tensor, block: MoE) -> Tensor:
     """Routed experts and, where there are, shared ones."""
     t = m.t
     if block.shared is None:
-        weights, index = route(m, x, block)
+        _, weights, index = choose(m, x, block)
         return experts(m, x, block, weights, index)
-    if block.shared_gate is not None:
+    if block.shared_gate is not None or block.shared_first:
         shared = dense(m, x, block.shared)
-        weights, index = route(m, x, block)
+        _, weights, index = choose(m, x, block)
         out = experts(m, x, block, weights, index)
-        shared = ops.mul(
-            t, ops.sigmoid(t, linear(m, x, block.shared_gate, None, ROUTER)), shared, "gated shared experts"
-        )
+        if block.shared_gate is not None:
+            gate = ops.sigmoid(t, linear(m, x, block.shared_gate, None, ROUTER))
+            shared = ops.mul(t, gate, shared, "gated shared experts")
         return ops.add(t, out, shared, "experts' sum")
     residual = x
-    if block.routing != "softmax":
-        from estimator.stack.routers import ROUTERS
-
-        _, weights, index = ROUTERS[block.routing](m, x, block)
-    else:
-        weights, index = route(m, x, block)
+    _, weights, index = choose(m, x, block)
     x = experts(m, x, block, weights, index)
     return ops.add(t, x, dense(m, residual, block.shared), "experts' sum")
+
+
+def normed_moe(m: Machine, x: Tensor, stream: Tensor, block: MoE) -> Tensor:
+    """Gemma 4: the dense MLP on x, the router and the experts on the stream, each output normalised, and their sum."""
+    after, before, after_experts, of_router = block.norms
+    assert block.shared is not None
+    first = norm(m, dense(m, x, block.shared), after)
+    _, weights, index = choose(m, ops.scale(m.t, norm(m, stream, of_router)), block)
+    second = experts(m, norm(m, stream, before), block, weights, index)
+    return ops.add(m.t, first, norm(m, second, after_experts), "experts' sum")
+
+
+def choose(m: Machine, x: Tensor, block: MoE) -> tuple[Tensor | None, Tensor, Tensor]:
+    """The router's logits where the caller holds them, the weights and the chosen experts (``MoE.routing``)."""
+    if block.routing == "softmax":
+        return (None, *route(m, x, block))
+    from estimator.stack.routers import ROUTERS
+
+    return ROUTERS[block.routing](m, x, block)
 
 
 def dense(m: Machine, x: Tensor, block: MLP) -> Tensor:
@@ -82,6 +96,14 @@ def _scatter_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
 
 
 def experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) -> Tensor:
+    """The routed experts, in a width of their own where they have one."""
+    if not block.latent:
+        return grouped_experts(m, x, block, weights, index)
+    down, up = block.latent
+    return linear(m, grouped_experts(m, linear(m, x, down), block, weights, index), up)
+
+
+def grouped_experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) -> Tensor:
     """grouped_mm_experts_forward."""
     t = m.t
     n = index.n
@@ -113,6 +135,10 @@ def experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) -
 def stacks(block: MoE) -> tuple[Extra, Extra, Extra | None, Extra | None]:
     """The stacked weights and biases: up (or gate and up), down."""
     weights = [e for e in block.experts if not e.name.endswith("bias")]
+    if len(weights) > 2:  # DBRX: gate, up and down, each as one matrix of all experts
+        first, _, last = weights
+        shape = (block.num, block.width, block.d)
+        weights = [first._replace(shape=(block.num, 2 * block.width, block.d)), last._replace(shape=shape)]
     bias = [e for e in block.experts if e.name.endswith("bias")]
     return weights[0], weights[1], bias[0] if bias else None, bias[1] if bias else None
 

@@ -293,6 +293,14 @@ def layer(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | Non
     return ops.layer_norm(t, x, rows, weight, bias)
 
 
+def layer_plus1(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None) -> Tensor:
+    """NemotronLayerNorm1P: torch's LayerNorm with 1 + weight, outside autocast."""
+    scale = None if weight is None else t.autocast(ops.shift(t, weight))
+    x, shift = t.autocast(x), None if bias is None else t.autocast(bias)
+    with t.no_autocast():
+        return ops.layer_norm(t, x, rows, scale, shift)
+
+
 def layer_none(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None) -> Tensor:
     """OlmoLayerNorm: F.layer_norm(x.float(), no weights).to(dtype)."""
     return ops.to(t, ops.layer_norm(t, ops.to(t, x, F32), rows, None, None), x.w)
@@ -316,6 +324,7 @@ NORMS = {
     "rms_plus1": rms_plus1,
     "rms_t5": rms_t5,
     "layer": layer,
+    "layer_plus1": layer_plus1,
     "layer_fp32": layer_fp32,
     "none": layer_none,
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from estimator.families.base import Attention, Layer, MoE
+from estimator.families.base import Attention, Layer, MoE, StateSpace
 from estimator.ops import root
 from estimator.stack.tape import GradFn, Tape, Tensor
 from estimator.work.product import (
@@ -180,13 +180,13 @@ def label(layer: Layer) -> str:
         kind = "sliding " if mixer.window is not None else "chunked " if mixer.chunk is not None else ""
         name = f"{kind}attention"
     else:
-        name = mixer.kind.replace("_", " ")
+        name = mixer.kind.replace("_", " ") if isinstance(mixer, StateSpace) else "no mixer"
     side = "encoder " if layer.side == "encoder" else ""
     return f"{side}{name}" + ("" if mlp is None else " + experts" if isinstance(mlp, MoE) else " + MLP")
 
 
 __all__ = [
-    "ADAPTER", "CONVOLUTION", "EXPERTS", "HEAD", "MULTIPLY_ADD", "ROUTER", "SCAN",
+    "ADAPTER", "ATTENTION", "CONVOLUTION", "EXPERTS", "HEAD", "MLP", "MULTIPLY_ADD", "ROUTER", "SCAN",
     "Entry", "adapter", "attention", "batched", "differentiate", "fused", "label", "linear", "log", "part_at",
     "scan_name", "visible",
 ]  # fmt: skip

@@ -49,14 +49,16 @@ def convolve(m: Machine, x: Tensor, s: StateSpace, weights: tuple[Extra, ...]) -
         out = t.alloc(m.b * s.conv_width * (m.s + 1), weight.w, "convolution")
         log_convolution(m, out, s, weight)
         del x, window
-        return activation(t, out, s.sizes["act"]) if out.n == m.rows * s.conv_width else _activated(m, out, s)
+        return _activated(m, out, s)
     if held is not None:
         where, t.where = t.where, "KV cache"
         held[0] = t.alloc(m.b * s.conv_width * s.conv_kernel, w, "last inputs of the convolution")
         t.where = where
     out = _convolution(m, ops.to(t, x, weight.w), weight, bias, m.b * s.conv_width * (m.s + reach))
     log_convolution(m, out, s, weight)
-    out = activation(t, ops.piece(t, out, m.rows * s.conv_width), s.sizes["act"])
+    out = ops.piece(t, out, m.rows * s.conv_width)
+    if s.sizes["act"]:
+        out = activation(t, out, s.sizes["act"])
     return ops.to(t, out, w)
 
 
@@ -80,7 +82,8 @@ def minus_exp(m: Machine, extra: Extra) -> Tensor:
 
 
 def _activated(m: Machine, out: Tensor, s: StateSpace) -> Tensor:
-    return activation(m.t, Tensor(m.rows * s.conv_width, out.w, out.st), s.sizes["act"])
+    out = out if out.n == m.rows * s.conv_width else Tensor(m.rows * s.conv_width, out.w, out.st)
+    return activation(m.t, out, s.sizes["act"]) if s.sizes["act"] else out
 
 
 def _convolution(m: Machine, x: Tensor, weight: Param, bias: Param | None, n: Any) -> Tensor:

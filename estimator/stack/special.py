@@ -9,7 +9,7 @@ from typing import Any
 
 from estimator.families.base import Attention
 from estimator.stack import ops
-from estimator.stack.attention import bmm, cached, efficient, flash, math, rotate
+from estimator.stack.attention import bmm, cached, efficient, flash, math, rotate, rotate_part
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
 from estimator.stack.tape import F32, I64, GradFn, Tape, Tensor
@@ -148,7 +148,10 @@ def gpt_oss(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     t = m.t
     q, k, v = (linear(m, x, p) for p in a.projections)
     cos, sin = at["rope"](m, a)
-    q, k = _halves(t, q, cos, sin), _halves(t, k, cos, sin)
+    if a.rotary == "joined":  # MiMo-V2-Flash turns a part of each head
+        q, k = (rotate_part(t, i, cos, sin, a.rope_dim, a.head_dim) for i in (q, k))
+    else:
+        q, k = _halves(t, q, cos, sin), _halves(t, k, cos, sin)
     k, v = cached(m, a, k, v)
     s_k = k.n // (m.b * a.kv_heads * a.head_dim)
     out, kept = _with_sinks(m, q, k, v, a, at, s_k)
@@ -185,7 +188,8 @@ def _with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: A
     probs = ops.softmax(t, logits, F32 if t.amp else None)
     weights = ops.to(t, ops.piece(t, probs, rows * s_k), v.w)
     m.hold(weights)
-    out = bmm(t, weights, v, rows * a.head_dim, s_k, (False, split and groups == 1), "attention output")
+    d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
+    out = bmm(t, weights, v, rows * d_v, s_k, (False, split and groups == 1), "attention output")
     return ops.copy(t, out, "attention output, transposed"), weights
 
 

@@ -24,11 +24,22 @@ def mixer(m: Machine, x: Tensor, s: StateSpace, at: Any) -> Tensor:
         from estimator.stack.chunked import mamba2
 
         return mamba2(m, x, s)
+    if s.kind == "short_conv":
+        return short_conv(m, x, s)
     if s.kind == "gated_delta":
         from estimator.stack.delta import gated_delta
 
         return gated_delta(m, x, s)
     return selective(m, x, s)
+
+
+def short_conv(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
+    """Lfm2ShortConv.forward: C * conv(B * x)."""
+    t = m.t
+    n = m.rows * s.inner
+    b, c, hidden = ops.split(t, linear(m, x, s.linears[0]), (n, n, n))
+    mixed = convolve(m, ops.mul(t, b, hidden, "B * x"), s, s.extras)
+    return linear(m, ops.copy(t, ops.mul(t, c, mixed, "C * convolution")), s.linears[-1])
 
 
 def block(m: Machine, x: Tensor, layer: Layer, at: Any) -> Tensor:

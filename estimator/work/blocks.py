@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from estimator.families.base import Attention, Linear, Norm
+from estimator.families.base import Attention, Indexer, Linear, Norm
 from estimator.families.towers import Conv
 from estimator.ops import minimum
 from estimator.work import kernels as k
@@ -174,6 +174,8 @@ def attention(tape: Walk, a: Attention, grad: bool, encoder_grad: bool = False) 
     scores = Product(
         f"{at}.scores", p.ATTENTION, rows.s, a.head_dim, s_k, heads, operator="bmm", left=gq, right=gk, pairs=pairs
     )
+    if a.indexer is not None:
+        _indexed(tape, a.indexer, grad, s_k)
     weighted = gq or gk
     values = Product(
         f"{at}.values",
@@ -198,6 +200,12 @@ def attention(tape: Walk, a: Attention, grad: bool, encoder_grad: bool = False) 
     if a.gate:
         tape.ops.append(k.activation(f"{at}.gate", n_q, "sigmoid", out, gated=True))
         tape.ops.append(k.multiply(f"{at}.gate", n_q, out))
+    if a.out_gate is not None:
+        out = tape.linear(a.out_gate, grad, p.PROJECTION) or out
+        tape.ops.append(k.activation(f"{at}.gate", rows.tokens * a.out_gate.d_out, "sigmoid", out, gated=True))
+        tape.ops.append(k.multiply(f"{at}.gate", rows.tokens * a.heads * d_v, out))
+    if a.out_norm is not None:
+        out = tape.norm(a.out_norm, out, stream=False)
     return tape.linear(a.out, out, p.PROJECTION) or tape.touches(at)
 
 
@@ -219,6 +227,20 @@ def _disentangled(tape: Walk, a: Attention, gq: bool, gk: bool) -> None:
         )  # fmt: skip
 
 
+def _indexed(tape: Walk, index: Indexer, grad: bool, s_k: Any) -> None:
+    """The scores of an indexer, which choose tokens: no gradient comes back through the choice."""
+    rows, at = tape.rows, index.queries.name.rpartition(".")[0]
+    tape.linear(index.queries, False, p.PROJECTION)
+    tape.linear(index.keys, False, p.PROJECTION)
+    tape.norm(index.norm, False, stream=False)
+    tape.linear(index.weigh, False, p.PROJECTION)
+    for name, m, k_, n, count in (
+        ("scores", rows.s, index.head_dim, s_k, rows.b * index.heads),
+        ("weighted", 1, index.heads, s_k, rows.tokens),
+    ):
+        tape.ops.append(Product(f"{at}.{name}", p.ATTENTION, m, k_, n, count, operator="bmm", left=False, right=False))
+
+
 def _rearrange(tape: Walk, a: Attention, at: str, n_q: Any, n_k: Any, s_k: Any, grads: tuple[bool, bool, bool]) -> None:
     """Kernels between the projections and the scores: rotary embedding, the cache's copies, heads repeated."""
     rows, grad = tape.rows, any(grads)
@@ -226,12 +248,13 @@ def _rearrange(tape: Walk, a: Attention, at: str, n_q: Any, n_k: Any, s_k: Any, 
         n = n_q + n_k
         part = rows.tokens * (a.heads + (1 if a.mla else a.kv_heads)) * a.rope_dim if partial(a) else n
         tape.ops.append(k.rotary(f"{at}.rotary", n, part, a.rope_style, grads[0] or grads[1]))
-    if len(a.projections) == 1 and a.mla is None:  # one fused projection: the gradients are concatenated again
+    fused = len(a.projections) == 1 and a.mla is None and not a.reuses
+    if fused:  # one projection: the gradients are concatenated again
         tape.ops.append(k.copies(f"{at}.split", 0, n_q + 2 * n_k, (0, 1), grad))
     if a.mla is not None:  # keys and values put together from their parts
         made = rows.b * s_k * a.heads * (a.head_dim + (a.head_dim if a.v_head_dim is None else a.v_head_dim))
         tape.ops.append(k.copies(f"{at}.heads", made, made, (3, 3), grad))
-    if rows.caches and not a.cross:
+    if rows.caches and not a.cross and not a.reuses:
         joined = n_k if a.mla is None and partial(a) else 0  # keys whose parts were concatenated are contiguous
         tape.ops.append(k.cache(f"{at}.cache", rows.tokens * cached_width(a) - joined, joined))
     if a.kv_heads != a.heads and (

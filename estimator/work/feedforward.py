@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estimator.families.base import EXPERT, MLP, ROUTER, Extra, Linear, MoE
+from estimator.families.base import EXPERT, MLP, ROUTER, Extra, Linear, MoE, Norm, SideChain
 from estimator.ops import minimum
 from estimator.work import kernels as k
 from estimator.work import product as p
@@ -24,6 +24,8 @@ def mlp(tape: Walk, block: MLP, grad: bool) -> bool:
         tape.ops.append(k.multiply(f"{at}.gate", n, inner, halves))
     if len(first) > 1:
         tape.ops.append(k.accumulate(f"{at}.inputs", tape.rows.tokens * first[0].d_in, len(first) - 1, grad))
+    if block.norm is not None:
+        inner = tape.norm(block.norm, inner, stream=False)
     return tape.linear(down, inner, p.MLP)
 
 
@@ -42,6 +44,8 @@ def moe(tape: Walk, block: MoE, grad: bool) -> bool:
     at = block.experts[0].name.rpartition(".")[0]
     tape.ops.append(k.routing(f"{at}.routing", tape.rows.tokens * block.num, routed))
     inner = grad
+    if block.latent:
+        inner = tape.linear(block.latent[0], grad, p.MLP)
     tape.ops.append(k.permute(f"{at}.permute", rows * block.d, grad))
     for part in block.experts:
         if part.role != EXPERT or len(part.shape) != 3:
@@ -53,6 +57,8 @@ def moe(tape: Walk, block: MoE, grad: bool) -> bool:
             tape.ops.append(k.activation(f"{at}.act", n, block.act, inner, halves, block.gated))
             if block.gated:
                 tape.ops.append(k.multiply(f"{at}.gate", n, inner, halves))
+    if block.latent:
+        inner = tape.linear(block.latent[1], inner, p.MLP)
     out = inner or routed
     tape.ops.append(k.unpermute(f"{at}.unpermute", rows * block.d, tape.rows.tokens * block.d, out))
     if block.shared is not None:
@@ -61,6 +67,26 @@ def moe(tape: Walk, block: MoE, grad: bool) -> bool:
             tape.linear(block.shared_gate, grad, p.ROUTER)
             tape.ops.append(k.multiply(f"{at}.shared_gate", tape.rows.tokens * block.d, out))
         tape.ops.append(k.add(f"{at}.shared", tape.rows.tokens * block.d, out))
+    return out
+
+
+def chain(tape: Walk, block: SideChain, grad: bool) -> bool:
+    """Matrices and norms beside the branches; returns whether what they add requires a gradient."""
+    out, first = grad, True
+    for part in block.parts():
+        if isinstance(part, Norm):
+            out = tape.norm(part, out, stream=False)
+        elif isinstance(part, Linear):
+            for _ in range(block.repeated if first else 1):
+                made = tape.linear(part, out, p.MLP)
+            out = made
+            if first and block.act:
+                tape.ops.append(k.activation(f"{part.name}.act", tape.rows.tokens * part.d_out, block.act, out))
+            if first and block.scaled:
+                tape.ops.append(k.multiply(f"{part.name}.scale", tape.rows.tokens * part.d_out, out))
+            first = False
+    for name, m, inner, n in block.products:
+        tape.ops.append(Product(name, p.MLP, m, inner, n, tape.rows.tokens, operator="bmm", left=grad, right=out))
     return out
 
 

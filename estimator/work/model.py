@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, MoE, Norm
+from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, MoE, NoMixer, Norm, StateSpace
 from estimator.families.towers import Conv
 from estimator.ops import minimum
 from estimator.work import blocks, feedforward, scan
@@ -50,6 +50,7 @@ def operations(arch: Architecture, work: PassSizes, train: Trainable = NONE) -> 
         grad = walk.stack(out, [g for g in arch.layers if g.side == "encoder"], replace(rows, s=encoder), grad, False)
         encoder_grad = walk.chain(out, arch.encoder_final, replace(rows, s=encoder), grad, p.EMBEDDING)
     grad = walk.embed(out, arch.embeddings, rows)
+    walk.chain(out, arch.beside, rows, grad, p.EMBEDDING)
     groups = [g for g in arch.layers if not two_sided or g.side == "decoder"]
     grad = walk.stack(out, groups, rows, grad, encoder_grad)
     grad = walk.chain(out, arch.final, rows, grad, p.EMBEDDING)
@@ -198,7 +199,7 @@ class _Unit:
                 else "attention"
             )
         else:
-            name = mixer.kind.replace("_", " ")
+            name = mixer.kind.replace("_", " ") if isinstance(mixer, StateSpace) else "no mixer"
         side = "encoder " if self.group.side == "encoder" and self.group.mixer is not None else ""
         return f"{side}{name}" + ("" if mlp is None else " + experts" if isinstance(mlp, MoE) else " + MLP")
 
@@ -243,7 +244,8 @@ def layer(tape: Walk, group: Layer, grad: bool, encoder_grad: bool, dropout: flo
 
     def mix(flag: bool) -> bool:
         run: Callable[..., bool] = blocks.attention if isinstance(group.mixer, Attention) else scan.mixer
-        return run(tape, group.mixer, flag)
+        second = scan.mixer(tape, group.second, flag) if group.second is not None else False
+        return run(tape, group.mixer, flag) or second
 
     def feed(flag: bool) -> bool:
         if group.mlp is None:
@@ -262,6 +264,8 @@ def layer(tape: Walk, group: Layer, grad: bool, encoder_grad: bool, dropout: flo
         return flag
 
     grad = tape.touches(layer_path(group)) or grad
+    if isinstance(group.mixer, NoMixer):
+        return add(feed(norm("pre_mlp", grad)) or grad)
     inner = norm("input", grad)
     mixed = norm("post_mixer", mix(inner))
     if group.wiring == "parallel":
@@ -272,21 +276,31 @@ def layer(tape: Walk, group: Layer, grad: bool, encoder_grad: bool, dropout: flo
         grad = add(
             norm("post_cross", blocks.attention(tape, group.cross, norm("pre_cross", grad), encoder_grad)) or grad
         )
-    return add(norm("post_mlp", feed(norm("pre_mlp", grad))) or grad) if group.mlp is not None else grad
+    grad = add(norm("post_mlp", feed(norm("pre_mlp", grad))) or grad) if group.mlp is not None else grad
+    for chain in group.chains:
+        grad = add(feedforward.chain(tape, chain, grad) or grad)
+    return grad
 
 
 def layer_path(group: Layer) -> str:
     """The layer's own module: what stands before and at the layer's number in its names."""
-    mixer = group.mixer
-    name = mixer.out.name if isinstance(mixer, Attention) else mixer.linears[-1].name
-    head, number, _ = name.partition("{i}")
+    head, number, _ = last_matrix(group).name.partition("{i}")
     return head + number
 
 
 def group_width(group: Layer) -> Any:
     """The width of the residual stream: what the layer's last matrix puts out."""
+    return last_matrix(group).d_out
+
+
+def last_matrix(group: Layer) -> Linear:
+    """The one that puts out what is added to the stream."""
     mixer = group.mixer
-    return mixer.out.d_out if isinstance(mixer, Attention) else mixer.linears[-1].d_out
+    if isinstance(mixer, NoMixer):
+        mlp = group.mlp.shared if isinstance(group.mlp, MoE) else group.mlp
+        assert mlp is not None
+        return mlp.linears[-1]
+    return mixer.out if isinstance(mixer, Attention) else mixer.linears[-1]
 
 
 def recomputed(ops: list[Operation]) -> list[Operation]:

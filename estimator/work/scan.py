@@ -43,7 +43,7 @@ def _eager(tape: Walk, s: StateSpace, grad: bool) -> bool:
     hidden = any(flags) or inner or _trains_extras(tape, s)
     if s.kind == "chunked":
         _chunked(tape, s, hidden)
-    else:
+    elif s.kind == "gated_delta":
         _delta(tape, s, hidden, inner)
     for norm in s.norms:
         hidden = tape.norm(norm, hidden, stream=False)

@@ -16,6 +16,7 @@ from estimator.families import FAMILIES
 from estimator.schemas import GpuSpec, ModelSpec
 
 GPUS, MODELS = presets.ids("gpus"), presets.ids("models")
+DATA = Path(__file__).parents[1] / "data"
 
 
 def test_how_many():
@@ -95,9 +96,10 @@ def types(config):
 
 def test_every_family_is_held_to_transformers():
     used = {presets.load_model_preset(name)[1]["config"]["model_type"] for name in MODELS}
-    data = Path(__file__).parents[1] / "data"
-    for case in json.loads(gzip.decompress((data / "family_variants_multimodal.json.gz").read_bytes())):
+    for case in json.loads(gzip.decompress((DATA / "family_variants_multimodal.json.gz").read_bytes())):
         used |= types(case["config"])
+    recorded = json.loads(gzip.decompress((DATA / "family_variants_more.json.gz").read_bytes()))
+    used |= {case["config"]["model_type"] for case in recorded["cases"]}
     assert set(FAMILIES) - used <= {"symbolic"}
 
 

@@ -49,6 +49,7 @@ def kept(layer: Layer, gguf: Gguf, context: Context, times: Any = None) -> Layer
     if isinstance(layer.mixer, StateSpace):
         s = states_of(layer.mixer)
         return LayerCache("recurrent", n, gguf_state_bytes(n, context.sequences, s.conv, s.state), 0)
+    assert isinstance(layer.mixer, Attention)  # a family with layers of another kind has no GGUF name yet
     cells = cells_of(layer.mixer, gguf, context)
     made = gguf_cache_bytes(n, context.streams, cells, *cache_rows(layer.mixer, context))
     return LayerCache("latent" if layer.mixer.mla is not None else "attention", n, made, cells)

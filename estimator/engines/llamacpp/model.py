@@ -11,7 +11,7 @@ from estimator.engines.llamacpp.feedforward import feed
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op
 from estimator.engines.llamacpp.passes import GraphBuilder, size
 from estimator.engines.llamacpp.recurrent import mix
-from estimator.families.base import POSITION, Architecture, Attention, Layer, Lookup, Norm
+from estimator.families.base import POSITION, Architecture, Attention, Layer, Lookup, Norm, StateSpace
 from estimator.families.gguf import BRANCH, MIXER, MLP_OUT, Gguf
 
 
@@ -86,6 +86,7 @@ def _layer(p: GraphBuilder, layer: Layer, x: GgmlTensor, last: bool) -> GgmlTens
     before = normed("input", x)
     if p.gguf.early_norm:
         p.graph.expand(before)
+    assert isinstance(layer.mixer, Attention | StateSpace)  # a family with layers of another kind has no GGUF name yet
     mixed = attend(p, layer.mixer, before) if isinstance(layer.mixer, Attention) else mix(p, layer.mixer, before)
     if layer.wiring == "parallel":
         return _side_by_side(p, layer, norms, x, before, mixed, last)

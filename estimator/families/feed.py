@@ -1,0 +1,97 @@
+"""Feed-forward blocks of a layer: an MLP, routed experts, and chains of matrices beside the branches."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from estimator.families.parts import Extra, Linear, Norm
+
+
+class MLP(NamedTuple):
+    """A feed-forward block. ``up`` (and ``gate`` where gated) then ``down``; ``fused``: gate and up in one Linear.
+
+    act: the transformers name of the activation: "silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu" ...; or
+    "bloom_gelu", which is one node of autograd. cast: what goes into ``down`` is converted to its weight's width (T5).
+    norm: of what goes into ``down`` (BitNet), or None. extras: weights of the activation (Apertus).
+    """
+
+    linears: tuple[Linear, ...]
+    width: Any
+    act: str
+    gated: bool
+    fused: bool = False
+    cast: bool = False
+    norm: Norm | None = None
+    extras: tuple[Extra, ...] = ()
+
+    def parts(self) -> tuple[Any, ...]:
+        return (*self.linears, *((self.norm,) if self.norm else ()), *self.extras)
+
+
+class MoE(NamedTuple):
+    """Routed experts, stored stacked as transformers 5 stores them, and shared experts.
+
+    experts       stacked weights [E, ...] as Extras of role EXPERT (weights and biases)
+    router        Linear or Extras of role ROUTER
+    num, per_token, width   experts, experts a token, width of one
+    shared        MLP or None; shared_gate: Linear [d -> 1] or None
+    d             model width (the experts' input)
+    act           of the experts; "clamped_swiglu" is gpt-oss's: both halves clamped, gate*sigmoid(1.702*gate)*(up+1)
+    transposed    True where an expert's weights are [in, out] (gpt-oss), else [out, in]
+    router_linear True where the router is a torch.nn.Linear (Phi-MoE); elsewhere its weight is a bare parameter
+    routing       how experts are chosen: "softmax" (over all, in fp32, weights in the width of the logits),
+                  "softmax_fp32" (DeepSeek-V2: logits and weights in fp32 too), "sigmoid_groups" (DeepSeek-V3, GLM-4.5)
+    shared_first  True where the shared experts run before the routed ones
+    latent        matrices into and out of the width in which the experts work (Nemotron 3), or ()
+    norms         of the shared experts' output, the routed ones' input and their output, and of the router's input
+                  (Gemma 4, whose router and experts read the residual stream); empty elsewhere
+    """
+
+    experts: tuple[Extra, ...]
+    router: tuple[Any, ...]
+    num: Any
+    per_token: Any
+    width: Any
+    d: Any
+    act: str = "silu"
+    gated: bool = True
+    shared: MLP | None = None
+    shared_gate: Linear | None = None
+    transposed: bool = False
+    router_linear: bool = False
+    routing: str = "softmax"
+    shared_first: bool = False
+    norms: tuple[Norm, ...] = ()
+    latent: tuple[Linear, ...] = ()
+
+    def parts(self) -> tuple[Any, ...]:
+        shared = (self.shared.parts() if self.shared else ()) + ((self.shared_gate,) if self.shared_gate else ())
+        return (*self.router, *self.experts, *shared, *self.norms, *self.latent)
+
+
+class SideChain(NamedTuple):
+    """Matrices and norms that run beside a layer's two branches for every token, one after the other, and are added to
+    the stream (Gemma 3n's LAuReL and AltUp, Gemma 4's input of each layer).
+
+    parts     Linears, Norms and Extras in the order in which they run
+    act       the activation after the first matrix, or ""
+    repeated  how often the first matrix runs (AltUp routes twice)
+    products  (name, m, k, n) of every token's products that no weight takes part in
+    scaled    True where another tensor multiplies the activation
+    """
+
+    parts_: tuple[Any, ...]
+    act: str = ""
+    repeated: int = 1
+    products: tuple[tuple[str, Any, Any, Any], ...] = ()
+    scaled: bool = False
+
+    def parts(self) -> tuple[Any, ...]:
+        return self.parts_
+
+
+class NoMixer(NamedTuple):
+    """In the mixer's place of a layer that is a feed-forward block alone (Nemotron-H)."""
+
+    def parts(self) -> tuple[Any, ...]:
+        return ()
