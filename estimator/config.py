@@ -6,7 +6,7 @@ In a traced run (``--derive``) sizes come back as traced numbers under their reg
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from estimator.errors import InputError
@@ -18,21 +18,52 @@ MAX_SIZE = 10**12  # no dimension of any model comes near; larger numbers are ty
 _MISSING: Any = object()
 
 
+class Recorded(dict[str, Any]):
+    """A mapping that remembers which of its names were asked for, in ``read``."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        super().__init__(raw)
+        self.read: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As a dict's, remembered."""
+        self.read.add(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.read.add(str(name))
+        return super().__contains__(name)
+
+    def copied(self) -> dict[str, Any]:
+        """A plain copy, which asks for nothing."""
+        return dict(zip(dict.keys(self), dict.values(self), strict=True))
+
+    def __iter__(self) -> Iterator[str]:
+        """All names, which a copy asks for."""
+        self.read.update(dict.keys(self))
+        return super().__iter__()
+
+
 class Config:
     """One model's config.
 
-    raw       the mapping as read, after ``--set``
+    raw       the mapping as read, after ``--set``; its ``read`` are the names that were asked for
     traced    True in a run that derives: :meth:`size` then returns traced numbers
     notes     guesses that were taken, printed as notes and as assumptions
     """
 
     def __init__(self, raw: Mapping[str, Any], traced: bool = False, where: str = "config.json") -> None:
-        self.raw, self.traced, self.where = dict(raw), traced, where
+        self.raw, self.traced, self.where = Recorded(raw), traced, where
         self.notes: list[str] = []
 
     def _get(self, names: str, default: Any) -> tuple[str, Any]:
         """The first of the ``|``-separated spellings that is present and not null."""
         first, *rest = names.split("|")
+        self.raw.read.update(rest)  # every spelling is known, also where the first is there
         for name in (first, *rest):
             if self.raw.get(name) is not None:
                 return name, self.raw[name]

@@ -36,14 +36,19 @@ class InternalError(LlmcalcError):
     exit_code = 70
 
 
-def unknown(kind: str, got: str, known: Iterable[str], hint: str = "") -> InputError:
-    """An InputError for a name that is not in a table, with the nearest known names."""
+def unknown(kind: str, got: str, known: Iterable[str], hint: str = "", every: bool = True) -> InputError:
+    """An InputError for a name that is not in a table, with the nearest known names.
+
+    every: list all of them where none is near; False for names that may mean something that is not in the table, of
+    which only a likely typing error is suggested.
+    """
     names = sorted(known)
     near = get_close_matches(got.lower(), names, n=3, cutoff=0.6)
     shown = got if len(got) <= 60 else got[:57] + "..."
-    text = f"unknown {kind} {shown!r}."
+    where, _, what = kind.rpartition(": ")
+    text = f"{where}{': ' if where else ''}unknown {what} {shown!r}."
     if near:
         text += " Did you mean " + " or ".join(repr(n) for n in near) + "?"
-    elif len(names) <= 40:
+    elif every and len(names) <= 40:
         text += " Known: " + ", ".join(names) + "."
     return InputError(text + (f" {hint}" if hint else ""))

@@ -201,7 +201,8 @@ def build(config: Config) -> Architecture:
         inner = text.get("model_type") if isinstance(text, dict) else None
         wraps = isinstance(inner, str) and inner in FAMILIES
         hint = f"Its text_config alone is a {inner}." if wraps else "To add one: docs/extending.md"
-        raise unknown("model_type", model_type, FAMILIES, hint)
+        slips = [t for t in FAMILIES if _letters(t) == _letters(model_type)]
+        raise unknown(f"{config.where}: model_type", model_type, slips, hint, every=False)
     module: Any = import_module(f"estimator.families.{FAMILIES[model_type]}")
     made: Architecture = module.build(config)
     named = config.items("architectures")
@@ -229,6 +230,12 @@ def rope_tables(config: Config) -> int:
         if isinstance(scaling, dict):
             return ROPE_TABLES.get(str(scaling.get("rope_type", scaling.get("type"))), 0)
     return 0
+
+
+def _letters(name: str) -> list[str]:
+    """What a slip of the keyboard leaves: order, doubled letters and separators may differ, a version may not."""
+    plain = [c for c in name.lower() if c.isalnum()]
+    return sorted(c for i, c in enumerate(plain) if i == 0 or c != plain[i - 1] or c.isdigit())
 
 
 @lru_cache(maxsize=1)

@@ -70,7 +70,7 @@ def regular_file(path: Path, what: str) -> int:
         gone = "a link to a file that does not exist" if path.is_symlink() else "no such file"
         raise InputError(f"{path}: {gone}") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{shown(path)}: {_reason(error)}") from None
+        raise InputError(f"{shown(path)}: {reason(error)}") from None
     if stat.S_ISDIR(info.st_mode):
         raise InputError(f"{path}: is a folder, not {what}")
     if not stat.S_ISREG(info.st_mode):
@@ -84,7 +84,8 @@ def shown(path: Path) -> str:
     return text if len(text) <= 160 else f"{text[:60]}...{text[-60:]}"
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What an operating system's error says, short."""
     return (error.strerror if isinstance(error, OSError) and error.strerror else str(error))[:100]
 
 
@@ -95,7 +96,7 @@ def read_start(path: Path, offset: int, size: int) -> bytes:
             file.seek(offset)
             data = file.read(size)
     except OSError as error:
-        raise InputError(f"{path}: {_reason(error)}") from None
+        raise InputError(f"{path}: {reason(error)}") from None
     if len(data) != size:
         raise InputError(f"{path}: truncated: {size} bytes expected at {offset}, found {len(data)}")
     return data

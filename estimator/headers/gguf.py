@@ -19,7 +19,8 @@ from estimator.headers import FileTensor, Header, regular_file
 
 MAX_HEADER = 64_000_000  # a vocabulary of 256k tokens with its merges takes about 10 MB
 MAX_PAIRS = 100_000
-MAX_TENSORS = 1_000_000
+MAX_TENSORS = 200_000
+MAX_ITEMS = 2_000_000  # of all arrays: a vocabulary of 256k tokens with its merges has 800k
 KEEP_ITEMS = 1024  # longer arrays (vocabularies) are skipped; their length is kept as ``<key>.length``
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
@@ -31,6 +32,7 @@ class _Reader:
 
     def __init__(self, file: BinaryIO, path: Path, size: int) -> None:
         self.file, self.path, self.left = file, path, min(size, MAX_HEADER)
+        self.items = MAX_ITEMS
 
     def take(self, size: int) -> bytes:
         self.claim(size)
@@ -69,6 +71,9 @@ class _Reader:
             self.skip(count * struct.calcsize(_SCALARS[item]))
             return _Length(count)
         self.claim_items(count)
+        if item in _SCALARS:
+            code = _SCALARS[item]
+            return list(struct.unpack(f"<{count}{code[1]}", self.take(count * struct.calcsize(code))))
         if item == _STRING and count > KEEP_ITEMS:
             for _ in range(count):
                 self.skip(self.number(10))
@@ -81,10 +86,19 @@ class _Reader:
             raise InputError(
                 f"{self.path}: the header claims {count:,} items, but only {self.left:,} bytes follow; damaged"
             )
+        self.items -= count + 1
+        if self.items < 0:
+            raise InputError(f"{self.path}: more than {MAX_ITEMS:,} items in the arrays of its header; damaged")
 
 
 class _Length(int):
     """The length of an array whose items were skipped."""
+
+
+def is_first(path: Path) -> bool:
+    """Whether a file is a model of its own or the first of its parts."""
+    match = _PART.search(path.name)
+    return match is None or int(match[1]) == 1
 
 
 def read(path: Path) -> Header:

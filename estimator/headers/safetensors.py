@@ -7,18 +7,24 @@ Source: the safetensors format description, https://github.com/huggingface/safet
 from __future__ import annotations
 
 import json
+import re
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.headers import FileTensor, Header, read_start, regular_file
+from estimator.headers import FileTensor, Header, read_start, reason, regular_file
 from estimator.units import BITS_PER_BYTE
 
 MAX_HEADER = 100_000_000  # the safetensors library's own limit
 MAX_INDEX = 50_000_000
 INDEX = "model.safetensors.index.json"
+OTHER_INDEXES = ("pytorch_model.bin.index.json", "consolidated.safetensors.index.json")  # totals, of other files
+SUFFIX = ".safetensors"
 WHAT = "a .safetensors file"
+MAX_TENSORS = 200_000  # DeepSeek-V3 has 91,991 in all its shards
+MAX_SHARDS = 1_000
+_SHARD = re.compile(r"^(.{1,200})-(\d{5})-of-(\d{5})\.safetensors$")
 
 # dtype -> bits an element (safetensors/src/tensor.rs, enum Dtype)
 DTYPE_BITS = {
@@ -42,17 +48,35 @@ def read_file(path: Path) -> Header:
         raise InputError(
             f"{path}: a header of {length:,} bytes is more than the {MAX_HEADER:,} that safetensors allows"
         )
-    raw = parse_object(read_start(path, 8, length), str(path))
+    return header_of(parse_object(read_start(path, 8, length), str(path), unique=True), str(path), size - 8 - length)
+
+
+def header_of(raw: dict[str, Any], where: str, room: int | None) -> Header:
+    """A header from its JSON; room: bytes that the file has for the data, None where only the header was read."""
     metadata = raw.pop("__metadata__", None) or {}
-    tensors = tuple(_tensor(path, name, entry) for name, entry in raw.items())
-    _check_offsets(path, raw, size - 8 - length)
-    return Header(str(path), "safetensors", tensors, metadata if isinstance(metadata, dict) else {})
+    if len(raw) > MAX_TENSORS:
+        raise InputError(f"{where}: lists {len(raw):,} tensors, more than the {MAX_TENSORS:,} that any model has")
+    tensors = tuple(_tensor(where, name, entry) for name, entry in raw.items())
+    _check_offsets(where, raw, room)
+    return Header(where, "safetensors", tensors, metadata if isinstance(metadata, dict) else {})
 
 
-def parse_object(data: bytes, where: str) -> dict[str, Any]:
-    """A JSON object from bytes; one-line InputError for everything else, however deep or long its numbers."""
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        seen: set[str] = set()
+        twice = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
+        raise ValueError(f"the name {twice[:80]!r} stands twice; the header is damaged")
+    return out
+
+
+def parse_object(data: bytes, where: str, unique: bool = False) -> dict[str, Any]:
+    """A JSON object from bytes; one-line InputError for everything else, however deep or long its numbers.
+
+    unique: refuse a name that stands twice, which the safetensors format forbids.
+    """
     try:
-        value = json.loads(data.decode("utf-8-sig"))
+        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_once if unique else None)
     except UnicodeDecodeError:
         raise InputError(f"{where}: is not text in UTF-8, so it is not JSON") from None
     except RecursionError:
@@ -60,13 +84,14 @@ def parse_object(data: bytes, where: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise InputError(f"{where}: not valid JSON: {error.msg} at line {error.lineno}") from None
     except ValueError as error:  # a whole number of more digits than Python reads
-        raise InputError(f"{where}: {str(error).split(';')[0][:100]}") from None
+        text = str(error) if unique else str(error).split(";")[0]
+        raise InputError(f"{where}: {text[:140]}") from None
     if not isinstance(value, dict):
         raise InputError(f"{where}: must be a JSON object, got a {type(value).__name__}")
     return value
 
 
-def _tensor(path: Path, name: str, entry: Any) -> FileTensor:
+def _tensor(path: str, name: str, entry: Any) -> FileTensor:
     """One entry, checked: its dtype is known, its shape is whole numbers and its offsets span what they should."""
     where = f"{path}: tensor {name[:80]!r}"
     if not isinstance(entry, dict):
@@ -91,7 +116,7 @@ def _tensor(path: Path, name: str, entry: Any) -> FileTensor:
     return FileTensor(name, dtype, tuple(shape), elements, size)
 
 
-def _check_offsets(path: Path, raw: dict[str, Any], room: int) -> None:
+def _check_offsets(path: str, raw: dict[str, Any], room: int | None) -> None:
     """The tensors lie one after the other, without gap or overlap, inside the file."""
     end = 0
     for start, stop in sorted(entry["data_offsets"] for entry in raw.values()):
@@ -99,7 +124,7 @@ def _check_offsets(path: Path, raw: dict[str, Any], room: int) -> None:
             how = "overlap" if start < end else "leave a gap"
             raise InputError(f"{path}: tensors {how} at byte {start:,}; the header is damaged")
         end = stop
-    if end > room:
+    if room is not None and end > room:
         raise InputError(f"{path}: claims {end:,} bytes of weights, but holds {room:,}; truncated")
 
 
@@ -107,30 +132,56 @@ def read_index(path: Path) -> Header:
     """All shards that an index names and that are there; the others are listed in ``missing``."""
     if regular_file(path, "an index") > MAX_INDEX:
         raise InputError(f"{path}: larger than the {MAX_INDEX:,} bytes that an index may have")
-    raw = parse_object(path.read_bytes(), str(path))
+    try:
+        raw = parse_object(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: {reason(error)}") from None
+    return index_of(raw, str(path), path.parent)
+
+
+def index_of(raw: dict[str, Any], where: str, folder: Path | None) -> Header:
+    """The shards that an index names: those in ``folder`` are read, the others listed in ``missing``."""
     weight_map = raw.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(v, str) for v in weight_map.values()):
-        raise InputError(f"{path}: has no weight_map of names to files")
+        raise InputError(f"{where}: has no weight_map of names to files")
     shards = sorted(set(weight_map.values()))
     if any(Path(s).name != s or s in ("", ".", "..") for s in shards):
-        raise InputError(f"{path}: shards must be plain file names beside the index")
-    here = [s for s in shards if (path.parent / s).exists()]
-    tensors: list[FileTensor] = []
-    for shard in here:
-        tensors += read_file(path.parent / shard).tensors
+        raise InputError(f"{where}: shards must be plain file names beside the index")
+    here = [s for s in shards if folder is not None and s.endswith(SUFFIX) and (folder / s).exists()]
+    tensors = [t for shard in here for t in read_file(folder / shard).tensors] if folder is not None else []
     total = (raw.get("metadata") or {}).get("total_size") if isinstance(raw.get("metadata"), dict) else None
+    if isinstance(total, float) and total.is_integer():
+        total = int(total)
     missing = tuple(s for s in shards if s not in here)
-    return Header(
-        str(path), "safetensors", tuple(tensors), {}, missing, total if type(total) is int and total > 0 else None
-    )
+    counted = total if type(total) is int and total > 0 else None
+    return Header(where, "safetensors", tuple(tensors), {}, missing, counted)
 
 
 def find(folder: Path) -> Header | None:
-    """The header of the weights in a folder: its index, its single file, or None where it has none."""
-    index, single = folder / INDEX, folder / "model.safetensors"
-    if index.is_file():
-        return read_index(index)
+    """The header of the weights in a folder: its index, its single file, its shards; None where it has none."""
+    for name in (INDEX, *OTHER_INDEXES):
+        if (folder / name).is_file():
+            return read_index(folder / name)
+    single = folder / "model.safetensors"
     if single.is_file():
         return read_file(single)
-    files = sorted(folder.glob("*.safetensors"))[:2]
-    return read_file(files[0]) if len(files) == 1 else None
+    files = sorted(folder.glob(f"*{SUFFIX}"))[: MAX_SHARDS + 1]
+    if len(files) == 1 and not _SHARD.match(files[0].name):
+        return read_file(files[0])
+    return _shards(folder, [p.name for p in files])
+
+
+def _shards(folder: Path, names: list[str]) -> Header | None:
+    """The shards ``model-00001-of-00003.safetensors`` that no index lists: all of one series, absent ones named."""
+    series: dict[tuple[str, int], list[int]] = {}
+    for name in names:
+        match = _SHARD.match(name)
+        if match and 1 <= int(match[2]) <= int(match[3]) <= MAX_SHARDS:
+            series.setdefault((match[1], int(match[3])), []).append(int(match[2]))
+    if not series:
+        return None
+    stem, count = max(series, key=lambda key: (key[0] == "model", len(series[key])))
+    every = [f"{stem}-{i:05}-of-{count:05}{SUFFIX}" for i in range(1, count + 1)]
+    here = [n for n in every if n in names]
+    tensors = tuple(t for n in here for t in read_file(folder / n).tensors)
+    return Header(str(folder / here[0]), "safetensors", tensors, {}, tuple(n for n in every if n not in here))

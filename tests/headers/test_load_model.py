@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import types
 
 import pytest
 
 from estimator.errors import InputError
-from estimator.models import MAX_CONFIG_BYTES, load_model
+from estimator.models import load_model
+from estimator.sources.found import MAX_CONFIG_BYTES
 from estimator.trace import Traced
 
 GOOD = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 100}
@@ -128,9 +127,12 @@ def test_set_fields(tmp_path):
     assert load_model("llama-3-8b", ['rope_scaling={"factor": 8}']).config.raw["rope_scaling"] == {"factor": 8}
 
 
-def test_a_mistyped_field_is_noted():
-    assert any("did you mean num_hidden_layers" in n for n in load_model("llama-3-8b", ["num_hiden_layers=3"]).notes)
+def test_a_mistyped_field_is_an_error():
+    refuse("llama-3-8b", "did you mean num_hidden_layers", ["num_hiden_layers=3"])
+    refuse("gemma-3-4b-multimodal", "did you mean num_hidden_layers", ["text_config.num_hiden_layers=3"])
     assert load_model("llama-3-8b", ["num_hidden_layers=3"]).notes == ()
+    assert load_model("llama-3-8b", ["attention_bias=true"]).notes == ()  # not in the config, but the class reads it
+    assert any("reads none of this name" in n for n in load_model("llama-3-8b", ["zebra=3"]).notes)
 
 
 @pytest.mark.parametrize(
@@ -164,26 +166,3 @@ def test_symbolic():
     assert isinstance(total, Traced)
     assert str(total.expr) == "12*L*d**2"
     assert load_model("symbolic", ["intermediate_size=100"]).architecture.layers[0].mlp.width == 100
-
-
-def test_the_hub_without_its_package(monkeypatch):
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    refuse("hf:Qwen/Qwen3-8B", r"pip install 'llmcalc-estimator\[hub\]'")
-
-
-def test_the_hub(monkeypatch, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(GOOD))
-    asked = []
-
-    def download(repo, name, etag_timeout):
-        asked.append((repo, name))
-        if "gone" in repo:
-            raise OSError("Connection refused\nby the peer " + "x" * 1000)
-        return str(tmp_path / "config.json")
-
-    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(hf_hub_download=download))
-    model = load_model("hf:some/model")
-    assert (model.kind, model.name, asked) == ("hub", "some/model", [("some/model", "config.json")])
-    refuse("hf:some/gone", "could not fetch config.json")
-    for bad in ("hf:", "hf:x", "hf:../etc/passwd", "hf:a/b/c", "hf:a b/c"):
-        refuse(bad, "ORG/NAME")

@@ -1,0 +1,61 @@
+"""Configs of classes that are not transformers': what is counted in their place is said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+# fields that look like sizes and change no weight: generation, training, positions, records of how it was made
+_HARMLESS = re.compile(
+    r"token|_id$|_ids$|rope|rotary|position|window|dropout|drop|pretrain|eps|initializer|max_|chunk|loss|aux|n_ctx|"
+    r"num_logits|num_return|beam|length|num_labels|layer_norm_epsilon|embd_pdrop|image_size|sample|summary|version|"
+    r"num_nextn|routing|group|topk|top_k|scal|sliding|query_pre|attention_type|frames|fps|audio|video|mtp|index_|classifier|pooler|codevector|adapter|conv_|feat_|decoder_vocab|"
+    r"negatives|output_hidden|xvector|"
+    r"median_filter"
+)
+_SIZE = re.compile(
+    r"^(n|num|number)_[a-z_]*$|_(size|dim|width|layers|heads|rank|experts|blocks|depth|channels|ratio|factor)$"
+)
+
+
+def foreign(raw: Mapping[str, Any], families: Mapping[str, str], where: str) -> list[str]:
+    """Warnings on a config whose class is not the one that is counted, or comes with code of its own."""
+    kind, named = raw.get("model_type"), raw.get("architectures")
+    name = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
+    if not isinstance(kind, str) or kind not in families:
+        return []
+    same = [t for t, module in families.items() if module == families[kind]]
+    notes = []
+    if name and not any(_flat(name).startswith(_flat(t)) or _flat(t).startswith(_stem(name)) for t in same):
+        notes.append(
+            f"WARNING: {where}: architectures names {name[:60]!r}, which is no class of transformers' {kind}: "
+            f"what it adds to a {kind} is not counted"
+        )
+    if isinstance(raw.get("auto_map"), Mapping) and notes:
+        notes.append(f"{where}: auto_map: its class is code of the repository, which is not run")
+    return notes
+
+
+def _flat(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower().removesuffix("_text").removesuffix("_vision_model"))
+
+
+def _stem(name: str) -> str:
+    """A class's name before its task: ``LlavaLlama`` of LlavaLlamaForCausalLM."""
+    return _flat(re.split(r"For[A-Z]|LMHead|Model$|PreTrained|WithLM", name)[0]) or "?"
+
+
+def sizes_not_read(raw: Mapping[str, Any], read: Collection[str], where: str) -> list[str]:
+    """A note on whole numbers that look like sizes and that the class never asked for."""
+    if "hidden_size" in raw and "hidden_size" not in read:  # read through a copy: what was asked for is not known
+        return []
+    latent = {"num_key_value_heads"} if "kv_lora_rank" in raw else set()
+    odd = [
+        k for k, v in raw.items()
+        if type(v) is int and v > 1 and k not in {*read, *latent} and _SIZE.search(k) and not _HARMLESS.search(k)
+    ]  # fmt: skip
+    if not odd:
+        return []
+    shown = ", ".join(sorted(odd)[:5]) + (" ..." if len(odd) > 5 else "")
+    return [f"{where}: {shown}: not read by this class; if it changes the weights, it is not counted"]

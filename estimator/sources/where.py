@@ -1,0 +1,56 @@
+"""From the text of ``--model`` to a :class:`Found`: letters, the hub, a preset, a path, the hub's cache."""
+
+from __future__ import annotations
+
+from estimator import presets
+from estimator.errors import InputError, unknown
+from estimator.sources.found import Found
+
+SYMBOLIC = "symbolic"
+# stand-ins: they decide which branch is taken and are never printed
+SYMBOLIC_CONFIG = {"model_type": SYMBOLIC, "num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32}
+PRESET_STORAGE = "storage"  # what a preset says of its checkpoint: fields of its config.json
+
+
+def find(text: str) -> Found:
+    """The model that a text names. InputError with the nearest names where there is none."""
+    if not text:
+        raise InputError("--model is empty; list the presets with: llmcalc models")
+    if text == SYMBOLIC:
+        return Found(SYMBOLIC, SYMBOLIC, SYMBOLIC, dict(SYMBOLIC_CONFIG))
+    if _on_the_hub(text):
+        from estimator.sources.hub import from_hub
+
+        return from_hub(text)
+    preset = presets.find("models", text)
+    if preset is not None:
+        name, data = presets.load_model_preset(preset)
+        return Found(
+            name, "preset", f"presets/models/{name}.json", data["config"], expect=data.get("expect", {}),
+            beside={PRESET_STORAGE: data.get("storage", {})},
+        )  # fmt: skip
+    from estimator.sources.files import as_path, from_path
+
+    path = as_path(text)
+    if path is not None:
+        return from_path(path)
+    from estimator import ollama
+
+    named = ollama.named(text)
+    if named is not None:
+        found = find(named.preset)
+        found.mix = named.mix
+        found.notes.append(f"{text}: Ollama's name of {named.preset} in {named.mix}")
+        return found
+    from estimator.sources.hub import REPO, from_cache
+
+    repo = REPO.match(text) is not None
+    cached = from_cache(text) if repo else None
+    if cached is not None:
+        return cached
+    hint = f"From the hub: --model hf:{text}" if repo else "List them: llmcalc models"
+    raise unknown("model", text, [*presets.names("models"), SYMBOLIC], hint)
+
+
+def _on_the_hub(text: str) -> bool:
+    return text.startswith(("hf:", "https://", "http://", "huggingface.co/", "hf.co/"))

@@ -1,0 +1,123 @@
+"""The keys of each GGUF architecture give the architecture that its class's config gives."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from estimator.config import Config
+from estimator.errors import LlmcalcError
+from estimator.families import build
+from estimator.headers import FileTensor, Header
+from estimator.headers.gguf_architectures import READERS
+from estimator.headers.gguf_config import to_config
+
+HEADS = {"embedding_length": 64, "block_count": 4, "attention.head_count": 4, "context_length": 512}
+GQA = HEADS | {"attention.head_count_kv": 2, "feed_forward_length": 96}
+CONFIG = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "vocab_size": 100}
+WIDE = CONFIG | {"num_key_value_heads": 2, "intermediate_size": 96}
+EXPERTS = {"expert_count": 8, "expert_used_count": 2, "expert_feed_forward_length": 24}
+MLA = {"attention.kv_lora_rank": 16, "attention.q_lora_rank": 24, "rope.dimension_count": 8,
+       "attention.key_length_mla": 24, "attention.value_length_mla": 16, "attention.head_count_kv": 1,
+       "attention.key_length": 24, "leading_dense_block_count": 1, "expert_shared_count": 2}  # fmt: skip
+
+# architecture -> (metadata, tensors beside the token table, config of the same model)
+CASES = {
+    "llama": (GQA, {}, WIDE | {"model_type": "llama", "tie_word_embeddings": True}),
+    "llama moe": (GQA | EXPERTS, {"output.weight": (100, 64)}, WIDE | {
+        "model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 24}),
+    "qwen3moe": (GQA | EXPERTS | {"attention.key_length": 16}, {"output.weight": (100, 64)}, WIDE | {
+        "model_type": "qwen3_moe", "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
+        "head_dim": 16}),
+    "deepseek2": (HEADS | EXPERTS | MLA | {"feed_forward_length": 96, "expert_gating_func": 2}, {
+        "output.weight": (100, 64), "blk.1.exp_probs_b.bias": (8,)}, CONFIG | {
+        "model_type": "deepseek_v3", "num_key_value_heads": 4, "n_routed_experts": 8, "num_experts_per_tok": 2,
+        "moe_intermediate_size": 24, "intermediate_size": 96, "kv_lora_rank": 16, "q_lora_rank": 24,
+        "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16, "first_k_dense_replace": 1,
+        "n_shared_experts": 2, "tie_word_embeddings": False}),
+    "glm4moe": (GQA | EXPERTS | {"block_count": 5, "nextn_predict_layers": 1, "leading_dense_block_count": 1,
+                                 "expert_shared_count": 1}, {"output.weight": (100, 64)}, WIDE | {
+        "model_type": "glm4_moe", "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
+        "first_k_dense_replace": 1, "n_shared_experts": 1}),
+    "qwen3next": (GQA | EXPERTS | {
+        "ssm.conv_kernel": 4, "ssm.state_size": 8, "ssm.group_count": 2, "ssm.time_step_rank": 4, "ssm.inner_size": 64,
+        "expert_shared_feed_forward_length": 24, "attention.key_length": 32}, {"output.weight": (100, 64)}, WIDE | {
+        "model_type": "qwen3_next", "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
+        "shared_expert_intermediate_size": 24, "linear_conv_kernel_dim": 4, "linear_key_head_dim": 8,
+        "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_value_head_dim": 16, "head_dim": 32}),
+    "falcon": (HEADS | {"attention.head_count_kv": 1, "feed_forward_length": 256}, {}, CONFIG | {
+        "model_type": "falcon", "multi_query": True, "new_decoder_architecture": False}),
+    "falcon 40b": (HEADS | {"attention.head_count_kv": 2, "feed_forward_length": 256}, {
+        "blk.0.attn_norm_2.weight": (64,)}, CONFIG | {
+        "model_type": "falcon", "num_kv_heads": 2, "new_decoder_architecture": True}),
+    "bloom": (HEADS | {"feed_forward_length": 256}, {"output.weight": (100, 64)}, CONFIG | {
+        "model_type": "bloom", "tie_word_embeddings": False}),
+    "mpt": (HEADS | {"feed_forward_length": 256}, {}, {
+        "model_type": "mpt", "d_model": 64, "n_heads": 4, "n_layers": 4, "vocab_size": 100}),
+    "gptj": (HEADS | {"feed_forward_length": 256, "rope.dimension_count": 8}, {"output.weight": (100, 64)}, {
+        "model_type": "gptj", "n_embd": 64, "n_layer": 4, "n_head": 4, "vocab_size": 100, "rotary_dim": 8,
+        "tie_word_embeddings": False}),
+    "starcoder": (HEADS | {"attention.head_count_kv": 1, "feed_forward_length": 256}, {
+        "position_embd.weight": (512, 64)}, {"model_type": "gpt_bigcode", "n_embd": 64, "n_layer": 4, "n_head": 4,
+                                             "vocab_size": 100, "n_positions": 512}),
+    "jamba": (GQA | {"attention.head_count_kv": [0, 0, 2, 0], "ssm.conv_kernel": 4, "ssm.state_size": 8,
+                     "ssm.time_step_rank": 4, "ssm.inner_size": 128, "expert_count": 4, "expert_used_count": 2}, {
+        "blk.2.attn_q.weight": (64, 64), "blk.1.ffn_gate_inp.weight": (4, 64), "blk.3.ffn_gate_inp.weight": (4, 64),
+        "output.weight": (100, 64)}, WIDE | {
+        "model_type": "jamba", "attn_layer_offset": 2, "attn_layer_period": 4, "expert_layer_offset": 1,
+        "expert_layer_period": 2, "num_experts": 4, "num_experts_per_tok": 2, "mamba_d_conv": 4, "mamba_d_state": 8,
+        "mamba_dt_rank": 4, "mamba_expand": 2, "tie_word_embeddings": False}),
+    "mamba": ({"embedding_length": 64, "block_count": 4, "ssm.inner_size": 128, "ssm.state_size": 8,
+               "ssm.conv_kernel": 4, "ssm.time_step_rank": 4}, {}, {
+        "model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 4, "vocab_size": 100, "state_size": 8,
+        "intermediate_size": 128, "time_step_rank": 4, "expand": 2}),
+    "mamba2": ({"embedding_length": 64, "block_count": 4, "ssm.inner_size": 128, "ssm.state_size": 16,
+                "ssm.conv_kernel": 4, "ssm.time_step_rank": 8, "ssm.group_count": 1}, {}, {
+        "model_type": "mamba2", "hidden_size": 64, "num_hidden_layers": 4, "vocab_size": 100, "state_size": 16,
+        "n_groups": 1, "num_heads": 8, "head_dim": 16, "expand": 2, "tie_word_embeddings": True}),
+    "phi2": (HEADS | {"feed_forward_length": 256, "rope.dimension_count": 8}, {"output.weight": (100, 64)}, CONFIG | {
+        "model_type": "phi", "intermediate_size": 256, "partial_rotary_factor": 0.5}),
+    "phimoe": (GQA | EXPERTS | {"feed_forward_length": 24}, {"output.weight": (100, 64)}, WIDE | {
+        "model_type": "phimoe", "num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 24}),
+    "bert": (HEADS | {"feed_forward_length": 256}, {
+        "position_embd.weight": (512, 64), "token_types.weight": (2, 64)}, CONFIG | {
+        "model_type": "bert", "architectures": ["BertModel"], "intermediate_size": 256}),
+    "t5": (HEADS | {"feed_forward_length": 96, "attention.key_length": 16, "attention.relative_buckets_count": 32}, {
+        "enc.blk.0.ffn_gate.weight": (96, 64), "dec.blk.0.attn_q.weight": (64, 64), "output.weight": (100, 64)}, {
+        "model_type": "t5", "d_model": 64, "num_layers": 4, "num_heads": 4, "d_kv": 16, "d_ff": 96, "vocab_size": 100,
+        "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
+}  # fmt: skip
+
+
+EMPTY = ("token_embd.weight", "position_embd.weight", "blk..attn_q.weight")  # tensors without dimensions
+
+
+def header(arch, meta, tensors):
+    found = {"token_embd.weight": (100, 64), **tensors}
+    keys = {"general.architecture": arch} | {f"{arch}.{k}": v for k, v in meta.items()}
+    return Header("m.gguf", "gguf", tuple(FileTensor(n, "fp32", s, 1, 4) for n, s in found.items()), keys)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_config_of_a_header(name):
+    meta, tensors, expected = CASES[name]
+    raw, notes = to_config(header(name.split()[0], meta, tensors))
+    assert raw is not None, notes
+    got, want = build(Config(raw)), build(Config(expected))
+    assert [(w.name, w.shape, w.times) for w in got.weights()] == [(w.name, w.shape, w.times) for w in want.weights()]
+
+
+@pytest.mark.parametrize("arch", READERS)
+@pytest.mark.parametrize(
+    "meta",
+    [{}, HEADS, GQA | EXPERTS | MLA, dict.fromkeys(GQA, "x"), dict.fromkeys(GQA, 0), {k: [[1], [2]] for k in GQA},
+     {k: [1, 2] for k in GQA}, dict.fromkeys(GQA, -1), dict.fromkeys(GQA, 2 ** 63), dict.fromkeys(GQA, True)],
+)  # fmt: skip
+@pytest.mark.parametrize("tensors", [{}, dict.fromkeys(EMPTY, ())])
+def test_any_metadata_is_an_answer_or_one_line(arch, meta, tensors):
+    raw, notes = to_config(header(arch, meta, tensors))
+    assert raw is not None or "only its tensors are counted" in notes[0]
+    if raw is not None:
+        with contextlib.suppress(LlmcalcError):
+            build(Config(raw)).weights()
