@@ -26,7 +26,7 @@ DEFAULT_METHOD = "lora"
 
 
 def peft(
-    model: Model | str, method: str = DEFAULT_METHOD, rank: Any = None, targets: Any = None, **options: Any
+    model: Model | str | None, method: str | None = None, rank: Any = None, targets: Any = None, **options: Any
 ) -> Report:
     """Parameters, bytes and work of a fine-tuning method on ``model``.
 

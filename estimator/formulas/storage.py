@@ -50,11 +50,14 @@ def llm_int8_bytes(n_in: Any, n_out: Any) -> Any:
     unit=BYTES,
     cite="GPTQModel nn_modules/qlinear (qweight, qzeros, scales, g_idx); Frantar et al. 2022, arXiv 2210.17323",
 )
-def gptq_bytes(n_in: Any, n_out: Any, w: Any = CODE_BITS, g: Any = GROUP) -> Any:
-    """Codes and zero points of w bits packed in int32, fp16 scales for g inputs, an int32 group index an input."""
+def gptq_bytes(n_in: Any, n_out: Any, w: Any = CODE_BITS, g: Any = GROUP, index: Any = 1) -> Any:
+    """Codes and zero points of w bits packed in int32, fp16 scales for g inputs, an int32 group index an input.
+
+    index: 0 where the file holds no group index (AutoRound's own export).
+    """
     groups = ceil_div(n_in, g)
     packed = INT32 * ceil_div(n_in * w, WORD) * n_out + INT32 * groups * ceil_div(n_out * w, WORD)
-    return packed + FP16 * groups * n_out + INT32 * n_in
+    return packed + FP16 * groups * n_out + index * INT32 * n_in
 
 
 @formula(

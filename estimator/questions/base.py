@@ -92,6 +92,14 @@ def ask(question: type[Q], model: Model | str | None = None, options: Mapping[st
     option that the question does not have and for names that do not exist.
     """
     known = {f.name: f for f in fields(question)}
+    if "adapter" in known and (options or {}).get("adapter") is not None:
+        from estimator.peft.files import from_adapter
+
+        said = {k: v for k, v in (options or {}).items() if k != "method" or v != known["method"].default}
+        place = str(said.pop("adapter"))
+        options, base = from_adapter(place, said)
+        if base is not None and model in (None, question.default_model(options)):
+            model = base
     given: dict[str, Any] = {}
     for name, value in (options or {}).items():
         if name not in known or name == "model":

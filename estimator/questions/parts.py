@@ -30,6 +30,7 @@ class Adapted(Question):
         kind="list", flag="arg",
     )  # fmt: skip
     trainable_layers: Any = option(None, "Layers trained from the top (freeze).", "N")
+    adapter: Any = option(None, "A folder with an adapter_config.json: its method, targets, base.", "FOLDER")
 
 
 @dataclass(frozen=True, kw_only=True)

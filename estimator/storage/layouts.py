@@ -51,9 +51,9 @@ def _grouped(n_in: Any, group: int) -> Any:
     return group if group > 0 else n_in
 
 
-def gptq(bits: int = f.CODE_BITS, group: int = f.GROUP, name: str = "gptq") -> Layout:
-    """GPTQ: qweight, qzeros, scales, g_idx."""
-    return Layout(name, lambda i, o: f.gptq_bytes(i, o, bits, _grouped(i, group)), f.gptq_bytes)
+def gptq(bits: int = f.CODE_BITS, group: int = f.GROUP, name: str = "gptq", index: int = 1) -> Layout:
+    """GPTQ: qweight, qzeros, scales, and g_idx unless ``index`` is 0."""
+    return Layout(name, lambda i, o: f.gptq_bytes(i, o, bits, _grouped(i, group), index), f.gptq_bytes)
 
 
 def awq(bits: int = f.CODE_BITS, group: int = f.GROUP, name: str = "awq") -> Layout:

@@ -148,14 +148,14 @@ def awq(c: Fields) -> Scheme:
 
 
 def auto_round(c: Fields) -> Scheme:
-    """AutoRoundConfig: packed as GPTQ without a group index, or as AWQ; ``extra_config`` per module."""
+    """AutoRoundConfig: packed as GPTQ without a group index (its extension's qlinear_torch.py), or as AWQ."""
     bits, group = _bits(c), _group(c)
     packing = c.text("packing_format", "auto_round:auto_gptq")
 
     def layout(b: int, g: int) -> Layout:
         if "awq" in packing:
             return lay.awq(b, g, named("awq", b, g))
-        return lay.gptq(b, g, named("gptq", b, g))
+        return lay.gptq(b, g, named("gptq", b, g), index=0)
 
     rules: list[tuple[Match, Layout | None]] = []
     extra = c.group("extra_config")

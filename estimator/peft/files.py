@@ -1,0 +1,51 @@
+"""``adapter_config.json``: an adapter as the peft library saved it, as the options that describe it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.peft.arguments import BASE_FIELDS
+from estimator.sources.found import read_config
+
+CONFIG = "adapter_config.json"
+KEPT = ("task_type",)  # the one field of PeftConfig itself that decides a count
+
+
+def from_adapter(place: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """(options with what the file says where they say nothing, its base model's name).
+
+    place: the folder or the file. InputError where it is none, or where ``--method`` says another method.
+    """
+    path = Path(place).expanduser() if place.startswith("~") and not place.startswith("~~") else Path(place)
+    path = path / CONFIG if path.is_dir() else path
+    raw = read_config(path, f"an {CONFIG}")
+    kind = raw.get("peft_type")
+    if not isinstance(kind, str) or not kind:
+        raise InputError(f"{path}: has no peft_type, so it is no {CONFIG}")
+    method = kind.strip().lower()
+    given = options.get("method")
+    if given is not None and str(given).strip().lower().replace("-", "_") != method:
+        raise InputError(f"--adapter {place[:80]}: is {method}, --method says {str(given)[:30]}")
+    out: dict[str, Any] = {**options, "method": method}
+    targets = raw.get("target_modules")
+    if targets is not None and out.get("targets") is None:
+        out["targets"] = targets if isinstance(targets, str) else ",".join(sorted(map(str, targets)))
+    skip = {*BASE_FIELDS.split(), "target_modules"} - set(KEPT)
+    own = {k: v for k, v in raw.items() if k not in skip and v is not None and v not in ({}, [])}
+    if out.get("rank") is not None:
+        own.pop("r", None)
+    out["args"] = own | _given(out.get("args"))
+    base = raw.get("base_model_name_or_path")
+    return out, base if isinstance(base, str) and base.strip() else None
+
+
+def _given(args: Any) -> dict[str, Any]:
+    """What ``--arg`` says beside the file."""
+    if isinstance(args, Mapping):
+        return dict(args)
+    from estimator.texts import arguments
+
+    return arguments(args)
