@@ -28,7 +28,7 @@ _REVISION = r"refs/\w{1,20}/[\w.-]{1,60}|[\w.-]{1,100}"
 _PLACE = re.compile(rf"^(?P<repo>{_PART}(?:/{_PART})?)(?:@(?P<rev>{_REVISION}))?(?P<sub>(?:/[\w. -]{{1,100}})*)$")
 
 
-class Place(NamedTuple):
+class Repository(NamedTuple):
     """A repository (``org/name`` or ``name``), its revision and a folder inside it."""
 
     repo: str
@@ -44,7 +44,7 @@ class Place(NamedTuple):
         return f"{self.folder}/{name}" if self.folder else name
 
 
-def place_of(text: str) -> Place:
+def place_of(text: str) -> Repository:
     """``hf:org/name@revision/folder``, ``hf:name`` or a pasted address. InputError for everything else."""
     rest = re.sub(r"^(hf:(//)?|https?://)", "", text.strip())
     host, _, path = rest.partition("/")
@@ -59,10 +59,10 @@ def place_of(text: str) -> Place:
             f"--model {text[:80]}: expected hf:ORG/NAME, hf:ORG/NAME@REVISION or a folder in it, "
             "for instance hf:Qwen/Qwen3-8B"
         )
-    return Place(found["repo"], found["rev"] or "main", found["sub"].strip("/"))
+    return Repository(found["repo"], found["rev"] or "main", found["sub"].strip("/"))
 
 
-def _address(text: str, path: str) -> Place:
+def _address(text: str, path: str) -> Repository:
     """The place of a pasted address: a repository, or what its /tree/, /blob/ or /resolve/ shows."""
     parts = [p for p in path.partition("?")[0].partition("#")[0].split("/") if p]
     marks = [i for i, p in enumerate(parts) if p in ("tree", "blob", "resolve", "raw")]
@@ -71,7 +71,7 @@ def _address(text: str, path: str) -> Place:
     if not re.match(rf"^{_PART}(/{_PART})?$", repo) or ".." in parts or parts[0] in ("datasets", "spaces"):
         raise InputError(f"--model {text[:100]}: is no address of a model on huggingface.co")
     inside = [p for p in rest[1:] if not p.endswith((".json", ".safetensors", ".gguf", ".md"))]
-    return Place(repo, rest[0] if rest else "main", "/".join(inside))
+    return Repository(repo, rest[0] if rest else "main", "/".join(inside))
 
 
 def from_hub(text: str) -> Found:
@@ -87,7 +87,7 @@ def from_hub(text: str) -> Found:
 
 def from_cache(repo: str) -> Found | None:
     """A repository of the local cache by its name alone, or None."""
-    return _cached(Place(repo))
+    return _cached(Repository(repo))
 
 
 def cache_folder() -> Path:
@@ -102,7 +102,7 @@ def cache_folder() -> Path:
         return Path("huggingface-has-no-home")
 
 
-def _cached(place: Place) -> Found | None:
+def _cached(place: Repository) -> Found | None:
     from estimator.sources.files import from_folder
 
     root = cache_folder() / f"models--{place.repo.replace('/', '--')}"
@@ -120,7 +120,7 @@ def _cached(place: Place) -> Found | None:
     return found
 
 
-def _fetched(place: Place) -> Found:
+def _fetched(place: Repository) -> Found:
     raw = _json(place, CONFIG)
     where, notes = f"hf:{place.name} {CONFIG}", [f"{CONFIG} of {place.name} on the hub"]
     if raw is None:
@@ -135,16 +135,16 @@ def _fetched(place: Place) -> Found:
     return Found(place.name, "hub", where, raw, notes, header=_header(place, notes), beside=beside)
 
 
-def _gguf_hint(place: Place) -> str:
+def _gguf_hint(place: Repository) -> str:
     return "; download one of its .gguf files and give its path" if "gguf" in place.repo.lower() else ""
 
 
-def _json(place: Place, name: str) -> dict[str, Any] | None:
+def _json(place: Repository, name: str) -> dict[str, Any] | None:
     data = _get(place, name, MAX_CONFIG_BYTES)
     return None if data is None else safetensors.parse_object(data, f"hf:{place.name} {name}")
 
 
-def _header(place: Place, notes: list[str]) -> Header | None:
+def _header(place: Repository, notes: list[str]) -> Header | None:
     """The index's total, or the header of the single file; None where neither is there or can be read."""
     try:
         index = _get(place, safetensors.INDEX, safetensors.MAX_INDEX)
@@ -166,7 +166,7 @@ def _header(place: Place, notes: list[str]) -> Header | None:
         return None
 
 
-def _get(place: Place, name: str, most: int, ranged: bool = False) -> bytes | None:
+def _get(place: Repository, name: str, most: int, ranged: bool = False) -> bytes | None:
     """A file's bytes (its first ``most`` where ``ranged``), None where it is not there. One attempt."""
     from http.client import HTTPException
     from urllib.error import HTTPError, URLError
@@ -215,7 +215,7 @@ def _token() -> str:
     return str(get_token() or "")
 
 
-def _refused(place: Place, name: str, code: int, headers: Mapping[str, str] | Any) -> None:
+def _refused(place: Repository, name: str, code: int, headers: Mapping[str, str] | Any) -> None:
     """Nothing for a file that is not there; InputError for a repository that is gated, missing or unreachable."""
     kind = str((headers or {}).get("X-Error-Code") or "")
     if kind == "EntryNotFound" or (code in (404, 416) and not kind):

@@ -13,7 +13,7 @@ import pytest
 from estimator.errors import InputError
 from estimator.models import load_model
 from estimator.sources import hub
-from estimator.sources.hub import Place, place_of
+from estimator.sources.hub import Repository, place_of
 from estimator.storage import model_storage
 from tests.headers.make import safetensors as write
 
@@ -24,16 +24,16 @@ GOOD = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_si
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("hf:gpt2", Place("gpt2")),
-        ("hf:Qwen/Qwen3-8B", Place("Qwen/Qwen3-8B")),
-        ("hf:Qwen/Qwen3-8B@refs/pr/4", Place("Qwen/Qwen3-8B", "refs/pr/4")),
-        ("hf:Qwen/Qwen3-8B@v1.0", Place("Qwen/Qwen3-8B", "v1.0")),
-        ("hf://Qwen/Qwen3-8B/sub/deeper", Place("Qwen/Qwen3-8B", "main", "sub/deeper")),
-        ("https://huggingface.co/Qwen/Qwen3-8B", Place("Qwen/Qwen3-8B")),
-        ("https://huggingface.co/Qwen/Qwen3-8B/tree/main", Place("Qwen/Qwen3-8B")),
-        ("https://huggingface.co/Qwen/Qwen3-8B/blob/v2/text/config.json?x=1", Place("Qwen/Qwen3-8B", "v2", "text")),
-        ("huggingface.co/openai-community/gpt2/", Place("openai-community/gpt2")),
-        ("https://hf.co/gpt2/tree/main", Place("gpt2")),
+        ("hf:gpt2", Repository("gpt2")),
+        ("hf:Qwen/Qwen3-8B", Repository("Qwen/Qwen3-8B")),
+        ("hf:Qwen/Qwen3-8B@refs/pr/4", Repository("Qwen/Qwen3-8B", "refs/pr/4")),
+        ("hf:Qwen/Qwen3-8B@v1.0", Repository("Qwen/Qwen3-8B", "v1.0")),
+        ("hf://Qwen/Qwen3-8B/sub/deeper", Repository("Qwen/Qwen3-8B", "main", "sub/deeper")),
+        ("https://huggingface.co/Qwen/Qwen3-8B", Repository("Qwen/Qwen3-8B")),
+        ("https://huggingface.co/Qwen/Qwen3-8B/tree/main", Repository("Qwen/Qwen3-8B")),
+        ("https://huggingface.co/a/b/blob/v2/text/config.json?x=1", Repository("a/b", "v2", "text")),
+        ("huggingface.co/openai-community/gpt2/", Repository("openai-community/gpt2")),
+        ("https://hf.co/gpt2/tree/main", Repository("gpt2")),
     ],
 )
 def test_places(text, place):
