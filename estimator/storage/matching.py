@@ -18,7 +18,7 @@ _RENAMED = (
     ("model.visual.", ("visual.",)),
     ("model.vision_tower.", ("vision_tower.",)),
     ("model.multi_modal_projector.", ("multi_modal_projector.",)),
-    ("model.", ("", "language_model.model.", "model.language_model.")),
+    ("model.", ("language_model.model.", "model.language_model.")),
 )
 _EXPERT_NAMES = ("gate_proj", "up_proj", "down_proj")
 _MIXTRAL_NAMES = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}

@@ -203,3 +203,19 @@ def test_what_products_run_in():
     assert multiplied_in("nvfp4", "Blackwell") == "fp4"
     assert multiplied_in("weight-only", "Blackwell") == "bf16"
     assert multiplied_in("int8", "Ampere") == "int8"
+
+
+MODULES = json.loads((Path(__file__).parents[1] / "data" / "quantised_modules.json").read_text())["linear_elements"]
+ROUTER = {"phi-3.5-moe": 32 * 16 * 4096}  # its router is a subclass of Linear, which AWQ's checkpoints leave alone
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [("bitsandbytes", {"quant_method": "bitsandbytes", "load_in_8bit": True}), ("awq", {"quant_method": "awq"})],
+)
+def test_the_modules_that_transformers_quantises(name, method, config):
+    raw = load_model(name).config.raw.copied() | {"quantization_config": config}
+    parts = model_storage(Model(name, "file", Config(raw))).parts
+    found = sum(p.weight.total for p in parts if p.layout is not None and p.weight.role != "expert")
+    assert found + (ROUTER.get(name, 0) if method == "awq" else 0) == MODULES[name][method]
