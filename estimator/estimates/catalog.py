@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from estimator import presets
@@ -15,6 +16,8 @@ from estimator.headers import Header
 from estimator.inventory import EMBEDDING, EXPERT, HEAD, NORM, POSITION, ROUTER, TOKEN_TYPE, Weight
 from estimator.models import Model, load_model
 from estimator.report import Cell, Node, Report, Table
+from estimator.sources.where import on_the_hub
+from estimator.storage import model_storage
 from estimator.trace import Traced, value_of
 from estimator.units import BYTES, PARAMS, human, parse_size
 
@@ -96,6 +99,10 @@ def model(name: str, overrides: Sequence[str] = (), derive: bool = False) -> Rep
     tree = Node.sum("total_params", "Parameters", _by_role(weights))
     active = active_params(found.architecture)
     extra = [Node("active_params", "Active a token", active, PARAMS)] if active != tree.value else []
+    if found.declared.scheme is not None:
+        storage = model_storage(found)
+        label = f"Weights as the checkpoint stores them, {storage.scheme}"
+        extra.append(Node("weights_bytes", label, storage.bytes, BYTES))
     if found.stored_bytes is not None:
         extra.append(Node("stored_bytes", "Stored in the file", found.stored_bytes, BYTES))
     symbolic = found.kind == "symbolic"
@@ -163,7 +170,9 @@ def is_one(name: str) -> bool:
     if presets.find("models", name) is not None:
         return True
     return (
-        name.startswith(("hf:", ".", "/", "~"))
+        on_the_hub(name)
+        or name.startswith((".", "/", "~"))
         or name == "symbolic"
         or name.endswith((".json", ".safetensors", ".gguf"))
+        or Path(name, "config.json").is_file()
     )

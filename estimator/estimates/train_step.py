@@ -122,7 +122,8 @@ def _how(recipe: Recipe, kind: str, quantization: str, degrees: Degrees) -> How:
     """How the recipe runs a pass."""
     width = FP32_BYTES if kind == "fp32" else 2
     if quantization != "none" and quantization not in PACKED:
-        raise InputError(f"--quantization {quantization}: training is timed for none, nf4, nf4-dq and int8")
+        known = "training is timed for none, nf4, nf4-dq and int8"
+        raise InputError(f"weights stored as {quantization}: {known}; --quantization none times them unpacked")
 
     def element(q: Product) -> float:
         packed = q.operator == "linear" and q.part not in ("adapters", "output head")

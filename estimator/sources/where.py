@@ -18,7 +18,7 @@ def find(text: str) -> Found:
         raise InputError("--model is empty; list the presets with: llmcalc models")
     if text == SYMBOLIC:
         return Found(SYMBOLIC, SYMBOLIC, SYMBOLIC, dict(SYMBOLIC_CONFIG))
-    if _on_the_hub(text):
+    if on_the_hub(text):
         from estimator.sources.hub import from_hub
 
         return from_hub(text)
@@ -52,5 +52,6 @@ def find(text: str) -> Found:
     raise unknown("model", text, [*presets.names("models"), SYMBOLIC], hint)
 
 
-def _on_the_hub(text: str) -> bool:
+def on_the_hub(text: str) -> bool:
+    """Whether a text means the hub: ``hf:`` or a pasted address."""
     return text.startswith(("hf:", "https://", "http://", "huggingface.co/", "hf.co/"))

@@ -9,6 +9,7 @@ mixes: :mod:`estimator.storage.gguf_mix`. What a checkpoint says of itself: :mod
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from estimator.dtypes import find_format
@@ -70,4 +71,6 @@ def model_storage(model: Model, quantization: str | None = None, base: str | Non
         made = stored_weights(model.architecture, "none", fmt)
     else:
         made = scheme_storage(model.architecture, said.scheme, find_format(fmt))
+    if base is None and said.dtype is None and model.header is None and model.config and model.kind in ("file", "hub"):
+        made = replace(made, notes=(*made.notes, f"{model.config.where}: states no dtype; {fmt} was taken"))
     return with_file(model, made, compare=base is None)
