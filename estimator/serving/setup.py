@@ -12,10 +12,12 @@ from estimator.kv.layers import cache_bytes, kv_format
 from estimator.models import Model
 from estimator.names import choice
 from estimator.ops import ceil_div
+from estimator.presets import load_gpu
 from estimator.roofline import Accelerator, machine
 from estimator.serving.step import ENGINES, UNPACKED, Serving, cache_shards, check_split
 from estimator.stack.kernels import HOPPER, GpuKernels, serving_threads
 from estimator.storage import Storage, model_storage
+from estimator.storage.products import multiplied_in
 from estimator.trace import value_of
 
 DTYPES = ("bf16", "fp16", "fp8")
@@ -51,13 +53,29 @@ def setup(
         raise InputError(f"--gpus must be between 1 and {MAX_GPUS}, got {gpus}")
     check_split(arch, gpus)
     storage = model_storage(model, quantization, fmt.name)
-    device = machine(gpu, "bf16" if storage.scheme != "none" and fmt.name != "fp8" else fmt.name)
+    device = machine(gpu, rate_format(storage, gpu, fmt.name, engine))
     serve = Serving(
         arch, device, element_bytes(storage), float(fmt.bits_per_weight) / 8, storage.bytes,
         cached.block_bits // cached.block, gpus, engine, graph,
         unpack=storage.scheme in UNPACKED and engine == "transformers",
     )  # fmt: skip
     return serve, [*device.notes, *storage.notes, *_said(serve, kv_dtype, cached.name)]
+
+
+def rate_format(storage: Storage, gpu: str, dtype: str, engine: str) -> str:
+    """The format that most of the stored weights are multiplied in: 16 bits, or as an ideal engine's kernels can."""
+    bytes_of: dict[str, int] = {}
+    for part in storage.parts:
+        if part.layout is not None:
+            kind = part.layout.products
+            bytes_of[kind] = bytes_of.get(kind, 0) + int(value_of(part.bytes))
+    if storage.scheme == "none" or dtype == "fp8":
+        return dtype
+    if engine == "transformers" or not bytes_of:
+        return "bf16"
+    spec = load_gpu(gpu)
+    found = multiplied_in(max(bytes_of, key=lambda kind: bytes_of[kind]), spec.architecture)
+    return found if spec.peak_flops(found) else "bf16"
 
 
 def _said(serve: Serving, kv_dtype: str | None, cached: str) -> list[str]:
@@ -84,6 +102,8 @@ def _said(serve: Serving, kv_dtype: str | None, cached: str) -> list[str]:
             "a prompt longer than a window needs a mask: all pairs are computed, at the rate of the unmasked kernel "
             "(not measured)"
         )
+    if serve.machine.dtype in ("fp4", "int8"):
+        said.append(f"all products at the {serve.machine.dtype} rate: attention and the output layer run in 16 bits")
     if serve.unpack:
         said.append("packed 4-bit weights are unpacked before each product of more than one row (bitsandbytes)")
     if serve.gpus > 1:
