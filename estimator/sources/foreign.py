@@ -11,7 +11,7 @@ _HARMLESS = re.compile(
     r"token|_id$|_ids$|rope|rotary|position|window|dropout|drop|pretrain|eps|initializer|max_|chunk|loss|aux|n_ctx|"
     r"num_logits|num_return|beam|length|num_labels|layer_norm_epsilon|embd_pdrop|image_size|sample|summary|version|"
     r"num_nextn|routing|group|topk|top_k|scal|sliding|query_pre|attention_type|frames|fps|audio|video|mtp|index_|classifier|pooler|codevector|adapter|conv_|feat_|decoder_vocab|"
-    r"negatives|output_hidden|xvector|"
+    r"negatives|output_hidden|xvector|^vocab_size$|^num_hidden_layers$|"
     r"median_filter"
 )
 _SIZE = re.compile(
@@ -27,7 +27,7 @@ def foreign(raw: Mapping[str, Any], families: Mapping[str, str], where: str) -> 
         return []
     same = [t for t, module in families.items() if module == families[kind]]
     notes = []
-    if name and not any(_flat(name).startswith(_flat(t)) or _flat(t).startswith(_stem(name)) for t in same):
+    if name and not any(_names(name, t) for t in same):
         notes.append(
             f"WARNING: {where}: architectures names {name[:60]!r}, which is no class of transformers' {kind}: "
             f"what it adds to a {kind} is not counted"
@@ -35,6 +35,12 @@ def foreign(raw: Mapping[str, Any], families: Mapping[str, str], where: str) -> 
     if isinstance(raw.get("auto_map"), Mapping) and notes:
         notes.append(f"{where}: auto_map: its class is code of the repository, which is not run")
     return notes
+
+
+def _names(cls: str, kind: str) -> bool:
+    """Whether a class is named after a model_type: HunYuanDenseV1ForCausalLM after hunyuan_v1_dense too."""
+    flat, stem = _flat(kind), _stem(cls)
+    return _flat(cls).startswith(flat) or flat.startswith(stem) or sorted(flat) == sorted(stem)
 
 
 def _flat(name: str) -> str:
@@ -50,7 +56,7 @@ def sizes_not_read(raw: Mapping[str, Any], read: Collection[str], where: str) ->
     """A note on whole numbers that look like sizes and that the class never asked for."""
     if "hidden_size" in raw and "hidden_size" not in read:  # read through a copy: what was asked for is not known
         return []
-    latent = {"num_key_value_heads"} if "kv_lora_rank" in raw else set()
+    latent = {"num_key_value_heads", "head_dim", "qk_head_dim"} if "kv_lora_rank" in raw else set()
     odd = [
         k for k, v in raw.items()
         if type(v) is int and v > 1 and k not in {*read, *latent} and _SIZE.search(k) and not _HARMLESS.search(k)

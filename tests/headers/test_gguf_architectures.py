@@ -61,6 +61,18 @@ CASES = {
     "starcoder": (HEADS | {"attention.head_count_kv": 1, "feed_forward_length": 256}, {
         "position_embd.weight": (512, 64)}, {"model_type": "gpt_bigcode", "n_embd": 64, "n_layer": 4, "n_head": 4,
                                              "vocab_size": 100, "n_positions": 512}),
+    "glm4": (GQA | {"rope.dimension_count": 8, "attention.key_length": 16}, {"output.weight": (100, 64)}, WIDE | {
+        "model_type": "glm4", "head_dim": 16, "tie_word_embeddings": False}),
+    "exaone4": (GQA, {}, WIDE | {"model_type": "exaone4", "tie_word_embeddings": True}),
+    "seed_oss": (GQA | {"attention.key_length": 16}, {"blk.0.attn_q.bias": (64,), "output.weight": (100, 64)}, WIDE | {
+        "model_type": "seed_oss", "head_dim": 16, "attention_bias": True, "tie_word_embeddings": False}),
+    "apertus": (GQA, {"output.weight": (100, 64)}, WIDE | {"model_type": "apertus", "tie_word_embeddings": False}),
+    "arcee": (GQA, {}, WIDE | {"model_type": "arcee", "tie_word_embeddings": True}),
+    "ernie4_5": (GQA, {}, WIDE | {"model_type": "ernie4_5", "tie_word_embeddings": True}),
+    "hunyuan-dense": (GQA | {"attention.key_length": 16}, {}, WIDE | {
+        "model_type": "hunyuan_v1_dense", "head_dim": 16, "tie_word_embeddings": True}),
+    "nemotron": (GQA | {"rope.dimension_count": 8}, {"output.weight": (100, 64)}, WIDE | {
+        "model_type": "nemotron", "tie_word_embeddings": False}),
     "jamba": (GQA | {"attention.head_count_kv": [0, 0, 2, 0], "ssm.conv_kernel": 4, "ssm.state_size": 8,
                      "ssm.time_step_rank": 4, "ssm.inner_size": 128, "expert_count": 4, "expert_used_count": 2}, {
         "blk.2.attn_q.weight": (64, 64), "blk.1.ffn_gate_inp.weight": (4, 64), "blk.3.ffn_gate_inp.weight": (4, 64),
