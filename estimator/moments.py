@@ -23,6 +23,7 @@ from estimator.stack.attention import grow_cache
 from estimator.stack.dropout import NO_DROPOUT, Dropout
 from estimator.stack.engine import backward
 from estimator.stack.kernels import HOPPER, GpuKernels
+from estimator.stack.liger_models import TORCH, Replaced
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.model import Forward, Segment
 from estimator.stack.offload import Offload
@@ -53,7 +54,7 @@ class Workload:
     adapter_width bytes of an adapter's number; kbit: prepare_model_for_kbit_training was called
     kept_gradients the gradients of the micro-batch before stand during the pass (accumulation, set_to_none=False)
     hold_outputs the loop names the model's outputs, and so the logits, until the backward pass is over
-    kernels      "torch" or "liger"; drops: where the model drops
+    kernels      what Liger replaces; drops: where the model drops
     scored       the share of the tokens that the loss is taken on; reference: "" none, "model" a frozen copy stands
     packing      the batch is one row with a mask of blocks; offload: activations go to the host
     reentrant    checkpointing as use_reentrant=True does it; compiled: torch.compile around the model
@@ -87,7 +88,7 @@ class Workload:
     kbit: bool = False
     kept_gradients: bool = False
     hold_outputs: bool = False
-    kernels: str = "torch"
+    kernels: Replaced = TORCH
     drops: Dropout = NO_DROPOUT
     scored: Fraction = Fraction(1)
     reference: str = ""

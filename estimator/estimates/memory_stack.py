@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from estimator.card import find_card
 from estimator.errors import InputError
 from estimator.estimates.memory_storage import UNPACKED, WIDTHS
+from estimator.families.base import MoE
 from estimator.names import choice
 from estimator.questions.parts import Stacked
 from estimator.sizes import size_option
 from estimator.stack import compiled
 from estimator.stack.dropout import Dropout, stated
 from estimator.stack.kernels import BEFORE_FLASH, serving_threads
+from estimator.stack.liger_models import TORCH, UNFUSED, Replaced, liger_kernels
 from estimator.stack.releases import release
 from estimator.stack.tape import F32
 from estimator.trace import value_of
@@ -34,6 +36,10 @@ COMPILED = (
     "choose otherwise"
 )
 NOT_COMPILED = "torch.compile of these layers was not looked at: the step is counted as it runs without it"
+LIGER = {
+    TORCH: "liger-kernel 0.8 does not know {}: nothing is replaced",
+    UNFUSED: "Liger leaves the loss of {} as it is, unless asked for",
+}
 CAST = "autocast_adapter_dtype"  # an argument of get_peft_model, not of a method's config
 
 
@@ -61,11 +67,16 @@ def width_of(recipe: Recipe, asked: str, said: list[str], given_dtype: bool) -> 
     return recipe.width
 
 
+def replaced(q: Memory) -> Replaced:
+    """What the kernels asked for replace in this model."""
+    return liger_kernels(q.model.architecture.model_type) if q.kernels == "liger" else TORCH
+
+
 def loss_of(q: Memory, recipe: Recipe) -> str:
     """The loss: as asked, as the stack brings it, or Liger's where its kernels run and the stack has none."""
     if q.loss != "full" or recipe.loss != "full":
         return str(q.loss if q.loss != "full" else recipe.loss)
-    return "fused" if q.kernels == "liger" else "full"
+    return "fused" if replaced(q).loss else "full"
 
 
 def micro_batches(q: Memory) -> int:
@@ -99,6 +110,10 @@ def fields_of(
         said.append("the reference is " + ("a frozen copy of the model" if adapter is None else "the adapter off"))
     if recipe.scored != 1:
         said.append(f"the answer is {recipe.scored} of the tokens: the loss is taken on those alone")
+    if q.kernels == "liger" and (note := LIGER.get(replaced(q))):
+        said.append(note.format(q.model.architecture.model_type))
+    if replaced(q).mlp and any(isinstance(x.mlp, MoE) for x in q.model.architecture.layers):
+        said.append("Liger's experts, one fused function, are counted as transformers' own")
     if q.compile:
         said.append(COMPILED if compiled.known(q.model.architecture) else NOT_COMPILED)
     if kept and q.optimizer_in_backward:
@@ -106,7 +121,7 @@ def fields_of(
     if kept:
         said.append("the gradients of the micro-batch before stand throughout")
     return {
-        "amp": amp, "half": half, "kept_gradients": kept, "hold_outputs": q.hold_outputs, "kernels": q.kernels,
+        "amp": amp, "half": half, "kept_gradients": kept, "hold_outputs": q.hold_outputs, "kernels": replaced(q),
         "adapter_width": adapter_width(recipe, quantization, width, cast), "kbit": q.prepare_kbit, "drops": drops,
         "scored": recipe.scored, "reference": "model" if recipe.reference and adapter is None else "",
         "packing": q.packing, "offload": q.activation_offload, "wide_embeddings": recipe.wide_embeddings,

@@ -28,10 +28,12 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
         both = linear(m, x, block.linears[0], rows)
         gate, up_part = ops.split(t, both, (both.n // 2, both.n // 2))
         del both
+        if m.kernels.mlp:
+            return linear(m, liger.gated(t, gate, up_part, copied=True), block.linears[1], rows)
         up_part = ops.mul(t, up_part, activation(t, gate, block.act))
         return linear(m, up_part, block.linears[1], rows)
     gate_lin, up_lin, down = block.linears
-    if m.kernels == "liger":
+    if m.kernels.mlp:
         gate = linear(m, x, gate_lin, rows)
         return linear(m, liger.gated(t, gate, linear(m, x, up_lin, rows)), down, rows)
     inner = ops.mul(t, activation(t, linear(m, x, gate_lin, rows), block.act), linear(m, x, up_lin, rows), "gated")

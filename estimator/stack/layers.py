@@ -88,7 +88,7 @@ def rotated(m: Machine, q: Tensor, k: Tensor, a: Attention, at: Positions) -> tu
     if a.rotary == "fp32":
         w, q, k = q.w, rotate_wide(m.t, q, cos, sin), rotate_wide(m.t, k, cos, sin)
         return ops.to(m.t, q, w), ops.to(m.t, k, w)
-    if m.kernels == "liger":
+    if m.kernels.rotary:
         return liger.rotated(m.t, q, k)
     if not concatenates(a):
         q = rotate(m.t, q, cos, sin)

@@ -33,9 +33,13 @@ def _rms_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return tuple(outs)
 
 
-def gated(t: Tape, gate: Tensor, up: Tensor) -> Tensor:
-    """LigerSiLUMulFunction and LigerGELUMulFunction: both halves are kept, and overwritten by their gradients."""
-    return t.emit("gated", gate.n, gate.w, (gate, up), _gated_bwd, (gate.st, up.st), (gate.n, gate.w))
+def gated(t: Tape, gate: Tensor, up: Tensor, copied: bool = False) -> Tensor:
+    """LigerSiLUMulFunction and LigerGELUMulFunction: both halves are kept, and overwritten by their gradients.
+
+    Halves of one tensor are not contiguous: ``copied`` first (ensure_contiguous).
+    """
+    kept = [t.alloc(x.n, x.w, "contiguous copy") if copied else x for x in (gate, up)]
+    return t.emit("gated", gate.n, gate.w, (gate, up), _gated_bwd, tuple(k.st for k in kept), (gate.n, gate.w))
 
 
 def _gated_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:

@@ -10,6 +10,7 @@ from typing import Any
 from estimator.families.base import Extra, Linear, Lookup, Norm
 from estimator.stack.dropout import NO_DROPOUT, Dropout
 from estimator.stack.kernels import HOPPER, GpuKernels
+from estimator.stack.liger_models import TORCH, Replaced
 from estimator.stack.releases import PRESENT, Release
 from estimator.stack.tape import F32, HALF, Leaf, Param, Tape, Tensor
 
@@ -81,7 +82,7 @@ class Machine:
     enc_tokens: Any = 0
     update: Callable[[Any, int], Any] | None = None  # bytes of an update made as soon as a gradient is there
     standing: bool = False  # gradients of the micro-batch before are there
-    kernels: str = "torch"
+    kernels: Replaced = TORCH
     card: GpuKernels = HOPPER
     release: Release = PRESENT
     blocks: bool = False  # a mask is made where SDPA would need none

@@ -236,8 +236,8 @@ def norm(m: Machine, x: Tensor, n: Norm, rows: Any = None, count: Any = None) ->
     """A normalisation of ``rows`` vectors, as the family's class carries it out (``Norm.kind``)."""
     rows = m.rows if rows is None else rows
     weight, bias = m.norm_weights(n)
-    if m.kernels == "liger" and n.kind in ("rms", "rms_plus1"):
-        return liger.rms(m.t, x, rows, weight, n.kind == "rms")
+    if m.kernels.norms and n.kind in ("rms", "rms_plus1"):
+        return liger.rms(m.t, x, rows, weight, m.kernels.in_place)
     return NORMS[n.kind](m.t, x, rows, weight, bias)
 
 

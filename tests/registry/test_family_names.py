@@ -21,7 +21,9 @@ from estimator.stack.nn import NORMS
 from estimator.stack.routers import ROUTERS
 
 ROOT = Path(estimator.__file__).parent
-OTHER_PROJECTS = {"peft/mappings.py", "headers/gguf_architectures.py", "sources/native.py", "ollama.py"}
+OTHER_PROJECTS = {
+    "peft/mappings.py", "headers/gguf_architectures.py", "sources/native.py", "ollama.py", "stack/liger_models.py",
+}  # fmt: skip
 TEXTBOOK = "symbolic"  # the transformer in letters, which is also a kind of input
 HOMONYMS = {("derive.py", "phi")}  # a Greek letter
 
