@@ -20,14 +20,14 @@ Live = dict[tuple[str, str], Any]
 LOGITS = 6  # bytes of buffers of the logits' size an element: 16-bit logits or their gradient, and fp32 zeros
 
 
-def known(arch: Architecture) -> bool:
-    """Whether the layers are of the kinds that were looked at: decoders of plain attention and a dense MLP."""
+def known(arch: Architecture, loss: str, offload: bool) -> bool:
+    """Whether such steps were looked at: decoders of plain attention and a dense MLP, all logits, nothing offloaded."""
 
     def plain(x: Layer) -> bool:
         a = x.mixer
         return isinstance(a, Attention) and a.form == "interface" and a.mla is None and isinstance(x.mlp, MLP)
 
-    return arch.kind == "decoder" and all(map(plain, arch.layers))
+    return loss == "full" and not offload and arch.kind == "decoder" and all(map(plain, arch.layers))
 
 
 def layer_bytes(layer: Layer, hidden: Any, stream: int, adapted: bool) -> Any:
