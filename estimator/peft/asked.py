@@ -30,9 +30,10 @@ def build_adapter(
     if rank is not None:
         if not found.rank:
             raise InputError(f"--rank: {found.title} has no rank; its arguments: {', '.join(found.args) or 'none'}")
-        if args.get(found.rank) not in (None, rank):
+        if args.get(found.rank) not in (None, rank) and found.rank == "r":
             raise InputError(f"--rank and --arg {found.rank} say different things")
-        args[found.rank] = rank
+        if args.get(found.rank) is None:  # a saved config that says init_r holds an r too, which peft does not read
+            args[found.rank] = rank
     return run(found, arch, name, config, targets, args)
 
 
