@@ -37,7 +37,7 @@ def holds(load: Load, cards: tuple[Card, ...]) -> bool:
 
 def most_layers(load: Load, cards: tuple[Card, ...]) -> int:
     """The largest ``--gpu-layers`` that fits; the output layer counts as one."""
-    return _most(load.place.layers + 1, lambda n: holds(load.with_layers(n), cards))
+    return most(load.place.layers + 1, lambda n: holds(load.with_layers(n), cards))
 
 
 def longest(load: Load, cards: tuple[Card, ...]) -> int | None:
@@ -54,10 +54,10 @@ def longest(load: Load, cards: tuple[Card, ...]) -> int | None:
         return 0
     if fits(LONGEST // unit):
         return None
-    return unit * _most(LONGEST // unit, fits)
+    return unit * most(LONGEST // unit, fits)
 
 
-def _most(limit: int, fits: Callable[[int], bool]) -> int:
+def most(limit: int, fits: Callable[[int], bool]) -> int:
     """The largest n in 0..limit for which the monotone ``fits(n)`` holds, 0 where none does."""
     if fits(limit):
         return limit

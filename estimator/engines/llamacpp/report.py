@@ -7,7 +7,7 @@ from typing import Any
 
 from estimator.engines.llamacpp.caches import LayerCache, cache_rows, kept
 from estimator.engines.llamacpp.context import BUILD
-from estimator.engines.llamacpp.fits import fits_of, holds, longest, most_layers, worst
+from estimator.engines.llamacpp.fits import fits_of, holds, longest, most, most_layers, worst
 from estimator.engines.llamacpp.load import Holding, Load
 from estimator.engines.llamacpp.question import Asked, asked
 from estimator.families.base import Attention
@@ -24,6 +24,7 @@ SOURCE = Citation(
     f"llama.cpp build {BUILD}: src/llama-context.cpp, llama-kv-cache.cpp, llama-graph.cpp, llama-quant.cpp; "
     "ggml/src/ggml-alloc.c, ggml-backend.cpp"
 )
+MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ: what a context holds at the most
 PARTS = (
     ("weights", "weights"), ("cache", "KV cache"), ("states", "recurrent states"), ("compute", "compute buffer"),
     ("output", "output buffer"),
@@ -195,13 +196,10 @@ def _room(a: Asked) -> Node:
         made = replace(c, sequences=n, asked=each * n, outputs=None if c.outputs is None else n)
         return holds(replace(a.load, context=made), a.cards)
 
-    n = 0
-    while n < 256 and fits(n + 1):  # LLAMA_MAX_SEQ: a context holds 256 sequences at the most
-        n += 1
     return Node.group(
         "Beside the weights",
         [
             Node("max_tokens", "Longest context of one sequence", tokens, TOKENS),
-            Node("max_batch", "Most sequences", n, COUNT, note=f"of {each:,} tokens each"),
+            Node("max_batch", "Most sequences", most(MAX_SEQUENCES, fits), COUNT, note=f"of {each:,} tokens each"),
         ],
     )
