@@ -31,6 +31,8 @@ MIXES = {
 NEEDS_IMATRIX = ("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m")
 PLAIN_TYPES = {"f16": "fp16", "bf16": "bf16", "f32": "fp32"}  # as the converter writes them
 BY_IMATRIX = ("iq3_xxs", "iq4_nl", "iq4_xs", "q4_0", "q5_0")
+# types of a fused q, k and v in the quantizers of 2023 to 2025 (llama_tensor_get_type, attn_qkv.weight)
+FUSED = {"q3_k_m": "q4_k", "q3_k_l": "q4_k", "iq3_m": "q4_k", "q4_k_m": "q5_k", "q5_k_m": "q6_k"}
 BIG = 80  # layers of what llama.cpp's loader calls a 70B model
 # a type whose blocks do not divide a row -> the type used instead (tensor_type_fallback)
 _FALLBACK = {
@@ -51,6 +53,7 @@ class Facts:
     is_70b: bool
     tied: bool
     imatrix: bool
+    fused_apart: bool  # q, k and v in one matrix have rules of their own (builds before 2026), else those of values
 
 
 def more_bits(i: int, n: int) -> bool:
@@ -68,11 +71,11 @@ class Typed(NamedTuple):
     odd: bool = False
 
 
-def typed(arch: Architecture, mix: str, imatrix: bool = False) -> Iterator[Typed]:
+def typed(arch: Architecture, mix: str, imatrix: bool = False, fused_apart: bool = False) -> Iterator[Typed]:
     """Every tensor of the file, layer by layer, with its type in ``mix`` (or in a plain type: f16, bf16, f32)."""
     parts = list(pieces(arch))
     counted = ranks(parts)
-    facts = _facts(arch, parts, imatrix or mix in NEEDS_IMATRIX)
+    facts = _facts(arch, parts, imatrix or mix in NEEDS_IMATRIX, fused_apart)
     for p in parts:
         w, m = p.weight, p.matrices
         if p.kind == PLAIN:
@@ -109,7 +112,7 @@ def mix_notes(mix: str, imatrix: bool, odd: set[str]) -> list[str]:
     return notes
 
 
-def _facts(arch: Architecture, parts: list[GgufPiece], imatrix: bool) -> Facts:
+def _facts(arch: Architecture, parts: list[GgufPiece], imatrix: bool, fused_apart: bool) -> Facts:
     rules = (gguf_of(arch.model_type) or Gguf("")).quantizer
     layers = sum(int(layer.times) for layer in arch.layers)
     order = sorted((layer.indices[0] if layer.indices else 0, n) for n, layer in enumerate(arch.layers))
@@ -130,6 +133,7 @@ def _facts(arch: Architecture, parts: list[GgufPiece], imatrix: bool) -> Facts:
         layers == BIG and (SEVENTY in rules or (SEVENTY_GROUPED in rules and heads != kv)),
         arch.head is None,
         imatrix,
+        fused_apart,
     )
 
 
@@ -168,6 +172,8 @@ def _embedding(mix: str, default: str) -> str:
 
 
 def _layer_type(mix: str, default: str, kind: str, i: int, f: Facts) -> str:
+    if kind == QKV and f.fused_apart:
+        return FUSED.get(mix, default)
     if kind in (V, QKV):
         return _values(mix, default, i, f)
     if kind in (Q, K):

@@ -92,6 +92,13 @@ def test_compute_buffers_of_public_logs_to_the_printed_digit(name, tokens, build
     assert host is None or f"{found[1]:.2f}" == host
 
 
+@pytest.mark.parametrize(("mix", "gb"), [("q5_k_m", 2.82), ("q5_k_s", 2.64), ("q4_k_m", 2.39), ("q4_k_s", 2.19)])
+def test_files_of_2024_follow_the_quantizer_of_their_build(mix, gb):
+    """Phi-3-mini-4k-instruct's GGUF files as its card lists them; tokens and merges add 0.8 MB."""
+    found = memory("phi-3-mini-4k", quantization=mix, engine_version="b2700")
+    assert round((found["weights_bytes"] + 800_000) / 1e9, 2) == gb
+
+
 def test_unequal_cards_share_whole_layers():
     options = {"quantization": "q4_k_m", "ctx_size": 8192}
     report = api.memory("qwen3-32b", mode="inference", gpu="rtx-3090,rtx-3060", tensor_split="3,1", **options)
