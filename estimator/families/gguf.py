@@ -51,8 +51,7 @@ class Gguf(NamedTuple):
     parallel         the operands of the two sums of a parallel layer, in order
     rms              True where it norms by RMS what the checkpoint's class gives a LayerNorm (Phi-3.5-MoE)
     rows_first       True where a parallel layer's second norm sees the wanted rows only (GPT-NeoX)
-    norm_after_rope  True where queries and keys are normed after they are rotated (Llama 4)
-    tempered         True where queries without rotary embedding are scaled by their position (Llama 4)
+    rope_tables      tables of rotary factors that its files hold, whatever the config says of scaling (Llama 4)
     early_norm       True where the norm before the mixer is expanded before the mixer's states are read
     keeps_last       True where the last layer's output is a graph output (gpt-oss), so never freed
     quantizer        what its quantizer's rules ask about the architecture: FALCON, SEVENTY ...
@@ -68,8 +67,7 @@ class Gguf(NamedTuple):
     parallel: tuple[str, str, str] = (MLP_OUT, RESIDUAL, MIXER)
     rms: bool = False
     rows_first: bool = False
-    norm_after_rope: bool = False
-    tempered: bool = False
+    rope_tables: int = 0
     early_norm: bool = False
     keeps_last: bool = False
     quantizer: tuple[str, ...] = ()

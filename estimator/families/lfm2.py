@@ -22,6 +22,7 @@ from estimator.families.common_moe import (
     pattern,
     routed,
 )
+from estimator.families.gguf import HEADS_BY_LAYER, RESIDUAL, Gguf
 from estimator.inventory import CONV
 from estimator.ops import ceil_div
 
@@ -29,6 +30,7 @@ LAYER = "model.layers.{i}"
 FEED = f"{LAYER}.feed_forward"
 NAMES = ("w1", "w3", "w2")
 CONVOLUTION = "conv"
+GGUF = {"lfm2": Gguf("lfm2", sums=(RESIDUAL, RESIDUAL), quantizer=(HEADS_BY_LAYER,))}
 
 
 def short_conv(c: Config, d: Any) -> StateSpace:

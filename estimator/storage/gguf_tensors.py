@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from estimator.families.base import MLP, Architecture, Attention, MoE, StateSpace
+from estimator.families.gguf import gguf_of
 from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, Weight
 from estimator.storage.base import Matrices, layers_of, matrices, moe_of
 
@@ -53,7 +54,8 @@ def pieces(arch: Architecture) -> Iterator[GgufPiece]:
 
 def rotary_tables(arch: Architecture) -> tuple[Weight, ...]:
     """Tables of half a rotary width that scaled rotary embeddings bring: one for Llama 3, two for LongRoPE."""
-    count = arch.facts.get("rope_tables", 0)
+    known = gguf_of(arch.model_type)
+    count = arch.facts.get("rope_tables", 0) or (known.rope_tables if known else 0)
     mixer = next((layer.mixer for layer in arch.layers if isinstance(layer.mixer, Attention)), None)
     if not count or mixer is None:
         return ()
