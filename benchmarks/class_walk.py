@@ -9,6 +9,8 @@ from typing import Any
 
 from remembered import Remembered, remember_in
 
+from estimator.library import listed
+
 SIZES = 6  # sizes at which a class is built to find its expressions
 
 
@@ -58,7 +60,7 @@ class Walk:
         with torch.device("meta"):
             model = self.model_class(config)
         model.tie_weights()
-        return listed(model), config
+        return list(listed(model)), config
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -83,46 +85,6 @@ def nested(fields: dict[str, Any]) -> dict[str, Any]:
         for p in parents:
             at = at.setdefault(p, {})
         at[leaf] = value
-    return out
-
-
-def role_of(module: Any, name: str, shape: tuple[int, ...], model: Any) -> str:
-    """The role of a parameter, by the module that holds it."""
-    import torch
-
-    kind = type(module).__name__
-    if "expert" in name and len(shape) == 3:
-        return "expert"
-    if isinstance(module, torch.nn.Embedding):
-        try:
-            return "embedding" if module is model.get_input_embeddings() else "other"
-        except (NotImplementedError, AttributeError):
-            return "other"
-    if isinstance(module, torch.nn.Linear):
-        try:
-            out = model.get_output_embeddings()
-        except (NotImplementedError, AttributeError):
-            out = None
-        return "head" if module is out else "linear"
-    if kind == "Conv1D":
-        return "conv1d"
-    if isinstance(module, torch.nn.modules.conv._ConvNd):
-        return "conv"
-    if "norm" in kind.lower():
-        return "norm"
-    return "other"
-
-
-def listed(model: Any) -> list[tuple[str, tuple[int, ...], str]]:
-    """Every parameter of a model once, with the name under which it comes first."""
-    out, seen = [], set()
-    for prefix, module in model.named_modules():
-        for leaf, p in module.named_parameters(recurse=False):
-            if id(p) in seen:
-                continue
-            seen.add(id(p))
-            name = f"{prefix}.{leaf}" if prefix else leaf
-            out.append((name, tuple(int(n) for n in p.shape), role_of(module, name, tuple(p.shape), model)))
     return out
 
 

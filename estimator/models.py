@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from estimator.config import Config
-from estimator.errors import InputError
+from estimator.errors import InputError, unknown
 from estimator.sources.found import HF_QUANT, Found
 from estimator.sources.where import PRESET_STORAGE, SYMBOLIC, find
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from estimator.families.base import Architecture
     from estimator.headers import Header
     from estimator.storage.checkpoint import Declared
+
+PARTS = ("", "text")  # what --part takes
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Model:
     header     the tensors of its weights file, where one was read
     beside     JSON files beside the config, by name: ``hf_quant_config.json``, a preset's ``storage``
     mix        the GGUF mix that its name says: of ``llama3.1:8b-instruct-q4_K_M``
+    part       "text" for the text model of a multimodal one, else ""
+    library    True where transformers builds it (``--with-transformers``)
     """
 
     name: str
@@ -45,6 +49,8 @@ class Model:
     header: Header | None = None
     beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     mix: str = ""
+    part: str = ""
+    library: bool = False
 
     @cached_property
     def declared(self) -> Declared:
@@ -64,9 +70,29 @@ class Model:
                 f"{self.name}: holds tensors but no architecture; put the model's config.json beside it "
                 "(llmcalc models FILE counts the tensors)"
             )
+        if self.library:
+            from estimator.library import build as built
+
+            return built(self.config)
         from estimator.families import build
 
-        return build(self.config)
+        made = build(self.config)
+        if not self.part:
+            return made
+        if not made.towers:
+            raise InputError(f"--part {self.part}: {self.name} has no part beside its text")
+        return made._replace(towers=())
+
+    @property
+    def described(self) -> Architecture:
+        """The architecture where what it computes is known too; InputError where its weights alone are."""
+        made = self.architecture
+        if made.counted_only:
+            raise InputError(
+                f"{self.name}: of a {made.model_type} only the weights are known (parameters, bytes, peft and zero), "
+                "not what is computed with them: no caches, activations, FLOPs or times"
+            )
+        return made
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -93,30 +119,38 @@ class Model:
         return None if self.header is None or self.header.missing else self.header.elements
 
 
-def load_model(text: str, overrides: Sequence[str] = (), traced: bool = False) -> Model:
+def load_model(
+    text: str, overrides: Sequence[str] = (), traced: bool = False, part: str = "", library: bool = False
+) -> Model:
     """The model that ``--model`` names.
 
     overrides: ``FIELD=VALUE`` texts of ``--set``; VALUE is JSON where it parses as JSON, and ``a.b`` is field b of a.
-    traced: sizes become traced numbers (``--derive``). Raises InputError for everything that cannot be read.
+    traced: sizes become traced numbers (``--derive``). part, library: see :class:`Model`. Raises InputError for
+    everything that cannot be read.
     """
+    if part not in PARTS:
+        raise unknown("--part", part, PARTS[1:])
     found = find(text.strip())
     if found.raw is None:
         if overrides:
             raise InputError(f"--set: {text[:100]} has no config to set a field of")
         return Model(found.name, found.kind, None, tuple(found.notes), {}, found.header)
     if overrides:
-        return _said(_overridden(found, overrides, traced), found)
+        return _said(_overridden(found, overrides, traced, part, library), found)
     notes = list(found.notes)
     if found.header is not None:
         from estimator.headers.compare import compare
 
         notes += compare(Config(found.raw, where=found.where), found.header)
     config = Config(found.raw, traced or found.kind == SYMBOLIC, where=found.where)
-    made = Model(found.name, found.kind, config, tuple(notes), found.expect, found.header, found.beside, found.mix)
-    return _said(made, found)
+    if part:  # another model than the preset's or the file's
+        made = Model(found.name, found.kind, config, tuple(notes), beside=found.beside, mix=found.mix)
+    else:
+        made = Model(found.name, found.kind, config, tuple(notes), found.expect, found.header, found.beside, found.mix)
+    return _said(replace(made, part=part, library=library), found)
 
 
-def _overridden(found: Found, overrides: Sequence[str], traced: bool) -> Model:
+def _overridden(found: Found, overrides: Sequence[str], traced: bool, part: str, library: bool) -> Model:
     """Another model than the preset's or the file's: its counts and its file are not these."""
     from estimator.sources.overrides import set_fields, unread
 
@@ -124,6 +158,7 @@ def _overridden(found: Found, overrides: Sequence[str], traced: bool) -> Model:
     raw, new = set_fields(found.raw, overrides)
     config = Config(raw, traced or found.kind == SYMBOLIC, where=f"{found.where} with --set")
     made = Model(found.name, found.kind, config, tuple(found.notes), beside=found.beside, mix=found.mix)
+    made = replace(made, part=part, library=library)
     if not new:
         return made
     _ = made.architecture  # what its class reads is known once it is built

@@ -35,6 +35,10 @@ def answer(q: Flops) -> Report:
     """The report of a question."""
     attention_flops, dtype, gpu, seconds, model = q.attention_flops, q.dtype, q.gpu, q.seconds, q.model
     choice(attention_flops, "--attention-flops", tuple(CONVENTIONS))
+    if model.library:
+        from estimator.estimates.flops_library import counted
+
+        return counted(q)
     made = plan(q)
     causal = attention_flops == "causal"
     whole = Group("", made.list, causal)

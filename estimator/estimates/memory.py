@@ -54,6 +54,10 @@ def answer(q: Memory) -> Report:
         return report
     if q.model.kind == "symbolic":
         _letters_only(q)
+    if not q.training and q.model.config is not None and q.model.architecture.counted_only:
+        from estimator.estimates.memory_weights import weights_alone
+
+        return weights_alone(q)
     if q.recipe == "all":
         return compare(q)
     p = plan(q)

@@ -13,6 +13,7 @@ from estimator.optimizers import Trained
 from estimator.parallel.job import Rank, ranks, worst
 from estimator.parallel.request import zero_stage
 from estimator.parallel.sharding import GRADIENTS, WEIGHTS
+from estimator.questions.base import COMMON
 from estimator.questions.parts import Sharded
 from estimator.questions.zero import Zero
 from estimator.trace import value_of
@@ -20,7 +21,7 @@ from estimator.trace import value_of
 if TYPE_CHECKING:
     from estimator.questions.memory import Memory
 
-DEFAULTS = {f.name: f.default for f in fields(Sharded) if f.name not in ("model", "gpus", "stage")} | {
+DEFAULTS = {f.name: f.default for f in fields(Sharded) if f.name not in (*COMMON, "gpus", "stage")} | {
     "micro_batches": "1"
 }
 

@@ -87,7 +87,7 @@ class MemoryPlan:
 
 def plan(q: Memory) -> MemoryPlan:
     """The run that a question describes. Raises InputError for options that do not exist or contradict each other."""
-    model, arch, train = q.model, q.model.architecture, q.training
+    model, arch, train = q.model, q.model.described, q.training
     said: list[str] = []
     for name, known in CHOICES.items():
         choice(getattr(q, name), f"--{name}", known)
@@ -96,6 +96,11 @@ def plan(q: Memory) -> MemoryPlan:
     b, s = batch(model, q.batch_size), tokens(model, q.seq_len, said, 0 if train or given_new else DEFAULT_NEW)
     if not train and not given_new and arch.kind != "encoder":
         said.append(f"--new-tokens not given: {DEFAULT_NEW} tokens are generated")
+    if q.images is not None:
+        said.append(
+            "the images' tokens count, the activations of their tower do not"
+            + ("" if train else ": it runs before the text, and they are freed")
+        )
     said += unused(q)
     args, cast = split_cast(q.args or {})
     q = replace(q, args=args)

@@ -11,6 +11,7 @@ from estimator.errors import InputError
 from estimator.estimates.memory_storage import UNPACKED, WIDTHS
 from estimator.families.base import MoE
 from estimator.names import choice
+from estimator.questions.base import COMMON
 from estimator.questions.parts import Stacked
 from estimator.sizes import size_option
 from estimator.stack import compiled
@@ -45,7 +46,7 @@ CAST = "autocast_adapter_dtype"  # an argument of get_peft_model, not of a metho
 
 def given(q: Memory) -> dict[str, Any]:
     """The stack's options that are not at their defaults."""
-    own = (f for f in fields(Stacked) if f.name != "model")
+    own = (f for f in fields(Stacked) if f.name not in COMMON)
     return {f.name: getattr(q, f.name) for f in own if str(getattr(q, f.name)) != str(f.default)}
 
 

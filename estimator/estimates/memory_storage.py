@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from estimator.peft.base import Adapter
+from estimator.questions.base import COMMON
 from estimator.questions.parts import Stacked
 from estimator.storage.base import Storage
 from estimator.trace import value_of
@@ -36,7 +37,7 @@ def unsimulated(stored: Any, computed: Any, base: str, quantization: str, said: 
 
 
 FORWARD_ONLY = ("new_tokens", "kv_dtype", "logits")  # what training has no use for
-STACK = tuple(f.name for f in fields(Stacked) if f.name != "model")
+STACK = tuple(f.name for f in fields(Stacked) if f.name not in COMMON)
 TRAINING_ONLY = ("recipe", "optimizer", "checkpointing", "loss", *STACK)
 
 

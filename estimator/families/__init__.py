@@ -197,6 +197,10 @@ def build(config: Config) -> Architecture:
     if not model_type:
         raise InputError(f"{config.where}: has no model_type, so it is no model's config.json")
     if model_type not in FAMILIES:
+        from estimator.families import recorded
+
+        if model_type in recorded.known():
+            return recorded.build(config)
         text = config.raw.get("text_config")
         inner = text.get("model_type") if isinstance(text, dict) else None
         wraps = isinstance(inner, str) and inner in FAMILIES

@@ -247,6 +247,8 @@ class Architecture(NamedTuple):
     wide_loss    True where an encoder's loss is taken on logits in fp32 (ModernBERT)
     trains_cached   True where the decoder fills its cache in training too, unless checkpointed (T5)
     classes      what the classes beside the causal language model call their parts
+    counted_only     True where the weights are known and nothing of what is computed with them; routed: then (experts,
+                 experts a token) where some of the weights are experts
     encoder_tokens   tokens that the encoder of an encoder-decoder always sees (Whisper's window of sound), or None
     towers       vision and audio encoders before a multimodal model's text
     kept         names of modules that transformers leaves in 16 or 32 bits when it quantises (_keep_in_fp32_modules)
@@ -282,6 +284,8 @@ class Architecture(NamedTuple):
     trains_cached: bool = False
     classes: Classes = Classes()
     encoder_tokens: Any = None
+    counted_only: bool = False
+    routed: tuple[Any, Any] | None = None
     towers: tuple[Tower, ...] = ()
     kept: tuple[str, ...] = ()
     linear_class: str = "Linear"

@@ -130,15 +130,22 @@ def two_layers(at: str, d_in: int, d_out: int, bias: bool = True, names: tuple[s
     return Linear(f"{at}.{names[0]}", d_in, middle, bias), Linear(f"{at}.{names[1]}", middle, d_out, bias)
 
 
-def alone(c: Config, tower: Tower, pooler: tuple[Any, ...] = (), **fields: Any) -> Architecture:
-    """The tower as a model of its own: an encoder of one image."""
+def encoder_of(tower: Tower, model_type: str = "", pooler: tuple[Any, ...] = (), **fields: Any) -> Architecture:
+    """The tower as an encoder of one image, without the projection behind it."""
     layers = tuple(x for x in tower.layers if isinstance(x, Layer))
+    extra = 0 if tower.grid is None else tower.grid.extra
+    stem = tuple(x._replace(beside=extra) if isinstance(x, Conv) else x for x in tower.stem)
     return Architecture(
-        model_type=c.text("model_type", ""), embeddings=tower.stem, layers=layers, final=tower.final, head=None,
+        model_type=model_type, embeddings=stem, layers=layers, final=tower.final, head=None,
         tied=False, vocab=0, hidden=width_of(tower), num_layers=sum(x.times for x in layers), has_head=False,
-        kind="encoder", pooler=(*tower.pooled, *pooler), max_positions=positions(tower),
+        kind="encoder", pooler=pooler, max_positions=positions(tower),
         facts={"class": "Model", **fields.pop("facts", {})}, **fields,
     )  # fmt: skip
+
+
+def alone(c: Config, tower: Tower, pooler: tuple[Any, ...] = (), **fields: Any) -> Architecture:
+    """The tower as a model of its own."""
+    return encoder_of(tower, c.text("model_type", ""), (*tower.pooled, *pooler), **fields)
 
 
 def positions(tower: Tower) -> int | None:

@@ -64,11 +64,20 @@ def _second_and_a_half(c: Config, at: str) -> Tower:
         fc=("gate_proj", "up_proj", "down_proj"),
     )  # fmt: skip
     wide = d * side * side
+    window = max(1, c.plain("window_size", 112, least=1) // side // patch[0]) * side
+    whole = c.items("fullatt_block_indexes")
+    everywhere = (7, 15, 23, 31) if whole is None else whole  # the class's default
+    cut = layers._replace(mixer=layers.mixer._replace(chunk=window))
+    groups = tuple(
+        group._replace(times=len(these), indices=these)
+        for group, inside in ((layers, True), (cut, False))
+        if (these := tuple(i for i in range(int(layers.times)) if (i in everywhere) == inside))
+    )
     return Tower(
-        "vision", (patch_conv(f"{at}patch_embed.proj", c, d, patch, False, _frames(c), "in_channels"),), (layers,),
+        "vision", (patch_conv(f"{at}patch_embed.proj", c, d, patch, False, _frames(c), "in_channels"),), groups,
         (Norm(f"{at}merger.ln_q", d),),
         (Linear(f"{at}merger.mlp.0", wide, wide, True), Linear(f"{at}merger.mlp.2", wide, width, True)),
-        ImageGrid(None, patch, side),
+        ImageGrid(None, patch, side, window=window),
     )  # fmt: skip
 
 

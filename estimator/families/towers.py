@@ -13,6 +13,7 @@ class Conv(NamedTuple):
     """A convolution over pixels, frames or samples, whose weight is [d_out, d_in / groups, *kernel].
 
     rows    outputs for each token that the layers after it see (2 where a stride of 2 follows)
+    beside  tokens of the layers that it does not make (a class token)
     steps   inputs of a channel for each output: the strides' product; None where patches do not overlap
     """
 
@@ -24,6 +25,7 @@ class Conv(NamedTuple):
     rows: Any = 1
     groups: Any = 1
     steps: Any = None
+    beside: Any = 0
 
     @property
     def reads(self) -> Any:
@@ -59,6 +61,7 @@ class ImageGrid(NamedTuple):
     patch     (height, width) in pixels of a patch; merge: patches a side that become one token of the text
     extra     tokens that the tower has beside the patches (a class token)
     tokens    tokens of the text an image, where it is not what the merged patches give (a pooled count)
+    window    patches a side of the windows that layers with a ``chunk`` attend within, or None
     """
 
     size: tuple[int, int] | None
@@ -66,6 +69,7 @@ class ImageGrid(NamedTuple):
     merge: int = 1
     extra: int = 0
     tokens: int | None = None
+    window: int | None = None
 
 
 class Tower(NamedTuple):
@@ -91,3 +95,8 @@ class Tower(NamedTuple):
         for part in (*self.stem, *self.layers, *self.final, *self.pooled, *self.bridge):
             for w in part.weights():
                 yield w._replace(role=OTHER) if w.role in (EMBEDDING, POSITION, TOKEN_TYPE) else w
+
+
+def walked(tower: Tower) -> bool:
+    """Whether the tower's layers are described, so that its work can be counted."""
+    return bool(tower.layers) and all(hasattr(layer, "mixer") for layer in tower.layers)

@@ -17,9 +17,8 @@ def active_params(arch: Architecture) -> Any:
     """Parameters that one token uses: all but the routed experts it is not sent to (total - experts * (1 - k / E))."""
     moe = next((layer.mlp for layer in arch.layers if isinstance(layer.mlp, MoE)), None)
     everything = total_params(arch)
-    if moe is None:
-        return everything
-    return everything - total(arch.weights(), EXPERT) // moe.num * (moe.num - moe.per_token)
+    E, k = (moe.num, moe.per_token) if moe is not None else arch.routed or (1, 1)
+    return everything if k == E else everything - total(arch.weights(), EXPERT) // E * (E - k)
 
 
 def embedding_params(arch: Architecture) -> Any:

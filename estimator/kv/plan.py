@@ -62,7 +62,7 @@ class CachePlan:
 def plan(q: KVCache) -> CachePlan:
     """The cache that a question asks for."""
     choice(q.cache, "--cache", CACHES)
-    model, arch = q.model, q.model.architecture
+    model, arch = q.model, q.model.described
     said: list[str] = []
     if arch.kind == "encoder":
         raise InputError(f"{model.name}: an encoder keeps no KV cache")

@@ -52,6 +52,8 @@ class Question:
     """What every question has: a model. ``model`` is a :class:`Model` once the question is asked."""
 
     model: Any = option("llama-3-8b", MODEL_HELP, "MODEL", short="-m")
+    part: Any = option("", "text: the text model of a multimodal one, without its towers.", "PART")
+    with_transformers: Any = option(False, "Let transformers build the model, without weights.", kind="flag")
 
     @classmethod
     def default_model(cls, options: Mapping[str, Any]) -> str | None:
@@ -67,6 +69,9 @@ class Question:
     def derives(self) -> bool:
         """Whether the model was loaded for a derivation."""
         return bool(self.model is not None and self.model.config and self.model.config.traced)
+
+
+COMMON = tuple(f.name for f in fields(Question))  # what says which model it is, in every question
 
 
 def options_of(question: type[Question]) -> Iterator[tuple[Field[Any], Option]]:
@@ -115,7 +120,12 @@ def ask(question: type[Q], model: Model | str | None = None, options: Mapping[st
     if model is None:
         model = question.default_model(options or {})
     if isinstance(model, str):
-        model = load_model(model, overrides or (), traced=traced)
+        part, library = str(given.get("part", "")), bool(given.get("with_transformers", False))
+        model = load_model(model, overrides or (), traced=traced, part=part, library=library)
     elif overrides:
         raise InputError("--set overrides a field of a model's config: add --model")
+    if isinstance(model, Model) and (given.get("images") is not None or given.get("image_size") is not None):
+        from estimator.questions.images import with_images
+
+        model, given = with_images(model, given)
     return question(model=model, **given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from estimator.questions.base import Question, option
+from estimator.questions.base import COMMON, Question, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +14,8 @@ class Sequences(Question):
 
     batch_size: Any = option("1", "Sequences a GPU and step.", "SIZE", short="-b")
     seq_len: Any = option(None, "Tokens a sequence; 8k is 8192.", "TOKENS", short="-s")
+    images: Any = option(None, "Images a sequence, whose tokens come before the text's.", "N")
+    image_size: Any = option(None, "Of each image: pixels a side, or HEIGHTxWIDTH.", "PIXELS")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,5 +134,5 @@ class Served(Question):
 
     def engine_options(self) -> list[str]:
         """Names of the engine's options that are given."""
-        own = (f for f in fields(Served) if f.name not in ("engine", "model"))
+        own = (f for f in fields(Served) if f.name not in ("engine", *COMMON))
         return [f.name for f in own if getattr(self, f.name) not in (None, False)]

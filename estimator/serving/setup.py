@@ -35,7 +35,7 @@ def setup(
     graph: bool,
 ) -> tuple[Serving, list[str]]:
     """How ``model`` is served, and what was assumed. Raises InputError for options that do not exist."""
-    arch = model.architecture
+    arch = model.described
     if model.kind == "symbolic":
         raise InputError(
             "infer measures a model of known sizes: --model symbolic has none. See kvcache and flops for letters"

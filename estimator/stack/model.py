@@ -120,6 +120,8 @@ def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None, want
                 x = ops.add(t, x, waiting.pop(0), "embeddings")
         elif isinstance(part, Conv):
             x = convolution(m, x, part)
+            if part.beside:  # a class token
+                x = ops.cat(t, (t.alloc(m.b * part.beside * part.d_out, x.w, "class token"), x))
     if x is None:  # a model without embeddings: what feeds it trains where all does
         x = Param(m.rows * arch.hidden, m.w, "", m.trains(""))
         x.st = t.alloc(x.n, x.w, "hidden states").st

@@ -40,7 +40,7 @@ def base_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, part: str) -> Ten
 
 def convolution(m: Machine, x: Tensor | None, conv: Conv) -> Tensor:
     """A convolution over pixels, frames or samples; without ``x`` over the model's input."""
-    positions = m.rows * conv.rows
+    positions = m.b * (m.s - conv.beside) * conv.rows
     if x is None:
         x = m.t.alloc(positions * conv.inputs, m.w, "input")
     weight = m.param(f"{conv.name}.weight", conv.d_out * conv.reads)

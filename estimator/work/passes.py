@@ -7,9 +7,11 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention
+from estimator.families.towers import walked
 from estimator.models import Model
 from estimator.names import choice
 from estimator.questions.flops import Flops
+from estimator.questions.images import seen
 from estimator.questions.read import adapter_of, batch, tokens
 from estimator.sizes import size_option
 from estimator.work.adapters import trainable
@@ -51,7 +53,7 @@ def plan(q: Flops) -> Pass:
     choice(q.logits, "--logits", ("all", "last"))
     choice(q.attention, "--attention", ATTENTIONS)
     choice(q.checkpointing, "--checkpointing", ("none", "full"))
-    arch = model.architecture
+    arch = model.described
     notes: list[str] = []
     b = batch(model, q.batch_size)
     decode = mode == "decode"
@@ -85,9 +87,20 @@ def plan(q: Flops) -> Pass:
             f"the config's residual dropout of {dropout:g} makes checkpointing recompute each layer's last product too"
         )
     fused, checkpointed = q.attention == "sdpa", q.checkpointing == "full"
-    work = PassSizes(mode, b, s, held, encoder, q.logits == "last", fused, checkpointed, dropout, uncapped=q.uncapped)
+    pictures = seen(model, q.images, q.image_size)
+    images = None if decode else pictures
+    if images is not None and not all(walked(t) for t in arch.towers if t.kind == "vision"):
+        notes.append("the tower's layers are not described: its own FLOPs are left out")
+    work = PassSizes(
+        mode, b, s, held, encoder, q.logits == "last", fused, checkpointed, dropout, uncapped=q.uncapped
+    )
+    made = products(arch, work, adapter)
+    if images is not None:
+        from estimator.work.seen import tower_products
+
+        made = [*tower_products(arch, work, images, adapter), *made]
     return Pass(
-        model, arch, work, tuple(products(arch, work, adapter)), b * s, tuple(notes), q.method or "full", train
+        model, arch, work, tuple(made), b * s, tuple(notes), q.method or "full", train
     )
 
 
