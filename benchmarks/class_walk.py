@@ -11,7 +11,7 @@ from remembered import Remembered, remember_in
 
 from estimator.library import listed
 
-SIZES = 6  # sizes at which a class is built to find its expressions
+SIZES = 5  # sizes at which a class is built to find its expressions
 
 
 LAYERS_LEAST = 8  # layers to build with, at least: more than the first dense ones and a pattern's period

@@ -172,12 +172,13 @@ def record(model_type: str, config_class: Any, model_class: Any) -> dict[str, An
         if here != base:
             adds = [r for r in other if json.dumps(r) not in base]
             flags[name] = [adds, [r for r in rows if json.dumps(r) not in here]]
-    fixed += constants(walk, names)
+    fixed = kept(walk, names, [*fixed, *constants(walk, names)])
     made = {
         "type": model_type, "class": model_class.__name__, "sizes": {n: walk.defaults[n] for n in names},
         "derived": derived, "alias": dict(getattr(config_class, "attribute_map", {}) or {}),
         "flags": {n: {"default": walk.defaults[n], "adds": d[0], "drops": d[1]} for n, d in flags.items()},
         "fixed": {n: walk.defaults[n] for n in fixed}, "lists": lists(walk), "tensors": rows,
+        "kinds": {n: sorted(set(v)) for n, v in lists(walk).items()}, "knows": known_fields(walk),
     }  # fmt: skip
     try:
         verify(walk, names, made, 2)
@@ -187,6 +188,19 @@ def record(model_type: str, config_class: Any, model_class: Any) -> dict[str, An
         verify(walk, names, made, 1)
         made["alone"] = True  # flags that meddle with each other: one may differ from the default, not two
     return used(made)
+
+
+def known_fields(walk: Walk) -> list[str]:
+    """Names that the class knows, its parts' included: a field beside them may be an older spelling of something."""
+    return sorted({n.split(".")[-1] for n in walk.defaults} | {n.split(".")[0] for n in walk.defaults})
+
+
+def kept(walk: Walk, names: list[str], fixed: list[str]) -> list[str]:
+    """Those that the class does not compute from its sizes itself; limits without bounds size nothing."""
+    own = [plain(walk._config(sized(walk, names, seed))) for seed in (201, 202)]
+    return [
+        n for n in fixed if "inf" not in str(walk.defaults[n]) and all(o.get(n) == walk.defaults[n] for o in own)
+    ]  # fmt: skip
 
 
 def constants(walk: Walk, names: list[str]) -> list[str]:
@@ -305,6 +319,11 @@ def late(*_: Any) -> None:
     raise Late(f"took more than {SECONDS} s")
 
 
+def jsonable(value: Any) -> Any:
+    """What JSON has no word for: sets, and the library's own objects."""
+    return sorted(value) if isinstance(value, set | frozenset) else str(value)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("types", nargs="*")
@@ -332,7 +351,8 @@ def main() -> int:
     if args.out:
         versions = {"torch": torch.__version__, "transformers": transformers.__version__}
         data = {"versions": versions, "records": records, "left_out": refused}
-        args.out.write_bytes(gzip.compress(json.dumps(data, separators=(",", ":")).encode(), 9, mtime=0))
+        text = json.dumps(data, separators=(",", ":"), default=jsonable)
+        args.out.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     return 0
 
 

@@ -17,6 +17,14 @@ from estimator.config import MAX_SIZE, Config
 from estimator.errors import InputError
 from estimator.families.base import EXPERT, Architecture, Weight
 
+SHOWN = 6  # names in a note
+# what any config.json may hold
+COMMON = (
+    "architectures", "auto_map", "bos_token_id", "chunk_size_feed_forward", "dtype", "eos_token_id", "id2label",
+    "is_encoder_decoder", "label2id", "model_type", "output_attentions", "output_hidden_states", "pad_token_id",
+    "problem_type", "quantization_config", "return_dict", "torch_dtype", "transformers_version", "use_cache",
+    "rope_scaling", "rope_theta", "tokenizer_class",
+)
 # fields that say how many experts a token uses
 PER_TOKEN = ("num_experts_per_tok", "moe_topk", "moe_k", "moe_top_k", "top_k_experts", "num_selected_experts", "top_k")
 FILE = "counts.json.gz"
@@ -35,6 +43,12 @@ def _data() -> dict[str, Any]:
     path = folder() / FILE
     data: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes())) if path.is_file() else {"records": {}}
     return data
+
+
+def record_of(model_type: str) -> dict[str, Any]:
+    """One class's record."""
+    found: dict[str, Any] = _data()["records"][model_type]
+    return found
 
 
 def known() -> tuple[str, ...]:
@@ -115,7 +129,7 @@ def build(c: Config) -> Architecture:
     InputError where a field differs from the class's default that the record does not cover.
     """
     kind = c.text("model_type", "")
-    record = _data()["records"][kind]
+    record = record_of(kind)
     fields = _Fields(c, record)
     for name, default in record["fixed"].items():
         value = fields.raw(name)
@@ -124,6 +138,15 @@ def build(c: Config) -> Architecture:
                 f"{c.where}: {name}={str(value)[:40]} is not in the recorded inventory of {record['class']} "
                 f"({name}={str(default)[:40]}); {WAY_OUT}"
             )
+    for name, kinds in record["kinds"].items():
+        given = fields.raw(name)
+        strange = next((x for x in given if x not in kinds), None) if isinstance(given, list) else None
+        if strange is not None:
+            raise InputError(
+                f"{c.where}: {name} holds {str(strange)[:40]!r}, the recorded inventory of {record['class']} only "
+                f"{', '.join(kinds)}; {WAY_OUT}"
+            )
+    _strangers(c, record)
     rows = _rows(c, record, fields)
     weights = []
     for name, dims, times, role in rows:
@@ -142,6 +165,16 @@ def build(c: Config) -> Architecture:
         model_type=kind, embeddings=(), layers=(), final=(), head=None, tied=False, vocab=0, hidden=0,
         num_layers=layers, has_head=False, extra_weights=tuple(weights), counted_only=True, routed=routed,
     )  # fmt: skip
+
+
+def _strangers(c: Config, record: Mapping[str, Any]) -> None:
+    """A note on fields that the class does not know by these names: older files may mean something by them."""
+    known = {*record["knows"], *record["alias"], *COMMON}
+    parts = [c.raw, *(x for n, x in c.raw.items() if isinstance(x, Mapping) and n in record["knows"])]
+    found = sorted({n for x in parts for n in x if n not in known and not n.startswith("_")})
+    if found:
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        c.notes.append(f"fields that {record['class']} does not know were not read: {', '.join(found[:SHOWN])}{more}")
 
 
 def _routed(c: Config, weights: list[Weight]) -> tuple[int, int] | None:
