@@ -174,6 +174,7 @@ class GpuSpec(_Part):
     flash_attention      whether PyTorch has its fused attention kernel for it (NVIDIA: from 8.0), where known
     cublas_workspace     bytes that PyTorch gives to a thread that multiplies (aten/src/ATen/cuda/CublasHandlePool.cpp:
                          32 MiB for capabilities 9, 10 and 12, 8.125 MiB elsewhere; 32 or 128 MiB on AMD's)
+    multiprocessors      streaming multiprocessors, NVIDIA only: the architecture's white paper or the data sheet
     """
 
     id: Text
@@ -186,6 +187,7 @@ class GpuSpec(_Part):
     bf16: bool = True
     flash_attention: bool | None = None
     cublas_workspace: PositiveInt | None = None
+    multiprocessors: PositiveInt | None = None
     memory: MemorySpec
     bandwidth: BandwidthSpec
     compute: ComputeSpec | None = None

@@ -14,7 +14,10 @@ from estimator.errors import InputError, unknown
 from estimator.report import Report
 
 OWN = ("transformers", "fused")
-ENGINES: dict[str, str] = {"llama.cpp": "llamacpp"}  # name -> module in estimator.engines
+# name -> module in estimator.engines
+ENGINES: dict[str, str] = {
+    "llama.cpp": "llamacpp", "vllm": "vllm", "sglang": "sglang", "tensorrt-llm": "tensorrt_llm",
+}  # fmt: skip
 
 
 def engine_of(q: Any) -> str:

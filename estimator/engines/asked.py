@@ -1,0 +1,186 @@
+"""One reading of a serving engine's options: the model, how it is stored and cut, the card, the sizes of a step."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from estimator.dtypes import find_format
+from estimator.engines.stored import HeldWeights, stored
+from estimator.errors import InputError
+from estimator.families.base import Architecture
+from estimator.kv.layers import kv_format
+from estimator.models import Model
+from estimator.schemas import GpuSpec
+from estimator.sizes import size_option
+from estimator.trace import value_of
+from estimator.units import BITS_PER_BYTE, parse_size
+
+ACTIVATIONS = ("bf16", "fp16", "fp32")
+Version = tuple[int, ...]
+_SIZE = re.compile(r"^[0-9][0-9._]* ?([KMGT]i?)?B$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAsked:
+    """What an engine is asked to serve, and on what.
+
+    engine, version   its name and (0, 19, 0)
+    dtype             of the activations; width: bytes of one
+    kv_bits           bits of a cached number; kv_fp8: whether that is fp8
+    store             how the checkpoint's weights are stored
+    tensor, pipeline, data   degrees; experts: whether routed experts are dealt over the tensor and data groups
+    length            longest sequence that the engine admits; positions: what the model has
+    card, total       the card's name, the bytes that its driver reports (None: no card); spec: its preset, if any
+    pool              bytes of the pool where they are given
+    batch, context    the sequences and tokens that are asked about
+    said              what was assumed
+    """
+
+    engine: str
+    version: Version
+    model: Model
+    dtype: str
+    width: int
+    kv_bits: int
+    kv_fp8: bool
+    store: HeldWeights
+    tensor: int
+    pipeline: int
+    data: int
+    experts: bool
+    length: int
+    card: str
+    total: int | None
+    spec: GpuSpec | None
+    pool: int | None
+    batch: int
+    context: int
+    question: Any
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def arch(self) -> Architecture:
+        return self.model.architecture
+
+    def at_least(self, *version: int) -> bool:
+        """Whether the engine's version is this one or later."""
+        return self.version >= version
+
+    @property
+    def expert_ranks(self) -> int:
+        """Over how many ranks whole experts are dealt; 1 where each expert is cut like an MLP."""
+        return self.tensor * self.data if self.experts else 1
+
+    @property
+    def gpus(self) -> int:
+        return self.tensor * self.pipeline * self.data
+
+
+def version_of(text: Any, default: Version) -> Version:
+    """``0.19.0`` as (0, 19, 0); InputError for what is no version."""
+    if text is None:
+        return default
+    found = re.match(r"^v?(\d+(?:\.\d+){0,3})", str(text).strip())
+    if not found:
+        raise InputError(f"--engine-version {str(text)[:40]}: expected numbers with dots, for instance 0.19.0")
+    return tuple(int(x) for x in found[1].split("."))
+
+
+def share(value: Any, default: Fraction, flag: str) -> Fraction:
+    """A share of memory between 0 and 1, exact; InputError for others."""
+    if value is None:
+        return default
+    try:
+        out = Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        out = Fraction(0)
+    if not 0 < out <= 1:
+        raise InputError(f"{flag} must be above 0 and at most 1, got {str(value)[:40]}")
+    return out
+
+
+def whole(q: Any, name: str, default: int) -> int:
+    """A count of the question by its field; ``default`` where it is not given."""
+    value = getattr(q, name, None)
+    if value is None or value is False:
+        return default
+    if value is True:
+        return 2
+    return int(value_of(size_option(None, value, f"--{name.replace('_', '-')}", name, "length")))
+
+
+def read(q: Any, engine: str, latest: Version, own: tuple[str, ...]) -> ServerAsked:
+    """The question as an engine reads it.
+
+    latest: the version that stands for the engine where none is given; own: the engine's options (the options of
+    another engine are refused). Raises InputError for contradictions and for models that generate nothing.
+    """
+    model: Model = q.model
+    if model.kind == "symbolic":
+        raise InputError(f"--engine {engine}: an engine serves a model of known sizes; symbolic has none")
+    _refuse(q, engine, own)
+    arch, said = model.architecture, []
+    if getattr(q, "mode", None) == "training":
+        raise InputError(f"--engine {engine} serves; it does not train: --mode inference")
+    version = version_of(q.engine_version, latest)
+    if q.engine_version is None:
+        said.append(f"--engine-version not given: {'.'.join(map(str, latest))}")
+    dtype, quantization = q.dtype or "bf16", q.quantization
+    if find_format(dtype).name in ("fp8", "int8"):
+        dtype, quantization = "bf16", quantization or find_format(dtype).name
+    fmt = find_format(dtype)
+    if fmt.name not in ACTIVATIONS:
+        raise InputError(f"--dtype {dtype}: an engine computes in bf16, fp16 or fp32; stored in less: --quantization")
+    store = stored(model, quantization, fmt.name)
+    said += store.notes
+    kv = kv_format(q.kv_dtype or fmt.name)
+    card, total, spec = _card(q, said)
+    positions = arch.max_positions
+    length = q.max_model_len
+    if length is None and positions is None:
+        said.append("--max-model-len not given and the model names no positions: 8,192 tokens")
+    length = whole(q, "max_model_len", 8192 if positions is None else int(value_of(positions)))
+    if positions is not None and length > int(value_of(positions)):
+        said.append(f"--max-model-len {length:,} is beyond the model's {int(value_of(positions)):,} positions")
+    pool = None if q.pool_bytes is None else parse_size(str(q.pool_bytes), "--pool-bytes", "bytes")
+    new = whole(q, "new_tokens", 0)
+    context = whole(q, "seq_len", max(1, length - new)) + new
+    return ServerAsked(
+        engine, version, model, fmt.name, fmt.block_bits // BITS_PER_BYTE, kv.block_bits // kv.block, kv.name == "fp8",
+        store, _tensor(q), whole(q, "pipeline_parallel", 1), whole(q, "data_parallel", 1),
+        whole(q, "expert_parallel", 1) > 1, length, card, total, spec, pool,
+        int(value_of(size_option(None, q.batch_size, "--batch-size", "batch_size", "length"))), context, q, said,
+    )  # fmt: skip
+
+
+def _tensor(q: Any) -> int:
+    """``--tensor-parallel``, or ``--gpus`` where only that is given."""
+    degree = whole(q, "tensor_parallel", 1)
+    gpus = whole(q, "gpus", 1)
+    return gpus if degree == 1 and whole(q, "pipeline_parallel", 1) == 1 and gpus > 1 else degree
+
+
+def _card(q: Any, said: list[str]) -> tuple[str, int | None, GpuSpec | None]:
+    """(name, bytes that the driver reports, preset) of ``--gpu`` and ``--gpu-memory``."""
+    from estimator.card import find_card
+    from estimator.presets import load_gpu
+
+    if q.gpu is None and q.gpu_memory is None:
+        return "", None, None
+    card = find_card(q.gpu, q.gpu_memory)
+    spec = None if q.gpu is None or _SIZE.match(q.gpu.strip()) else load_gpu(q.gpu)
+    said += [note for note in card.notes if "CUDA context" not in note]
+    return card.name, card.bytes, spec
+
+
+SHARED = ("engine_version", "max_model_len", "data_parallel", "pool_bytes")
+
+
+def _refuse(q: Any, engine: str, own: tuple[str, ...]) -> None:
+    """InputError for an option that belongs to another engine."""
+    for name in q.engine_options():
+        if name not in own and name not in SHARED:
+            raise InputError(f"--{name.replace('_', '-')} is no option of --engine {engine}")

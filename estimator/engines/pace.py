@@ -1,0 +1,47 @@
+"""What engines take beside the roofline: fitted multiples and times, and how far they miss.
+
+Fitted by ``benchmarks/fit_engines.py`` to published speeds (tests/engines/records.json.gz).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Pace(NamedTuple):
+    """An engine's own share of the time.
+
+    prompt, step   multiples of the work of a prompt's pass and of a decode step
+    sequence       seconds that a decode step takes for each of its sequences (scheduling, sampling)
+    server         seconds between a request and its prompt's pass
+    middle, ends   measured over estimated: 25th and 75th, 5th and 95th percentile
+    said           what it rests on
+    """
+
+    prompt: float
+    step: float
+    sequence: float
+    server: float
+    middle: tuple[float, float]
+    ends: tuple[float, float]
+    said: str
+
+
+ALL_REDUCES = 1.013  # multiple of the seconds of an all-reduce
+FP4 = 1.053  # multiple of the work where products are in fp4
+# published speeds: 23 of vLLM and SGLang (0.5 to 0.17; H100, H200, B200), 66 of TensorRT-LLM (0.5 to 1.1)
+_SAID = (
+    "times: the roofline with measured ceilings, and {what} fitted to {n} published figures; left out a model at a "
+    "time, they are missed by a median of {median}, nine in ten by {most}"
+)
+_VLLM = _SAID.format(what="multiples", n="23", median="5%", most="23%")
+_SERVED = (0.897, 1.103), (0.762, 1.491)
+
+PACE: dict[str, Pace] = {
+    "vllm": Pace(0.974, 0.974, 0.0, 0.005, *_SERVED, _VLLM),
+    "sglang": Pace(0.974, 0.974, 0.0, 0.005, *_SERVED, _VLLM + "; SGLang's four figures share vLLM's"),
+    "tensorrt-llm": Pace(
+        1.232, 1.053, 1.4e-5, 0.003, (0.904, 1.133), (0.738, 1.590),
+        _SAID.format(what="multiples and seconds a sequence", n="66", median="11%", most="38%"),
+    ),
+}  # fmt: skip

@@ -1,0 +1,167 @@
+"""Blocks of a paged cache: what a layer's page takes, how layers are grouped, how many tokens and requests fit.
+
+Layers of one kind share one table of blocks; where kinds differ (full, sliding, chunked, recurrent) each group of
+equally many layers has a table of its own over the same pool. Source: vLLM v1/core/kv_cache_utils.py and
+single_type_kv_cache_manager.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+from estimator.engines.asked import ServerAsked
+from estimator.families.base import Attention, Layer, StateSpace
+from estimator.ops import ceil_div
+from estimator.trace import value_of
+from estimator.units import BITS_PER_BYTE
+
+FULL, SLIDING, CHUNKED, STATE = "full", "sliding", "chunked", "state"
+FP32 = 4
+UNEVEN = Fraction(3, 2)  # kinds below this ratio are grouped by the more numerous one
+
+
+class Kind(NamedTuple):
+    """What decides how many blocks a layer keeps: its kind and its window or chunk in tokens."""
+
+    name: str
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool of pages on one rank.
+
+    page      bytes of a page of one layer; tokens: tokens that it holds
+    size      layers of a group: a block is this many pages; tables: groups of each kind
+    blocks    in the pool
+    state_blocks   blocks that a recurrent state takes a request (2 where prefixes are cached)
+    """
+
+    page: int
+    tokens: int
+    size: int
+    tables: tuple[tuple[Kind, int], ...]
+    blocks: int
+    step: int
+    state_blocks: int = 1
+
+    @property
+    def groups(self) -> int:
+        return sum(n for _, n in self.tables)
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of a block over all layers of its group."""
+        return self.page * self.size
+
+    def request(self, length: int, steady: bool = False) -> int:
+        """Blocks of a request of ``length`` tokens: as it is admitted, or ``steady``, while it decodes."""
+        return sum(n * self._blocks(kind, length, steady) for kind, n in self.tables)
+
+    def _blocks(self, kind: Kind, length: int, steady: bool) -> int:
+        step = 1 if steady else self.step
+        if kind.name == STATE:
+            return 1 if steady else self.state_blocks
+        if kind.name == SLIDING:
+            return int(ceil_div(min(kind.size - 1 + step, length), self.tokens)) + 1
+        if kind.name == CHUNKED:
+            return int(ceil_div(min(kind.size + step, length), self.tokens))
+        return int(ceil_div(length, self.tokens))
+
+    def concurrency(self, length: int, steady: bool = False) -> float:
+        """Requests of ``length`` tokens at once."""
+        return self.blocks / self.request(length, steady)
+
+    def longest(self, most: int) -> int:
+        """The longest request that the pool holds, at most ``most`` tokens."""
+        low, high = 0, most
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.request(middle) <= self.blocks else (low, middle - 1)
+        return low
+
+
+def kind_of(one: Layer, windows: bool = True) -> Kind | None:
+    """The kind of a layer, None for one that keeps nothing; ``windows``: whether windows bound what is kept."""
+    mixer = one.mixer
+    if isinstance(mixer, StateSpace):
+        return Kind(STATE)
+    if not windows:
+        return Kind(FULL)
+    if mixer.window is not None:
+        return Kind(SLIDING, int(value_of(mixer.window)))
+    return Kind(CHUNKED, int(value_of(mixer.chunk))) if mixer.chunk is not None else Kind(FULL)
+
+
+def token_bytes(asked: ServerAsked, a: Attention, scales: bool = True) -> int:
+    """Bytes that one layer keeps of a token on one rank: keys and values of its heads, or a latent, which is whole on
+    every rank.
+
+    A sparse latent in fp8 is 512 codes, 4 fp32 scales and 64 bf16 rotary numbers (656 bytes); its indexer keeps a key
+    of 128 codes and a scale (vLLM's fp8_ds_mla). ``scales``: False where an engine keeps codes alone.
+    """
+    if a.mla is not None:
+        rank, rope = int(a.mla["kv_rank"]), int(a.mla["rope"])
+        indexer = indexer_bytes(asked)
+        if asked.kv_fp8 and indexer and scales:
+            return rank + rank // 128 * FP32 + rope * 2 + indexer
+        return (rank + rope) * asked.kv_bits // BITS_PER_BYTE + indexer
+    heads = max(1, int(ceil_div(int(a.kv_heads), asked.tensor)))
+    v = a.head_dim if a.v_head_dim is None else a.v_head_dim
+    return heads * int(value_of(a.head_dim + v)) * asked.kv_bits // BITS_PER_BYTE
+
+
+def indexer_bytes(asked: ServerAsked) -> int:
+    """Bytes a token and layer of a sparse attention's indexer: a key in fp8 and its scale; 0 without one."""
+    raw = asked.model.config.raw if asked.model.config else {}
+    width = raw.get("index_head_dim")
+    return width + FP32 if isinstance(width, int) and width > 0 else 0
+
+
+def state_bytes(asked: ServerAsked, s: StateSpace) -> int:
+    """Bytes of a recurrent layer's state on one rank: the state, and the last inputs of its convolution.
+
+    The gated delta rule's state is in fp32; Mamba's in the activations' width unless the config says fp32.
+    """
+    t = asked.tensor
+    raw = asked.model.config.raw if asked.model.config else {}
+    text = raw.get("text_config") if isinstance(raw.get("text_config"), dict) else raw
+    wide = s.kind == "gated_delta" or (text or {}).get("mamba_ssm_dtype") == "float32"
+    sizes: dict[str, int] = {k: int(value_of(v)) for k, v in s.sizes.items() if isinstance(value_of(v), int)}
+    if s.kind == "gated_delta":
+        numbers = sizes["value_heads"] // t * sizes["key_dim"] * sizes["value_dim"]
+    else:
+        numbers = int(value_of(s.inner)) // t * int(value_of(s.state))
+    conv = int(value_of(s.conv_width)) // t * (int(value_of(s.conv_kernel)) - 1)
+    return numbers * (FP32 if wide else asked.width) + conv * asked.width
+
+
+def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: int, block: int, step: int, *, windows: bool = True,
+            prefixes: bool = False, scales: bool = True) -> Pool:  # fmt: skip
+    """The pool of ``pool`` bytes over these layers of one rank, in blocks of ``block`` tokens.
+
+    step: tokens of an engine's step, which a window keeps beside it; windows: whether windows bound what is kept;
+    prefixes: whether prefixes are cached (a recurrent layer then keeps two states).
+    """
+    counts: dict[Kind, int] = {}
+    token, state = 0, 0
+    for one in layers:
+        kind = kind_of(one, windows)
+        if kind is None:
+            continue
+        counts[kind] = counts.get(kind, 0) + 1
+        if isinstance(one.mixer, StateSpace):
+            state = max(state, state_bytes(asked, one.mixer))
+        else:
+            token = max(token, token_bytes(asked, one.mixer, scales))
+    if state and token:
+        block = max(block, 16 * ceil_div(state, 16 * token))
+    page = block * token if token else state
+    fewest, most = min(counts.values()), max(counts.values())
+    size = most if most < UNEVEN * fewest else fewest
+    tables = tuple((kind, ceil_div(n, size)) for kind, n in counts.items())
+    return Pool(page, block, size, tables, max(0, pool) // page // size, step, 2 if prefixes else 1)
+

@@ -1,0 +1,54 @@
+"""What an engine's start leaves on one GPU: the parts of its budget and the pool of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from estimator.card import Range
+from estimator.engines.asked import ServerAsked
+from estimator.engines.pool import Pool
+from estimator.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRank:
+    """One rank's memory in bytes.
+
+    budget       what the engine allows itself, None without a card
+    weights, activation, other   as the engine's log counts them; other: outside torch's allocator
+    graphs       CUDA graphs: a range, for no formula is known
+    reserved     bytes of the graphs that the engine leaves out of its pool (0: they come on top)
+    pool         blocks, None where neither a card nor --pool-bytes is given
+    """
+
+    budget: int | None
+    weights: int
+    activation: int
+    other: int
+    graphs: Range
+    reserved: int
+    pool_bytes: int | None
+    pool: Pool | None
+    token_bytes: int
+
+    @property
+    def used(self) -> int:
+        """Bytes beside the pool."""
+        return self.weights + self.activation + self.other + self.reserved
+
+
+def fewest(ranks: Sequence[ServedRank]) -> ServedRank:
+    """The rank that decides: that with the fewest blocks, the last of several; without pools the heaviest."""
+    if any(r.pool is None for r in ranks):
+        return max(ranks, key=lambda r: r.used)
+    return min(reversed(ranks), key=lambda r: r.pool.blocks if r.pool else 0)
+
+
+def check_heads(asked: ServerAsked) -> None:
+    """InputError where the heads cannot be dealt to the tensor group."""
+    for a in asked.arch.attentions:
+        if int(a.heads) % asked.tensor:
+            raise InputError(
+                f"--tensor-parallel {asked.tensor}: {int(a.heads)} attention heads cannot be split evenly"
+            )

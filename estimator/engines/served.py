@@ -1,0 +1,290 @@
+"""Speed of a serving engine: one request, a batch that stays full, and requests that arrive at a rate.
+
+A decode step of c sequences carries the prompts that arrive meanwhile: in a closed loop c/osl requests end a step, and
+c isl / osl prompt tokens ride along. The times of the passes are the roofline's with measured ceilings
+(:mod:`estimator.serving.step`); what an engine adds is fitted by ``benchmarks/fit_engines.py`` and stands in
+:mod:`estimator.engines.pace`, with its error out of sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from estimator.engines import answers
+from estimator.engines.asked import ServerAsked
+from estimator.engines.pace import ALL_REDUCES, FP4, PACE, Pace
+from estimator.engines.rank import ServedRank
+from estimator.errors import InputError
+from estimator.formula import Citation
+from estimator.prices import price_of
+from estimator.report import Node, Report
+from estimator.roofline import machine
+from estimator.serving.step import Serving, decode, prefill
+from estimator.trace import value_of
+from estimator.units import PERCENT, RATIO, SECONDS, TOKEN_RATE, USD
+from estimator.work.times import LINKS, MEMORY, PRODUCTS, Times
+
+DEFAULT_PROMPT, DEFAULT_NEW = 2048, 256
+MILLION, HOUR = 10**6, 3600
+ROUNDS = 200  # of the fixed point of an arrival rate
+LITTLE = Citation("Little 1961, A Proof for the Queuing Formula L = lambda W; Pollaczek 1930 for the mean wait")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLoad:
+    """A request's shape and how many are there: prompt tokens that are computed, new tokens, sequences a replica."""
+
+    prompt: int
+    new: int
+    sequences: float
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Seconds of an engine's passes.
+
+    serve     the model on the card; stages: of a pipeline, which pass a batch's parts along
+    pace      the engine's own share; step_tokens: tokens of its longest step
+    ideal     True for the roofline alone
+    """
+
+    serve: Serving
+    pace: Pace
+    stages: int
+    step_tokens: int
+    ideal: bool = False
+
+    def together(self, sequences: float, tokens: int) -> int:
+        """Prompts of ``tokens`` tokens that a step computes at once."""
+        return max(1, min(round(sequences), self.step_tokens // max(1, tokens)))
+
+    def prompt(self, sequences: float, tokens: int) -> float:
+        """Seconds to compute ``sequences`` prompts of ``tokens`` tokens, in the engine's chunks."""
+        together = self.together(sequences, tokens)
+        made = prefill(self.serve, together, tokens)
+        if self.ideal:
+            return float(value_of(made.ideal)) * sequences / together
+        return self._paced(made, self.pace.prompt) * sequences / together
+
+    def step(self, sequences: float, context: float) -> float:
+        """Seconds of a decode step of ``sequences`` with ``context`` cached tokens each."""
+        rows = max(1, round(sequences / self.stages))
+        made = decode(self.serve, rows, max(1, round(context)))
+        if self.ideal:
+            return float(value_of(made.ideal))
+        return self._paced(made, self.pace.step) + self.pace.sequence * rows
+
+    def weights(self, made: Times) -> float:
+        """Seconds in which a decode step ``made`` waits for its weights."""
+        return weights_read(made) * self.pace.step * self._wide
+
+    @property
+    def _wide(self) -> float:
+        return FP4 if self.serve.machine.dtype == "fp4" else 1.0
+
+    def _paced(self, made: Times, multiple: float) -> float:
+        """Seconds of a pass: its own work and its all-reduces, each by the engine's multiple."""
+        links = float(value_of(made.of(LINKS)))
+        work = float(value_of(made.device)) - links
+        return work * multiple * self._wide + links * ALL_REDUCES
+
+
+def weights_read(made: Times) -> float:
+    """Seconds of a pass in which products wait for their weights."""
+    return float(value_of(made.parts.get((PRODUCTS, MEMORY), 0)))
+
+
+def carried(every: float, sequences: float, read: float) -> float:
+    """Seconds that the prompts of the other sequences add to the decode steps of one.
+
+    A prompt that shares a step's pass shares its weights, whose ``read`` seconds the step has counted already.
+
+    every: seconds of the prompts of all ``sequences``.
+    """
+    one = every / max(1.0, sequences)
+    return (every - one) * (1 - min(read, one) / one)
+
+
+def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int]) -> Report:
+    """The answer of ``infer``. sizes: the engine's (sequences at once, tokens a step)."""
+    q = asked.question
+    if asked.spec is None:
+        raise InputError("--engine: speed needs a preset of a GPU: --gpu h100-sxm")
+    load, wanted = load_of(asked, rank, sizes[0])
+    pace = PACE[asked.engine]
+    best, ideal = speed_of(asked, pace, sizes[1]), speed_of(asked, pace, sizes[1], ideal=True)
+    price = price_of(asked.spec, q.price)
+    figures = _figures(best, load)
+    floor = _figures(ideal, RequestLoad(load.prompt, load.new, wanted))
+    usd = None if price.usd is None else price.usd * asked.gpus / HOUR
+    data = asked.data
+    body: list[Any] = [
+        _ranged("prefill_seconds", f"Prompts of {load.sequences:,.0f} requests", figures, floor, pace),
+        _ranged("ttft_seconds", "First token of one request, alone", figures, floor, pace),
+        _ranged("decode_step_seconds", "A decode step", figures, floor, pace),
+        _ranged("itl_seconds", "Between tokens, prompts of others included", figures, floor, pace),
+        _rate(figures, floor, pace, data),
+    ]
+    if usd is not None:
+        body.append(_money(figures, usd, data))
+    if q.rate is not None:
+        body.append(_arrivals(best, load, float(q.rate), asked, rank, sizes[0]))
+    body += [answers.budget(rank), answers.pool(asked, rank)]
+    found = answers.fit(asked, rank)
+    facts = {"bound": figures["bound"]} | ({"fits": found.answer} if found else {})
+    if found is not None:
+        body.append(answers.fit_rows(found))
+    shape = f"{wanted:,.0f} x ({load.prompt:,} + {load.new:,}) tokens"
+    title = f"Serving {asked.model.name} in {asked.engine}: {shape} on {asked.gpus} x {asked.card}"
+    inputs = {
+        "model": asked.model.name, "engine": asked.engine, "gpu": asked.card, "gpus": asked.gpus, "dtype": asked.dtype,
+        "quantization": asked.store.scheme, "batch_size": asked.batch, "seq_len": load.prompt,
+        "new_tokens": load.new, "price": price.usd,
+    }  # fmt: skip
+    notes = [*asked.said, *best.serve.machine.notes, price.note, *answers.said(asked, rank), pace.said]
+    if load.sequences < wanted:
+        notes.append(f"the pool holds {load.sequences:,.0f} of {wanted:,.0f} sequences at once: the rest waits")
+    return Report(
+        "infer", title, inputs, tuple(body), facts, tuple(dict.fromkeys((*notes, *asked.model.notes))), (LITTLE,),
+        tuple(asked.model.notes), verdict=found.sentence(f"{wanted:,.0f} sequences") if found else "",
+    )  # fmt: skip
+
+
+def load_of(asked: ServerAsked, rank: ServedRank, most: int) -> tuple[RequestLoad, float]:
+    """What runs at once a replica (at most what the pool holds and the engine admits), and what is asked for."""
+    q = asked.question
+    new = DEFAULT_NEW if q.new_tokens is None else asked.context - _prompt(asked)
+    prompt = _prompt(asked)
+    hit = 0.0 if q.prefix_hit is None else float(q.prefix_hit)
+    if not 0 <= hit < 1:
+        raise InputError(f"--prefix-hit must be from 0 to below 1, got {hit:g}")
+    wanted = asked.batch / asked.data
+    held = most if rank.pool is None else min(most, int(rank.pool.concurrency(prompt + max(1, new // 2), steady=True)))
+    return RequestLoad(max(1, round(prompt * (1 - hit))), max(1, new), max(1.0, min(wanted, held))), wanted
+
+
+def _prompt(asked: ServerAsked) -> int:
+    q = asked.question
+    if q.seq_len is None:
+        return min(DEFAULT_PROMPT, asked.length)
+    new = 0 if q.new_tokens is None else int(value_of(asked.context)) - _said(asked)
+    return asked.context - new
+
+
+def _said(asked: ServerAsked) -> int:
+    from estimator.engines.asked import whole
+
+    return whole(asked.question, "seq_len", 1)
+
+
+def speed_of(asked: ServerAsked, pace: Pace, step_tokens: int, ideal: bool = False) -> Speed:
+    """The passes of the model on the card, in the type that its scheme is multiplied in."""
+    assert asked.spec is not None
+    device = machine(asked.spec.id, asked.store.compute_type(asked.spec, asked.dtype))
+    serve = Serving(
+        asked.arch, device, asked.store.element, asked.store.width, 0, asked.kv_bits, asked.tensor, "fused", True
+    )
+    return Speed(serve, pace, asked.pipeline, step_tokens, ideal)
+
+
+def _figures(speed: Speed, load: RequestLoad) -> dict[str, Any]:
+    """Seconds and rates of a load that stays full."""
+    c, context = load.sequences, load.prompt + load.new / 2
+    every = speed.prompt(c, load.prompt)
+    first = speed.prompt(1, load.prompt) + (0 if speed.ideal else speed.pace.server)
+    step = speed.step(c, context)
+    rows = max(1, round(c / speed.stages))
+    made = decode(speed.serve, rows, max(1, round(context)))
+    read = 0.0 if speed.ideal else speed.weights(made)
+    whole = every + (load.new - 1) * step
+    return {
+        "prefill_seconds": every, "ttft_seconds": first, "decode_step_seconds": step,
+        "itl_seconds": step + carried(every, c, read) / load.new, "tokens_per_second": c * load.new / whole,
+        "output_seconds": step / c, "input_seconds": every / (c * load.prompt), "whole": whole,
+        "bound": made.bound,
+    }  # fmt: skip
+
+
+def _ranged(key: str, label: str, at: dict[str, Any], floor: dict[str, Any], pace: Pace) -> Node:
+    low, high = (at[key] * x for x in pace.ends)
+    inner = [at[key] * x for x in pace.middle]
+    rows = [
+        Node(f"{key}.ideal", "ideal roofline: data sheet peaks", min(at[key], floor[key]), SECONDS),
+        Node(f"{key}.low", "low: 95 of 100 are slower", max(low, min(at[key], floor[key])), SECONDS),
+        Node(f"{key}.p25", "a quarter is faster", inner[0], SECONDS),
+        Node(f"{key}.p75", "a quarter is slower", inner[1], SECONDS),
+        Node(f"{key}.high", "high: 95 of 100 are faster", high, SECONDS),
+    ]
+    return Node.group("", [Node(key, label, at[key], SECONDS), *rows])
+
+
+def _rate(at: dict[str, Any], floor: dict[str, Any], pace: Pace, replicas: int) -> Node:
+    key = "tokens_per_second"
+    best = at[key] * replicas
+    rows = [
+        Node(f"{key}.ideal", "ideal roofline", max(at[key], floor[key]) * replicas, TOKEN_RATE),
+        Node(f"{key}.low", "low", best / pace.ends[1], TOKEN_RATE),
+        Node(f"{key}.p25", "a quarter is slower", best / pace.middle[1], TOKEN_RATE),
+        Node(f"{key}.p75", "a quarter is faster", best / pace.middle[0], TOKEN_RATE),
+        Node(f"{key}.high", "high", best / pace.ends[0], TOKEN_RATE),
+    ]
+    return Node.group("", [Node(key, "Generated tokens a second", best, TOKEN_RATE), *rows])
+
+
+def _money(at: dict[str, Any], usd: float, replicas: int) -> Node:
+    """USD a million tokens: all by what is generated, and input and output by the seconds that each takes."""
+    rate = at["tokens_per_second"] * replicas
+    rows = [
+        Node("usd_per_million_tokens", "A million generated tokens, prompts included", usd * MILLION / rate, USD),
+        Node("usd_per_million_input_tokens", "Input", usd * MILLION * at["input_seconds"] / replicas, USD),
+        Node("usd_per_million_output_tokens", "Output", usd * MILLION * at["output_seconds"] / replicas, USD),
+    ]
+    return Node.group("Money", rows)
+
+
+def _arrivals(speed: Speed, load: RequestLoad, rate: float, asked: ServerAsked, rank: ServedRank, most: int) -> Node:
+    """Requests that arrive at ``rate`` a second: how many are there (Little's law), and how long the first token waits.
+
+    The wait is that of one server with equal services (Pollaczek): prompts are computed one after the other while the
+    decode steps take their share; percentiles take it to be exponential.
+    """
+    if not 0 < rate < float("inf"):
+        raise InputError(f"--rate must be above 0 requests a second, got {rate:g}")
+    here = rate / asked.data
+    context = load.prompt + load.new // 2
+    held = float(most) if rank.pool is None else min(float(most), rank.pool.concurrency(context, steady=True))
+    full = _figures(speed, RequestLoad(load.prompt, load.new, max(1.0, held)))
+    most_rate = full["tokens_per_second"] / load.new
+    if here >= most_rate:
+        rows = [
+            Node("rate.most", "Requests a second that it can serve", most_rate * asked.data, RATIO),
+            Node("rate.utilisation", "Load", 100 * here / most_rate, PERCENT),
+        ]
+        return Node.group(f"{rate:g} requests a second: more than it can serve, the queue grows without end", rows)
+    c = 1.0
+    for _ in range(ROUNDS):
+        at = _figures(speed, RequestLoad(load.prompt, load.new, max(1.0, c)))
+        itl = at["decode_step_seconds"] + here * load.prompt * at["input_seconds"] * at["decode_step_seconds"]
+        latency = at["ttft_seconds"] + (load.new - 1) * itl
+        new = min(held, here * latency)
+        if abs(new - c) < 1e-3 * max(1.0, c):
+            break
+        c = (c + new) / 2
+    share = min(0.999, here / most_rate)
+    service = at["ttft_seconds"] + itl / 2
+    wait = share / (1 - share) * at["input_seconds"] * load.prompt / 2
+    rows = [
+        Node("rate.sequences", "Sequences at once", max(c, here * latency), RATIO),
+        Node("rate.utilisation", "Load", 100 * share, PERCENT),
+        Node("rate.itl_seconds", "Between tokens", itl, SECONDS),
+        Node("rate.ttft_seconds", "First token, mean", service + wait, SECONDS),
+        Node("rate.ttft_seconds.p50", "median", service + wait * 0.6931, SECONDS),
+        Node("rate.ttft_seconds.p99", "99 of 100 are faster", service + wait * 4.6052, SECONDS),
+        Node("rate.request_seconds", "A whole request", service + wait + (load.new - 1) * itl, SECONDS),
+        Node("rate.most", "Requests a second that it can serve", most_rate * asked.data, RATIO),
+    ]
+    return Node.group(f"{rate:g} requests a second", rows)
+
+
+__all__ = ["RequestLoad", "Speed", "report"]

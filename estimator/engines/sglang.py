@@ -1,0 +1,126 @@
+"""SGLang 0.4 to 0.5: a share of what is free before loading for weights and pool, the rest for everything else.
+
+Stands for 0.5.9 where no version is given: read in its wheel (srt/server_args.py, srt/model_executor/model_runner.py).
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from estimator.card import Range
+from estimator.engines import answers, served
+from estimator.engines.asked import ServerAsked, read, share, whole
+from estimator.engines.layers import decoder_layers, stages
+from estimator.engines.pool import FULL, STATE, Kind, Pool, kind_of, state_bytes, token_bytes
+from estimator.engines.rank import ServedRank, check_heads, fewest
+from estimator.engines.weights import rank_bytes
+from estimator.families.base import Attention, Layer, StateSpace
+from estimator.questions.infer import Infer
+from estimator.questions.kvcache import KVCache
+from estimator.questions.memory import Memory
+from estimator.report import Report
+from estimator.schemas import GIB, MIB
+
+NAME, LATEST = "sglang", (0, 5, 9)
+OWN = ("mem_fraction_static", "chunked_prefill_size", "max_num_seqs", "rate", "prefix_hit")
+
+CONTEXT = GIB // 2  # taken by the driver before the first reading: 0.51 GiB on an H100 (vLLM's logs, one rank)
+CONTEXT_RANKS = 3 * GIB // 2  # with NCCL, 1.51 to 1.53 GiB at two to four ranks
+# (card below GiB, tokens a chunk, batch of the largest graph below 4 ranks and from 4): server_args.py of 0.5.9
+CARDS = (
+    (20, 2048, 8, 8), (35, 2048, 24, 80), (60, 4096, 32, 160), (90, 8192, 256, 512), (160, 8192, 256, 512),
+    (10**6, 16384, 512, 512),
+)  # fmt: skip
+REQUESTS = 4096  # max_running_requests is at most this: model_runner.py
+STATES = Fraction(9, 19)  # of a hybrid's pool: mamba_full_memory_ratio 0.9 to 1
+WINDOWS = Fraction(4, 5)  # tokens of a window layer's pool to a full layer's: swa_full_tokens_ratio
+
+
+def sizes(asked: ServerAsked) -> tuple[int, int]:
+    """(tokens a chunk, batch of the largest graph) by the card's memory."""
+    gib = (asked.total or 80 * GIB) / GIB
+    _, chunk, small, large = next(x for x in CARDS if gib < x[0])
+    return whole(asked.question, "chunked_prefill_size", chunk), small if asked.tensor < 4 else large
+
+
+def fraction(asked: ServerAsked) -> Fraction:
+    """The share for weights and pool: as given, else what is left beside activations and graphs."""
+    if asked.question.mem_fraction_static is not None or asked.total is None:
+        return share(asked.question.mem_fraction_static, Fraction(88, 100), "--mem-fraction-static")
+    chunk, batch = sizes(asked)
+    rest = 512 + Fraction(3, 2) * max(chunk, 2048) + 2 * batch + 128 * asked.tensor * asked.pipeline
+    if asked.total > 60 * GIB:
+        rest = max(rest, Fraction(10 * 1024))
+    out = 1 - rest / Fraction(asked.total // MIB)
+    rounded = Fraction(round(float(out), 3)).limit_denominator(1000)
+    asked.said.append(f"--mem-fraction-static not given: {float(rounded):g}")
+    return max(rounded, Fraction(1, 100))
+
+
+def plan(asked: ServerAsked) -> ServedRank:
+    """The rank with the fewest tokens."""
+    check_heads(asked)
+    layers = decoder_layers(asked.arch)
+    f = fraction(asked)
+    return fewest([_rank(asked, [layers[i] for i in s], s, f) for s in stages(len(layers), asked.pipeline)])
+
+
+def _rank(asked: ServerAsked, held: list[Layer], stage: range, f: Fraction) -> ServedRank:
+    weights = rank_bytes(asked, stage)
+    budget, rest, pool, beside = None, 0, asked.pool, CONTEXT if asked.gpus == 1 else CONTEXT_RANKS
+    if asked.total is not None:
+        free = asked.total - beside
+        budget, rest = asked.total, free - int(free * f)
+        pool = int(free * f) - weights if pool is None else pool
+    token = sum(token_bytes(asked, x.mixer) for x in held if isinstance(x.mixer, Attention))
+    kept = None if pool is None else tokens(asked, held, pool)
+    _, batch = sizes(asked)
+    drawn = Range(0, 2 * batch * MIB, 2 * batch * MIB)
+    return ServedRank(budget, weights, rest, beside, drawn, 0, pool, kept, token)
+
+
+def tokens(asked: ServerAsked, held: list[Layer], pool: int) -> Pool:
+    """The pool in pages of one token: layers with windows keep fewer tokens since 0.5, states have their own share."""
+    full = windowed = 0
+    states = [state_bytes(asked, x.mixer) for x in held if isinstance(x.mixer, StateSpace)]
+    for one in held:
+        if isinstance(one.mixer, Attention):
+            kind = kind_of(one, asked.at_least(0, 5))
+            size = token_bytes(asked, one.mixer)
+            if kind is not None and kind.name != FULL:
+                windowed += size
+            else:
+                full += size
+    share_of = pool - int(pool * STATES) if states and full else pool
+    page = full + (int(windowed * WINDOWS) if full else windowed)
+    if not page:
+        return Pool(sum(states), 1, 1, ((Kind(STATE), 1),), pool // max(1, sum(states)), 0)
+    return Pool(page, 1, 1, ((Kind(FULL), 1),), max(0, share_of) // page, 0)
+
+
+def sizes_of(asked: ServerAsked) -> tuple[int, int]:
+    """(sequences at once, tokens of a prompt's chunk)."""
+    return whole(asked.question, "max_num_seqs", REQUESTS), sizes(asked)[0]
+
+
+def _asked(q: Any) -> ServerAsked:
+    return read(q, NAME, LATEST, OWN)
+
+
+def memory(q: Memory) -> Report:
+    """Memory of an SGLang server on one GPU."""
+    asked = _asked(q)
+    return answers.report("memory", asked, plan(asked))
+
+
+def kvcache(q: KVCache) -> Report:
+    """Tokens and requests that SGLang's pool holds."""
+    asked = _asked(q)
+    return answers.report("kvcache", asked, plan(asked))
+
+
+def infer(q: Infer) -> Report:
+    """Latency, throughput and money of an SGLang server."""
+    asked = _asked(q)
+    return served.report(asked, plan(asked), sizes_of(asked))

@@ -1,0 +1,92 @@
+"""TensorRT-LLM 0.5 to 1.2: a share of what a trial run leaves free, in blocks.
+
+Stands for 1.0 where no version is given (tensorrt_llm/_torch/pyexecutor/_util.py, resource_manager.py); before 1.0 the
+C++ runtime takes the share of what is free beside the engine and its context buffers.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from estimator.card import Range
+from estimator.engines import answers, served
+from estimator.engines.asked import ServerAsked, read, share, whole
+from estimator.engines.layers import decoder_layers, stages
+from estimator.engines.pool import FULL, Kind, Pool, pool_of, token_bytes
+from estimator.engines.rank import ServedRank, check_heads, fewest
+from estimator.engines.vllm import activation
+from estimator.engines.weights import rank_bytes
+from estimator.families.base import Attention
+from estimator.questions.infer import Infer
+from estimator.questions.kvcache import KVCache
+from estimator.questions.memory import Memory
+from estimator.report import Report
+from estimator.schemas import GIB
+
+NAME, LATEST = "tensorrt-llm", (1, 0)
+OWN = ("kv_fraction", "tokens_per_block", "max_num_seqs", "max_num_batched_tokens", "rate", "prefix_hit")
+TOKENS, SEQUENCES = 8192, 2048  # max_num_tokens and max_batch_size of an engine as it is built
+SAMPLED_ROWS = 256  # rows of logits of the trial run: a guess, the trial's requests are not logged
+CONTEXT, CONTEXT_RANKS = GIB // 2, 2 * GIB  # the driver's context, and with NCCL (vLLM's logs on an H100)
+SMALL_BLOCKS = (0, 19)  # since then 32 tokens a block, 64 before
+
+
+def plan(asked: ServerAsked) -> ServedRank:
+    """The rank with the fewest blocks."""
+    check_heads(asked)
+    q, layers = asked.question, decoder_layers(asked.arch)
+    f = share(q.kv_fraction, Fraction(9, 10), "--kv-fraction")
+    if q.kv_fraction is None:
+        asked.said.append("--kv-fraction not given: 0.9 of what is free")
+    return fewest([_rank(asked, s, f) for s in stages(len(layers), asked.pipeline)])
+
+
+def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
+    q, layers = asked.question, decoder_layers(asked.arch)
+    held = [layers[i] for i in stage]
+    weights = rank_bytes(asked, stage)
+    t = whole(q, "max_num_batched_tokens", TOKENS)
+    peak = activation(asked, SAMPLED_ROWS, t, stage.start == 0, stage.stop == len(layers))
+    beside = CONTEXT if asked.gpus == 1 else CONTEXT_RANKS
+    pool, budget = asked.pool, None
+    if asked.total is not None:
+        free = asked.total - weights - peak - beside
+        budget = asked.total
+        pool = int(max(0, free) * f) if pool is None else pool
+    block = whole(q, "tokens_per_block", 64 if asked.version < SMALL_BLOCKS else 32)
+    token = sum(token_bytes(asked, x.mixer, scales=False) for x in held if isinstance(x.mixer, Attention))
+    kept = None
+    if pool is not None:
+        kept = Pool(block * token, block, 1, ((Kind(FULL), 1),), -(-pool // (block * token)), 0) if token else pool_of(
+            asked, held, pool, block, t
+        )
+    return ServedRank(budget, weights, peak, beside, Range(0, 0, 0), 0, pool, kept, token)
+
+
+def sizes_of(asked: ServerAsked) -> tuple[int, int]:
+    """(sequences at once, tokens of a step)."""
+    q = asked.question
+    return whole(q, "max_num_seqs", SEQUENCES), whole(q, "max_num_batched_tokens", TOKENS)
+
+
+def _asked(q: Any) -> ServerAsked:
+    return read(q, NAME, LATEST, OWN)
+
+
+def memory(q: Memory) -> Report:
+    """Memory of a TensorRT-LLM server on one GPU."""
+    asked = _asked(q)
+    return answers.report("memory", asked, plan(asked))
+
+
+def kvcache(q: KVCache) -> Report:
+    """Blocks, tokens and requests that TensorRT-LLM's pool holds."""
+    asked = _asked(q)
+    return answers.report("kvcache", asked, plan(asked))
+
+
+def infer(q: Infer) -> Report:
+    """Latency, throughput and money of a TensorRT-LLM server."""
+    asked = _asked(q)
+    return served.report(asked, plan(asked), sizes_of(asked))

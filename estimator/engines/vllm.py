@@ -1,0 +1,196 @@
+"""vLLM 0.6 to 0.33: the budget, the profile run, the pool of blocks.
+
+Stands for 0.19.0 where no version is given: read in its wheel (v1/worker/gpu_worker.py, gpu_model_runner.py,
+v1/core/kv_cache_utils.py) and held to public start-up logs. The engines before 0.8 ("V0") run the longest prompt whole.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from estimator.card import Range
+from estimator.engines import answers, served
+from estimator.engines.asked import ServerAsked, read, share, whole
+from estimator.engines.layers import decoder_layers, stages
+from estimator.engines.pool import pool_of, token_bytes
+from estimator.engines.rank import ServedRank, check_heads, fewest
+from estimator.engines.vision import images_bytes
+from estimator.engines.weights import VOCAB_MULTIPLE, rank_bytes
+from estimator.errors import InputError
+from estimator.families.base import MLP, Attention, MoE, StateSpace
+from estimator.ops import round_up
+from estimator.questions.infer import Infer
+from estimator.questions.kvcache import KVCache
+from estimator.questions.memory import Memory
+from estimator.report import Report
+from estimator.schemas import GIB, MIB
+from estimator.storage.layouts import MXFP4
+from estimator.trace import value_of
+
+NAME, LATEST = "vllm", (0, 19, 0)
+OWN = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "prefix_caching", "rate", "prefix_hit")
+
+V0 = (0, 8)  # the first version whose default engine is V1
+LARGE_GPU = 70 * GIB  # vLLM engine/arg_utils.py, get_batch_defaults
+PROFILE = 50 * MIB  # fitted: what 0.17 to 0.19 profile beside the tensors counted here (3 logs of Llama-3.1-8B)
+HIDDEN_STATES, V0_HIDDEN_STATES = 7, 6  # residual-wide tensors alive at the peak of a layer: fitted on the same logs
+SAMPLED = 12  # bytes a logit beside the logits: a copy in fp32, probabilities, exponentials
+SORTED, V0_SORTED = 38, 39  # bytes a logit where the sampler sorts the vocabulary: Qwen3-14B, Llama-3-8B (one log each)
+MULTIPROCESSORS = 108  # of a card whose preset does not say: an A100's
+# GiB outside the allocator that the profile sees, by tensor-parallel degree; H100, 0.18 and 0.19 (43 settings).
+# Eight ranks were not seen: the value of four.
+OTHER = {1: 0.25, 2: 2.07, 4: 2.15, 8: 2.15}
+OTHER_STAGE = 0.07  # pipeline stages without tensor parallelism (6 stages of 2 runs)
+OTHER_BEFORE = ((0, 11), 0.13), ((0, 8), 0.05), ((0, 0), 0.35)  # by version, one to five logs each
+# GiB of CUDA graphs: a constant, a layer's share, and what experts add; 31 logs of 0.19 (benchmarks/fit_engines.py)
+GRAPHS, GRAPHS_LAYER, GRAPHS_MOE = 0.37, 0.0175, 0.5
+GRAPHS_RANGE = Fraction(70, 100), Fraction(145, 100)
+ESTIMATED = Fraction(10, 11)  # the engine's own estimate over what graphs take, median of 44 settings of 0.19
+ALIGNED = "on"
+
+
+def sizes_of(asked: ServerAsked) -> tuple[int, int]:
+    """(sequences at once, tokens a step): as given, else the server's defaults by card and version."""
+    q = asked.question
+    spec, total = asked.spec, asked.total
+    a100 = spec is not None and spec.compute_capability == "8.0"
+    large = total is not None and total >= LARGE_GPU and not a100
+    seqs, tokens = (1024, 8192) if large else (256, 2048)
+    if asked.version < V0:
+        seqs, tokens = 256, max(asked.length, 2048)
+    elif asked.version < (0, 10) and not large:
+        seqs = 256
+    if large and total is not None and total >= 160 * GIB and asked.at_least(0, 20):
+        tokens = 16384
+    n, t = whole(q, "max_num_seqs", seqs), whole(q, "max_num_batched_tokens", tokens)
+    if q.max_num_seqs is None or q.max_num_batched_tokens is None:
+        asked.said.append(f"{n:,} sequences and {t:,} tokens a step, the server's defaults where not given")
+    return n, t
+
+
+def plan(asked: ServerAsked) -> ServedRank:
+    """The rank with the fewest blocks."""
+    check_heads(asked)
+    layers = decoder_layers(asked.arch)
+    cut = stages(len(layers), asked.pipeline)
+    return fewest([_rank(asked, s, len(cut)) for s in cut])
+
+
+def _rank(asked: ServerAsked, stage: range, of: int) -> ServedRank:
+    q, layers = asked.question, decoder_layers(asked.arch)
+    n, t = sizes_of(asked)
+    budget = None
+    default = Fraction(92, 100) if asked.at_least(0, 29) else Fraction(9, 10)
+    used = share(q.gpu_memory_utilization, default, "--gpu-memory-utilization")
+    if asked.total is not None:
+        budget = int(asked.total * used)
+        if q.gpu_memory_utilization is None:
+            asked.said.append(f"--gpu-memory-utilization not given: {float(used):g}")
+    weights = rank_bytes(asked, stage)
+    peak = activation(asked, n, t, first=stage.start == 0, last=stage.stop == len(layers))
+    beside = other(asked)
+    drawn = graphs(asked, len(stage))
+    reserved = int(drawn.best * ESTIMATED) if asked.at_least(0, 20) else 0
+    pool = asked.pool
+    if pool is None and budget is not None:
+        pool = budget - weights - peak - beside - reserved
+    block = whole(q, "block_size", 16)
+    held = [layers[i] for i in stage]
+    kept = None
+    caching = str(getattr(q, "prefix_caching", None) or "off")
+    if caching not in ("on", "off"):
+        raise InputError(f"--prefix-caching must be on or off, got {caching[:40]!r}")
+    if pool is not None:
+        kept = pool_of(asked, held, pool, block, t, windows=asked.at_least(0, 10), prefixes=caching == ALIGNED)
+    token = sum(token_bytes(asked, x.mixer) for x in held if isinstance(x.mixer, Attention))
+    return ServedRank(budget, weights, peak, beside, drawn, reserved, pool, kept, token)
+
+
+def activation(asked: ServerAsked, n: int, t: int, first: bool = True, last: bool = True) -> int:
+    """Bytes at the peak of the profile run: the forward pass over ``t`` tokens or the sampler over ``n`` rows.
+
+    first, last: whether the rank holds the first and the last layers of a pipeline.
+    """
+    arch, w = asked.arch, asked.width
+    d = int(value_of(arch.hidden))
+    vocab = round_up(int(value_of(arch.vocab)), VOCAB_MULTIPLE)
+    dense, moe, width = _widths(asked)
+    old = asked.version < V0
+    states = V0_HIDDEN_STATES if old else HIDDEN_STATES
+    forward = t * (6 * dense + states * d) * w // 2
+    sampler = 0
+    if last:
+        logit = w + SAMPLED
+        if old:
+            logit = V0_SORTED
+        elif (0, 11) <= asked.version < (0, 17):
+            logit = SORTED
+        units = (asked.spec.multiprocessors if asked.spec else None) or MULTIPROCESSORS
+        buffer = 4 * vocab * units if asked.at_least(0, 17) else 0
+        sampler = n * vocab * logit + buffer + 2 * t * d * (w // 2)
+    received = 0 if first else 2 * t * d * w
+    workspace = 0
+    if moe is not None and asked.store.products != MXFP4:
+        workspace = t * int(value_of(moe.per_token)) * (max(2 * width, d) + width) * w
+    images = images_bytes(asked.model, t, d, w) if first else 0
+    fixed = 0 if old else PROFILE
+    return int(max(forward, sampler) + received + workspace + images + fixed)
+
+
+def _widths(asked: ServerAsked) -> tuple[int, MoE | None, int]:
+    """(widest dense MLP of a rank, the experts, an expert's width on a rank)."""
+    dense, moe = 0, None
+    for group in asked.arch.layers:
+        mlp = group.mlp
+        if isinstance(mlp, MoE):
+            moe, mlp = mlp, mlp.shared
+        if isinstance(mlp, MLP):
+            dense = max(dense, -(-int(value_of(mlp.width)) // asked.tensor))
+        elif isinstance(group.mixer, StateSpace) and group.mlp is None:
+            dense = max(dense, int(value_of(group.mixer.inner)) // asked.tensor)
+    width = 0 if moe is None else int(value_of(moe.width)) // (1 if asked.experts else asked.tensor)
+    return dense, moe, width
+
+
+def other(asked: ServerAsked) -> int:
+    """Bytes outside the allocator that the engine counts: measured constants by version and degree."""
+    if asked.tensor > 1:
+        known = max(k for k in OTHER if k <= asked.tensor)
+        if asked.tensor > 4:
+            asked.said.append("memory outside the allocator at more than 4 ranks was not measured: that of 4")
+        return int(OTHER[known] * GIB)
+    if asked.pipeline > 1:
+        return int(OTHER_STAGE * GIB)
+    if asked.at_least(0, 18):
+        return int(OTHER[1] * GIB)
+    return int(next(v for version, v in OTHER_BEFORE if asked.version >= version) * GIB)
+
+
+def graphs(asked: ServerAsked, layers: int) -> Range:
+    """Bytes of the CUDA graphs: a line over the layers, fitted, and a range for what it misses."""
+    moe = any(isinstance(g.mlp, MoE) for g in asked.arch.layers)
+    best = int((GRAPHS + GRAPHS_LAYER * layers + (GRAPHS_MOE if moe else 0)) * GIB)
+    return Range(int(best * GRAPHS_RANGE[0]), best, int(best * GRAPHS_RANGE[1]))
+
+
+def _asked(q: Any) -> ServerAsked:
+    return read(q, NAME, LATEST, OWN)
+
+
+def memory(q: Memory) -> Report:
+    """Memory of a vLLM server on one GPU."""
+    asked = _asked(q)
+    return answers.report("memory", asked, plan(asked))
+
+
+def kvcache(q: KVCache) -> Report:
+    """Blocks, tokens and requests that vLLM's pool holds."""
+    asked = _asked(q)
+    return answers.report("kvcache", asked, plan(asked))
+
+
+def infer(q: Infer) -> Report:
+    """Latency, throughput and money of a vLLM server."""
+    asked = _asked(q)
+    return served.report(asked, plan(asked), sizes_of(asked))

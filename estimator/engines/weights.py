@@ -1,0 +1,166 @@
+"""What the weights of one rank take on its GPU: the tensors that an engine makes of a checkpoint, block by block.
+
+Engines fuse q, k and v, and gate and up; copy norms, routers, latent projections and key/value heads beyond their
+number; pad the vocabulary; keep a table of the rotary embedding; and hold MLA's expansions a second time, absorbed into
+queries and outputs. What is logged is what torch's allocator has handed out, which counts whole blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from estimator.engines.asked import ServerAsked
+from estimator.engines.layers import decoder_layers
+from estimator.families.base import Attention, Layer, MoE
+from estimator.inventory import EXPERT, Weight
+from estimator.ops import round_up
+from estimator.parallel import tensor
+from estimator.storage.layouts import MXFP4
+from estimator.trace import value_of
+
+MIB = 1024 * 1024
+# torch's caching allocator (c10/core/AllocatorConfig.h, c10/cuda/CUDACachingAllocator.cpp)
+STEP, LARGE, SEGMENT, LEFT = 512, 10 * MIB, 2 * MIB, MIB
+VOCAB_MULTIPLE = 64  # vLLM model_executor/layers/vocab_parallel_embedding.py, DEFAULT_VOCAB_PADDING_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class ServedCut(tensor.Cut):
+    """How an engine cuts: the vocabulary padded to 64 before it is dealt."""
+
+    def vocabulary(self, rows: Any) -> Any:
+        return round_up(round_up(rows, VOCAB_MULTIPLE), self.tensor) // self.tensor
+
+    def kv_heads(self, a: Attention) -> Any:
+        """Key and value heads of a rank: at least one; what is left over is copied."""
+        return max(1, -(-int(a.kv_heads) // int(self.tensor)))
+
+
+def block(size: int) -> int:
+    """Bytes that the allocator counts for a tensor: steps of 512; from 10 MiB a segment of 2 MiB steps, whole where
+    1 MiB or less of it is left over."""
+    size = round_up(size, STEP)
+    if size < LARGE:
+        return size
+    segment = round_up(size, SEGMENT)
+    return segment if segment - size <= LEFT else size
+
+
+def rank_bytes(asked: ServerAsked, stage: range) -> int:
+    """Bytes of the weights of a rank that holds the layers ``stage``, as the allocator counts them."""
+    return sum(block(n) for n in tensors(asked, stage) if n)
+
+
+def tensors(asked: ServerAsked, stage: range) -> Iterator[int]:
+    """Bytes of every tensor of a rank."""
+    arch = asked.arch
+    cut = ServedCut(asked.tensor, 1)
+    dealt = ServedCut(1 if asked.experts else asked.tensor, asked.expert_ranks)
+    layers = decoder_layers(arch)
+    if stage.start == 0:
+        yield from _plain(asked, tensor.first(arch, cut))
+    held: dict[int, list[Layer]] = {}
+    for i in stage:
+        held.setdefault(id(layers[i]), []).append(layers[i])
+    for same in held.values():
+        sizes = list(_layer(asked, same[0], cut, dealt))
+        for _ in same:
+            yield from sizes
+    if stage.stop == len(layers):
+        loose = {w.name for w in arch.loose_weights()}
+        yield from _plain(asked, [w for w in tensor.last(arch, cut) if w.name not in loose])
+        if arch.tied and stage.start > 0:
+            yield from _plain(asked, tensor.token_table(arch, cut))
+    if stage.start == 0:  # a tower that sees, whole on every rank
+        yield from _plain(asked, arch.loose_weights())
+    yield from _rotary(asked)
+
+
+def _elements(w: Weight) -> int:
+    return int(value_of(prod(w.shape)))
+
+
+def _plain(asked: ServerAsked, found: list[Weight]) -> Iterator[int]:
+    for w in found:
+        for _ in range(int(value_of(w.times))):
+            yield from asked.store.tensors(w.name, _elements(w))
+
+
+def _layer(asked: ServerAsked, one: Layer, cut: ServedCut, dealt: ServedCut) -> Iterator[int]:
+    """The tensors of one layer: fused where engines fuse them, experts in the layout of their kernel."""
+    moe = one.mlp if isinstance(one.mlp, MoE) else None
+    found = [w for w in tensor.layer(one, cut) if w.role != EXPERT]
+    if moe is not None:
+        found += [w for w in tensor.moe(moe, dealt) if w.role == EXPERT]
+    fused: dict[str, list[int]] = {}
+    for w in found:
+        parts = _expert(asked, w, moe) if w.role == EXPERT and moe else asked.store.tensors(w.name, _elements(w))
+        key = _fused(one, w)
+        for i, n in enumerate(parts):
+            fused.setdefault(f"{key}#{i}", []).append(n * int(value_of(w.times)))
+    for sizes in fused.values():
+        yield sum(sizes)
+    yield from _absorbed(asked, one)
+
+
+def _fused(one: Layer, w: Weight) -> str:
+    """The tensor that a weight becomes a part of."""
+    part = w.name.rpartition(".")[2]
+    mixer = one.mixer
+    if isinstance(mixer, Attention) and mixer.mla is None and w.module in [p.name for p in mixer.projections]:
+        return f"qkv.{part}"
+    mlp = one.mlp
+    for m in (mlp.shared if isinstance(mlp, MoE) else mlp,):
+        if m is not None and m.gated and w.module in [p.name for p in m.linears[:-1]]:
+            return f"gate_up.{part}"
+    return w.name
+
+
+def _expert(asked: ServerAsked, w: Weight, moe: MoE) -> tuple[int, ...]:
+    """The tensors of a stack of experts on a rank; MXFP4 kernels pad widths to whole tiles."""
+    if asked.store.products != MXFP4 or w.is_bias:
+        return asked.store.tensors(w.name, _elements(w))
+    pad_i, pad_d, scales_too = mxfp4_tiles(asked)
+    width = round_up(int(value_of(moe.width)) // (1 if asked.experts else asked.tensor), pad_i)
+    several = 2 if moe.gated and "down" not in w.name else 1  # gate and up are one stack
+    elements = int(w.shape[0]) * several * width * round_up(int(value_of(moe.d)), pad_d)
+    padded, bare = asked.store.tensors(w.name, elements), asked.store.tensors(w.name, _elements(w))
+    return padded if scales_too else (padded[0], *bare[1:])
+
+
+def mxfp4_tiles(asked: ServerAsked) -> tuple[int, int, bool]:
+    """Multiples to which an MXFP4 kernel pads an expert's width and the model's, and whether scales are padded too.
+
+    Marlin: 128 and 256; Triton: 64 and 256, codes alone; TensorRT-LLM: 256 both (start-up logs of gpt-oss).
+    """
+    if asked.engine == "tensorrt-llm":
+        return 256, 256, True
+    triton = asked.engine == "vllm" and (0, 11) <= asked.version < (0, 17)
+    return (64, 256, False) if triton else (128, 256, True)
+
+
+def _absorbed(asked: ServerAsked, one: Layer) -> Iterator[int]:
+    """MLA: W_UK and W_UV once more, for queries and outputs in the latent's space, in the activations' width."""
+    mixer = one.mixer
+    if not isinstance(mixer, Attention) or mixer.mla is None:
+        return
+    heads = int(mixer.heads) // asked.tensor
+    for side in ("nope", "v"):
+        yield int(mixer.mla["kv_rank"]) * heads * int(mixer.mla[side]) * asked.width
+
+
+def _rotary(asked: ServerAsked) -> Iterator[int]:
+    """Tables of sines and cosines: a row a position, one table for every base frequency."""
+    found = [a for a in asked.arch.attentions if a.position == "rope"]
+    positions = asked.arch.max_positions
+    if not found or positions is None:
+        return
+    raw = asked.model.config.raw if asked.model.config else {}
+    text = raw.get("text_config") if isinstance(raw.get("text_config"), dict) else raw
+    local = any(text.get(name) for name in ("rope_local_base_freq", "local_rope_theta")) if text else False
+    rope = max(int(value_of(a.rope_dim if a.rope_dim is not None else a.head_dim)) for a in found)
+    for _ in range(2 if local else 1):
+        yield int(value_of(positions)) * rope * asked.width

@@ -1,0 +1,89 @@
+"""Options of serving engines: what is refused, what is assumed, what agrees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from estimator.engines.layers import stages
+from estimator.engines.weights import block
+from estimator.errors import InputError
+from estimator.estimates.infer import infer
+from estimator.estimates.kvcache import kvcache
+from estimator.estimates.memory import memory
+
+H100 = {"engine": "vllm", "gpu": "h100-sxm"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"engine": "vllm", "mem_fraction_static": "0.8"}, "--mem-fraction-static is no option of --engine vllm"),
+        ({"engine": "sglang", "ctx_size": "4096"}, "--ctx-size is no option of --engine sglang"),
+        (H100 | {"gpu_memory_utilization": "1.5"}, "--gpu-memory-utilization must be above 0"),
+        (H100 | {"engine_version": "new"}, "expected numbers with dots"),
+        (H100 | {"tensor_parallel": "3"}, "--tensor-parallel 3: 32 attention heads"),
+        (H100 | {"pipeline_parallel": "64"}, "--pipeline-parallel must be between 1 and 32"),
+        (H100 | {"dtype": "q4_k"}, "an engine computes in bf16, fp16 or fp32"),
+        (H100 | {"prefix_caching": "maybe"}, "--prefix-caching must be on or off"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        kvcache("llama-3.1-8b", **options)
+
+
+def test_memory_kvcache_and_infer_agree() -> None:
+    more = H100 | {"max_model_len": "8k"}
+    answers = [
+        memory("llama-3.1-8b", mode="inference", **more).results(),
+        kvcache("llama-3.1-8b", **more).results(),
+        infer("llama-3.1-8b", **more).results(),
+    ]
+    for key in ("weights_bytes", "activation_bytes", "other_bytes", "graphs_bytes", "pool_bytes", "kv_blocks"):
+        assert len({a[key] for a in answers}) == 1, key
+
+
+def test_fp8_as_dtype_and_as_quantization_agree() -> None:
+    by_dtype = kvcache("llama-3.1-8b", dtype="fp8", **H100).results()
+    assert by_dtype == kvcache("llama-3.1-8b", quantization="fp8", **H100).results()
+
+
+def test_a_pool_that_is_too_small_is_said() -> None:
+    report = kvcache("llama-3.1-8b", engine="vllm", gpu="rtx-3090", max_model_len="128k")
+    got = report.results()
+    assert got["fits"] == "no"
+    assert report.verdict.startswith("Does not fit")
+    assert got["max_length"] // 16 == got["kv_blocks"]
+
+
+def test_windows_hold_more_in_steady_decode_than_the_log_says() -> None:
+    got = kvcache("gemma-3-27b", engine="vllm", gpu="h100-sxm", max_model_len="32k").results()
+    assert got["steady_concurrency"] > got["max_concurrency"]
+
+
+def test_an_engine_keeps_falcons_eight_heads() -> None:
+    got = kvcache("falcon-180b", engine="vllm", pool_bytes="10GiB").results()
+    assert got["bytes_per_token"] == 80 * 2 * 8 * 64 * 2
+
+
+def test_expert_parallelism_deals_whole_experts() -> None:
+    cut = kvcache("mixtral-8x7b", tensor_parallel="2", **H100).results()
+    dealt = kvcache("mixtral-8x7b", tensor_parallel="2", expert_parallel=True, **H100).results()
+    wide = kvcache("mixtral-8x7b", tensor_parallel="2", data_parallel="2", expert_parallel=True, **H100).results()
+    assert abs(dealt["weights_bytes"] / cut["weights_bytes"] - 1) < 1e-3
+    assert wide["weights_bytes"] < 0.6 * dealt["weights_bytes"]
+
+
+def test_stages_take_what_is_left_over_before_the_last() -> None:
+    assert [len(s) for s in stages(30, 4)] == [7, 8, 8, 7]
+    assert [len(s) for s in stages(32, 2)] == [16, 16]
+
+
+def test_the_allocator_counts_whole_segments() -> None:
+    mib = 1024 * 1024
+    assert block(1) == 512
+    assert block(31 * mib + mib // 2) == 32 * mib
+    assert block(24 * mib + mib // 2) == 24 * mib + mib // 2
+    assert block(9 * mib + 1) == 9 * mib + 512
