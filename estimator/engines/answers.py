@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.card import Range
 from estimator.engines.asked import ServerAsked
-from estimator.engines.pool import SLIDING
+from estimator.engines.pool import SLIDING, STATE
 from estimator.engines.rank import ServedRank
 from estimator.fit import Fit
 from estimator.formula import Citation
@@ -56,6 +56,12 @@ def pool(asked: ServerAsked, rank: ServedRank) -> Node:
     if p is None:
         return Node.group("The cache", rows)
     length = asked.length
+    if all(kind.name == STATE for kind, _ in p.tables):
+        rows += [
+            Node("kv_blocks", "Recurrent states", p.blocks, COUNT),
+            Node("max_concurrency", "Requests at once, of any length", p.concurrency(length), RATIO),
+        ]
+        return Node.group("The pool", rows)
     rows += [
         Node("kv_blocks", f"Blocks of {p.tokens:,} tokens", p.blocks, COUNT),
         Node("kv_tokens", "Tokens, as its log counts them", log_tokens(asked, rank), TOKENS),

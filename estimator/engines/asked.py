@@ -123,6 +123,8 @@ def read(q: Any, engine: str, latest: Version, own: tuple[str, ...]) -> ServerAs
         raise InputError(f"--engine {engine}: an engine serves a model of known sizes; symbolic has none")
     _refuse(q, engine, own)
     arch, said = model.architecture, []
+    if arch.kind == "encoder-decoder":
+        raise InputError(f"--engine {engine}: {model.name} has an encoder beside its decoder, which is not described")
     if getattr(q, "mode", None) == "training":
         raise InputError(f"--engine {engine} serves; it does not train: --mode inference")
     version = version_of(q.engine_version, latest)
@@ -179,8 +181,15 @@ def _card(q: Any, said: list[str]) -> tuple[str, int | None, GpuSpec | None]:
 SHARED = ("engine_version", "max_model_len", "data_parallel", "pool_bytes")
 
 
+# options of the commands that mean nothing to an engine
+FOREIGN = ("shared_prefix", "kv_group", "encoder_len", "complexity", "plot", "method", "optimizer", "recipe", "stage")
+
+
 def _refuse(q: Any, engine: str, own: tuple[str, ...]) -> None:
-    """InputError for an option that belongs to another engine."""
+    """InputError for an option that belongs to another engine, or to none."""
+    for name in FOREIGN:
+        if getattr(q, name, None) not in (None, False):
+            raise InputError(f"--{name.replace('_', '-')} is no option of --engine {engine}")
     for name in q.engine_options():
         if name not in own and name not in SHARED:
             raise InputError(f"--{name.replace('_', '-')} is no option of --engine {engine}")

@@ -89,6 +89,8 @@ def kind_of(one: Layer, windows: bool = True) -> Kind | None:
     mixer = one.mixer
     if isinstance(mixer, StateSpace):
         return Kind(STATE)
+    if not mixer.causal:
+        return None
     if not windows:
         return Kind(FULL)
     if mixer.window is not None:

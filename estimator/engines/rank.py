@@ -45,6 +45,12 @@ def fewest(ranks: Sequence[ServedRank]) -> ServedRank:
     return min(reversed(ranks), key=lambda r: r.pool.blocks if r.pool else 0)
 
 
+def check_decoder(asked: ServerAsked) -> None:
+    """InputError for an encoder, which only vLLM's file describes."""
+    if asked.arch.kind != "decoder":
+        raise InputError(f"--engine {asked.engine}: {asked.model.name} is an encoder; --engine vllm describes those")
+
+
 def check_heads(asked: ServerAsked) -> None:
     """InputError where the heads cannot be dealt to the tensor group."""
     for a in asked.arch.attentions:

@@ -15,6 +15,7 @@ from estimator.engines import answers
 from estimator.engines.asked import ServerAsked
 from estimator.engines.pace import ALL_REDUCES, FP4, PACE, Pace
 from estimator.engines.rank import ServedRank
+from estimator.engines.speculation import speculation
 from estimator.errors import InputError
 from estimator.formula import Citation
 from estimator.prices import price_of
@@ -65,7 +66,7 @@ class Speed:
         made = prefill(self.serve, together, tokens)
         if self.ideal:
             return float(value_of(made.ideal)) * sequences / together
-        return self._paced(made, self.pace.prompt) * sequences / together
+        return self.paced(made, self.pace.prompt) * sequences / together
 
     def step(self, sequences: float, context: float) -> float:
         """Seconds of a decode step of ``sequences`` with ``context`` cached tokens each."""
@@ -73,7 +74,7 @@ class Speed:
         made = decode(self.serve, rows, max(1, round(context)))
         if self.ideal:
             return float(value_of(made.ideal))
-        return self._paced(made, self.pace.step) + self.pace.sequence * rows
+        return self.paced(made, self.pace.step) + self.pace.sequence * rows
 
     def weights(self, made: Times) -> float:
         """Seconds in which a decode step ``made`` waits for its weights."""
@@ -83,7 +84,7 @@ class Speed:
     def _wide(self) -> float:
         return FP4 if self.serve.machine.dtype == "fp4" else 1.0
 
-    def _paced(self, made: Times, multiple: float) -> float:
+    def paced(self, made: Times, multiple: float) -> float:
         """Seconds of a pass: its own work and its all-reduces, each by the engine's multiple."""
         links = float(value_of(made.of(LINKS)))
         work = float(value_of(made.device)) - links
@@ -111,6 +112,8 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int]) -> Repo
     q = asked.question
     if asked.spec is None:
         raise InputError("--engine: speed needs a preset of a GPU: --gpu h100-sxm")
+    if asked.arch.kind != "decoder" or not asked.arch.has_head:
+        raise InputError(f"{asked.model.name}: an encoder generates nothing; its pass is in: llmcalc flops")
     load, wanted = load_of(asked, rank, sizes[0])
     pace = PACE[asked.engine]
     best, ideal = speed_of(asked, pace, sizes[1]), speed_of(asked, pace, sizes[1], ideal=True)
@@ -128,6 +131,13 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int]) -> Repo
     ]
     if usd is not None:
         body.append(_money(figures, usd, data))
+    spoken = []
+    if q.draft_model is not None:
+        drafted, assumed = speculation(
+            q, best, load.sequences, load.prompt + load.new / 2, figures["decode_step_seconds"]
+        )
+        body.append(drafted)
+        spoken.append(assumed)
     if q.rate is not None:
         body.append(_arrivals(best, load, float(q.rate), asked, rank, sizes[0]))
     body += [answers.budget(rank), answers.pool(asked, rank)]
@@ -142,7 +152,7 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int]) -> Repo
         "quantization": asked.store.scheme, "batch_size": asked.batch, "seq_len": load.prompt,
         "new_tokens": load.new, "price": price.usd,
     }  # fmt: skip
-    notes = [*asked.said, *best.serve.machine.notes, price.note, *answers.said(asked, rank), pace.said]
+    notes = [*asked.said, *best.serve.machine.notes, price.note, *answers.said(asked, rank), pace.said, *spoken]
     if load.sequences < wanted:
         notes.append(f"the pool holds {load.sequences:,.0f} of {wanted:,.0f} sequences at once: the rest waits")
     return Report(

@@ -13,7 +13,7 @@ from estimator.engines import answers, served
 from estimator.engines.asked import ServerAsked, read, share, whole
 from estimator.engines.layers import decoder_layers, stages
 from estimator.engines.pool import FULL, STATE, Kind, Pool, kind_of, state_bytes, token_bytes
-from estimator.engines.rank import ServedRank, check_heads, fewest
+from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
 from estimator.engines.weights import rank_bytes
 from estimator.families.base import Attention, Layer, StateSpace
 from estimator.questions.infer import Infer
@@ -60,6 +60,7 @@ def fraction(asked: ServerAsked) -> Fraction:
 
 def plan(asked: ServerAsked) -> ServedRank:
     """The rank with the fewest tokens."""
+    check_decoder(asked)
     check_heads(asked)
     layers = decoder_layers(asked.arch)
     f = fraction(asked)

@@ -14,10 +14,10 @@ from estimator.engines import answers, served
 from estimator.engines.asked import ServerAsked, read, share, whole
 from estimator.engines.layers import decoder_layers, stages
 from estimator.engines.pool import FULL, Kind, Pool, pool_of, token_bytes
-from estimator.engines.rank import ServedRank, check_heads, fewest
+from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
 from estimator.engines.vllm import activation
 from estimator.engines.weights import rank_bytes
-from estimator.families.base import Attention
+from estimator.families.base import Attention, StateSpace
 from estimator.questions.infer import Infer
 from estimator.questions.kvcache import KVCache
 from estimator.questions.memory import Memory
@@ -34,6 +34,7 @@ SMALL_BLOCKS = (0, 19)  # since then 32 tokens a block, 64 before
 
 def plan(asked: ServerAsked) -> ServedRank:
     """The rank with the fewest blocks."""
+    check_decoder(asked)
     check_heads(asked)
     q, layers = asked.question, decoder_layers(asked.arch)
     f = share(q.kv_fraction, Fraction(9, 10), "--kv-fraction")
@@ -58,9 +59,10 @@ def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
     token = sum(token_bytes(asked, x.mixer, scales=False) for x in held if isinstance(x.mixer, Attention))
     kept = None
     if pool is not None:
-        kept = Pool(block * token, block, 1, ((Kind(FULL), 1),), -(-pool // (block * token)), 0) if token else pool_of(
-            asked, held, pool, block, t
-        )
+        if any(isinstance(x.mixer, StateSpace) for x in held):
+            kept = pool_of(asked, held, pool, block, t)
+        else:
+            kept = Pool(block * token, block, 1, ((Kind(FULL), 1),), -(-pool // (block * token)), 0)
     return ServedRank(budget, weights, peak, beside, Range(0, 0, 0), 0, pool, kept, token)
 
 

@@ -13,7 +13,7 @@ from estimator.card import Range
 from estimator.engines import answers, served
 from estimator.engines.asked import ServerAsked, read, share, whole
 from estimator.engines.layers import decoder_layers, stages
-from estimator.engines.pool import pool_of, token_bytes
+from estimator.engines.pool import kind_of, pool_of, token_bytes
 from estimator.engines.rank import ServedRank, check_heads, fewest
 from estimator.engines.vision import images_bytes
 from estimator.engines.weights import VOCAB_MULTIPLE, rank_bytes
@@ -101,9 +101,9 @@ def _rank(asked: ServerAsked, stage: range, of: int) -> ServedRank:
     caching = str(getattr(q, "prefix_caching", None) or "off")
     if caching not in ("on", "off"):
         raise InputError(f"--prefix-caching must be on or off, got {caching[:40]!r}")
-    if pool is not None:
+    if pool is not None and any(kind_of(x) for x in held):
         kept = pool_of(asked, held, pool, block, t, windows=asked.at_least(0, 10), prefixes=caching == ALIGNED)
-    token = sum(token_bytes(asked, x.mixer) for x in held if isinstance(x.mixer, Attention))
+    token = sum(token_bytes(asked, x.mixer) for x in held if isinstance(x.mixer, Attention) and x.mixer.causal)
     return ServedRank(budget, weights, peak, beside, drawn, reserved, pool, kept, token)
 
 
@@ -120,7 +120,7 @@ def activation(asked: ServerAsked, n: int, t: int, first: bool = True, last: boo
     states = V0_HIDDEN_STATES if old else HIDDEN_STATES
     forward = t * (6 * dense + states * d) * w // 2
     sampler = 0
-    if last:
+    if last and arch.has_head and arch.kind == "decoder":
         logit = w + SAMPLED
         if old:
             logit = V0_SORTED

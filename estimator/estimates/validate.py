@@ -159,8 +159,20 @@ def summary(rows: list[Row], key: str = "peak") -> tuple[float, float, float, fl
     return median(values), percentile(values, 0.95), values[-1], mean(r.errors[key] for r in rows if key in r.errors)
 
 
-def validate(path: str, worst: int = 10) -> Report:
-    """The error table of a file of measurements. InputError where the file is not one."""
+def validate(
+    path: str, worst: int = 10, model: str | None = None, gpu: str | None = None, engine_version: str | None = None
+) -> Report:
+    """The error table of a file of measurements, or of a start-up log. InputError where the file is neither.
+
+    model, gpu, engine_version: of a log, where they are not those that it names.
+    """
+    from estimator.estimates.validate_log import read_log, validate_log
+
+    log = read_log(path, MAX_BYTES)
+    if log is not None:
+        return validate_log(log, Path(path).name, model, gpu, engine_version)
+    if model is not None or gpu is not None or engine_version is not None:
+        raise InputError(f"{path}: no start-up log of vLLM or SGLang; --model, --gpu and --engine-version are for one")
     data = read(path)
     rows = list(predictions(data))
     groups: dict[str, list[Row]] = {}

@@ -34,6 +34,25 @@ def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
         kvcache("llama-3.1-8b", **options)
 
 
+def test_an_encoder_keeps_no_cache_and_generates_nothing() -> None:
+    got = kvcache("bert-base", engine="vllm", gpu="l4").results()
+    assert got["bytes_per_token"] == 0
+    assert "kv_blocks" not in got
+    with pytest.raises(InputError, match="an encoder generates nothing"):
+        infer("bert-base", engine="vllm", gpu="l4")
+    with pytest.raises(InputError, match="has an encoder beside its decoder"):
+        kvcache("t5-small", engine="vllm", gpu="l4")
+
+
+def test_a_draft_model_speeds_decoding_up() -> None:
+    more = H100 | {"gpu": "h200", "seq_len": 1024, "quantization": "fp8"}
+    got = infer("llama-3.1-70b", draft_model="llama-3.2-1b", **more).results()
+    assert got["speculative.speedup"] > 1
+    assert got["speculative.itl_seconds"] < got["decode_step_seconds"]
+    with pytest.raises(InputError, match="vocabulary"):
+        infer("llama-3.1-70b", draft_model="gpt2", **more)
+
+
 def test_memory_kvcache_and_infer_agree() -> None:
     more = H100 | {"max_model_len": "8k"}
     answers = [
