@@ -85,17 +85,26 @@ class Pool:
 
 
 def kind_of(one: Layer, windows: bool = True) -> Kind | None:
-    """The kind of a layer, None for one that keeps nothing; ``windows``: whether windows bound what is kept."""
+    """The kind of a layer, None for one that keeps nothing or reads another's cache.
+
+    windows: whether windows bound what is kept.
+    """
     mixer = one.mixer
     if isinstance(mixer, StateSpace):
         return Kind(STATE)
-    if not mixer.causal:
+    if not isinstance(mixer, Attention) or not mixer.causal or mixer.reuses:
         return None
     if not windows:
         return Kind(FULL)
     if mixer.window is not None:
         return Kind(SLIDING, int(value_of(mixer.window)))
     return Kind(CHUNKED, int(value_of(mixer.chunk))) if mixer.chunk is not None else Kind(FULL)
+
+
+def rank_token_bytes(asked: ServerAsked, layers: Iterable[Layer], scales: bool = True) -> int:
+    """Bytes that all layers of a rank keep of a token, windows or not."""
+    kept = [x.mixer for x in layers if kind_of(x) is not None]
+    return sum(token_bytes(asked, a, scales) for a in kept if isinstance(a, Attention))
 
 
 def token_bytes(asked: ServerAsked, a: Attention, scales: bool = True) -> int:
@@ -157,7 +166,7 @@ def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: int, block: int, 
         counts[kind] = counts.get(kind, 0) + 1
         if isinstance(one.mixer, StateSpace):
             state = max(state, state_bytes(asked, one.mixer))
-        else:
+        elif isinstance(one.mixer, Attention):
             token = max(token, token_bytes(asked, one.mixer, scales))
     if state and token:
         block = max(block, 16 * ceil_div(state, 16 * token))

@@ -12,7 +12,7 @@ from estimator.card import Range
 from estimator.engines import answers, served
 from estimator.engines.asked import ServerAsked, read, share, whole
 from estimator.engines.layers import decoder_layers, stages
-from estimator.engines.pool import FULL, STATE, Kind, Pool, kind_of, state_bytes, token_bytes
+from estimator.engines.pool import FULL, STATE, Kind, Pool, kind_of, rank_token_bytes, state_bytes, token_bytes
 from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
 from estimator.engines.weights import rank_bytes
 from estimator.families.base import Attention, Layer, StateSpace
@@ -74,7 +74,7 @@ def _rank(asked: ServerAsked, held: list[Layer], stage: range, f: Fraction) -> S
         free = asked.total - beside
         budget, rest = asked.total, free - int(free * f)
         pool = int(free * f) - weights if pool is None else pool
-    token = sum(token_bytes(asked, x.mixer) for x in held if isinstance(x.mixer, Attention))
+    token = rank_token_bytes(asked, held)
     kept = None if pool is None else tokens(asked, held, pool)
     _, batch = sizes(asked)
     drawn = Range(0, 2 * batch * MIB, 2 * batch * MIB)
@@ -86,10 +86,10 @@ def tokens(asked: ServerAsked, held: list[Layer], pool: int) -> Pool:
     full = windowed = 0
     states = [state_bytes(asked, x.mixer) for x in held if isinstance(x.mixer, StateSpace)]
     for one in held:
-        if isinstance(one.mixer, Attention):
-            kind = kind_of(one, asked.at_least(0, 5))
+        kind = kind_of(one, asked.at_least(0, 5))
+        if isinstance(one.mixer, Attention) and kind is not None:
             size = token_bytes(asked, one.mixer)
-            if kind is not None and kind.name != FULL:
+            if kind.name != FULL:
                 windowed += size
             else:
                 full += size

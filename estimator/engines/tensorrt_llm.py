@@ -13,11 +13,11 @@ from estimator.card import Range
 from estimator.engines import answers, served
 from estimator.engines.asked import ServerAsked, read, share, whole
 from estimator.engines.layers import decoder_layers, stages
-from estimator.engines.pool import FULL, Kind, Pool, pool_of, token_bytes
+from estimator.engines.pool import FULL, Kind, Pool, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
 from estimator.engines.vllm import activation
 from estimator.engines.weights import rank_bytes
-from estimator.families.base import Attention, StateSpace
+from estimator.families.base import StateSpace
 from estimator.questions.infer import Infer
 from estimator.questions.kvcache import KVCache
 from estimator.questions.memory import Memory
@@ -56,7 +56,7 @@ def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
         budget = asked.total
         pool = int(max(0, free) * f) if pool is None else pool
     block = whole(q, "tokens_per_block", 64 if asked.version < SMALL_BLOCKS else 32)
-    token = sum(token_bytes(asked, x.mixer, scales=False) for x in held if isinstance(x.mixer, Attention))
+    token = rank_token_bytes(asked, held, scales=False)
     kept = None
     if pool is not None:
         if any(isinstance(x.mixer, StateSpace) for x in held):

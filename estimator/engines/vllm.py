@@ -13,12 +13,12 @@ from estimator.card import Range
 from estimator.engines import answers, served
 from estimator.engines.asked import ServerAsked, read, share, whole
 from estimator.engines.layers import decoder_layers, stages
-from estimator.engines.pool import kind_of, pool_of, token_bytes
+from estimator.engines.pool import kind_of, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_heads, fewest
 from estimator.engines.vision import images_bytes
 from estimator.engines.weights import VOCAB_MULTIPLE, rank_bytes
 from estimator.errors import InputError
-from estimator.families.base import MLP, Attention, MoE, StateSpace
+from estimator.families.base import MLP, MoE, StateSpace
 from estimator.ops import round_up
 from estimator.questions.infer import Infer
 from estimator.questions.kvcache import KVCache
@@ -103,7 +103,7 @@ def _rank(asked: ServerAsked, stage: range, of: int) -> ServedRank:
         raise InputError(f"--prefix-caching must be on or off, got {caching[:40]!r}")
     if pool is not None and any(kind_of(x) for x in held):
         kept = pool_of(asked, held, pool, block, t, windows=asked.at_least(0, 10), prefixes=caching == ALIGNED)
-    token = sum(token_bytes(asked, x.mixer) for x in held if isinstance(x.mixer, Attention) and x.mixer.causal)
+    token = rank_token_bytes(asked, held)
     return ServedRank(budget, weights, peak, beside, drawn, reserved, pool, kept, token)
 
 
