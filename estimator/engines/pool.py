@@ -23,7 +23,7 @@ FP32 = 4
 UNEVEN = Fraction(3, 2)  # kinds below this ratio are grouped by the more numerous one
 
 
-class Kind(NamedTuple):
+class LayerKind(NamedTuple):
     """What decides how many blocks a layer keeps: its kind and its window or chunk in tokens."""
 
     name: str
@@ -43,7 +43,7 @@ class Pool:
     page: int
     tokens: int
     size: int
-    tables: tuple[tuple[Kind, int], ...]
+    tables: tuple[tuple[LayerKind, int], ...]
     blocks: int
     step: int
     state_blocks: int = 1
@@ -61,7 +61,7 @@ class Pool:
         """Blocks of a request of ``length`` tokens: as it is admitted, or ``steady``, while it decodes."""
         return sum(n * self._blocks(kind, length, steady) for kind, n in self.tables)
 
-    def _blocks(self, kind: Kind, length: int, steady: bool) -> int:
+    def _blocks(self, kind: LayerKind, length: int, steady: bool) -> int:
         step = 1 if steady else self.step
         if kind.name == STATE:
             return 1 if steady else self.state_blocks
@@ -84,21 +84,21 @@ class Pool:
         return low
 
 
-def kind_of(one: Layer, windows: bool = True) -> Kind | None:
+def kind_of(one: Layer, windows: bool = True) -> LayerKind | None:
     """The kind of a layer, None for one that keeps nothing or reads another's cache.
 
     windows: whether windows bound what is kept.
     """
     mixer = one.mixer
     if isinstance(mixer, StateSpace):
-        return Kind(STATE)
+        return LayerKind(STATE)
     if not isinstance(mixer, Attention) or not mixer.causal or mixer.reuses:
         return None
     if not windows:
-        return Kind(FULL)
+        return LayerKind(FULL)
     if mixer.window is not None:
-        return Kind(SLIDING, int(value_of(mixer.window)))
-    return Kind(CHUNKED, int(value_of(mixer.chunk))) if mixer.chunk is not None else Kind(FULL)
+        return LayerKind(SLIDING, int(value_of(mixer.window)))
+    return LayerKind(CHUNKED, int(value_of(mixer.chunk))) if mixer.chunk is not None else LayerKind(FULL)
 
 
 def rank_token_bytes(asked: ServerAsked, layers: Iterable[Layer], scales: bool = True) -> int:
@@ -157,7 +157,7 @@ def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: int, block: int, 
     step: tokens of an engine's step, which a window keeps beside it; windows: whether windows bound what is kept;
     prefixes: whether prefixes are cached (a recurrent layer then keeps two states).
     """
-    counts: dict[Kind, int] = {}
+    counts: dict[LayerKind, int] = {}
     token, state = 0, 0
     for one in layers:
         kind = kind_of(one, windows)

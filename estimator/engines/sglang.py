@@ -12,7 +12,7 @@ from estimator.card import Range
 from estimator.engines import answers, served
 from estimator.engines.asked import ServerAsked, read, share, whole
 from estimator.engines.layers import decoder_layers, stages
-from estimator.engines.pool import FULL, STATE, Kind, Pool, kind_of, rank_token_bytes, state_bytes, token_bytes
+from estimator.engines.pool import FULL, STATE, LayerKind, Pool, kind_of, rank_token_bytes, state_bytes, token_bytes
 from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
 from estimator.engines.weights import rank_bytes
 from estimator.families.base import Attention, Layer, StateSpace
@@ -96,8 +96,8 @@ def tokens(asked: ServerAsked, held: list[Layer], pool: int) -> Pool:
     share_of = pool - int(pool * STATES) if states and full else pool
     page = full + (int(windowed * WINDOWS) if full else windowed)
     if not page:
-        return Pool(sum(states), 1, 1, ((Kind(STATE), 1),), pool // max(1, sum(states)), 0)
-    return Pool(page, 1, 1, ((Kind(FULL), 1),), max(0, share_of) // page, 0)
+        return Pool(sum(states), 1, 1, ((LayerKind(STATE), 1),), pool // max(1, sum(states)), 0)
+    return Pool(page, 1, 1, ((LayerKind(FULL), 1),), max(0, share_of) // page, 0)
 
 
 def sizes_of(asked: ServerAsked) -> tuple[int, int]:

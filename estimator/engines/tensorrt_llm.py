@@ -13,7 +13,7 @@ from estimator.card import Range
 from estimator.engines import answers, served
 from estimator.engines.asked import ServerAsked, read, share, whole
 from estimator.engines.layers import decoder_layers, stages
-from estimator.engines.pool import FULL, Kind, Pool, pool_of, rank_token_bytes
+from estimator.engines.pool import FULL, LayerKind, Pool, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
 from estimator.engines.vllm import activation
 from estimator.engines.weights import rank_bytes
@@ -62,7 +62,7 @@ def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
         if any(isinstance(x.mixer, StateSpace) for x in held):
             kept = pool_of(asked, held, pool, block, t)
         else:
-            kept = Pool(block * token, block, 1, ((Kind(FULL), 1),), -(-pool // (block * token)), 0)
+            kept = Pool(block * token, block, 1, ((LayerKind(FULL), 1),), -(-pool // (block * token)), 0)
     return ServedRank(budget, weights, peak, beside, Range(0, 0, 0), 0, pool, kept, token)
 
 
