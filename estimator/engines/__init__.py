@@ -23,7 +23,7 @@ ENGINES: dict[str, str] = {
 def engine_of(q: Any) -> str:
     """The engine of a question: as given, else llama.cpp for a GGUF file or a mix, transformers.
 
-    A mix of a family whose graph in llama.cpp is not known stays with transformers.
+    A file or a mix of a family whose graph in llama.cpp is not known stays with transformers.
     """
     if q.engine is not None:
         if q.engine not in ENGINES and q.engine not in OWN:
@@ -34,7 +34,7 @@ def engine_of(q: Any) -> str:
 
         gguf = q.model.header is not None and str(q.model.header.path).endswith(".gguf")
         mix = q.quantization in MIXES or (q.model.mix and q.quantization is None)
-        if gguf or q.quantization == "all" or (mix and _has_graph(q.model)):
+        if q.quantization == "all" or ((gguf or mix) and _has_graph(q.model)):
             return "llama.cpp"
     return OWN[0]
 

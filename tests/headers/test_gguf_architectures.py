@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from math import prod
 
 import pytest
 
+from estimator import api
 from estimator.config import Config
 from estimator.errors import LlmcalcError
 from estimator.families import build
 from estimator.headers import FileTensor, Header
 from estimator.headers.gguf_architectures import READERS
 from estimator.headers.gguf_config import to_config
+from tests.headers.make import gguf as write
 
 HEADS = {"embedding_length": 64, "block_count": 4, "attention.head_count": 4, "context_length": 512}
 GQA = HEADS | {"attention.head_count_kv": 2, "feed_forward_length": 96}
@@ -118,6 +121,17 @@ def test_the_config_of_a_header(name):
     assert raw is not None, notes
     got, want = build(Config(raw)), build(Config(expected))
     assert [(w.name, w.shape, w.times) for w in got.weights()] == [(w.name, w.shape, w.times) for w in want.weights()]
+
+
+@pytest.mark.parametrize("name", ["gptj", "bert", "t5", "llama"])
+def test_every_file_of_a_known_architecture_has_an_answer(tmp_path, name):
+    """Also where llama.cpp's graph of it is not known: transformers' is taken, without asking for a flag."""
+    meta, tensors, _ = CASES[name]
+    found = {"token_embd.weight": (100, 64), **tensors}
+    pairs = {"general.architecture": name} | {f"{name}.{k}": v for k, v in meta.items()}
+    write(tmp_path / "m.gguf", pairs, {k: (0, shape, 4 * prod(shape)) for k, shape in found.items()})
+    report = api.memory(str(tmp_path / "m.gguf"), mode="inference", seq_len=16)
+    assert report.results()["weights_bytes"] > 0
 
 
 @pytest.mark.parametrize("arch", READERS)
