@@ -114,7 +114,10 @@ def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None, want
             kept.append(x)
             x = norm(m, x, part)
         elif isinstance(part, Linear):
-            x = linear(m, t.alloc(m.rows * part.d_in, m.w, "input") if x is None else x, part)
+            if x is not None and part.d_in != x.n // m.rows:  # another table's words, put among the tokens'
+                x = ops.add(t, x, linear(m, t.alloc(m.rows * part.d_in, m.w, "input"), part), "embeddings")
+            else:
+                x = linear(m, t.alloc(m.rows * part.d_in, m.w, "input") if x is None else x, part)
             while waiting:
                 kept += [x, waiting[0]]
                 x = ops.add(t, x, waiting.pop(0), "embeddings")

@@ -10,7 +10,7 @@ tensors  [name with indices as {i}, shape, how many] of the unique parameters
 flops    of a forward pass over TOKENS tokens of text (Whisper: its window of sound and as many tokens), with eager
          attention and all logits, as torch's FlopCounterMode counts them; at one size, where the class takes tokens
 
-Run: PYTHONPATH=. python tests/data/make_family_variants_multimodal.py
+Run: PYTHONPATH=. python tests/data/make_family_variants_multimodal.py [MODEL_TYPE ...]: those alone, the others kept
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "kimi_k25": ("Kimi_K25ForConditionalGeneration",), "glm4v": ("Glm4vForConditionalGeneration",),
     "glm4v_moe": ("Glm4vMoeForConditionalGeneration",),
     "ernie4_5_vl_moe": ("Ernie4_5_VLMoeForConditionalGeneration",), "phi4_multimodal": ("Phi4MultimodalForCausalLM",),
+    "qwen3_5": ("Qwen3_5ForConditionalGeneration",), "qwen3_5_moe": ("Qwen3_5MoeForConditionalGeneration",),
+    "gemma4": ("Gemma4ForConditionalGeneration",),
+    "llama4": ("Llama4ForConditionalGeneration",), "gemma4_vision": ("Gemma4VisionModel",),
+    "llama4_vision_model": ("Llama4VisionModel",),
+    "step3p7": ("Step3p7ForConditionalGeneration",), "lfm2_vl": ("Lfm2VlForConditionalGeneration",),
     "gemma3": ("Gemma3ForConditionalGeneration",),
     "xlm-roberta": ("XLMRobertaModel", "XLMRobertaForMaskedLM", "XLMRobertaForSequenceClassification"),
     "camembert": ("CamembertForMaskedLM", "CamembertForTokenClassification"),
@@ -137,7 +142,9 @@ def main() -> None:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     transformers.logging.set_verbosity_error()
-    records: list[dict[str, Any]] = []
+    path, only = Path(__file__).with_name("family_variants_multimodal.json.gz"), sys.argv[1:]
+    kept = json.loads(gzip.decompress(path.read_bytes())) if only else []
+    records: list[dict[str, Any]] = [r for r in kept if r["config"]["model_type"] not in only]
 
     def add(walk: Walk, fields: dict[str, Any], name: str, seen: set[str], run: bool = False) -> bool:
         """Record one config; False where the class refuses it or its tensors were recorded."""
@@ -165,7 +172,7 @@ def main() -> None:
         return True
 
     for model_type, names in CLASSES.items():
-        for name in names:
+        for name in names if not only or model_type in only else ():
             walk, seen = Walk(CONFIG_MAPPING[model_type], getattr(transformers, name)), set[str]()
             fields = [n for n, v in walk.defaults.items() if is_size(n, v) and n != "decoder_vocab_size"]
             start = len(records)
@@ -179,7 +186,6 @@ def main() -> None:
                 if not add(walk, {**base, **change}, name, seen):
                     print(f"{name}: {change} does not build")
             print(name, len(records) - start, "records")
-    path = Path(__file__).with_name("family_variants_multimodal.json.gz")
     path.write_bytes(gzip.compress(json.dumps(records, separators=(",", ":")).encode(), 9, mtime=0))
     print(len(records), "records,", path.stat().st_size, "bytes", Counter(r["config"]["model_type"] for r in records))
 

@@ -42,6 +42,13 @@ def test_tensors_are_transformers(case: dict[str, Any], traced: bool) -> None:
     assert tensors(made) == Counter({(name, tuple(shape)): n for name, shape, n in case["tensors"]})
 
 
+def test_gemma_3n_is_timms() -> None:
+    """Counted once with transformers 5.24 and timm 1.0.31, whose MobileNetV5 the fixture's script does without."""
+    made = build(Config({"model_type": "gemma3n"}))
+    assert sum(int(w.total) for w in made.weights()) == 7818517072
+    assert sum(int(w.total) for t in made.towers for w in t.weights() if w.name.startswith("model.vision")) == 294126912
+
+
 @pytest.mark.parametrize(
     "case", [c for c in CASES if "flops" in c], ids=[i for i, c in zip(IDS, CASES, strict=True) if "flops" in c]
 )
@@ -53,7 +60,7 @@ def test_flops_are_torchs(case: dict[str, Any]) -> None:
 
 BAD = {
     "text_config must be a mapping": {"model_type": "llava", "text_config": 3},
-    "vision_config: model_type": {"model_type": "llava", "vision_config": {"model_type": "swin"}},
+    "vision_config: unknown model_type": {"model_type": "llava", "vision_config": {"model_type": "swin"}},
     "image_size must be a size or two": {"model_type": "siglip_vision_model", "image_size": [1, 2, 3]},
     "hidden_size=100 is not a multiple": {"model_type": "vit", "hidden_size": 100},
     "norm_type must be": {"model_type": "internvl", "vision_config": {"norm_type": "batch"}},

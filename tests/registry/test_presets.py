@@ -100,7 +100,7 @@ def test_every_family_is_held_to_transformers():
         used |= types(case["config"])
     recorded = json.loads(gzip.decompress((DATA / "family_variants_more.json.gz").read_bytes()))
     used |= {case["config"]["model_type"] for case in recorded["cases"]}
-    assert set(FAMILIES) - used <= {"symbolic"}
+    assert set(FAMILIES) - used <= {"symbolic", "gemma3n"}  # test_gemma_3n_is_timms
 
 
 @pytest.mark.parametrize(
