@@ -53,7 +53,7 @@ def sample(r: dict[str, Any], batch: int) -> dict[str, Any]:
     module: Any = {"vllm": vllm, "sglang": sglang, "tensorrt-llm": tensorrt_llm}[r["engine"]]
     more = {k: r[k] for k in ("dtype", "quantization", "kv_dtype") if r.get(k)}
     more |= {"batch_size": batch, "seq_len": r["isl"], "new_tokens": r["osl"], "tensor_parallel": str(r.get("gpus", 1))}
-    asked = module._asked(ask(Infer, model_of(r), options_of(r) | more))
+    asked = module.SERVER.read(ask(Infer, model_of(r), options_of(r) | more))
     most, tokens = module.sizes_of(asked)
     load, _ = s.load_of(asked, module.plan(asked), most)
     speed = s.speed_of(asked, s.PACE[r["engine"]], tokens)

@@ -6,20 +6,15 @@ Stands for 0.5.9 where no version is given: read in its wheel (srt/server_args.p
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
 from estimator.card import Range
-from estimator.engines import answers, served
-from estimator.engines.asked import ServerAsked, read, share, whole
+from estimator.engines.asked import ServerAsked, share, whole
 from estimator.engines.layers import decoder_layers, stages
 from estimator.engines.pool import FULL, STATE, LayerKind, Pool, kind_of, rank_token_bytes, state_bytes, token_bytes
 from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
+from estimator.engines.server import Server
 from estimator.engines.weights import rank_bytes
 from estimator.families.base import Attention, Layer, StateSpace
-from estimator.questions.infer import Infer
-from estimator.questions.kvcache import KVCache
-from estimator.questions.memory import Memory
-from estimator.report import Report
 from estimator.schemas import GIB, MIB
 
 NAME, LATEST = "sglang", (0, 5, 9)
@@ -105,23 +100,5 @@ def sizes_of(asked: ServerAsked) -> tuple[int, int]:
     return whole(asked.question, "max_num_seqs", REQUESTS), sizes(asked)[0]
 
 
-def _asked(q: Any) -> ServerAsked:
-    return read(q, NAME, LATEST, OWN)
-
-
-def memory(q: Memory) -> Report:
-    """Memory of an SGLang server on one GPU."""
-    asked = _asked(q)
-    return answers.report("memory", asked, plan(asked))
-
-
-def kvcache(q: KVCache) -> Report:
-    """Tokens and requests that SGLang's pool holds."""
-    asked = _asked(q)
-    return answers.report("kvcache", asked, plan(asked))
-
-
-def infer(q: Infer) -> Report:
-    """Latency, throughput and money of an SGLang server."""
-    asked = _asked(q)
-    return served.report(asked, plan(asked), sizes_of(asked))
+SERVER = Server(NAME, LATEST, OWN, plan, sizes_of)
+memory, kvcache, infer = SERVER.questions()

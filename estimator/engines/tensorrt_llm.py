@@ -7,21 +7,16 @@ C++ runtime takes the share of what is free beside the engine and its context bu
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
 from estimator.card import Range
-from estimator.engines import answers, served
-from estimator.engines.asked import ServerAsked, read, share, whole
+from estimator.engines.asked import ServerAsked, share, whole
 from estimator.engines.layers import decoder_layers, stages
 from estimator.engines.pool import FULL, LayerKind, Pool, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
+from estimator.engines.server import Server
 from estimator.engines.vllm import activation
 from estimator.engines.weights import rank_bytes
 from estimator.families.base import StateSpace
-from estimator.questions.infer import Infer
-from estimator.questions.kvcache import KVCache
-from estimator.questions.memory import Memory
-from estimator.report import Report
 from estimator.schemas import GIB
 
 NAME, LATEST = "tensorrt-llm", (1, 0)
@@ -72,23 +67,5 @@ def sizes_of(asked: ServerAsked) -> tuple[int, int]:
     return whole(q, "max_num_seqs", SEQUENCES), whole(q, "max_num_batched_tokens", TOKENS)
 
 
-def _asked(q: Any) -> ServerAsked:
-    return read(q, NAME, LATEST, OWN)
-
-
-def memory(q: Memory) -> Report:
-    """Memory of a TensorRT-LLM server on one GPU."""
-    asked = _asked(q)
-    return answers.report("memory", asked, plan(asked))
-
-
-def kvcache(q: KVCache) -> Report:
-    """Blocks, tokens and requests that TensorRT-LLM's pool holds."""
-    asked = _asked(q)
-    return answers.report("kvcache", asked, plan(asked))
-
-
-def infer(q: Infer) -> Report:
-    """Latency, throughput and money of a TensorRT-LLM server."""
-    asked = _asked(q)
-    return served.report(asked, plan(asked), sizes_of(asked))
+SERVER = Server(NAME, LATEST, OWN, plan, sizes_of)
+memory, kvcache, infer = SERVER.questions()

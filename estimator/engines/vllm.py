@@ -7,23 +7,18 @@ v1/core/kv_cache_utils.py) and held to public start-up logs. The engines before 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
 from estimator.card import Range
-from estimator.engines import answers, served
-from estimator.engines.asked import ServerAsked, read, share, whole
+from estimator.engines.asked import ServerAsked, share, whole
 from estimator.engines.layers import decoder_layers, stages
 from estimator.engines.pool import kind_of, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_heads, fewest
+from estimator.engines.server import Server
 from estimator.engines.vision import images_bytes
 from estimator.engines.weights import VOCAB_MULTIPLE, rank_bytes
 from estimator.errors import InputError
 from estimator.families.base import MLP, MoE, StateSpace
 from estimator.ops import round_up
-from estimator.questions.infer import Infer
-from estimator.questions.kvcache import KVCache
-from estimator.questions.memory import Memory
-from estimator.report import Report
 from estimator.schemas import GIB, MIB
 from estimator.storage.layouts import MXFP4
 from estimator.trace import value_of
@@ -174,23 +169,5 @@ def graphs(asked: ServerAsked, layers: int) -> Range:
     return Range(int(best * GRAPHS_RANGE[0]), best, int(best * GRAPHS_RANGE[1]))
 
 
-def _asked(q: Any) -> ServerAsked:
-    return read(q, NAME, LATEST, OWN)
-
-
-def memory(q: Memory) -> Report:
-    """Memory of a vLLM server on one GPU."""
-    asked = _asked(q)
-    return answers.report("memory", asked, plan(asked))
-
-
-def kvcache(q: KVCache) -> Report:
-    """Blocks, tokens and requests that vLLM's pool holds."""
-    asked = _asked(q)
-    return answers.report("kvcache", asked, plan(asked))
-
-
-def infer(q: Infer) -> Report:
-    """Latency, throughput and money of a vLLM server."""
-    asked = _asked(q)
-    return served.report(asked, plan(asked), sizes_of(asked))
+SERVER = Server(NAME, LATEST, OWN, plan, sizes_of)
+memory, kvcache, infer = SERVER.questions()

@@ -7,7 +7,7 @@ queries and outputs. What is logged is what torch's allocator has handed out, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -153,14 +153,34 @@ def _absorbed(asked: ServerAsked, one: Layer) -> Iterator[int]:
 
 
 def _rotary(asked: ServerAsked) -> Iterator[int]:
-    """Tables of sines and cosines: a row a position, one table for every base frequency."""
+    """Tables of sines and cosines: a row a position, one table for every base frequency.
+
+    vLLM stretches the table of a linear or dynamic scaling by its factor (rotary_embedding/linear_scaling_rope.py).
+    """
     found = [a for a in asked.arch.attentions if a.position == "rope"]
     positions = asked.arch.max_positions
     if not found or positions is None:
         return
-    raw = asked.model.config.raw if asked.model.config else {}
-    text = raw.get("text_config") if isinstance(raw.get("text_config"), dict) else raw
-    local = any(text.get(name) for name in ("rope_local_base_freq", "local_rope_theta")) if text else False
+    raw: Mapping[str, Any] = asked.model.config.raw if asked.model.config else {}
+    text = raw.get("text_config")
+    fields = text if isinstance(text, Mapping) else raw
+    said = fields.get("rope_parameters") or fields.get("rope_scaling")
+    bases = _bases(fields, said if isinstance(said, Mapping) else {})
     rope = max(int(value_of(a.rope_dim if a.rope_dim is not None else a.head_dim)) for a in found)
-    for _ in range(2 if local else 1):
-        yield int(value_of(positions)) * rope * asked.width
+    for scaling in bases:
+        kind = scaling.get("rope_type", scaling.get("type"))
+        factor = scaling.get("factor", 1) if asked.engine == "vllm" and kind in STRETCHED else 1
+        rows = int(value_of(positions)) * (factor if isinstance(factor, int | float) and factor > 1 else 1)
+        yield int(rows) * rope * asked.width
+
+
+STRETCHED = ("linear", "dynamic")
+
+
+def _bases(fields: Mapping[str, Any], said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The scaling of each table: one a kind of layer where the config tells them apart."""
+    kinds = [v for v in said.values() if isinstance(v, Mapping)]
+    if kinds:
+        return kinds
+    local = any(fields.get(name) for name in ("rope_local_base_freq", "local_rope_theta"))
+    return [said, {}] if local else [said]
