@@ -132,7 +132,7 @@ class StateSpace(NamedTuple):
     """A recurrent mixer: Mamba, Mamba 2, Falcon-Mamba, Qwen3-Next's gated delta net.
 
     kind          "selective" (Mamba's scan, token by token), "chunked" (Mamba 2's, in blocks), "gated_delta",
-                  "short_conv" (LFM2: a gated convolution without a recurrent state)
+                  "short_conv" (LFM2: a gated convolution), "lightning" (MiniMax: conv_width * conv_kernel is its state)
     linears       its matrices in state-dict order; conv its convolution weights; extras A_log, D, dt_bias
     inner         inner width; state: state size; conv_width: channels of the convolution; conv_kernel
     heads, head_dim, groups, and the delta net's key heads and widths, in ``sizes``

@@ -136,6 +136,7 @@ STATES = {
     "chunked": "Mamba 2",
     "gated_delta": "gated delta-rule",
     "short_conv": "convolution",
+    "lightning": "linear-attention",
 }
 
 

@@ -24,6 +24,10 @@ def mixer(m: Machine, x: Tensor, s: StateSpace, at: Any) -> Tensor:
         from estimator.stack.chunked import mamba2
 
         return mamba2(m, x, s)
+    if s.kind == "lightning":
+        from estimator.stack.lightning import lightning
+
+        return lightning(m, x, s)
     if s.kind == "short_conv":
         return short_conv(m, x, s)
     if s.kind == "gated_delta":

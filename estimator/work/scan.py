@@ -39,7 +39,7 @@ def _eager(tape: Walk, s: StateSpace, grad: bool) -> bool:
     if s.kind == "selective":
         return _selective(tape, s, linear, grad)
     flags = [tape.linear(part, grad, p.PROJECTION) for name, part in linear.items() if name != "out_proj"]
-    inner = convolution(tape, s, flags[0])
+    inner = convolution(tape, s, flags[0]) if s.kind != "lightning" else flags[0]
     hidden = any(flags) or inner or _trains_extras(tape, s)
     if s.kind == "chunked":
         _chunked(tape, s, hidden)

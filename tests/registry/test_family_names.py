@@ -36,7 +36,7 @@ KNOWN = {
     (Attention, "rope_style"): {"half", "interleaved", "complex", "none"},
     (Attention, "position"): {"rope", "learned", "alibi", "relative", "none"},
     (Attention, "mask"): {"needed", "always", "boolean"},
-    (StateSpace, "kind"): {"selective", "chunked", "gated_delta"},
+    (StateSpace, "kind"): {"selective", "chunked", "gated_delta", "short_conv", "lightning"},
     (MoE, "routing"): {"softmax", *ROUTERS},
     (Layer, "wiring"): set(WIRING),
     (Layer, "side"): {"encoder", "decoder"},
