@@ -5,6 +5,7 @@ from __future__ import annotations
 from estimator.dtypes import find_format
 from estimator.errors import InputError
 from estimator.formulas.params import active_params, embedding_params, total_params
+from estimator.inventory import EXPERT
 from estimator.questions.memory import Memory
 from estimator.questions.read import storage_of
 from estimator.report import Node, Report
@@ -20,12 +21,12 @@ def weights_alone(q: Memory) -> Report:
     model, arch, said = q.model, q.model.architecture, list[str]()
     asked = None if q.dtype is None else find_format(q.dtype).name
     storage = model_storage(model, storage_of(q, said), asked)
-    weights = storage.bytes
+    weights, said_routing = storage.bytes, arch.routed is not None or all(w.role != EXPERT for w in arch.weights())
     params = Node.group(
         "Parameters",
         [
             Node("params.total", "All", total_params(arch), PARAMS),
-            Node("params.active", "Used by a token", active_params(arch), PARAMS),
+            *([Node("params.active", "Used by a token", active_params(arch), PARAMS)] if said_routing else []),
             Node("params.embedding", "Embedding tables and output matrix", embedding_params(arch), PARAMS),
         ],
     )

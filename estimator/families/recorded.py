@@ -26,7 +26,10 @@ COMMON = (
     "rope_scaling", "rope_theta", "tokenizer_class",
 )
 # fields that say how many experts a token uses
-PER_TOKEN = ("num_experts_per_tok", "moe_topk", "moe_k", "moe_top_k", "top_k_experts", "num_selected_experts", "top_k")
+PER_TOKEN = (
+    "num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "moe_top_k", "top_k_experts",
+    "num_selected_experts", "top_k",
+)  # fmt: skip
 FILE = "counts.json.gz"
 WAY_OUT = "--with-transformers counts it where transformers is installed"
 _ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -179,13 +182,15 @@ def _strangers(c: Config, record: Mapping[str, Any]) -> None:
 
 def _routed(c: Config, weights: list[Weight]) -> tuple[int, int] | None:
     """(experts, experts a token) where there are stacked experts; None, and a note, where a token's are not said."""
-    experts = next((w.shape[0] for w in weights if w.role == EXPERT and len(w.shape) == 3), None)
-    if experts is None:
+    stacks = {w.shape[0] for w in weights if w.role == EXPERT and len(w.shape) == 3}
+    if not stacks:
         return None
+    experts = max(stacks)
+    odd = any(w.role != EXPERT and len(w.shape) == 3 and w.shape[0] == experts for w in weights)  # JetMoE's
     parts = [c.raw, *(x for x in c.raw.values() if isinstance(x, Mapping))]
     found = next((x[n] for x in parts for n in PER_TOKEN if isinstance(x.get(n), int)), None)
-    if found is None or not 0 < found <= experts:
-        c.notes.append("how many experts a token uses is not said in a field that is known: all count as used")
+    if found is None or not 0 < found <= experts or len(stacks) > 1 or odd:  # or experts without weights: LongCat
+        c.notes.append("how many experts a token uses is not said in a field that is known")
         return None
     return int(experts), int(found)
 

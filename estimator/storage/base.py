@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.dtypes import Format
+from estimator.errors import InputError
 from estimator.families.base import Architecture, MoE
 from estimator.formula import Formula
 from estimator.inventory import CONV1D, Weight
@@ -82,6 +83,8 @@ def matrices(w: Weight, moe: MoE | None) -> Matrices:
         n_out = second if first == n_in and second != n_in else first
         fused = not down and n_out == 2 * moe.width
         return Matrices(count * 2, n_in, moe.width) if fused else Matrices(count, n_in, n_out)
+    if len(w.shape) != 2:
+        raise InputError(f"{w.name}: stacked weights without a family: how they quantise is not known")
     first, second = w.shape
     return Matrices(1, first, second) if w.role == CONV1D else Matrices(1, second, first)
 

@@ -64,3 +64,11 @@ def test_sizes_of_the_wrong_kind_are_named() -> None:
     for bad in (-1, "many", 1.5, 10**20):
         with pytest.raises(InputError, match=f"{field} must be a whole number"):
             build(Config({**case, field: bad}))
+
+
+def test_a_token_s_share_is_left_out_where_it_is_not_said(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "kimi_linear", "num_experts_per_token": 8}))
+    assert "params.active" in memory(str(path)).results()
+    path.write_text(json.dumps({"model_type": "jetmoe"}))  # its names tell no expert of an attention from one of an MLP
+    assert "params.active" not in memory(str(path)).results()
