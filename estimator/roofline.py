@@ -37,6 +37,7 @@ FALLBACK = {
 }
 # special functions of an H100 SXM: 16 a clock and SM; Shah et al. 2024, arXiv 2407.08608, section 3.1
 H100_EXP = 3.9 * TERA
+NO_PEAK = 1e18  # FLOP/s where no matrix peak is published: memory decides, and compute takes no time
 LAUNCH_BOUND = 1.5  # a measured product shorter than this many launches measures the launch
 COMPUTE_BOUND = 0.5  # a skinny product above this share of the peak no longer measures the memory
 ALIGNMENT_BYTES = 16  # tensor cores load rows of 16 bytes (NVIDIA, Matrix Multiplication Background User's Guide)
@@ -50,7 +51,7 @@ def peak_of(spec: GpuSpec, dtype: str) -> float:
         found = spec.peak_flops(name)
         if found:
             return found
-    raise InputError(f"--gpu {spec.id}: presets/gpus/{spec.id}.toml gives no matrix peak for {dtype}")
+    return NO_PEAK
 
 
 def dense_peak(spec: GpuSpec, dtype: str) -> float:
@@ -201,6 +202,12 @@ def _basis(spec: GpuSpec, dtype: str, reference: GpuSpec, share: float) -> Itera
     seen = reference.measured
     assert seen is not None
     assert seen.kernels is not None
+    if peak_of(spec, dtype) == NO_PEAK:
+        yield (
+            f"{spec.id}: no matrix peak is published, only its bandwidth: products are timed by the bytes they read, "
+            "so a prefill or a large batch takes longer than said"
+        )
+        return
     if not spec.peak_flops(dtype):
         yield f"{spec.id} has no {dtype} peak in its preset: multiplied in another type"
     if spec is reference and dtype in ("bf16", "fp16"):

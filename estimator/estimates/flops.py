@@ -48,7 +48,7 @@ def answer(q: Flops) -> Report:
         tables.operators(made, causal),
         tables.layers(made, causal, fmt.bits_per_weight, gpu, dtype),
     ]
-    thumb = tables.rules_of_thumb(made, whole)
+    thumb, conventions = tables.rules_of_thumb(made, whole)
     if thumb.rows:
         body.append(thumb)
     if seconds is not None:
@@ -67,6 +67,7 @@ def answer(q: Flops) -> Report:
         (COUNTER,),
         (*model.notes, *made.notes),
         symbolic=_symbolic(made),
+        hidden=conventions,
     )
 
 

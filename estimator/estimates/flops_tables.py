@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import Attention
+from estimator.families.base import MLP, POSITION, Architecture, Attention, Lookup
 from estimator.formula import Formula
 from estimator.formulas import flops as rules
 from estimator.formulas.params import active_params, embedding_params, total_params
-from estimator.inventory import EMBEDDING, POSITION
-from estimator.report import Cell, Table
+from estimator.report import Cell, Node, Table
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE, BYTES, COUNT, FLOPS, PERCENT, Unit
 from estimator.work.folds import OPERATORS, Group, by_operator, grouped, moved_elements
@@ -81,69 +80,75 @@ def _distinct(rows: Sequence[Product]) -> list[Product]:
     return list({q.name: q for q in rows}.values())
 
 
-def rules_of_thumb(made: Pass, whole: Group) -> Table:
-    """The rules of thumb beside the exact count, each with its error."""
-    arch, w = made.arch, made.work
-    total, active, tables = total_params(arch), active_params(arch), embedding_params(arch)
-    tokens, training = made.tokens, w.mode == "training"
+def rules_of_thumb(made: Pass, whole: Group) -> tuple[Table, tuple[Node, ...]]:
+    """(the conventions in use beside the exact count, each with its error; the same as results)."""
+    training = made.work.mode == "training"
     exact = whole.model if training else whole.forward
     rows: list[tuple[str | Cell | None, ...]] = []
-
-    def add(name: str, value: Any, rule: Formula, count: Any = exact) -> None:
-        error = 100 * (value - count) / count
-        rows.append((name, Cell(value, FLOPS), Cell(error, PERCENT), str(rule.cite).split(",")[0]))
-
-    moe = "active " if active != total else ""
-    if made.method != "full" and training:
-        add(
-            f"4 N D, N = {moe}parameters (frozen base)",
-            2 * rules.forward_flops_2nd(active, tokens),
-            rules.forward_flops_2nd,
-        )
-    for name, count in ((f"N = {moe}parameters", active), (f"N = {moe}parameters without embeddings", active - tables)):
-        if training:
-            add(f"6 N D, {name}", rules.training_flops_6nd(count, tokens), rules.training_flops_6nd)
-        else:
-            add(f"2 N D, {name}", rules.forward_flops_2nd(count, tokens), rules.forward_flops_2nd)
-    mixers = [g.mixer for g in arch.layers if isinstance(g.mixer, Attention)]
-    if training and made.method == "full" and mixers and len(mixers) == len(arch.layers):
-        L, a = sum((g.times for g in arch.layers), start=0), mixers[0]
-        add(
-            "(6 N + 12 L H Q T) D, PaLM",
-            rules.palm_training_flops(active, tokens, L, a.heads, a.head_dim, w.s),
-            rules.palm_training_flops,
-        )
-        tables_in = sum((w_.times * w_.elements for w_ in arch.weights() if w_.role in (EMBEDDING, POSITION)), start=0)
-        positions = sum((w_.times * w_.elements for w_ in arch.weights() if w_.role == POSITION), start=0)
-        add(
-            "6 N D, N = parameters but the input embeddings, the Trainer's total_flos",
-            rules.training_flops_6nd(active - tables_in, tokens),
-            rules.training_flops_6nd,
-        )
-        for who, count in (("nanoGPT (no position table)", active - positions), ("torchtitan", active)):
-            add(
-                f"(6 N + 12 L H Q T) D, {who}",
-                rules.palm_training_flops(count, tokens, L, a.heads, a.head_dim, w.s),
-                rules.palm_training_flops,
-            )
-        add(
-            "72 B L s h² (1 + s/6h + V/12hL)",
-            rules.megatron_model_flops(w.b, L, w.s, arch.hidden, arch.vocab),
-            rules.megatron_model_flops,
-        )
-        if w.checkpointing:
-            add(
-                "96 B s L h² (1 + s/6h + V/16Lh)",
-                rules.narayanan_flops(w.b, L, w.s, arch.hidden, arch.vocab),
-                rules.narayanan_flops,
-                whole.hardware,
-            )
-    against = "the forward pass"
+    nodes = []
+    for key, name, value, rule, against in _rules(made, whole):
+        count = exact if against is None else against
+        error = Cell(100 * (value - count) / count, PERCENT)
+        rows.append((name, Cell(value, FLOPS), error, str(rule.cite).split(",")[0]))
+        nodes.append(Node(f"rule.{key}_flops", name, value, FLOPS))
+    note = "the forward pass"
     if training:
-        against = "forward and gradients, nothing computed twice (96 B s L h²: recomputation too)"
-    return Table(
-        "Rules of thumb", ("rule", "FLOPs", "error", "source"), tuple(rows), f"error against the count above: {against}"
+        note = "forward and gradients, nothing computed twice (96 B s L h²: recomputation too)"
+    columns = ("rule", "FLOPs", "error", "source")
+    return Table("Rules of thumb", columns, tuple(rows), f"error against the count above: {note}"), tuple(nodes)
+
+
+def _rules(made: Pass, whole: Group) -> Iterator[tuple[str, str, Any, Formula, Any]]:
+    """(key, name, value, formula, what it is held against if not the count) of the rules that describe a model."""
+    arch, w, tokens = made.arch, made.work, made.tokens
+    active, tables = active_params(arch), embedding_params(arch)
+    moe = "active " if active != total_params(arch) else ""
+    training = w.mode == "training"
+    rule = rules.training_flops_6nd if training else rules.forward_flops_2nd
+    if made.method != "full" and training:
+        frozen = 2 * rules.forward_flops_2nd(active, tokens)
+        yield "4nd", f"4 N D, N = {moe}parameters (frozen base)", frozen, rules.forward_flops_2nd, None
+    head = "6 N D" if training else "2 N D"
+    yield head[0] + "nd", f"{head}, N = {moe}parameters", rule(active, tokens), rule, None
+    without = f"{head}, N = {moe}parameters without embeddings"
+    yield head[0] + "nd_without_embeddings", without, rule(active - tables, tokens), rule, None
+    mixers = [g.mixer for g in arch.layers if isinstance(g.mixer, Attention)]
+    if not training or made.method != "full" or not mixers or len(mixers) != len(arch.layers):
+        return
+    L, a = sum((g.times for g in arch.layers), start=0), mixers[0]
+    looked_up = sum((x.rows * x.width for x in arch.embeddings if isinstance(x, Lookup)), start=0)
+    positions = sum(
+        (x.rows * x.width for x in arch.embeddings if isinstance(x, Lookup) and x.role == POSITION), start=0
     )
+
+    def palm(count: Any) -> Any:
+        return rules.palm_training_flops(count, tokens, L, a.heads, a.head_dim, w.s)
+
+    yield "palm", "PaLM, llm-foundry: (6 N + 12 L H Q T) D", palm(active), rules.palm_training_flops, None
+    kept = active if arch.tied else active - looked_up  # a tied table multiplies as the head
+    name = "torchtitan: PaLM's, N without tables that only look up"
+    yield "torchtitan", name, palm(kept), rules.palm_training_flops, None
+    trainer = rule(active - looked_up, tokens)
+    yield "trainer", "Trainer (transformers): 6 N D, N without embedding tables", trainer, rule, None
+    if positions != 0:
+        nano = palm(active - positions)
+        yield "nanogpt", "nanoGPT: PaLM's, N without positions", nano, rules.palm_training_flops, None
+    if _is_gpt(arch):
+        sizes = (w.b, L, w.s, arch.hidden, arch.vocab)
+        old = rules.megatron_model_flops(*sizes)
+        yield "megatron", "Megatron: 72 B L s h² (1 + s/6h + V/12hL)", old, rules.megatron_model_flops, None
+        if w.checkpointing:
+            again = rules.narayanan_flops(*sizes)
+            yield "narayanan", "96 B s L h² (1 + s/6h + V/16Lh)", again, rules.narayanan_flops, whole.hardware
+
+
+def _is_gpt(arch: Architecture) -> bool:
+    """Whether every layer is what Megatron-LM's formulas describe: as many keys as queries, an ungated MLP of 4 h."""
+    return all(
+        isinstance(g.mixer, Attention) and g.mixer.kv_heads == g.mixer.heads and g.mixer.mla is None
+        and isinstance(g.mlp, MLP) and not g.mlp.gated and g.mlp.linears[-1].d_in == 4 * arch.hidden
+        for g in arch.layers
+    )  # fmt: skip
 
 
 def utilisation(made: Pass, seconds: float, gpu: str | None, dtype: str) -> Table:

@@ -166,7 +166,7 @@ def fit_rows(p: CachePlan, q: KVCache) -> tuple[Node, Fit, list[str]]:
     place = fit.room(p.model, q.gpu, q.dtype, q.quantization, q.gpu_memory)
     extra, said = fit.workspace_of(p.model, q.workspace, place.card.kernels)
     b, n = int(value_of(p.b)), int(value_of(p.n))
-    rows = fit.rows(place, p.used, extra, b, n)
+    rows = fit.rows(place, p.used, extra, b, n, p.arch.max_positions)
     how = q.dtype if place.scheme == "none" else place.scheme
     node = Node.group(f"On one {place.name}, weights in {how}", rows)
     held = int(value_of(place.weights)) + p.used(b, n) + extra(b, n)

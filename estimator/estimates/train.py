@@ -87,9 +87,12 @@ def one_pass(q: Train) -> Flops:
     """The pass that a step repeats."""
     if q.checkpointing == "selective":
         raise InputError("--checkpointing selective is not timed: use none or full, or llmcalc memory for its bytes")
-    same = ("batch_size", "seq_len", "method", "rank", "targets", "args", "trainable_layers", "attention",
-            "checkpointing", "attention_flops")  # fmt: skip
-    return Flops(model=q.model, mode="training", uncapped=True, **{k: getattr(q, k) for k in same})
+    same = ("batch_size", "seq_len", "method", "rank", "targets", "args", "trainable_layers", "checkpointing",
+            "attention_flops")  # fmt: skip
+    return Flops(
+        model=q.model, mode="training", uncapped=True, attention=q.attention or "sdpa", forced=q.attention == "sdpa",
+        **{k: getattr(q, k) for k in same},
+    )  # fmt: skip
 
 
 def _degrees(q: Train) -> Degrees:
@@ -112,7 +115,7 @@ def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
     q = run.question
     same = [f.name for f in fields(Memory) if hasattr(q, f.name) and f.name not in ("dtype", "check_fit")]
     asked = Memory(**{k: getattr(q, k) for k in same} | {
-        "mode": "training", "optimizer": run.optimizer,
+        "mode": "training", "optimizer": run.optimizer, "attention": q.attention or "sdpa",
         "gpus": run.degrees.gpus if run.degrees.gpus > 1 else None, "stage": q.stage if run.degrees.gpus > 1 else None,
         "micro_batches": str(run.accumulation) if not run.degrees.plain else "1",
     })  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
@@ -102,7 +104,8 @@ def length(run: Run, made: Pass, tokens_a_step: int) -> tuple[int, list[str]]:
     if mean > s:
         raise InputError(f"--mean-tokens {mean}: longer than --seq-len {s}")
     rows = ceil_div(examples * mean, s) if q.packing else examples
-    steps = ceil_div(int(rows * epochs), max(1, tokens_a_step // s))
+    a_step = max(1, tokens_a_step // s)
+    steps = math.ceil(Fraction(str(epochs)) * ceil_div(rows, a_step))  # transformers/trainer.py: max_steps
     how = (
         f"packed into {rows:,} rows of {s:,}"
         if q.packing

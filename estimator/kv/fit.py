@@ -63,14 +63,18 @@ def workspace_of(model: Model, kind: str, card: GpuKernels = HOPPER) -> tuple[Ca
 
 
 def rows(
-    place: Room, cache: Callable[[int, int], int], workspace: Callable[[int, int], int], b: int, s: int
-) -> list[Node]:
+    place: Room, cache: Callable[[int, int], int], workspace: Callable[[int, int], int], b: int, s: int,
+    positions: int | None = None,
+) -> list[Node]:  # fmt: skip
     """Free bytes, the longest context at batch b and the largest batch at s tokens."""
 
     def fits(n: int, t: int) -> bool:
         held = cache(n, t)  # the workspace is looked at only where the cache alone fits
         return held <= place.free and held + workspace(n, t) <= place.free
 
+    most = longest(lambda t: fits(b, t))
+    beyond = positions is not None and (most is None or most > positions)
+    said = f"; the model has {positions:,} positions" if beyond else ""
     return [
         Node("weights_bytes", "Weights", place.weights, BYTES),
         Node("workspace_bytes", "Workspace of a pass", workspace(b, s), BYTES),
@@ -81,7 +85,7 @@ def rows(
             BYTES,
             note=f"{place.name}, weights and context taken off",
         ),
-        Node("max_tokens", "Longest context", longest(lambda t: fits(b, t)), TOKENS, note=f"at batch {b:,}"),
+        Node("max_tokens", "Longest context", most, TOKENS, note=f"at batch {b:,}{said}"),
         Node("max_batch", "Largest batch", longest(lambda n: fits(n, s)), COUNT, note=f"at {s:,} tokens"),
     ]
 

@@ -32,6 +32,7 @@ class CachePlan:
     store: Store
     dtype: str
     said: list[str]
+    follows: bool = False  # --encoder-len was not given: as many encoder tokens as decoder tokens
 
     @property
     def n(self) -> Any:
@@ -45,9 +46,10 @@ class CachePlan:
         store = replace(
             self.store, bits=value_of(self.store.bits), shared=min(int(value_of(self.store.shared)), tokens), new=0
         )
+        encoder = tokens if self.follows else value_of(self.s_enc)
         return int(
             value_of(
-                sum(h.bytes for h in cache_parts(self.arch, b, tokens, value_of(self.s_enc), store.bits, store=store))
+                sum(h.bytes for h in cache_parts(self.arch, b, tokens, encoder, store.bits, store=store))
             )
         )
 
@@ -86,7 +88,7 @@ def plan(q: KVCache) -> CachePlan:
             f"--shared-prefix: a {q.cache} cache holds each sequence whole; use --cache paged, or dynamic for the count"
         )
     store = replace(store, shared=shared, new=0 if T is None else T)
-    return CachePlan(model, arch, b, m, T, s_enc, store, name, said)
+    return CachePlan(model, arch, b, m, T, s_enc, store, name, said, enc is None)
 
 
 def _bits(model: Model, kv_dtype: str, cache: str) -> tuple[str, Any]:

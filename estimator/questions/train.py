@@ -33,6 +33,7 @@ class Train(OnCard, Sharded, Adapted, StepOptions, Sequences):
     stage: Any = again(Sharded, "stage", "0")
     link: Any = option(None, "10^9 bytes/s one way between GPUs; the preset's where not given.", "GB/S")
     dtype: Any = option("bf16", "Of the matrix products.", "NAME")
+    attention: Any = option(None, "sdpa (fused) or eager; what transformers has for the model where not given.", "NAME")
     loss: Any = option("full", "full (fp32 logits), chunked or fused cross-entropy.", "NAME")
     attention_flops: Any = option("full", "Convention of MFU: full or causal.", "NAME")
     mfu: Any = option(None, "Model FLOPs utilisation in place of the roofline: 0.4 or 40%.", "SHARE")

@@ -36,7 +36,7 @@ def operations(arch: Architecture, work: PassSizes, train: Trainable = NONE) -> 
     s = 1 if decode else work.s + train.virtual
     always = (work.context if decode else s) if arch.encoder_tokens is None else arch.encoder_tokens
     encoder = work.encoder if work.encoder is not None else always
-    fused = work.engine or (work.fused and fused_exists(arch, work.uncapped))
+    fused = work.engine or (work.fused and (work.forced or fused_exists(arch, work.uncapped)))
     caches = arch.kind != "encoder" and not (training and work.checkpointing)
     rows = Rows(work.b, s, work.context, encoder, decode, fused, train.prefix, caches, work.fused_scan)
     walk = _Walk(arch, work, train, training)

@@ -77,7 +77,9 @@ def plan(q: Flops) -> Pass:
     train, found = trainable(model, adapter)
     notes += found
     attends = any(isinstance(g.mixer, Attention) for g in arch.layers)
-    if q.attention == "sdpa" and attends and not fused_exists(arch, q.uncapped):
+    if q.forced and attends and not fused_exists(arch, q.uncapped):
+        notes.append(f"--attention sdpa: transformers has no fused attention for {arch.model_type}; timed as given")
+    elif q.attention == "sdpa" and attends and not fused_exists(arch, q.uncapped):
         notes.append(f"transformers has no fused attention for {arch.model_type}: counted as eager")
     elif q.attention == "sdpa" and attends and not fused_exists(arch):
         notes.append(f"{arch.model_type}: SDPA without the soft cap, as transformers 5.17 runs it (--attention eager)")
@@ -92,8 +94,9 @@ def plan(q: Flops) -> Pass:
     if images is not None and not all(walked(t) for t in arch.towers if t.kind == "vision"):
         notes.append("the tower's layers are not described: its own FLOPs are left out")
     work = PassSizes(
-        mode, b, s, held, encoder, q.logits == "last", fused, checkpointed, dropout, uncapped=q.uncapped
-    )
+        mode, b, s, held, encoder, q.logits == "last", fused, checkpointed, dropout,
+        uncapped=q.uncapped, forced=q.forced,
+    )  # fmt: skip
     made = products(arch, work, adapter)
     if images is not None:
         from estimator.work.seen import tower_products

@@ -21,6 +21,7 @@ class PassSizes:
     engine      True for a serving engine's kernels: fused attention for every model, one kernel a norm ...
     fused_scan  True where recurrent layers run their fused kernels
     uncapped    True where SDPA runs soft-capped models too, without the cap, as transformers 5.17 does
+    forced      True where a stack of its own has a fused kernel for every model
     """
 
     mode: str
@@ -35,6 +36,7 @@ class PassSizes:
     engine: bool = False
     fused_scan: bool = False
     uncapped: bool = False
+    forced: bool = False
 
 
 def fused_exists(arch: Architecture, uncapped: bool = False) -> bool:
