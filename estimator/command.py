@@ -14,8 +14,8 @@ from estimator.questions.base import Option, Question, ask, options_of
 from estimator.report import Report, Text
 
 TYPES: dict[str, Any] = {"text": str, "flag": bool, "switch": bool, "int": int, "float": float, "list": list[str]}
-SHOWN = {"format": o.Format, "output": o.Output, "derive": o.Derive, "symbols": o.Symbols}
-DEFAULTS: dict[str, Any] = {"format": "table", "output": None, "derive": False, "symbols": None}
+SHOWN = {"format": o.Format, "output": o.Output, "derive": o.Derive, "symbols": o.Symbols, "detail": o.Detail}
+DEFAULTS: dict[str, Any] = {"format": "table", "output": None, "derive": False, "symbols": None, "detail": False}
 
 
 class Shown(NamedTuple):
@@ -25,6 +25,7 @@ class Shown(NamedTuple):
     output: str | None
     derive: bool
     symbols: str | None
+    detail: bool
 
 
 def parameter(name: str, default: Any, words: Option) -> inspect.Parameter:
@@ -50,7 +51,8 @@ def with_plot(report: Report, asked: bool) -> Report:
     from estimator.render.plots import terminal
 
     figure = report.figure()
-    return report._replace(body=(*report.body, Text(figure.title, terminal(figure))))
+    drawn = Text(figure.title, terminal(figure))
+    return report._replace(body=(*report.body, drawn), brief=(*report.brief, drawn) if report.brief else ())
 
 
 def command(question: type[Question], answer: Callable[[Any, Shown], Report]) -> typer.Typer:

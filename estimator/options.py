@@ -27,6 +27,7 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Write to this file instead of standard output.", metavar="FILE"),
 ]
 Derive = Annotated[bool, typer.Option("--derive", help="Show the derivation of each number.")]
+Detail = Annotated[bool, typer.Option("--detail", help="Everything: all rows, assumptions and sources.")]
 Symbols = Annotated[
     str | None,
     typer.Option("--symbols", help="Rename letters of the derivation: L=N_layer,d=D.", metavar="OLD=NEW,..."),

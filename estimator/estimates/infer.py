@@ -8,7 +8,7 @@ from typing import Any
 from estimator.card import card_of, find_card
 from estimator.engines import answered, engine_of
 from estimator.families.base import MoE
-from estimator.fit import fit_of, require_fit
+from estimator.fit import Fit, fit_of, require_fit
 from estimator.formula import Citation
 from estimator.formulas import inference as f
 from estimator.formulas.params import total_params
@@ -18,7 +18,7 @@ from estimator.prices import price_of
 from estimator.questions import ask
 from estimator.questions.infer import Infer
 from estimator.questions.read import batch, tokens
-from estimator.report import Node, Report
+from estimator.report import Node, Report, Table
 from estimator.schemas import GpuSpec
 from estimator.serving import setup as plan
 from estimator.serving.request import ServedRequest, curve, figure, passes, range_said, speculative
@@ -106,8 +106,23 @@ def answer(q: Infer) -> Report:
         "infer", title, inputs, tuple(body), facts, assumptions, (ROOFLINE,), tuple(notes),
         verdict=fit.sentence(f"a GPU of {model.name}" if n_gpus > 1 else model.name),
     )  # fmt: skip
-    return made._replace(figure=lambda: figure(made))
+    return made._replace(figure=lambda: figure(made), brief=_brief(made, fit))
 
+
+FIRST = ("prefill_seconds", "decode_step_seconds", "request_seconds", "tokens_per_second", "decode_tokens_per_second",
+         "usd_per_million_tokens", "weights_bytes", "kv_cache_bytes")  # fmt: skip
+
+
+def _brief(report: Report, fit: Fit) -> tuple[Node | Table, ...]:
+    """The rows that people ask first, and the batches that fit."""
+    found = {n.key: n for n in report.nodes()}
+    rows = [found[k]._replace(key="", children=(), how="") for k in FIRST if k in found]
+    rows.append(Node("", f"Needed on {fit.card}", fit.need.best, BYTES))
+    by_batch = next(x for x in report.body if isinstance(x, Table) and x.title == "By batch")
+    few = [row for row in by_batch.rows if str(row[0]) in ("1", "8", "64", "512")]
+    few = [row[:5] + row[6:] for row in few] or [row[:5] + row[6:] for row in by_batch.rows[:4]]
+    columns = by_batch.columns[:5] + by_batch.columns[6:]
+    return (Node.group("", rows), by_batch._replace(rows=tuple(few), columns=columns))
 
 def allocated(q: Infer, b: Any, s: Any, new: Any, held: tuple[Any, ...]) -> int:
     """Bytes that the tensors of a GPU peak at: as ``memory`` simulates the pass on one, the shares' sum on several."""

@@ -83,7 +83,8 @@ def answer(q: KVCache) -> Report:
         "kvcache", title, inputs, tuple(body), facts, (*p.said, *notes), (), tuple(notes), p.symbolic, letters=letters,
         verdict=verdict,
     )  # fmt: skip
-    return made._replace(figure=lambda: growth(made, q))
+    first = [*body[:1]] if q.gpu is None and q.gpu_memory is None else [body[0], body[1]]
+    return made._replace(figure=lambda: growth(made, q), brief=() if p.symbolic or q.complexity else tuple(first))
 
 
 def _beyond(p: CachePlan) -> list[str]:
@@ -169,10 +170,29 @@ def fit_rows(p: CachePlan, q: KVCache) -> tuple[Node, Fit, list[str]]:
     rows = fit.rows(place, p.used, extra, b, n, p.arch.max_positions)
     how = q.dtype if place.scheme == "none" else place.scheme
     node = Node.group(f"On one {place.name}, weights in {how}", rows)
-    held = int(value_of(place.weights)) + p.used(b, n) + extra(b, n)
-    found = fit_of(held, place.card, "inference")
+    found = fit_of(_held(p, q, int(value_of(place.weights)) + p.used(b, n) + extra(b, n)), place.card, "inference")
     assert found is not None  # a preset has a size
     return node, found, [*place.notes, *said]
+
+
+def _held(p: CachePlan, q: KVCache, whole: int) -> int:
+    """Bytes of the tensors at the peak: as ``memory`` simulates transformers' dynamic cache, else the sum ``whole``."""
+    plain = q.cache == "dynamic" and q.workspace == "simulated" and p.dtype in ("bf16", "fp16")
+    if not plain or value_of(p.store.shared):
+        return whole
+    from estimator.estimates.memory_plan import plan as memory_plan
+    from estimator.estimates.memory_plan import simulate
+    from estimator.questions.memory import Memory
+
+    try:
+        asked = Memory(
+            model=q.model, mode="inference", batch_size=value_of(p.b), seq_len=value_of(p.m),
+            new_tokens=None if p.T is None else value_of(p.T), dtype=q.dtype, quantization=q.quantization,
+            gpu=q.gpu, gpu_memory=q.gpu_memory,
+        )  # fmt: skip
+        return int(value_of(simulate(memory_plan(asked)).worst.peak))
+    except InputError:
+        return whole
 
 
 def growth(report: Report, q: KVCache) -> Figure:

@@ -9,7 +9,15 @@ from estimator.card import Card, Range, device, find_card, reserved
 from estimator.engines import answered
 from estimator.errors import InputError, InternalError
 from estimator.estimates.memory_plan import MODES, MemoryPlan, plan, simulate
-from estimator.estimates.memory_text import assumptions, buffer_rows, first_step, inputs_of, title_of, what_fits
+from estimator.estimates.memory_text import (
+    assumptions,
+    brief,
+    buffer_rows,
+    first_step,
+    inputs_of,
+    other_stages,
+    title_of,
+)
 from estimator.fit import NO, TIGHT, YES, fit_of, require_fit
 from estimator.formula import Citation
 from estimator.formulas.params import active_params, embedding_params, total_params
@@ -60,8 +68,20 @@ def answer(q: Memory) -> Report:
         return weights_alone(q)
     if q.recipe == "all":
         return compare(q)
+    card = find_card(q.gpu, q.gpu_memory)
+    found = None
+    if q.largest is not None:
+        from estimator.estimates.largest import FIELDS, largest
+
+        found = largest(q, card)
+        most = found[0].children[0]
+        q = replace(q, **{FIELDS[q.largest][0]: max(1, most.value)})  # shown: the run with it
     p = plan(q)
-    return _report(p, simulate(p), find_card(q.gpu, q.gpu_memory))
+    report = _report(p, simulate(p), card)
+    if found is None:
+        return report
+    node, said = found
+    return report._replace(body=(node, *report.body), brief=(node, *report.brief), verdict=said)
 
 
 IN_LETTERS = ("zero-paper", "megatron")  # recipes that are formulas of L, d and h
@@ -107,16 +127,25 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         _range("peak.reserved_bytes", "Reserved by the allocator", held, "allocated and its fragmentation"),
         _range("peak.device_bytes", "Shown by the driver", on_card, "with the CUDA context and loaded kernels"),
     ]
-    fit = fit_of(peak, card, p.mode)
+    fit, best = fit_of(peak, card, p.mode), ""
     facts: dict[str, Any] = {"peak.moment": worst.key.split(".")[1].removesuffix("_bytes")}
     facts["fits"] = None if fit is None else fit.answer
     if p.mode == "training" and p.load.gpus != 1:
         body.insert(3, first_step(outcome, p))
     if fit is not None:
         body.append(fit.node())
-        if fit.answer == NO:
-            body.append(what_fits(p, card))
+        if fit.answer != YES and p.grid is not None:
+            body.append(other_stages(p, card))
+        elif fit.answer != YES:
+            from estimator.estimates.changes import advice
+
+            changes, best = advice(p.question, card, int(value_of(peak)))
+            body.append(changes)
     title = title_of(p)
+    shown: tuple[Any, ...] = () if p.model.kind == "symbolic" else (brief(p, outcome, fit),)
+    if shown and isinstance(body[-1], Table):  # of the changes those that help
+        helping = [row for row in body[-1].rows if row[3] != NO][:3]
+        shown += (body[-1]._replace(rows=tuple(helping or body[-1].rows[:3])),)
     return Report(
         "memory",
         title,
@@ -127,7 +156,8 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         (STACK,),
         tuple(p.model.notes),
         symbolic=p.model.kind == "symbolic",
-        verdict="" if fit is None else fit.sentence(p.model.name),
+        verdict="" if fit is None else fit.sentence(p.model.name) + best,
+        brief=shown,
     )
 
 

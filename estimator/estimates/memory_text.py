@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from estimator.card import MIB, SPREAD, Card
-from estimator.estimates.memory_plan import MemoryPlan, simulate
-from estimator.fit import NO, fit_of
-from estimator.moments import Moment, Outcome, inference, training
+from estimator.estimates.memory_plan import MemoryPlan
+from estimator.fit import NO, Fit, fit_of
+from estimator.moments import Moment, Outcome
 from estimator.peft.base import TRAINED
 from estimator.report import Cell, Node, Table
 from estimator.stack.kernels import HOPPER_WORKSPACE
@@ -68,6 +67,27 @@ def buffer_rows(m: Moment, p: MemoryPlan) -> list[Node]:
     if rest:
         rows.append(Node("", f"{len(rest)} smaller buffers", sum(rest), BYTES))
     return rows
+
+
+WIDEST = 6  # buffers of the peak that the brief answer names
+
+
+def brief(p: MemoryPlan, outcome: Outcome, fit: Fit | None) -> Node:
+    """What stands, the peak and its widest buffers, what the card must hold: the rows that people ask first."""
+    worst = outcome.worst
+    rows = [Node("", "Weights", p.weights_bytes, BYTES)]
+    if p.mode == "training":
+        rows.append(Node("", "Gradients", p.gradients_bytes, BYTES))
+        rows.append(Node("", f"Optimizer states ({p.load.optimizer})", p.optimizer_bytes, BYTES))
+    elif p.kv_cache_bytes:
+        rows.append(Node("", "KV cache", p.kv_cache_bytes, BYTES))
+    found = [r for r in buffer_rows(worst, p) if not r.label.endswith("smaller buffers")]
+    rest = sum(value_of(v) for v in worst.buffers().values()) - sum(value_of(r.value) for r in found[:WIDEST])
+    more = [Node("", "everything else", rest, BYTES)] if rest else []
+    rows.append(Node.sum("", f"Peak: {worst.label.lower()}", [*found[:WIDEST], *more]))
+    if fit is not None:
+        rows.append(Node("", f"Needed on {fit.card}", fit.need.best, BYTES, note="with context and fragmentation"))
+    return Node.group("", rows)
 
 
 def assumptions(p: MemoryPlan, outcome: Outcome, card: Card) -> tuple[str, ...]:
@@ -153,46 +173,7 @@ def first_step(moments: Any, p: MemoryPlan) -> Node:
     return Node.max("first_step.peak_bytes", "First step: the states come into being at its end", rows)
 
 
-PAIRS_SHOWN = 3
-
-
-def what_fits(p: MemoryPlan, card: Card) -> Table:
-    """Single changes, with the peak each leaves and whether it fits; where none does, pairs of them."""
-    assert card.bytes is not None
-    if p.grid is not None:
-        return _other_stages(p, card)
-    now = value_of(simulate(p).worst.peak)
-    singles = changes(p)
-    rows = [_change(name, load, p, card, now) for name, load in singles]
-    title, note = "Single changes", ""
-    if not any(row[-1] != NO for row in rows):
-        pairs = {
-            frozenset((first, second)): _change(f"{first} {second}", both, p, card, now)
-            for first, load in singles
-            for second, both in changes(replace(p, load=load))
-            if first.split()[0] != second.split()[0]
-        }
-        # the least drastic of those that fit; else the two that save most
-        best = sorted(pairs.values(), key=lambda row: row[1].value)  # type: ignore[union-attr]
-        fitting = [row for row in best if row[-1] != NO][: -PAIRS_SHOWN - 1 : -1]
-        rows += fitting or best[:2]
-        title = "Single changes, and pairs of them"
-        note = "" if fitting else "neither one change nor two make it fit: a larger GPU, or several (--gpus, --stage)"
-    return Table(title, ("change", "peak allocated", "saves", "fits"), tuple(rows), note)
-
-
-def _change(name: str, load: Any, p: MemoryPlan, card: Card, now: Any) -> tuple[str | Cell | None, ...]:
-    run = training if p.mode == "training" else inference
-    peak = int(value_of(run(p.arch, load).worst.peak))
-    return (name, Cell(peak, BYTES), Cell(now - peak, BYTES), _fits(peak, p, card))
-
-
-def _fits(peak: int, p: MemoryPlan, card: Card) -> str:
-    found = fit_of(peak, card, p.mode)
-    return NO if found is None else found.answer
-
-
-def _other_stages(p: MemoryPlan, card: Card) -> Table:
+def other_stages(p: MemoryPlan, card: Card) -> Table:
     """Further ZeRO stages of a sharded accounting."""
     from estimator.parallel.job import ranks, worst
 
@@ -200,48 +181,6 @@ def _other_stages(p: MemoryPlan, card: Card) -> Table:
     now = value_of(worst(ranks(p.grid.job, p.grid.stages[0])).total)
     for stage in range(p.grid.stages[0] + 1, 4):
         peak = int(value_of(worst(ranks(p.grid.job, stage)).total))
-        rows.append((f"--stage {stage}", Cell(peak, BYTES), Cell(now - peak, BYTES), _fits(peak, p, card)))
-    return Table("Single changes", ("change", "peak allocated", "saves", "fits"), tuple(rows))
-
-
-def changes(p: MemoryPlan) -> list[tuple[str, Any]]:
-    """The single changes that are tried."""
-    a = p.load
-    out: list[tuple[str, Any]] = []
-    half = value_of(a.s) // 2
-    if p.mode == "training":
-        if a.checkpointing != "full":
-            out.append(("--checkpointing full", replace(a, checkpointing="full")))
-        if not a.fused:
-            out.append(("--attention sdpa", replace(a, fused=True)))
-        if a.loss == "full":
-            out.append(("--loss fused", replace(a, loss="fused")))
-        if a.width == 4:
-            out.append(("--recipe torch-bf16", replace(a, width=2, amp=False)))
-        if a.adapter is None:
-            out.append(("--optimizer adamw8bit", replace(a, optimizer="adamw8bit")))
-            out += _adapters(p) if a.gpus == 1 else []
-            out += [(f"--stage {n}", replace(a, stage=n)) for n in range(a.stage + 1, 4) if a.gpus != 1]
-    else:
-        out.append(("--quantization nf4-dq", replace(a, quantization="nf4-dq", width=2, stored=None)))
-    if value_of(a.b) > 1:
-        out.append(("--batch-size 1", replace(a, b=1)))
-    if half >= 1:
-        out.append((f"--seq-len {half}", replace(a, s=half)))
-    return out
-
-
-def _adapters(p: MemoryPlan) -> list[tuple[str, Any]]:
-    from estimator.errors import InputError
-    from estimator.peft import find
-    from estimator.peft.base import run
-
-    try:
-        lora = run(find("lora"), p.arch, p.model.name, {}, "all-linear", {"r": 16})
-    except InputError:
-        return []
-    base = replace(p.load, adapter=lora, width=2, amp=False)
-    return [
-        ("--method lora --rank 16 --targets all-linear", base),
-        ("--method qlora --rank 16 --targets all-linear", replace(base, quantization="nf4-dq")),
-    ]
+        fit = fit_of(peak, card, p.mode)
+        rows.append((f"--stage {stage}", Cell(peak, BYTES), Cell(now - peak, BYTES), NO if fit is None else fit.answer))
+    return Table("What would change it", ("change", "peak allocated", "saves", "fits"), tuple(rows))

@@ -145,7 +145,17 @@ def _report(
         (Citation(adapter.method.cite),),
         tuple(notes),
         symbolic=model.kind == "symbolic",
+        brief=() if model.kind == "symbolic" else (_brief(nodes),),
     )
+
+
+FIRST = ("rank", "trainable_params", "trainable_percent", "base_params", "added_bytes", "gradients_bytes",
+         "optimizer_bytes", "checkpoint_bytes")  # fmt: skip
+
+
+def _brief(nodes: list[Node]) -> Node:
+    """The rows that people ask first."""
+    return Node.group("", [n for n in nodes if n.key in FIRST])
 
 
 def _where(adapter: Adapter) -> str:

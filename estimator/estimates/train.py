@@ -10,7 +10,7 @@ from estimator.card import find_card
 from estimator.errors import InputError
 from estimator.estimates.train_run import LETTERS, Run, energy_rows, length, money, named, productive_share
 from estimator.estimates.train_step import StepTime, one_step
-from estimator.fit import Fit, fit_of, require_fit
+from estimator.fit import YES, Fit, fit_of, require_fit
 from estimator.formulas import cost, time
 from estimator.formulas.flops import utilisation
 from estimator.models import Model
@@ -26,7 +26,20 @@ from estimator.questions.train import Train
 from estimator.report import Cell, Node, Report, Table
 from estimator.sizes import size_option
 from estimator.trace import value_of
-from estimator.units import COUNT, DAYS, FLOPS, GPU_HOURS, HOURS, PERCENT, RATIO, SECONDS, TOKEN_RATE, TOKENS, USD
+from estimator.units import (
+    BYTES,
+    COUNT,
+    DAYS,
+    FLOPS,
+    GPU_HOURS,
+    HOURS,
+    PERCENT,
+    RATIO,
+    SECONDS,
+    TOKEN_RATE,
+    TOKENS,
+    USD,
+)
 from estimator.work.folds import Group
 from estimator.work.passes import CONVENTIONS, Pass, plan
 from estimator.work.times import ADAPTERS, ATTENTION, ELEMENTWISE, KERNELS, OPTIMIZER, PRODUCTS
@@ -80,7 +93,20 @@ def answer(q: Train) -> Report:
         (*model.notes, *made.notes, *fit_notes, *length_note),
         letters=LETTERS,
         verdict=verdict,
+        brief=_brief(body, fit),
     )
+
+
+FIRST = ("step_seconds", "tokens_per_second", "mfu", "hours", "gpu_hours", "usd", "energy_kwh", "co2_kg")
+
+
+def _brief(body: tuple[Node | Table, ...], fit: Fit | None) -> tuple[Node, ...]:
+    """The rows that people ask first."""
+    found = {n.key: n for part in body if isinstance(part, Node) for n in part.walk()}
+    rows = [found[k]._replace(key="", children=(), how="") for k in FIRST if k in found and found[k].value is not None]
+    if fit is not None:
+        rows.append(Node("", f"Needed on {fit.card}", fit.need.best, BYTES))
+    return (Node.group("", rows),)
 
 
 def one_pass(q: Train) -> Flops:
@@ -125,8 +151,16 @@ def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
         if q.check_fit:
             raise
         return None, "", [f"whether it fits is not known: {error}"]
-    fit = fit_of(value_of(peak), find_card(q.gpu, q.gpu_memory), "training")
-    return fit, "" if fit is None else fit.sentence(f"a step of {q.model.name}"), []
+    card = find_card(q.gpu, q.gpu_memory)
+    fit = fit_of(value_of(peak), card, "training")
+    if fit is None:
+        return None, "", []
+    best = ""
+    if fit.answer != YES:
+        from estimator.estimates.changes import advice
+
+        best = advice(asked, card, int(value_of(peak)))[1]
+    return fit, fit.sentence(f"a step of {q.model.name}") + best, []
 
 
 def _title(model: Model, made: Pass, gpus: int, step: StepTime) -> str:

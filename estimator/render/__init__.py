@@ -43,6 +43,7 @@ def clean(report: Report) -> Report:
         title=escaped(report.title),
         verdict=escaped(report.verdict),
         body=tuple(cleaned(p) for p in report.body),
+        brief=tuple(cleaned(p) for p in report.brief),
         assumptions=tuple(map(escaped, report.assumptions)),
         notes=tuple(map(escaped, report.notes)),
     )
@@ -61,8 +62,12 @@ def to_text(
     derive: bool = False,
     symbols: str | None = None,
     stream: Any = None,
+    detail: bool = True,
 ) -> str:
-    """The report in one of ``FORMATS``; ``derive`` adds derivations, ``symbols`` renames letters (``L=N_layer``)."""
+    """The report in one of ``FORMATS``; ``derive`` adds derivations, ``symbols`` renames letters (``L=N_layer``).
+
+    Without ``detail`` a table shows what a person asks first; every other format is whole.
+    """
     module: Any = import_module(f"estimator.render.{FORMATS[check_format(format)]}")
     report = clean(report)
     derived: Any = None
@@ -73,7 +78,8 @@ def to_text(
         derived = (engine.derivations(report, names), engine.letters(report, names))
     elif symbols:
         raise InputError("--symbols renames the letters of a derivation: add --derive")
-    text: str = module.render(report, derived, derive, **({"stream": stream} if format == "table" else {}))
+    more = {"stream": stream, "detail": detail} if format == "table" else {}
+    text: str = module.render(report, derived, derive, **more)
     return text if text.endswith("\n") else text + "\n"
 
 
@@ -83,6 +89,7 @@ def emit(
     output: str | None = None,
     derive: bool = False,
     symbols: str | None = None,
+    detail: bool = False,
 ) -> None:
     """Print the report, or write it to ``output``; its notes go to standard error.
 
@@ -99,8 +106,8 @@ def emit(
 
         write_file(output, draw(report.figure(), output))
     elif output:
-        write_file(output, to_text(report, format, derive, symbols, stream=None))
+        write_file(output, to_text(report, format, derive, symbols, None, detail))
     else:
-        write(to_text(report, format, derive, symbols, stream=sys.stdout), sys.stdout)
+        write(to_text(report, format, derive, symbols, sys.stdout, detail), sys.stdout)
     for note in report.notes:
         say(f"note: {note}")

@@ -23,8 +23,13 @@ _LABEL = 18  # a label is not squeezed below this
 _NARROW = 76  # below this the exact counts are dropped: the rounded value and the bar say more
 
 
-def render(report: Report, derived: Any = None, derive: bool = False, stream: Any = None) -> str:
-    """The report as text for ``stream`` (colour where it is a terminal), or plain text 100 columns wide for a file."""
+def render(
+    report: Report, derived: Any = None, derive: bool = False, stream: Any = None, detail: bool = True
+) -> str:
+    """The report as text for ``stream`` (colour where it is a terminal), or plain text 100 columns wide for a file.
+
+    Without ``detail``: its brief, and of what was assumed only what the user did not give.
+    """
     buffer = io.StringIO()
     if stream is not None:
         probe = Console(file=stream)
@@ -43,7 +48,8 @@ def render(report: Report, derived: Any = None, derive: bool = False, stream: An
         style = {"yes": "green", "tight": "yellow", "no": "red"}.get(str(report.facts.get("fits")), "")
         console.print(RichText(prose(report.verdict, console.width), style=style), soft_wrap=True)
     by_key = {d.key: d.expression for d in derived[0]} if derived and report.symbolic else {}
-    for part in report.body:
+    short = bool(report.brief) and not detail and not derive
+    for part in report.brief if short else report.body:
         if isinstance(part, Node):
             console.print(_tree(part, report, by_key, console.width))
         elif isinstance(part, Table):
@@ -58,9 +64,14 @@ def render(report: Report, derived: Any = None, derive: bool = False, stream: An
     if derive and derived:
         _derivations(console, *derived[:2])
     for line in report.assumptions:
-        _bullet(console, "assumes", line)
-    for cite in report.sources():
-        _bullet(console, "source", str(cite))
+        if not short or line.startswith("--"):
+            _bullet(console, "assumes", line)
+    if short:
+        rest = sum(not line.startswith("--") for line in report.assumptions)
+        _bullet(console, "more", f"every row, {rest} assumptions and the sources: --detail")
+    else:
+        for cite in report.sources():
+            _bullet(console, "source", str(cite))
     # Rich pads rows to the full width; trailing blanks only get in the way of copying
     return "\n".join(line.rstrip() for line in buffer.getvalue().split("\n"))
 

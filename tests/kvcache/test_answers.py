@@ -75,8 +75,7 @@ def test_fit_is_exact(name, workspace):
 
         def held(n, sizes=sizes):
             b, s = sizes(n)
-            encoder = 3000 if name == "t5-small" else None
-            return kvcache(model, b, s, encoder_len=encoder).results()["kv_cache_bytes"] + extra
+            return kvcache(model, b, s).results()["kv_cache_bytes"] + extra
 
         assert most == 0 or held(most) <= got["free_bytes"]
         assert got["free_bytes"] < held(most + 1)

@@ -1,0 +1,91 @@
+"""Advice is what its command prints; the answer comes first and within a screen."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+RUNS = [
+    "--mode training --model llama-3-8b --gpu rtx-4090",
+    "--mode training --model llama-3-8b --gpu h100-sxm --recipe zero-paper",
+    "--mode training --model bloom-3b --gpu v100-16gb --recipe torch-mixed",
+    "--mode training --model llama-3-70b --gpu h100-sxm --batch-size 2",
+    "--mode training --model llama-3-8b --method lora --targets all-linear --gpu rtx-3060-12gb",
+    "--mode training --model mixtral-8x7b --gpus 8 --stage 1 --gpu a100-80gb",
+    "--model llama-3-70b --gpu h100-sxm",
+    "--model gpt2-xl --gpu t4 --dtype fp32 --batch-size 64 --seq-len 512",
+    "--model llama-3-8b --gpu 12GB",
+]
+
+
+@pytest.mark.parametrize("line", RUNS)
+def test_every_row_is_what_its_command_prints(llmcalc, line):
+    ran = llmcalc(f"memory {line} --format json")
+    table = next((t for t in ran.json["tables"] if t["title"] == "What would change it"), None)
+    assert table is not None
+    assert ran.results["fits"] != "yes"
+    rows = [r for r in table["rows"] if not str(r[0]).startswith("--gpu")]
+    for flags, needs, saves, fits, price in rows:
+        assert saves > 0
+        assert price
+        again = line
+        if "(no --recipe)" in flags:
+            again = " ".join(w for w in _without(line.split(), "--recipe"))
+        found = llmcalc(f"memory {again} {flags.replace('(no --recipe)', '')} --format json").results
+        assert (found["need_bytes"], found["fits"]) == (needs, fits)
+    answers = [r[3] != "no" for r in rows]
+    assert answers == sorted(answers, reverse=True)  # those that fit first
+
+
+def _without(words: list[str], flag: str) -> list[str]:
+    at = words.index(flag)
+    return words[:at] + words[at + 2 :]
+
+
+@pytest.mark.parametrize("line", RUNS)
+def test_the_verdict_is_the_second_line(llmcalc, line):
+    out = llmcalc(f"memory {line}").out.splitlines()
+    head = " ".join(out[:5])
+    assert any(words in head for words in ("Does not fit: ", "Just fits, perhaps: "))
+    assert "GiB" in head
+
+
+DEFAULTS = ["memory", "memory --mode training", "infer", "kvcache", "kvcache --gpu h100-sxm", "train", "peft",
+            "peft --targets all-linear"]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", DEFAULTS)
+def test_the_default_answer_is_one_screen(llmcalc, line, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    out = llmcalc(line).out.rstrip("\n").splitlines()
+    assert len(out) <= 25
+    assert max(map(len, out)) <= 80
+    assert len(llmcalc(f"{line} --detail").out.splitlines()) >= len(out)
+
+
+def test_answers_fit_and_margins_agree(llmcalc):
+    for mode, gpu in itertools.product(("inference", "training"), ("h100-sxm", "rtx-4090", "12GB")):
+        r = llmcalc(f"memory --mode {mode} --model llama-3.2-1b --gpu {gpu} --format json").results
+        assert r["need_bytes.low"] <= r["need_bytes"] <= r["need_bytes.high"]
+        assert r["margin_bytes"] == r["have_bytes"] - r["need_bytes"]
+        sure, never = r["need_bytes.high"] <= r["have_bytes"], r["need_bytes.low"] > r["have_bytes"]
+        assert r["fits"] == ("yes" if sure else "no" if never else "tight")
+
+
+@pytest.mark.parametrize("name", ["batch-size", "seq-len", "rank"])
+@pytest.mark.parametrize("model", ["llama-3.2-1b", "qwen3-0.6b", "gemma-3-1b", "mamba-130m", "flan-t5-base"])
+def test_the_largest_fits_and_one_more_does_not(llmcalc, model, name):
+    line = f"memory --mode training --model {model} --method lora --seq-len 512 --gpu rtx-4090 --format json"
+    if model == "mamba-130m":
+        line = line.replace("--method lora", "--method lora --targets in_proj")
+    found = llmcalc(f"{line} --largest {name}")
+    assert found.code == 0, found.err
+    most = found.results[f"largest.{name.replace('-', '_')}"]
+    sure = found.results[f"largest.{name.replace('-', '_')}.sure"]
+    assert 0 < sure <= most
+    fits = [llmcalc(f"{line} --{name} {n}").results["fits"] for n in (sure, sure + 1, most, most + 1)]
+    assert fits[0] == "yes"
+    assert fits[1] != "yes"
+    assert fits[2:] == ["tight" if most > sure else "yes", "no"]
+    assert found.json["verdict"].startswith(f"Largest --{name}")
