@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kvcache": ("kvcache", "Bytes of the KV cache, and the longest context and largest batch that fit."),
     "flops": ("flops", "FLOPs of a forward pass, a training step or a decode step."),
     "train": ("train", "Time, money, energy and carbon of a training run."),
+    "plan": ("plan", "Which card to rent, how many, how divided: hours and dollars, best first."),
     "infer": ("infer", "Latency, throughput and cost of serving, from a roofline."),
     "chinchilla": ("chinchilla", "Scaling laws: compute-optimal parameters and tokens; fit your own runs."),
     "fermi": ("fermi", "Fermi estimates: chains of quantities with units, sources and uncertainty."),
@@ -78,6 +79,8 @@ def _dispatch(argv: list[str]) -> int:
     words = ["--help" if word == "-h" else word for word in argv[1:]]
     if name in MODEL_FIRST and words and not words[0].startswith("-"):
         words.insert(0, "--model")
+    if name == "plan" and len(words) > 1 and not words[1].startswith("-"):
+        words.insert(1, "--model")
     app: Any = import_module(f"estimator.commands.{COMMANDS[name][0]}").app
     from typer.main import get_command
 

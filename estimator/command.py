@@ -55,8 +55,12 @@ def with_plot(report: Report, asked: bool) -> Report:
     return report._replace(body=(*report.body, drawn), brief=(*report.brief, drawn) if report.brief else ())
 
 
-def command(question: type[Question], answer: Callable[[Any, Shown], Report]) -> typer.Typer:
+def command(
+    question: type[Question], answer: Callable[[Any, Shown], Report], app: typer.Typer | None = None, name: str = ""
+) -> typer.Typer:
     """A Typer of one command: asks ``question`` of what was typed, has it answered and shows the report.
+
+    app, name: of a command that has several, the Typer that it is added to, and its name there.
 
     With ``--check-fit`` the report comes first, then DoesNotFit.
     """
@@ -88,6 +92,6 @@ def command(question: type[Question], answer: Callable[[Any, Shown], Report]) ->
     main.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
     main.__annotations__ = {p.name: p.annotation for p in made}
     main.__name__, main.__doc__ = question.__name__.lower(), inspect.cleandoc(question.__doc__ or "").split("\n\n")[0]
-    app = o.new_app()
-    app.command()(main)
+    app = o.new_app() if app is None else app
+    app.command(name or None)(main)
     return app

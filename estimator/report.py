@@ -103,6 +103,7 @@ class Report(NamedTuple):
     hidden      quantities that tables of the body show: they count for JSON, CSV and derivations, and print nothing
     verdict     one sentence: whether it fits, by how much
     brief       what a terminal shows first, in place of the body, where the body is longer than a screen
+    rows        things of one kind, best first, for JSON and CSV: ``plan``'s layouts
     figure      draws the answer (a render.plots.Figure); None where there is nothing to draw
     symbolic    True where the model is given in letters: every traced quantity is then printed as its expression
     """
@@ -122,6 +123,7 @@ class Report(NamedTuple):
     verdict: str = ""
     figure: Callable[[], Any] | None = None
     brief: tuple[Node | Table | Text, ...] = ()
+    rows: tuple[Mapping[str, Any], ...] = ()
 
     def nodes(self) -> Iterator[Node]:
         """Every node of every tree in the body, in print order, then the hidden ones."""

@@ -29,6 +29,10 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
     """The results as CSV with a header row."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
+    if report.rows:
+        writer.writerow(report.rows[0])
+        writer.writerows([plain(v) if isinstance(v, str) else decimal(v) for v in row.values()] for row in report.rows)
+        return out.getvalue()
     expressions = {d.key: d.expression for d in derived[0]} if derived else {}
     writer.writerow(["key", "value", "unit", "label", *(["expression"] if derive else [])])
     nodes = {n.key: n for n in report.nodes() if n.key and n.unit is not None}

@@ -29,6 +29,8 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
         "citations": [str(c) for c in report.sources()],
         "notes": list(report.notes),
     }
+    if report.rows:
+        out["rows"] = [dict(row) for row in report.rows]
     if derive and derived:
         out["derivations"] = [
             {

@@ -1,0 +1,42 @@
+"""The questions of ``llmcalc plan``: which card to rent for a fine-tune, which layout for a pre-training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from estimator.questions.base import Question, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched(Question):
+    """What every search has: accelerators, limits, how many rows are shown."""
+
+    gpu: Any = option("all", "GPU presets with commas, or all that have a price.", "GPU,...")
+    gpus: Any = option("1..8", "How many: a number, a list 1,2,8 or a range 1..8 (powers of two).", "N")
+    days: Any = option(None, "At most this long.", "X", kind="float")
+    usd: Any = option(None, "At most this much.", "X", kind="float")
+    top: Any = option(10, "Rows shown.", "N", kind="int")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune(Searched):
+    """Which card to rent for a fine-tune, how many, with which method, batch and checkpointing: hours and dollars."""
+
+    examples: Any = option("50k", "Examples, each padded to --seq-len.", "N")
+    epochs: Any = option(1.0, "Passes over the examples.", "X", kind="float")
+    seq_len: Any = option("2048", "Tokens a sequence; 8k is 8192.", "TOKENS", short="-s")
+    method: Any = option("lora,qlora,full", "Methods with commas: lora, qlora, full, dora ...", "METHOD")
+    rank: Any = option("16", "Rank of the adapters (on all linear layers).", "R", short="-r")
+    global_batch: Any = option("16", "Sequences an optimizer step, over all GPUs.", "N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreTrain(Searched):
+    """Layouts of a pre-training run: tensor, pipeline and data parallel degrees, micro-batch, checkpointing."""
+
+    gpu: Any = option("h100-sxm", "GPU presets with commas, or all that have a price.", "GPU,...")
+    gpus: Any = option("64..512", "How many: a number, a list, or a range 64..512 (powers of two).", "N")
+    tokens: Any = option("1T", "Tokens of the run.", "TOKENS")
+    seq_len: Any = option("8192", "Tokens a sequence.", "TOKENS", short="-s")
+    global_batch: Any = option("4M", "Tokens an optimizer step, over all GPUs.", "TOKENS")
