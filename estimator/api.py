@@ -2,7 +2,7 @@
 
     from estimator import api
 
-    report = api.memory(api.load_model("llama-3-8b"), mode="training", seq_len=2048)
+    report = api.memory("llama-3-8b", mode="training", seq_len=2048)
     report.results()["peak.allocated_bytes"]
 
 Names are imported on first use. For derivations: ``load_model(name, traced=True)``, then

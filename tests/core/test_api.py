@@ -36,3 +36,13 @@ def test_a_derivation_through_the_api():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nothing"):
         _ = api.nothing
+
+
+def test_a_model_by_its_name():
+    by_name, loaded = api.memory("gpt2", seq_len=512), api.memory(api.load_model("gpt2"), seq_len=512)
+    assert by_name.results() == loaded.results()
+
+
+def test_an_option_that_is_not_there_is_one_line():
+    with pytest.raises(api.InputError, match="memory has no option 'batchsize'"):
+        api.memory("gpt2", batchsize=2)
