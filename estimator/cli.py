@@ -49,6 +49,8 @@ def run(argv: list[str]) -> int:
         # the reader (head, less) went away: not an error of ours; keep the interpreter from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OverflowError, RecursionError) as error:
+        return _fail(f"a number or a nesting is beyond what can be computed ({type(error).__name__})", EXIT_USAGE)
     except MemoryError:
         return _fail("this needs more memory than there is: smaller numbers, or fewer of them", EXIT_USAGE)
     except Exception as error:

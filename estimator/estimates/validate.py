@@ -13,6 +13,7 @@ from estimator.config import Config
 from estimator.errors import InputError, LlmcalcError
 from estimator.estimates.memory_plan import plan, simulate
 from estimator.formula import Citation
+from estimator.headers import regular_file
 from estimator.models import Model
 from estimator.moments import THREADS
 from estimator.questions import ask
@@ -47,10 +48,16 @@ class Row(NamedTuple):
 def read(path: str) -> dict[str, Any]:
     """A file of measurements: ``{"meta", "configs": {name: config}, "cases": [...]}``, plain or gzipped JSON."""
     try:
+        size = regular_file(Path(path), "a file of measurements")
+        if size > MAX_BYTES:
+            raise InputError(f"{path}: {size:,} bytes is too large for a file of measurements")
         raw = Path(path).read_bytes()
-        if len(raw) > MAX_BYTES:
-            raise InputError(f"{path}: {len(raw):,} bytes is too large for a file of measurements")
-        found = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
+        if raw[:2] == b"\x1f\x8b":
+            with gzip.open(path) as packed:
+                raw = packed.read(MAX_BYTES + 1)
+            if len(raw) > MAX_BYTES:
+                raise InputError(f"{path}: unpacks to more than {MAX_BYTES:,} bytes")
+        found = json.loads(raw)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except (ValueError, EOFError, RecursionError) as error:
@@ -138,7 +145,7 @@ def predictions(data: Mapping[str, Any]) -> Iterator[Row]:
             got = {k: v - spare for k, v in got.items()}
             want = c["measured"]
             errors = {k: 100 * (got[k] - want[k]) / want[k] for k in got if want.get(k)}
-        except (KeyError, TypeError, ZeroDivisionError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise InputError(f"case {ident}: {type(error).__name__}: {str(error)[:80]}") from None
         except LlmcalcError as error:
             yield Row(ident, group_of(c), {}, str(error))

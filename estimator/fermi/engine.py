@@ -223,18 +223,25 @@ def _with(
     return float(values[target])
 
 
-def _ranks(values: Sequence[float]) -> list[int]:
-    out = [0] * len(values)
-    for rank, i in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        out[i] = rank
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Ranks from 0; equal values share the mean of theirs."""
+    out = [0.0] * len(values)
+    order = sorted(range(len(values)), key=values.__getitem__)
+    start = 0
+    for end in range(1, len(order) + 1):
+        if end == len(order) or values[order[end]] != values[order[start]]:
+            for i in order[start:end]:
+                out[i] = (start + end - 1) / 2
+            start = end
     return out
 
 
-def _correlation(a: Sequence[int], b: Sequence[int]) -> float:
-    """Spearman's rho of two rankings without ties."""
-    n = len(a)
-    distance = sum((x - y) ** 2 for x, y in zip(a, b, strict=True))
-    return 1 - 6 * distance / (n * (n * n - 1))
+def _correlation(a: Sequence[float], b: Sequence[float]) -> float:
+    """Spearman's rho: the correlation of two rankings; 0 where one of them never changes."""
+    mean = (len(a) - 1) / 2
+    x, y = [v - mean for v in a], [v - mean for v in b]
+    size = math.sqrt(math.fsum(v * v for v in x) * math.fsum(v * v for v in y))
+    return math.fsum(i * j for i, j in zip(x, y, strict=True)) / size if size else 0.0
 
 
 def histogram(values: Sequence[float], bins: int = 12) -> tuple[list[float], list[int]]:
