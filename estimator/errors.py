@@ -43,7 +43,8 @@ def unknown(kind: str, got: str, known: Iterable[str], hint: str = "", every: bo
     which only a likely typing error is suggested.
     """
     names = sorted(known)
-    near = get_close_matches(got.lower(), names, n=3, cutoff=0.6)
+    by_key = {name.lower(): name for name in names}
+    near = [by_key[key] for key in get_close_matches(got.lower(), by_key, n=3, cutoff=0.6)]
     shown = got if len(got) <= 60 else got[:57] + "..."
     where, _, what = kind.rpartition(": ")
     text = f"{where}{': ' if where else ''}unknown {what} {shown!r}."

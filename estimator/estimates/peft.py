@@ -205,7 +205,7 @@ def _bytes(adapter: Adapter, fmt: Format, own: Format, optimizer: str) -> list[N
     trained = held(lambda t: t.state == TRAINED)
     return [
         Node(
-            "added_bytes", f"Added trained parameters, {fmt.name}",
+            "added_bytes", f"Bytes of what is added and trained, {fmt.name}",
             held(lambda t: id(t) in added and t.state == TRAINED), BYTES,
         ),
         Node(
@@ -214,7 +214,8 @@ def _bytes(adapter: Adapter, fmt: Format, own: Format, optimizer: str) -> list[N
         Node("trained_bytes", f"All that is trained, {fmt.name}", trained, BYTES),
         Node("gradients_bytes", f"Gradients, {fmt.name}", trained, BYTES),
         Node(
-            "optimizer_bytes", f"Optimizer states, {optimizer}", optimizer_state_bytes(adapter, fmt, optimizer), BYTES
+            "optimizer_bytes", f"Optimizer states, {optimizer}",
+            optimizer_state_bytes(adapter, fmt, own, optimizer), BYTES,
         ),
         Node("checkpoint_elements", "Numbers in the checkpoint", adapter.saved, ELEMENTS),
         Node("checkpoint_bytes", f"Checkpoint, {fmt.name}", held(lambda t: t.saved, True), BYTES),

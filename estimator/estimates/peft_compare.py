@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.estimates.peft_plan import optimizer_state_bytes, share, trained_format
+from estimator.estimates.peft_plan import model_format, optimizer_state_bytes, share, trained_format
 from estimator.formula import Citation
 from estimator.formulas.params import total_params
 from estimator.formulas.peft import adapter_bytes
@@ -58,7 +58,7 @@ def compare(
                 Cell(share(adapter, base), PERCENT),
                 Cell(adapter.frozen, ELEMENTS),
                 Cell(adapter_bytes(adapter.trained, fmt.block_bits), BYTES),
-                Cell(optimizer_state_bytes(adapter, fmt, optimizer), BYTES),
+                Cell(optimizer_state_bytes(adapter, fmt, model_format(model), optimizer), BYTES),
                 Cell(adapter_bytes(adapter.saved, fmt.block_bits), BYTES),
                 "yes" if found.merges else "no",
             )

@@ -7,6 +7,7 @@ from typing import Any
 from estimator.dtypes import Format, find_format
 from estimator.formulas.peft import trainable_percent
 from estimator.models import Model
+from estimator.peft.arguments import BASE, PeftTensor
 from estimator.peft.base import FROZEN, TRAINED, Adapter
 from estimator.trace import value_of
 
@@ -29,12 +30,17 @@ def model_format(model: Model) -> Format:
     return find_format(base_format(model))
 
 
-def optimizer_state_bytes(adapter: Adapter, fmt: Format, name: str) -> Any:
-    """Bytes of the optimizer's states for everything trained, exactly."""
+def optimizer_state_bytes(adapter: Adapter, fmt: Format, own: Format, name: str) -> Any:
+    """Bytes of the optimizer's states for everything trained, exactly: each in the width of what it belongs to.
+
+    fmt: of the adapter's own tensors; own: of the model's, and of copies of its modules.
+    """
     from estimator.optimizers import Trained, find_optimizer, state_bytes
 
-    width = fmt.block_bits // 8
-    rows = [Trained(t.shape, width, t.times) for t in (*adapter.tensors, *adapter.unfrozen) if t.state == TRAINED]
+    def width(t: PeftTensor) -> int:
+        return (own if t.format == BASE else fmt).block_bits // 8
+
+    rows = [Trained(t.shape, width(t), t.times) for t in (*adapter.tensors, *adapter.unfrozen) if t.state == TRAINED]
     return state_bytes(find_optimizer(name), rows)
 
 

@@ -31,6 +31,8 @@ BASE_FIELDS = (
     "task_type peft_type auto_mapping base_model_name_or_path revision inference_mode peft_version runtime_config"
 )
 
+# peft utils/peft_types.py, TaskType
+TASKS = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
 # peft_model.py: what these tasks train beside the adapter, under any of these names
 CLASSIFIERS = {
     "SEQ_CLS": ("classifier", "score"),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from estimator.errors import unknown
 from estimator.families.base import Architecture
 from estimator.peft.arguments import (
     BASE,
@@ -21,6 +22,7 @@ from estimator.peft.arguments import (
     INDEX,
     LAYERS,
     TARGETS,
+    TASKS,
     TRAINED,
     TUNER,
     Args,
@@ -117,7 +119,10 @@ def run(
         if bias != "all" and not bias.endswith("_only"):
             raise args.bad("bias", "must be none, all or " + method.name + "_only")
         build.unfreeze_biases(only_targets=bias != "all")
-    if args.names("modules_to_save") or args["task_type"] in CLASSIFIERS:
+    task = args["task_type"]
+    if task is not None and task not in TASKS:
+        raise unknown("--arg task_type", str(task), TASKS)
+    if args.names("modules_to_save") or task in CLASSIFIERS:
         from estimator.peft.extras import saved_modules
 
         tensors += saved_modules(build)

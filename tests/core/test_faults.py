@@ -69,3 +69,16 @@ def test_zero_says_what_memory_says(llmcalc):
     line = "--model llama-3.1-8b --gpus 8 --recipe torch-mixed --stage 3 --batch-size 2 --seq-len 8192"
     ran = llmcalc(f"zero {line} --checkpointing full --gpu a100-40gb --check-fit")
     assert (ran.code, ran.out.splitlines()[1].startswith("Does not fit")) == (3, True)
+
+
+def test_copies_of_modules_keep_the_models_width(llmcalc):
+    """peft 0.21.2, cast_adapter_dtype: only tuner layers are converted; modules_to_save stay in the base's bf16."""
+    save = "--arg 'modules_to_save=[\"embed_tokens\",\"lm_head\"]'"
+    got = llmcalc(f"peft --model llama-3-8b --method lora --rank 16 --targets all-linear {save} --format json").results
+    assert got["added_bytes"] == 2_269_118_464
+    assert got["optimizer_bytes"] == 4_538_236_928
+
+
+def test_an_unknown_task_is_refused(llmcalc):
+    ran = llmcalc("peft --model roberta-base --method lora --arg task_type=SEQ_CLSS")
+    assert (ran.code, "Did you mean" in ran.err) == (2, True)
