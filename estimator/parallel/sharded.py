@@ -46,7 +46,7 @@ def own_tensors(trained: Sequence[Trained], over: Any) -> list[Trained]:
     """
     tensors = [Trained(t.shape, t.width, 1, t.matrix) for t in trained for _ in range(int(value_of(t.times)))]
     tensors.sort(key=lambda t: value_of(t.n), reverse=True)
-    ranks = [(0, i) for i in range(int(value_of(over)))]
+    ranks = [(0, i) for i in range(max(1, min(int(value_of(over)), len(tensors))))]  # further ranks get none
     dealt: dict[int, dict[Trained, int]] = {}
     for t in tensors:
         size, rank = ranks[0]

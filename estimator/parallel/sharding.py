@@ -104,7 +104,7 @@ def greedy(weights: Iterable[Weight], over: Any) -> Any:
     Source: torch/distributed/optim/zero_redundancy_optimizer.py, _partition_parameters.
     """
     sizes = sorted((int(value_of(w.elements)) for w in weights for _ in range(int(value_of(w.times)))), reverse=True)
-    ranks = [0] * int(value_of(over))
+    ranks = [0] * max(1, min(int(value_of(over)), len(sizes)))  # a rank beyond the tensors gets none
     heapify(ranks)
     for size in sizes:
         heapreplace(ranks, ranks[0] + size)

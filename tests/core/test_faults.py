@@ -82,3 +82,12 @@ def test_copies_of_modules_keep_the_models_width(llmcalc):
 def test_an_unknown_task_is_refused(llmcalc):
     ran = llmcalc("peft --model roberta-base --method lora --arg task_type=SEQ_CLSS")
     assert (ran.code, "Did you mean" in ran.err) == (2, True)
+
+
+def test_counts_that_are_absurd_end_soon(llmcalc):
+    """What is alike is counted, not looped over: ranks beyond the tensors hold none; a tree has a bounded mask."""
+    assert llmcalc("memory --model pythia-14m --mode training --gpus 1e9 --stage 1").code == 0
+    assert llmcalc("zero --model pythia-14m --gpus 1e9 --recipe torch-mixed --stage 1").code == 0
+    nine = " ".join(map(str, range(9)))
+    assert llmcalc(f"decode tree --heads '{nine};{nine};{nine};{nine}'").code == 2
+    assert llmcalc("validate /dev/zero").code == 2
