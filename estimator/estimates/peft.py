@@ -205,7 +205,7 @@ def _bytes(adapter: Adapter, fmt: Format, own: Format, optimizer: str) -> list[N
     trained = held(lambda t: t.state == TRAINED)
     return [
         Node(
-            "added_bytes", f"Bytes of what is added and trained, {fmt.name}",
+            "added_bytes", f"Bytes added and trained, {fmt.name}",
             held(lambda t: id(t) in added and t.state == TRAINED), BYTES,
         ),
         Node(
