@@ -60,9 +60,9 @@ def _many(size: Any) -> bool:
 
 
 def _training(q: Memory) -> Iterator[Change]:
-    from estimator.questions.read import adapter_of, recipe_of
+    from estimator.questions.read import recipe_of
 
-    recipe = recipe_of(q, adapter_of(q), [])
+    recipe = recipe_of(q, [])
     full = q.method in (None, "full")
     simulated = recipe.kind == "simulated"
     if simulated and q.kernels == "torch" and q.loss == "full":

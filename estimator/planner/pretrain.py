@@ -7,7 +7,7 @@ from typing import Any
 from estimator.errors import InputError, LlmcalcError
 from estimator.estimates.train import answer as timed
 from estimator.fit import NO
-from estimator.planner.search import Row, cards, command_line, counts, report, watched, within
+from estimator.planner.search import Way, cards, command_line, counts, report, watched, within
 from estimator.presets import load_gpu
 from estimator.questions import ask
 from estimator.questions.plan import PreTrain
@@ -49,7 +49,7 @@ def pretrain(q: PreTrain) -> Report:
     return report("train", title, inputs, kept, q.top, said, (*notes, *q.model.notes), len(wanted))
 
 
-def _row(q: PreTrain, s: int, whole: int, gpu: str, n: int, t: int, p: int, b: int, c: str) -> Row | None:
+def _row(q: PreTrain, s: int, whole: int, gpu: str, n: int, t: int, p: int, b: int, c: str) -> Way | None:
     """The row of one layout, as ``train`` answers it; None where it does not fit or is refused."""
     if load_gpu(gpu).peak_flops("bf16") is None:
         return None
@@ -67,5 +67,5 @@ def _row(q: PreTrain, s: int, whole: int, gpu: str, n: int, t: int, p: int, b: i
     again = ", checkpointed" if c == "full" else ""
     layout = f"tensor {t}, pipeline {p}, data {n // (t * p)}, micro-batch {b}{again}"
     line = command_line([("model", q.model.name), *options.items()])
-    return Row(line, layout, gpu, n, str(r["fits"]), int(r["need_bytes"]), float(r["hours"]), r.get("usd"),
+    return Way(line, layout, gpu, n, str(r["fits"]), int(r["need_bytes"]), float(r["hours"]), r.get("usd"),
                float(r["tokens_per_second"]))  # fmt: skip

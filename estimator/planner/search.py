@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One way to do it.
+class Way:
+    """One way to do it: a row.
 
     command     the whole command line, which gives the same figures; layout: the options that were chosen, in words
     need_bytes  a GPU; hours and usd of the run, tokens_per_second over all GPUs
@@ -78,7 +78,7 @@ def watched(items: Sequence[T], what: str) -> Iterator[T]:
         return
 
 
-def pareto(rows: Sequence[Row]) -> list[Row]:
+def pareto(rows: Sequence[Way]) -> list[Way]:
     """Those that no other row beats in both hours and dollars, cheapest first; the rest behind them, cheapest first."""
     ordered = sorted(rows, key=lambda r: (r.cost, r.hours))
     best, fastest = [], float("inf")
@@ -89,7 +89,7 @@ def pareto(rows: Sequence[Row]) -> list[Row]:
     return [*best, *(r for r in ordered if r not in best)]
 
 
-def within(rows: Sequence[Row], days: float | None, usd: float | None) -> tuple[list[Row], str]:
+def within(rows: Sequence[Way], days: float | None, usd: float | None) -> tuple[list[Way], str]:
     """(rows inside the limits, or where there are none, which limit decided and by how much)."""
     if not rows:
         return [], "Nothing fits: no layout that was tried leaves a GPU enough memory."
@@ -105,7 +105,7 @@ def within(rows: Sequence[Row], days: float | None, usd: float | None) -> tuple[
     return [], "Nothing is within the limits: " + (", ".join(said) or "none is both fast and cheap enough") + "."
 
 
-def report(kind: str, title: str, inputs: dict[str, Any], rows: list[Row], top: int, said: str, notes: Sequence[str],
+def report(kind: str, title: str, inputs: dict[str, Any], rows: list[Way], top: int, said: str, notes: Sequence[str],
            tried: int) -> Report:  # fmt: skip
     """The rows best first: those on the border of hours against dollars, cheapest to fastest, then the others."""
     ordered = pareto(rows)
@@ -131,11 +131,11 @@ def report(kind: str, title: str, inputs: dict[str, Any], rows: list[Row], top: 
         Node.group("", [Node("tried", "Layouts tried", tried, COUNT), Node("found", "that fit", len(rows), COUNT)])
     )
     facts = {"fits": "yes" if shown else "no"}
-    kept = [{f: getattr(r, f) for f in Row.__slots__} for r in shown]
+    kept = [{f: getattr(r, f) for f in Way.__slots__} for r in shown]
     return Report(f"plan {kind}", title, inputs, tuple(body), facts, tuple(notes), verdict=said, rows=tuple(kept))
 
 
-def _border(ordered: Sequence[Row]) -> int:
+def _border(ordered: Sequence[Way]) -> int:
     """How many rows at the front are on the border."""
     fastest, n = float("inf"), 0
     for row in ordered:
@@ -145,7 +145,7 @@ def _border(ordered: Sequence[Row]) -> int:
     return n
 
 
-def _words(r: Row) -> str:
+def _words(r: Way) -> str:
     price = "" if r.usd is None else f" for ${r.usd:,.2f}"
     return f"{r.gpus:,} x {r.gpu}, {r.layout}: {human_seconds(3600 * r.hours)}{price}"
 

@@ -12,7 +12,7 @@ from estimator.estimates.train import answer as timed
 from estimator.fit import NO, YES, fit_of
 from estimator.names import read
 from estimator.peft import find
-from estimator.planner.search import Row, cards, command_line, counts, report, watched, within
+from estimator.planner.search import Way, cards, command_line, counts, report, watched, within
 from estimator.presets import load_gpu
 from estimator.questions import ask
 from estimator.questions.memory import Memory
@@ -60,7 +60,7 @@ def tune(q: Tune) -> Report:
         if fitting:
             found = _row(q, gpu, n, method, checkpointing, fitting[0], whole)
             rows += [] if found is None else [found]
-    best: dict[tuple[str, int, str], Row] = {}
+    best: dict[tuple[str, int, str], Way] = {}
     for row in rows:  # of two ways on the same cards the faster
         key = (row.gpu, row.gpus, row.layout.split(",")[0])
         if key not in best or row.hours < best[key].hours:
@@ -92,7 +92,7 @@ def _fits(peak: int | None, card: Card) -> bool:
     return fit is not None and fit.answer == YES
 
 
-def _row(q: Tune, gpu: str, n: int, method: str, checkpointing: str, b: int, whole: int) -> Row | None:
+def _row(q: Tune, gpu: str, n: int, method: str, checkpointing: str, b: int, whole: int) -> Way | None:
     """The row of one way, as ``train`` answers it; None where it refuses."""
     options = {
         **_options(q, method), "batch_size": b, "accumulation": max(1, whole // (b * n)), "seq_len": q.seq_len,
@@ -111,5 +111,5 @@ def _row(q: Tune, gpu: str, n: int, method: str, checkpointing: str, b: int, who
         ", checkpointed" if checkpointing == "full" else ""
     )
     line = command_line([("model", q.model.name), *options.items()])
-    return Row(line, layout, gpu, n, str(r["fits"]), int(r["need_bytes"]), float(r["hours"]), r.get("usd"),
+    return Way(line, layout, gpu, n, str(r["fits"]), int(r["need_bytes"]), float(r["hours"]), r.get("usd"),
                float(r["tokens_per_second"]))  # fmt: skip

@@ -250,7 +250,7 @@ def test_contract_keys(llmcalc):
 
 
 def test_check_fit(llmcalc):
-    line = "memory --model llama-3-8b --mode training --gpu h100-sxm"
+    line = "memory --model llama-3-8b --mode training --recipe torch-mixed --gpu h100-sxm"
     ran = llmcalc(f"{line} --check-fit")
     assert ran.code == 3
     assert ran.err.count("\n") == 1
@@ -260,7 +260,7 @@ def test_check_fit(llmcalc):
 
 
 def test_what_would_fit_is_listed(llmcalc):
-    out = llmcalc("memory --model llama-3-8b --mode training --gpu h100-sxm").out
+    out = llmcalc("memory --model llama-3-8b --mode training --recipe torch-mixed --gpu h100-sxm").out
     assert "What would change it" in out
     assert "--method lora" in out
 
