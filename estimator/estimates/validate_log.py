@@ -8,6 +8,7 @@ from typing import Any
 from estimator.engines.logs import Log, parse
 from estimator.errors import InputError
 from estimator.estimates.kvcache import kvcache
+from estimator.headers import regular_file
 from estimator.models import load_model
 from estimator.report import Cell, Node, Report, Table
 from estimator.units import BYTES, COUNT, PERCENT, RATIO, TOKENS, Unit
@@ -23,12 +24,13 @@ OF_POOL = ("kv_blocks", "kv_tokens", "max_concurrency")
 
 def read_log(path: str, most: int) -> Log | None:
     """The log in a file of at most ``most`` bytes, None where it is none. InputError where it cannot be read."""
+    size = regular_file(Path(path), "a log")
+    if size > most:
+        raise InputError(f"{path}: {size:,} bytes is too large for a log")
     try:
         raw = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
-    if len(raw) > most:
-        raise InputError(f"{path}: {len(raw):,} bytes is too large for a log")
     return parse(raw.decode("utf-8", "replace"))
 
 
