@@ -1,4 +1,4 @@
-"""Fit what serving engines take beside the roofline, and what CUDA graphs take, to public records.
+"""Fit what serving engines take beside the roofline to public records.
 
     python benchmarks/fit_engines.py
 

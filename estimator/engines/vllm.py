@@ -38,7 +38,7 @@ MULTIPROCESSORS = 108  # of a card whose preset does not say: an A100's
 OTHER = {1: 0.25, 2: 2.07, 4: 2.15, 8: 2.15}
 OTHER_STAGE = 0.07  # pipeline stages without tensor parallelism (6 stages of 2 runs)
 OTHER_BEFORE = ((0, 11), 0.13), ((0, 8), 0.05), ((0, 0), 0.35)  # by version, one to five logs each
-# GiB of CUDA graphs: a constant, a layer's share, and what experts add; 31 logs of 0.19 (benchmarks/fit_engines.py)
+# GiB of CUDA graphs: a constant, a layer's share, and what experts add: a line drawn by eye through 31 logs of 0.19
 GRAPHS, GRAPHS_LAYER, GRAPHS_MOE = 0.37, 0.0175, 0.5
 GRAPHS_RANGE = Fraction(70, 100), Fraction(145, 100)
 ESTIMATED = Fraction(10, 11)  # the engine's own estimate over what graphs take, median of 44 settings of 0.19
