@@ -14,7 +14,6 @@ from typing import Any
 from estimator.errors import InputError
 from estimator.families.base import Architecture
 from estimator.inventory import CONV1D, EMBEDDING, HEAD, LINEAR, POSITION, TOKEN_TYPE, Weight
-from estimator.ops import ceil_div
 from estimator.optimizers import Optimizer, Trained, copy_bytes, find_optimizer, held_bytes
 from estimator.peft.base import BASE, INDEX, TRAINED, TUNER, Adapter, PeftTensor
 from estimator.peft.simulated import specs
@@ -27,6 +26,7 @@ from estimator.stack.liger_models import TORCH, Replaced
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.model import Forward, Segment
 from estimator.stack.offload import Offload
+from estimator.stack.packed import is_packed, packed_bytes
 from estimator.stack.program import forward
 from estimator.stack.releases import PRESENT, Release
 from estimator.stack.replay import Replay, alive, settle
@@ -35,8 +35,6 @@ from estimator.trace import value_of
 
 # the main thread and the one of backward passes; a process that has only generated holds one workspace less
 THREADS = 2
-CODE_TABLE = 16 * F32  # bitsandbytes: the 16 levels of NF4, a tensor a layer
-NESTED_TABLE = 256 * F32  # and the 256 of the scales' own scales
 TABLES = (EMBEDDING, POSITION, TOKEN_TYPE)  # torch.nn.Embedding
 Live = dict[tuple[str, str], Any]
 
@@ -63,7 +61,10 @@ class Workload:
     card         which kernels the GPU runs and how large its cuBLAS workspaces are, one for each of ``threads``
     release      of transformers; masked: the loop passes an attention_mask
     gpus, stage  data-parallel GPUs and ZeRO's stage on them: DDP, ZeroRedundancyOptimizer, FSDP2 without and with
-                 resharding
+                 resharding, or DeepSpeed's
+    sharder      "torch" or "deepspeed"; buckets: DeepSpeed's sizes, "default" or transformers' "auto"
+    host         what lies in host memory: "none", the "optimizer"'s states, or "all" weights too
+    replicas     copies of the model, each on ``gpus`` GPUs (HSDP)
     """
 
     b: Any
@@ -103,6 +104,10 @@ class Workload:
     release: Release = PRESENT
     masked: bool = False
     unpacked: frozenset[str] = frozenset()
+    sharder: str = "torch"
+    buckets: str = "default"
+    host: str = "none"
+    replicas: int = 1
 
 
 @dataclass(slots=True)
@@ -142,20 +147,6 @@ class Outcome:
 
     def __getitem__(self, key: str) -> Moment:
         return next(m for m in self.moments if m.key == key)
-
-
-def is_packed(w: Weight, load: Workload) -> bool:
-    """Whether bitsandbytes packs this weight: matrices of linear layers that its scheme does not leave alone."""
-    linear = w.role in (LINEAR, CONV1D) and not w.is_bias and len(w.shape) == 2
-    return bool(load.quantization) and linear and w.name not in load.unpacked
-
-
-def packed_bytes(n: Any, quantization: str) -> list[Any]:
-    """The tensors of one NF4 matrix of ``n`` weights: codes, scales and look-up tables."""
-    if quantization.endswith("-dq"):
-        scales = ceil_div(n, 64)
-        return [ceil_div(n, 2), scales, CODE_TABLE, F32, ceil_div(scales, 256) * F32, NESTED_TABLE]
-    return [ceil_div(n, 2), ceil_div(n, 64) * F32, CODE_TABLE]
 
 
 def held_weights(arch: Architecture) -> list[Weight]:
@@ -226,7 +217,9 @@ def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -
                 out.append(Segment(layer, times, flag))
     if top is not None:
         out.sort(key=lambda s: s.trains is True)
-    if load.stage >= 2 and load.gpus != 1 and out[-1].times > 1:
+    if load.sharder == "deepspeed":  # what is gathered or reduced differs from layer to layer
+        out = [Segment(x.layer, 1, x.trains) for x in out for _ in range(int(value_of(x.times)))]
+    elif load.stage >= 2 and load.gpus != 1 and out[-1].times > 1:
         # FSDP2's backward pass starts with the last layer, before which nothing was reduced
         out[-1:] = [
             Segment(out[-1].layer, out[-1].times - 1, out[-1].trains),
@@ -256,7 +249,8 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     m.training = load.training
     m.logits = "all" if load.training else load.logits
     m.loss, m.selective = load.loss, load.checkpointing == "selective"
-    m.standing, m.kernels, m.card, m.release = load.kept_gradients, load.kernels, load.card, load.release
+    m.standing = load.kept_gradients and (load.stage < 2 or load.gpus == 1)  # FSDP2 keeps shards of them
+    m.kernels, m.card, m.release = load.kernels, load.card, load.release
     m.scored, m.hold_outputs, m.drops = load.scored, load.hold_outputs, load.drops
     m.blocks = m.blocks or load.packing or (load.release.makes_masks and not load.masked)
     tape.fp16 = load.half == "fp16"
@@ -350,10 +344,8 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     optimizer = find_optimizer(load.optimizer)
     trained = trained_tensors(arch, load)
     base = standing(arch, load, trained, optimizer)
-    run, wrap = load, None
-    if load.gpus != 1:
-        trained, run = sharded(arch, load, trained, base, optimizer)
-    tape = Tape(True, run.amp)
+    tape = Tape(True, load.amp)
+    run, wrap, own = sharded(arch, load, trained, base, optimizer, tape)
     tape.stops = not run.reentrant
     if run.offload:
         tape.keeper = Offload(tape)
@@ -361,10 +353,7 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     at_once = load.in_backward or optimizer.in_backward
     if at_once:
         m.update = lambda n, width: optimizer.step([Trained((n,), width)])
-    if run.gpus != 1:
-        from estimator.parallel.sharded import wrapper
-
-        wrap = m.wrap = wrapper(tape, arch, load)
+    m.wrap = wrap
     ids = tape.alloc(m.rows, I64, "token ids")
     if wrap is not None:
         wrap.before_forward()
@@ -372,12 +361,10 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     if wrap is not None:
         wrap.after_forward(m.leaves)
     start = sum(base.values())
-    loaded = start - base.get(("optimizer", "states"), 0)
+    loaded = {k: v for k, v in base.items() if k not in later(load, base)}
     replay = Replay(value_of(start))
     log = tape.log
-    moments = [
-        Moment("moments.load_bytes", "Load", loaded, loaded, {k: v for k, v in base.items() if k[0] != "optimizer"})
-    ]
+    moments = [Moment("moments.load_bytes", "Load", sum(loaded.values()), sum(loaded.values()), loaded)]
     moments.append(_moment("moments.forward_bytes", "Forward and loss", log, 0, replay, base))
     end = len(log)
     loss, out.loss = out.loss, None
@@ -391,7 +378,7 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     out.held = []
     settle(log, end)
     moments.append(_moment("moments.backward_bytes", "Backward", log, end, replay, base))
-    temporary = 0 if at_once else optimizer.step(trained)
+    temporary = 0 if at_once else step_bytes(load, wrap, optimizer, own)
     stop = len(log)
 
     def at_step() -> Live:
@@ -423,17 +410,42 @@ def compiled_moments(arch: Architecture, load: Workload, base: Live, trained: li
     ]
 
 
+def later(load: Workload, base: Live) -> list[tuple[str, str]]:
+    """What stands before a step and not yet when the model is loaded: states, gradients, a sharded run's workspaces."""
+    out = [k for k in base if k[0] == "gradients" or k[1] == "gradients of this GPU's part"]
+    if load.gpus != 1 or load.kept_gradients:
+        out.append(("cuBLAS", "workspaces"))
+    # DeepSpeed without sharding makes the states with a step of zeros
+    return out if load.sharder == "deepspeed" and load.stage == 0 else [*out, ("optimizer", "states")]
+
+
+def step_bytes(load: Workload, wrap: Any, optimizer: Optimizer, own: list[Trained]) -> Any:
+    """Bytes that the optimizer's step takes for a moment."""
+    if load.sharder == "deepspeed":
+        return wrap.step_bytes()
+    return optimizer.step(own) if load.host == "none" else 0
+
+
 def sharded(
-    arch: Architecture, load: Workload, trained: list[Trained], base: Live, optimizer: Optimizer
-) -> tuple[list[Trained], Workload]:
-    """Rank 0's share of what stands, in place; the tensors it updates, and the run as its own GPU sees it."""
-    from estimator.parallel.sharded import prepare
+    arch: Architecture, load: Workload, trained: list[Trained], base: Live, optimizer: Optimizer, tape: Tape
+) -> tuple[Workload, Any, list[Trained]]:
+    """The run as one GPU sees it, what its step reports to, the tensors it updates; ``base``, in place: its share."""
+    if load.sharder == "deepspeed":
+        from estimator.parallel import zero_engine
+
+        return load, zero_engine.wrapper(tape, arch, load, trained, base), trained
+    if load.gpus == 1:
+        return load, None, trained
+    from estimator.parallel.sharded import prepare, wrapper
 
     own = prepare(arch, load, trained, base)
     if ("optimizer", "states") in base:
-        base["optimizer", "states"] = held_bytes(optimizer, own)
+        base["optimizer", "states"] = held_bytes(optimizer, own) if load.host == "none" else 0
     # FSDP2's mixed precision gathers bf16 weights: there is nothing left for autocast to convert
-    return own, replace(load, width=HALF, amp=False) if load.stage >= 2 and load.amp else load
+    run = load
+    if load.stage >= 2 and load.amp:
+        run, tape.amp = replace(load, width=HALF, amp=False, adapter_width=HALF), False
+    return run, wrapper(tape, arch, load), own
 
 
 def inference(arch: Architecture, load: Workload) -> Outcome:

@@ -32,9 +32,9 @@ def given(q: Memory) -> dict[str, Any]:
     return {k: v for k, v in found.items() if str(v) != str(DEFAULTS[k])}
 
 
-def refuse(q: Memory, recipe: str) -> None:
-    """InputError where a simulated recipe is asked to do more than data parallelism."""
-    for name in given(q):
+def refuse(q: Memory, recipe: str, taken: tuple[str, ...] = ()) -> None:
+    """InputError where a simulated recipe is asked to do more than data parallelism; taken: options that it heeds."""
+    for name in [n for n in given(q) if n not in taken]:
         raise InputError(
             f"--{name.replace('_', '-')}: {recipe} is simulated on data-parallel GPUs only; "
             "use --mode training --recipe megatron"

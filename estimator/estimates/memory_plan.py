@@ -8,6 +8,7 @@ from typing import Any, cast
 from estimator.dtypes import find_format
 from estimator.errors import InputError
 from estimator.estimates.memory_grid import given, refuse
+from estimator.estimates.memory_sharding import DEEPSPEED, SIMULATED, narrow_adapters, spread, standing_states
 from estimator.estimates.memory_stack import fields_of, serving, shape_of, split_cast, width_of
 from estimator.estimates.memory_storage import (
     UNPACKED,
@@ -120,12 +121,15 @@ def plan(q: Memory) -> MemoryPlan:
     stack = fields_of(q, chosen, adapter, quantization, width, cast, said) if train else serving(q)
     if train:
         b, s = shape_of(q, chosen, b, s)
-    gpus, stage = data_parallel(q, chosen, adapter, quantization, said)
+    on = spread(q, chosen, adapter, quantization, optimizer.name, said)
+    if adapter is not None and narrow_adapters(on):
+        stack["adapter_width"] = width
     load = Workload(
         b=b, s=s, new=new, width=width, training=train, optimizer=optimizer.name,
         fused=q.attention == "sdpa", checkpointing=q.checkpointing,
         quantization=quantization if quantization in UNPACKED else "", logits=q.logits,
-        adapter=adapter, top=_top(adapter), gpus=gpus, stage=stage,
+        adapter=adapter, top=_top(adapter), gpus=on.gpus, stage=on.stage, sharder=on.sharder, buckets=on.buckets,
+        host=on.host, replicas=on.replicas,
         unpacked=left_alone(storage, said) if quantization in UNPACKED else frozenset(),
         stored=unsimulated(stored, storage.computed, "" if train else asked, quantization, said), **stack,
     )  # fmt: skip
@@ -151,31 +155,12 @@ def plan(q: Memory) -> MemoryPlan:
     return made
 
 
-def data_parallel(
-    q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: str, said: list[str]
-) -> tuple[Any, int]:
-    """GPUs and ZeRO's stage on them, where the step is simulated."""
-    if q.gpus is None and q.stage is None:
-        return 1, 0
-    from estimator.parallel.request import size, zero_stage
-
-    n = size(1 if q.gpus is None else q.gpus, "--gpus", "gpus", q.model, q.derives)
-    at = zero_stage(0 if q.stage is None else q.stage)
-    if q.stage is None and n != 1:
-        said.append("--stage not given: 0, every GPU holds everything (DDP)")
-    if not q.training and n != 1:
-        raise InputError("--gpus: sharding is for training; add --mode training")
-    if recipe.kind != "simulated":
-        return 1, 0  # its moments are sums of shares: memory_grid
-    if n != 1 and at >= 2 and (adapter is not None or quantization != "none"):
-        raise InputError(f"--stage {at} with adapters or quantised weights is not modelled; use --stage 0 or 1")
-    return n, at
-
-
 def _grid(q: Memory, recipe: Recipe, adapter: Adapter | None, s: Any) -> Any:
     """A recipe that is an accounting, sharded: the job of its GPUs; None for a simulated step on one or more."""
     if recipe.kind == "simulated":
-        refuse(q, recipe.name)
+        refuse(q, recipe.name, SIMULATED)
+        return None
+    if recipe.kind == DEEPSPEED and not set(given(q)) - set(SIMULATED):
         return None
     if q.gpus is None and q.stage is None and not given(q):
         return None
@@ -196,23 +181,12 @@ def _states(
 
         top = dict(most_loaded(grid).kept)
         return top.get("weights", 0), top.get("gradients", 0), top.get("optimizer", 0)
-    if recipe.kind != "simulated":
+    if recipe.kind not in ("simulated", DEEPSPEED):
         n = sum((p.times * p.n for p in params), 0)
         adam = load.optimizer.startswith("adamw") and load.optimizer != "adamw8bit"
         kept = recipe.states * n if adam else state_bytes(optimizer, params) * 2
         return stored, recipe.gradients * n, recipe.master * n + kept
-    if load.gpus != 1:
-        from estimator.parallel.sharded import standing_bytes
-
-        weights, graded, own = standing_bytes(arch, load, params)
-        return (
-            stored if weights is None else weights,
-            sum((t.times * t.n * t.width for t in graded), 0),
-            state_bytes(optimizer, own),
-        )
-    at_once = load.in_backward or optimizer.in_backward
-    gradients = 0 if at_once else sum((p.times * p.n * p.width for p in params), 0)
-    return stored, gradients, state_bytes(optimizer, params)
+    return standing_states(arch, load, params, stored)
 
 
 def _top(adapter: Adapter | None) -> Any:
@@ -237,13 +211,11 @@ def simulate(p: MemoryPlan) -> Outcome:
     """All moments of the run."""
     if p.mode == "inference":
         return inference(p.arch, p.load)
-    if p.recipe.kind == "simulated":
-        return training(p.arch, p.load)
     if p.grid is not None:
         from estimator.estimates.memory_grid import outcome
 
         return outcome(p.grid, p.params)
-    return paper(p)
+    return training(p.arch, p.load) if p.recipe.kind in ("simulated", DEEPSPEED) else paper(p)
 
 
 def paper(p: MemoryPlan) -> Outcome:
@@ -253,10 +225,7 @@ def paper(p: MemoryPlan) -> Outcome:
     a, arch = p.load, p.arch
     d, L = arch.hidden, arch.num_layers
     heads = next((x.mixer.heads for x in arch.layers if isinstance(x.mixer, Attention)), 1)
-    if p.recipe.kind == "deepspeed":
-        held = training(arch, a)
-        kept = held["moments.forward_bytes"].total(p.traced) - held["moments.load_bytes"].total(p.traced) - held.states
-    elif p.recipe.kind == "zero-paper":
+    if p.recipe.kind == "zero-paper":
         kept = f.zero_paper_activation_bytes(L, a.b, a.s, d) if a.checkpointing != "full" else 2 * L * a.b * a.s * d
     else:
         layer = {
@@ -280,4 +249,3 @@ def paper(p: MemoryPlan) -> Outcome:
         at("moments.backward_bytes", "Backward", whole | active), at("moments.step_bytes", "Optimizer step", whole),
     ]  # fmt: skip
     return Outcome(moments, weights, p.optimizer_bytes, p.gradients_bytes, p.params, base)
-

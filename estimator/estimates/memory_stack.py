@@ -92,7 +92,7 @@ def fields_of(
     for name, known in CHOICES.items():
         if getattr(q, name) is not None:
             choice(getattr(q, name), f"--{name}", known)
-    if recipe.kind != "simulated":
+    if recipe.kind not in ("simulated", "deepspeed"):
         said += [f"--{k.replace('_', '-')} is not used by recipe {recipe.name}" for k in given(q)]
         return {}
     if q.prepare_kbit and quantization not in UNPACKED:

@@ -6,6 +6,7 @@ from typing import Any
 
 from estimator.card import MIB, SPREAD, Card
 from estimator.estimates.memory_plan import MemoryPlan
+from estimator.estimates.memory_sharding import DEEPSPEED, STAGE_NAMES, sharding_notes
 from estimator.fit import NO, Fit, fit_of
 from estimator.moments import Moment, Outcome
 from estimator.peft.base import TRAINED
@@ -14,7 +15,6 @@ from estimator.stack.kernels import HOPPER_WORKSPACE
 from estimator.trace import value_of
 from estimator.units import BYTES
 
-STAGE_NAMES = ("DDP", "DDP with ZeroRedundancyOptimizer", "FSDP2, weights kept after the forward pass", "FSDP2")
 SMALL = 200  # buffers under a 200th of the peak are printed together
 
 
@@ -33,7 +33,7 @@ def title_of(p: MemoryPlan) -> str:
     if p.grid is not None:
         how += f", {show(p.grid.job.degrees.gpus)} GPUs, ZeRO stage {p.grid.stages[0]}"
     if p.load.gpus != 1:
-        how += f", on each of {show(p.load.gpus)} GPUs, {STAGE_NAMES[p.load.stage]}"
+        how += f", on each of {show(p.load.gpus * p.load.replicas)} GPUs, {STAGE_NAMES[p.load.sharder][p.load.stage]}"
     return f"Memory of {what}, {p.model.name}: {show(p.load.b)} x {show(p.load.s)} tokens, {how}"
 
 
@@ -45,7 +45,7 @@ def inputs_of(p: MemoryPlan) -> dict[str, Any]:
         "recipe": p.recipe.name, "optimizer": a.optimizer if p.mode == "training" else None,
         "attention": "sdpa" if a.fused else "eager", "checkpointing": a.checkpointing,
         "quantization": p.quantization, "method": p.method, "logits": a.logits,
-        "gpus": p.grid.job.degrees.gpus if p.grid else a.gpus,
+        "gpus": p.grid.job.degrees.gpus if p.grid else a.gpus * a.replicas,
         "stage": p.grid.stages[0] if p.grid else a.stage,
         "gpu": p.question.gpu,
     }  # fmt: skip
@@ -94,11 +94,11 @@ def assumptions(p: MemoryPlan, outcome: Outcome, card: Card) -> tuple[str, ...]:
     """Everything that was assumed."""
     low, best, high = SPREAD[p.mode]
     said = [*p.said, *unmet(p, outcome)]
-    if p.mode == "training" and p.recipe.kind == "simulated":
+    if p.mode == "training" and p.grid is None and p.recipe.kind in ("simulated", DEEPSPEED):
         said += [
             f"recipe {p.recipe.name}: {p.recipe.title}"
             + (f"; {p.recipe.note}" if p.recipe.note and p.load.stage < 2 else ""),
-            *sharding(p),
+            *sharding_notes(p.load),
             "the steady state: states exist"
             + ("" if p.load.kept_gradients else ", gradients are freed between steps (set_to_none=True)")
             + ("; the config's dropout counts" if any(p.load.drops) else ", dropout 0"),
@@ -138,23 +138,6 @@ def unmet(p: MemoryPlan, outcome: Outcome) -> list[str]:
     return [
         f"the adapter of {', '.join(names)} ({share:.0f}% of what is trained) counts in weights, gradients and states; "
         "the activations that it keeps are not simulated"
-    ]
-
-
-def sharding(p: MemoryPlan) -> list[str]:
-    """What data parallelism was assumed to do."""
-    if p.load.gpus == 1:
-        return []
-    if p.load.stage < 2:
-        dealt = "; whole tensors' states go to the emptiest rank, largest first, and the fullest is shown"
-        dealt = dealt if p.load.stage else ""
-        return [f"DDP: gradients and a copy of them in buckets of 25 MiB (gradient_as_bucket_view=False){dealt}"]
-    policy = ", MixedPrecisionPolicy(param_dtype=bf16, reduce_dtype=fp32)" if p.load.amp else ""
-    after = "False" if p.load.stage == 2 else "True"
-    return [
-        f"fully_shard on every layer and on the model, reshard_after_forward={after}{policy}; "
-        "rank 0 is shown, whose shards are rounded up",
-        "the backward pass gathers one layer ahead; a gathered buffer lives until the next layer's copy-out",
     ]
 
 

@@ -20,7 +20,9 @@ from estimator.inventory import Weight
 from estimator.ops import ceil_div
 from estimator.optimizers import Trained
 from estimator.parallel.order import in_order
-from estimator.stack.tape import HALF, Tape, Tensor, block_bytes
+from estimator.peft.base import TRAINED
+from estimator.stack.packed import is_packed, packed_bytes
+from estimator.stack.tape import HALF, Tape, Tensor, block_bytes, small_block
 from estimator.trace import value_of
 
 FIRST_BUCKET = 1024 * 1024  # reducer.hpp: kDefaultFirstBucketBytes
@@ -79,33 +81,44 @@ def bucket_bytes(arch: Architecture, trained: Sequence[Trained], full: bool = Tr
 
 @dataclass(slots=True)
 class FsdpGroup:
-    """Parameters that are gathered and reduced together: one layer's, or the root's (everything else)."""
+    """Parameters that are gathered and reduced together: one layer's, or the root's (everything else).
 
-    shapes: tuple[tuple[Any, ...], ...]
+    parts     (shape, bytes of an element where it computes, bytes of one of its shard) of each parameter
+    trained   shapes of those that train
+    """
+
+    parts: tuple[tuple[tuple[Any, ...], int, int], ...]
     label: str
+    trained: tuple[tuple[Any, ...], ...]
     leaves: list[Any] = field(default_factory=list)
     gathered: Tensor | None = None
     whole: list[Tensor] = field(default_factory=list)
 
-    def shard(self, over: Any) -> Any:
-        """Elements of all of rank 0's shards, padded."""
-        return sum(elements(cut(s, over)) for s in self.shapes)
+    def gathered_bytes(self, over: Any) -> Any:
+        """Bytes of one GPU's share of the flat buffer that is gathered, padded."""
+        return sum(width * elements(cut(shape, over)) for shape, width, _ in self.parts)
+
+    @property
+    def converted(self) -> bool:
+        """Whether the shards are stored in another width than they are gathered in."""
+        return any(width != own for _, width, own in self.parts)
 
 
 class Fully:
     """FSDP2: ``fully_shard`` on every layer, then on the model.
 
-    over    GPUs; keep: reshard_after_forward=False (stage 2), else True (stage 3)
-    width   bytes of an element that computes; reduce: of one that is reduced; own: of a stored shard
+    over    GPUs that share a copy of the model; keep: reshard_after_forward=False (stage 2), else True (stage 3)
+    reduce  bytes of an element that is reduced; own: of a stored shard
+    adds    shards of gradients stand already, and new ones are added to them
+    host    shards of weights, gradients and states lie in host memory (CPUOffloadPolicy)
     """
 
-    def __init__(
-        self, tape: Tape, arch: Architecture, over: Any, keep: bool, width: int, reduce: int, own: int
-    ) -> None:
-        self.t, self.over, self.keep = tape, over, keep
-        self.width, self.reduce, self.own = width, reduce, own
-        names = {w.name for layer in arch.layers for w in layer.weights()}
-        self.root = FsdpGroup(tuple(w.shape for w in arch.weights() if w.name not in names), "root")
+    def __init__(self, tape: Tape, arch: Architecture, load: Any, width: int) -> None:
+        self.t, self.over, self.keep = tape, load.gpus, load.stage == 2
+        self.reduce, self.own = load.width, load.width
+        self.adds, self.host = load.kept_gradients, load.host != "none"
+        self.parts = Parts(arch, load, width)
+        self.root = self.parts.group(None)
         self.layers: dict[int, FsdpGroup] = {}
         self.held: Tensor | None = None  # the last gathered buffer, kept until the next copy-out
         self.scatter: Tensor | None = None  # the last reduce-scatter's input, kept until the next one
@@ -120,16 +133,16 @@ class Fully:
 
     def gather(self, g: FsdpGroup) -> None:
         """foreach_all_gather: one flat buffer; a copy of the shard in the gathered width where that differs."""
-        n = g.shard(self.over)
-        copied = self.take(n, self.width, "shard, converted") if self.width != self.own else None
-        g.gathered = self.take(n * self.over, self.width, f"gathered {g.label}")
+        n = g.gathered_bytes(self.over)
+        copied = self.take(n, 1, "shard, converted or copied") if g.converted or self.host else None
+        g.gathered = self.take(n * self.over, 1, f"gathered {g.label}")
         del copied
 
     def copy_out(self, g: FsdpGroup, forward: bool) -> None:
         """wait_for_unshard: the parameters, one tensor each; in the forward pass the flat buffer is kept a while."""
         before = self.held if forward else None  # a local of wait_for_unshard: freed when it returns
         g.whole = [
-            self.take(elements(cut(s, self.over)) * self.over, self.width, f"unsharded {g.label}") for s in g.shapes
+            self.take(elements(cut(s, self.over)) * self.over, width, f"unsharded {g.label}") for s, width, _ in g.parts
         ]
         if forward:
             self.held = g.gathered
@@ -142,7 +155,7 @@ class Fully:
 
     def before_layer(self, key: int, layer: Layer, leaves: int) -> None:
         """pre_forward of a layer; ``leaves``: how many weights were seen before it."""
-        self.layers[key] = g = FsdpGroup(tuple(w.shape for w in layer.weights()), "layer")
+        self.layers[key] = g = self.parts.group(layer)
         self.mark = leaves
         self.gather(g)
         self.copy_out(g, True)
@@ -194,23 +207,82 @@ class Fully:
         for leaf in g.leaves:
             leaf.held = None
         g.whole = []
+        if not g.trained or not g.leaves:
+            return  # all of it is frozen
         self.scatter = None
-        n = g.shard(self.over)
+        n = sum(elements(cut(shape, self.over)) for shape in g.trained)
         self.scatter = self.take(n * self.over, self.reduce, "reduce-scatter input")
         last = grads[-1] if grads else None  # a loop variable of foreach_reduce still refers to it
         grads.clear()
         out = self.take(n, self.reduce, "gradients, sharded")
         if self.reduce != self.own:
             out = self.take(n, self.own, "gradients, sharded")
-        self.shards.append(out)
+        if not self.adds and not self.host:
+            self.shards.append(out)
         del last
+
+
+class Parts:
+    """Which parameters a layer holds under FSDP2, the base's and the adapter's, and which are left to the root.
+
+    A quantised weight is cut as its packed bytes are; its scales are no parameters, so every GPU has them whole.
+    """
+
+    def __init__(self, arch: Architecture, load: Any, width: int) -> None:
+        self.width, self.own, self.over = width, load.width, load.gpus
+        self.packed = {w.name for w in arch.weights() if is_packed(w, load)}
+        self.arch, self.adapter, self.adapter_own = arch, load.adapter, load.adapter_width
+        self.adapter_width = min(width, load.adapter_width)
+        if load.adapter is None:
+            self.trained = {w.name for w in arch.weights()}
+        else:
+            self.trained = {f"{t.module}.{t.name}" if t.module else t.name for t in load.adapter.unfrozen}
+        self.inner = [({w.name for w in x.weights()}, {w.module for w in x.weights()}) for x in arch.layers]
+
+    def group(self, layer: Layer | None) -> FsdpGroup:
+        """One layer's parameters; of None, what belongs to no layer."""
+        if layer is None:
+            names = set().union(*(n for n, _ in self.inner))
+            weights = [w for w in self.arch.weights() if w.name not in names]
+            modules = set().union(*(m for _, m in self.inner))
+            added = [t for t in self.added() if t.module not in modules]
+        else:
+            weights = [Weight(w.name, w.shape) for w in layer.weights()]
+            modules = {w.module for w in weights}
+            added = [t for t in self.added() if t.module in modules]
+        parts = [self.part(w) for w in weights for _ in range(int(value_of(w.times)))]
+        parts += [(t.shape, self.adapter_width, self.adapter_own) for t in added]
+        trained = [w.shape for w in weights if w.name in self.trained]
+        trained += [t.shape for t in added if t.state == TRAINED]
+        return FsdpGroup(tuple(parts), "root" if layer is None else "layer", tuple(trained))
+
+    def added(self) -> Sequence[Any]:
+        return () if self.adapter is None else self.adapter.tensors
+
+    def part(self, w: Weight) -> tuple[tuple[Any, ...], int, int]:
+        return (packed_shape(w), 1, 1) if w.name in self.packed else (w.shape, self.width, self.own)
+
+
+def packed_shape(w: Weight) -> tuple[Any, ...]:
+    """bitsandbytes' Params4bit: a column of bytes, two weights each."""
+    return (ceil_div(w.elements, 2), 1)
 
 
 def prepare(arch: Architecture, load: Any, trained: list[Trained], base: dict[tuple[str, str], Any]) -> list[Trained]:
     """Change what stands on rank 0 before a step, and return the tensors whose state it keeps."""
     if load.stage >= 2:
-        base["model", "weights"] = shard_bytes(arch.weights(), load.gpus, load.width)
-        return cut_tensors(trained, load.gpus)
+        base["model", "weights"] = base_shards(arch, load)
+        own = cut_tensors(trained, load.gpus)
+        if load.adapter is not None:
+            base["adapters", "weights"] = adapter_shards(load)
+        if load.kept_gradients:
+            base["gradients", "standing"] = sum(t.times * block_bytes(t.n * t.width) for t in own)
+        if load.host != "none":
+            for key in (("model", "weights"), ("adapters", "weights"), ("gradients", "standing")):
+                base.pop(key, None)
+            scales = whole_scales(arch, load)
+            base["model", "weights"] = scales
+        return own
     base["DDP", "gradient buckets"] = bucket_bytes(arch, trained, load.adapter is None)
     return own_tensors(trained, load.gpus) if load.stage == 1 else trained
 
@@ -219,7 +291,7 @@ def standing_bytes(arch: Architecture, load: Any, trained: list[Trained]) -> tup
     """Rank 0's bytes of weights, the tensors whose gradients it keeps, and those whose state it keeps."""
     if load.stage >= 2:
         own = cut_tensors(trained, load.gpus)
-        return sum(w.times * elements(cut(w.shape, load.gpus)) * load.width for w in arch.weights()), own, own
+        return sum(w.times * shard_bytes(w, load) for w in arch.weights()), own, own
     return None, trained, own_tensors(trained, load.gpus) if load.stage == 1 else trained
 
 
@@ -227,13 +299,38 @@ def wrapper(tape: Tape, arch: Architecture, load: Any) -> Fully | None:
     """What the simulated step reports to; None where every GPU runs the plain model (stages 0 and 1)."""
     if load.stage < 2:
         return None
-    width = HALF if load.amp else load.width
-    return Fully(tape, arch, load.gpus, load.stage == 2, width, load.width, load.width)
+    return Fully(tape, arch, load, HALF if load.amp else load.width)
 
 
-def shard_bytes(weights: Iterable[Weight], over: Any, width: int) -> Any:
-    """What the allocator counts for rank 0's shards of the parameters."""
-    return sum(w.times * block_bytes(elements(cut(w.shape, over)) * width) for w in weights)
+def shard_bytes(w: Weight, load: Any) -> Any:
+    """Bytes of rank 0's shard of a weight, with the scales of a packed one."""
+    if not is_packed(w, load):
+        return elements(cut(w.shape, load.gpus)) * load.width
+    _, *scales = packed_bytes(w.elements, load.quantization)
+    return cut(packed_shape(w), load.gpus)[0] + sum(scales)
 
 
-__all__ = ["Fully", "bucket_bytes", "cut_tensors", "own_tensors", "prepare", "shard_bytes", "standing_bytes", "wrapper"]
+def base_shards(arch: Architecture, load: Any) -> Any:
+    """What the allocator counts for rank 0's shards of the model's weights, and the whole scales of packed ones."""
+    total: Any = whole_scales(arch, load)
+    for w in arch.weights():
+        if is_packed(w, load):
+            total = total + w.times * small_block(cut(packed_shape(w), load.gpus)[0])
+        else:
+            total = total + w.times * block_bytes(elements(cut(w.shape, load.gpus)) * load.width)
+    return total
+
+
+def whole_scales(arch: Architecture, load: Any) -> Any:
+    """The scales and tables of packed weights, which are no parameters: whole on every GPU."""
+    packed = [w for w in arch.weights() if is_packed(w, load)]
+    return sum(w.times * sum(small_block(x) for x in packed_bytes(w.elements, load.quantization)[1:]) for w in packed)
+
+
+def adapter_shards(load: Any) -> Any:
+    """The same of an adapter's tensors."""
+    tensors = load.adapter.tensors
+    return sum(t.times * block_bytes(elements(cut(t.shape, load.gpus)) * load.adapter_width) for t in tensors)
+
+
+__all__ = ["Fully", "bucket_bytes", "cut_tensors", "own_tensors", "prepare", "standing_bytes", "wrapper"]

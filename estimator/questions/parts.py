@@ -24,9 +24,7 @@ class Adapted(Question):
 
     method: Any = option(None, "full, lora, dora, qlora, freeze, or any method of peft.", "METHOD")
     rank: Any = option(None, "Rank of the adapter (its default: the peft library's).", "R", short="-r")
-    targets: Any = option(
-        None, "Modules: names with commas, all-linear, default, or a regular expression.", "NAMES"
-    )
+    targets: Any = option(None, "Modules: names with commas, all-linear, default, or a regular expression.", "NAMES")
     args: Any = option(
         {}, "A further argument by its name in the peft library; JSON where it parses.", "NAME=VALUE",
         kind="list", flag="arg",
@@ -76,6 +74,8 @@ class Sharded(Question):
 
     gpus: Any = option(None, "GPUs in all; data parallel where not told otherwise.", "N")
     stage: Any = option(None, "ZeRO stage: 0, 1, 2 or 3 (zero: or all).", "STAGE")
+    replicas: Any = option("1", "Copies of the model, each sharded over gpus / replicas (HSDP).", "N")
+    buckets: Any = option("default", "DeepSpeed's buckets and prefetches: default, or auto (the Trainer's).", "NAME")
     offload: Any = option("none", "none, optimizer or all.", "NAME")
     offload_to: Any = option("cpu", "cpu or nvme.", "NAME")
     zero_pp: Any = option("", "ZeRO++: qwz, hpz, qgz or all.", "PARTS")

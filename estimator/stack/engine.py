@@ -83,8 +83,10 @@ def _keep(t: Tape, leaf: Any) -> None:
         if getrefcount(g) > 2 or getrefcount(g.st) > 2:
             g = t.alloc(leaf.n, leaf.w, "gradient, copied")
         leaf.held = g
+    g = None
+    if t.on_grad is not None:
+        t.on_grad(leaf)
     if leaf.update is not None:  # register_post_accumulate_grad_hook: the optimizer steps, the gradient goes
-        g = None
         made = t.alloc(leaf.update(leaf.n, leaf.w), 1, "update")
         del made
         leaf.held = None

@@ -171,6 +171,7 @@ class Tape:
         self.keeper: Any = None
         self.stops = True  # a recomputation ends with the last tensor that is needed: use_reentrant=False
         self.fp16 = False  # the 16-bit format is fp16, not bf16
+        self.on_grad: Any = None  # called with a leaf whose gradient of this pass is complete
 
     def alloc(self, n: Any, w: int, what: str = "") -> Tensor:
         """A new tensor outside autograd."""

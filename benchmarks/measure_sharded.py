@@ -1,0 +1,207 @@
+"""Measure memory and time of sharded training steps: DDP, FSDP2 and DeepSpeed, with adapters, accumulation, offloading.
+
+    torchrun --nproc-per-node 2 benchmarks/measure_sharded.py OUT.json CASES.json
+
+CASES.json: ``{"configs": {model: config.json}, "cases": [...]}`` as in tests/accuracy/sharded_stacks.json.gz. A case
+has stack (plain, ddp, fsdp2, deepspeed), model, batch, seq, stage, precision (bf16, fp16, mixed), and where it applies
+lora (rank), adapter_fp32, quant, checkpoint, accumulation, offload, auto, overlap. Random weights, five steps: the last
+one's bytes, the median of the last three's seconds. Give each case a process of its own: DeepSpeed's stage 3 leaks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+STEPS = 5
+
+
+def build(config: dict[str, Any], c: dict[str, Any]) -> Any:
+    """The model with random weights, and the adapter."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    fields = {k: v for k, v in config.items() if k not in ("architectures", "model_type")}
+    made = AutoConfig.for_model(config["model_type"], **fields)
+    torch.set_default_dtype(torch.float32 if c["precision"] == "mixed" else torch.bfloat16)
+    with torch.device("cuda"):
+        model = AutoModelForCausalLM.from_config(made, attn_implementation="sdpa")
+    torch.set_default_dtype(torch.float32)
+    if c.get("quant"):
+        quantise(model)
+    if c.get("lora"):
+        import peft
+
+        lora = peft.LoraConfig(r=c["lora"], target_modules=TARGETS, task_type="CAUSAL_LM")
+        model = peft.get_peft_model(model, lora, autocast_adapter_dtype=c.get("adapter_fp32", True))
+    if c.get("checkpoint"):
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if c.get("lora"):
+            model.enable_input_require_grads()
+    model.config.use_cache = False
+    return model.train()
+
+
+def quantise(model: Any) -> None:
+    """NF4 with double quantisation on every linear layer but the head."""
+    import bitsandbytes as bnb
+    import torch
+
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, torch.nn.Linear) and name != "lm_head":
+                made = bnb.nn.Linear4bit(
+                    child.in_features, child.out_features, child.bias is not None, torch.bfloat16,
+                    compress_statistics=True, quant_type="nf4",
+                )  # fmt: skip
+                made.weight = bnb.nn.Params4bit(
+                    child.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4"
+                )
+                setattr(module, name, made.to("cuda"))
+
+
+def layers_of(model: Any) -> Any:
+    """The list of layers of a decoder."""
+    import torch
+
+    return max((m for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
+
+
+def engine_of(model: Any, c: dict[str, Any]) -> Any:
+    """DeepSpeed's engine around the model."""
+    import deepspeed
+
+    zero: dict[str, Any] = {
+        "stage": c["stage"], "overlap_comm": c.get("overlap", True), "contiguous_gradients": True,
+    }  # fmt: skip
+    if c.get("auto"):  # as transformers/integrations/deepspeed.py fills "auto" in
+        h = model.config.hidden_size
+        zero |= {
+            "reduce_bucket_size": h * h, "stage3_prefetch_bucket_size": int(0.9 * h * h),
+            "stage3_param_persistence_threshold": 10 * h,
+        }  # fmt: skip
+    for part in {"optimizer": ("optimizer",), "all": ("optimizer", "param")}.get(c.get("offload", ""), ()):
+        zero[f"offload_{part}"] = {"device": "cpu", "pin_memory": True}
+    settings = {
+        "train_micro_batch_size_per_gpu": c["batch"], "gradient_accumulation_steps": c.get("accumulation", 1),
+        "zero_optimization": zero, "gradient_clipping": 1.0, "steps_per_print": 10**9,
+        "optimizer": {"type": "AdamW", "params": {"lr": 1e-5, "torch_adam": bool(c.get("torch_adam"))}},
+        c["precision"]: {"enabled": True},
+    }  # fmt: skip
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return deepspeed.initialize(model=model, model_parameters=trained, config=settings)[0]
+
+
+def spread(model: Any, c: dict[str, Any]) -> Any:
+    """The model under DDP or FSDP2, or as it is."""
+    import torch
+    from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
+
+    if c["stack"] == "plain":
+        return model
+    if c["stage"] < 2:
+        return torch.nn.parallel.DistributedDataParallel(model, device_ids=[torch.cuda.current_device()])
+    how: dict[str, Any] = {"reshard_after_forward": c["stage"] == 3}
+    if c["precision"] == "mixed":
+        how["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    if c.get("offload"):
+        how["offload_policy"] = CPUOffloadPolicy()
+    for layer in layers_of(model):
+        fully_shard(layer, **how)
+    fully_shard(model, **how)
+    return model
+
+
+def clear() -> None:
+    """Forget what is no longer needed, and every peak."""
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+
+
+def measure(config: dict[str, Any], c: dict[str, Any]) -> dict[str, Any]:
+    """One case: bytes by phase and seconds."""
+    import torch
+    import torch.distributed as dist
+
+    model, deepspeed, times = build(config, c), c["stack"] == "deepspeed", c.get("accumulation", 1)
+    clear()
+    net = engine_of(model, c) if deepspeed else spread(model, c)
+    clear()
+    out: dict[str, Any] = {"load": torch.cuda.memory_allocated()}
+    optimizer = None
+    if not deepspeed:
+        optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=1e-5, fused=True)
+    ids = torch.randint(0, model.config.vocab_size, (c["batch"], c["seq"]), device="cuda")
+    seconds = []
+    for _ in range(STEPS):
+        torch.cuda.synchronize()
+        dist.barrier()
+        start = time.perf_counter()
+        out |= step(net, optimizer, ids, c, times, deepspeed)
+        torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    out["peak"] = max(out[k] for k in ("fwd_peak", "bwd_peak", "step_peak"))
+    return out | {"seconds": sorted(seconds[2:])[1]}
+
+
+def step(net: Any, optimizer: Any, ids: Any, c: dict[str, Any], times: int, deepspeed: bool) -> dict[str, int]:
+    """One optimizer step; the most bytes of each phase over its micro-batches."""
+    import torch
+
+    cuda = torch.cuda
+    d = {"start": cuda.memory_allocated(), "fwd_peak": 0, "bwd_peak": 0}
+    amp = not deepspeed and c["precision"] == "mixed" and c["stage"] < 2
+    for k in range(times):
+        cuda.reset_peak_memory_stats()
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=amp):
+            loss = net(input_ids=ids, labels=ids).loss
+        d["fwd_peak"], d["fwd_end"] = max(d["fwd_peak"], cuda.max_memory_allocated()), cuda.memory_allocated()
+        cuda.reset_peak_memory_stats()
+        waits = k < times - 1 and hasattr(net, "no_sync") and not deepspeed
+        with net.no_sync() if waits else contextlib.nullcontext():
+            net.backward(loss) if deepspeed else (loss / times).backward()
+        del loss
+        d["bwd_peak"], d["bwd_end"] = max(d["bwd_peak"], cuda.max_memory_allocated()), cuda.memory_allocated()
+        if deepspeed and k < times - 1:
+            net.step()
+    cuda.reset_peak_memory_stats()
+    net.step() if deepspeed else optimizer.step()
+    d["step_peak"], d["step_end"] = cuda.max_memory_allocated(), cuda.memory_allocated()
+    if optimizer is not None:
+        optimizer.zero_grad(set_to_none=True)
+    return d
+
+
+def main() -> None:
+    """Measure every case of the file and write the records of rank 0."""
+    import torch
+    import torch.distributed as dist
+
+    rank = int(os.environ["LOCAL_RANK"])
+    torch.cuda.set_device(rank)
+    dist.init_process_group("nccl", device_id=torch.device("cuda", rank))
+    data = json.loads(Path(sys.argv[2]).read_text())
+    found = []
+    for c in data["cases"]:
+        case = c.get("case", c)
+        record = measure(data["configs"][case["model"]], case)
+        peaks: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(peaks, record["peak"])
+        found.append({"case": case, **record, "peak_by_rank": peaks})
+    if rank == 0:
+        Path(sys.argv[1]).write_text(json.dumps({"configs": data["configs"], "cases": found}))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

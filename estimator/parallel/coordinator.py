@@ -1,0 +1,122 @@
+"""Which weights lie gathered on a GPU under DeepSpeed's ZeRO stage 3, module by module.
+
+Once a step has been traced, the coordinator fetches what a module needs, prefetches what comes after it up to a bucket
+and a number of live elements, and releases what is not used again within a distance. Source:
+deepspeed/runtime/zero/partitioned_param_coordinator.py (0.19.8), fetch_sub_module, release_sub_module,
+__params_to_release.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+MAX_LIVE = 1_000_000_000  # stage3_max_live_parameters, elements
+MAX_REUSE = 1_000_000_000  # stage3_max_reuse_distance, elements
+PREFETCH = 50_000_000  # stage3_prefetch_bucket_size, elements
+PERSIST = 100_000  # stage3_param_persistence_threshold, elements: smaller weights are never partitioned
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Elements: of a prefetch, of a weight that stays, of one bucket of gradients."""
+
+    prefetch: int = PREFETCH
+    persist: int = PERSIST
+    bucket: int = 500_000_000  # reduce_bucket_size
+
+
+def settings(buckets: str, hidden: int) -> Settings:
+    """DeepSpeed's defaults, or what transformers' "auto" makes of the hidden size.
+
+    Source: transformers/integrations/deepspeed.py, trainer_config_finalize.
+    """
+    if buckets == "default":
+        return Settings()
+    return Settings(int(0.9 * hidden * hidden), 10 * hidden, hidden * hidden)
+
+
+def available(
+    modules: Sequence[Sequence[str]], sizes: dict[str, int], rules: Settings, distance: int = MAX_REUSE
+) -> list[int]:
+    """Elements gathered while each module of the trace runs, in turn; weights that persist are not counted."""
+    uses = deque((p, step) for step, module in enumerate(modules) for p in module)
+    sums = [0]
+    for module in modules:
+        sums.append(sums[-1] + sum(sizes[p] for p in module))
+    held: set[str] = set()
+    last: dict[str, int] = {}
+    live = 0
+    out = []
+    following = _next_uses(modules)
+    for step, module in enumerate(modules):
+        kept = [p for p in module if sizes[p] > rules.persist]
+        for p in kept:
+            if p not in held:
+                held.add(p)
+                live += sizes[p]
+        need, seen = {p for p in module if last.get(p, -1) < step}, set[str]()
+        while uses and len(seen) < len(need):
+            p, at = uses.popleft()
+            last[p] = at
+            seen.add(p)
+        live += _prefetch(uses, held, last, sizes, rules, min(MAX_LIVE - live, rules.prefetch))
+        out.append(live)
+        for p in kept:
+            reused = following[step].get(p)
+            near = reused is not None and sums[reused] - sums[step + 1] < distance
+            if not near and last.get(p, -1) <= step + 1 and p in held:
+                held.discard(p)
+                live -= sizes[p]
+    return out
+
+
+def _next_uses(modules: Sequence[Sequence[str]]) -> list[dict[str, int]]:
+    """For each module, when each of its weights is used next."""
+    out: list[dict[str, int]] = [{} for _ in modules]
+    upcoming: dict[str, int] = {}
+    for step in range(len(modules) - 1, -1, -1):
+        out[step] = {p: upcoming[p] for p in modules[step] if p in upcoming}
+        for p in modules[step]:
+            upcoming[p] = step
+    return out
+
+
+def _prefetch(
+    uses: deque[tuple[str, int]],
+    held: set[str],
+    last: dict[str, int],
+    sizes: dict[str, int],
+    rules: Settings,
+    most: int,
+) -> int:
+    """Fetch ahead; weights that are there are skipped and marked as used later."""
+    found = 0
+    while uses and found < most:
+        p, at = uses.popleft()
+        last[p] = max(last.get(p, -1), at)
+        if p not in held and sizes[p] > rules.persist:
+            held.add(p)
+            found += sizes[p]
+    return found
+
+
+def trace(before: Iterable[Sequence[str]], layers: Sequence[Sequence[Sequence[str]]], after: Iterable[Sequence[str]],
+          again: bool) -> tuple[list[list[str]], list[int], list[int]]:  # fmt: skip
+    """A step's modules in order, and where each layer's forward and backward modules begin.
+
+    again: layers are run a second time in the backward pass (checkpointing)
+    """
+    first, last = [list(m) for m in before], [list(m) for m in after]
+    out = list(first)
+    forward, backward = [], [0] * len(layers)
+    for layer in layers:
+        forward.append(len(out))
+        out += [list(m) for m in layer]
+    out += last + last[::-1]
+    for i in range(len(layers) - 1, -1, -1):
+        backward[i] = len(out)
+        out += [list(m) for m in layers[i]] * (1 if again else 0) + [list(m) for m in layers[i]][::-1]
+    out += first[::-1]
+    return out, forward, backward

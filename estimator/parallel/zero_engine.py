@@ -1,0 +1,321 @@
+"""DeepSpeed around one GPU's training step: flat partitions, buckets of gradients, gathered weights.
+
+Stages 1 and 2 hold whole 16-bit weights and flatten what trains into one buffer, of which each GPU updates an equal
+part in fp32. A gradient is copied into a bucket as it arrives and freed; a full bucket is reduced, and what belongs to
+this GPU's part is copied out. Stage 1 does the same where contiguous_gradients or overlap_comm are on, as by default,
+but keeps whole gradients between micro-batches. Stage 3 partitions every weight; :mod:`coordinator` says which of them
+lie gathered when. Rank 0 is followed: its part holds the first layers, whose gradients come last.
+
+Sources (0.19.8): deepspeed/runtime/zero/stage_1_and_2.py, stage3.py, runtime/fp16/fused_optimizer.py (stage 0),
+runtime/comm/coalesced_collectives.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from estimator.families.base import Architecture, Layer
+from estimator.inventory import Weight
+from estimator.ops import ceil_div
+from estimator.optimizers import Trained
+from estimator.parallel.coordinator import Settings, available, settings, trace
+from estimator.parallel.order import in_order
+from estimator.stack.packed import is_packed, packed_bytes
+from estimator.stack.tape import F32, HALF, Tape, Tensor, block_bytes, small_block
+from estimator.trace import value_of
+
+SUB_GROUP = 1_000_000_000  # sub_group_size: elements of a GPU's part that are stepped at once (stage 3)
+MASTER_AND_MOMENTS = 3  # fp32 numbers a trained weight
+
+
+class Engine:
+    """What the simulated step reports to. ``own``: elements of the weights that touch this GPU's part."""
+
+    def __init__(self, tape: Tape, stage: int, over: Any, rules: Settings, trained: Any, accumulates: bool,
+                 offload: str) -> None:  # fmt: skip
+        self.t, self.stage, self.over, self.rules = tape, stage, over, rules
+        self.part = ceil_div(trained, over)
+        self.accumulates, self.offload = accumulates, offload
+        self.offsets: dict[int, int] = {}
+        self.own: Any = 0
+        self.sub_group: Any = self.part
+        self.buckets: list[Tensor] = []
+        self.filled, self.waiting = 0, list[Any]()
+        self.kept: Tensor | None = None
+        self.standing: list[Tensor] = []
+        self.sizes: list[Any] = []  # of the gradients that stand between micro-batches: stage 1
+
+    def take(self, n: Any, width: int, what: str) -> Tensor:
+        where, self.t.where = self.t.where, "DeepSpeed"
+        made = self.t.alloc(n, width, what)
+        self.t.where = where
+        return made
+
+    def before_forward(self) -> None:
+        """Stage 1 between micro-batches: whole gradients, and the buckets that the first of them made."""
+        self.standing = [self.take(n, HALF, "gradients of earlier micro-batches") for n in self.sizes]
+        if self.sizes:
+            self.open_buckets()
+
+    def open_buckets(self) -> None:
+        count = 2 if self.stage < 3 else 1
+        self.buckets = [self.take(self.rules.bucket, HALF, "bucket of gradients") for _ in range(count)]
+
+    def before_layer(self, key: int, layer: Layer, leaves: int) -> None:
+        pass
+
+    def after_layer(self, key: int, leaves: Sequence[Any]) -> None:
+        pass
+
+    def after_forward(self, leaves: Sequence[Any]) -> None:
+        """The flat order of the weights: which gradients are for this GPU's part."""
+        at, part = 0, int(value_of(self.part))
+        for leaf in leaves:
+            self.offsets[id(leaf)] = at
+            if at < part:
+                self.own = self.own + leaf.n
+            at += int(value_of(leaf.n))
+
+    def before_backward(self) -> None:
+        self.t.on_grad = self.arrived
+
+    def enter_layer(self, key: int, again: bool) -> None:
+        pass
+
+    def leave_layer(self, key: int) -> None:
+        pass
+
+    def arrived(self, leaf: Any) -> None:
+        """A gradient: into the bucket, which is reduced first where it would overflow."""
+        if self.stage == 0:
+            return
+        n, bucket = int(value_of(leaf.n)), self.rules.bucket
+        if not self.buckets:
+            self.open_buckets()
+        if self.standing:
+            self.standing.pop()
+        if self.filled + n > bucket:
+            self.reduce()
+        if n <= bucket:
+            leaf.held = None
+        self.filled += n
+        self.waiting.append(leaf)
+
+    def reduce(self) -> None:
+        """Reduce the bucket; what belongs to several GPUs is flattened into a copy."""
+        if not self.waiting:
+            return
+        part = int(value_of(self.part))
+        first = self.offsets[id(self.waiting[-1])] // part
+        last = (self.offsets[id(self.waiting[0])] + int(value_of(self.waiting[0].n)) - 1) // part
+        copy = self.take(self.filled, HALF, "gradients of several GPUs, flattened") if first != last else None
+        del copy
+        if self.kept is None and first == 0 and self.offload == "none":
+            self.kept = self.take(self.own, HALF, "gradients of this GPU's part")
+        for leaf in self.waiting:
+            leaf.held = None
+        self.waiting, self.filled = [], 0
+
+    def after_backward(self) -> None:
+        self.t.on_grad = None
+        self.reduce()
+        self.buckets = []
+        if self.accumulates and self.stage == 2:
+            self.kept = None  # added to those of the micro-batches before
+
+    def step_bytes(self) -> Any:
+        """The most that an optimizer step takes beyond what stands before it."""
+        if self.offload != "none":
+            return 0
+        if self.stage == 0:  # fp32 copies of the gradients, then one flat buffer of them
+            return 2 * F32 * self.part * self.over
+        if self.stage < 3:
+            return (HALF + F32) * self.part
+        return (HALF + F32) * self.sub_group
+
+
+class Partitioned(Engine):
+    """Stage 3: weights come and go as the coordinator says."""
+
+    def __init__(self, *args: Any, arch: Architecture, again: bool) -> None:
+        super().__init__(*args)
+        self.arch, self.again = arch, again
+        self.gathered: Tensor | None = None
+        modules, self.forward, self.backward, last = self.traced()
+        self.counts = modules
+        self.last = last
+
+    def traced(self) -> tuple[list[int], list[int], list[int], int]:
+        arch, sizes = self.arch, dict[str, int]()
+        inside = {w.name for layer in arch.layers for w in layer.weights()}
+        outer = [w for w in arch.weights() if w.name not in inside]
+        cut = next((i for i, w in enumerate(arch.weights()) if w.name in inside), len(outer))
+        before, after = _modules(outer[:cut], "", sizes), _modules(outer[cut:], "", sizes)
+        layers, i = [], 0
+        for layer in arch.layers:
+            weights = [Weight(w.name, w.shape) for w in layer.weights()]
+            for _ in range(int(value_of(layer.times))):
+                layers.append(_modules(weights, f"{i}.", sizes))
+                i += 1
+        if arch.tied and arch.has_head:
+            after = [*after, before[0]]
+        steps, forward, backward = trace(before, layers, after, self.again)
+        last = forward[-1] + len(layers[-1]) + len(after) - 1 if layers else 0
+        return available(steps, sizes, self.rules), forward, backward, last
+
+    def hold(self, n: int) -> None:
+        """Change what lies gathered."""
+        if self.gathered is not None and int(value_of(self.gathered.n)) == n:
+            return
+        self.gathered = None
+        self.gathered = self.take(n, HALF, "gathered weights") if n else None
+
+    def most(self, begins: list[int], key: int, ends: int) -> int:
+        return max(self.counts[begins[key] : ends])
+
+    def before_forward(self) -> None:
+        self.hold(max(self.counts[: self.forward[0]], default=0))
+
+    def before_layer(self, key: int, layer: Layer, leaves: int) -> None:
+        ends = self.forward[key + 1] if key + 1 < len(self.forward) else self.last
+        self.hold(self.most(self.forward, key, ends))
+
+    def after_layer(self, key: int, leaves: Sequence[Any]) -> None:
+        if key + 1 == len(self.forward):
+            self.hold(self.counts[self.last])
+
+    def enter_layer(self, key: int, again: bool) -> None:
+        ends = self.backward[key - 1] if key else len(self.counts)
+        self.hold(self.most(self.backward, key, ends))
+
+    def reduce(self) -> None:
+        """Interleave the gradients into one buffer, unless there is one alone, and scatter it."""
+        if len(self.waiting) > 1:
+            copy = self.take(self.filled, HALF, "gradients, interleaved")
+            del copy
+        for leaf in self.waiting:
+            leaf.held = None
+        self.waiting, self.filled = [], 0
+
+    def arrived(self, leaf: Any) -> None:
+        self.buckets = self.buckets or [Tensor(0, HALF, None)]  # stands since the start
+        super().arrived(leaf)
+
+    def after_backward(self) -> None:
+        self.t.on_grad = None
+        self.reduce()
+        self.gathered = None
+
+
+def _modules(weights: Sequence[Weight], prefix: str, sizes: dict[str, int]) -> list[list[str]]:
+    """Weights module by module, in order; their sizes are added to ``sizes``."""
+    out: dict[str, list[str]] = {}
+    for w in weights:
+        name = prefix + w.name
+        sizes[name] = int(value_of(w.elements))
+        out.setdefault(w.module, []).append(name)
+    return list(out.values())
+
+
+def wrapper(
+    tape: Tape, arch: Architecture, load: Any, trained: Sequence[Trained], base: dict[tuple[str, str], Any]
+) -> Engine:
+    """What the step reports to; ``base``, in place: what stands on rank 0 before it."""
+    rules = settings(load.buckets, int(value_of(arch.hidden)))
+    prepare(arch, load, trained, base, rules)
+    n = sum(t.times * t.n for t in trained)
+    given = (tape, load.stage, load.gpus, rules, n, load.kept_gradients, load.host)
+    if load.stage == 3:
+        made: Engine = Partitioned(*given, arch=arch, again=load.checkpointing == "full")
+        made.sub_group = largest_sub_group(arch, load, trained)
+        return made
+    made = Engine(*given)
+    if load.stage == 1 and load.kept_gradients:
+        made.sizes = [t.n for t in in_order(arch, trained, load.adapter is None)]
+    return made
+
+
+def prepare(arch: Architecture, load: Any, trained: Sequence[Trained], base: dict[tuple[str, str], Any],
+            rules: Settings) -> None:  # fmt: skip
+    """Change what stands on rank 0 before a step."""
+    n = sum(t.times * t.n for t in trained)
+    part = ceil_div(n, load.gpus)
+    for key in (("optimizer", "states"), ("adapters", "weights"), ("gradients", "standing")):
+        base.pop(key, None)
+    if load.stage == 3:
+        persistent, everything = _partition(arch, load, rules)
+        base["model", "weights"] = HALF * everything if load.host != "all" else 0
+        base["model", "weights that are never partitioned"] = HALF * persistent
+        base["DeepSpeed", "bucket of gradients"] = block_bytes(HALF * rules.bucket)
+        if load.host == "none":
+            base["DeepSpeed", "partition of gradients"] = block_bytes(HALF * part)
+    else:  # what trains is one flat buffer
+        base["model", "weights"] = frozen_bytes(arch, load) + block_bytes(HALF * n)
+        if load.host != "none":
+            largest = max(int(value_of(t.n)) for t in trained)
+            base["DeepSpeed", "buffer of the largest gradient"] = block_bytes(HALF * largest)
+    if load.kept_gradients and load.host == "none":
+        if load.stage == 2:
+            own = own_elements(arch, load, trained, part)
+            base["DeepSpeed", "gradients of this GPU's part"] = block_bytes(HALF * own)
+        elif load.stage == 0:
+            base["gradients", "standing"] = sum(t.times * block_bytes(HALF * t.n) for t in trained)
+    if load.host == "none":
+        held = n if load.stage == 0 else part
+        base["optimizer", "fp32 weights"] = block_bytes(F32 * held)
+        base["optimizer", "states"] = 2 * block_bytes(F32 * held)
+
+
+def standing_bytes(arch: Architecture, load: Any, trained: Sequence[Trained], stored: Any) -> tuple[Any, Any, Any]:
+    """(weights, gradients, fp32 weights and moments) in bytes of rank 0."""
+    n = sum(t.times * t.n for t in trained)
+    part = n if load.stage == 0 else ceil_div(n, load.gpus)
+    weights = stored
+    if load.stage == 3:
+        small, everything = _partition(arch, load, settings(load.buckets, int(value_of(arch.hidden))))
+        weights = HALF * (small + (everything if load.host != "all" else 0))
+    away = load.host != "none"
+    return weights, 0 if away else HALF * part, 0 if away else MASTER_AND_MOMENTS * F32 * part
+
+
+def own_elements(arch: Architecture, load: Any, trained: Sequence[Trained], part: Any) -> Any:
+    """Elements of the tensors that touch the first of the equal parts."""
+    at, own, most = 0, 0, int(value_of(part))
+    for t in in_order(arch, trained, load.adapter is None):
+        if at >= most:
+            break
+        own += int(value_of(t.n))
+        at = own
+    return own
+
+
+def largest_sub_group(arch: Architecture, load: Any, trained: Sequence[Trained]) -> int:
+    """Elements of this GPU's part that are stepped at once: whole weights' shares, until there are enough."""
+    most, group = 0, 0
+    for t in in_order(arch, trained, load.adapter is None):
+        group += ceil_div(int(value_of(t.n)), int(value_of(load.gpus)))
+        most = max(most, group)
+        if group >= SUB_GROUP:
+            group = 0
+    return most
+
+
+def frozen_bytes(arch: Architecture, load: Any) -> Any:
+    """What the allocator counts for the weights that do not train."""
+    if load.adapter is None:
+        return 0
+    names = {f"{t.module}.{t.name}" if t.module else t.name for t in load.adapter.unfrozen}
+    frozen = [w for w in arch.weights() if w.name not in names]
+    packed = [w for w in frozen if is_packed(w, load)]
+    held = sum(w.times * sum(small_block(x) for x in packed_bytes(w.elements, load.quantization)) for w in packed)
+    return held + sum(w.times * block_bytes(w.elements * HALF) for w in frozen if not is_packed(w, load))
+
+
+def _partition(arch: Architecture, load: Any, rules: Settings) -> tuple[Any, Any]:
+    """Elements on one GPU: of the small weights, which stay whole, and of all weights, each cut by itself."""
+    given = [(w.elements, w.times) for w in arch.weights()]
+    if load.adapter is not None:
+        given += [(t.elements // t.times, t.times) for t in load.adapter.tensors]
+    small = sum(times * n for n, times in given if value_of(n) <= rules.persist)
+    return small, sum(times * ceil_div(n, load.gpus) for n, times in given)
