@@ -38,7 +38,7 @@ FALLBACK = {
 # special functions of an H100 SXM: 16 a clock and SM; Shah et al. 2024, arXiv 2407.08608, section 3.1
 H100_EXP = 3.9 * TERA
 NO_PEAK = 1e18  # FLOP/s where no matrix peak is published: memory decides, and compute takes no time
-LAUNCH_BOUND = 1.5  # a measured product shorter than this many launches measures the launch
+LAUNCH_BOUND = 2.5  # a measured product shorter than this many launches measures the launch and what calls it
 COMPUTE_BOUND = 0.5  # a skinny product above this share of the peak no longer measures the memory
 ALIGNMENT_BYTES = 16  # tensor cores load rows of 16 bytes (NVIDIA, Matrix Multiplication Background User's Guide)
 
@@ -79,6 +79,8 @@ class Accelerator:
     exp               exponentials a second: what a fused attention kernel takes beside its products
     fixed             seconds a kernel takes beside its work, launched by a CUDA graph or early enough
     launch, launch_gradient   seconds the host takes to launch one operation of an eager program, and of a training step
+    launch_layer, launch_pass   seconds that Python takes beside in a layer and in a pass of an eager program
+    launch_busy       how many times as long a busy host takes
     link              bytes/s one way to another accelerator, or None
     notes             what was assumed
     """
@@ -100,6 +102,9 @@ class Accelerator:
     fixed: float
     launch: float
     launch_gradient: float
+    launch_layer: float
+    launch_pass: float
+    launch_busy: float
     link: float | None
     notes: tuple[str, ...] = ()
 
@@ -192,7 +197,8 @@ def machine(gpu: str, dtype: str = "bf16") -> Accelerator:
         seen.copy_gb_s * GIGA * wide, kernels.strided_g_elements_s * GIGA * wide,
         kernels.layer_norm_g_elements_s * GIGA * wide,
         H100_EXP * peak_of(spec, "bf16") / base, 
-        fixed, launch, kernels.launch_gradient_us * MICRO, spec.link_bytes_s,
+        fixed, launch, kernels.launch_gradient_us * MICRO, kernels.launch_layer_us * MICRO,
+        kernels.launch_pass_us * MICRO, kernels.launch_busy, spec.link_bytes_s,
         tuple(_basis(spec, dtype, reference, best / base)),
     )  # fmt: skip
 

@@ -119,8 +119,10 @@ class MatmulCeiling(_Part):
 class Kernels(_Part):
     """What the kernels of real steps take beside the isolated ceilings, from measured step times on this device.
 
-    fixed_us: a kernel's start and end. launch_us, launch_gradient_us: the host's time to launch one operation of an
-    eager program, of a training step (forward, backward and optimizer). strided_g_elements_s: kernels over broadcast or
+    fixed_us: a kernel's start and end. launch_us: the host's time to launch one operation of an eager program;
+    launch_layer_us, launch_pass_us: what Python takes beside, a layer and a pass; launch_busy: how many times as long
+    all of that takes on a busy host. launch_gradient_us: to launch one of a training step (forward, backward and
+    optimizer). strided_g_elements_s: kernels over broadcast or
     permuted bf16 tensors, 10^9 elements/s; layer_norm_g_elements_s: LayerNorm's forward kernel. gradient: share of a
     product's rate that those of a backward pass reach. adapter: share of the copy rate that fp32 products with a side
     of an adapter's rank reach. unaligned: share of the best product's rate where a side is no multiple of 16 bytes.
@@ -129,6 +131,9 @@ class Kernels(_Part):
     source: Text
     fixed_us: Positive
     launch_us: Positive
+    launch_layer_us: Positive
+    launch_pass_us: Positive
+    launch_busy: Positive
     launch_gradient_us: Positive
     strided_g_elements_s: Positive
     layer_norm_g_elements_s: Positive

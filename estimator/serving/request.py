@@ -156,7 +156,7 @@ def speculative(
 def range_said(serve: Serving) -> list[str]:
     out = [
         "low: fused kernels at the same ceilings; high: the slowest measured rate of each kind, "
-        "and the host launches every kernel"
+        "and a busy host launches every kernel"
     ]
     if any(isinstance(x, StateSpace) for g in serve.arch.layers for x in (g.mixer, g.second)):
         out.append("state-space layers run their fused kernels (mamba_ssm, causal_conv1d), not the torch path")

@@ -126,11 +126,15 @@ def element_bytes(storage: Storage) -> dict[str, float]:
 
 
 def bounds(serve: Serving) -> tuple[Serving, Serving]:
-    """(fastest, slowest): fused kernels; the slowest measured rates, and a host that launches every kernel."""
+    """(fastest, slowest): fused kernels; the slowest measured rates, and a busy host that launches every kernel."""
     device = serve.machine
     low = replace(serve, engine="fused", unpack=False, graph=True)
     gemm, skinny = (min(y for _, y in points) for points in (device.gemm_points, device.skinny_points))
-    slow: Accelerator = replace(device, gemm_points=((1.0, gemm),), skinny_points=((1.0, skinny),))
+    busy = device.launch_busy
+    slow: Accelerator = replace(
+        device, gemm_points=((1.0, gemm),), skinny_points=((1.0, skinny),), launch=busy * device.launch,
+        launch_layer=busy * device.launch_layer, launch_pass=busy * device.launch_pass,
+    )  # fmt: skip
     return low, replace(serve, machine=slow, graph=False)
 
 

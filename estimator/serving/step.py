@@ -54,9 +54,11 @@ class Serving:
 
     def how(self, decode: bool) -> How:
         """How its operations are executed."""
+        sides = ("decoder",) if decode and self.arch.kind == "encoder-decoder" else ("encoder", "decoder")
+        layers = sum((g.times for g in self.arch.layers if g.side in sides), start=0)
         return How(
             BF16, element=self.bytes_of, shards=self.gpus, every_pair=not self.fused, decode=decode,
-            unpack=self.unpack, fused_scan=True,
+            unpack=self.unpack, fused_scan=True, layers=0 if self.fused else layers,
         )  # fmt: skip
 
 

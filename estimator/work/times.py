@@ -37,6 +37,7 @@ class How:
     unpack    packed weights are unpacked before each product of more than one row
     fused_scan  the recurrent state stays on the chip
     autograd  the host records every operation for a backward pass
+    layers    layers whose Python the host runs beside its launches; 0 for an engine without such modules
     """
 
     width: float = BF16
@@ -49,6 +50,7 @@ class How:
     unpack: bool = False
     fused_scan: bool = False
     autograd: bool = False
+    layers: Any = 0
 
     def bytes_of(self, q: Product) -> float:
         """Bytes an element of the weight that a product reads."""
@@ -112,6 +114,8 @@ def times(operations: Iterable[Product | Kernel], machine: Accelerator, how: How
             _product(out, q, machine, how)
     out.add(KERNELS, LAUNCH, out.launches * machine.fixed)
     out.host = out.launches * (machine.launch_gradient if how.autograd else machine.launch)
+    if value_of(how.layers):
+        out.host = out.host + how.layers * machine.launch_layer + machine.launch_pass
     return out
 
 
