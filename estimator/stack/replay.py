@@ -64,7 +64,7 @@ def settle(log: list[Any], start: int) -> None:
     ]
     if not wanted:
         return
-    left = _left_over(log)
+    left = _left_over(log, {value_of(log[i][1][j][1][0]) for i, j in wanted})
     moved: list[tuple[int, int]] = []
     for i, j in wanted:
         size, more = value_of(log[i][1][j][1][0]), value_of(log[i][0]) - 1
@@ -76,20 +76,15 @@ def settle(log: list[Any], start: int) -> None:
         log.insert(i + 1, log[i][1].pop(j))
 
 
-def _left_over(log: list[Any]) -> Counter[Any]:
-    """By size: how many buffers were handed out and, each by its own entry, not given back."""
+def _left_over(log: list[Any], sizes: set[Any]) -> Counter[Any]:
+    """Of each of these sizes: how many buffers were handed out and, each by its own entry, not given back."""
     net: dict[int, list[Any]] = {}
-
-    def add(sign: int, record: Record, times: Any) -> None:
-        entry = net.setdefault(id(record), [0, value_of(record[0])])
-        entry[0] += sign * times
-
     for sign, what in log:
-        if type(what) is list:
-            for s, record in what:
-                add(s, record, value_of(sign))
-        else:
-            add(sign, what, 1)
+        entries, times = (what, value_of(sign)) if type(what) is list else (((sign, what),), 1)
+        for s, record in entries:
+            size = record[0]
+            if (size if type(size) is int else size.value) in sizes:
+                net.setdefault(id(record), [0, value_of(size)])[0] += s * times
     out: Counter[Any] = Counter()
     for count, size in net.values():
         if count > 0:

@@ -181,7 +181,8 @@ class Tape:
         self, what: str, n: Any, w: int, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None
     ) -> Tensor:
         """The output of one operation on ``ins``, recorded where one of them wants a gradient."""
-        saved = self._handed_on(ins, saved)
+        if self.again is not None and saved is not None and saved is not RESULT:
+            saved = self._handed_on(ins, saved)
         out = Tensor(n, w, Allocation(self, n * w, (self.where, what)))
         if self.grad:
             self.record(out, ins, fn, saved, extra)
@@ -189,11 +190,13 @@ class Tape:
 
     def _handed_on(self, ins: Sequence[Tensor], saved: Any) -> Any:
         """In a recomputation, what an operation saves goes to the node of the first run; nothing is saved again."""
-        if self.again is None or saved is None or saved is RESULT or all(i.node is None for i in ins):
-            return saved
-        self.again.append(saved)
-        self._check_end()
-        return None
+        for i in ins:
+            if i.node is not None:
+                assert self.again is not None
+                self.again.append(saved)
+                self._check_end()
+                return None
+        return saved
 
     def _check_end(self) -> None:
         if not self.stops or self.again is None or self.frame is None:
@@ -203,7 +206,8 @@ class Tape:
 
     def record(self, out: Tensor, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None) -> None:
         """Make ``out`` the result of a node if one of ``ins`` wants a gradient."""
-        saved = self._handed_on(ins, saved)
+        if self.again is not None and saved is not None and saved is not RESULT:
+            saved = self._handed_on(ins, saved)
         nodes = tuple([i.node for i in ins])
         for node in nodes:
             if node is not None:
