@@ -14,6 +14,7 @@ from typing import Any
 from estimator.families.base import Attention, Indexer, Linear, Norm
 from estimator.families.towers import Conv
 from estimator.ops import minimum
+from estimator.stack.products import visible
 from estimator.work import kernels as k
 from estimator.work import product as p
 from estimator.work.product import Kernel, Product
@@ -137,20 +138,6 @@ def keys(attention: Attention, rows: Rows) -> Any:
     return held + 1 + rows.prefix
 
 
-def visible(attention: Attention, rows: Rows, s_k: Any) -> Any:
-    """Query-key pairs that the mask leaves: the lower triangle, the band of a window; None where all are."""
-    if not attention.causal or attention.cross or rows.decode:
-        return None
-    s, beside = rows.s, rows.prefix * rows.s
-    if attention.chunk is not None and attention.chunk < s:
-        whole, rest = s // attention.chunk, s % attention.chunk
-        return whole * (attention.chunk * (attention.chunk + 1) // 2) + rest * (rest + 1) // 2 + beside
-    w = attention.window
-    if w is not None and w < s:
-        return w * s - w * (w - 1) // 2 + beside
-    return s * (s + 1) // 2 + beside
-
-
 def attention(tape: Walk, a: Attention, grad: bool, encoder_grad: bool = False) -> bool:
     """Projections, scores, values and the output projection; returns whether the output requires a gradient."""
     gq, gk, gv = _projected(tape, a, grad, encoder_grad)
@@ -169,7 +156,7 @@ def attention(tape: Walk, a: Attention, grad: bool, encoder_grad: bool = False) 
     if a.mla is None and not a.cross and len(a.projections) > 1:  # one input, several projections
         inputs = rows.tokens * a.projections[0].d_in
         tape.ops.append(k.accumulate(f"{at}.inputs", inputs, len(a.projections) - 1, grad))
-    pairs, heads = visible(a, rows, s_k), rows.b * a.heads
+    pairs, heads = visible(a, rows.s, s_k), rows.b * a.heads
     _disentangled(tape, a, gq, gk)
     scores = Product(
         f"{at}.scores", p.ATTENTION, rows.s, a.head_dim, s_k, heads, operator="bmm", left=gq, right=gk, pairs=pairs

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, MoE, NoMixer, Norm, StateSpace
+from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, MoE, NoMixer, Norm
 from estimator.families.towers import Conv
 from estimator.ops import minimum
+from estimator.stack.products import label
 from estimator.work import blocks, feedforward, scan
 from estimator.work import kernels as k
 from estimator.work import product as p
@@ -131,8 +132,8 @@ class _Walk:
             parts = unit.segments(first, start, grad) if self.training else [(unit.times, True, False)]
             for times, active, flows in parts:
                 ops, _ = self._layer(unit, rows, flows, encoder_grad, active)
-                label = unit.label
-                out += [q.in_layers(times, label) for q in ops]
+                name = label(unit.group)
+                out += [q.in_layers(times, name) for q in ops]
         return grad or start is not None
 
     def _units(self, group: Layer) -> list[_Unit]:
@@ -185,23 +186,6 @@ class _Unit:
     times: Any
     indices: tuple[int, ...] | None
     train: Trainable
-
-    @property
-    def label(self) -> str:
-        """What its layers are, for tables."""
-        mixer, mlp = self.group.mixer, self.group.mlp
-        if isinstance(mixer, Attention):
-            name = (
-                "sliding attention"
-                if mixer.window is not None
-                else "chunked attention"
-                if mixer.chunk is not None
-                else "attention"
-            )
-        else:
-            name = mixer.kind.replace("_", " ") if isinstance(mixer, StateSpace) else "no mixer"
-        side = "encoder " if self.group.side == "encoder" and self.group.mixer is not None else ""
-        return f"{side}{name}" + ("" if mlp is None else " + experts" if isinstance(mlp, MoE) else " + MLP")
 
     def segments(self, first: Any, start: Any, grad: bool) -> list[tuple[Any, bool, bool]]:
         """(layers, active, input requires a gradient) of the parts in which these flags agree."""
