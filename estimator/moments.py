@@ -170,7 +170,7 @@ def trained_tensors(arch: Architecture, load: Workload) -> list[Trained]:
     if load.adapter is None:
         return [
             Trained(w.shape, load.width, w.times, w.role in (LINEAR, CONV1D), load.wide_embeddings and w.role in TABLES)
-            for w in arch.weights()
+            for w in held_weights(arch)
         ]
     adapter = load.adapter
     own = [Trained(t.shape, number_bytes(t, load), t.times) for t in adapter.tensors if t.state == TRAINED]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
+from estimator.inventory import HEAD
 from estimator.peft.base import Adapter
 from estimator.questions.base import COMMON
 from estimator.questions.parts import Stacked
@@ -12,10 +13,20 @@ from estimator.storage.base import Storage
 from estimator.trace import value_of
 
 if TYPE_CHECKING:
+    from estimator.families.base import Architecture
     from estimator.questions.memory import Memory
 
 WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2}
 UNPACKED = ("nf4", "nf4-dq", "fp4", "fp4-dq")  # schemes whose weights are unpacked in the forward and the backward pass
+
+
+def as_held(storage: Storage, arch: Architecture, said: list[str]) -> Storage:
+    """Plain weights as the stack holds them: transformers 5 ties every output matrix of T5, whatever the file has."""
+    parts = tuple(p for p in storage.parts if p.weight.role != HEAD)
+    if storage.scheme != "none" or not arch.always_tied or len(parts) == len(storage.parts):
+        return storage
+    said.append("transformers 5 ties the output matrix to the embedding table: it is held and trained once")
+    return replace(storage, parts=parts, total=None)
 
 
 def left_alone(storage: Storage, said: list[str]) -> frozenset[str]:

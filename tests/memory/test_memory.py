@@ -294,3 +294,15 @@ def test_qlora_65b_fits_in_48_gb():
         optimizer="paged-adamw",
     )
     assert simulate(p).worst.peak < 48 * 10**9
+
+
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_the_output_matrix_of_t5_is_held_once(llmcalc, mode):
+    """transformers 5 ties it whatever the config says: 60,511,616 numbers of flan-t5-small, not 76,961,152."""
+    got = llmcalc(f"memory --mode {mode} --model flan-t5-small --dtype fp32 -s 64 --format json").results
+    assert got["weights_bytes"] == 4 * 60_511_616
+    if mode == "training":
+        got = llmcalc("memory --mode training --model flan-t5-small --recipe torch-fp32 -s 64 --format json").results
+        assert [got[f"{k}_bytes"] for k in ("weights", "gradients", "optimizer")] == [
+            4 * 60_511_616, 4 * 60_511_616, 8 * 60_511_616
+        ]  # fmt: skip
