@@ -9,8 +9,8 @@ from estimator.families.towers import Conv
 from estimator.stack import ops
 from estimator.stack.losses import head_weight
 from estimator.stack.machine import Machine
-from estimator.stack.model import Forward, Segment, embed, pooled, prompted, rope_tables, stack
-from estimator.stack.nn import activation, convolution, linear, norm, product
+from estimator.stack.model import Forward, Segment, embed, pooled, prompted, rope_tables, stack, transformed
+from estimator.stack.nn import convolution, linear, norm, product
 from estimator.stack.tape import BOOL, F32, Tensor
 
 
@@ -57,14 +57,8 @@ def bare(arch: Architecture) -> bool:
 
 def prediction(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     """The prediction head: dense, activation, norm, the (tied) output matrix."""
-    bias = None
-    for part in arch.head_extras:
-        if isinstance(part, Linear):
-            x = activation(m.t, linear(m, x, part), str(arch.facts.get("head_act", "gelu")))
-        elif isinstance(part, Norm):
-            x = norm(m, x, part)
-        elif isinstance(part, Extra) and part.name.endswith("bias"):
-            bias = m.extra(part)
+    x = transformed(m, x, arch)
+    bias = next((m.extra(p) for p in arch.head_extras if isinstance(p, Extra) and p.name.endswith("bias")), None)
     if not arch.has_head:
         return x
     if arch.head is not None:

@@ -11,7 +11,7 @@ from estimator.stack import ops
 from estimator.stack.layers import WIRING
 from estimator.stack.losses import causal_loss, chunked_loss, fused_loss, head_weight, tiled_loss
 from estimator.stack.machine import Machine
-from estimator.stack.nn import convolution, factor, linear, norm, product
+from estimator.stack.nn import activation, convolution, factor, linear, norm, product
 from estimator.stack.products import label
 from estimator.stack.tape import BOOL, F32, GradFn, Leaf, Param, Tape, Tensor
 
@@ -130,7 +130,8 @@ def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None, want
         x.st = t.alloc(x.n, x.w, "hidden states").st
     for part in arch.embeddings:
         if isinstance(part, Extra):  # a class token, positions that are a bare parameter
-            x = ops.add(t, x, m.extra(part), "embeddings")
+            own: Tensor = m.extra(part)
+            x = ops.add(t, x, ops.piece(t, own, x.n) if own.n > x.n else own, "embeddings")
     if arch.facts.get("embed_scale"):
         x = ops.scale(t, x, "scaled embeddings")
     return ops.dropout(t, x) if m.drops.embedding else x
@@ -157,10 +158,12 @@ def looked_up(m: Machine, table: Lookup, rows: Any, wants: bool = False) -> Tens
 
 def pooled(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     """The layers that see one token a sequence: a pooler, a classifier."""
-    x = Tensor(m.b * arch.hidden, x.w, x.st, x.node, x.idx) if x.node is None else ops.piece(m.t, x, m.b * arch.hidden)
+    width = next((part.d_in for part in arch.pooler if isinstance(part, Linear)), x.n // m.rows)
+    x = ops.piece(m.t, x, m.b * width)  # DINOv2: the class token beside the patches' mean
     with m.t.at("head"):
         for part in arch.pooler:
-            x = norm(m, x, part, m.b) if isinstance(part, Norm) else linear(m, x, part, m.b)
+            if isinstance(part, (Norm, Linear)):
+                x = norm(m, x, part, m.b) if isinstance(part, Norm) else linear(m, x, part, m.b)
     return x
 
 
@@ -204,11 +207,22 @@ def stack(m: Machine, x: Tensor, segments: list[Segment], at: Any, out: Forward,
     return x
 
 
+def transformed(m: Machine, x: Tensor, arch: Architecture, rows: Any = None) -> Tensor:
+    """The head's own dense layers and norms, before its output matrix (BERT's prediction head)."""
+    for part in arch.head_extras:
+        if isinstance(part, Linear):
+            x = activation(m.t, linear(m, x, part, rows), str(arch.facts.get("head_act", "gelu")))
+        elif isinstance(part, Norm):
+            x = norm(m, x, part, rows)
+    return x
+
+
 def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     """The output matrix, over the last position or all."""
     rows = m.rows if m.logits == "all" else m.b
     if m.logits != "all":
         x = Tensor(x.n // m.s, x.w, x.st)
+    x = transformed(m, x, arch, rows)
     pure = "residual_fp32" in arch.facts  # stacks of state spaces: lm_head(x.to(its dtype)).float()
     if pure:
         x = ops.to(m.t, x, m.w)

@@ -100,7 +100,8 @@ def linear(t: Tape, out: Tensor, x_n: Any, w_n: Any, name: str, part: str = "", 
     if t.work is None:
         return
     m = root(x_n * out.n // w_n) if rows is None else rows
-    log(t, out, name, part or part_at(t), m, x_n // m, out.n // m, weight=w_n)
+    n = out.n // m
+    log(t, out, name, part or part_at(t), m, w_n // n, n, weight=w_n)
 
 
 def batched(t: Tape, out: Tensor, a_n: Any, b_n: Any, k: Any, what: str, results: Any = None) -> None:

@@ -5,13 +5,16 @@ Until times too are folds over the step, the two must agree; what they say of ke
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from estimator import presets
+from estimator.config import Config
 from estimator.errors import InputError
 from estimator.models import Model, load_model
 from estimator.peft.asked import prepare
@@ -22,6 +25,7 @@ from estimator.work.run import products
 from estimator.work.trainable import FULL, NONE, Trainable
 from estimator.work.workload import PassSizes
 
+DATA = Path(__file__).parents[1] / "data"
 PASSES = (
     PassSizes("forward", 2, 512, fused=True),
     PassSizes("forward", 2, 512, last=True),
@@ -89,3 +93,30 @@ def test_nothing_below_the_first_adapter_is_differentiated() -> None:
     adapter = prepare(model, "lora", 8, "q_proj,v_proj", {}, None)
     found = products(model.architecture, PassSizes("training", 1, 24), adapter)
     assert sum(q.times for q in found if q.name.endswith("mamba.in_proj") and not q.left) == 4
+
+
+@pytest.mark.parametrize("file", ["family_variants_dense.json", "family_variants_other.json"])
+def test_variants_of_the_families_are_the_same(file: str) -> None:
+    """Classes with other heads, odd widths, sizes below a table's: whatever the families' own tests build."""
+    met = 0
+    for config in configs(json.loads((DATA / file).read_text())):
+        try:
+            arch = Model("variant", "file", Config(dict(config))).architecture
+        except InputError:
+            continue
+        if any(layer.cross for layer in arch.layers) and arch.kind == "decoder":
+            continue  # a decoder by itself is given nothing to look across at
+        for work in (PassSizes("forward", 2, 33, fused=True), PassSizes("forward", 1, 1, last=True)):
+            want = sum(q.total() for q in operations(arch, work) if isinstance(q, Product))
+            assert sum(q.total() for q in products(arch, work)) == want, config
+        met += 1
+    assert met > 20
+
+
+def configs(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every config.json in a file of recorded cases."""
+    if isinstance(tree, dict) and isinstance(tree.get("model_type"), str):
+        yield tree
+    elif isinstance(tree, dict | list):
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from configs(part)
