@@ -38,6 +38,14 @@ PASSES = {
     "muon": 5,
 }
 ADAMW_PASSES = 7
+MILLI = 1e-3
+# milliseconds a layer and micro-batch by which measured steps are longer than answered, least and most, by (who shards,
+# ZeRO stage): 24 steps of 0.4 to 8 B parameters on two H100 (tests/accuracy/sharded_stacks.json.gz)
+HOOKS_MS = {
+    ("deepspeed", 1): (0, 4.3), ("deepspeed", 2): (0, 5.6), ("deepspeed", 3): (12, 28),
+    ("simulated", 2): (1.1, 14), ("simulated", 3): (1.1, 14),
+}  # fmt: skip
+ADAPTED_MS = {("deepspeed", 3): (12, 72)}  # where adapters' modules are fetched beside
 PACKED = {"nf4": 0.5625, "nf4-dq": 0.516, "int8": 1.0}  # bytes an element: codes and block scales
 
 
@@ -92,6 +100,14 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
     low = step_times(made, recipe, run, quick, kind).device
     high = whole.device + whole.host + sent.model + sent.data
     basis = [*device.notes, *_optimizer_note(run.optimizer), *sent.notes]
+    known = HOOKS_MS | (ADAPTED_MS if q.method not in (None, "full") else {})
+    hooks = known.get((recipe.kind, run.stage)) if degrees.shards > 1 else None
+    if hooks is not None:
+        high = max(high, best + hooks[1] * MILLI * int(value_of(made.arch.num_layers)) * repeats)
+        basis.append(
+            f"the Python of {'DeepSpeed' if recipe.kind == 'deepspeed' else 'FSDP2'}'s hooks is not in the best value: "
+            f"steps on two H100 took {hooks[0]:g} to {hooks[1]:g} ms a layer longer; the high value has the most"
+        )
     mfu = share(q.mfu, "--mfu")
     if mfu is not None:
         flops = float(value_of(Group("", made.list, q.attention_flops == "causal").model)) * repeats

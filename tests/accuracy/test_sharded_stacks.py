@@ -69,3 +69,21 @@ def test_distribution(architectures):
     print(f"sharded stacks: median {statistics.median(errors):.3%}, worst {errors[-1]:.2%} of {len(errors)}")
     assert statistics.median(errors) < 0.0002
     assert errors[-1] < 0.005
+
+
+TIMED = [c for c in CASES if c["case"]["stage"] and not c["case"].get("offload")]
+
+
+@pytest.mark.parametrize("c", TIMED, ids=[c["id"] for c in TIMED])
+def test_the_high_step_covers_what_hooks_take(c, llmcalc, tmp_path):
+    k = c["case"]
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(DATA["configs"][k["model"]]))
+    recipe = "deepspeed" if k["stack"] == "deepspeed" else "torch-mixed" if k["precision"] == "mixed" else "torch-bf16"
+    line = f"train --model {config} --steps 1 --gpus 2 --stage {k['stage']} -b {k['batch']} -s {k['seq']}"
+    line += f" --recipe {recipe} --accumulation {k.get('accumulation', 1)}"
+    line += " --checkpointing full" if k.get("checkpoint") else ""
+    line += f" --method lora -r {k['lora']} --targets all-linear" if k.get("lora") else ""
+    found = llmcalc(f"{line} --format json").results
+    assert found["step_seconds.low"] < found["step_seconds"]
+    assert c["seconds"] < found["step_seconds.high"]
