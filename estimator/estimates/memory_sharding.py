@@ -66,7 +66,7 @@ def spread(
     if n != 1 and at >= 2 and adapter is not None:
         said.append("FSDP2 needs one dtype in a group: adapters in the base's (autocast_adapter_dtype=False)")
         if quantization != "none":
-            said.append("quantised weights are cut as their packed bytes (quant_storage); their scales stay whole")
+            said.append("quantised weights are cut as packed bytes, scales stay whole: reckoned, no step measured")
     return Spread(n // replicas, at, TORCH, "default", host, replicas)
 
 
