@@ -18,7 +18,41 @@ def size(expr: Any) -> int:
     return 1 + sum(size(x) for x in expr[1:]) if isinstance(expr, tuple) and expr[0] != "f" else 1
 
 
-class Remembered(int):
+class _Arithmetic:
+    """The operators that both kinds of number have; ``_with`` carries one out and remembers it."""
+
+    def _with(self, other: Any, op: str, swap: bool = False) -> Any:
+        raise NotImplementedError
+
+    def __add__(self, o: Any) -> Any:
+        return self._with(o, "+")
+
+    def __radd__(self, o: Any) -> Any:
+        return self._with(o, "+", True)
+
+    def __sub__(self, o: Any) -> Any:
+        return self._with(o, "-")
+
+    def __rsub__(self, o: Any) -> Any:
+        return self._with(o, "-", True)
+
+    def __mul__(self, o: Any) -> Any:
+        return self._with(o, "*")
+
+    def __rmul__(self, o: Any) -> Any:
+        return self._with(o, "*", True)
+
+    def __floordiv__(self, o: Any) -> Any:
+        return self._with(o, "//")
+
+    def __truediv__(self, o: Any) -> Any:
+        return self._with(o, "/")
+
+    def __rtruediv__(self, o: Any) -> Any:
+        return self._with(o, "/", True)
+
+
+class Remembered(_Arithmetic, int):
     """A whole number that remembers how it was computed, as a prefix tuple over fields and numbers."""
 
     e: Any
@@ -60,27 +94,6 @@ class Remembered(int):
             return Remembered(x**y, ("**", ea, eb)) if y >= 0 else float(x) ** y
         return Real(x / y, ("/", ea, eb))
 
-    def __add__(self, o: Any) -> Any:
-        return self._with(o, "+")
-
-    def __radd__(self, o: Any) -> Any:
-        return self._with(o, "+", True)
-
-    def __sub__(self, o: Any) -> Any:
-        return self._with(o, "-")
-
-    def __rsub__(self, o: Any) -> Any:
-        return self._with(o, "-", True)
-
-    def __mul__(self, o: Any) -> Any:
-        return self._with(o, "*")
-
-    def __rmul__(self, o: Any) -> Any:
-        return self._with(o, "*", True)
-
-    def __floordiv__(self, o: Any) -> Any:
-        return self._with(o, "//")
-
     def __rfloordiv__(self, o: Any) -> Any:
         return self._with(o, "//", True)
 
@@ -89,12 +102,6 @@ class Remembered(int):
 
     def __pow__(self, o: Any, m: Any = None) -> Any:
         return self._with(o, "**")
-
-    def __truediv__(self, o: Any) -> Any:
-        return self._with(o, "/")
-
-    def __rtruediv__(self, o: Any) -> Any:
-        return self._with(o, "/", True)
 
     def __neg__(self) -> Any:
         return Remembered(-int(self), ("-", 0, self.e))
@@ -109,7 +116,7 @@ class Remembered(int):
         return int.__hash__(self)
 
 
-class Real(float):
+class Real(_Arithmetic, float):
     """A real number that remembers; it becomes whole again by int() or floor division by one."""
 
     e: Any
@@ -138,33 +145,6 @@ class Real(float):
         if op in "+*":
             ea, eb = sorted((ea, eb), key=repr)
         return Real(value, (op, ea, eb))
-
-    def __add__(self, o: Any) -> Any:
-        return self._with(o, "+")
-
-    def __radd__(self, o: Any) -> Any:
-        return self._with(o, "+", True)
-
-    def __sub__(self, o: Any) -> Any:
-        return self._with(o, "-")
-
-    def __rsub__(self, o: Any) -> Any:
-        return self._with(o, "-", True)
-
-    def __mul__(self, o: Any) -> Any:
-        return self._with(o, "*")
-
-    def __rmul__(self, o: Any) -> Any:
-        return self._with(o, "*", True)
-
-    def __truediv__(self, o: Any) -> Any:
-        return self._with(o, "/")
-
-    def __rtruediv__(self, o: Any) -> Any:
-        return self._with(o, "/", True)
-
-    def __floordiv__(self, o: Any) -> Any:
-        return self._with(o, "//")
 
     def __hash__(self) -> int:
         return float.__hash__(self)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 from estimator.dtypes import find_format
 from estimator.errors import InputError
 from estimator.estimates.memory_grid import given, refuse
-from estimator.estimates.memory_sharding import DEEPSPEED, SIMULATED, narrow_adapters, spread, standing_states
+from estimator.estimates.memory_sharding import (
+    DEEPSPEED,
+    SIMULATED,
+    data_parallel,
+    narrow_adapters,
+    spread,
+    standing_states,
+)
 from estimator.estimates.memory_stack import fields_of, serving, shape_of, split_cast, width_of
 from estimator.estimates.memory_storage import (
     UNPACKED,
@@ -129,8 +136,7 @@ def plan(q: Memory) -> MemoryPlan:
         b=b, s=s, new=new, width=width, training=train, optimizer=optimizer.name,
         fused=q.attention == "sdpa", checkpointing=q.checkpointing,
         quantization=quantization if quantization in UNPACKED else "", logits=q.logits,
-        adapter=adapter, top=_top(adapter), gpus=on.gpus, stage=on.stage, sharder=on.sharder, buckets=on.buckets,
-        host=on.host, replicas=on.replicas,
+        adapter=adapter, top=_top(adapter), **asdict(on),
         unpacked=left_alone(storage, said) if quantization in UNPACKED else frozenset(),
         stored=unsimulated(stored, storage.computed, "" if train else asked, quantization, said), **stack,
     )  # fmt: skip
@@ -161,7 +167,7 @@ def _grid(q: Memory, recipe: Recipe, adapter: Adapter | None, s: Any) -> Any:
     if recipe.kind == "simulated":
         refuse(q, recipe.name, SIMULATED)
         return None
-    if recipe.kind == DEEPSPEED and not set(given(q)) - set(SIMULATED):
+    if recipe.kind == DEEPSPEED and data_parallel(q):
         return None
     if q.gpus is None and q.stage is None and not given(q):
         return None

@@ -70,6 +70,13 @@ def spread(
     return Spread(n // replicas, at, TORCH, "default", host, replicas)
 
 
+def data_parallel(q: Memory) -> bool:
+    """Whether nothing is asked of the GPUs beyond what a simulated step takes."""
+    from estimator.estimates.memory_grid import given
+
+    return not set(given(q)) - set(SIMULATED)
+
+
 def narrow_adapters(on: Spread) -> bool:
     """Whether adapters take the base's width, whatever peft does: FSDP2's groups have one dtype, DeepSpeed casts."""
     return on.sharder == DEEPSPEED or (on.stage >= 2 and on.gpus != 1)
@@ -101,10 +108,8 @@ def _replicas(q: Memory, n: Any, stage: int) -> int:
 
 
 def _deepspeed(q: Memory, quantization: str, optimizer: str, said: list[str]) -> Spread:
-    from estimator.estimates.memory_grid import given
-
     n, at = _gpus(q, said)
-    if set(given(q)) - set(SIMULATED):
+    if not data_parallel(q):
         return Spread()  # with other kinds of parallelism it is an accounting: memory_grid
     if int(value_of(_replicas(q, n, 0))) != 1:
         raise InputError("--replicas: recipe deepspeed has no HSDP; use --recipe torch-bf16 or torch-mixed")
@@ -178,4 +183,4 @@ def _deepspeed_notes(load: Workload) -> list[str]:
     return out
 
 
-__all__ = ["STAGE_NAMES", "Spread", "sharding_notes", "spread", "standing_states"]
+__all__ = ["STAGE_NAMES", "Spread", "data_parallel", "sharding_notes", "spread", "standing_states"]

@@ -26,6 +26,7 @@ from estimator.families.base import (
 from estimator.families.common import gqa
 
 CLASSIFIERS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice")
+PREDICTING = ("ForMaskedLM", "ForCausalLM")  # with a language model's head, but for BERT's own
 
 
 def built_class(c: Config, stem: str, default: str, others: Iterable[str]) -> str:
@@ -84,6 +85,14 @@ def bert_attention(at: str, d: Any, h: Any, **fields: Any) -> Attention:
     return gqa(at, d, h, h, d // h, bias=True, names=names, position="learned", softmax="scores", **fields)
 
 
+def bert_mlp(c: Config, layer: str, d: Any, d_ff: Any) -> MLP:
+    """BERT's MLP [d -> d_ff -> d], with biases."""
+    return MLP(
+        (Linear(f"{layer}.intermediate.dense", d, d_ff, True), Linear(f"{layer}.output.dense", d_ff, d, True)),
+        d_ff, c.text("hidden_act", "gelu"), gated=False,
+    )  # fmt: skip
+
+
 def bert_layer(c: Config, layer: str, d: Any, L: Any) -> Layer:
     """BERT's post-norm layer; causal and with a second attention where the config makes a decoder of it."""
     h, d_ff = c.size("num_attention_heads", 12), c.size("intermediate_size", 3072)
@@ -91,15 +100,10 @@ def bert_layer(c: Config, layer: str, d: Any, L: Any) -> Layer:
     causal, crossed = c.flag("is_decoder", False), c.flag("add_cross_attention", False)
     if crossed and not causal:
         raise InputError(f"{c.where}: add_cross_attention needs is_decoder")
-    act = c.text("hidden_act", "gelu")
-    mlp = MLP(
-        (Linear(f"{layer}.intermediate.dense", d, d_ff, True), Linear(f"{layer}.output.dense", d_ff, d, True)),
-        d_ff, act, gated=False,
-    )  # fmt: skip
     cross = bert_attention(f"{layer}.crossattention", d, h, causal=False, cross=True) if crossed else None
     middle = (norm(f"{layer}.crossattention.output.LayerNorm", d),) if crossed else ()
     return Layer(
-        L, bert_attention(f"{layer}.attention", d, h, causal=causal), mlp,
+        L, bert_attention(f"{layer}.attention", d, h, causal=causal), bert_mlp(c, layer, d, d_ff),
         (norm(f"{layer}.attention.output.LayerNorm", d), *middle, norm(f"{layer}.output.LayerNorm", d)),
         ("post_mixer", *(("post_cross",) if crossed else ()), "post_mlp"),
         wiring="post", cross=cross, side="decoder" if causal else "encoder",
@@ -146,3 +150,20 @@ def encoder(
         kind="decoder" if causal else "encoder",
         **fields,
     )  # fmt: skip
+
+
+def roberta_heads(c: Config, suffix: str, top: str, d: Any, V: Any) -> tuple[tuple[Linear, ...], dict[str, Any]]:
+    """(pooler, fields of :func:`encoder`) of RoBERTa's classes and of those with its heads."""
+    pooler = [Linear(f"{top}pooler.dense", d, d, True)] if suffix in ("Model", "ForMultipleChoice") else []
+    fields: dict[str, Any] = {}
+    if suffix in PREDICTING:
+        tied = c.flag("tie_word_embeddings", True)
+        fields = prediction_head("lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", d, d, V, tied)
+        fields["facts"] = {"head_act": "gelu"}
+    elif suffix == "ForSequenceClassification":
+        pooler += [Linear("classifier.dense", d, d, True), Linear("classifier.out_proj", d, labels(c), True)]
+    elif suffix == "ForMultipleChoice":
+        pooler.append(classifier(suffix, 1, d))
+    elif suffix in CLASSIFIERS:
+        fields["final"] = (classifier(suffix, labels(c), d),)
+    return tuple(pooler), fields

@@ -12,7 +12,6 @@ from typing import Any
 from estimator.config import Config
 from estimator.families.base import (
     HEAD,
-    MLP,
     OTHER,
     POSITION,
     TOKEN_TYPE,
@@ -25,7 +24,16 @@ from estimator.families.base import (
     Weight,
 )
 from estimator.families.common import gqa
-from estimator.families.common_encoder import CLASSIFIERS, built_class, classifier, encoder, labels, norm, per_sequence
+from estimator.families.common_encoder import (
+    CLASSIFIERS,
+    bert_mlp,
+    built_class,
+    classifier,
+    encoder,
+    labels,
+    norm,
+    per_sequence,
+)
 from estimator.families.towers import Conv
 
 POOLED = ("ForSequenceClassification", "ForMultipleChoice")
@@ -67,11 +75,8 @@ def layer_of(c: Config, at: str, d: Any, L: Any) -> Layer:
         attn, d, h, h, d_h, bias=True, position="learned", causal=False, softmax="scores", sdpa=False,
         names=("self.query_proj", "self.key_proj", "self.value_proj", "output.dense"), disentangled=relative,
     )  # fmt: skip
-    mlp = MLP(
-        (Linear(f"{at}.intermediate.dense", d, d_ff, True), Linear(f"{at}.output.dense", d_ff, d, True)),
-        d_ff, c.text("hidden_act", "gelu"), gated=False,
-    )  # fmt: skip
     norms = (norm(f"{attn}.output.LayerNorm", d), norm(f"{at}.output.LayerNorm", d))
+    mlp = bert_mlp(c, at, d, d_ff)
     return Layer(L, attention, mlp, norms, ("post_mixer", "post_mlp"), wiring="post", side="encoder")
 
 

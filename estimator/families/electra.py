@@ -11,6 +11,7 @@ from estimator.config import Config
 from estimator.families.base import HEAD, Architecture, Extra, Linear
 from estimator.families.common_encoder import (
     CLASSIFIERS,
+    PREDICTING,
     bert_layer,
     built_class,
     classifier,
@@ -19,8 +20,6 @@ from estimator.families.common_encoder import (
     labels,
     norm,
 )
-
-PREDICTING = ("ForMaskedLM", "ForCausalLM")
 
 
 def build(c: Config) -> Architecture:

@@ -5,20 +5,10 @@ Source: transformers 5, models/mpnet/modeling_mpnet.py and configuration_mpnet.p
 
 from __future__ import annotations
 
-from typing import Any
-
 from estimator.config import Config
-from estimator.families.base import MLP, OTHER, POSITION, Architecture, Layer, Linear, Lookup, Weight
+from estimator.families.base import OTHER, POSITION, Architecture, Layer, Lookup, Weight
 from estimator.families.common import gqa
-from estimator.families.common_encoder import (
-    CLASSIFIERS,
-    built_class,
-    classifier,
-    encoder,
-    labels,
-    norm,
-    prediction_head,
-)
+from estimator.families.common_encoder import CLASSIFIERS, bert_mlp, built_class, encoder, norm, roberta_heads
 
 PADDING = 2  # rows of the position table that are never reached: positions count from the padding token's number + 1
 
@@ -40,27 +30,13 @@ def build(c: Config) -> Architecture:
         f"{at}.attention.attn", d, h, h, d // h, bias=True, names=("q", "k", "v", "o"), position="relative",
         causal=False, softmax="scores", sdpa=False,
     )  # fmt: skip
-    mlp = MLP(
-        (Linear(f"{at}.intermediate.dense", d, d_ff, True), Linear(f"{at}.output.dense", d_ff, d, True)),
-        d_ff, c.text("hidden_act", "gelu"), gated=False,
-    )  # fmt: skip
     norms = (norm(f"{at}.attention.LayerNorm", d), norm(f"{at}.output.LayerNorm", d))
+    mlp = bert_mlp(c, at, d, d_ff)
     layer = Layer(L, attention, mlp, norms, ("post_mixer", "post_mlp"), wiring="post", side="encoder")
-    fields: dict[str, Any] = {}
-    pooler = [Linear(f"{top}pooler.dense", d, d, True)] if suffix in ("Model", "ForMultipleChoice") else []
-    if suffix == "ForMaskedLM":
-        tied = c.flag("tie_word_embeddings", True)
-        fields = prediction_head("lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", d, d, V, tied)
-        fields["facts"] = {"head_act": "gelu"}
-    elif suffix == "ForSequenceClassification":
-        pooler += [Linear("classifier.dense", d, d, True), Linear("classifier.out_proj", d, labels(c), True)]
-    elif suffix == "ForMultipleChoice":
-        pooler.append(classifier(suffix, 1, d))
-    elif suffix in CLASSIFIERS:
-        fields["final"] = (classifier(suffix, labels(c), d),)
+    pooler, fields = roberta_heads(c, suffix, top, d, V)
     buckets = c.size("relative_attention_num_buckets", 32)
     bias = Weight(f"{top}encoder.relative_attention_bias.weight", (buckets, h), 1, OTHER)
     return encoder(
-        c, suffix, tables, (layer,), V, d, L, tuple(pooler), extra_weights=(bias,),
+        c, suffix, tables, (layer,), V, d, L, pooler, extra_weights=(bias,),
         max_positions=max(int(rows) - PADDING, 1), **fields,
     )  # fmt: skip

@@ -6,22 +6,17 @@ Source: transformers 5, models/roberta, xlm_roberta and camembert, modeling_*.py
 
 from __future__ import annotations
 
-from typing import Any
-
 from estimator.config import Config
-from estimator.families.base import Architecture, Linear
+from estimator.families.base import Architecture
 from estimator.families.common_encoder import (
     CLASSIFIERS,
     bert_layer,
     built_class,
-    classifier,
     embedding_tables,
     encoder,
-    labels,
-    prediction_head,
+    roberta_heads,
 )
 
-PREDICTING = ("ForMaskedLM", "ForCausalLM")
 STEMS = {"roberta": ("Roberta", 50265), "xlm-roberta": ("XLMRoberta", 30522), "camembert": ("Camembert", 30522)}
 
 
@@ -32,22 +27,10 @@ def build(c: Config) -> Architecture:
     top = "" if suffix == "Model" else "roberta."
     d, L = c.size("hidden_size", 768), c.size("num_hidden_layers", 12)
     V = c.size("vocab_size", words)
-    pooler = [Linear(f"{top}pooler.dense", d, d, True)] if suffix in ("Model", "ForMultipleChoice") else []
-    fields: dict[str, Any] = {}
-    if suffix in PREDICTING:
-        fields = prediction_head(
-            "lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", d, d, V, c.flag("tie_word_embeddings", True)
-        )
-        fields["facts"] = {"head_act": "gelu"}
-    elif suffix == "ForSequenceClassification":
-        pooler += [Linear("classifier.dense", d, d, True), Linear("classifier.out_proj", d, labels(c), True)]
-    elif suffix == "ForMultipleChoice":
-        pooler.append(classifier(suffix, 1, d))
-    elif suffix in CLASSIFIERS:
-        fields["final"] = (classifier(suffix, labels(c), d),)
+    pooler, fields = roberta_heads(c, suffix, top, d, V)
     rows, pad = c.plain("max_position_embeddings", 512), c.plain("pad_token_id", 1)
     return encoder(
         c, suffix, embedding_tables(c, f"{top}embeddings", V, d, 2, 512),
-        (bert_layer(c, f"{top}encoder.layer.{{i}}", d, L),), V, d, L, tuple(pooler),
+        (bert_layer(c, f"{top}encoder.layer.{{i}}", d, L),), V, d, L, pooler,
         max_positions=max(rows - pad - 1, 1), **fields,
     )  # fmt: skip

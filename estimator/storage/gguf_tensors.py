@@ -8,7 +8,7 @@ biases. Source: llama.cpp convert_hf_to_gguf.py; src/llama-quant.cpp, tensor_all
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from estimator.families.base import MLP, Architecture, Attention, MoE, StateSpace
 from estimator.families.gguf import gguf_of
@@ -126,8 +126,3 @@ def ranks(parts: list[GgufPiece]) -> Ranks:
     values = sorted({i for p in parts if p.kind in (V, QKV) for i in layers_of(p.weight)})
     downs = sorted({(i, p.shared) for p in parts if p.kind == DOWN for i in layers_of(p.weight)})
     return Ranks({i: n for n, i in enumerate(values)}, {at: n for n, at in enumerate(downs)})
-
-
-def file_elements(arch: Architecture) -> Any:
-    """Numbers that the file's tensors hold."""
-    return sum(p.weight.times * p.matrices.count * p.matrices.n_in * p.matrices.n_out for p in pieces(arch))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,22 +16,14 @@ import pytest
 from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families import build
-from estimator.families.base import Architecture
 from estimator.work.run import products
 from estimator.work.workload import PassSizes
+from tests.exact.inventories import tensors
 
 TOKENS = 24  # of the passes behind the recorded FLOPs
 DATA = Path(__file__).parents[1] / "data" / "family_variants_multimodal.json.gz"
 CASES = json.loads(gzip.decompress(DATA.read_bytes()))
 IDS = [f"{c['config']['architectures'][0]}-{n}" for n, c in enumerate(CASES)]
-
-
-def tensors(made: Architecture) -> Counter[tuple[str, tuple[int, ...]]]:
-    """(name with indices as {i}, shape) -> how many."""
-    out: Counter[tuple[str, tuple[int, ...]]] = Counter()
-    for w in made.weights():
-        out[re.sub(r"\.\d+(?=\.)", ".{i}", w.name), tuple(int(n) for n in w.shape)] += int(w.times)
-    return out
 
 
 @pytest.mark.parametrize("traced", [False, True], ids=["int", "traced"])

@@ -6,7 +6,6 @@ The fixture is written by tests/data/make_family_variants_other.py (counted from
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,11 @@ from estimator.errors import InputError
 from estimator.families import build
 from estimator.families.base import Architecture, Attention, MoE, StateSpace
 from estimator.trace import forget
+from tests.exact.inventories import tensors
 
 CASES = json.loads((Path(__file__).parents[1] / "data" / "family_variants_other.json").read_text())
 IDS = [f"{c['config']['model_type']}-{n}" for n, c in enumerate(CASES)]
 TOKENS = 24  # of the forward pass behind the recorded caches
-
-
-def tensors(made: Architecture) -> Counter[tuple[str, tuple[int, ...]]]:
-    """(name with indices as {i}, shape) -> how many."""
-    out: Counter[tuple[str, tuple[int, ...]]] = Counter()
-    for w in made.weights():
-        out[re.sub(r"\.\d+(?=\.)", ".{i}", w.name), tuple(int(n) for n in w.shape)] += int(w.times)
-    return out
 
 
 @pytest.mark.parametrize("traced", [False, True], ids=["int", "traced"])
