@@ -90,7 +90,7 @@ def answer(q: Train) -> Report:
         {"bound": "utilisation" if q.mfu is not None else step.bound, "fits": None if fit is None else fit.answer},
         (*assumptions, *more),
         (),
-        (*model.notes, *made.notes, *fit_notes, *length_note),
+        (*model.notes, *made.notes, *fit_notes, *length_note, *step.untimed),
         letters=LETTERS,
         verdict=verdict,
         brief=_brief(body, fit),

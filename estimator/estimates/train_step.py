@@ -53,6 +53,7 @@ PACKED = {"nf4": 0.5625, "nf4-dq": 0.516, "int8": 1.0}  # bytes an element: code
 class StepTime:
     """One optimizer step on one GPU: its products, its times, its range and what bounds it.
 
+    untimed what the best value leaves out, of the notes; a terminal says it always
     parts   GPUs that share one copy of the model (tensor x pipeline); busy: seconds of the device, by what
     """
 
@@ -67,6 +68,7 @@ class StepTime:
     peak: float
     parts: int
     notes: tuple[str, ...]
+    untimed: tuple[str, ...]
 
     @property
     def bound(self) -> str:
@@ -100,21 +102,24 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
     low = step_times(made, recipe, run, quick, kind).device
     high = whole.device + whole.host + sent.model + sent.data
     basis = [*device.notes, *_optimizer_note(run.optimizer), *sent.notes]
+    untimed: tuple[str, ...] = ()
     known = HOOKS_MS | (ADAPTED_MS if q.method not in (None, "full") else {})
     hooks = known.get((recipe.kind, run.stage)) if degrees.shards > 1 else None
     if hooks is not None:
         high = max(high, best + hooks[1] * MILLI * int(value_of(made.arch.num_layers)) * repeats)
-        basis.append(
+        untimed = (
             f"the Python of {'DeepSpeed' if recipe.kind == 'deepspeed' else 'FSDP2'}'s hooks is not in the best value: "
-            f"steps on two H100 took {hooks[0]:g} to {hooks[1]:g} ms a layer longer; the high value has the most"
+            f"steps on two H100 took {hooks[0]:g} to {hooks[1]:g} ms a layer longer; the high value has the most",
         )
     mfu = share(q.mfu, "--mfu")
     if mfu is not None:
         flops = float(value_of(Group("", made.list, q.attention_flops == "causal").model)) * repeats
+        untimed = ()
         best = low = high = time.seconds_at_utilisation(flops, parts, peak, mfu)
         basis = [f"--mfu {100 * mfu:g}% of {spec.id}'s dense {kind} peak in place of the roofline"]
     low, high = min(low, best), max(high, best)
-    return StepTime(made, whole, best, low, high, min(whole.ideal, low), sent, spec, peak, parts, tuple(basis))
+    notes, ideal = (*basis, *untimed), min(whole.ideal, low)
+    return StepTime(made, whole, best, low, high, ideal, sent, spec, peak, parts, notes, untimed)
 
 
 def step_times(
