@@ -17,10 +17,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from estimator.estimates.flops import flops
-from estimator.estimates.kvcache import kvcache
-from estimator.estimates.memory import memory
-from estimator.estimates.peft import peft
+from estimator.commands.flops.report import flops
+from estimator.commands.kvcache.report import kvcache
+from estimator.commands.memory.report import memory
+from estimator.commands.peft.report import peft
 from estimator.models import load_model
 
 LIMITS_MS = {"memory, inference": 1.0, "memory, training": 2.0, "memory, training, LoRA, checkpointing": 2.0}

@@ -43,10 +43,10 @@ def parts(made: Any) -> tuple[float, float]:
 
 def sample(r: dict[str, Any], batch: int) -> dict[str, Any]:
     """What a record's estimate is made of."""
+    from estimator.commands.infer.question import Infer
     from estimator.engines import served as s
     from estimator.engines import sglang, tensorrt_llm, vllm
     from estimator.questions import ask
-    from estimator.questions.infer import Infer
     from estimator.serving.step import decode, prefill
     from tests.engines.cases import model_of, options_of
 

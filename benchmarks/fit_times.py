@@ -22,19 +22,19 @@ from typing import Any
 import numpy as np
 from scipy.optimize import least_squares
 
-from estimator.estimates.train_run import Run
-from estimator.estimates.train_step import step_times
+from estimator.commands.flops.passes import plan
+from estimator.commands.flops.question import Flops
+from estimator.commands.train.question import Train
+from estimator.commands.train.run import Run
+from estimator.commands.train.step import step_times
 from estimator.models import load_model
 from estimator.parallel.degrees import Degrees
 from estimator.questions import ask
-from estimator.questions.flops import Flops
-from estimator.questions.train import Train
 from estimator.recipes import find_recipe
 from estimator.roofline import Accelerator, machine
 from estimator.serving import setup
 from estimator.serving.step import decode, prefill
 from estimator.trace import value_of
-from estimator.work.passes import plan
 
 HERE = Path(__file__).resolve().parent
 CASES = HERE.parent / "tests" / "accuracy" / "step_times.json"

@@ -22,7 +22,7 @@ WIDTH = "100"
 def formulas() -> str:
     """Every formula with its expression, unit and source."""
     from estimator import derive
-    from estimator.estimates.explain import formula_expression
+    from estimator.commands.explain.report import formula_expression
     from estimator.formula import FORMULAS
     from estimator.formulas import MODULES
 
@@ -103,7 +103,7 @@ def _printed(argv: list[str]) -> str:
 
 def accuracy() -> str:
     """The error table of the measured cases."""
-    from estimator.estimates.validate import MOMENTS, predictions, read, summary
+    from estimator.commands.validate.report import MOMENTS, predictions, read, summary
 
     data = read(str(HERE.parent / "tests" / "accuracy" / "gpu_memory.json.gz"))
     rows = list(predictions(data))

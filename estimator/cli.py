@@ -10,7 +10,7 @@ from typing import Any
 from estimator.errors import InternalError, LlmcalcError, unknown
 from estimator.render.streams import Closed, say, write
 
-# name -> (module in estimator.commands, one line of help); the order is the order of `llmcalc --help`
+# name -> (folder in estimator.commands, one line of help); the order is the order of `llmcalc --help`
 COMMANDS: dict[str, tuple[str, str]] = {
     "memory": ("memory", "Memory of training or inference, moment by moment, and whether it fits."),
     "peft": ("peft", "Parameters and bytes of an adapter: LoRA and every other method."),
@@ -83,7 +83,7 @@ def _dispatch(argv: list[str]) -> int:
         words.insert(0, "--model")
     if name == "plan" and len(words) > 1 and not words[1].startswith("-"):
         words.insert(1, "--model")
-    app: Any = import_module(f"estimator.commands.{COMMANDS[name][0]}").app
+    app: Any = import_module(f"estimator.commands.{COMMANDS[name][0]}.cli").app
     from typer.main import get_command
 
     from estimator.coerce import plain

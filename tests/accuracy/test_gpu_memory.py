@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from estimator.estimates.validate import predictions, read, summary, validate
+from estimator.commands.validate.report import predictions, read, summary, validate
 
 FILE = str(Path(__file__).with_name("gpu_memory.json.gz"))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from estimator.estimates.validate import BARS, predictions, read, summary
+from estimator.commands.validate.report import BARS, predictions, read, summary
 
 FILE = str(Path(__file__).with_name("gpu_memory_more.json.gz"))
 

@@ -9,7 +9,7 @@ from statistics import median
 import pytest
 
 from estimator import presets
-from estimator.estimates.infer import infer
+from estimator.commands.infer.report import infer
 from estimator.models import load_model
 
 RUNS = json.loads(Path(__file__).with_name("launch_times.json").read_text())["runs"]

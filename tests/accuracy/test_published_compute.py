@@ -81,7 +81,7 @@ def test_mt_nlg(nodes: int, t: float, tflops: float) -> None:
 
 def test_nanogpt() -> None:
     """karpathy/nanoGPT, transformer_sizing.ipynb: exact counts of GPT-2 at 1,024 tokens."""
-    from estimator.estimates.flops import flops
+    from estimator.commands.flops.report import flops
     from estimator.models import load_model
 
     results = flops(load_model("gpt2"), seq_len=1024, mode="training", attention="eager").results()

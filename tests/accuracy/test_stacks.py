@@ -9,11 +9,11 @@ from statistics import median
 
 import pytest
 
+from estimator.commands.memory.plan import plan, simulate
+from estimator.commands.memory.question import Memory
 from estimator.config import Config
-from estimator.estimates.memory_plan import plan, simulate
 from estimator.models import Model
 from estimator.questions import ask
-from estimator.questions.memory import Memory
 from estimator.texts import arguments
 
 HERE = Path(__file__).parent

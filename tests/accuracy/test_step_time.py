@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from estimator.commands.infer.report import infer
+from estimator.commands.train.report import train
+from estimator.commands.zero.report import zero
 from estimator.errors import DoesNotFit, InputError
-from estimator.estimates.infer import infer
-from estimator.estimates.train import train
-from estimator.estimates.zero import zero
 from estimator.families.base import Attention
 from estimator.models import Model, load_model
 

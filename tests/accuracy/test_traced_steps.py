@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from estimator.commands.memory.plan import MemoryPlan, plan, simulate
+from estimator.commands.memory.question import Memory
 from estimator.config import Config
-from estimator.estimates.memory_plan import MemoryPlan, plan, simulate
 from estimator.models import Model
 from estimator.questions import ask
-from estimator.questions.memory import Memory
 
 DATA = json.loads(gzip.decompress(Path(__file__).with_name("traced_steps.json.gz").read_bytes()))
 RECIPES = {"bf16": "torch-bf16", "amp": "torch-mixed"}

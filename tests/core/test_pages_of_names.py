@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from estimator.commands.explain.report import explain
+from estimator.commands.models import report as catalog
 from estimator.errors import InputError
-from estimator.estimates import catalog
-from estimator.estimates.explain import explain
 from estimator.optimizers import OPTIMIZERS
 from estimator.recipes import RECIPES
 

@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from estimator.commands.infer.report import infer
+from estimator.commands.kvcache.report import kvcache
 from estimator.config import Config
-from estimator.estimates.infer import infer
-from estimator.estimates.kvcache import kvcache
 from estimator.models import Model, load_model
 
 HERE = Path(__file__).parent

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from estimator import api, ollama
+from estimator.commands.validate.report import load_log
 from estimator.engines.llamacpp import log
 from estimator.errors import InputError
-from estimator.estimates.validate import load_log
 from estimator.presets import ids
 from estimator.storage.gguf_mix import MIXES, PLAIN_TYPES
 

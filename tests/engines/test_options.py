@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from estimator.commands.infer.report import infer
+from estimator.commands.kvcache.report import kvcache
+from estimator.commands.memory.report import memory
 from estimator.engines.layers import stages
 from estimator.engines.weights import block
 from estimator.errors import InputError
-from estimator.estimates.infer import infer
-from estimator.estimates.kvcache import kvcache
-from estimator.estimates.memory import memory
 
 H100 = {"engine": "vllm", "gpu": "h100-sxm"}
 

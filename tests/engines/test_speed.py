@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from estimator.commands.infer.report import infer
 from estimator.engines.stored import stored
 from estimator.errors import InputError
-from estimator.estimates.infer import infer
 from estimator.models import load_model
 from estimator.presets import load_gpu
 from tests.engines.cases import records, served

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from estimator.commands.validate.report import validate
 from estimator.engines.logs import parse
 from estimator.errors import InputError
-from estimator.estimates.validate import validate
 
 VLLM = """
 INFO 04-01 10:00:00 [utils.py:233] non-default args: {'model': 'meta-llama/Llama-3.1-8B-Instruct', \

@@ -7,7 +7,7 @@ import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimator.estimates.decode import best_gamma
+from estimator.commands.decode.report import best_gamma
 from estimator.formulas.decode import expected_tokens, speculative_operations, speculative_speedup
 from estimator.tree import from_heads, from_sequences
 

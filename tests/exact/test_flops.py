@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from estimator.commands.flops.report import flops
 from estimator.config import Config
-from estimator.estimates.flops import flops
 from estimator.families.base import Architecture
 from estimator.models import Model
 from estimator.peft.asked import prepare

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from estimator.estimates.peft import peft
+from estimator.commands.peft.report import peft
 from estimator.models import load_model
 from estimator.peft import METHODS
 

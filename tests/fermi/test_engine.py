@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from estimator.commands.fermi.report import fermi
 from estimator.errors import InputError
-from estimator.estimates.fermi import fermi
 from estimator.fermi.engine import histogram, points, resolve, samples, spread, swings
 from estimator.fermi.ranges import HIGH, LOW, Interval, parse_value
 from estimator.fermi.scenario import load, loads

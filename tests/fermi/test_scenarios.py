@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from estimator.estimates.fermi import fermi
+from estimator.commands.fermi.report import fermi
 from estimator.fermi.scenario import load
 from estimator.presets import ids
 

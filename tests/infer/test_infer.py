@@ -7,8 +7,8 @@ import math
 import pytest
 
 from estimator import presets
+from estimator.commands.infer.report import infer
 from estimator.errors import InputError
-from estimator.estimates.infer import infer
 from estimator.formulas import inference as f
 from estimator.models import load_model
 from estimator.roofline import interpolate, machine

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import sympy
 
-from estimator.estimates.kvcache import kvcache
+from estimator.commands.kvcache import fit
+from estimator.commands.kvcache.report import kvcache
 from estimator.formulas import kvcache as f
-from estimator.kv import fit
 from estimator.models import load_model
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from estimator.commands.kvcache.report import kvcache
 from estimator.config import Config
-from estimator.estimates.kvcache import kvcache
 from estimator.families.base import Attention, Linear
 from estimator.formulas import kvcache as f
 from estimator.kv.layers import cache_bytes, held_tokens

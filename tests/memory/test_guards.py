@@ -7,13 +7,13 @@ from functools import cache
 import pytest
 
 from estimator import presets
+from estimator.commands.memory.plan import MemoryPlan, plan, simulate
+from estimator.commands.memory.question import Memory
 from estimator.errors import InputError
-from estimator.estimates.memory_plan import MemoryPlan, plan, simulate
 from estimator.models import load_model
 from estimator.moments import Workload, training
 from estimator.peft.simulated import specs
 from estimator.questions import ask
-from estimator.questions.memory import Memory
 from estimator.stack.tape import Tape
 
 

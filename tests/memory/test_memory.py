@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
+from estimator.commands.memory.plan import MemoryPlan, plan, simulate
+from estimator.commands.memory.question import Memory
+from estimator.commands.memory.report import memory
 from estimator.config import Config
-from estimator.estimates.memory import memory
-from estimator.estimates.memory_plan import MemoryPlan, plan, simulate
 from estimator.formulas import activations as f
 from estimator.models import Model
 from estimator.optimizers import OPTIMIZERS, Trained, find_optimizer, state_bytes
 from estimator.questions import ask
-from estimator.questions.memory import Memory
 from estimator.recipes import RECIPES, find_recipe
 
 LLAMA = {

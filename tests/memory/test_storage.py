@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from estimator import api
+from estimator.commands.models import report as catalog
 from estimator.config import Config
 from estimator.errors import InputError
-from estimator.estimates import catalog
 from estimator.families import build
 from estimator.peft import METHODS
 

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from estimator.planner.search import counts
+from estimator.commands.plan.search import counts
 
 PLANS = [
     "plan tune llama-3.2-1b --gpu rtx-4090,h100-sxm,a100-80gb --gpus 1..4 --examples 5k --top 8",

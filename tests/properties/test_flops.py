@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from estimator.commands.flops.report import flops
 from estimator.errors import InputError
-from estimator.estimates.flops import flops
 from estimator.models import Model, load_model
 from estimator.work.run import products
 from estimator.work.workload import PassSizes

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from estimator import presets
-from estimator.estimates.zero import zero
+from estimator.commands.zero.report import zero
 from estimator.models import load_model
 from estimator.ops import ceil_div
 from estimator.parallel import tensor

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from estimator.cli import COMMANDS
+from estimator.commands.flops.question import Flops
+from estimator.commands.infer.question import Infer
+from estimator.commands.kvcache.question import KVCache
+from estimator.commands.memory.question import Memory
+from estimator.commands.peft.question import Peft
+from estimator.commands.train.question import Train
+from estimator.commands.zero.question import Zero
 from estimator.questions import options_of
-from estimator.questions.flops import Flops
-from estimator.questions.infer import Infer
-from estimator.questions.kvcache import KVCache
-from estimator.questions.memory import Memory
-from estimator.questions.peft import Peft
-from estimator.questions.train import Train
-from estimator.questions.zero import Zero
 
 QUESTIONS: dict[str, Any] = {
     "memory": Memory, "peft": Peft, "zero": Zero, "kvcache": KVCache, "flops": Flops, "train": Train, "infer": Infer,

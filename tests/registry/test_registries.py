@@ -22,10 +22,10 @@ def stems(folder: str) -> set[str]:
     return {p.stem for p in (ROOT / folder).glob("*.py")} - {"__init__"}
 
 
-def test_every_command_has_a_module():
-    assert {module for module, _ in COMMANDS.values()} == stems("commands")
+def test_every_command_has_a_folder():
+    assert {module for module, _ in COMMANDS.values()} == {p.parent.name for p in (ROOT / "commands").glob("*/cli.py")}
     for module, line in COMMANDS.values():
-        assert import_module(f"estimator.commands.{module}").app
+        assert import_module(f"estimator.commands.{module}.cli").app
         assert line.endswith(".")
 
 

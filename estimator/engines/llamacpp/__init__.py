@@ -14,7 +14,7 @@ from estimator.report import Report
 
 
 def memory(q: Any) -> Report:
-    """What llama.cpp allocates for a :class:`~estimator.questions.memory.Memory` question."""
+    """What llama.cpp allocates for a :class:`~estimator.commands.memory.question.Memory` question."""
     if q.quantization == "all":
         from estimator.engines.llamacpp.mixes import compare
 
@@ -25,14 +25,14 @@ def memory(q: Any) -> Report:
 
 
 def kvcache(q: Any) -> Report:
-    """The caches of a :class:`~estimator.questions.kvcache.KVCache` question."""
+    """The caches of a :class:`~estimator.commands.kvcache.question.KVCache` question."""
     from estimator.engines.llamacpp.report import kvcache as answer
 
     return answer(q)
 
 
 def infer(q: Any) -> Report:
-    """Latency and throughput of an :class:`~estimator.questions.infer.Infer` question."""
+    """Latency and throughput of an :class:`~estimator.commands.infer.question.Infer` question."""
     from estimator.engines.llamacpp.speed import infer as answer
 
     return answer(q)

@@ -1,0 +1,1 @@
+"""``llmcalc chinchilla``: its command line, what it asks, how it answers."""

@@ -1,0 +1,1 @@
+"""``llmcalc compress``: its command line, what it asks, how it answers."""

@@ -1,0 +1,1 @@
+"""``llmcalc decode``: its command line, what it asks, how it answers."""

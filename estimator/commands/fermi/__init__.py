@@ -1,0 +1,1 @@
+"""``llmcalc fermi``: its command line, what it asks, how it answers."""

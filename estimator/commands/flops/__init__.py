@@ -1,0 +1,1 @@
+"""``llmcalc flops``: its command line, what it asks, how it answers."""

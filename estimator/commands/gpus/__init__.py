@@ -1,0 +1,1 @@
+"""``llmcalc gpus``: its command line, what it asks, how it answers."""

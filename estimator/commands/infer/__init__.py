@@ -1,0 +1,1 @@
+"""``llmcalc infer``: its command line, what it asks, how it answers."""

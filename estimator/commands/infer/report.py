@@ -1,0 +1,246 @@
+"""Serving: latency, throughput, memory and money of generation, from a roofline over the list of products."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from estimator.card import card_of, find_card
+from estimator.commands.infer.question import Infer
+from estimator.engines import answered, engine_of
+from estimator.families.base import MoE
+from estimator.fit import Fit, fit_of, require_fit
+from estimator.formula import Citation
+from estimator.formulas import inference as f
+from estimator.formulas.params import total_params
+from estimator.models import Model, load_model
+from estimator.ops import minimum
+from estimator.presets import load_gpu
+from estimator.prices import price_of
+from estimator.questions import ask
+from estimator.questions.read import batch, tokens
+from estimator.report import Node, Report, Table
+from estimator.schemas import GpuSpec
+from estimator.serving import setup as plan
+from estimator.serving.request import ServedRequest, curve, figure, passes, range_said, speculative
+from estimator.serving.step import Serving
+from estimator.sizes import size_option
+from estimator.trace import value_of
+from estimator.units import BITS_PER_BYTE, BYTES, PERCENT, SECONDS, TOKEN_RATE, TOKENS, USD, human
+from estimator.work.times import Times
+
+DEFAULT_NEW = 256
+LABELS = {
+    "compute": "Products and attention, bound by compute",
+    "memory": "Weights and activations, bound by memory",
+    "cache": "Reading the KV cache",
+    "launch": "Starting and ending kernels",
+    "communication": "All-reduces between GPUs",
+}
+ROOFLINE = Citation("Williams, Waterman and Patterson 2009, Roofline; Austin et al. 2025, How to Scale Your Model")
+
+
+def infer(
+    model: Model | str, batch_size: Any = None, seq_len: Any = None, new_tokens: Any = None, **options: Any
+) -> Report:
+    """Prefill and decode of ``batch_size`` requests of ``seq_len`` prompt tokens and ``new_tokens`` generated ones.
+
+    Seconds; tokens/s; USD for a million generated tokens. options: the fields of
+    :class:`~.question.Infer`. price: USD a GPU and hour. draft_model with alpha (chance that a drafted
+    token is accepted) and gamma (drafts a pass): speculative decoding. Raises InputError for options that do not exist
+    or contradict each other; DoesNotFit with ``check_fit``.
+    """
+    q = ask(Infer, model, options | {"batch_size": batch_size, "seq_len": seq_len, "new_tokens": new_tokens})
+    report = answer(q)
+    if q.check_fit:
+        require_fit(report)
+    return report
+
+
+def answer(q: Infer) -> Report:
+    """The report of a question."""
+    report = answered("infer", q)
+    if report is not None:
+        return report
+    q = replace(q, engine=engine_of(q), gpus=q.gpus if q.tensor_parallel == "1" else q.tensor_parallel)
+    model, gpu = q.model, q.gpu
+    said: list[str] = []
+    if q.new_tokens is None:
+        said.append(f"--new-tokens not given: {DEFAULT_NEW} tokens are generated")
+    n_gpus = int(size_option(None, q.gpus, "--gpus", "gpus"))
+    serve, assumed = plan.setup(model, gpu, n_gpus, q.dtype, q.kv_dtype, q.quantization, q.engine, q.graph)
+    new = size_option(model, q.new_tokens or DEFAULT_NEW, "--new-tokens", "new_tokens", "length")
+    b, s = batch(model, q.batch_size), tokens(model, q.seq_len, said, int(value_of(new)))
+    spec = load_gpu(gpu)
+    price = price_of(spec, q.price)
+    run = ServedRequest(model, serve, spec, b, s, new, price.usd)
+    first, step = run.at(b)
+    low, high = (passes(x, b, s, new) for x in plan.bounds(serve))
+    held = plan.memory(serve, model, b, s, new, card_of(spec).kernels)
+    body: list[Any] = [
+        _times("prefill_seconds", "Prefill, time to first token", first, low[0], high[0]),
+        _times("decode_step_seconds", "A decode step", step, low[1], high[1]),
+        _rates(run, first, step, low, high),
+        _memory(held, spec),
+        _critical(run),
+        curve(run),
+    ]
+    if q.draft_model is not None:
+        draft = load_model(q.draft_model) if isinstance(q.draft_model, str) else q.draft_model
+        drafted, more = speculative(run, draft, step, q.dtype, q.alpha, q.gamma)
+        body.insert(3, drafted)
+        assumed += more
+    notes = [*model.notes, *_beyond(serve, s + new)]
+    fit = fit_of(allocated(q, b, s, new, held), find_card(q.gpu, q.gpu_memory), "inference")
+    assert fit is not None  # a preset has a size
+    body.insert(4, fit.node())
+    facts = {"bound": step.bound, "prefill.bound": first.bound, "fits": fit.answer}
+    shape = f"{value_of(b):,} x ({value_of(s):,} + {value_of(new):,}) tokens"
+    title = f"Serving {model.name}: {shape} in {q.dtype} on {n_gpus} x {spec.id}"
+    inputs = {
+        "model": model.name, "batch_size": b, "seq_len": s, "new_tokens": new, "gpu": gpu, "gpus": n_gpus,
+        "dtype": q.dtype, "kv_dtype": q.kv_dtype, "quantization": q.quantization, "engine": q.engine,
+        "price": price.usd,
+    }  # fmt: skip
+    assumptions = (*said, *assumed, *card_of(spec).notes, *held[3], price.note, *range_said(serve), *notes)
+    made = Report(
+        "infer", title, inputs, tuple(body), facts, assumptions, (ROOFLINE,), tuple(notes),
+        verdict=fit.sentence(f"a GPU of {model.name}" if n_gpus > 1 else model.name),
+    )  # fmt: skip
+    return made._replace(figure=lambda: figure(made), brief=_brief(made, fit))
+
+
+FIRST = ("prefill_seconds", "decode_step_seconds", "request_seconds", "tokens_per_second", "decode_tokens_per_second",
+         "usd_per_million_tokens", "weights_bytes", "kv_cache_bytes")  # fmt: skip
+
+
+def _brief(report: Report, fit: Fit) -> tuple[Node | Table, ...]:
+    """The rows that people ask first, and the batches that fit."""
+    found = {n.key: n for n in report.nodes()}
+    rows = [found[k]._replace(key="", children=(), how="") for k in FIRST if k in found]
+    rows.append(Node("", f"Needed on {fit.card}", fit.need.best, BYTES))
+    by_batch = next(x for x in report.body if isinstance(x, Table) and x.title == "By batch")
+    few = [row for row in by_batch.rows if str(row[0]) in ("1", "8", "64", "512")]
+    few = [row[:5] + row[6:] for row in few] or [row[:5] + row[6:] for row in by_batch.rows[:4]]
+    columns = by_batch.columns[:5] + by_batch.columns[6:]
+    return (Node.group("", rows), by_batch._replace(rows=tuple(few), columns=columns))
+
+def allocated(q: Infer, b: Any, s: Any, new: Any, held: tuple[Any, ...]) -> int:
+    """Bytes that the tensors of a GPU peak at: as ``memory`` simulates the pass on one, the shares' sum on several."""
+    if int(value_of(size_option(None, q.gpus, "--gpus", "gpus"))) > 1:
+        return sum(int(value_of(x)) for x in held[:3])
+    from estimator.commands.memory.plan import plan as memory_plan
+    from estimator.commands.memory.plan import simulate
+    from estimator.commands.memory.question import Memory
+
+    asked = Memory(
+        model=q.model, mode="inference", batch_size=value_of(b), seq_len=value_of(s), new_tokens=value_of(new),
+        dtype=q.dtype, quantization=q.quantization, gpu=q.gpu, gpu_memory=q.gpu_memory,
+    )  # fmt: skip
+    return int(value_of(simulate(memory_plan(asked)).worst.peak))
+
+
+def ideal_of(step: Times, low: Times) -> Any:
+    """The roofline of a pass, or of its fused kernels where they do without some of its work (MLA's expansion)."""
+    return minimum(step.ideal, low.ideal)
+
+
+def _times(key: str, label: str, step: Times, low: Times, high: Times) -> Node:
+    """A pass: what it consists of, and beside it the ideal roofline and the bounds."""
+    parts = [Node("", LABELS[name], value, SECONDS) for name, value in step.by_bound.items() if value_of(value) > 0]
+    parts.sort(key=lambda n: -float(value_of(n.value)))
+    if value_of(step.host) > value_of(step.device):
+        whole = Node.max(
+            key,
+            label,
+            [Node.sum("", "The GPU's work", parts), Node("", "The host's launches", step.host, SECONDS)],
+        )
+    else:
+        whole = Node.sum(key, label, parts)
+    best = float(value_of(whole.value))
+    fast, slow = min(best, float(value_of(low.total))), max(best, float(value_of(high.total)))
+    beside = [
+        Node(f"{key}.ideal", "ideal roofline: data sheet peaks", ideal_of(step, low), SECONDS),
+        Node(f"{key}.low", "low: fused kernels", fast, SECONDS),
+        Node(f"{key}.high", "high: slowest measured rates, every kernel launched by a busy host", slow, SECONDS),
+    ]
+    return Node.group("", [whole, *beside])
+
+
+def _rates(run: ServedRequest, first: Times, step: Times, low: tuple[Times, Times], high: tuple[Times, Times]) -> Node:
+    b, new = run.b, run.new
+    rate = run.rate(first.total, step.total, b)
+    rows = [
+        Node("ttft_seconds", "Time to first token", first.total, SECONDS),
+        Node("request_seconds", "A whole request", first.total + (new - 1) * step.total, SECONDS),
+        Node("tokens_per_second", "Generated tokens a second, prefill included", rate, TOKEN_RATE),
+        Node("decode_tokens_per_second", "Decoding alone", b / step.total, TOKEN_RATE),
+        Node("prefill_tokens_per_second", "Prompt tokens a second", b * run.s / first.total, TOKEN_RATE),
+    ]
+    if run.price is not None:
+        usd = run.usd(rate)
+        fast, slow = (run.usd(run.rate(value_of(x[0].total), value_of(x[1].total), value_of(b))) for x in (low, high))
+        rows += [
+            Node(
+                "usd_per_million_tokens",
+                "A million generated tokens, prompts included",
+                usd,
+                USD,
+                formula=f.usd_per_million,
+            ),
+            Node("usd_per_million_tokens.low", "low", min(float(value_of(usd)), fast), USD),
+            Node("usd_per_million_tokens.high", "high", max(float(value_of(usd)), slow), USD),
+            Node(
+                "usd_per_million_prompt_tokens",
+                "A million prompt tokens, prefill alone",
+                run.usd(b * run.s / first.total),
+                USD,
+            ),
+        ]
+    peak = run.serve.machine.peak
+    share = 100 * float(value_of(first.flops)) / peak / float(value_of(first.total))
+    moved = 100 * float(value_of(ideal_of(step, low[1]))) / float(value_of(step.total))
+    rows += [
+        Node("prefill.mfu", "Prefill: model FLOPs over the peak", share, PERCENT),
+        Node("decode.roofline_percent", "Decode: share of the ideal roofline", moved, PERCENT),
+    ]
+    return Node.group("Throughput", rows)
+
+
+def _memory(held: tuple[Any, Any, Any, list[str]], spec: GpuSpec) -> Node:
+    weights, cache, extra, _ = held
+    rows = [
+        Node("weights_bytes", "Weights", weights, BYTES),
+        Node("kv_cache_bytes", "KV cache after the last token", cache, BYTES),
+        Node("workspace_bytes", "Workspace of the largest pass", extra, BYTES),
+        Node("context_bytes", "CUDA context", card_of(spec).context.best, BYTES),
+    ]
+    return Node.sum("memory_bytes", "Memory of a GPU", rows, note=f"of {human(spec.memory_bytes, BYTES)}")
+
+
+def _critical(run: ServedRequest) -> Node:
+    """Batch sizes from which the weights' products are bound by compute."""
+    serve = run.serve
+    m = serve.machine
+    bits = BITS_PER_BYTE * float(value_of(serve.weights_bytes)) / float(value_of(total_params(serve.arch)))
+    ideal = f.critical_batch(m.peak, m.bandwidth, bits)
+    best = f.critical_batch(m.best, m.skinny_rate(ideal), bits)
+    rows = [
+        Node("critical_batch", "Tokens a step, measured ceilings", best, TOKENS, formula=f.critical_batch),
+        Node("critical_batch.ideal", "data sheet peaks", ideal, TOKENS),
+    ]
+    experts = [g.mlp for g in serve.arch.layers if isinstance(g.mlp, MoE)]
+    if experts:
+        E, k = (float(value_of(x)) for x in (experts[0].num, experts[0].per_token))
+        rows.append(
+            Node("critical_batch.experts", "of the routed experts", f.critical_batch_experts(best, E, k), TOKENS)
+        )
+    return Node.group("Critical batch: above it the weights' products are bound by compute", rows)
+
+
+def _beyond(serve: Serving, tokens: Any) -> list[str]:
+    most = serve.arch.max_positions
+    if most and value_of(tokens) > most and serve.arch.kind != "encoder-decoder":
+        return [f"{value_of(tokens):,} tokens exceed the model's max_position_embeddings of {most:,}"]
+    return []
+

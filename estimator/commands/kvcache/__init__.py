@@ -1,0 +1,1 @@
+"""``llmcalc kvcache``: its command line, what it asks, how it answers."""

@@ -1,0 +1,1 @@
+"""``llmcalc memory``: its command line, what it asks, how it answers."""

@@ -1,0 +1,174 @@
+"""What would make a run fit: changes of the question, ranked by what they cost, each answered by running it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from estimator import presets
+from estimator.card import Card, card_of
+from estimator.commands.memory.plan import plan, simulate
+from estimator.commands.memory.question import Memory
+from estimator.errors import InputError
+from estimator.fit import NO, YES, Fit, need
+from estimator.report import Cell, Table
+from estimator.trace import value_of
+from estimator.units import BYTES, human
+
+SHOWN = 5
+PAIRS = 3
+BIGGER = "h100-sxm h200 b200"  # looked at first where several cards are as large
+
+
+class Change(NamedTuple):
+    """One change: the flags a user would add, the fields that they set, and what it costs beside memory."""
+
+    flags: str
+    fields: dict[str, Any]
+    price: str
+
+
+class Tried(NamedTuple):
+    """A change that was run: its peak and fit."""
+
+    change: Change
+    peak: int
+    fit: Fit
+
+    @property
+    def fits(self) -> bool:
+        return self.fit.answer != NO
+
+
+def options(q: Memory) -> Iterator[Change]:
+    """The changes that apply to a question, cheapest first: free ones, time, precision, work done otherwise."""
+    if q.attention == "eager":
+        yield Change("--attention sdpa", {"attention": "sdpa"}, "none: faster")
+    if q.training:
+        yield from _training(q)
+    else:
+        yield from _inference(q)
+    if _many(q.batch_size):
+        price = "gradient accumulation for the same batch" if q.training else "one sequence at a time"
+        yield Change("--batch-size 1", {"batch_size": 1}, price)
+
+
+def _many(size: Any) -> bool:
+    return str(value_of(size)).strip() not in ("1", "")
+
+
+def _training(q: Memory) -> Iterator[Change]:
+    from estimator.questions.read import recipe_of
+
+    recipe = recipe_of(q, [])
+    full = q.method in (None, "full")
+    simulated = recipe.kind == "simulated"
+    if simulated and q.kernels == "torch" and q.loss == "full":
+        yield Change("--loss fused", {"loss": "fused"}, "none: a kernel that never writes the logits")
+    if simulated and full and q.optimizer == "adamw":
+        yield Change("--optimizer adamw-fused", {"optimizer": "adamw-fused"}, "none: one kernel, no temporaries")
+    if q.checkpointing != "full":
+        yield Change("--checkpointing full", {"checkpointing": "full"}, "a third more compute")
+    if full and q.optimizer in (None, "adamw", "adamw-fused"):
+        yield Change("--optimizer adamw8bit", {"optimizer": "adamw8bit"}, "8-bit states")
+    if simulated and recipe.weights == 4 and full:
+        yield Change("--recipe torch-bf16", {"recipe": "torch-bf16"}, "bf16 weights: small updates round away")
+    if full and simulated:
+        lora = {"method": "lora", "rank": 16, "targets": "all-linear", "recipe": None}
+        same = "" if q.recipe is None else " (no --recipe)"
+        yield Change(f"--method lora --rank 16 --targets all-linear{same}", lora, "trains an adapter")
+        yield Change(
+            f"--method qlora --rank 16 --targets all-linear{same}", lora | {"method": "qlora"},
+            "trains an adapter on a 4-bit base",
+        )  # fmt: skip
+    elif q.method == "lora" and q.quantization == "none":
+        yield Change("--method qlora", {"method": "qlora"}, "a 4-bit base")
+    gpus = int(value_of(q.gpus)) if str(q.gpus or "").isdigit() else 0
+    if full and gpus > 1:
+        stage = 0 if q.stage is None else int(q.stage)
+        for n in range(stage + 1, 4):
+            yield Change(f"--stage {n}", {"stage": n}, "more traffic between GPUs")
+
+
+def _inference(q: Memory) -> Iterator[Change]:
+    if q.logits == "all":
+        yield Change("--logits last", {"logits": "last"}, "the last position's logits only")
+    if q.quantization == "none" and q.model.stored_bytes is None:
+        yield Change("--quantization int8", {"quantization": "int8"}, "8-bit weights")
+        yield Change("--quantization nf4-dq", {"quantization": "nf4-dq"}, "4-bit weights")
+
+
+def run(q: Memory, change: Change, card: Card) -> Tried | None:
+    """The question with a change, run; None where it does not apply to this model."""
+    try:
+        p = plan(replace(q, **change.fields))
+        peak = int(value_of(simulate(p).worst.peak))
+    except InputError:
+        return None
+    assert card.bytes is not None
+    return Tried(change, peak, Fit(need(peak, card, p.mode), card.bytes, card.name))
+
+
+def try_all(q: Memory, card: Card, peak: int) -> list[Tried]:
+    """Those that save something: the single ones that fit first, cheapest first; pairs where no single one fits."""
+    every = [t for c in options(q) if (t := run(q, c, card)) is not None]
+    single = [t for t in every if t.peak < peak]
+    fitting = [t for t in single if t.fits]
+    if fitting:
+        return [*fitting, *(t for t in single if not t.fits)][:SHOWN]
+    pairs = []
+    for one, two in combinations(every, 2):
+        if not one.change.fields.keys() & two.change.fields.keys():
+            both = Change(
+                f"{one.change.flags} {two.change.flags}", one.change.fields | two.change.fields,
+                f"{one.change.price}; {two.change.price}",
+            )  # fmt: skip
+            found = run(q, both, card)
+            if found is not None and found.fits and found.peak < min(one.peak, two.peak):
+                pairs.append(found)
+        if len(pairs) == PAIRS:
+            break
+    return [*pairs, *sorted(single, key=lambda t: t.peak)][:SHOWN]
+
+
+def bigger_card(peak: int, mode: str, than: Card) -> tuple[str, int] | None:
+    """The smallest preset, of those that are rented by the hour, on which the run fits: (name, its bytes)."""
+    found: list[tuple[int, bool, str]] = []
+    for name in presets.ids("gpus"):
+        spec = presets.load_gpu(name)
+        card = card_of(spec)
+        if not spec.prices or card.bytes is None or card.bytes <= (than.bytes or 0):
+            continue
+        if Fit(need(peak, card, mode), card.bytes, name).answer == YES:
+            found.append((card.bytes, name not in BIGGER.split(), name))
+    return (min(found)[2], min(found)[0]) if found else None
+
+
+def table(tried: list[Tried], peak: int, bigger: tuple[str, int] | None) -> Table:
+    """The changes as rows: what each needs, saves and costs."""
+    rows: list[tuple[str | Cell | None, ...]] = [
+        (t.change.flags, Cell(t.fit.need.best, BYTES), Cell(peak - t.peak, BYTES), t.fit.answer, t.change.price)
+        for t in tried
+    ]
+    if bigger is not None:
+        price = f"the smallest rented card that holds it: {human(bigger[1], BYTES)}"
+        rows.append((f"--gpu {bigger[0]}", None, None, YES, price))
+    note = "" if any(t.fits for t in tried) else "neither one change nor two of these make it fit on this card"
+    return Table("What would change it", ("change", "needs", "saves", "fits", "costs"), tuple(rows), note)
+
+
+def sentence(tried: list[Tried], bigger: tuple[str, int] | None) -> str:
+    """The best change in words, to stand behind the verdict."""
+    best = next((t for t in tried if t.fit.answer == YES), None) or next((t for t in tried if t.fits), None)
+    if best is not None:
+        return f" With {best.change.flags} it needs {human(int(value_of(best.fit.need.best)), BYTES)}."
+    return f" The smallest rented card that holds it: {bigger[0]}." if bigger else " No card of the presets holds it."
+
+
+def advice(q: Memory, card: Card, peak: int) -> tuple[Table, str]:
+    """(the table, the sentence) for a run that does not surely fit."""
+    tried = try_all(q, card, peak)
+    bigger = bigger_card(peak, "training" if q.training else "inference", card)
+    return table(tried, peak, bigger), sentence(tried, bigger)

@@ -1,0 +1,258 @@
+"""Options of ``memory`` turned into a run to simulate."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, cast
+
+from estimator.commands.memory.grid import given, refuse
+from estimator.commands.memory.question import Memory
+from estimator.commands.memory.sharding import (
+    DEEPSPEED,
+    SIMULATED,
+    data_parallel,
+    narrow_adapters,
+    spread,
+    standing_states,
+)
+from estimator.commands.memory.stack import fields_of, serving, shape_of, split_cast, width_of
+from estimator.commands.memory.storage import (
+    UNPACKED,
+    WIDTHS,
+    approximate,
+    as_held,
+    left_alone,
+    unsimulated,
+    unused,
+)
+from estimator.dtypes import find_format
+from estimator.errors import InputError
+from estimator.families.base import Architecture, Attention
+from estimator.formulas.params import total_params
+from estimator.models import Model
+from estimator.moments import Moment, Outcome, Workload, inference, trained_tensors, training
+from estimator.names import choice
+from estimator.optimizers import Trained, find_optimizer, managed_bytes, state_bytes
+from estimator.peft.base import Adapter
+from estimator.questions.read import adapter_of, batch, recipe_of, storage_of, tokens
+from estimator.recipes.base import Recipe
+from estimator.sizes import size_option
+from estimator.stack.tape import F32
+from estimator.storage import model_storage
+from estimator.storage.file import base_format
+from estimator.trace import value_of
+from estimator.units import BYTES, human
+
+MODES = ("inference", "training")
+CHOICES = {
+    "attention": ("eager", "sdpa"),
+    "checkpointing": ("none", "selective", "full"),
+    "logits": ("last", "all"),
+    "loss": ("full", "chunked", "fused"),
+}
+DEFAULT_NEW = 8
+# their operations are simulated
+SIMULATED_ADAPTERS = ("lora", "dora", "qlora", "ia3", "prompt_tuning", "freeze", "bitfit", "full")
+
+
+@dataclass(slots=True)
+class MemoryPlan:
+    """One run: the question, its workload, and what stands still (bytes a GPU)."""
+
+    question: Memory
+    arch: Architecture
+    recipe: Recipe
+    load: Workload
+    params: list[Trained]
+    weights_bytes: Any
+    gradients_bytes: Any
+    optimizer_bytes: Any
+    kv_cache_bytes: Any
+    quantization: str = "none"
+    said: list[str] = field(default_factory=list)
+    grid: Any = None  # a recipe that is an accounting, on many GPUs: estimator.commands.memory.grid
+
+    @property
+    def model(self) -> Model:
+        return cast("Model", self.question.model)
+
+    @property
+    def mode(self) -> str:
+        return "training" if self.question.training else "inference"
+
+    @property
+    def method(self) -> str:
+        return "full" if self.load.adapter is None else str(self.question.method)
+
+    @property
+    def trainable(self) -> Any:
+        """Parameters that the step trains."""
+        return sum((p.times * p.n for p in self.params), 0)
+
+    @property
+    def traced(self) -> bool:
+        return self.question.traced
+
+
+def plan(q: Memory) -> MemoryPlan:
+    """The run that a question describes. Raises InputError for options that do not exist or contradict each other."""
+    model, arch, train = q.model, q.model.described, q.training
+    said: list[str] = []
+    for name, known in CHOICES.items():
+        choice(getattr(q, name), f"--{name}", known)
+    given_new = q.new_tokens is not None
+    new = size_option(model, q.new_tokens if given_new else DEFAULT_NEW, "--new-tokens", "new_tokens", "length")
+    b, s = batch(model, q.batch_size), tokens(model, q.seq_len, said, 0 if train or given_new else DEFAULT_NEW)
+    if not train and not given_new and arch.kind != "encoder":
+        said.append(f"--new-tokens not given: {DEFAULT_NEW} tokens are generated")
+    if q.images is not None:
+        said.append(
+            "the images' tokens count, the activations of their tower do not"
+            + ("" if train else ": it runs before the text, and they are freed")
+        )
+    said += unused(q)
+    args, cast = split_cast(q.args or {})
+    q = replace(q, args=args)
+    adapter = adapter_of(q)
+    own = storage_of(q, said)
+    chosen = recipe_of(q, said if train else [])
+    asked = find_format(q.dtype or base_format(model)).name
+    width = width_of(chosen, asked, said, q.dtype is not None) if train else WIDTHS.get(asked, 2)
+    rest = {4: "fp32", 2: "bf16"}[F32 if q.prepare_kbit else width] if train else q.dtype and asked
+    storage = as_held(model_storage(model, own, rest), arch, said)
+    quantization = storage.scheme
+    if train and quantization != "none" and adapter is None:
+        raise InputError(f"--quantization {quantization} needs an adapter to train: add --method lora")
+    said += storage.notes
+    stored = storage.computed if train else storage.bytes
+    optimizer = find_optimizer(chosen.optimizers.get(q.optimizer, q.optimizer) if q.optimizer else chosen.optimizer)
+    stack = fields_of(q, chosen, adapter, quantization, width, cast, said) if train else serving(q)
+    if train:
+        b, s = shape_of(q, chosen, b, s)
+    on = spread(q, chosen, adapter, quantization, optimizer.name, said)
+    if adapter is not None and narrow_adapters(on):
+        stack["adapter_width"] = width
+    load = Workload(
+        b=b, s=s, new=new, width=width, training=train, optimizer=optimizer.name,
+        fused=q.attention == "sdpa", checkpointing=q.checkpointing,
+        quantization=quantization if quantization in UNPACKED else "", logits=q.logits,
+        adapter=adapter, top=_top(adapter), **asdict(on),
+        unpacked=left_alone(storage, said) if quantization in UNPACKED else frozenset(),
+        stored=unsimulated(stored, storage.computed, "" if train else asked, quantization, said), **stack,
+    )  # fmt: skip
+    if adapter is not None and adapter.method.name not in SIMULATED_ADAPTERS:
+        said.append(approximate(adapter))
+    params = trained_tensors(arch, load)
+    moved = managed_bytes(optimizer, params) if train else 0
+    if moved:
+        said.append(
+            f"{human(value_of(moved), BYTES)} of the optimizer's states lie in unified memory, outside the allocator: "
+            "the driver moves them to the card for the step, and away where there is no room"
+        )
+    grid = _grid(q, chosen, adapter, s) if train else None
+    if not train:
+        refuse(q, "inference")
+    states = _states(arch, chosen, load, params, stored, grid) if train else (stored, 0, 0)
+    made = MemoryPlan(
+        question=q, arch=arch, recipe=chosen, load=load, params=params, weights_bytes=states[0],
+        gradients_bytes=states[1], optimizer_bytes=states[2],
+        kv_cache_bytes=0 if train else _cache(q, arch, b, s + new, {4: "fp32", 2: "bf16"}[width], said),
+        quantization=quantization, grid=grid, said=[*said, *(grid.said if grid else ())],
+    )  # fmt: skip
+    return made
+
+
+def _grid(q: Memory, recipe: Recipe, adapter: Adapter | None, s: Any) -> Any:
+    """A recipe that is an accounting, sharded: the job of its GPUs; None for a simulated step on one or more."""
+    if recipe.kind == "simulated":
+        refuse(q, recipe.name, SIMULATED)
+        return None
+    if recipe.kind == DEEPSPEED and data_parallel(q):
+        return None
+    if q.gpus is None and q.stage is None and not given(q):
+        return None
+    from estimator.commands.memory.grid import sharded
+
+    if adapter is not None:
+        raise InputError(f"--method {q.method}: recipe {recipe.name} is sharded for full training only")
+    return sharded(q, recipe.name, s)
+
+
+def _states(
+    arch: Architecture, recipe: Recipe, load: Workload, params: list[Trained], stored: Any, grid: Any
+) -> tuple[Any, Any, Any]:
+    """(weights, gradients, optimizer states) in bytes: of the tensors, of one GPU's share, or of a paper's rates."""
+    optimizer = find_optimizer(load.optimizer)
+    if grid is not None:
+        from estimator.commands.memory.grid import most_loaded
+
+        top = dict(most_loaded(grid).kept)
+        return top.get("weights", 0), top.get("gradients", 0), top.get("optimizer", 0)
+    if recipe.kind not in ("simulated", DEEPSPEED):
+        n = sum((p.times * p.n for p in params), 0)
+        adam = load.optimizer.startswith("adamw") and load.optimizer != "adamw8bit"
+        kept = recipe.states * n if adam else state_bytes(optimizer, params) * 2
+        return stored, recipe.gradients * n, recipe.master * n + kept
+    return standing_states(arch, load, params, stored)
+
+
+def _top(adapter: Adapter | None) -> Any:
+    return adapter.args["trainable_layers"] if adapter is not None and adapter.method.name == "freeze" else None
+
+
+def _cache(q: Memory, arch: Architecture, b: Any, held: Any, own: str, said: list[str]) -> Any:
+    """Bytes of the cache of ``held`` tokens; own: the format that the moments hold it in. An encoder has none."""
+    from estimator.kv.layers import cache_bytes, kv_format
+
+    if arch.kind == "encoder":
+        if q.kv_dtype is not None:
+            raise InputError(f"--kv-dtype: {q.model.name} is an encoder and keeps no KV cache")
+        return 0
+    fmt = kv_format(q.kv_dtype or own)
+    if q.kv_dtype is not None and fmt.name != own:
+        said.append(f"--kv-dtype {fmt.name}: kv_cache_bytes only; the moments hold the dynamic cache in {own}")
+    return cache_bytes(arch, b, held, held, fmt.block_bits // fmt.block)
+
+
+def simulate(p: MemoryPlan) -> Outcome:
+    """All moments of the run."""
+    if p.mode == "inference":
+        return inference(p.arch, p.load)
+    if p.grid is not None:
+        from estimator.commands.memory.grid import outcome
+
+        return outcome(p.grid, p.params)
+    return training(p.arch, p.load) if p.recipe.kind in ("simulated", DEEPSPEED) else paper(p)
+
+
+def paper(p: MemoryPlan) -> Outcome:
+    """The moments of a recipe that is a published accounting: states, gradients and a formula for activations."""
+    from estimator.formulas import activations as f
+
+    a, arch = p.load, p.arch
+    d, L = arch.hidden, arch.num_layers
+    heads = next((x.mixer.heads for x in arch.layers if isinstance(x.mixer, Attention)), 1)
+    if p.recipe.kind == "zero-paper":
+        kept = f.zero_paper_activation_bytes(L, a.b, a.s, d) if a.checkpointing != "full" else 2 * L * a.b * a.s * d
+    else:
+        layer = {
+            "none": lambda: f.layer_activation_bytes(a.s, a.b, d, heads),
+            "selective": lambda: f.layer_activation_selective_bytes(a.s, a.b, d, 1),
+            "full": lambda: f.layer_activation_full_recompute_bytes(a.s, a.b, d),
+        }[a.checkpointing]()
+        kept = L * layer + a.s * a.b * d + f.input_output_activation_bytes(a.s, a.b, d, arch.vocab, 1)
+    weights = p.recipe.weights * total_params(arch) if a.adapter is None else p.weights_bytes
+    base = {("model", "weights"): weights}
+    states = base | {("optimizer", "master weights and states"): p.optimizer_bytes}
+    whole = states | {("gradients", "all"): p.gradients_bytes}
+    active = {("activations", f"{p.recipe.name} formula"): kept}
+
+    def at(key: str, label: str, live: dict[tuple[str, str], Any]) -> Moment:
+        total = sum(live.values())
+        return Moment(key, label, total, total, live)
+
+    moments = [
+        at("moments.load_bytes", "Load", base), at("moments.forward_bytes", "Forward and loss", states | active),
+        at("moments.backward_bytes", "Backward", whole | active), at("moments.step_bytes", "Optimizer step", whole),
+    ]  # fmt: skip
+    return Outcome(moments, weights, p.optimizer_bytes, p.gradients_bytes, p.params, base)

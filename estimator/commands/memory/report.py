@@ -1,0 +1,235 @@
+"""Memory of a training step or of generation: every moment, the peak, who holds it, and what fits on a card."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from estimator.card import Card, Range, device, find_card, reserved
+from estimator.commands.memory.plan import MODES, MemoryPlan, plan, simulate
+from estimator.commands.memory.question import Memory
+from estimator.commands.memory.text import (
+    assumptions,
+    brief,
+    buffer_rows,
+    first_step,
+    inputs_of,
+    other_stages,
+    title_of,
+)
+from estimator.engines import answered
+from estimator.errors import InputError, InternalError
+from estimator.fit import NO, TIGHT, YES, fit_of, require_fit
+from estimator.formula import Citation
+from estimator.formulas.params import active_params, embedding_params, total_params
+from estimator.models import Model
+from estimator.moments import Moment, Outcome
+from estimator.names import choice
+from estimator.questions import ask
+from estimator.report import Cell, Node, Report, Table
+from estimator.trace import value_of
+from estimator.units import BYTES, PARAMS
+
+STACK = Citation(
+    "PyTorch 2.11 autograd (derivatives.yaml) and transformers 5 modeling files, simulated operation by operation"
+)
+
+
+def memory(model: Model | str, mode: str | None = None, recipe: str | None = None, check_fit: bool = False,
+           gpu: str | None = None, **options: Any) -> Report:  # fmt: skip
+    """Memory of ``model``.
+
+    mode: "inference" or "training". Further options: the fields of :class:`~.question.Memory`; sizes
+    may be ints or texts (``8k``). ``recipe="all"`` compares all recipes. Raises InputError for options that do not
+    exist or contradict each other, DoesNotFit with ``check_fit`` where the run does not fit the GPU.
+    """
+    given = {**options, "mode": mode, "recipe": recipe, "check_fit": check_fit, "gpu": gpu}
+    report = answer(ask(Memory, model, given))
+    if check_fit:
+        require_fit(report)
+    return report
+
+
+def answer(q: Memory) -> Report:
+    """The report of a question."""
+    if q.mode is None:
+        q = replace(q, mode="training" if q.recipe is not None or q.optimizer is not None else "inference")
+    choice(q.mode, "--mode", MODES)
+    if q.check_fit and q.gpu is None and q.gpu_memory is None:
+        raise InputError("--check-fit needs --gpu")
+    report = None if q.training else answered("memory", q)
+    if report is not None:
+        return report
+    if q.model.kind == "symbolic":
+        _letters_only(q)
+    if not q.training and q.model.config is not None and q.model.architecture.counted_only:
+        from estimator.commands.memory.weights import weights_alone
+
+        return weights_alone(q)
+    if q.recipe == "all":
+        return compare(q)
+    card = find_card(q.gpu, q.gpu_memory)
+    found = None
+    if q.largest is not None:
+        from estimator.commands.memory.largest import FIELDS, largest
+
+        found = largest(q, card)
+        most = found[0].children[0]
+        q = replace(q, **{FIELDS[q.largest][0]: max(1, most.value)})  # shown: the run with it
+    p = plan(q)
+    report = _report(p, simulate(p), card)
+    if found is None:
+        return report
+    node, said = found
+    return report._replace(body=(node, *report.body), brief=(node, *report.brief), verdict=said)
+
+
+IN_LETTERS = ("zero-paper", "megatron")  # recipes that are formulas of L, d and h
+
+
+def _letters_only(q: Memory) -> None:
+    """InputError where the moments would have to be simulated: the largest of them needs sizes."""
+    if not q.training or q.recipe not in IN_LETTERS:
+        raise InputError(
+            "--model symbolic: a simulated step needs sizes; in letters: --recipe zero-paper or megatron, "
+            "and llmcalc peft, zero and kvcache"
+        )
+
+
+def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
+    arch = p.arch
+    worst = outcome.worst
+    peak = worst.total(p.traced)
+    held = reserved(peak, p.mode)
+    on_card = device(held, card, p.mode)
+    params = Node.group(
+        "Parameters",
+        [
+            Node("params.total", "All", total_params(arch), PARAMS),
+            Node("params.active", "Used by a token", active_params(arch), PARAMS),
+            Node("params.embedding", "Embedding tables and output matrix", embedding_params(arch), PARAMS),
+            Node("params.trainable", "Trained", p.trainable, PARAMS),
+        ],
+    )
+    standing = [Node("weights_bytes", "Weights", p.weights_bytes, BYTES)]
+    if p.mode == "training":
+        standing += [
+            Node("gradients_bytes", "Gradients", p.gradients_bytes, BYTES),
+            Node("optimizer_bytes", f"Optimizer states ({p.load.optimizer})", p.optimizer_bytes, BYTES),
+        ]
+    else:
+        standing.append(Node("kv_cache_bytes", "KV cache", p.kv_cache_bytes, BYTES))
+    moments = [_moment(m, m is worst, p) for m in outcome.moments]
+    body: list[Any] = [
+        params,
+        Node.group("What stands", standing),
+        Node.max("peak.allocated_bytes", "Peak: the largest of these moments", moments),
+        _range("peak.reserved_bytes", "Reserved by the allocator", held, "allocated and its fragmentation"),
+        _range("peak.device_bytes", "Shown by the driver", on_card, "with the CUDA context and loaded kernels"),
+    ]
+    fit, best = fit_of(peak, card, p.mode), ""
+    facts: dict[str, Any] = {"peak.moment": worst.key.split(".")[1].removesuffix("_bytes")}
+    facts["fits"] = None if fit is None else fit.answer
+    if p.mode == "training" and p.load.gpus != 1:
+        body.insert(3, first_step(outcome, p))
+    if fit is not None:
+        body.append(fit.node())
+        if fit.answer != YES and p.grid is not None:
+            body.append(other_stages(p, card))
+        elif fit.answer != YES:
+            from estimator.commands.memory.changes import advice
+
+            changes, best = advice(p.question, card, int(value_of(peak)))
+            body.append(changes)
+    title = title_of(p)
+    shown: tuple[Any, ...] = () if p.model.kind == "symbolic" else (brief(p, outcome, fit),)
+    if shown and isinstance(body[-1], Table):  # of the changes those that help
+        helping = [row for row in body[-1].rows if row[3] != NO][:3]
+        shown += (body[-1]._replace(rows=tuple(helping or body[-1].rows[:3])),)
+    return Report(
+        "memory",
+        title,
+        inputs_of(p),
+        tuple(body),
+        facts,
+        assumptions(p, outcome, card),
+        (STACK,),
+        tuple(p.model.notes),
+        symbolic=p.model.kind == "symbolic",
+        verdict="" if fit is None else fit.sentence(p.model.name) + best,
+        brief=shown,
+    )
+
+
+def _moment(m: Moment, worst: bool, p: MemoryPlan) -> Node:
+    """One moment; the peak's buffers below it."""
+    if not worst:
+        return Node(m.key, m.label, m.total(p.traced), BYTES)
+    rows = buffer_rows(m, p)
+    node = Node.sum(m.key, m.label, rows, note="the peak")
+    if value_of(node.value) != value_of(m.peak):
+        raise InternalError(f"{m.key}: buffers sum to {value_of(node.value)}, the log to {value_of(m.peak)}")
+    return node
+
+
+def _range(key: str, label: str, r: Range, note: str) -> Node:
+    return Node(
+        key,
+        label,
+        r.best,
+        BYTES,
+        (Node(f"{key}.low", "low", r.low, BYTES), Node(f"{key}.high", "high", r.high, BYTES)),
+        note=note,
+    )
+
+
+def _recipes() -> list[tuple[str, Citation]]:
+    """What each recipe means, a sentence and a source each."""
+    from estimator.recipes import RECIPES, find_recipe
+
+    found = [find_recipe(name) for name in RECIPES]
+    return [(f"{r.name}: {r.title}" + (f"; {r.note}" if r.note else ""), r.cite) for r in found]
+
+
+def compare(q: Memory) -> Report:
+    """All recipes side by side."""
+    from estimator.recipes import RECIPES, find_recipe
+
+    rows: list[tuple[str | Cell | None, ...]] = []
+    hidden, fits, last = [], [], None
+    card = find_card(q.gpu, q.gpu_memory)
+    for name in RECIPES:
+        last = plan(replace(q, recipe=name, mode="training"))
+        outcome = simulate(last)
+        r = find_recipe(name)
+        peak = outcome.worst.total(last.traced)
+        fit = fit_of(peak, card, "training")
+        fits.append(None if fit is None else fit.answer)
+        moments = [outcome[f"moments.{k}_bytes"].total(last.traced) for k in ("load", "forward", "backward", "step")]
+        rows.append((
+            name, f"{r.weights}+{r.gradients}+{r.master + r.states}", *(Cell(x, BYTES) for x in (*moments, peak)),
+            *(() if fit is None else (fit.answer,)),
+        ))  # fmt: skip
+        hidden.append(Node(f"{name}.peak_bytes", name, peak, BYTES))
+    assert last is not None
+    columns = ("recipe", "B/param", "load", "forward", "backward", "step", "peak", *(("fits",) if card.bytes else ()))
+    table = Table(
+        "Peak of one training step",
+        columns,
+        tuple(rows),
+        "B/param: weights + gradients + optimizer (master copy and AdamW's moments)",
+    )
+    best = next((x for x in (YES, TIGHT, NO) if x in fits), None)
+    return Report(
+        "memory",
+        f"{title_of(last).split(':')[0]}: every recipe",
+        inputs_of(last) | {"recipe": "all"},
+        (table,),
+        {"fits": best} if best else {},
+        (*(text for text, _ in _recipes()), *last.said, *last.model.notes),
+        (STACK, *(cite for _, cite in _recipes())),
+        last.model.notes,
+        hidden=tuple(hidden),
+        symbolic=q.model.kind == "symbolic",
+        verdict=f"No recipe of {q.model.name} fits {card.name}." if best == NO else "",
+    )

@@ -1,0 +1,186 @@
+"""How a training step that is simulated is spread over GPUs: DDP, ZeroRedundancyOptimizer, FSDP2, HSDP or DeepSpeed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from estimator.errors import InputError
+from estimator.names import choice
+from estimator.optimizers import Trained, find_optimizer, state_bytes
+from estimator.parallel.offload import allowed
+from estimator.trace import value_of
+
+if TYPE_CHECKING:
+    from estimator.commands.memory.question import Memory
+    from estimator.families.base import Architecture
+    from estimator.moments import Workload
+    from estimator.peft.base import Adapter
+    from estimator.recipes.base import Recipe
+
+FP32 = 4
+TORCH, DEEPSPEED = "torch", "deepspeed"
+BUCKETS = ("default", "auto")
+OFFLOADS = ("none", "optimizer", "all")
+STAGE_NAMES = {
+    TORCH: ("DDP", "DDP with ZeroRedundancyOptimizer", "FSDP2, weights kept after the forward pass", "FSDP2"),
+    DEEPSPEED: tuple(f"DeepSpeed ZeRO stage {n}" for n in range(4)),
+}
+ADAM = ("adamw", "adamw-fused", "adamw-forloop")  # under DeepSpeed all are its own FusedAdam
+SIMULATED = ("offload", "buckets", "replicas")  # of the sharding options, those that a simulated step takes
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Fields of a :class:`estimator.moments.Workload`: GPUs that share one copy, ZeRO's stage, who shards, what lies on
+    the host; replicas: copies (HSDP)."""
+
+    gpus: Any = 1
+    stage: int = 0
+    sharder: str = TORCH
+    buckets: str = "default"
+    host: str = "none"
+    replicas: int = 1
+
+
+def spread(
+    q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: str, optimizer: str, said: list[str]
+) -> Spread:
+    """How the question's step is spread. InputError for what no library does, or what is not simulated."""
+    if not q.training:
+        _gpus(q, [])
+        return Spread()
+    if recipe.kind == DEEPSPEED:
+        return _deepspeed(q, quantization, optimizer, said)
+    if q.gpus is None and q.stage is None and q.offload == "none":
+        return Spread()
+    n, at = _gpus(q, said)
+    if recipe.kind != "simulated":
+        return Spread()  # its moments are sums of shares: memory_grid
+    host = choice(q.offload, "--offload", OFFLOADS)
+    if host != "none" and (at < 2 or n == 1):
+        raise InputError(f"--offload {host}: of PyTorch's own sharding FSDP2 offloads; add --gpus and --stage 2 or 3")
+    if host == "optimizer":
+        raise InputError("--offload optimizer: FSDP2 offloads weights, gradients and states together: --offload all")
+    replicas = _replicas(q, n, at)
+    if n != 1 and at >= 2 and adapter is not None:
+        said.append("FSDP2 needs one dtype in a group: adapters in the base's (autocast_adapter_dtype=False)")
+        if quantization != "none":
+            said.append("quantised weights are cut as packed bytes, scales stay whole: reckoned, no step measured")
+    return Spread(n // replicas, at, TORCH, "default", host, replicas)
+
+
+def data_parallel(q: Memory) -> bool:
+    """Whether nothing is asked of the GPUs beyond what a simulated step takes."""
+    from estimator.commands.memory.grid import given
+
+    return not set(given(q)) - set(SIMULATED)
+
+
+def narrow_adapters(on: Spread) -> bool:
+    """Whether adapters take the base's width, whatever peft does: FSDP2's groups have one dtype, DeepSpeed casts."""
+    return on.sharder == DEEPSPEED or (on.stage >= 2 and on.gpus != 1)
+
+
+def _gpus(q: Memory, said: list[str]) -> tuple[Any, int]:
+    from estimator.parallel.request import size, zero_stage
+
+    n = size(1 if q.gpus is None else q.gpus, "--gpus", "gpus", q.model, q.derives)
+    at = zero_stage(0 if q.stage is None else q.stage)
+    if not q.training and n != 1:
+        raise InputError("--gpus: sharding is for training; add --mode training")
+    if q.stage is None and n != 1:
+        said.append("--stage not given: 0, every GPU holds everything (DDP)")
+    return n, at
+
+
+def _replicas(q: Memory, n: Any, stage: int) -> int:
+    from estimator.parallel.request import size
+
+    copies = int(value_of(size(q.replicas, "--replicas", "gpus", None, False)))
+    if copies == 1:
+        return 1
+    if stage < 2:
+        raise InputError("--replicas: HSDP is FSDP2 within a group and copies of it; add --stage 2 or 3")
+    if int(value_of(n)) % copies:
+        raise InputError(f"--replicas {copies} does not divide --gpus {int(value_of(n))}")
+    return copies
+
+
+def _deepspeed(q: Memory, quantization: str, optimizer: str, said: list[str]) -> Spread:
+    n, at = _gpus(q, said)
+    if not data_parallel(q):
+        return Spread()  # with other kinds of parallelism it is an accounting: memory_grid
+    if int(value_of(_replicas(q, n, 0))) != 1:
+        raise InputError("--replicas: recipe deepspeed has no HSDP; use --recipe torch-bf16 or torch-mixed")
+    host = choice(q.offload, "--offload", OFFLOADS)
+    if host != "none" and at < allowed(host):
+        raise InputError(f"--offload {host} needs --stage {allowed(host)} or more under DeepSpeed")
+    if optimizer not in ADAM:
+        raise InputError(f"--optimizer {optimizer}: recipe deepspeed is simulated with DeepSpeed's own AdamW")
+    if at == 3 and quantization != "none":
+        raise InputError("--stage 3: DeepSpeed partitions no packed weights; use --stage 2, or --recipe torch-bf16")
+    return Spread(n, at, DEEPSPEED, choice(q.buckets, "--buckets", BUCKETS), host)
+
+
+def standing_states(arch: Architecture, load: Workload, params: list[Trained], stored: Any) -> tuple[Any, Any, Any]:
+    """(weights, gradients, optimizer states) in bytes of the GPU that is shown."""
+    optimizer = find_optimizer(load.optimizer)
+    if load.sharder == DEEPSPEED:
+        from estimator.parallel.zero_engine import standing_bytes as parts
+
+        return parts(arch, load, params, stored)
+    if load.gpus == 1:
+        at_once = load.in_backward or optimizer.in_backward
+        gradients = 0 if at_once else sum((p.times * p.n * p.width for p in params), 0)
+        return stored, gradients, state_bytes(optimizer, params)
+    from estimator.parallel.sharded import standing_bytes
+
+    weights, graded, own = standing_bytes(arch, load, params)
+    if load.host != "none":
+        return 0, 0, 0
+    graded_bytes = sum((t.times * t.n * t.width for t in graded), 0)
+    return stored if weights is None else weights, graded_bytes, state_bytes(optimizer, own)
+
+
+def sharding_notes(load: Workload) -> list[str]:
+    """What sharding was assumed to do."""
+    if load.sharder == DEEPSPEED:
+        return _deepspeed_notes(load)
+    if load.gpus == 1:
+        return []
+    if load.stage < 2:
+        dealt = "; whole tensors' states go to the emptiest rank, largest first, and the fullest is shown"
+        dealt = dealt if load.stage else ""
+        return [f"DDP: gradients and a copy of them in buckets of 25 MiB (gradient_as_bucket_view=False){dealt}"]
+    policy = ", MixedPrecisionPolicy(param_dtype=bf16, reduce_dtype=fp32)" if load.amp and load.width == FP32 else ""
+    after = "False" if load.stage == 2 else "True"
+    out = [
+        f"fully_shard on every layer and on the model, reshard_after_forward={after}{policy}; "
+        "rank 0 is shown, whose shards are rounded up",
+        "the backward pass gathers one layer ahead; a gathered buffer lives until the next layer's copy-out",
+    ]
+    if load.host != "none":
+        out.append("CPUOffloadPolicy: shards of weights, gradients and states lie in host memory")
+    if load.replicas != 1:
+        out.append(f"HSDP: {load.replicas} copies, each on {int(value_of(load.gpus))} GPUs; copies sum their gradients")
+    return out
+
+
+def _deepspeed_notes(load: Workload) -> list[str]:
+    sizes = {"default": "DeepSpeed's defaults", "auto": 'what transformers makes of "auto"'}[load.buckets]
+    out = [
+        "DeepSpeed 0.19: 16-bit weights and adapters, fp32 master weights, FusedAdam, overlap_comm and "
+        f"contiguous_gradients; sizes of buckets and prefetches: {sizes}",
+    ]
+    if load.stage in (1, 2) and load.gpus != 1:
+        out.append(
+            "rank 0 is shown, whose part is reduced last; the last rank holds its 16-bit gradients through most of "
+            "the backward pass"
+        )
+    if load.stage == 3:
+        out.append("the whole model stands on a GPU before it is partitioned, unless it is made under zero.Init")
+    return out
+
+
+__all__ = ["STAGE_NAMES", "Spread", "data_parallel", "sharding_notes", "spread", "standing_states"]

@@ -1,0 +1,151 @@
+"""What a training stack's options make of a step: widths, autocast, losses, what stands and what is held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from estimator.card import find_card
+from estimator.commands.memory.storage import UNPACKED, WIDTHS
+from estimator.errors import InputError
+from estimator.families.base import MoE
+from estimator.names import choice
+from estimator.questions.base import COMMON
+from estimator.questions.parts import Stacked
+from estimator.sizes import size_option
+from estimator.stack import compiled
+from estimator.stack.dropout import Dropout, stated
+from estimator.stack.kernels import BEFORE_FLASH, serving_threads
+from estimator.stack.liger_models import TORCH, UNFUSED, Replaced, liger_kernels
+from estimator.stack.releases import release
+from estimator.stack.tape import F32
+from estimator.trace import value_of
+
+if TYPE_CHECKING:
+    from estimator.commands.memory.question import Memory
+    from estimator.peft.base import Adapter
+    from estimator.recipes.base import Recipe
+
+CHOICES = {
+    "autocast": ("none", "bf16", "fp16"),
+    "gradients": ("freed", "kept"),
+    "kernels": ("torch", "liger"),
+}
+COMPILED = (
+    "torch.compile: what inductor kept of six measured steps (torch 2.11), within 1% of them; another version may "
+    "choose otherwise"
+)
+NOT_COMPILED = "torch.compile of such a step was not looked at: the step is counted as it runs without it"
+LIGER = {
+    TORCH: "liger-kernel 0.8 does not know {}: nothing is replaced",
+    UNFUSED: "Liger leaves the loss of {} as it is, unless asked for",
+}
+CAST = "autocast_adapter_dtype"  # an argument of get_peft_model, not of a method's config
+
+
+def given(q: Memory) -> dict[str, Any]:
+    """The stack's options that are not at their defaults."""
+    own = (f for f in fields(Stacked) if f.name not in COMMON)
+    return {f.name: getattr(q, f.name) for f in own if str(getattr(q, f.name)) != str(f.default)}
+
+
+def split_cast(args: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """(the method's own arguments, whether get_peft_model casts what they add to fp32)."""
+    own = dict(args)
+    cast = own.pop(CAST, True)
+    if not isinstance(cast, bool):
+        raise InputError(f"--arg {CAST}: must be true or false, got {str(cast)[:20]!r}")
+    return own, cast
+
+
+def width_of(recipe: Recipe, asked: str, said: list[str], given_dtype: bool) -> int:
+    """Bytes of a weight: the recipe's, or as the checkpoint holds them."""
+    if not recipe.width:
+        return WIDTHS.get(asked, 2)
+    if given_dtype and WIDTHS.get(asked) != recipe.width:
+        said.append(f"--dtype {asked} is not used: recipe {recipe.name} stores {recipe.width} bytes a weight")
+    return recipe.width
+
+
+def replaced(q: Memory) -> Replaced:
+    """What the kernels asked for replace in this model."""
+    return liger_kernels(q.model.architecture.model_type) if q.kernels == "liger" else TORCH
+
+
+def loss_of(q: Memory, recipe: Recipe) -> str:
+    """The loss: as asked, as the stack brings it, or Liger's where its kernels run and the stack has none."""
+    if q.loss != "full" or recipe.loss != "full":
+        return str(q.loss if q.loss != "full" else recipe.loss)
+    return "fused" if replaced(q).loss else "full"
+
+
+def micro_batches(q: Memory) -> int:
+    """Micro-batches of an optimizer step."""
+    return int(value_of(size_option(q.model, q.accumulation, "--accumulation", "accumulation", "length")))
+
+
+def fields_of(
+    q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: str, width: int, cast: bool, said: list[str]
+) -> dict[str, Any]:
+    """The fields of :class:`estimator.moments.Workload` that the stack decides."""
+    for name, known in CHOICES.items():
+        if getattr(q, name) is not None:
+            choice(getattr(q, name), f"--{name}", known)
+    if recipe.kind not in ("simulated", "deepspeed"):
+        said += [f"--{k.replace('_', '-')} is not used by recipe {recipe.name}" for k in given(q)]
+        return {}
+    if q.prepare_kbit and quantization not in UNPACKED:
+        raise InputError(f"--prepare-kbit is for a base of 4 bits: add --quantization {UNPACKED[0]}")
+    card, of = find_card(q.gpu, q.gpu_memory).kernels, release(q.transformers)
+    amp = recipe.amp if q.autocast is None else q.autocast != "none"
+    half = "fp16" if "fp16" in (q.autocast, q.dtype) else "bf16"
+    kept = micro_batches(q) > 1 or q.gradients == "kept"
+    drops = stated(q.model.config.raw) if recipe.drops and q.model.config else Dropout()
+    said += of.said() if q.transformers is not None else []
+    if half == "bf16" and not card.bf16 and (amp or width == 2):
+        said.append(f"{q.gpu} has no bf16 in hardware: PyTorch emulates it; fp16 takes the same bytes")
+    if not card.flash and q.attention == "sdpa":
+        said.append(BEFORE_FLASH.format(q.gpu))
+    if recipe.reference:
+        said.append("the reference is " + ("a frozen copy of the model" if adapter is None else "the adapter off"))
+    if recipe.scored != 1:
+        said.append(f"the answer is {recipe.scored} of the tokens: the loss is taken on those alone")
+    if q.kernels == "liger" and (note := LIGER.get(replaced(q))):
+        said.append(note.format(q.model.architecture.model_type))
+    if replaced(q).mlp and any(isinstance(x.mlp, MoE) for x in q.model.architecture.layers):
+        said.append("Liger's experts, one fused function, are counted as transformers' own")
+    if q.compile:
+        seen = compiled.known(q.model.architecture, loss_of(q, recipe), q.activation_offload)
+        said.append(COMPILED if seen else NOT_COMPILED)
+    if kept and q.optimizer_in_backward:
+        raise InputError("--optimizer-in-backward drops each gradient at once: nothing is accumulated or kept")
+    if kept:
+        said.append("the gradients of the micro-batch before stand throughout")
+    return {
+        "amp": amp, "half": half, "kept_gradients": kept, "hold_outputs": q.hold_outputs, "kernels": replaced(q),
+        "adapter_width": adapter_width(recipe, quantization, width, cast), "kbit": q.prepare_kbit, "drops": drops,
+        "scored": recipe.scored, "reference": "model" if recipe.reference and adapter is None else "",
+        "packing": q.packing, "offload": q.activation_offload, "wide_embeddings": recipe.wide_embeddings,
+        "reentrant": q.reentrant, "compiled": q.compile, "in_backward": q.optimizer_in_backward,
+        "card": card, "release": of, "masked": recipe.masked, "loss": loss_of(q, recipe),
+    }  # fmt: skip
+
+
+def serving(q: Memory) -> dict[str, Any]:
+    """The fields of a process that generates."""
+    card = find_card(q.gpu, q.gpu_memory).kernels
+    return {"loss": q.loss, "card": card, "threads": serving_threads(card)}
+
+
+def adapter_width(recipe: Recipe, quantization: str, width: int, cast: bool) -> int:
+    """Bytes of an adapter's number: fp32 (peft's cast), the base's without it, TRL's own over a packed base."""
+    if not cast:
+        return width
+    return recipe.quantised_adapters if quantization in UNPACKED else F32
+
+
+def shape_of(q: Memory, recipe: Recipe, b: Any, s: Any) -> tuple[Any, Any]:
+    """(rows, tokens of each) of a batch: an example may be several sequences, and packing makes one row of all."""
+    b = b * recipe.sequences
+    return (1, b * s) if q.packing else (b, s)

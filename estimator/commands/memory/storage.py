@@ -1,0 +1,68 @@
+"""How a run's weights are stored (a scheme, a format, a file's header), and what a plan has to say about itself."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from estimator.inventory import HEAD
+from estimator.peft.base import Adapter
+from estimator.questions.base import COMMON
+from estimator.questions.parts import Stacked
+from estimator.storage.base import Storage
+from estimator.trace import value_of
+
+if TYPE_CHECKING:
+    from estimator.commands.memory.question import Memory
+    from estimator.families.base import Architecture
+
+WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2}
+UNPACKED = ("nf4", "nf4-dq", "fp4", "fp4-dq")  # schemes whose weights are unpacked in the forward and the backward pass
+
+
+def as_held(storage: Storage, arch: Architecture, said: list[str]) -> Storage:
+    """Plain weights as the stack holds them: transformers 5 ties every output matrix of T5, whatever the file has."""
+    parts = tuple(p for p in storage.parts if p.weight.role != HEAD)
+    if storage.scheme != "none" or not arch.always_tied or len(parts) == len(storage.parts):
+        return storage
+    said.append("transformers 5 ties the output matrix to the embedding table: it is held and trained once")
+    return replace(storage, parts=parts, total=None)
+
+
+def left_alone(storage: Storage, said: list[str]) -> frozenset[str]:
+    """Names of the matrices that a scheme of bitsandbytes leaves alone in every layer."""
+    packed = {p.weight.name for p in storage.parts if p.layout is not None}
+    plain = {p.weight.name for p in storage.parts if p.layout is None}
+    if packed & plain:
+        said.append("a matrix that stays as it is in some layers is simulated as if it were packed in all")
+    return frozenset(plain - packed)
+
+
+def unsimulated(stored: Any, computed: Any, base: str, quantization: str, said: list[str]) -> Any:
+    """The weights' bytes where they lie in a format that the simulated kernels do not unpack, else None."""
+    plain = quantization in ("none", "") and (not base or base in WIDTHS) and value_of(stored) == value_of(computed)
+    if plain or quantization in UNPACKED:
+        return None
+    said.append("the products run on the stored weights: what their kernels unpack for a moment is not modelled")
+    return stored
+
+
+FORWARD_ONLY = ("new_tokens", "kv_dtype", "logits")  # what training has no use for
+STACK = tuple(f.name for f in fields(Stacked) if f.name not in COMMON)
+TRAINING_ONLY = ("recipe", "optimizer", "checkpointing", "loss", *STACK)
+
+
+def unused(q: Memory) -> list[str]:
+    """A sentence for each option that was given and that this mode has no use for."""
+    defaults = {f.name: f.default for f in fields(q)}
+    mode, names = ("training", FORWARD_ONLY) if q.training else ("inference", TRAINING_ONLY)
+    given = {k: getattr(q, k) for k in names if getattr(q, k) != defaults[k]}
+    return [f"--{k.replace('_', '-')} {value} is not used by --mode {mode}" for k, value in given.items()]
+
+
+def approximate(adapter: Adapter) -> str:
+    """What is simulated in the place of an adapter whose own operations are not."""
+    name = adapter.method.name
+    if adapter.virtual_tokens:
+        return f"activations of {name} are approximate: its virtual tokens lengthen the sequence"
+    return f"activations of {name} are approximate: one product with its trained numbers beside each target"

@@ -1,0 +1,1 @@
+"""``llmcalc models``: its command line, what it asks, how it answers."""

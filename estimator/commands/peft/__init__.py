@@ -1,0 +1,1 @@
+"""``llmcalc peft``: its command line, what it asks, how it answers."""

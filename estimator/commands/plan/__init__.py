@@ -1,0 +1,1 @@
+"""``llmcalc plan``: its command line, what it asks, how it answers."""

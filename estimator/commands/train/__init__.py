@@ -1,0 +1,1 @@
+"""``llmcalc train``: its command line, what it asks, how it answers."""

@@ -1,0 +1,289 @@
+"""Time, money, energy and carbon of a training run: a step from a roofline over its products, then the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from estimator.card import find_card
+from estimator.commands.flops.passes import CONVENTIONS, Pass, plan
+from estimator.commands.flops.question import Flops
+from estimator.commands.memory.question import Memory
+from estimator.commands.train.question import Train
+from estimator.commands.train.run import LETTERS, Run, energy_rows, length, money, named, productive_share
+from estimator.commands.train.step import StepTime, one_step
+from estimator.errors import InputError
+from estimator.fit import YES, Fit, fit_of, require_fit
+from estimator.formulas import cost, time
+from estimator.formulas.flops import utilisation
+from estimator.models import Model
+from estimator.names import choice
+from estimator.ops import ceil_div
+from estimator.parallel.degrees import Degrees
+from estimator.parallel.request import zero_stage
+from estimator.questions import ask
+from estimator.questions.read import recipe_of, storage_of
+from estimator.report import Cell, Node, Report, Table
+from estimator.sizes import size_option
+from estimator.trace import value_of
+from estimator.units import (
+    BYTES,
+    COUNT,
+    DAYS,
+    FLOPS,
+    GPU_HOURS,
+    HOURS,
+    PERCENT,
+    RATIO,
+    SECONDS,
+    TOKEN_RATE,
+    TOKENS,
+    USD,
+)
+from estimator.work.folds import Group
+from estimator.work.times import ADAPTERS, ATTENTION, ELEMENTWISE, KERNELS, OPTIMIZER, PRODUCTS
+
+DEFAULT_OPTIMIZER = "adamw-fused"  # transformers' TrainingArguments.optim on CUDA
+
+
+def train(model: Model | str, **options: Any) -> Report:
+    """Time, GPU-hours, USD, kWh and CO2 of training ``model``.
+
+    options: the fields of :class:`~.question.Train` (tokens, batch_size, method, gpus, stage ...).
+    Raises InputError for bad input, DoesNotFit with ``check_fit`` where the step does not fit the GPU.
+    """
+    q = ask(Train, model, options)
+    report = answer(q)
+    if q.check_fit:
+        require_fit(report)
+    return report
+
+
+def answer(q: Train) -> Report:
+    """The report of a question."""
+    model = q.model
+    if model.kind == "symbolic":
+        raise InputError("--model symbolic has no sizes to time: give a preset or a config.json")
+    choice(q.attention_flops, "--attention-flops", tuple(CONVENTIONS))
+    said: list[str] = []
+    made = plan(one_pass(q))
+    recipe = recipe_of(q, said)
+    repeats = int(value_of(size_option(model, q.accumulation, "--accumulation", "accumulation")))
+    own = storage_of(q, said) or (model.declared.scheme.name if model.declared.scheme else "none")
+    run = Run(q, _degrees(q), zero_stage(q.stage), repeats, own, q.optimizer or DEFAULT_OPTIMIZER)
+    gpus = run.degrees.gpus
+    step = one_step(made, recipe, run)
+    fit, verdict, fit_notes = _fits(run)
+    tokens_a_step = int(value_of(made.tokens)) * run.degrees.data * repeats
+    total, length_note = length(run, made, tokens_a_step)
+    productive, lost = productive_share(run)
+    assumptions = [
+        *said, *step.notes, *length_note, *lost, *fit_notes, CONVENTIONS[q.attention_flops], *model.notes, *made.notes,
+    ]  # fmt: skip
+    body, more = _body(made, step, run, tokens_a_step, total, productive)
+    return Report(
+        "train",
+        _title(model, made, gpus, step),
+        _inputs(made, run, recipe.name),
+        (*body, *((fit.node(),) if fit else ())),
+        {"bound": "utilisation" if q.mfu is not None else step.bound, "fits": None if fit is None else fit.answer},
+        (*assumptions, *more),
+        (),
+        (*model.notes, *made.notes, *fit_notes, *length_note, *step.untimed),
+        letters=LETTERS,
+        verdict=verdict,
+        brief=_brief(body, fit),
+    )
+
+
+FIRST = ("step_seconds", "tokens_per_second", "mfu", "hours", "gpu_hours", "usd", "energy_kwh", "co2_kg")
+
+
+def _brief(body: tuple[Node | Table, ...], fit: Fit | None) -> tuple[Node, ...]:
+    """The rows that people ask first."""
+    found = {n.key: n for part in body if isinstance(part, Node) for n in part.walk()}
+    rows = [found[k]._replace(key="", children=(), how="") for k in FIRST if k in found and found[k].value is not None]
+    if fit is not None:
+        rows.append(Node("", f"Needed on {fit.card}", fit.need.best, BYTES))
+    return (Node.group("", rows),)
+
+
+def one_pass(q: Train) -> Flops:
+    """The pass that a step repeats."""
+    if q.checkpointing == "selective":
+        raise InputError("--checkpointing selective is not timed: use none or full, or llmcalc memory for its bytes")
+    same = ("batch_size", "seq_len", "method", "rank", "targets", "args", "trainable_layers", "checkpointing",
+            "attention_flops")  # fmt: skip
+    return Flops(
+        model=q.model, mode="training", uncapped=True, attention=q.attention or "sdpa", forced=q.attention == "sdpa",
+        **{k: getattr(q, k) for k in same},
+    )  # fmt: skip
+
+
+def _degrees(q: Train) -> Degrees:
+    """How the GPUs are divided. Raises InputError where the degrees do not divide them."""
+    given = (("gpus", q.gpus), ("tensor_parallel", q.tensor_parallel), ("pipeline_parallel", q.pipeline_parallel))
+    for name in ("context_parallel", "expert_parallel", "sequence_parallel", "offload"):
+        if str(getattr(q, name)) not in ("1", "False", "none"):
+            raise InputError(f"--{name.replace('_', '-')} is not timed; llmcalc zero has its memory and messages")
+    gpus, tensor, pipeline = (
+        int(value_of(size_option(q.model, value, f"--{field.replace('_', '-')}", field))) for field, value in given
+    )
+    return Degrees(gpus, tensor, pipeline)
+
+
+def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
+    """(fit, verdict, notes): whether a step fits one GPU, as ``memory`` says it of the same options."""
+    from estimator.commands.memory.plan import plan as memory_plan
+    from estimator.commands.memory.plan import simulate
+
+    q = run.question
+    same = [f.name for f in fields(Memory) if hasattr(q, f.name) and f.name not in ("dtype", "check_fit")]
+    asked = Memory(**{k: getattr(q, k) for k in same} | {
+        "mode": "training", "optimizer": run.optimizer, "attention": q.attention or "sdpa",
+        "gpus": run.degrees.gpus if run.degrees.gpus > 1 else None, "stage": q.stage if run.degrees.gpus > 1 else None,
+        "micro_batches": str(run.accumulation) if not run.degrees.plain else "1",
+    })  # fmt: skip
+    try:
+        peak = simulate(memory_plan(asked)).worst.peak
+    except InputError as error:
+        if q.check_fit:
+            raise
+        return None, "", [f"whether it fits is not known: {error}"]
+    card = find_card(q.gpu, q.gpu_memory)
+    fit = fit_of(value_of(peak), card, "training")
+    if fit is None:
+        return None, "", []
+    best = ""
+    if fit.answer != YES:
+        from estimator.commands.memory.changes import advice
+
+        best = advice(asked, card, int(value_of(peak)))[1]
+    return fit, fit.sentence(f"a step of {q.model.name}") + best, []
+
+
+def _title(model: Model, made: Pass, gpus: int, step: StepTime) -> str:
+    w = made.work
+    how = "" if made.method == "full" else f", {made.method}"
+    size = f"{value_of(w.b):,} x {value_of(w.s):,} tokens"
+    each = "a GPU" if step.parts == 1 else f"{step.parts:,} GPUs"
+    return f"Training {model.name} on {gpus:,} x {step.spec.name}: {size} {each} and step{how}"
+
+
+def _inputs(made: Pass, run: Run, recipe: str) -> dict[str, Any]:
+    w, q = made.work, run.question
+    hidden = ("model", "args", "check_fit", "seq_len", "batch_size", "recipe", "optimizer", "gpus", "dtype", "gpu")
+    rest = {f.name: getattr(q, f.name) for f in fields(q) if f.name not in hidden}
+    own = {"recipe": recipe, "optimizer": run.optimizer, "quantization": run.quantization, "method": made.method}
+    return {
+        "model": made.model.name, "batch_size": value_of(w.b), "seq_len": value_of(w.s), "gpu": q.gpu,
+        "gpus": run.degrees.gpus, "dtype": q.dtype,
+    } | {k: str(v) for k, v in rest.items() if v not in (None, "", False)} | own  # fmt: skip
+
+
+def _body(
+    made: Pass, step: StepTime, run: Run, tokens_a_step: int, total: int, productive: float
+) -> tuple[tuple[Node | Table, ...], list[str]]:
+    q, gpus, convention = run.question, run.degrees.gpus, run.question.attention_flops
+    t, spec = step.times, step.spec
+    rates = {k: time.token_rate(tokens_a_step, v) for k, v in (("low", step.low), ("high", step.high))}
+    traced = bool(made.model.config and made.model.config.traced)
+    seconds, tokens, count = (
+        named(traced, n, v) for n, v in (("t_step", step.best), ("B", tokens_a_step), ("N", gpus))
+    )
+    total, peak = named(traced, "D", total), named(traced, "F", step.peak)
+    productive = named(traced, "g", productive) if productive != 1 else 1
+    rates["best"] = time.token_rate(tokens, seconds)
+    parts = [
+        ("matrix products", t.of(PRODUCTS)),
+        ("adapters in fp32", t.of(ADAPTERS)),
+        ("attention", t.of(ATTENTION)),
+        ("norms, activations, sums, loss", t.of(ELEMENTWISE)),
+        ("optimizer step", t.of(OPTIMIZER)),
+        ("starting and ending kernels", t.of(KERNELS)),
+    ]
+    rows = [Node("", name, seconds, SECONDS) for name, seconds in parts if seconds]
+    flops = Group("", made.list, convention == "causal")
+    repeats = run.accumulation
+    model_flops = named(traced, "C", value_of(flops.model) * repeats)
+    mfu = utilisation(model_flops, seconds, step.parts, peak)
+    time_rows = [
+        Node(
+            "step_seconds",
+            "A step",
+            step.best,
+            SECONDS,
+            children=()
+            if q.mfu is not None
+            else (
+                Node.sum("device_seconds", "the device", rows),
+                Node("host_seconds", "the host, launching kernels", t.host, SECONDS),
+                *(
+                    (
+                        Node(
+                            "communication_seconds", "between GPUs", step.exchange.data + step.exchange.model, SECONDS
+                        ),
+                    )
+                    if gpus > 1
+                    else ()
+                ),
+            ),
+            note=f"{tokens_a_step:,} tokens",
+        ),
+        Node("step_seconds.low", "every kernel as fast as alone", step.low, SECONDS),
+        Node("step_seconds.high", "device, host and network one after the other", step.high, SECONDS),
+        Node("step_seconds.ideal", "the roofline alone", step.ideal, SECONDS),
+        Node("tokens_per_second", "Tokens a second", rates["best"], TOKEN_RATE, formula=time.token_rate),
+        Node("tokens_per_second_per_gpu", "a GPU", rates["best"] / count, TOKEN_RATE),
+        Node("mfu", "MFU", mfu, RATIO, formula=utilisation, note=f"{convention} attention, of {spec.id}'s peak"),
+    ]
+    hours = {k: time.run_hours(total, r, productive) for k, r in rates.items()}
+    spent = {k: cost.gpu_hours(h, count) for k, h in hours.items()}
+    for found in (hours, spent):  # only the best estimate has a derivation
+        found |= {k: value_of(v) for k, v in found.items() if k != "best"}
+    price_rows, price_note = money(q, spec, spent, traced)
+    power_rows, power_note = energy_rows(q, spec, spent, traced)
+    run_rows = [
+        Node("tokens", "Tokens", total, TOKENS),
+        Node("steps", "Steps", ceil_div(total, tokens), COUNT),
+        Node("hours", "Hours", hours["best"], HOURS, formula=time.run_hours),
+        Node("days", "Days", hours["best"] / 24, DAYS),
+        Node("goodput", "Productive share of the time", productive, RATIO),
+        Node("gpu_hours", "GPU-hours", spent["best"], GPU_HOURS, formula=cost.gpu_hours),
+        *price_rows,
+        *power_rows,
+    ]
+    tables = _convention_table(made, step, repeats)
+    spread = _range_table(hours, spent, price_rows, power_rows)
+    return (Node.group("Step", time_rows), Node.group("Run", run_rows), spread, tables), [*price_note, *power_note]
+
+
+def _range_table(hours: Mapping[str, float], spent: Mapping[str, float], money: list[Node], power: list[Node]) -> Table:
+    by_key = {n.key: n.value for n in (*money, *power)}
+
+    def cell(value: Any, unit: Any) -> Cell | None:
+        return None if value is None else Cell(value, unit)
+
+    rows: tuple[tuple[str | Cell | None, ...], ...] = (
+        ("hours", *(Cell(hours[k], HOURS) for k in ("low", "best", "high"))),
+        ("GPU-hours", *(Cell(spent[k], GPU_HOURS) for k in ("low", "best", "high"))),
+        ("USD", cell(by_key.get("usd.low"), USD), cell(by_key.get("usd"), USD), cell(by_key.get("usd.high"), USD)),
+    )
+    return Table("Range", ("", "low", "best", "high"), rows)
+
+
+def _convention_table(made: Pass, step: StepTime, repeats: int) -> Table:
+    rows: list[tuple[str | Cell | None, ...]] = []
+    for name in CONVENTIONS:
+        g = Group("", made.list, name == "causal")
+        spent = (float(value_of(f)) * repeats for f in (g.model, g.hardware))
+        shares = [100 * utilisation(f, step.best, step.parts, step.peak) for f in spent]
+        rows.append((f"{name} attention", Cell(g.model, FLOPS), *(Cell(s, PERCENT) for s in shares)))
+    return Table(
+        "Utilisation under both conventions",
+        ("convention", "model FLOPs", "MFU", "HFU"),
+        tuple(rows),
+        "HFU counts what is computed twice too",
+    )
+

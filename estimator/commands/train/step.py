@@ -1,0 +1,200 @@
+"""One optimizer step on one GPU: its times, what bounds it, and how far off it may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from estimator.commands.flops.passes import Pass
+from estimator.commands.train.run import Run, real, share
+from estimator.errors import InputError
+from estimator.formulas import time
+from estimator.parallel.degrees import Degrees
+from estimator.parallel.exchange import Exchange, exchange, work_of
+from estimator.parallel.links import GIGA
+from estimator.roofline import Accelerator, dense_peak, machine
+from estimator.trace import value_of
+from estimator.work.folds import Group
+from estimator.work.model import operations
+from estimator.work.product import FP32_BYTES, Product
+from estimator.work.times import ELEMENTWISE, MEMORY, OPTIMIZER, How, Times, times
+
+if TYPE_CHECKING:
+    from estimator.recipes.base import Recipe
+    from estimator.schemas import GpuSpec
+
+BACKWARD_SHARE = 2 / 3  # a backward pass holds two of a step's three products: what a collective can hide behind
+# bytes of one optimizer step over those of the fused AdamW: passes over a tensor, torch/optim/*.py
+# foreach: lerp 3, mul 2, addcmul 3, sqrt 2, div 2, add 2, addcdiv 4, decay 2 = 20 tensors; fused: 7
+PASSES = {
+    "adamw-fused": 7,
+    "adamw": 20,
+    "adamw-forloop": 20,
+    "sgd": 3,
+    "sgd-momentum": 5,
+    "lion": 9,
+    "adafactor": 12,
+    "adamw8bit": 5,
+    "muon": 5,
+}
+ADAMW_PASSES = 7
+MILLI = 1e-3
+# milliseconds a layer and micro-batch by which measured steps are longer than answered, least and most, by (who shards,
+# ZeRO stage): 24 steps of 0.4 to 8 B parameters on two H100 (tests/accuracy/sharded_stacks.json.gz)
+HOOKS_MS = {
+    ("deepspeed", 1): (0, 4.3), ("deepspeed", 2): (0, 5.6), ("deepspeed", 3): (12, 28),
+    ("simulated", 2): (1.1, 14), ("simulated", 3): (1.1, 14),
+}  # fmt: skip
+ADAPTED_MS = {("deepspeed", 3): (12, 72)}  # where adapters' modules are fetched beside
+PACKED = {"nf4": 0.5625, "nf4-dq": 0.516, "int8": 1.0}  # bytes an element: codes and block scales
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """One optimizer step on one GPU: its products, its times, its range and what bounds it.
+
+    untimed what the best value leaves out, of the notes; a terminal says it always
+    parts   GPUs that share one copy of the model (tensor x pipeline); busy: seconds of the device, by what
+    """
+
+    made: Pass
+    times: Times
+    best: float
+    low: float
+    high: float
+    ideal: float
+    exchange: Exchange
+    spec: GpuSpec
+    peak: float
+    parts: int
+    notes: tuple[str, ...]
+    untimed: tuple[str, ...]
+
+    @property
+    def bound(self) -> str:
+        """What decides: kernel launches, memory or compute."""
+        if self.times.host > self.times.device:
+            return "kernel launches"
+        by = self.times.by_bound
+        return "memory" if by.get(MEMORY, 0) > by.get("compute", 0) else "compute"
+
+
+def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
+    """The step of ``run``. Raises InputError for a dtype, quantization or link that is not there."""
+    from estimator.presets import load_gpu
+
+    q, gpu, degrees, repeats = run.question, run.question.gpu, run.degrees, run.accumulation
+    spec = load_gpu(gpu)
+    kind = "fp32" if recipe.name == "torch-fp32" else q.dtype
+    peak = dense_peak(spec, kind)
+    device, parts = machine(gpu, kind), int(degrees.tensor * degrees.pipeline)
+    link = None if q.link is None else real(q.link, "--link") * GIGA
+    total = float(value_of(sum((w.total for w in made.arch.weights()), start=0)))
+    work = work_of(value_of(made.work.b), value_of(made.work.s), degrees, made.work.fused, made.work.checkpointing)
+    sent = exchange(
+        made.arch, degrees, recipe.name, run.stage, repeats, work, trained(made), total, spec, link
+    )
+    whole = step_times(made, recipe, run, device, kind, idle=sent.bubble)
+    hidden = whole.device * BACKWARD_SHARE
+    best = whole.total + sent.model + max(0.0, sent.data - hidden)
+    points = ((1.0, device.best),)
+    quick = replace(device, gemm_points=points, gradient=1.0, elements=device.copy, welford=device.copy, fixed=0.0)
+    low = step_times(made, recipe, run, quick, kind).device
+    high = whole.device + whole.host + sent.model + sent.data
+    basis = [*device.notes, *_optimizer_note(run.optimizer), *sent.notes]
+    untimed: tuple[str, ...] = ()
+    known = HOOKS_MS | (ADAPTED_MS if q.method not in (None, "full") else {})
+    hooks = known.get((recipe.kind, run.stage)) if degrees.shards > 1 else None
+    if hooks is not None:
+        high = max(high, best + hooks[1] * MILLI * int(value_of(made.arch.num_layers)) * repeats)
+        untimed = (
+            f"the Python of {'DeepSpeed' if recipe.kind == 'deepspeed' else 'FSDP2'}'s hooks is not in the best value: "
+            f"steps on two H100 took {hooks[0]:g} to {hooks[1]:g} ms a layer longer; the high value has the most",
+        )
+    mfu = share(q.mfu, "--mfu")
+    if mfu is not None:
+        flops = float(value_of(Group("", made.list, q.attention_flops == "causal").model)) * repeats
+        untimed = ()
+        best = low = high = time.seconds_at_utilisation(flops, parts, peak, mfu)
+        basis = [f"--mfu {100 * mfu:g}% of {spec.id}'s dense {kind} peak in place of the roofline"]
+    low, high = min(low, best), max(high, best)
+    notes, ideal = (*basis, *untimed), min(whole.ideal, low)
+    return StepTime(made, whole, best, low, high, ideal, sent, spec, peak, parts, notes, untimed)
+
+
+def step_times(
+    made: Pass, recipe: Recipe, run: Run, device: Accelerator, dtype: str, idle: float = 0.0
+) -> Times:
+    """The most loaded GPU's passes and its optimizer step, in plain numbers; idle: of a pipeline, over busy time."""
+    degrees = run.degrees
+    once = times(operations(made.arch, made.work, made.train), device, _how(recipe, dtype, run.quantization, degrees))
+    once.add(ELEMENTWISE, MEMORY, device.stream(_casts(made, recipe) / degrees.tensor))
+    shards = degrees.tensor * degrees.pipeline * (degrees.shards if run.stage else 1)
+    moved = _optimizer_bytes(made, recipe, run.optimizer) / shards
+    busy = run.accumulation / degrees.pipeline
+    out = Times({k: float(value_of(v)) * busy * (1 + idle) for k, v in once.parts.items()})
+    out.add(OPTIMIZER, MEMORY, device.stream(moved))
+    out.host = float(value_of(once.host)) * busy * (1 + idle)
+    out.ideal = float(value_of(once.ideal)) * busy + moved / device.bandwidth
+    return out
+
+
+def _how(recipe: Recipe, kind: str, quantization: str, degrees: Degrees) -> How:
+    """How the recipe runs a pass."""
+    width = FP32_BYTES if kind == "fp32" else 2
+    if quantization != "none" and quantization not in PACKED:
+        known = "training is timed for none, nf4, nf4-dq and int8"
+        raise InputError(f"weights stored as {quantization}: {known}; --quantization none times them unpacked")
+
+    def element(q: Product) -> float:
+        packed = q.operator == "linear" and q.part not in ("adapters", "output head")
+        return PACKED[quantization] if packed else width
+
+    return How(
+        width, FP32_BYTES if recipe.casts else None, element if quantization != "none" else None, degrees.tensor,
+        adapters32=not recipe.amp, unpack=quantization != "none", autograd=True,
+    )  # fmt: skip
+
+
+def _optimizer_note(optimizer: str) -> list[str]:
+    return [] if optimizer in PASSES else [f"{optimizer}: its step is taken to move what fused AdamW moves"]
+
+
+def _optimizer_bytes(made: Pass, recipe: Recipe, optimizer: str) -> float:
+    """Bytes that one optimizer step reads and writes: gradients read, states and weights read and written."""
+    count = trained(made)
+    if optimizer not in PASSES:
+        from estimator.optimizers import find_optimizer
+
+        find_optimizer(optimizer)
+    passes = PASSES.get(optimizer, ADAMW_PASSES)
+    fused = (
+        recipe.gradients
+        + 2 * recipe.states
+        + (2 * recipe.master + recipe.weights if recipe.master else 2 * recipe.weights)
+    )
+    if made.method != "full" and not recipe.master and made.method != "freeze":
+        fused = ADAMW_PASSES * FP32_BYTES  # adapters are kept in fp32
+    return count * fused * passes / ADAMW_PASSES
+
+
+def trained(made: Pass) -> float:
+    """Elements that are trained: full, or the adapters' own, or the unfrozen layers'."""
+    if made.method == "full":
+        return float(value_of(sum((w.total for w in made.arch.weights()), start=0)))
+    seen = {(q.name, q.layer): q for q in made.list if q.right and q.weight and q.name not in made.train.rewritten}
+    return float(
+        sum(
+            value_of(q.weight) * value_of(sum(x.times for x in made.list if (x.name, x.layer) == key))
+            for key, q in seen.items()
+        )
+    )
+
+
+def _casts(made: Pass, recipe: Recipe) -> float:
+    """Autocast: every fp32 weight to bf16 once a pass, its gradient back."""
+    if not recipe.casts:
+        return 0.0
+    return sum(float(value_of(q.times * q.weight)) * (1 + int(q.right)) for q in made.list if q.weight) * (
+        FP32_BYTES + 2
+    )

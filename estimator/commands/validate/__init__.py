@@ -1,0 +1,1 @@
+"""``llmcalc validate``: its command line, what it asks, how it answers."""

@@ -1,0 +1,1 @@
+"""``llmcalc zero``: its command line, what it asks, how it answers."""

@@ -1,0 +1,210 @@
+"""Options of ``zero`` turned into a job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from estimator.card import Range, card_of
+from estimator.commands.zero.question import Zero
+from estimator.errors import InputError
+from estimator.fit import need
+from estimator.models import Model
+from estimator.names import choice
+from estimator.parallel import activations as act
+from estimator.parallel import offload as off
+from estimator.parallel.degrees import Degrees
+from estimator.parallel.job import Job
+from estimator.parallel.links import Links, links
+from estimator.parallel.pipeline import Stage, schedule, split
+from estimator.parallel.recipe import rates
+from estimator.parallel.request import size
+from estimator.parallel.sharding import STAGES
+from estimator.parallel.tensor import Cut
+from estimator.parallel.traffic import check_zero_pp
+from estimator.sizes import is_letter
+from estimator.trace import value_of
+
+DEGREES = (
+    ("tensor", "tensor_parallel"),
+    ("pipeline", "pipeline_parallel"),
+    ("context", "context_parallel"),
+    ("expert", "expert_parallel"),
+)
+
+
+@dataclass(slots=True)
+class ShardedPlan:
+    """A job, and how to speak of it."""
+
+    job: Job
+    stages: tuple[int, ...]
+    name: str
+    symbolic: bool
+    links: Links
+    gpu: Any
+    memory: int | None
+    inputs: dict[str, Any]
+    said: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+
+    def need(self, held: Any) -> Range:
+        """What a GPU needs whose model states and activations are ``held`` bytes: a sum of shares has no peak."""
+        if self.gpu is None:  # --memory: the bytes are compared as they are
+            return Range(held, held, held)
+        return need(held, card_of(self.gpu), "training")
+
+
+def parse_stages(stage: Any) -> tuple[int, ...]:
+    """``all`` or one stage."""
+    text = str(stage).strip().lower()
+    if text == "all":
+        return STAGES
+    if text not in ("0", "1", "2", "3"):
+        raise InputError(f"--stage must be 0, 1, 2, 3 or all, got {str(stage)[:20]!r}")
+    return (int(text),)
+
+
+def plan(q: Zero) -> ShardedPlan:
+    """The job that these options describe. Raises InputError for degrees that do not divide, and contradictions."""
+    if (q.model is None) == (q.params is None):
+        raise InputError("give either --model or --params, not both")
+    if not 1 <= q.gpus_per_node <= 10**6:
+        raise InputError(f"--gpus-per-node must be >= 1, got {q.gpus_per_node}")
+    for flag, value, usual in (("--buckets", q.buckets, "default"), ("--replicas", q.replicas, "1")):
+        if str(value) != usual:
+            raise InputError(f"{flag}: zero counts model states; llmcalc memory --mode training has every buffer")
+    stages = parse_stages(q.stage)
+    said: list[str] = []
+    n = size(q.gpus, "--gpus", "gpus", q.model, q.derive)
+    given = {
+        "tensor": q.tensor_parallel,
+        "pipeline": q.pipeline_parallel,
+        "context": q.context_parallel,
+        "expert": q.expert_parallel,
+    }
+    found = {k: size(given[k], f"--{f.replace('_', '-')}", f, q.model, q.derive) for k, f in DEGREES}
+    if q.sequence_parallel and value_of(found["tensor"]) == 1:
+        raise InputError("--sequence-parallel splits norms over the tensor-parallel group: add --tensor-parallel")
+    degrees = Degrees(
+        n, found["tensor"], found["pipeline"], found["context"], found["expert"], q.sequence_parallel, q.gpus_per_node
+    )
+    m = size(q.micro_batches, "--micro-batches", "micro_batches", q.model, q.derive)
+    off.check(q.offload, q.offload_to, stages, len(stages) > 1)
+    plainly = schedule(q.schedule, degrees.pipeline, m, q.virtual_stages)
+    cut = Cut(degrees.tensor, degrees.expert)
+    job = Job(
+        q.model.architecture if q.model else None,
+        None if q.model else size(q.params, "--params", "params", None, q.derive),
+        degrees,
+        rates(q.recipe, q.optimizer),
+        plainly,
+        _pipeline(q.model, degrees, q.virtual_stages, q.pipeline_split),
+        m,
+        _work(q, cut, degrees, said),
+        q.offload,
+        q.offload_to,
+        check_zero_pp(q.zero_pp, stages, degrees.shards, q.gpus_per_node),
+        _largest(q, stages, said),
+    )
+    if q.model is None and not degrees.plain:
+        said.append(
+            "only a number of parameters is known: tensor and pipeline parallelism are taken to split it evenly"
+        )
+    card = None
+    if q.gpu is not None:
+        from estimator.presets import load_gpu
+
+        card = load_gpu(q.gpu)
+    disks = q.offload != "none" and q.offload_to == "nvme"
+    rate = links(card, q.link_gbps, q.network_gbps, q.pcie_gbps, q.nvme_gbps, disks)
+    inputs = {
+        "model": q.model.name if q.model else None,
+        "params": job.params,
+        "gpus": n,
+        "stage": str(q.stage),
+        "recipe": job.rates.recipe.name,
+        "optimizer": q.optimizer,
+        "offload": q.offload,
+        "tensor_parallel": degrees.tensor,
+        "pipeline_parallel": degrees.pipeline,
+        "sequence_parallel": q.sequence_parallel,
+        "context_parallel": degrees.context,
+        "expert_parallel": degrees.expert,
+        "micro_batches": m,
+        "schedule": q.schedule,
+        "gpu": q.gpu,
+    }
+    letters = (q.params, q.gpus, q.micro_batches, q.batch_size, q.seq_len, q.largest_layer, *given.values())
+    symbolic = (q.model is not None and q.model.kind == "symbolic") or any(map(is_letter, letters))
+    return ShardedPlan(
+        job,
+        stages,
+        q.model.name if q.model else "",
+        symbolic,
+        rate,
+        card,
+        _memory(card, q.memory, said),
+        inputs,
+        said + list(rate.said),
+        tuple(q.model.notes) if q.model else (),
+    )
+
+
+def _pipeline(model: Model | None, degrees: Degrees, chunks: int, how: str) -> tuple[Stage, ...]:
+    if model is None:
+        p = int(value_of(degrees.pipeline))
+        return tuple(Stage(i, (), i == 0, i == p - 1) for i in range(min(p, 1)))
+    return tuple(split(model.architecture, degrees.pipeline, chunks, how))
+
+
+def _work(q: Zero, cut: Cut, degrees: Degrees, said: list[str]) -> act.MicroBatch | None:
+    choice(q.checkpointing, "--checkpointing", act.RECOMPUTATION)
+    choice(q.attention, "--attention", ("sdpa", "eager"))
+    b = size(q.batch_size, "--batch-size", "batch_size", q.model, q.derive, "length")
+    if q.seq_len is None:
+        if not degrees.plain and value_of(degrees.context) != 1:
+            raise InputError("--context-parallel divides a sequence: add --seq-len")
+        said.append("--seq-len not given: no activations, and of the communication only data parallelism's")
+        return None
+    if q.model is None:
+        raise InputError("--seq-len needs --model: activations depend on its layers")
+    work = act.MicroBatch(
+        b,
+        size(q.seq_len, "--seq-len", "seq_len", q.model, q.derive, "length"),
+        cut,
+        degrees.context,
+        degrees.sequence,
+        q.attention == "sdpa",
+        q.dropout,
+        q.checkpointing,
+    )
+    act.check(work)
+    said.append(
+        "activations: 16-bit, as Korthikanti et al. count them, over this model's blocks"
+        + ("" if q.dropout else "; no dropout")
+    )
+    return work
+
+
+def _largest(q: Zero, stages: tuple[int, ...], said: list[str]) -> Any:
+    if q.largest_layer is not None:
+        return size(q.largest_layer, "--largest-layer", "largest_layer", q.model, q.derive)
+    if q.model is not None:
+        from estimator.parallel.deepspeed import largest_module
+
+        return largest_module(q.model.architecture.weights())
+    if 3 in stages and (q.offload == "all" or q.recipe == "deepspeed"):
+        said.append("--largest-layer not given: 0; what is gathered for it is left out")
+    return 0
+
+
+def _memory(card: Any, text: str | None, said: list[str]) -> int | None:
+    if text is not None:
+        from estimator.units import parse_size
+
+        return parse_size(text, "--memory", "bytes")
+    if card is None:
+        return None
+    said.append(card.memory_basis)
+    return int(card.memory_bytes)
