@@ -42,13 +42,14 @@ class Range(NamedTuple):
 
 
 class Card(NamedTuple):
-    """A GPU as a program finds it: bytes, the context's bytes, what was assumed about both, its kernels."""
+    """A GPU as a program finds it: bytes, the context's bytes, what was assumed about both, its kernels, its vendor."""
 
     name: str
     bytes: int | None
     context: Range
     notes: tuple[str, ...] = ()
     kernels: GpuKernels = HOPPER
+    vendor: str = "NVIDIA"
 
 
 _SIZE = re.compile(r"^[0-9][0-9._]* ?([KMGT]i?)?B$", re.IGNORECASE)
@@ -78,10 +79,10 @@ def card_of(spec: GpuSpec) -> Card:
     kernels = GpuKernels(spec.cublas_workspace or HOPPER_WORKSPACE, spec.flash_attention is not False, spec.bf16)
     if spec.measured:
         n = spec.measured.context_bytes
-        return Card(spec.id, spec.memory_bytes, Range(n, n, n), (spec.memory_basis,), kernels)
+        return Card(spec.id, spec.memory_bytes, Range(n, n, n), (spec.memory_basis,), kernels, spec.vendor)
     guess = f"{spec.id}: its CUDA context was not measured; guessed at 0.29 to 0.88 GiB"
     notes = (spec.memory_basis, guess)
-    return Card(spec.id, spec.memory_bytes, Range(*GUESSED_CONTEXT), notes, kernels)
+    return Card(spec.id, spec.memory_bytes, Range(*GUESSED_CONTEXT), notes, kernels, spec.vendor)
 
 
 def reserved(allocated: Any, mode: str) -> Range:

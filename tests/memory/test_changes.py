@@ -43,6 +43,38 @@ def _without(words: list[str], flag: str) -> list[str]:
     return words[:at] + words[at + 2 :]
 
 
+def test_where_no_change_surely_fits_alone_two_that_do_come_first(llmcalc):
+    line = "--model qwen3-8b --method qlora --batch-size 4 --seq-len 2048 --gpu rtx-3090"
+    tables = llmcalc(f"memory {line} --format json").json["tables"]
+    table = next(t for t in tables if t["title"] == "What would change it")
+    assert {r[3] for r in table["rows"] if r[0] in ("--checkpointing full", "--batch-size 1")} == {"tight"}
+    assert table["rows"][0][0] == "--loss fused --checkpointing full"
+    assert table["rows"][0][3] == "yes"
+
+
+@pytest.mark.parametrize(("gpu", "vendor"), [("rtx-4090", "NVIDIA"), ("rx-7900-xtx", "AMD"), ("12GB", "NVIDIA")])
+def test_a_larger_card_runs_the_same_software(llmcalc, gpu, vendor):
+    from estimator.presets import load_gpu
+
+    ran = llmcalc(f"memory --model llama-3-70b --mode inference --gpu {gpu} --format json")
+    table = next(t for t in ran.json["tables"] if t["title"] == "What would change it")
+    named = [str(r[0]).removeprefix("--gpu ") for r in table["rows"] if str(r[0]).startswith("--gpu ")]
+    assert len(named) == 1
+    assert load_gpu(named[0]).vendor == vendor
+
+
+@pytest.mark.parametrize(("words", "mode"), [
+    ("", "inference"), ("--method lora", "training"), ("--method qlora --rank 16", "training"),
+    ("--optimizer adamw", "training"),
+    ("--checkpointing full", "training"), ("--accumulation 4", "training"), ("--recipe sft", "training"),
+    ("--method lora --new-tokens 5", "inference"), ("--method lora --mode inference", "inference"),
+])  # fmt: skip
+def test_who_says_how_to_train_asks_for_a_training_step(llmcalc, words, mode):
+    ran = llmcalc(f"memory --model gpt2 {words} --format json")
+    assert ran.json["inputs"]["mode"] == mode
+    assert any("--mode not given" in a for a in ran.json["assumptions"]) == (mode == "training")
+
+
 @pytest.mark.parametrize("line", RUNS)
 def test_the_verdict_is_the_second_line(llmcalc, line):
     out = llmcalc(f"memory {line}").out.splitlines()

@@ -50,9 +50,8 @@ def options(q: Memory) -> Iterator[Change]:
         yield from _training(q)
     else:
         yield from _inference(q)
-    if _many(q.batch_size):
-        price = "gradient accumulation for the same batch" if q.training else "one sequence at a time"
-        yield Change("--batch-size 1", {"batch_size": 1}, price)
+        if _many(q.batch_size):
+            yield Change("--batch-size 1", {"batch_size": 1}, "one sequence at a time")
 
 
 def _many(size: Any) -> bool:
@@ -71,6 +70,8 @@ def _training(q: Memory) -> Iterator[Change]:
         yield Change("--optimizer adamw-fused", {"optimizer": "adamw-fused"}, "none: one kernel, no temporaries")
     if q.checkpointing != "full":
         yield Change("--checkpointing full", {"checkpointing": "full"}, "a third more compute")
+    if _many(q.batch_size):
+        yield Change("--batch-size 1", {"batch_size": 1}, "gradient accumulation for the same batch")
     if full and q.optimizer in (None, "adamw", "adamw-fused"):
         yield Change("--optimizer adamw8bit", {"optimizer": "adamw8bit"}, "8-bit states")
     if simulated and recipe.weights == 4 and full:
@@ -112,59 +113,78 @@ def run(q: Memory, change: Change, card: Card) -> Tried | None:
 
 
 def try_all(q: Memory, card: Card, peak: int) -> list[Tried]:
-    """Those that save something: the single ones that fit first, cheapest first; pairs where no single one fits."""
+    """Those that save something: what fits first, cheapest first; before it pairs, where no single one surely fits."""
     every = [t for c in options(q) if (t := run(q, c, card)) is not None]
     single = [t for t in every if t.peak < peak]
     fitting = [t for t in single if t.fits]
-    if fitting:
+    if any(t.fit.answer == YES for t in fitting):
         return [*fitting, *(t for t in single if not t.fits)][:SHOWN]
     pairs = []
-    for one, two in combinations(every, 2):
+    order = sorted(combinations(range(len(every)), 2), key=lambda pair: pair[1])  # by the dearer of the two
+    for one, two in ((every[i], every[j]) for i, j in order):
         if not one.change.fields.keys() & two.change.fields.keys():
             both = Change(
                 f"{one.change.flags} {two.change.flags}", one.change.fields | two.change.fields,
                 f"{one.change.price}; {two.change.price}",
             )  # fmt: skip
             found = run(q, both, card)
-            if found is not None and found.fits and found.peak < min(one.peak, two.peak):
+            enough = found is not None and (found.fit.answer == YES or (found.fits and not fitting))
+            if found is not None and enough and found.peak < min(one.peak, two.peak):
                 pairs.append(found)
         if len(pairs) == PAIRS:
             break
-    return [*pairs, *sorted(single, key=lambda t: t.peak)][:SHOWN]
+    rest = [*fitting, *sorted((t for t in single if not t.fits), key=lambda t: t.peak)]
+    return [*pairs, *rest][:SHOWN]
 
 
-def bigger_card(peak: int, mode: str, than: Card) -> tuple[str, int] | None:
-    """The smallest preset, of those that are rented by the hour, on which the run fits: (name, its bytes)."""
-    found: list[tuple[int, bool, str]] = []
+class Bigger(NamedTuple):
+    """A larger card: its preset, its bytes, and how it was chosen."""
+
+    name: str
+    bytes: int
+    choice: str
+
+
+def bigger_card(peak: int, mode: str, than: Card) -> Bigger | None:
+    """The smallest preset on which the run fits, of those that are rented by the hour where the vendor has such.
+
+    Of the vendor of the card that was asked for, whose software runs there; of NVIDIA's where that was a size.
+    """
+    found: list[tuple[bool, int, bool, str]] = []
     for name in presets.ids("gpus"):
         spec = presets.load_gpu(name)
         card = card_of(spec)
-        if not spec.prices or card.bytes is None or card.bytes <= (than.bytes or 0):
+        if spec.vendor != than.vendor or card.bytes is None or card.bytes <= (than.bytes or 0):
             continue
         if Fit(need(peak, card, mode), card.bytes, name).answer == YES:
-            found.append((card.bytes, name not in BIGGER.split(), name))
-    return (min(found)[2], min(found)[0]) if found else None
+            found.append((not spec.prices, card.bytes, name not in BIGGER.split(), name))
+    if not found:
+        return None
+    unpriced, size, _, name = min(found)
+    return Bigger(name, size, f"the smallest {f'{than.vendor} card' if unpriced else 'rented card'} that holds it")
 
 
-def table(tried: list[Tried], peak: int, bigger: tuple[str, int] | None) -> Table:
+def table(tried: list[Tried], peak: int, bigger: Bigger | None) -> Table:
     """The changes as rows: what each needs, saves and costs."""
     rows: list[tuple[str | Cell | None, ...]] = [
         (t.change.flags, Cell(t.fit.need.best, BYTES), Cell(peak - t.peak, BYTES), t.fit.answer, t.change.price)
         for t in tried
     ]
     if bigger is not None:
-        price = f"the smallest rented card that holds it: {human(bigger[1], BYTES)}"
-        rows.append((f"--gpu {bigger[0]}", None, None, YES, price))
+        price = f"{bigger.choice}: {human(bigger.bytes, BYTES)}"
+        rows.append((f"--gpu {bigger.name}", None, None, YES, price))
     note = "" if any(t.fits for t in tried) else "neither one change nor two of these make it fit on this card"
     return Table("What would change it", ("change", "needs", "saves", "fits", "costs"), tuple(rows), note)
 
 
-def sentence(tried: list[Tried], bigger: tuple[str, int] | None) -> str:
+def sentence(tried: list[Tried], bigger: Bigger | None) -> str:
     """The best change in words, to stand behind the verdict."""
     best = next((t for t in tried if t.fit.answer == YES), None) or next((t for t in tried if t.fits), None)
     if best is not None:
         return f" With {best.change.flags} it needs {human(int(value_of(best.fit.need.best)), BYTES)}."
-    return f" The smallest rented card that holds it: {bigger[0]}." if bigger else " No card of the presets holds it."
+    if bigger is None:
+        return " No card of the presets holds it."
+    return f" {bigger.choice[0].upper()}{bigger.choice[1:]}: {bigger.name}."
 
 
 def advice(q: Memory, card: Card, peak: int) -> tuple[Table, str]:

@@ -13,7 +13,7 @@ from estimator.questions.parts import Adapted, OnCard, Sequences, Served, Sharde
 class Memory(Served, OnCard, Sharded, Stacked, Adapted, StepOptions, Sequences):
     """Memory of training or inference, moment by moment, and whether it fits."""
 
-    mode: Any = option(None, "inference (the default) or training.", "NAME")
+    mode: Any = option(None, "inference, or training: implied by a method or an option of training.", "NAME")
     new_tokens: Any = option(None, "Tokens generated after the prompt.", "TOKENS")
     dtype: Any = option(
         None, "Of the weights: bf16 (or as the file holds them), fp16, fp32; for inference also fp8 ...", "NAME"

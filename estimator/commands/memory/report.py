@@ -8,6 +8,7 @@ from typing import Any
 from estimator.card import Card, Range, device, find_card, reserved
 from estimator.commands.memory.plan import MODES, MemoryPlan, plan, simulate
 from estimator.commands.memory.question import Memory
+from estimator.commands.memory.storage import implied_mode
 from estimator.commands.memory.text import (
     assumptions,
     brief,
@@ -53,7 +54,9 @@ def memory(model: Model | str, mode: str | None = None, recipe: str | None = Non
 def answer(q: Memory) -> Report:
     """The report of a question."""
     if q.mode is None:
-        q = replace(q, mode="training" if q.recipe is not None or q.optimizer is not None else "inference")
+        mode, note = implied_mode(q)
+        made = answer(replace(q, mode=mode))
+        return made if mode == "inference" else made._replace(assumptions=(note, *made.assumptions))
     choice(q.mode, "--mode", MODES)
     if q.check_fit and q.gpu is None and q.gpu_memory is None:
         raise InputError("--check-fit needs --gpu")

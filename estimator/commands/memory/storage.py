@@ -54,10 +54,24 @@ TRAINING_ONLY = ("recipe", "optimizer", "checkpointing", "loss", *STACK)
 
 def unused(q: Memory) -> list[str]:
     """A sentence for each option that was given and that this mode has no use for."""
-    defaults = {f.name: f.default for f in fields(q)}
     mode, names = ("training", FORWARD_ONLY) if q.training else ("inference", TRAINING_ONLY)
-    given = {k: getattr(q, k) for k in names if getattr(q, k) != defaults[k]}
-    return [f"--{k.replace('_', '-')} {value} is not used by --mode {mode}" for k, value in given.items()]
+    return [f"--{k.replace('_', '-')} {value} is not used by --mode {mode}" for k, value in _given(q, names).items()]
+
+
+def implied_mode(q: Memory) -> tuple[str, str]:
+    """The mode of a question that names none, and a sentence on it: who says how to train asks for a training step."""
+    training = _given(q, ("method", *TRAINING_ONLY))
+    if not training or _given(q, (*FORWARD_ONLY, "engine")):
+        return "inference", "--mode not given: inference"
+    name, value = next(iter(training.items()))
+    flag = f"--{name.replace('_', '-')}"
+    return "training", f"--mode not given: training, as {flag if value is True else f'{flag} {value}'} says"
+
+
+def _given(q: Memory, names: tuple[str, ...]) -> dict[str, Any]:
+    """Those of the fields that are not their defaults."""
+    defaults = {f.name: f.default for f in fields(q)}
+    return {k: getattr(q, k) for k in names if getattr(q, k) != defaults[k]}
 
 
 def approximate(adapter: Adapter) -> str:
