@@ -8,7 +8,7 @@ from estimator.families.base import Attention, Norm
 from estimator.ops import maximum, round_up
 from estimator.stack import ops, products
 from estimator.stack.machine import Machine
-from estimator.stack.nn import norm
+from estimator.stack.norms import norm
 from estimator.stack.tape import BOOL, F32, HALF, I64, GradFn, Tape, Tensor
 
 FLASH_ROWS = 128  # flash_api.cpp: rows are rounded up to 128

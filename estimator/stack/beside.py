@@ -11,7 +11,8 @@ from typing import Any
 from estimator.families.base import Architecture, Linear, Lookup, Norm, SideChain
 from estimator.stack import ops
 from estimator.stack.machine import Machine
-from estimator.stack.nn import activation, linear, norm
+from estimator.stack.nn import activation, linear
+from estimator.stack.norms import norm
 from estimator.stack.products import MLP, log
 from estimator.stack.tape import Tensor
 

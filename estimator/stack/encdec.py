@@ -11,7 +11,8 @@ from estimator.stack.attention import attend, cached, drop_cache, eager, efficie
 from estimator.stack.layers import by_role, feed
 from estimator.stack.machine import Machine
 from estimator.stack.model import Forward, Segment, head, pooled, prompted, stack
-from estimator.stack.nn import activation, convolution, linear, norm
+from estimator.stack.nn import activation, convolution, linear
+from estimator.stack.norms import norm
 from estimator.stack.tape import BOOL, HALF, Leaf, Param, Tensor
 
 BUCKETS = 32  # T5Config.relative_attention_num_buckets

@@ -7,7 +7,8 @@ from typing import Any
 from estimator.families.base import MLP
 from estimator.stack import liger, ops
 from estimator.stack.machine import Machine
-from estimator.stack.nn import activation, linear, norm
+from estimator.stack.nn import activation, linear
+from estimator.stack.norms import norm
 from estimator.stack.special import bloom_gelu
 from estimator.stack.tape import Tensor
 

@@ -9,7 +9,8 @@ from estimator.stack import liger, ops
 from estimator.stack.attention import attend, cached, head_norm, rotate, rotate_part, rotate_wide
 from estimator.stack.feedforward import mlp
 from estimator.stack.machine import Machine
-from estimator.stack.nn import linear, norm
+from estimator.stack.nn import linear
+from estimator.stack.norms import norm
 from estimator.stack.special import FORMS, of_positions
 from estimator.stack.tape import Tensor
 

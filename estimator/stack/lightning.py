@@ -12,7 +12,8 @@ from estimator.families.base import StateSpace
 from estimator.ops import ceil_div
 from estimator.stack import ops
 from estimator.stack.machine import Machine
-from estimator.stack.nn import activation, linear, norm
+from estimator.stack.nn import activation, linear
+from estimator.stack.norms import norm
 from estimator.stack.products import SCAN, log
 from estimator.stack.recurrent import held_states
 from estimator.stack.tape import GradFn, Tape, Tensor

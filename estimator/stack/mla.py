@@ -11,7 +11,8 @@ from estimator.families.base import Attention, Indexer
 from estimator.stack import ops
 from estimator.stack.attention import MAX_FLASH_WIDTH, bmm, cached, efficient, flash, rotate
 from estimator.stack.machine import Machine
-from estimator.stack.nn import linear, norm
+from estimator.stack.nn import linear
+from estimator.stack.norms import norm
 from estimator.stack.products import ATTENTION, log
 from estimator.stack.tape import BOOL, F32, HALF, GradFn, Tape, Tensor
 

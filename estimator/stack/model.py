@@ -11,7 +11,8 @@ from estimator.stack import ops
 from estimator.stack.layers import WIRING
 from estimator.stack.losses import causal_loss, chunked_loss, fused_loss, head_weight, tiled_loss
 from estimator.stack.machine import Machine
-from estimator.stack.nn import activation, convolution, factor, linear, norm, product
+from estimator.stack.nn import activation, convolution, factor, linear, product
+from estimator.stack.norms import norm
 from estimator.stack.products import label
 from estimator.stack.tape import BOOL, F32, GradFn, Leaf, Param, Tape, Tensor
 

@@ -12,7 +12,8 @@ from estimator.ops import minimum
 from estimator.stack import ops, products
 from estimator.stack.feedforward import mlp
 from estimator.stack.machine import Machine
-from estimator.stack.nn import activation, linear, norm, product
+from estimator.stack.nn import activation, linear, product
+from estimator.stack.norms import norm
 from estimator.stack.parametrised import delta, with_delta
 from estimator.stack.products import ROUTER
 from estimator.stack.shapes import masked, masked_bwd

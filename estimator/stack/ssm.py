@@ -12,7 +12,8 @@ from typing import Any
 from estimator.families.base import Layer, Linear, StateSpace
 from estimator.stack import ops, products
 from estimator.stack.machine import Machine
-from estimator.stack.nn import linear, norm, product
+from estimator.stack.nn import linear, product
+from estimator.stack.norms import norm
 from estimator.stack.recurrent import convolve, held_states, many, minus_exp
 from estimator.stack.shapes import outer
 from estimator.stack.tape import F32, GradFn, Tape, Tensor

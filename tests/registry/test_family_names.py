@@ -17,7 +17,7 @@ from estimator.families.base import Attention, Layer, MoE, Norm, StateSpace
 from estimator.models import load_model
 from estimator.presets import names
 from estimator.stack.layers import FORMS, WIRING
-from estimator.stack.nn import NORMS
+from estimator.stack.norms import NORMS
 from estimator.stack.routers import ROUTERS
 
 ROOT = Path(estimator.__file__).parent

@@ -72,7 +72,8 @@ def test_one_command_imports_one_command():
     found = modules(*MAIN)
     assert {m.split(".")[2] for m in found if m.startswith("estimator.commands.")} == {"peft"}
     assert {m for m in found if m.startswith("estimator.families.")} <= {
-        "estimator.families.base", "estimator.families.feed", "estimator.families.parts", "estimator.families.towers",
+        "estimator.families.base", "estimator.families.feeds", "estimator.families.mixers", "estimator.families.parts",
+        "estimator.families.towers",
         "estimator.families.common", "estimator.families.llama", "estimator.families.gguf",
     }  # fmt: skip
 

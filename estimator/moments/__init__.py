@@ -1,0 +1,139 @@
+"""The moments of a training step and of generation: what the allocator has handed out at each, and to whom.
+
+A run is simulated by :mod:`estimator.stack`; a phase's figure is the most that is handed out during it. Before a
+step starts the model, the optimizer's states and the cuBLAS workspaces are there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from estimator.errors import InputError
+from estimator.families.base import Architecture
+from estimator.moments.compiled import compiled_moments
+from estimator.moments.outcome import Live, Moment, Outcome, phase
+from estimator.moments.run import alternating, machine, split_layers
+from estimator.moments.sharded import sharded, step_bytes
+from estimator.moments.standing import later, standing, trained_tensors
+from estimator.moments.workload import THREADS, Workload
+from estimator.optimizers import Trained, find_optimizer
+from estimator.stack import compiled
+from estimator.stack.attention import grow_cache
+from estimator.stack.engine import backward
+from estimator.stack.model import Forward
+from estimator.stack.offload import Offload
+from estimator.stack.program import forward
+from estimator.stack.replay import Replay, alive, settle
+from estimator.stack.tape import I64, Tape
+from estimator.trace import value_of
+
+
+def training(arch: Architecture, load: Workload) -> Outcome:
+    """One step in the steady state: forward, backward, optimizer."""
+    optimizer = find_optimizer(load.optimizer)
+    trained = trained_tensors(arch, load)
+    base = standing(arch, load, trained, optimizer)
+    tape = Tape(True, load.amp)
+    run, wrap, own = sharded(arch, load, trained, base, optimizer, tape)
+    tape.stops = not run.reentrant
+    if run.offload:
+        tape.keeper = Offload(tape)
+    m = machine(arch, run, tape)
+    at_once = load.in_backward or optimizer.in_backward
+    if at_once:
+        m.update = lambda n, width: optimizer.step([Trained((n,), width)])
+    m.wrap = wrap
+    ids = tape.alloc(m.rows, I64, "token ids")
+    if wrap is not None:
+        wrap.before_forward()
+    out = forward(m, arch, split_layers(arch, load, m), load.checkpointing == "full")
+    if wrap is not None:
+        wrap.after_forward(m.leaves)
+    start = sum(base.values())
+    loaded = {k: v for k, v in base.items() if k not in later(load, base)}
+    replay = Replay(value_of(start))
+    log = tape.log
+    moments = [Moment("moments.load_bytes", "Load", sum(loaded.values()), sum(loaded.values()), loaded)]
+    moments.append(phase("moments.forward_bytes", "Forward and loss", log, 0, replay, base))
+    end = len(log)
+    loss, out.loss = out.loss, None
+    if not load.hold_outputs:
+        out.held = []
+    assert loss is not None
+    if loss.node is None:
+        name = load.adapter.method.name if load.adapter is not None else "full"
+        raise InputError(f"--method {name}: nothing trains; it adds no weights to this model and frees none")
+    backward(tape, loss, out.bounds, wrap)
+    out.held = []
+    settle(log, end)
+    moments.append(phase("moments.backward_bytes", "Backward", log, end, replay, base))
+    temporary = 0 if at_once else step_bytes(load, wrap, optimizer, own)
+    stop = len(log)
+
+    def at_step() -> Live:
+        return base | alive(log, (stop, 0, 0)) | {("optimizer", "temporaries"): temporary}
+
+    level = replay.level
+    if load.compiled and compiled.known(arch, load.loss, load.offload):
+        moments[1:] = compiled_moments(arch, load, base, trained)
+    moments.append(Moment("moments.step_bytes", "Optimizer step", level + value_of(temporary), level, at_step))
+    del ids
+    return Outcome(moments, base["model", "weights"], base.get(("optimizer", "states"), 0), 0, trained, base,
+                   tuple(sorted(m.unmet)))  # fmt: skip
+
+
+def inference(arch: Architecture, load: Workload) -> Outcome:
+    """Prefill and the decode steps after it."""
+    base = standing(arch, load, [], None)
+    tape = Tape(False, False)
+    m = machine(arch, load, tape)
+    if arch.kind == "encoder":
+        load = replace(load, new=0)
+    else:
+        m.cache = {}
+    ids = tape.alloc(load.b * load.s, I64, "token ids")
+    segments = split_layers(arch, load)
+    if len(arch.layers) > 1 and arch.kind == "decoder":
+        segments = alternating(segments)
+    start = sum(base.values())
+    replay = Replay(value_of(start))
+    moments = [Moment("moments.load_bytes", "Load", start, start, base)]
+    out: Forward | None = forward(m, arch, segments, False)
+    label = "Forward" if m.cache is None else "Prefill"
+    moments.append(phase("moments.prefill_bytes", label, tape.log, 0, replay, base))
+    done = len(tape.log)
+    out = None
+    if m.cache is None:
+        del ids
+        return Outcome(moments, base["model", "weights"], 0, 0, [], base)
+    m.past, m.s, m.logits = load.s, 1, "all"
+    replay.run(tape.log, done)
+    first = len(tape.log)
+    forward(m, arch, segments, False)
+    decode = phase("moments.decode_bytes", "Decode", tape.log, first, replay, base)
+    if load.new > 1:  # the last step: caches have grown, but those of sliding windows are no longer views of all
+        done = len(tape.log)
+        m.past = load.s + load.new - 1
+        grow_cache(m, m.past)
+        replay.run(tape.log, done)
+        first = len(tape.log)
+        forward(m, arch, segments, False)
+        last = phase("moments.decode_bytes", "Decode", tape.log, first, replay, base)
+        decode = last if last.peak > decode.peak else decode
+    moments.append(decode)
+    del ids, out
+    return Outcome(moments, base["model", "weights"], 0, 0, [], base)
+
+
+__all__ = [
+    "THREADS",
+    "Live",
+    "Moment",
+    "Outcome",
+    "Workload",
+    "inference",
+    "machine",
+    "split_layers",
+    "trained_tensors",
+    "training",
+]  # fmt: skip

@@ -1,0 +1,29 @@
+"""The moments of a step under torch.compile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.families.base import Architecture
+from estimator.moments.outcome import Live, Moment
+from estimator.moments.workload import Workload
+from estimator.optimizers import Trained, copy_bytes
+from estimator.stack import compiled
+from estimator.trace import value_of
+
+
+def compiled_moments(arch: Architecture, load: Workload, base: Live, trained: list[Trained]) -> list[Moment]:
+    """Forward and backward of a compiled step: the backward pass peaks where it begins or where it ends."""
+    tokens = load.b * load.s
+    held = base | compiled.kept(arch, load, tokens)
+    first = held | {("compiled graph", "gradients of the last layer"): compiled.transient(arch, load, tokens)}
+    grads: Any = 0 if load.kept_gradients else sum((p.times * copy_bytes(p) for p in trained), 0)
+    logits = ("loss", "buffers of the logits' size")
+    last = base | {("gradients", "all"): grads, logits: held[logits],
+                   ("embedding", "gradient of the table in fp32"): compiled.table(arch, load)}  # fmt: skip
+    most = max((first, last), key=lambda live: value_of(sum(live.values())))
+    end = sum(base.values()) + grads
+    return [
+        Moment("moments.forward_bytes", "Forward and loss", sum(held.values()), sum(held.values()), held),
+        Moment("moments.backward_bytes", "Backward", sum(most.values()), end, most),
+    ]

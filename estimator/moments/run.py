@@ -1,0 +1,123 @@
+"""From a workload to the simulated run: the layers as segments, and the machine's settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.families.base import Architecture
+from estimator.moments.workload import Workload
+from estimator.peft.simulated import specs
+from estimator.stack.machine import LoraSpec, Machine
+from estimator.stack.model import Segment
+from estimator.stack.packed import is_packed
+from estimator.stack.tape import F32, Tape
+from estimator.trace import value_of
+
+
+def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -> list[Segment]:
+    """The stack as segments: the first layer by itself, since what comes before it is no layer.
+
+    ``m``: the run, where an adapter may reach only some of the layers.
+    """
+    if m is not None and load.training and load.adapter is not None and load.top is None:
+        from estimator.peft.reach import by_reach
+
+        found = by_reach(arch, load.adapter, m)
+        if found is not None:
+            return found
+    out: list[Segment] = []
+    top = load.top
+    seen: set[str] = set()
+    for layer in arch.layers:
+        frozen, trains = layer.times, 0
+        if top is not None and (layer.side == "decoder" or arch.kind != "encoder-decoder"):
+            trains = top if layer.indices is None else sum(1 for i in layer.indices if i >= arch.num_layers - top)
+            frozen = layer.times - trains
+            parts: list[tuple[Any, bool | None]] = [(frozen, False), (trains, True)]
+        else:
+            parts = [(frozen, None if top is None else False)]
+        for times, flag in parts:
+            if times <= 0:
+                continue
+            if layer.side not in seen:
+                seen.add(layer.side)
+                out.append(Segment(layer, 1, flag))
+                times = times - 1
+            if flag is True and frozen > 0:  # the lowest trained layer: its input wants no gradient
+                out.append(Segment(layer, 1, flag))
+                times, frozen = times - 1, 0
+            shared = layer.shared or arch.kind == "encoder-decoder"
+            if times > 1 and shared:  # what all layers share gets its first gradient from the last of them
+                out.append(Segment(layer, times - 1, flag))
+                times = 1
+            if times > 0:
+                out.append(Segment(layer, times, flag))
+    if top is not None:
+        out.sort(key=lambda s: s.trains is True)
+    if load.sharder == "deepspeed":  # what is gathered or reduced differs from layer to layer
+        out = [Segment(x.layer, 1, x.trains) for x in out for _ in range(int(value_of(x.times)))]
+    elif load.stage >= 2 and load.gpus != 1 and out[-1].times > 1:
+        # FSDP2's backward pass starts with the last layer, before which nothing was reduced
+        out[-1:] = [
+            Segment(out[-1].layer, out[-1].times - 1, out[-1].trains),
+            Segment(out[-1].layer, 1, out[-1].trains),
+        ]
+    return out
+
+
+def alternating(segments: list[Segment]) -> list[Segment]:
+    """One layer of each kind first: a step of generation peaks while few layers have let go of longer views."""
+    ones: list[Segment] = []
+    rest: list[Segment] = []
+    for s in segments:
+        if all(s.layer is not x.layer for x in ones):
+            ones.append(Segment(s.layer, 1, s.trains))
+            if s.times != 1:
+                rest.append(Segment(s.layer, s.times - 1, s.trains))
+        else:
+            rest.append(s)
+    return ones + rest
+
+
+def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
+    """The simulated run's settings."""
+    m = Machine(tape, load.b, load.s, load.s, load.width, load.fused and all(a.sdpa for a in arch.attentions))
+    m.enc_tokens = load.s if arch.encoder_tokens is None else arch.encoder_tokens
+    m.training = load.training
+    m.logits = "all" if load.training else load.logits
+    m.loss, m.selective = load.loss, load.checkpointing == "selective"
+    m.standing = load.kept_gradients and (load.stage < 2 or load.gpus == 1)  # FSDP2 keeps shards of them
+    m.kernels, m.card, m.release = load.kernels, load.card, load.release
+    m.scored, m.hold_outputs, m.drops = load.scored, load.hold_outputs, load.drops
+    m.blocks = m.blocks or load.packing or (load.release.makes_masks and not load.masked)
+    tape.fp16 = load.half == "fp16"
+    if load.kbit:
+        m.w = F32
+    if load.adapter is not None and load.adapter.virtual_tokens and load.adapter.method.prefix:
+        m.prefix = load.adapter.virtual_tokens
+        m.kv, m.blocks = m.kv + m.prefix, True
+    elif load.adapter is not None and load.adapter.virtual_tokens:
+        m.prompted = load.adapter.virtual_tokens
+        m.s, m.kv, m.enc_tokens = m.s + m.prompted, m.kv + m.prompted, m.enc_tokens + m.prompted
+    m.inputs_want_grad = load.training and load.adapter is not None and load.top is None
+    if load.adapter is not None:
+        adapted, unfrozen = specs(load.adapter, arch, load.adapter_width)
+        m.unmet = set(adapted)
+
+        def meet(name: str) -> LoraSpec | None:
+            m.unmet.discard(name)
+            return None if name in m.segment_without else adapted.get(name)
+
+        m.adapters = meet
+        m.trains = (
+            (lambda name: m.segment_trains is not False and name in unfrozen)
+            if load.top is not None
+            else unfrozen.__contains__
+        )
+    if not load.training:
+        m.trains = lambda name: False
+    if load.quantization:
+        packed = {w.module for w in arch.weights() if is_packed(w, load)}
+        kind = "nested" if load.quantization.endswith("-dq") else "plain"
+        m.packed = lambda name: kind if name in packed else ""
+    return m

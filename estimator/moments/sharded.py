@@ -1,0 +1,41 @@
+"""A run as one of many GPUs sees it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from estimator.families.base import Architecture
+from estimator.moments.outcome import Live
+from estimator.moments.workload import Workload
+from estimator.optimizers import Optimizer, Trained, held_bytes
+from estimator.stack.tape import HALF, Tape
+
+
+def sharded(
+    arch: Architecture, load: Workload, trained: list[Trained], base: Live, optimizer: Optimizer, tape: Tape
+) -> tuple[Workload, Any, list[Trained]]:
+    """The run as one GPU sees it, what its step reports to, the tensors it updates; ``base``, in place: its share."""
+    if load.sharder == "deepspeed":
+        from estimator.parallel import zero_engine
+
+        return load, zero_engine.wrapper(tape, arch, load, trained, base), trained
+    if load.gpus == 1:
+        return load, None, trained
+    from estimator.parallel.sharded import prepare, wrapper
+
+    own = prepare(arch, load, trained, base)
+    if ("optimizer", "states") in base:
+        base["optimizer", "states"] = held_bytes(optimizer, own) if load.host == "none" else 0
+    # FSDP2's mixed precision gathers bf16 weights: there is nothing left for autocast to convert
+    run = load
+    if load.stage >= 2 and load.amp:
+        run, tape.amp = replace(load, width=HALF, amp=False, adapter_width=HALF), False
+    return run, wrapper(tape, arch, load), own
+
+
+def step_bytes(load: Workload, wrap: Any, optimizer: Optimizer, own: list[Trained]) -> Any:
+    """Bytes that the optimizer's step takes for a moment."""
+    if load.sharder == "deepspeed":
+        return wrap.step_bytes()
+    return optimizer.step(own) if load.host == "none" else 0

@@ -1,0 +1,94 @@
+"""What is there before a step: model, adapters, states, workspaces, standing gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.families.base import Architecture
+from estimator.inventory import CONV1D, EMBEDDING, HEAD, LINEAR, POSITION, TOKEN_TYPE, Weight
+from estimator.moments.outcome import Live
+from estimator.moments.workload import Workload
+from estimator.optimizers import Optimizer, Trained, copy_bytes, held_bytes
+from estimator.peft.base import BASE, INDEX, TRAINED, TUNER, PeftTensor
+from estimator.stack.packed import is_packed, packed_bytes
+from estimator.stack.tape import F32, I64, block_bytes, small_block
+
+TABLES = (EMBEDDING, POSITION, TOKEN_TYPE)  # torch.nn.Embedding
+
+
+def held_weights(arch: Architecture) -> list[Weight]:
+    """The weights as the stack holds them: transformers 5 ties the output matrix of every T5."""
+    return [w for w in arch.weights() if not (arch.always_tied and w.role == HEAD)]
+
+
+def weight_tensors(arch: Architecture, load: Workload) -> list[tuple[Weight, list[Any]]]:
+    """Every weight with the bytes of the tensors that hold it."""
+    out = []
+    for w in held_weights(arch):
+        if is_packed(w, load):
+            out.append((w, packed_bytes(w.elements, load.quantization)))
+        else:
+            out.append((w, [w.elements * (F32 if load.kbit else load.width)]))
+    return out
+
+
+def trained_tensors(arch: Architecture, load: Workload) -> list[Trained]:
+    """What the optimizer is given."""
+    if load.adapter is None:
+        return [
+            Trained(w.shape, load.width, w.times, w.role in (LINEAR, CONV1D), load.wide_embeddings and w.role in TABLES)
+            for w in held_weights(arch)
+        ]
+    adapter = load.adapter
+    own = [Trained(t.shape, number_bytes(t, load), t.times) for t in adapter.tensors if t.state == TRAINED]
+    return own + [Trained(t.shape, load.width, t.times) for t in adapter.unfrozen]
+
+
+def number_bytes(t: PeftTensor, load: Workload) -> int:
+    """Bytes of a number of what an adapter adds."""
+    return {TUNER: load.adapter_width, BASE: F32 if load.kbit else load.width, INDEX: I64}[t.format]
+
+
+def standing(arch: Architecture, load: Workload, trained: list[Trained], optimizer: Optimizer | None) -> Live:
+    """What is there before a step: model, adapters, states, workspaces."""
+    live: Live = {}
+    weights: Any = 0
+    for w, parts in weight_tensors(arch, load):
+        size = small_block if is_packed(w, load) else block_bytes  # packed in place of the 16-bit weight
+        weights = weights + w.times * sum(size(p) for p in parts)
+    live["model", "weights"] = weights if load.stored is None else load.stored
+    buffers = buffer_bytes(arch, load)
+    if buffers:
+        live["model", "buffers"] = buffers
+    if load.adapter is not None:
+        added: Any = 0
+        for t in load.adapter.tensors:
+            n: Any = 1
+            for x in t.shape:
+                n = n * x
+            added = added + t.times * block_bytes(n * number_bytes(t, load))
+        live["adapters", "weights"] = added
+    if load.reference == "model":
+        live["reference model", "weights"] = live["model", "weights"]
+    live["cuBLAS", "workspaces"] = load.threads * load.card.workspace
+    if optimizer is not None:
+        live["optimizer", "states"] = held_bytes(optimizer, trained)
+    if load.kept_gradients:
+        live["gradients", "standing"] = sum((p.times * copy_bytes(p) for p in trained), 0)
+    return live
+
+
+def buffer_bytes(arch: Architecture, load: Workload) -> Any:
+    """Buffers that a model keeps beside its weights, where they are of any size: those that are stored with it, and the
+    constants."""
+    out: Any = sum((w.times * block_bytes(w.elements * load.width) for w in arch.buffers), 0)
+    return out + sum(b.times * block_bytes(b.bytes) for b in arch.constants)
+
+
+def later(load: Workload, base: Live) -> list[tuple[str, str]]:
+    """What stands before a step and not yet when the model is loaded: states, gradients, a sharded run's workspaces."""
+    out = [k for k in base if k[0] == "gradients" or k[1] == "gradients of this GPU's part"]
+    if load.gpus != 1 or load.kept_gradients:
+        out.append(("cuBLAS", "workspaces"))
+    # DeepSpeed without sharding makes the states with a step of zeros
+    return out if load.sharder == "deepspeed" and load.stage == 0 else [*out, ("optimizer", "states")]

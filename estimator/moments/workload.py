@@ -1,0 +1,88 @@
+"""What is run: every setting of a training step or of generation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from estimator.peft.base import Adapter
+from estimator.stack.dropout import NO_DROPOUT, Dropout
+from estimator.stack.kernels import HOPPER, GpuKernels
+from estimator.stack.liger_models import TORCH, Replaced
+from estimator.stack.releases import PRESENT, Release
+from estimator.stack.tape import F32, HALF
+
+# the main thread and the one of backward passes; a process that has only generated holds one workspace less
+THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is run.
+
+    b, s, new    sequences, tokens each, tokens generated after them
+    width        bytes of a parameter; amp: autocast over fp32 parameters
+    quantization "", "nf4", "fp4" or one of them with "-dq"; unpacked: weights that it leaves alone beside
+                 embeddings, norms and head; adapter: a PEFT method; top: train only that many layers
+    stored       bytes of all weights where they lie in a format whose kernels are not simulated, else None
+    half         the 16-bit format of products: bf16 or fp16
+    adapter_width bytes of an adapter's number; kbit: prepare_model_for_kbit_training was called
+    kept_gradients the gradients of the micro-batch before stand during the pass (accumulation, set_to_none=False)
+    hold_outputs the loop names the model's outputs, and so the logits, until the backward pass is over
+    kernels      what Liger replaces; drops: where the model drops
+    scored       the share of the tokens that the loss is taken on; reference: "" none, "model" a frozen copy stands
+    packing      the batch is one row with a mask of blocks; offload: activations go to the host
+    reentrant    checkpointing as use_reentrant=True does it; compiled: torch.compile around the model
+    in_backward  each gradient is stepped and dropped as soon as it is there
+    wide_embeddings 8-bit states of embeddings stay in 32 bits, as the Trainer has it
+    card         which kernels the GPU runs and how large its cuBLAS workspaces are, one for each of ``threads``
+    release      of transformers; masked: the loop passes an attention_mask
+    gpus, stage  data-parallel GPUs and ZeRO's stage on them: DDP, ZeroRedundancyOptimizer, FSDP2 without and with
+                 resharding, or DeepSpeed's
+    sharder      "torch" or "deepspeed"; buckets: DeepSpeed's sizes, "default" or transformers' "auto"
+    host         what lies in host memory: "none", the "optimizer"'s states, or "all" weights too
+    replicas     copies of the model, each on ``gpus`` GPUs (HSDP)
+    """
+
+    b: Any
+    s: Any
+    new: Any = 8
+    width: int = HALF
+    amp: bool = False
+    training: bool = True
+    optimizer: str = "adamw"
+    fused: bool = True
+    checkpointing: str = "none"
+    quantization: str = ""
+    logits: str = "last"
+    loss: str = "full"
+    adapter: Adapter | None = None
+    top: Any = None
+    gpus: Any = 1
+    stage: int = 0
+    stored: Any = None
+    half: str = "bf16"
+    adapter_width: int = F32
+    kbit: bool = False
+    kept_gradients: bool = False
+    hold_outputs: bool = False
+    kernels: Replaced = TORCH
+    drops: Dropout = NO_DROPOUT
+    scored: Fraction = Fraction(1)
+    reference: str = ""
+    packing: bool = False
+    offload: bool = False
+    reentrant: bool = False
+    in_backward: bool = False
+    compiled: bool = False
+    wide_embeddings: bool = False
+    threads: int = THREADS
+    card: GpuKernels = HOPPER
+    release: Release = PRESENT
+    masked: bool = False
+    unpacked: frozenset[str] = frozenset()
+    sharder: str = "torch"
+    buckets: str = "default"
+    host: str = "none"
+    replicas: int = 1
