@@ -123,15 +123,16 @@ def sized(name: str) -> tuple[str, dict[str, Any]] | None:
 @lru_cache(maxsize=64)
 def load_gpu(name: str) -> GpuSpec:
     """An accelerator by id or alias: ``h100-sxm``, ``a100``, ``4090``. Sources: its file in ``presets/gpus``."""
-    from pydantic import ValidationError
+    from estimator.schemas import gpu_of
 
-    from estimator.schemas import GpuSpec
+    own = name.endswith(".toml")
+    found, data = read_file(name) if own else sized(name) or read("gpus", name)
+    data = {"id": found, **data}
+    if not own:
+        try:
+            return gpu_of(data)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            pass  # a preset that somebody changed: what is wrong is said below
+    from estimator.checked import checked_gpu
 
-    found, data = read_file(name) if name.endswith(".toml") else sized(name) or read("gpus", name)
-    try:
-        return GpuSpec.model_validate({"id": found, **data})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        shown = name if name.endswith(".toml") else f"presets/gpus/{found}.toml"
-        raise InputError(f"{shown}: {where}: {first['msg']}, got {str(first['input'])[:40]}") from None
+    return checked_gpu(data, name if own else f"presets/gpus/{found}.toml")

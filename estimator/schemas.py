@@ -1,21 +1,32 @@
-"""What a preset file may say: pydantic models, frozen, with no field beyond these.
+"""What an accelerator's preset says: frozen dataclasses, with no field beyond these.
 
-Accelerators are checked whenever one is loaded; a model's preset is checked by the tests and by ``llmcalc models
-NAME``, so that an estimate need not import pydantic to read a config.
+A run reads the project's own presets as they stand, which the tests check; pydantic checks a user's file against the
+same annotations (:mod:`estimator.checked`), and is imported for that only.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from typing import Annotated, Any, ClassVar, Literal
 
 from estimator.units import KIBI, KILO
 
-Positive = Annotated[FiniteFloat, Field(gt=0)]
-PositiveInt = Annotated[int, Field(gt=0)]
-Text = Annotated[str, Field(min_length=1)]
+
+class Limit:
+    """``Annotated[float, Limit(gt=0)]``: what pydantic-core's schema of that type takes; nothing to a run."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.limits = limits
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return {**handler(source), **self.limits}
+
+
+Positive = Annotated[float, Limit(gt=0, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Limit(gt=0)]
+Text = Annotated[str, Limit(min_length=1)]
+Matmul = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp6", "fp4", "int8"]
 MATMUL_DTYPES = ("fp32", "tf32", "fp16", "bf16", "fp8", "fp6", "fp4", "int8")
 GB = KILO**3
 MIB = KIBI**2
@@ -23,8 +34,8 @@ GIB = KIBI**3
 TERA = KILO**4
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Part:
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 # what macOS lets a GPU wire of a machine's memory by default (Metal's recommendedMaxWorkingSetSize)
@@ -32,6 +43,7 @@ WIRED_LARGE_GB = 36
 WIRED_LARGE, WIRED_SMALL = Fraction(3, 4), Fraction(2, 3)
 
 
+@dataclass(frozen=True, kw_only=True)
 class MemorySpec(_Part):
     """``sold_gb``: the label, decimal. ``reported_mib``: what the driver prints. ``verified``: seen in the source.
 
@@ -60,6 +72,7 @@ class MemorySpec(_Part):
         return int(self.sold_gb * GIB * share)
 
 
+@dataclass(frozen=True, kw_only=True)
 class BandwidthSpec(_Part):
     """Memory bandwidth in 10^9 bytes/s."""
 
@@ -67,6 +80,7 @@ class BandwidthSpec(_Part):
     verified: bool
 
 
+@dataclass(frozen=True, kw_only=True)
 class ComputeSpec(_Part):
     """Dense matrix peaks in 10^12 operations/s, fp32 accumulation; ``sparsity``: the factor of structured sparsity."""
 
@@ -79,9 +93,10 @@ class ComputeSpec(_Part):
     fp4: Positive | None = None
     int8: Positive | None = None
     sparsity: PositiveInt = 1
-    verified: tuple[Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp6", "fp4", "int8"], ...] = ()
+    verified: tuple[Matmul, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
 class PowerSpec(_Part):
     """Thermal design power of the part, in watts."""
 
@@ -89,6 +104,7 @@ class PowerSpec(_Part):
     verified: bool
 
 
+@dataclass(frozen=True, kw_only=True)
 class LinkSpec(_Part):
     """The link between accelerators, in 10^9 bytes/s: one way is what a collective can use."""
 
@@ -98,16 +114,18 @@ class LinkSpec(_Part):
     verified: bool
 
 
+@dataclass(frozen=True, kw_only=True)
 class PcieSpec(_Part):
     """The host link: PCIe of this generation, 10^9 bytes/s one way."""
 
-    generation: Annotated[int, Field(ge=1, le=7)]
-    lanes: Annotated[int, Field(ge=1, le=16)] = 16
+    generation: Annotated[int, Limit(ge=1, le=7)]
+    lanes: Annotated[int, Limit(ge=1, le=16)] = 16
     gb_s_one_way: Positive
     verified: bool
     source: Text
 
 
+@dataclass(frozen=True, kw_only=True)
 class MatmulCeiling(_Part):
     """The fastest matrix product that someone measured, in 10^12 FLOP/s."""
 
@@ -116,6 +134,7 @@ class MatmulCeiling(_Part):
     source: Text
 
 
+@dataclass(frozen=True, kw_only=True)
 class Kernels(_Part):
     """What the kernels of real steps take beside the isolated ceilings, from measured step times on this device.
 
@@ -142,6 +161,7 @@ class Kernels(_Part):
     unaligned: Positive
 
 
+@dataclass(frozen=True, kw_only=True)
 class Measured(_Part):
     """Ceilings measured by this project's own scripts on one device.
 
@@ -161,6 +181,7 @@ class Measured(_Part):
     kernels: Kernels | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
 class Quote(_Part):
     """What one accelerator cost for an hour, at whom and when."""
 
@@ -172,6 +193,7 @@ class Quote(_Part):
     note: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
 class GpuSpec(_Part):
     """One accelerator: ``presets/gpus/<id>.toml``. ``source`` covers every group that names none of its own.
 
@@ -188,7 +210,7 @@ class GpuSpec(_Part):
     architecture: Text
     source: Text
     note: str = ""
-    compute_capability: Annotated[str, Field(pattern=r"^\d{1,2}\.\d$")] | None = None
+    compute_capability: Annotated[str, Limit(pattern=r"^\d{1,2}\.\d$")] | None = None
     bf16: bool = True
     flash_attention: bool | None = None
     cublas_workspace: PositiveInt | None = None
@@ -264,37 +286,44 @@ class GpuSpec(_Part):
             return max(self.measured.gemm_tflops.values()) * TERA
         return next((c.tflops * TERA for c in self.matmul_ceilings if c.dtype == dtype), None)
 
-    @model_validator(mode="after")
-    def _verified_figures_exist(self) -> GpuSpec:
-        for dtype in self.compute.verified if self.compute else ():
-            if getattr(self.compute, dtype) is None:
-                raise ValueError(f"compute.verified names {dtype}, which has no figure")
-        return self
+
+def _made(cls: Any, data: dict[str, Any]) -> Any:
+    """A part from its table of the file; KeyError where the file says more than the schema."""
+    return cls(**{name: _READ.get(cls.__annotations__[name], _same)(value) for name, value in data.items()})
 
 
-class Expectation(_Part):
-    """A model's counts, which the tests hold its family to."""
-
-    total_params: PositiveInt
-    active_params: PositiveInt
-    embedding_params: Annotated[int, Field(ge=0)]
-    tied: bool
+def _same(value: Any) -> Any:
+    return value
 
 
-class ModelSpec(_Part):
-    """One model: ``presets/models/<id>.json``. ``class``: the transformers class that the counts are of.
+def _reader(cls: Any) -> Any:
+    return lambda data: _made(cls, data)
 
-    storage: what the checkpoint's config.json says of its dtype and quantisation, where it is quantised
+
+# annotation -> how a value of TOML becomes it; what is not here is as TOML has it
+_READ: dict[str, Any] = {
+    "Positive": float,
+    "Positive | None": float,
+    "tuple[PositiveInt, ...]": tuple,
+    "tuple[Matmul, ...]": tuple,
+    "dict[PositiveInt, Positive]": lambda table: {int(size): float(rate) for size, rate in table.items()},
+    "MemorySpec": _reader(MemorySpec),
+    "BandwidthSpec": _reader(BandwidthSpec),
+    "ComputeSpec | None": _reader(ComputeSpec),
+    "PowerSpec | None": _reader(PowerSpec),
+    "LinkSpec | None": _reader(LinkSpec),
+    "PcieSpec | None": _reader(PcieSpec),
+    "Kernels | None": _reader(Kernels),
+    "Measured | None": _reader(Measured),
+    "tuple[MatmulCeiling, ...]": lambda rows: tuple(_made(MatmulCeiling, row) for row in rows),
+    "tuple[Quote, ...]": lambda rows: tuple(_made(Quote, row) for row in rows),
+}
+
+
+def gpu_of(data: dict[str, Any]) -> GpuSpec:
+    """An accelerator from the contents of a preset that the tests have checked: nothing is checked here.
+
+    KeyError, TypeError, ValueError or AttributeError for what is no such preset.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    id: Text
-    source: Text
-    verified: bool
-    verification: Text
-    class_: Text = Field(alias="class")
-    repo: Text
-    expect: Expectation
-    config: dict[str, Any]
-    storage: dict[str, Any] = Field(default_factory=dict)
+    made: GpuSpec = _made(GpuSpec, data)
+    return made

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from estimator import presets
+from estimator.checked import ModelSpec, checked_gpu
 from estimator.errors import InputError
 from estimator.families import FAMILIES
-from estimator.schemas import GpuSpec, ModelSpec
 
 GPUS, MODELS = presets.ids("gpus"), presets.ids("models")
 DATA = Path(__file__).parents[1] / "data"
@@ -43,6 +43,7 @@ def test_ids_and_aliases(kind):
 def test_gpu(name):
     spec = presets.load_gpu(name)
     assert spec.id == name
+    assert repr(spec) == repr(checked_gpu({"id": name, **presets.read("gpus", name)[1]}, name))  # the floats too
     assert spec.source
     assert spec.memory_bytes > 0
     assert spec.memory_basis.startswith(name)
@@ -148,15 +149,15 @@ def test_did_you_mean():
     [
         ({"bandwidth": {"gb_s": -1, "verified": True}}, "greater than 0"),
         ({"bandwidth": {"gb_s": float("nan"), "verified": True}}, "finite"),
-        ({"bandwidht": 1}, "Extra inputs"),
+        ({"bandwidht": 1}, "no such field"),
         ({"compute": {"bf16": 1.0, "verified": ["fp8"]}}, "no figure"),
         ({"source": ""}, "at least 1 character"),
     ],
 )
 def test_schema_refuses(change, says):
     data = tomllib.loads((presets.folder() / "gpus" / "t4.toml").read_text())
-    with pytest.raises(ValueError, match=says):
-        GpuSpec.model_validate({"id": "t4", **data, **change})
+    with pytest.raises(InputError, match=says):
+        checked_gpu({"id": "t4", **data, **change}, "t4.toml")
 
 
 def test_memory_that_programs_read():
@@ -198,3 +199,14 @@ def test_apple_machines_by_memory():
     assert presets.load_gpu("m1-16gb").id == "m1-16gb"
     with pytest.raises(InputError, match=r"m2-max is sold with 32, 64, 96 GB, not 33"):
         presets.load_gpu("m2-max-33gb")
+
+
+def test_a_file_of_the_users_own_is_checked(tmp_path):
+    text = (presets.folder() / "gpus" / "t4.toml").read_text()
+    place = tmp_path / "mine.toml"
+    place.write_text(text)
+    assert presets.load_gpu(str(place)).bandwidth == presets.load_gpu("t4").bandwidth
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(text.replace("gb_s = 320", "gb_s = -320"))
+    with pytest.raises(InputError, match=r"wrong\.toml: bandwidth\.gb_s: Input should be greater than 0, got -320"):
+        presets.load_gpu(str(wrong))

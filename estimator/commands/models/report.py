@@ -110,13 +110,11 @@ def model(name: str, overrides: Sequence[str] = (), derive: bool = False) -> Rep
     facts: dict[str, Any] = {}
     citations: tuple[Citation, ...] = ()
     if found.kind == "preset" and not overrides:
-        from estimator.schemas import ModelSpec
-
         _, data = presets.load_model_preset(name)
-        spec = ModelSpec.model_validate({"id": found.name, **data})
-        citations = (Citation(spec.source), Citation(spec.verification))
+        expect = data["expect"]
+        citations = (Citation(data["source"]), Citation(data["verification"]))
         others = [a for a, target in presets.aliases("models").items() if target == found.name]
-        facts = {"as_expected": tree.value == spec.expect.total_params and active == spec.expect.active_params}
+        facts = {"as_expected": tree.value == expect["total_params"] and active == expect["active_params"]}
         facts |= {"also_called": ", ".join(others)} if others else {}
     size = "the textbook transformer" if symbolic else f"{human(value_of(tree.value), PARAMS)} parameters"
     title = f"{found.name}: {size}" + ("" if symbolic else f", {found.architecture.model_type}")
