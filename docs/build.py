@@ -21,7 +21,7 @@ WIDTH = "100"
 
 def formulas() -> str:
     """Every formula with its expression, unit and source."""
-    from estimator import derive
+    from estimator import printing
     from estimator.commands.explain.report import formula_expression
     from estimator.formula import FORMULAS
     from estimator.formulas import MODULES
@@ -41,7 +41,7 @@ def formulas() -> str:
             out += [f"### `{f.name}`\n", f"{f.summary} Unit: {f.unit.name}.\n"]
             expression = formula_expression(f)
             if expression is not None:
-                out.append(f"$${derive.to_latex(expression)}$$\n")
+                out.append(f"$${printing.to_latex(expression)}$$\n")
             out += [f"- assumes: {a}" for a in f.assumes]
             out.append(f"- source: {f.cite}\n")
     return "\n".join(out)

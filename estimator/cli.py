@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("validate", "Compare predictions with a file of your own measurements."),
 }
 MODEL_FIRST = ("memory", "peft", "zero", "kvcache", "flops", "train", "infer")  # whose first word may be the model
+_ALONE = {"-h": "--help", "--derive": "--derive=steps"}  # words that stand for others
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
@@ -78,7 +79,7 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS, "See: llmcalc --help")
-    words = ["--help" if word == "-h" else word for word in argv[1:]]
+    words = [_ALONE.get(word, word) for word in argv[1:]]
     if name in MODEL_FIRST and words and not words[0].startswith("-"):
         words.insert(0, "--model")
     if name == "plan" and len(words) > 1 and not words[1].startswith("-"):

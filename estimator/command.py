@@ -15,7 +15,7 @@ from estimator.report import Report, Text
 
 TYPES: dict[str, Any] = {"text": str, "flag": bool, "switch": bool, "int": int, "float": float, "list": list[str]}
 SHOWN = {"format": o.Format, "output": o.Output, "derive": o.Derive, "symbols": o.Symbols, "detail": o.Detail}
-DEFAULTS: dict[str, Any] = {"format": "table", "output": None, "derive": False, "symbols": None, "detail": False}
+DEFAULTS: dict[str, Any] = {"format": "table", "output": None, "derive": "", "symbols": None, "detail": False}
 
 
 class Shown(NamedTuple):
@@ -23,7 +23,7 @@ class Shown(NamedTuple):
 
     format: str
     output: str | None
-    derive: bool
+    derive: str
     symbols: str | None
     detail: bool
 
@@ -73,7 +73,7 @@ def command(
         check_format(shown.format)
         overrides, model = typed.pop("set_"), typed.pop("model")
         options = {fields[k][0].name: v for k, v in typed.items()}
-        asked = ask(question, model, options, overrides, traced=shown.derive)
+        asked = ask(question, model, options, overrides, traced=bool(shown.derive))
         report = answer(asked, shown)
         emit(report, *shown)
         if getattr(asked, "check_fit", False):

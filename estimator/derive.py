@@ -1,45 +1,67 @@
-"""Derivations: every traced number of a report as expression, numbers put in, value. One of two homes of SymPy.
+"""Derivations: every traced number of a report with its working, its expression, the numbers put in, its value.
 
-The expression is SymPy's; the printing is ours, because SymPy sorts factors alphabetically: here the order of
-:mod:`estimator.symbols` holds. Before a derivation is printed, the expression is evaluated with the numbers put in
-and compared with the table's number; where they differ the program refuses (InternalError).
+Before a derivation is printed, the expression is evaluated with the numbers put in and compared with the table's
+number, and every step with the next; where they differ the program refuses (InternalError).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy
-from sympy.core.function import AppliedUndef
 
-from estimator.errors import InputError, InternalError
+from estimator.errors import InputError, InternalError, unknown
+from estimator.printing import Names, Written, tidy
 from estimator.report import Report
+from estimator.steps import WorkingLine, working_of
 from estimator.symbols import BY_FIELD, BY_NAME, RANK
 from estimator.trace import Traced, bindings, field_of
 from estimator.units import human
 
 _REL_TOL = 1e-9  # floats only; counts are compared with ==
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,30}$")
-_TIDY_OPS = 80  # above this, looking for a shorter form costs more than it gives
 
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """One derived number, ready to print. ``expression`` is SymPy-readable text."""
+    """One derived number, ready to print.
+
+    written      its expression; put: the same with the numbers put in, None in a symbolic report
+    value        the number, or the expression's text; shown: the number as a person reads it
+    lines        its working, step by step, up to the last expression in letters
+    same         label of an earlier number with the same expression, "" where it is new
+    """
 
     key: str
     label: str
-    expression: str
-    latex: str
-    substituted: str
-    substituted_latex: str
+    written: Written
+    put: Written | None
     value: Any
     shown: str
+    unit: str
     source: str
-    formula: str
+    lines: tuple[WorkingLine, ...]
+    same: str
+
+    @property
+    def expression(self) -> str:
+        """SymPy-readable text."""
+        return self.written.text
+
+    @property
+    def latex(self) -> str:
+        return self.written.latex
+
+    @property
+    def substituted(self) -> str:
+        return self.put.text if self.put else ""
+
+    @property
+    def substituted_latex(self) -> str:
+        return self.put.latex if self.put else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,69 +70,28 @@ class Letter:
 
     name: str
     latex: str
+    mathml: str
     meaning: str
     field: str
     value: Any
 
 
-class Names:
-    """How letters are spelled: the registry's way, or the user's after ``--symbols``."""
+class Derivations(NamedTuple):
+    """What a renderer needs of a report's derivations.
 
-    def __init__(self, renames: Mapping[str, str] | None = None, letters: Iterable[str] = ()) -> None:
-        self.renames = dict(renames or {})
-        self.order = RANK | {name: len(RANK) + i for i, name in enumerate(letters)}
+    found, letters   its derivations and the symbol table of their letters
+    names            how letters are spelled
+    alone            whether the derivations were asked for by their keys: then they are all that is shown
+    """
 
-    def place(self, name: str) -> int:
-        """Where a letter stands in display order; a letter of the user's own stands where its field's letter does."""
-        known = BY_FIELD.get(field_of(name))
-        return self.order.get(name, self.order[known.name] if known else len(self.order))
+    found: list[Derivation]
+    letters: list[Letter]
+    names: Names
+    alone: bool = False
 
-    def rank(self, expr: Any) -> tuple[int, str]:
-        """Where an expression stands among its neighbours: by its first letter; numbers first."""
-        found = sorted((self.place(s.name), s.name) for s in expr.free_symbols)
-        return found[0] if found else (-1, "")
-
-    def text(self, name: str) -> str:
-        return self.renames.get(name, name)
-
-    def latex(self, name: str) -> str:
-        if name in self.renames:
-            return latex_name(self.renames[name])
-        return BY_NAME[name].latex if name in BY_NAME else latex_name(name)
-
-
-_GREEK = {
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "epsilon",
-    "eta",
-    "theta",
-    "lambda",
-    "mu",
-    "nu",
-    "rho",
-    "sigma",
-    "tau",
-    "phi",
-    "omega",
-}
-
-
-def latex_name(name: str) -> str:
-    """``N_layer`` as ``N_{\\mathrm{layer}}``, ``C0`` as ``C_{0}``."""
-    head, _, tail = name.partition("_")
-    if len(head) == 2 and head[1].isdigit() and not tail:
-        head, tail = head[0], head[1]
-    if head.lower() in _GREEK:
-        head = "\\" + head
-    elif len(head) > 1:
-        head = f"\\mathrm{{{head}}}"
-    tail = tail.replace("_", ",")
-    if len(tail) > 1:
-        tail = f"\\mathrm{{{tail}}}"
-    return f"{head}_{{{tail}}}" if tail else head
+    def by_key(self, style: str) -> dict[str, str]:
+        """Each derived number's expression in a style."""
+        return {d.key: d.written.in_style(style) for d in self.found}
 
 
 def parse_renames(text: str | None) -> dict[str, str]:
@@ -156,120 +137,6 @@ def renamed(report: Report, text: str | None) -> dict[str, str]:
     return out
 
 
-def _number(value: Any) -> str:
-    if isinstance(value, sympy.Integer | int):
-        return str(int(value))
-    if isinstance(value, sympy.Rational):
-        return f"{value.p}/{value.q}"
-    return f"{float(value):.12g}"
-
-
-class Printer:
-    """Prints an expression in the registry's order. ``leaf`` turns a symbol into text (a letter or a number)."""
-
-    def __init__(
-        self, leaf: Callable[[str], str], latex: bool, numeric: bool = False, names: Names | None = None
-    ) -> None:
-        self.leaf, self.tex = leaf, latex
-        self.rank = (names or Names()).rank
-        self.times = (" \\cdot " if numeric else "\\,") if latex else "*"
-
-    def __call__(self, expr: Any) -> str:
-        return self._add(sympy.sympify(expr))
-
-    def _wrap(self, text: str) -> str:
-        return f"\\left({text}\\right)" if self.tex else f"({text})"
-
-    def _add(self, e: Any) -> str:
-        if not e.is_Add:
-            return self._mul(e)
-        # the order of the letters; positive terms first where the first would be negative
-        terms = sorted(e.args, key=lambda t: (not t.free_symbols, self.rank(t), str(t)))
-        terms.sort(key=lambda t: bool(t.could_extract_minus_sign()))
-        out = self._mul(terms[0])
-        for t in terms[1:]:
-            out += f" - {self._mul(-t)}" if t.could_extract_minus_sign() else f" + {self._mul(t)}"
-        return out
-
-    def _mul(self, e: Any) -> str:
-        if e.is_Rational and not e.is_Integer:
-            return f"\\frac{{{e.p}}}{{{e.q}}}" if self.tex else f"{e.p}/{e.q}"
-        if e.could_extract_minus_sign() and (e.is_Mul or e.is_Add):
-            return f"-{self._factor(-e) if (-e).is_Add else self._mul(-e)}"
-        if not e.is_Mul:
-            return self._pow(e)
-        top, bottom = sympy.fraction(e)
-        if bottom == 1:
-            return self._product(top)
-        if self.tex:
-            return f"\\frac{{{self._add(top)}}}{{{self._add(bottom)}}}"
-        low = self._product(bottom)
-        return f"{self._product(top)}/{low if not bottom.is_Mul else f'({low})'}"
-
-    def _product(self, e: Any) -> str:
-        factors = sorted(sympy.Mul.make_args(e), key=lambda f: (not f.is_number, f.is_Add, self.rank(f), str(f)))
-        return self.times.join(self._factor(f) for f in factors)
-
-    def _factor(self, e: Any) -> str:
-        return self._wrap(self._add(e)) if e.is_Add else self._pow(e)
-
-    def _pow(self, e: Any) -> str:
-        if not e.is_Pow:
-            return self._atom(e)
-        base, exponent = e.args
-        if exponent.is_Rational and exponent < 0:
-            low = self._factor(base**-exponent) if exponent != -1 else self._factor(base)
-            return f"\\frac{{1}}{{{low}}}" if self.tex else f"1/{low}"
-        inner = self._atom(base) if base.is_Symbol or (base.is_Integer and base > 0) else self._wrap(self._add(base))
-        if self.tex:
-            return f"{inner}^{{{self._add(exponent)}}}"
-        bare = exponent.is_Symbol or (exponent.is_Integer and exponent >= 0)
-        return f"{inner}**{self._atom(exponent) if bare else self._wrap(self._add(exponent))}"
-
-    def _atom(self, e: Any) -> str:
-        if e.is_Symbol:
-            leaf = self.leaf(e.name)
-            return self._wrap(leaf) if leaf.startswith("-") else leaf
-        if e.is_Number:
-            return _number(e)
-        args = [self._add(a) for a in e.args]
-        if isinstance(e, sympy.ceiling | sympy.floor):
-            side = "ceil" if isinstance(e, sympy.ceiling) else "floor"
-            return f"\\left\\l{side} {args[0]} \\right\\r{side}" if self.tex else f"{type(e).__name__}({args[0]})"
-        if e.is_Add or e.is_Mul or e.is_Pow:
-            return self._wrap(self._add(e))
-        name = e.func.__name__ if not isinstance(e, AppliedUndef) else str(e.func)
-        return f"\\{name.lower()}\\left({', '.join(args)}\\right)" if self.tex else f"{name}({', '.join(args)})"
-
-
-def tidy(expr: Any) -> Any:
-    """The shorter of an expression and its factored form."""
-    expr = sympy.sympify(expr)
-    if expr.has(sympy.floor):
-        # ceil_div is spelled -((-a) // b); floor(-x) = -ceiling(x)
-        expr = expr.replace(
-            lambda e: isinstance(e, sympy.floor) and e.args[0].could_extract_minus_sign(),
-            lambda e: -sympy.ceiling(-e.args[0]),
-        )
-    if expr.count_ops() > _TIDY_OPS or expr.has(sympy.ceiling, sympy.floor, sympy.Max, sympy.Min):
-        return expr
-    try:
-        factored = sympy.factor(expr)
-    except (sympy.PolynomialError, NotImplementedError):
-        return expr
-    return factored if factored.count_ops() < expr.count_ops() else expr
-
-
-def text(expr: Any, names: Names | None = None) -> str:
-    """SymPy-readable text of an expression in display order."""
-    return Printer((names or Names()).text, latex=False, names=names)(tidy(expr))
-
-
-def to_latex(expr: Any, names: Names | None = None) -> str:
-    """LaTeX of an expression in display order."""
-    return Printer((names or Names()).latex, latex=True, names=names)(tidy(expr))
-
-
 def check(key: str, expr: Any, value: Any, numbers: Mapping[str, Any]) -> None:
     """InternalError unless ``expr`` with ``numbers`` put in equals ``value`` (exactly, where it is a count)."""
     expr = sympy.sympify(expr)
@@ -284,49 +151,67 @@ def check(key: str, expr: Any, value: Any, numbers: Mapping[str, Any]) -> None:
         raise InternalError(f"{key}: the derivation gives {got}, the table {value}")
 
 
-def derivations(report: Report, names: Names) -> list[Derivation]:
-    """One Derivation for each keyed node whose value was traced, checked against its number."""
+def derivations(report: Report, names: Names, steps: bool = True) -> list[Derivation]:
+    """One Derivation for each keyed node whose value was traced, checked against its number, step by step."""
     numbers = bindings()
     out: list[Derivation] = []
+    before: dict[Any, str] = {}  # (expression, unit) -> label
+    keys: dict[Any, str] = {}
+    labels = [n.label for n in report.nodes() if n.key]
     seen: set[str] = set()
     for node in report.nodes():
         if not node.key or not isinstance(node.value, Traced) or node.unit is None or node.key in seen:
             continue
         seen.add(node.key)
-        expr = tidy(node.value.expr)
         check(node.key, node.value.expr, node.value.value, numbers)
-
-        def digits(name: str) -> str:
-            return _number(numbers[name]) if name in numbers and not report.symbolic else names.text(name)
-
-        f = node.formula
+        expr = tidy(node.value.expr)
+        written = Written(expr, names)
+        same = "" if node.working else before.get((expr, node.unit.name), "")
+        if same and sum(n == same for n in labels) > 1:
+            same = f"{same} ({keys[expr, node.unit.name]})"
+        lines = working_of(node, written) if steps and not same else ()
+        before.setdefault((expr, node.unit.name), node.label)
+        keys.setdefault((expr, node.unit.name), node.key)
+        shown = "" if report.symbolic else human(node.value.value, node.unit)
         out.append(
             Derivation(
-                node.key,
-                node.label,
-                Printer(names.text, latex=False, names=names)(expr),
-                Printer(names.latex, latex=True, names=names)(expr),
-                Printer(digits, latex=False, numeric=True, names=names)(expr) if not report.symbolic else "",
-                Printer(digits, latex=True, numeric=True, names=names)(expr) if not report.symbolic else "",
-                node.value.value if not report.symbolic else Printer(names.text, latex=False, names=names)(expr),
-                human(node.value.value, node.unit) if not report.symbolic else "",
-                str(f.cite) if f else "",
-                f"{f.name}: {f.summary}" if f else "",
+                node.key, node.label, written, None if report.symbolic else Written(expr, names, numbers),
+                written.text if report.symbolic else node.value.value, shown, node.unit.name,
+                str(node.formula.cite) if node.formula else "", lines, same,
             )
-        )
+        )  # fmt: skip
     return out
 
 
-def letters(report: Report, names: Names) -> list[Letter]:
-    """The symbol table of a report: the letters that occur, in display order."""
+SHORT, STEPS = "short", "steps"
+
+
+def derived(report: Report, asked: bool | str, symbols: str | None) -> Derivations:
+    """The derivations of a report as ``--derive`` asks for them: steps, short, or the keys of the numbers wanted."""
+    names = Names(renamed(report, symbols), report.letters)
+    keys = [] if asked in (True, False, "", SHORT, STEPS) else [k.strip() for k in str(asked).split(",") if k.strip()]
+    found = derivations(report, names, steps=bool(asked) and asked != SHORT)
+    known = {d.key: d for d in found}
+    for key in keys:
+        if key not in known:
+            raise unknown("--derive: key", key, [SHORT, STEPS, *known], "Give steps, short, or keys of derived numbers")
+    if keys:
+        found = [known[k] for k in dict.fromkeys(keys)]
+    used = {s.name for d in found for s in d.written.form.free_symbols} if keys else occurring(report)
+    return Derivations(found, letters(report, names, used), names, bool(keys))
+
+
+def letters(report: Report, names: Names, used: set[str]) -> list[Letter]:
+    """The symbol table: the letters ``used``, in display order."""
     numbers = bindings()
     rows = []
-    for name in sorted(occurring(report), key=lambda n: (names.place(n), n)):
-        known = BY_NAME.get(name) or BY_FIELD.get(field_of(name))
+    for name in sorted(used, key=lambda n: (names.place(n), n)):
+        field = field_of(name)
+        known = BY_FIELD.get(field) if field else BY_NAME.get(name)
         rows.append(
             Letter(
-                names.text(name), names.latex(name),
-                report.letters.get(name) or (known.meaning if known else ""),
+                names.text(name), names.latex(name), names.mathml(name),
+                report.letters.get(name) or report.letters.get(field) or (known.meaning if known else ""),
                 "" if name in report.letters or not known else known.field,
                 None if report.symbolic else numbers.get(name),
             )

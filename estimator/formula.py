@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from estimator.trace import Traced
 from estimator.units import Unit
 
 
@@ -45,7 +46,8 @@ class Formula(NamedTuple):
         return " ".join((inspect.getdoc(self.fn) or "").split("\n\n")[0].split())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.fn(*args, **kwargs)
+        out = self.fn(*args, **kwargs)
+        return Traced(out.value, out.expr, (self, args)) if isinstance(out, Traced) and not kwargs else out
 
 
 FORMULAS: dict[str, Formula] = {}

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from math import prod
 from typing import Any, NamedTuple
 
+from estimator.working import Step, alike, plus
+
 LINEAR = "linear"  # torch.nn.Linear weight [out, in], or a bias of one
 CONV1D = "conv1d"  # transformers' Conv1D weight [in, out] (GPT-2), or a bias of one
 EMBEDDING = "embedding"  # token table
@@ -57,6 +59,18 @@ class Weight(NamedTuple):
     @property
     def is_bias(self) -> bool:
         return self.name.endswith("bias")
+
+
+def weights_of(weights: Iterable[Weight]) -> list[Step]:
+    """The working of a model's parameters: modules of equal tensors together, without the path to the layer."""
+    rows = [(w.module.rpartition("{i}.")[2] or w.module, _part(w.name), w.shape, w.times) for w in weights]
+    items = alike(rows)
+    return [Step("the model's matrices and vectors", plus(*(i.term for i in items)), items)]
+
+
+def _part(name: str) -> str:
+    last = name.rpartition(".")[2]
+    return "" if last == "weight" else last
 
 
 def total(weights: Iterable[Weight], *roles: str) -> Any:

@@ -26,7 +26,12 @@ Output = Annotated[
     str | None,
     typer.Option("--output", "-o", help="Write to this file instead of standard output.", metavar="FILE"),
 ]
-Derive = Annotated[bool, typer.Option("--derive", help="Show the derivation of each number.")]
+Derive = Annotated[
+    str,
+    typer.Option(
+        "--derive", help="Show the working of each number; =short: one line each; =KEY,...: of these.", metavar="[HOW]"
+    ),
+]
 Detail = Annotated[bool, typer.Option("--detail", help="Everything: all rows, assumptions and sources.")]
 Symbols = Annotated[
     str | None,

@@ -14,6 +14,7 @@ from estimator.formula import Citation, Formula
 from estimator.ops import NOTHING, maximum
 from estimator.trace import value_of
 from estimator.units import Unit
+from estimator.working import Working
 
 
 class Node(NamedTuple):
@@ -24,6 +25,7 @@ class Node(NamedTuple):
     value     int, float or Traced; None for a heading
     children  the quantities it is made of; ``how`` says how: "sum", "max", or "" for a plain group
     formula   the formula that gave it, if one did: its citation becomes the row's source
+    working   the steps that lead to it, for derivations; without any they follow from ``how`` and ``formula``
     """
 
     key: str
@@ -34,14 +36,16 @@ class Node(NamedTuple):
     how: str = ""
     note: str = ""
     formula: Formula | None = None
+    working: Working | None = None
 
     @classmethod
     def sum(
-        cls, key: str, label: str, children: Iterable[Node], note: str = "", formula: Formula | None = None
+        cls, key: str, label: str, children: Iterable[Node], note: str = "", formula: Formula | None = None,
+        working: Working | None = None,
     ) -> Node:
         """The sum of its children, which must share one unit."""
         rows = tuple(children)
-        return cls(key, label, sum(r.value for r in rows), _one_unit(key, rows), rows, "sum", note, formula)
+        return cls(key, label, sum(r.value for r in rows), _one_unit(key, rows), rows, "sum", note, formula, working)
 
     @classmethod
     def max(cls, key: str, label: str, children: Iterable[Node], note: str = "") -> Node:

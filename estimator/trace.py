@@ -15,12 +15,15 @@ from typing import Any
 
 
 class Traced:
-    """An exact number with the SymPy expression that yields it; compares and hashes by its number."""
+    """An exact number with the SymPy expression that yields it; compares and hashes by its number.
 
-    __slots__ = ("expr", "value")
+    ``made``: the formula that gave it and its arguments, where one did (:class:`estimator.formula.Formula`).
+    """
 
-    def __init__(self, value: Any, expr: Any) -> None:
-        self.value, self.expr = value, expr
+    __slots__ = ("expr", "made", "value")
+
+    def __init__(self, value: Any, expr: Any, made: tuple[Any, tuple[Any, ...]] | None = None) -> None:
+        self.value, self.expr, self.made = value, expr, made
 
     def _pair(self, other: Any) -> tuple[Any, Any]:
         if isinstance(other, Traced):
@@ -32,6 +35,8 @@ class Traced:
         return other, other
 
     def __add__(self, other: Any) -> Any:
+        if other.__class__ is int and other == 0:
+            return self  # the start of a sum
         v, e = self._pair(other)
         return Traced(self.value + v, self.expr + e)
 

@@ -53,6 +53,14 @@ class Tree:
                 at = self.parents[at]
         return tuple(map(tuple, rows))
 
+    @property
+    def levels(self) -> list[list[str]]:
+        """The names of the nodes at each depth, the root's first."""
+        depth: list[int] = []
+        for parent in self.parents:
+            depth.append(0 if parent is None else depth[parent] + 1)
+        return [[n for n, at in zip(self.names, depth, strict=True) if at == d] for d in range(max(depth) + 1)]
+
     def draw(self) -> str:
         """The tree as text."""
         children: dict[int | None, list[int]] = {}

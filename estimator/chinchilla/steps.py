@@ -125,30 +125,24 @@ def derive(s: dict[str, Any]) -> tuple[list[Lines], dict[str, Any]]:
 ORDER = ("L0", "G", "lambda", "alpha", "beta", "A", "B", "C0", "N", "D", "C")
 
 
-def printer(leaf: Callable[[str], str], latex: bool) -> Any:
+def printer(leaf: Callable[[str], str], style: str) -> Any:
     """The house's printer with the order of the scaling-law literature: L0 + A/N**alpha, alpha A, G (C/C0)**a."""
-    from estimator.derive import Printer
+    from estimator.printing import Printer
 
     def rank(e: Any) -> list[tuple[int, str]]:
         found = sorted((ORDER.index(s.name) if s.name in ORDER else len(ORDER), s.name) for s in e.free_symbols)
         return [*found, (len(ORDER), str(e))]
 
     class Ordered(Printer):
-        def _add(self, e: Any) -> str:
-            if not e.is_Add:
-                return self._mul(e)
+        def terms(self, e: Any) -> list[Any]:
             terms = sorted(e.args, key=rank)
             terms.sort(key=lambda t: bool(t.could_extract_minus_sign()))
-            signs = [" - " if t.could_extract_minus_sign() else " + " for t in terms]
-            return self._mul(terms[0]) + "".join(
-                s + self._mul(-t if s == " - " else t) for s, t in zip(signs[1:], terms[1:], strict=True)
-            )
+            return terms
 
-        def _product(self, e: Any) -> str:
-            factors = sorted(e.args if e.is_Mul else (e,), key=lambda f: (not f.is_number, rank(f)))
-            return ("\\," if self.tex else "*").join(self._factor(f) for f in factors)
+        def factors(self, e: Any) -> list[Any]:
+            return sorted(e.args if e.is_Mul else (e,), key=lambda f: (not f.is_number, rank(f)))
 
-    return Ordered(leaf, latex)
+    return Ordered(leaf, style)
 
 
 def _zero(what: str, expr: Any) -> None:
@@ -174,11 +168,12 @@ def _same(what: str, one: Any, other: Any) -> None:
 
 def text(law: Law, symbol_names: str | None = None) -> Text:
     """The derivation as a Text: readable lines, and LaTeX (amsmath) for a homework."""
-    from estimator.derive import Names, parse_renames
+    from estimator.derive import parse_renames
+    from estimator.printing import Names
 
     names = Names(parse_renames(symbol_names))
     steps, _ = derive(symbols())
-    plain, tex = printer(names.text, latex=False), printer(names.latex, latex=True)
+    plain, tex = printer(names.text, "text"), printer(names.latex, "latex")
     body, latex = [], ["\\paragraph{Derivation of the compute-optimal frontier.}"]
     for i, step in enumerate(steps, 1):
         body.append(f"  {i}. {step.sentence}:")

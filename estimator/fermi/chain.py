@@ -15,6 +15,7 @@ from estimator.fermi.units import Measure
 from estimator.report import Cell, Node, Table
 from estimator.trace import Traced, trace
 from estimator.units import Unit, human
+from estimator.working import Step, Working
 
 PERCENTILES = ("p5", "p50", "p95")
 
@@ -69,10 +70,16 @@ class Chain:
             if q.name in expressions:
                 value = Traced(value, expressions[q.name])
             unit, label = self.units[q.name], q.label or q.name
-            out.append(Node(q.name, label, value, unit, note=q.text or q.source))
+            steps = self._steps(q, value) if q.name in expressions else None
+            out.append(Node(q.name, label, value, unit, note=q.text or q.source, working=steps))
             for key, v in zip(PERCENTILES, spreads.get(q.name, ()), strict=False):
                 out.append(Node(f"{q.name}.{key}", f"{label}, {key}", v, unit))
         return tuple(out)
+
+    def _steps(self, q: Quantity, value: Any) -> Working:
+        """The formula as the scenario has it, in the quantities' own units."""
+        unit = self.units[q.name].name
+        return lambda: [Step(f"{q.text}, in {unit}" if unit != "ratio" else q.text, value)]
 
     def _expressions(self) -> dict[str, Any]:
         """Each step in the letters of what it is made of, each letter in its own unit, conversions spelled out."""
@@ -132,8 +139,9 @@ class Chain:
 
     def _latex(self, q: Quantity) -> str:
         """A step as ``name = formula = numbers = value``, each on its line, with its source."""
-        from estimator.render.latex import LINE, breakable
         from estimator.render.latex_math import broken
+        from estimator.render.latex_text import breakable
+        from estimator.render.latex_working import LINE
 
         value = _latex_value(self.shown(q.name))
         where = "; ".join(x for x in (q.source, q.note) if x)
@@ -160,7 +168,7 @@ def _letter(name: str) -> str:
 
 def tex(text: str) -> str:
     """Plain text as LaTeX text."""
-    from estimator.render.latex import escape
+    from estimator.render.latex_text import escape
 
     return escape(text)
 

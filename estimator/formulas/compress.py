@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.formula import formula
-from estimator.units import COUNT, RATIO
+from estimator.units import COUNT, MACS, RATIO
 
 JACOB = "Jacob et al. 2018, arXiv 1712.05877, section 2.1"
 
 
-@formula(unit=COUNT, cite="counting: one product for each output, kernel and input-channel position")
+@formula(unit=MACS, cite="counting: one product for each output, kernel and input-channel position")
 def conv_macs(c_o: Any, h_o: Any, w_o: Any, k_h: Any, k_w: Any, c_i: Any) -> Any:
     """Multiply-adds of a convolution: c_i input, c_o output channels, an h_o x w_o output, a k_h x k_w kernel."""
     return c_o * h_o * w_o * k_h * k_w * c_i

@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.formula import formula
 from estimator.ops import ceil_div, round_up
-from estimator.units import BITS_PER_BYTE, BYTES, COUNT, TOKENS
+from estimator.units import BITS_PER_BYTE, BYTES, MACS, TOKENS
 
 FP32_BITS = 32
 
@@ -73,7 +73,7 @@ def quantized_cache_bytes(n: Any, n_residual: Any, w: Any, g: Any, w_16: Any) ->
     return ceil_div(n * w + 2 * ceil_div(n, g) * w_16 + n_residual * w_16, BITS_PER_BYTE)
 
 
-@formula(unit=COUNT, cite="counting: step t runs over m + t - 1 tokens, whose mask leaves n(n+1)/2 pairs")
+@formula(unit=MACS, cite="counting: step t runs over m + t - 1 tokens, whose mask leaves n(n+1)/2 pairs")
 def uncached_score_macs(w: Any, m: Any, T: Any) -> Any:
     """Multiply-adds of scores and values where every token recomputes its prefix; w: of a query-key pair."""
     return w * (tetrahedral(m + T - 1) - tetrahedral(m - 1))
@@ -84,19 +84,19 @@ def tetrahedral(n: Any) -> Any:
     return n * (n + 1) * (n + 2) // 6
 
 
-@formula(unit=COUNT, cite="counting: P weights multiply m + t - 1 tokens at step t, the output matrix the last of them")
+@formula(unit=MACS, cite="counting: P weights multiply m + t - 1 tokens at step t, the output matrix the last of them")
 def uncached_weight_macs(P: Any, P_out: Any, m: Any, T: Any) -> Any:
     """Multiply-adds of the weights where every token recomputes its prefix."""
     return P * (T * m + T * (T - 1) // 2) + P_out * T
 
 
-@formula(unit=COUNT, cite="counting: the prompt once, then one token at a time")
+@formula(unit=MACS, cite="counting: the prompt once, then one token at a time")
 def cached_score_macs(w: Any, m: Any, T: Any) -> Any:
     """Multiply-adds of scores and values with a cache: every pair of the m + T - 1 tokens once."""
     return w * ((m + T - 1) * (m + T) // 2)
 
 
-@formula(unit=COUNT, cite="counting: each token passes the weights once, the output matrix for each generated one")
+@formula(unit=MACS, cite="counting: each token passes the weights once, the output matrix for each generated one")
 def cached_weight_macs(P: Any, P_out: Any, m: Any, T: Any) -> Any:
     """Multiply-adds of the weights with a cache."""
     return P * (m + T - 1) + P_out * T

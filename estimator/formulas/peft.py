@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.formula import formula
 from estimator.ops import ceil_div
-from estimator.units import BITS, BITS_PER_BYTE, BYTES, COUNT, PARAMS, PERCENT
+from estimator.units import BITS, BITS_PER_BYTE, BYTES, COUNT, MACS, PARAMS, PERCENT
 
 LORA = "Hu et al. 2021, arXiv 2106.09685, section 4.1"
 QLORA = "Dettmers et al. 2023, arXiv 2305.14314, section 3"
@@ -45,19 +45,19 @@ def rank_for(budget: Any, offset: Any, step: Any) -> Any:
     return (budget - offset) // step
 
 
-@formula(unit=COUNT, cite=LORA)
+@formula(unit=MACS, cite=LORA)
 def linear_unmerged_macs(n: Any, d: Any, r: Any) -> Any:
     """Multiply-adds of X W + X A B^T for n tokens: W d x d, A and B d x r, and the n x d sum of both."""
     return n * d**2 + 2 * n * d * r + n * d
 
 
-@formula(unit=COUNT, cite=LORA + " (no additional inference latency)")
+@formula(unit=MACS, cite=LORA + " (no additional inference latency)")
 def linear_merged_macs(n: Any, d: Any) -> Any:
     """Multiply-adds of X (W + A B^T) for n tokens, merged once before."""
     return n * d**2
 
 
-@formula(unit=COUNT, cite=QLORA)
+@formula(unit=MACS, cite=QLORA)
 def dequantisation_macs(d: Any) -> Any:
     """One multiplication a weight whenever a d x d matrix stored in 4 bits is used."""
     return d**2
@@ -69,7 +69,7 @@ def linear_lora_params(d: Any, r: Any) -> Any:
     return 2 * d * r
 
 
-@formula(unit=COUNT, cite=LORA, assumes=("each of h heads projects d to d, so the output projection is hd x d",))
+@formula(unit=MACS, cite=LORA, assumes=("each of h heads projects d to d, so the output projection is hd x d",))
 def mha_unmerged_macs(n: Any, d: Any, r: Any, h: Any) -> Any:
     """h heads: scores and weighted sum (2 n^2 d), q, k, v with LoRA, the softmax's n^2, and the head's n d^2
     of the output."""
@@ -77,20 +77,20 @@ def mha_unmerged_macs(n: Any, d: Any, r: Any, h: Any) -> Any:
 
 
 @formula(
-    unit=COUNT, cite=LORA, assumes=("each of h heads projects d to d", "the output projection counted as d x d once")
+    unit=MACS, cite=LORA, assumes=("each of h heads projects d to d", "the output projection counted as d x d once")
 )
 def mha_unmerged_macs_small_output(n: Any, d: Any, r: Any, h: Any) -> Any:
     """The same with an output projection of d x d, as some course notes count it; it cannot take hd inputs."""
     return h * (2 * n**2 * d + 3 * linear_unmerged_macs(n, d, r) + n**2) + n * d**2
 
 
-@formula(unit=COUNT, cite=LORA, assumes=("each of h heads projects d to d",))
+@formula(unit=MACS, cite=LORA, assumes=("each of h heads projects d to d",))
 def mha_merged_macs(n: Any, d: Any, h: Any) -> Any:
     """h heads with LoRA merged into q, k and v."""
     return h * (2 * n**2 * d + 3 * n * d**2 + n**2 + n * d**2)
 
 
-@formula(unit=COUNT, cite="Vaswani et al. 2017, section 3.2.2", assumes=("heads of d/h, as models have them",))
+@formula(unit=MACS, cite="Vaswani et al. 2017, section 3.2.2", assumes=("heads of d/h, as models have them",))
 def mha_standard_macs(n: Any, d: Any, r: Any, h: Any) -> Any:
     """The standard module with LoRA on q, k, v: four d x d projections, scores and weighted sum over all
     heads, softmax."""

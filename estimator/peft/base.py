@@ -84,10 +84,14 @@ class Adapter:
         tuner, base: bits of a number that the adapter holds in its own format, in the model's. ``saved``: with what
         the checkpoint holds beside them.
         """
-        widths = {TUNER: tuner, BASE: base, INDEX: INDEX_BITS}
-        own = ((t, widths[t.format]) for t in self.tensors)
-        rows = [*own, *((t, base) for t in self.unfrozen)] if self.tensors else [(t, tuner) for t in self.unfrozen]
+        rows = self.widths(tuner, base)
         return sum(((t.elements + (t.saved_extra if saved else 0)) * w for t, w in rows if wanted(t)), start=0)
+
+    def widths(self, tuner: int, base: int) -> list[tuple[PeftTensor, int]]:
+        """Its tensors, and those of the model's own that it trains, with the bits of a number in each."""
+        widths = {TUNER: tuner, BASE: base, INDEX: INDEX_BITS}
+        own = [(t, widths[t.format]) for t in self.tensors]
+        return [*own, *((t, base) for t in self.unfrozen)] if self.tensors else [(t, tuner) for t in self.unfrozen]
 
     def work(self) -> tuple[Any, Any, Any]:
         """(extra FLOPs a token, extra FLOPs a forward pass, extra matrix products) while it is not merged."""

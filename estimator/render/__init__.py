@@ -59,12 +59,15 @@ def check_format(name: str) -> str:
 def to_text(
     report: Report,
     format: str = "table",
-    derive: bool = False,
+    derive: bool | str = False,
     symbols: str | None = None,
     stream: Any = None,
     detail: bool = True,
 ) -> str:
-    """The report in one of ``FORMATS``; ``derive`` adds derivations, ``symbols`` renames letters (``L=N_layer``).
+    """The report in one of ``FORMATS``; ``symbols`` renames letters (``L=N_layer``).
+
+    derive: adds derivations: True or "steps" with their working, "short" without, or the keys of the numbers wanted
+    ("added_bytes,gradients_bytes"): then the derivations are all that is shown.
 
     Without ``detail`` a table shows what a person asks first; every other format is whole.
     """
@@ -72,14 +75,15 @@ def to_text(
     report = clean(report)
     derived: Any = None
     if derive or report.symbolic:
-        from estimator import derive as engine
+        from estimator.derive import derived as derivations
 
-        names = engine.Names(engine.renamed(report, symbols), report.letters)
-        derived = (engine.derivations(report, names), engine.letters(report, names))
+        derived = derivations(report, derive, symbols)
+        if derived.alone and format not in ("json", "csv"):
+            report = report._replace(body=(), brief=(), facts={}, hidden=())
     elif symbols:
         raise InputError("--symbols renames the letters of a derivation: add --derive")
     more = {"stream": stream, "detail": detail} if format == "table" else {}
-    text: str = module.render(report, derived, derive, **more)
+    text: str = module.render(report, derived, bool(derive), **more)
     return text if text.endswith("\n") else text + "\n"
 
 
@@ -87,7 +91,7 @@ def emit(
     report: Report,
     format: str = "table",
     output: str | None = None,
-    derive: bool = False,
+    derive: bool | str = False,
     symbols: str | None = None,
     detail: bool = False,
 ) -> None:

@@ -9,28 +9,29 @@ from estimator.trace import Traced, value_of
 from estimator.units import Unit, human
 
 BAR_WIDTH = 12
+NAMED = 6  # things counted alike that are named one by one
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def expression(value: Traced, derived: Any) -> str:
-    """The expression of a symbolic report's value."""
-    from estimator import derive as engine
+def expression(value: Traced, names: Any) -> str:
+    """The expression of a symbolic report's value, its letters spelled as ``names`` says."""
+    from estimator.printing import text
 
-    names = derived[2] if derived and len(derived) > 2 else None
-    return engine.text(value.expr, names)
+    return text(value.expr, names)
 
 
-def with_unit(text: str, unit: Unit) -> str:
+def with_unit(text: str, unit: Unit | str) -> str:
     """An expression with the name of its unit."""
-    return f"{text} {unit.name}" if unit.name not in ("count", "ratio", "") else text
+    name = unit if isinstance(unit, str) else unit.name
+    return f"{text} {name}" if name not in ("count", "ratio", "") else text
 
 
-def shown(node: Node, report: Report, by_key: dict[str, str]) -> str:
+def shown(node: Node, report: Report, by_key: dict[str, str], names: Any = None) -> str:
     """A node's value as a person reads it; its expression where the report is symbolic."""
     if node.value is None or node.unit is None:
         return ""
     if report.symbolic and isinstance(node.value, Traced):
-        return with_unit(by_key.get(node.key) or expression(node.value, None), node.unit)
+        return with_unit(by_key.get(node.key) or expression(node.value, names), node.unit)
     return human(value_of(node.value), node.unit)
 
 
@@ -48,17 +49,34 @@ def exact(node: Node, report: Report) -> str:
     )
 
 
-def cell_text(cell: str | Cell | None, symbolic: bool = False) -> str:
-    """A table cell as text; its expression where the report is symbolic."""
+def cell_text(cell: str | Cell | None, names: Any = None) -> str:
+    """A table cell as text; its expression where the report is symbolic: then ``names`` spells its letters."""
     if cell is None:
         return "-"
     if isinstance(cell, str):
         return cell
     if isinstance(cell.value, Traced):
-        if symbolic:
-            return with_unit(expression(cell.value, None), cell.unit)
+        if names is not None:
+            return with_unit(expression(cell.value, names), cell.unit)
         return human(cell.value.value, cell.unit)
     return "-" if cell.value is None else human(cell.value, cell.unit)
+
+
+def value_line(d: Any) -> str:
+    """A derived number with its unit, and as a person reads it where that says more."""
+    if d.put is None:
+        return with_unit(d.expression, d.unit)
+    exact_value = f"{d.value:,}" if isinstance(d.value, int) else str(d.value)
+    shown_more = d.shown.replace(",", "").split(" ")[0] != exact_value.replace(",", "")
+    return with_unit(exact_value, d.unit) + (f"  ({d.shown})" if shown_more else "")
+
+
+def counted_line(item: Any, style: str) -> tuple[str, list[tuple[str, str]], str, str]:
+    """What is counted alike: (names, parts with their shapes, how many, what they come to)."""
+    names = ", ".join(item.names[:NAMED]) + (f" and {len(item.names) - NAMED} more" if len(item.names) > NAMED else "")
+    cross = {"text": " x ", "latex": " \\times ", "mathml": "<mo>&#215;</mo>"}[style]
+    parts = [(name, cross.join(w.in_style(style) for w in shape)) for name, shape in item.parts]
+    return names, parts, item.many.in_style(style), item.term.in_style(style)
 
 
 # facts of a report in words; those that the verdict or a table says already are not said again

@@ -33,7 +33,7 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
         writer.writerow(report.rows[0])
         writer.writerows([plain(v) if isinstance(v, str) else decimal(v) for v in row.values()] for row in report.rows)
         return out.getvalue()
-    expressions = {d.key: d.expression for d in derived[0]} if derived else {}
+    expressions = derived.by_key("text") if derived else {}
     writer.writerow(["key", "value", "unit", "label", *(["expression"] if derive else [])])
     nodes = {n.key: n for n in report.nodes() if n.key and n.unit is not None}
     for key, value in report.results().items():

@@ -7,13 +7,15 @@ import math
 from typing import Any
 
 from estimator.render.cells import cell_text
+from estimator.render.working_json import steps
 from estimator.report import Cell, Node, Report, Table
 from estimator.trace import Traced, value_of
 
 
 def render(report: Report, derived: Any = None, derive: bool = False) -> str:
     """The report as one JSON object; bytes, parameters and FLOPs are exact integers, infinities null."""
-    by_key = {d.key: d.expression for d in derived[0]} if derived and report.symbolic else {}
+    by_key = derived.by_key("text") if derived and report.symbolic else {}
+    names = derived.names if derived and report.symbolic else None
     results = {k: by_key.get(k, _plain(v)) for k, v in report.results().items()}
     trees = [_tree(p, by_key) for p in (*report.body, *report.hidden) if isinstance(p, Node)]
     out: dict[str, Any] = {
@@ -24,7 +26,7 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
         "inputs": {k: _plain(letter(v, report.symbolic)) for k, v in report.inputs.items()},
         "results": results,
         "tree": trees[0] if len(trees) == 1 else {"key": "", "label": report.title, "children": trees},
-        "tables": [_table(p, report.symbolic) for p in report.body if isinstance(p, Table)],
+        "tables": [_table(p, names) for p in report.body if isinstance(p, Table)],
         "assumptions": list(report.assumptions),
         "citations": [str(c) for c in report.sources()],
         "notes": list(report.notes),
@@ -35,9 +37,10 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
         out["derivations"] = [
             {
                 "key": d.key, "expression": d.expression, "latex": d.latex, "substituted": d.substituted,
-                "value": _plain(d.value), "source": d.source,
+                "value": _plain(d.value), "unit": d.unit, "source": d.source,
+                **({"steps": steps(d)} if d.lines else {}), **({"same_as": d.same} if d.same else {}),
             }
-            for d in derived[0]
+            for d in derived.found
         ]  # fmt: skip
         out["symbols"] = [
             {
@@ -47,7 +50,7 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
                 "field": s.field,
                 "value": _plain(s.value),
             }
-            for s in derived[1]
+            for s in derived.letters
         ]
     return json.dumps(out, ensure_ascii=False, indent=1, allow_nan=False)
 
@@ -87,12 +90,12 @@ def _tree(node: Node, by_key: dict[str, str]) -> dict[str, Any]:
     return out
 
 
-def _table(table: Table, symbolic: bool) -> dict[str, Any]:
-    rows = [[_cell(c, symbolic) for c in row] for row in table.rows]
+def _table(table: Table, names: Any) -> dict[str, Any]:
+    rows = [[_cell(c, names) for c in row] for row in table.rows]
     return {"title": table.title, "columns": list(table.columns), "rows": rows, "note": table.note}
 
 
-def _cell(cell: str | Cell | None, symbolic: bool) -> Any:
+def _cell(cell: str | Cell | None, names: Any) -> Any:
     if not isinstance(cell, Cell):
         return cell
-    return cell_text(cell, symbolic) if symbolic and isinstance(cell.value, Traced) else _plain(cell.value)
+    return cell_text(cell, names) if names is not None and isinstance(cell.value, Traced) else _plain(cell.value)

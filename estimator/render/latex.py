@@ -5,30 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from estimator.render.cells import cell_text, exact, facts, shown
-from estimator.render.latex_math import broken
+from estimator.render.cells import cell_text, counted_line, exact, facts, shown
 from estimator.render.latex_tables import tabular
+from estimator.render.latex_text import breakable, escape
+from estimator.render.latex_working import chain
 from estimator.render.layout import is_text, prose
 from estimator.report import Node, Report, Table, Text
 
-_SPECIAL = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "µ": r"$\mu$", "×": r"$\times$", "→": r"$\to$", "≤": r"$\le$", "≥": r"$\ge$", "≈": r"$\approx$", "·": r"$\cdot$",
-}  # fmt: skip
 _DRAWN = str.maketrans("─│└├┌┐┘┤┬┴┼·█▉▊▋▌▍▎▏░▒▓━┃", "-|`|,.'|+++.########:o%=|")
 
 
-def escape(text: str) -> str:
-    """Plain text as LaTeX text."""
-    return "".join(_SPECIAL.get(c, c) for c in text).replace("--", "-{}-")
-
-
-LINE = 58  # characters of mathematics that fit a line, about
 # characters of a drawing's longest line that fit the text in each size of type
 _DRAWING = ((65, ""), (72, "\\small"), (81, "\\footnotesize"), (92, "\\scriptsize"))
 _WRAP = 92
-MOST = 10**30  # beyond it the digits of a count say nothing
 
 
 def _heading(title: str) -> list[str]:
@@ -45,7 +34,8 @@ def verbatim(text: str) -> list[str]:
 
 def render(report: Report, derived: Any = None, derive: bool = False) -> str:
     """The report as a LaTeX fragment; it needs the packages amsmath and booktabs."""
-    by_key = {d.key: d.latex for d in derived[0]} if derived and report.symbolic else {}
+    by_key = derived.by_key("latex") if derived and report.symbolic else {}
+    names = derived.names if derived and report.symbolic else None
     out = ["% needs \\usepackage{amsmath,booktabs}", *_heading(report.title)]
     if report.verdict:
         out += [escape(report.verdict), ""]
@@ -53,24 +43,16 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
         if isinstance(part, Node):
             out += _tree(part, report, by_key)
         elif isinstance(part, Table):
-            out += _table(part, report.symbolic)
+            out += _table(part, names)
         elif isinstance(part, Text):
             out += _heading(part.title) if part.title else []
             out += [part.latex, ""] if part.latex else verbatim(part.body)
-    if derive and derived:
-        out += _derivations(*derived[:2])
+    if derive and derived and derived.found:
+        out += _derivations(derived)
     out += _list("Results", [f"{key}: {word}" for key, word in facts(report)])
     out += _list("Assumptions", report.assumptions)
     out += _list("Sources", [str(c) for c in report.sources()])
     return "\n".join(out)
-
-
-def breakable(text: str) -> str:
-    """Plain text as LaTeX text whose paths and names may be broken."""
-    made = escape(text)
-    for mark in ("/", "\\_", "="):
-        made = made.replace(mark, mark + "\\allowbreak{}")
-    return made
 
 
 def _list(title: str, lines: Sequence[str]) -> list[str]:
@@ -108,34 +90,50 @@ def _tree(root: Node, report: Report, by_key: dict[str, str]) -> list[str]:
     return tabular(columns, rows, [True, False, False][: len(columns)], cell)
 
 
-def _table(table: Table, symbolic: bool) -> list[str]:
+def _table(table: Table, names: Any) -> list[str]:
     if table.latex:
         return [table.latex, ""]
-    rows = [[cell_text(c, symbolic) for c in row] for row in table.rows]
+    rows = [[cell_text(c, names) for c in row] for row in table.rows]
     words = [i == 0 or is_text(table, i) for i in range(len(table.columns))]
     body = tabular(table.columns, rows, words, lambda text, _: breakable(text))
     note = ["\\noindent " + breakable(table.note), ""] if table.note else []
     return [*(_heading(table.title) if table.title else []), *body, *note]
 
 
-def _derivations(found: list[Any], symbols: list[Any]) -> list[str]:
-    rows = [[s.latex, s.meaning, "" if s.value is None else str(s.value)] for s in symbols]
+def _derivations(derived: Any) -> list[str]:
+    rows = [[s.latex, s.meaning, "" if s.value is None else str(s.value)] for s in derived.letters]
+    columns = ["symbol", "meaning", *(["value"] if any(r[2] for r in rows) else [])]
     out = tabular(
-        ["symbol", "meaning", "value"], rows, [False, True, True], lambda t, i: f"${t}$" if i == 0 else breakable(t)
-    )
-    for d in found:
-        out += [f"\\noindent {escape(d.label)}:", "\\begin{align*}"]
-        out.append(f"  & {broken(d.latex, LINE)}" + (" \\\\" if d.substituted_latex else ""))
-        if d.substituted_latex:
-            out += [f"  &= {broken(d.substituted_latex, LINE)} \\\\", f"  &= {_value(d)}"]
-        out += ["\\end{align*}", *([f"\\noindent ({breakable(d.source)})", ""] if d.source else [""])]
+        columns, [r[: len(columns)] for r in rows], [False, True, True][: len(columns)],
+        lambda t, i: f"${t}$" if i == 0 else breakable(t),
+    )  # fmt: skip
+    for d in derived.found:
+        out.append(f"\\medskip\\noindent\\textbf{{{breakable(d.label)}}}:")
+        for line in d.lines:
+            out += _counted(line)
+        out += ["\\begin{align*}", _joined(chain(d, prose=True)), "\\end{align*}"]
+        out += [f"\\noindent ({breakable(d.source)})", ""] if d.source else [""]
     return out
 
 
-def _value(d: Any) -> str:
-    """The exact value, and the rounded one where it says more; of a very long number the rounded one alone."""
-    if isinstance(d.value, int) and abs(d.value) >= MOST:
-        return f"\\text{{{escape(d.shown)}}}"
-    exact_value = f"{d.value:,}".replace(",", "{,}") if isinstance(d.value, int) else f"{float(d.value):.10g}"
-    same = d.shown.replace(",", "").split(" ")[0] == exact_value.replace("{,}", "")
-    return f"\\text{{{escape(d.shown)}}}" if same else f"{exact_value} = \\text{{{escape(d.shown)}}}"
+def _joined(rows: list[str]) -> str:
+    """Rows of an ``align*``; no line break stands before an ``\\intertext``."""
+    out = ""
+    for i, row in enumerate(rows):
+        if i:
+            out += "\n" if rows[i - 1].endswith(":}") or row.startswith("\\intertext") else " \\\\\n"
+        out += row
+    return out
+
+
+def _counted(line: Any) -> list[str]:
+    """What a step counts, as a list."""
+    rows = []
+    for item in line.items:
+        names, parts, many, term = counted_line(item, "latex")
+        shapes = ", ".join(f"{breakable(name)} ${shape}$".strip() for name, shape in parts)
+        each = "" if many == "1" else f", ${many}$ of " + ("them" if len(parts) == 1 else "each")
+        rows.append(f"  \\item {breakable(names)}: {shapes}{each}: ${term}$")
+    if not rows:
+        return []
+    return [f"{breakable(line.rule)}:", "\\begin{itemize}\\sloppy", *rows, "\\end{itemize}"]

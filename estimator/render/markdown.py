@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.render.cells import cell_text, exact, facts, shown
+from estimator.render.cells import cell_text, counted_line, exact, facts, shown
+from estimator.render.latex_working import chain
 from estimator.report import Node, Report, Table, Text
 
 
 def render(report: Report, derived: Any = None, derive: bool = False) -> str:
     """The report as a Markdown section."""
-    by_key = {d.key: d.expression for d in derived[0]} if derived and report.symbolic else {}
+    by_key = derived.by_key("text") if derived and report.symbolic else {}
+    names = derived.names if derived and report.symbolic else None
     out = [f"## {report.title}", "", *((report.verdict, "") if report.verdict else ())]
     for part in report.body:
         if isinstance(part, Node):
-            out += _tree(part, report, by_key)
+            out += _tree(part, report, by_key, names)
         elif isinstance(part, Table):
-            out += _table(part, report.symbolic)
+            out += _table(part, names)
         elif isinstance(part, Text):
             out += [f"**{part.title}**", ""] if part.title else []
             out += ["```text", part.body.rstrip("\n"), "```", ""]
@@ -24,8 +26,8 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
     out += [f"- {key}: {word}" for key, word in found]
     if found:
         out.append("")
-    if derive and derived:
-        out += _derivations(*derived[:2])
+    if derive and derived and derived.found:
+        out += _derivations(derived)
     if report.assumptions:
         out += ["**Assumptions**", "", *(f"- {a}" for a in report.assumptions), ""]
     if report.sources():
@@ -37,12 +39,12 @@ def _escape(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", "<br>")
 
 
-def _tree(root: Node, report: Report, by_key: dict[str, str]) -> list[str]:
+def _tree(root: Node, report: Report, by_key: dict[str, str], names: Any) -> list[str]:
     rows = ["| quantity | value | exact |", "|:--|--:|--:|"]
 
     def walk(node: Node, depth: int) -> None:
         indent = "&nbsp;&nbsp;" * depth
-        value = shown(node, report, by_key)
+        value = shown(node, report, by_key, names)
         note = f" ({node.note})" if node.note else ""
         if report.symbolic and value:
             value = f"`{value}`"
@@ -55,13 +57,13 @@ def _tree(root: Node, report: Report, by_key: dict[str, str]) -> list[str]:
     return [*rows, ""]
 
 
-def _table(table: Table, symbolic: bool) -> list[str]:
+def _table(table: Table, names: Any) -> list[str]:
     rows = [f"**{table.title}**", ""] if table.title else []
     rows += [
         "| " + " | ".join(_escape(c) for c in table.columns) + " |",
         "|" + "|".join(_align(table, i) for i in range(len(table.columns))) + "|",
     ]
-    rows += ["| " + " | ".join(_escape(cell_text(c, symbolic)) for c in row) + " |" for row in table.rows]
+    rows += ["| " + " | ".join(_escape(cell_text(c, names)) for c in row) + " |" for row in table.rows]
     return [*rows, "", *([table.note, ""] if table.note else [])]
 
 
@@ -70,17 +72,30 @@ def _align(table: Table, column: int) -> str:
     return ":--" if column == 0 or all(isinstance(row[column], str) for row in table.rows) else "--:"
 
 
-def _derivations(found: list[Any], symbols: list[Any]) -> list[str]:
+def _derivations(derived: Any) -> list[str]:
     out = ["### Derivation", "", "| symbol | meaning | value |", "|:--|:--|--:|"]
     out += [
         f"| ${s.latex}$ | {_escape(s.meaning)}{f' (`{s.field}`)' if s.field else ''} "
         f"| {'' if s.value is None else s.value} |"
-        for s in symbols
+        for s in derived.letters
     ]
     out.append("")
-    for d in found:
-        chain = f"{d.latex} = {d.substituted_latex} = \\text{{{d.shown}}}" if d.substituted_latex else d.latex
-        out += [f"{d.label} (`{d.key}`):", "", f"$${chain}$$", ""]
+    for d in derived.found:
+        out += [f"**{d.label}** (`{d.key}`):", ""]
+        for line in d.lines:
+            out += _counted(line)
+        out += ["$$\\begin{aligned}", " \\\\\n".join(chain(d)), "\\end{aligned}$$", ""]
         if d.source:
             out += [f"Source: {d.source}", ""]
     return out
+
+
+def _counted(line: Any) -> list[str]:
+    """What a step counts, as a list."""
+    rows = []
+    for item in line.items:
+        names, parts, many, term = counted_line(item, "latex")
+        shapes = ", ".join(f"{name} ${shape}$".strip() for name, shape in parts)
+        each = "" if many == "1" else f", ${many}$ of " + ("them" if len(parts) == 1 else "each")
+        rows.append(f"- {names}: {shapes}{each}: ${term}$")
+    return [f"{line.rule}:", "", *rows, ""] if rows else []

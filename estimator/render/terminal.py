@@ -12,13 +12,14 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
-from estimator.render.cells import bar, cell_text, exact, facts, shown
+from estimator.render.cells import bar, cell_text, counted_line, exact, facts, shown, value_line, with_unit
 from estimator.render.layout import blocks, is_text, prose
 from estimator.report import Node, Report, Table, Text
 from estimator.trace import value_of
 
 FILE_WIDTH = 100
 _INDENT = 2
+LONG = 320  # characters of an expression; in a longer one the numbers put in tell nobody anything
 _LABEL = 18  # a label is not squeezed below this
 _NARROW = 76  # below this the exact counts are dropped: the rounded value and the bar say more
 
@@ -47,13 +48,14 @@ def render(
     if report.verdict:
         style = {"yes": "green", "tight": "yellow", "no": "red"}.get(str(report.facts.get("fits")), "")
         console.print(RichText(prose(report.verdict, console.width), style=style), soft_wrap=True)
-    by_key = {d.key: d.expression for d in derived[0]} if derived and report.symbolic else {}
+    names = derived.names if derived and report.symbolic else None
+    by_key = derived.by_key("text") if derived and report.symbolic else {}
     short = bool(report.brief) and not detail and not derive
     for part in report.brief if short else report.body:
         if isinstance(part, Node):
-            console.print(_tree(part, report, by_key, console.width))
+            console.print(_tree(part, report, by_key, names, console.width))
         elif isinstance(part, Table):
-            _table(console, part, report.symbolic)
+            _table(console, part, names)
         elif isinstance(part, Text):
             if part.title:
                 console.print()
@@ -61,8 +63,8 @@ def render(
             console.print(RichText(prose(part.body.rstrip("\n"), console.width)), soft_wrap=True)
             console.print()
     _facts(console, report)
-    if derive and derived:
-        _derivations(console, *derived[:2])
+    if derive and derived and derived.found:
+        _derivations(console, derived)
     for line in report.assumptions:
         if not short or line.startswith("--"):
             _bullet(console, "assumes", line)
@@ -86,14 +88,14 @@ def _facts(console: Console, report: Report) -> None:
         console.print(RichText.assemble((f"  {key}: ", "dim"), (word, "bold")))
 
 
-def _tree(root: Node, report: Report, by_key: dict[str, str], width: int) -> RichTable:
+def _tree(root: Node, report: Report, by_key: dict[str, str], names: Any, width: int) -> RichTable:
     """The tree as rows: label, value, exact count, share of the whole. Labels wrap with a hanging indent."""
     bars = any(n.how == "sum" and len(n.children) > 1 for n in root.walk()) and not report.symbolic
     counts = width >= _NARROW and any(exact(n, report) for n in root.walk())
     rows: list[tuple[Node, int, list[RichText]]] = []
 
     def walk(node: Node, depth: int, whole: Any) -> None:
-        cells = [RichText(shown(node, report, by_key))]
+        cells = [RichText(shown(node, report, by_key, names))]
         if counts:
             cells.append(RichText(exact(node, report), style="dim"))
         if bars:
@@ -134,11 +136,11 @@ def _wrap(text: str, indent: str, room: int) -> str:
     return textwrap.fill(text, room, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)
 
 
-def _table(console: Console, table: Table, symbolic: bool) -> None:
+def _table(console: Console, table: Table, names: Any) -> None:
     if table.title:
         console.print()
         console.print(RichText(table.title, style="bold"))
-    cells = [[cell_text(c, symbolic) for c in row] for row in table.rows]
+    cells = [[cell_text(c, names) for c in row] for row in table.rows]
     for i, (columns, widths) in enumerate(blocks(table, cells, console.width - _INDENT)):
         if i:
             console.print()
@@ -153,11 +155,11 @@ def _table(console: Console, table: Table, symbolic: bool) -> None:
         _bullet(console, "note", table.note)
 
 
-def _derivations(console: Console, found: list[Any], symbols: list[Any]) -> None:
+def _derivations(console: Console, derived: Any) -> None:
     console.print()
     console.print(RichText("Derivation", style="bold"))
     table = RichTable(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for s in symbols:
+    for s in derived.letters:
         table.add_row(
             "  " + s.name,
             "" if s.value is None else f"{s.value:,}" if isinstance(s.value, int) else str(s.value),
@@ -165,23 +167,61 @@ def _derivations(console: Console, found: list[Any], symbols: list[Any]) -> None
             RichText(s.field, style="dim"),
         )
     console.print(table)
-    for d in found:
-        console.print()
+    brief = False
+    for d in derived.found:
+        if d.written.form.is_Symbol and not derived.alone:
+            continue  # a letter says nothing
+        one = d.same or (d.put is None and len(d.lines) == 1 and not d.lines[0].rule)
+        if not (one and brief):
+            console.print()
+        brief = bool(one)
+        if one:
+            why = f", the same as: {d.same}" if d.same else ""
+            console.print(RichText(_wrap(f"{d.label}  {d.key}  = {value_line(d)}{why}", "  ", console.width)))
+            continue
         console.print(RichText.assemble(("  " + d.label, "bold"), ("  " + d.key, "dim")))
-        console.print(Padding(RichText("= " + d.expression), (0, 0, 0, 4)))
-        if d.substituted and d.substituted not in (d.expression, str(d.value)):
-            console.print(Padding(RichText("= " + d.substituted), (0, 0, 0, 4)))
-        if d.shown:
-            value = f"{d.value:,}" if isinstance(d.value, int) else str(d.value)
-            console.print(
-                Padding(
-                    RichText(
-                        f"= {value}" + (f"  ({d.shown})" if d.shown.replace(",", "") != value.replace(",", "") else ""),
-                        style="bold",
-                    ),
-                    (0, 0, 0, 4),
-                )
-            )
+        for line in d.lines:
+            _step(console, line, d.unit if d.put is None and line is d.lines[-1] else "")
+        if not d.lines:
+            _line(console, with_unit(d.expression, d.unit) if d.put is None else d.expression)
+        if d.put is not None:
+            if len(d.expression) <= LONG and d.substituted not in (d.expression, str(d.value)):
+                _line(console, d.substituted, "numbers put in" if d.lines else "")
+            _line(console, value_line(d), style="bold")
         if d.source:
             console.print(Padding(RichText(d.source, style="dim"), (0, 0, 0, 4)))
     console.print()
+
+
+def _step(console: Console, line: Any, unit: str) -> None:
+    if line.items:
+        console.print(RichText(_wrap(line.rule + ":", " " * 4, console.width)))
+        for item in line.items:
+            console.print(RichText(_wrap(_item(item), " " * 6, console.width)))
+        if line.written is not None and (len(line.items) > 1 or unit):
+            _line(console, with_unit(line.written.text, unit))
+    elif line.given:
+        given = ", ".join(f"{name} = {value.text}" for name, value in line.given)
+        console.print(RichText(_wrap(f"{line.rule} {given}", " " * 4, console.width)))
+    elif line.written is not None:
+        left = f"{line.left} = " if line.left else "= "
+        _line(console, with_unit(line.written.text, unit), line.rule, left=left)
+    else:
+        console.print(RichText(_wrap(line.rule + ":", " " * 4, console.width)))
+
+
+def _item(item: Any) -> str:
+    names, parts, many, term = counted_line(item, "text")
+    shapes = ", ".join(f"{name} {shape}".strip() for name, shape in parts)
+    each = "" if many == "1" else f", {many} of " + ("them" if len(parts) == 1 else "each")
+    return f"{names}: {term}" if shapes == term else f"{names}: {shapes}{each} = {term}"
+
+
+def _line(console: Console, text: str, why: str = "", left: str = "= ", style: str = "") -> None:
+    """``= expression  (why)``; why on a line of its own before where both do not fit."""
+    room = console.width - 4
+    if why and len(left) + len(text) + len(why) + 4 > room:
+        console.print(RichText(_wrap(why + ":", " " * 4, console.width)))
+        why = ""
+    made = RichText.assemble((left + text, style), (f"  ({why})" if why else "", "dim"))
+    console.print(Padding(made, (0, 0, 0, 4)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sympy
 
-from estimator import derive
+from estimator import derive, printing
 from estimator.errors import InputError, InternalError
 from estimator.report import Node, Report
 from estimator.trace import Traced, forget, letter, trace
@@ -23,12 +23,12 @@ def symbols(*names):
 
 def test_factors_are_printed_in_the_registrys_order():
     L, d, r, b, V = symbols("L", "d", "r", "b", "V")
-    assert derive.text(2 * r * d * L) == "2*L*d*r"
-    assert derive.text(V * d + L * (12 * d**2 + 13 * d)) == "d*(12*L*d + 13*L + V)"
-    assert derive.text(b * d - L) == "b*d - L"
-    assert derive.to_latex(2 * r * d * L / b) == r"\frac{2\,L\,d\,r}{b}"
-    assert derive.text(-L) == "-L"
-    assert derive.text(sympy.ceiling(L / 3)) == "ceiling(L/3)"
+    assert printing.text(2 * r * d * L) == "2*L*d*r"
+    assert printing.text(V * d + L * (12 * d**2 + 13 * d)) == "d*(12*L*d + 13*L + V)"
+    assert printing.text(b * d - L) == "b*d - L"
+    assert printing.to_latex(2 * r * d * L / b) == r"\frac{2\,L\,d\,r}{b}"
+    assert printing.text(-L) == "-L"
+    assert printing.text(sympy.ceiling(L / 3)) == "ceiling(L/3)"
 
 
 def test_what_is_printed_reads_back_equal():
@@ -44,17 +44,17 @@ def test_what_is_printed_reads_back_equal():
         sympy.Rational(4, 3) * d,
     ]
     for case in cases:
-        text = derive.text(case)
+        text = printing.text(case)
         back = sympy.sympify(text, locals={s.name: s for s in case.free_symbols} | {"N": N})
         assert sympy.simplify(back - case) == 0, text
 
 
 def test_renames():
     assert derive.parse_renames("L=N_layer, d=D") == {"L": "N_layer", "d": "D"}
-    names = derive.Names({"L": "N_layer"})
+    names = printing.Names({"L": "N_layer"})
     (L,) = symbols("L")
-    assert derive.text(2 * L, names) == "2*N_layer"
-    assert derive.to_latex(2 * L, names) == r"2\,N_{\mathrm{layer}}"
+    assert printing.text(2 * L, names) == "2*N_layer"
+    assert printing.to_latex(2 * L, names) == r"2\,N_{\mathrm{layer}}"
     for bad in ("L", "L=", "=D", "L=1x", "a=X,b=X", "L=__import__('os')"):
         with pytest.raises(InputError):
             derive.parse_renames(bad)
@@ -64,7 +64,7 @@ def test_a_derivation_that_differs_from_its_table_is_refused():
     d = trace("hidden_size", 4096)
     wrong = Report("x", "x", {}, (Node("k", "k", Traced(5, d.expr * 2), BYTES),))
     with pytest.raises(InternalError, match="derivation gives 8192, the table 5"):
-        derive.derivations(wrong, derive.Names())
+        derive.derivations(wrong, printing.Names())
     right = Report("x", "x", {}, (Node("k", "k", 2 * d, BYTES),))
-    (made,) = derive.derivations(right, derive.Names())
+    (made,) = derive.derivations(right, printing.Names())
     assert (made.expression, made.substituted, made.value) == ("2*d", "2*4096", 8192)

@@ -109,8 +109,9 @@ def test_grouped_experts_are_counted() -> None:
 
 
 def test_derivation_equals_the_count() -> None:
-    from estimator.derive import Names, derivations
+    from estimator.derive import derivations
     from estimator.models import load_model
+    from estimator.printing import Names
 
     report = flops(load_model("gpt2", traced=True), batch_size="2", seq_len="1k", mode="training", attention="eager")
     found = {d.key: d.value for d in derivations(report, Names())}

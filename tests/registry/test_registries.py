@@ -60,7 +60,7 @@ def test_letters_are_unique():
     assert len(BY_NAME) == len(SYMBOLS) == len({s.field for s in SYMBOLS}) == len({s.latex for s in SYMBOLS})
 
 
-MODULE_LEVEL_OWNERS = {"derive.py", "solve.py", "render/terminal.py", "chinchilla/fit.py"}
+MODULE_LEVEL_OWNERS = {"derive.py", "printing.py", "steps.py", "solve.py", "render/terminal.py", "chinchilla/fit.py"}
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))

@@ -60,7 +60,7 @@ def chinchilla(
     ] = None,
     format: o.Format = "table",
     output: o.Output = None,
-    derive: o.Derive = False,
+    derive: o.Derive = "",
     symbols: o.Symbols = None,
 ) -> None:
     """Compute-optimal parameters and tokens, from a budget of FLOPs, USD or GPU-hours, from parameters or tokens."""
@@ -68,7 +68,7 @@ def chinchilla(
         stray = [
             k
             for k, v in ctx.params.items()
-            if v not in (None, False) and (k, v) not in (("dtype", "bf16"), ("format", "table"))
+            if v not in (None, False, "") and (k, v) not in (("dtype", "bf16"), ("format", "table"))
         ]
         if stray:
             raise InputError(f"--{stray[0].replace('_', '-')} stands before fit; put fit's options after it")
@@ -80,7 +80,7 @@ def chinchilla(
         compute=compute, params=params, tokens=tokens, usd=usd, gpu_hours=gpu_hours, model=model, law=law,
         coefficients=coefficients, train_params=train_params, train_tokens=train_tokens,
         inference_tokens=inference_tokens, unique_tokens=unique_tokens, active_fraction=active_fraction,
-        gpu=gpu, gpus=gpus, mfu=mfu, price=price, dtype=dtype, derive=derive, symbols=symbols,
+        gpu=gpu, gpus=gpus, mfu=mfu, price=price, dtype=dtype, derive=bool(derive), symbols=symbols,
         plot=_kind(plot, "contours", format, output),
     )  # fmt: skip
     report, figure = drawn(request)
@@ -109,7 +109,7 @@ def fit(
 
     kind = _kind(plot, "fit", format, output)
     report, figure = estimate(file, exclude or (), bootstrap, seed, compute, kind, progress=True)
-    _emit(report, figure, format, output, False, None)
+    _emit(report, figure, format, output, "", None)
 
 
 def _kind(plot: str | None, default: str, format: str, output: str | None) -> str | None:
@@ -123,7 +123,7 @@ def _kind(plot: str | None, default: str, format: str, output: str | None) -> st
     return plot
 
 
-def _emit(report: Any, figure: Any, format: str, output: str | None, derive: bool, symbols: str | None) -> None:
+def _emit(report: Any, figure: Any, format: str, output: str | None, derive: str, symbols: str | None) -> None:
     """The report; its figure below it, or in a picture of its own beside the report on standard output."""
     from estimator.render import to_text
     from estimator.render.plots import draw, picture, terminal

@@ -33,14 +33,14 @@ def prune(
     ] = None,
     format: o.Format = "table",
     output: o.Output = None,
-    derive: o.Derive = False,
+    derive: o.Derive = "",
     symbols: o.Symbols = None,
 ) -> None:
     """Multiply-adds left after pruning."""
     check_format(format)
     from estimator.commands.compress.report import prune as estimate
 
-    emit(estimate(channels, weights, conv, derive), format, output, derive, symbols)
+    emit(estimate(channels, weights, conv, bool(derive)), format, output, derive, symbols)
 
 
 @app.command()
@@ -53,14 +53,14 @@ def quantize(
     set_: o.SetField = None,
     format: o.Format = "table",
     output: o.Output = None,
-    derive: o.Derive = False,
+    derive: o.Derive = "",
     symbols: o.Symbols = None,
 ) -> None:
     """Levels and bits a weight of block-wise codes."""
     check_format(format)
     from estimator.commands.compress.report import quantize as estimate
 
-    report = estimate(bits, block, scale_bits, zero_bits, o.load(model, set_, derive), derive)
+    report = estimate(bits, block, scale_bits, zero_bits, o.load(model, set_, bool(derive)), bool(derive))
     emit(report, format, output, derive, symbols)
 
 
@@ -72,11 +72,11 @@ def linear(
     signed: Annotated[bool, typer.Option(help="Codes from -2^(bits-1), or from 0.")] = True,
     format: o.Format = "table",
     output: o.Output = None,
-    derive: o.Derive = False,
+    derive: o.Derive = "",
     symbols: o.Symbols = None,
 ) -> None:
     """Scale and zero point of linear quantisation."""
     check_format(format)
     from estimator.commands.compress.report import linear as estimate
 
-    emit(estimate(rmin, rmax, bits, signed, derive), format, output, derive, symbols)
+    emit(estimate(rmin, rmax, bits, signed, bool(derive)), format, output, derive, symbols)

@@ -11,7 +11,7 @@ from estimator.models import Model
 from estimator.report import Node, Report
 from estimator.sizes import letter_or_size
 from estimator.trace import trace, value_of
-from estimator.units import BITS, BYTES, COUNT, RATIO, parse_number
+from estimator.units import BITS, BYTES, COUNT, MACS, RATIO, parse_number
 
 MAX_BITS = 64
 CONV = ("c_o", "h_o", "w_o", "k_h", "k_w", "c_i")
@@ -38,7 +38,7 @@ def prune(channels: str | None, weights: str | None, conv: str | None, traced: b
     if conv is not None:
         sizes, symbolic = _conv(conv, traced)
         macs = f.conv_macs(*sizes)
-        rows.append(Node("macs", "Multiply-adds of the convolution", macs, COUNT, formula=f.conv_macs))
+        rows.append(Node("macs", "Multiply-adds of the convolution", macs, MACS, formula=f.conv_macs))
     if channels is not None:
         p: Any = trace("p", share, integer=False) if traced and share else share
         ratio = f.channel_pruned_ratio(p)

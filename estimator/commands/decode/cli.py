@@ -29,14 +29,15 @@ def beam(
     set_: o.SetField = None,
     format: o.Format = "table",
     output: o.Output = None,
-    derive: o.Derive = False,
+    derive: o.Derive = "",
     symbols: o.Symbols = None,
 ) -> None:
     """Sequences N^T, time O(TBN) and space O(BT + BN) of beam search, and the real counts."""
     check_format(format)
     from estimator.commands.decode.report import beam as estimate
 
-    emit(estimate(width, vocab, length, o.load(model, set_, derive), derive), format, output, derive, symbols)
+    report = estimate(width, vocab, length, o.load(model, set_, bool(derive)), bool(derive))
+    emit(report, format, output, derive, symbols)
 
 
 @app.command()
@@ -47,14 +48,14 @@ def speculative(
     cost_ops: Annotated[float | None, typer.Option(help="The same in operations.")] = None,
     format: o.Format = "table",
     output: o.Output = None,
-    derive: o.Derive = False,
+    derive: o.Derive = "",
     symbols: o.Symbols = None,
 ) -> None:
     """Expected tokens a pass and speed-up of speculative decoding."""
     check_format(format)
     from estimator.commands.decode.report import speculative as estimate
 
-    emit(estimate(alpha, gamma, cost, cost_ops, derive), format, output, derive, symbols)
+    emit(estimate(alpha, gamma, cost, cost_ops, bool(derive)), format, output, derive, symbols)
 
 
 @app.command()
@@ -68,9 +69,11 @@ def tree(
     set_: o.SetField = None,
     format: o.Format = "table",
     output: o.Output = None,
+    derive: o.Derive = "",
 ) -> None:
     """Prefix tree and attention mask of candidate sequences."""
     check_format(format)
     from estimator.commands.decode.report import tree as estimate
 
-    emit(estimate(sequences, heads, root, o.load(model, set_)), format, output)
+    report = estimate(sequences, heads, root, o.load(model, set_), derive=bool(derive))
+    emit(report, format, output, derive)

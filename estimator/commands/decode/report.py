@@ -152,8 +152,12 @@ def tree(
     root: str = "1",
     model: Model | None = None,
     context: int = 0,
+    derive: bool = False,
 ) -> Report:
-    """The prefix tree, the attention mask and what sharing saves, of candidate sequences or of Medusa heads."""
+    """The prefix tree, the attention mask and what sharing saves, of candidate sequences or of Medusa heads.
+
+    derive: with the nodes counted, depth by depth, and the rule of the mask.
+    """
     if (sequences is None) == (heads is None):
         raise InputError('give either --sequences "1 2 3; 1 2 4" or --heads "2 3; 4 5"')
     made = (
@@ -177,6 +181,8 @@ def tree(
         body.append(
             Text("Attention mask (row: attended, column: attending)", _matrix(made, names), _latex(made, names))
         )
+    if derive:
+        body += _counted(made)
     facts = {"parents": parents, "mask": [list(row) for row in made.mask]}
     cites = (
         Citation("SpecInfer, Miao et al. 2023, arXiv 2305.09781"),
@@ -185,6 +191,22 @@ def tree(
     inputs = {"sequences": sequences, "heads": heads, "root": root, "model": model.name if model else None}
     title = f"Tree attention: {made.candidates} candidates, {nodes} nodes"
     return Report("decode tree", title, inputs, tuple(body), facts, (), cites)
+
+
+def _counted(made: Tree) -> list[Table | Text]:
+    """The working: nodes depth by depth, tokens without sharing, and where the mask has its ones."""
+    levels = made.levels
+    rows = tuple((f"{d}", ", ".join(names), Cell(len(names), COUNT)) for d, names in enumerate(levels, 1))
+    total = " + ".join(str(len(names)) for names in levels)
+    rule = (
+        "Row i, column j of the mask is 1 where token j attends token i: where i is j itself or an ancestor of j. "
+        "Parents come before their children, so the mask is upper triangular."
+    )
+    return [
+        Table("The nodes, counted: equal prefixes are one node", ("depth", "nodes", "how many"), rows,
+              f"{total} = {len(made.tokens)} nodes; without sharing, every candidate alone: {made.unshared} tokens"),
+        Text("The mask", rule),
+    ]  # fmt: skip
 
 
 def _saved(model: Model, made: Tree) -> list[Node]:

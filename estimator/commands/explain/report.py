@@ -145,16 +145,16 @@ def formula_expression(f: Formula) -> Any:
 
 
 def _formula(f: Formula) -> Report:
-    from estimator import derive
+    from estimator import printing
 
     lines = [inspect.getdoc(f.fn) or "", "", f"unit: {f.unit.name}", f"source: {f.cite}"]
     lines += [f"assumes: {a}" for a in f.assumes]
     latex = ""
     expression = formula_expression(f)
     if expression is not None:
-        lines.insert(1, f"\n  {f.name} = {derive.text(expression)}")
+        lines.insert(1, f"\n  {f.name} = {printing.text(expression)}")
         name = f.name.replace("_", "\\_")
-        latex = f"\\[ \\texttt{{{name}}} = {derive.to_latex(expression)} \\]"
+        latex = f"\\[ \\texttt{{{name}}} = {printing.to_latex(expression)} \\]"
     known = [BY_NAME[p] for p in f.params if p in BY_NAME]
     width = max((len(s.name) for s in known), default=0)
     lines += ["", *(f"  {s.name:<{width}}  {s.meaning}" for s in sorted(known, key=SYMBOLS.index))]

@@ -43,7 +43,7 @@ def fermi(
     ] = None,
     format: o.Format = "table",
     output: o.Output = None,
-    derive: o.Derive = False,
+    derive: o.Derive = "",
     symbols: o.Symbols = None,
 ) -> None:
     """Fermi estimates: a chain of quantities with units, sources and uncertainty."""
@@ -61,5 +61,5 @@ def fermi(
     if list_ or scenario is None:
         emit(listing(), format, output)
         return
-    report = estimate(scenario, pairs(set_, "--set"), samples, seed, target, gpu, derive, only or ())
+    report = estimate(scenario, pairs(set_, "--set"), samples, seed, target, gpu, bool(derive), only or ())
     emit(report, format, output, derive, symbols)

@@ -129,7 +129,7 @@ def _histogram(chain: Chain, name: str, values: list[float]) -> Text:
         lines.append(f"  {label:>{width}} |{'█' * full}{' ▏▎▍▌▋▊▉'[rest] if rest else ''}")
     p5, p50, p95 = (chain.shown(name, p) for p in spread(values))
     lines.append(f"  5%: {p5}   median: {p50}   95%: {p95}")
-    from estimator.render.latex import breakable
+    from estimator.render.latex_text import breakable
 
     latex = f"\\noindent {tex(name)}: 5\\%: {breakable(p5)}, median: {breakable(p50)}, 95\\%: {breakable(p95)}."
     middle = ", the middle 98%" if len(values) >= FEW else ""

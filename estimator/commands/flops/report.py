@@ -17,6 +17,8 @@ from estimator.report import Node, Report, Table, Text
 from estimator.trace import value_of
 from estimator.units import FLOPS, Unit
 from estimator.work.folds import Group, by_part
+from estimator.work.product import MULTIPLY_ADD
+from estimator.working import Step, Working, alike, over, plus
 
 FLOPS_PER_TOKEN = Unit("FLOPs/token", "FLOP/token", "decimal")
 COUNTER = Citation("torch 2.13, torch/utils/flop_counter.py, on transformers 5.23's models")
@@ -139,8 +141,11 @@ def _tree(made: Pass, whole: Group, causal: bool) -> Node:
     training = made.work.mode == "training"
 
     def rows(what: str) -> list[Node]:
-        found = [(g.name, getattr(g, what)) for g in parts]
-        return [Node(f"{what}.{_key(name)}", name, value, FLOPS) for name, value in found if value != 0]
+        return [
+            Node(f"{what}.{_key(g.name)}", g.name, getattr(g, what), FLOPS, working=_products(g, what))
+            for g in parts
+            if getattr(g, what) != 0
+        ]
 
     passes = [Node.sum("forward_flops", "Forward", rows("forward"))]
     if training:
@@ -150,14 +155,47 @@ def _tree(made: Pass, whole: Group, causal: bool) -> Node:
     attention = Group("", tuple(q for q in made.list if q.part == "attention"), causal)
     more = [
         Node.sum("total_flops", "FLOPs", passes),
-        Node("attention_flops", "of which attention (scores and values)", attention.total, FLOPS),
-        Node("flops_per_token", "a token", _ratio(whole.total, made.tokens), FLOPS_PER_TOKEN),
+        Node(
+            "attention_flops", "of which attention (scores and values)", attention.total, FLOPS,
+            working=lambda: [Step("of the above, attention in every pass", plus(*_passes(attention)))],
+        ),
+        Node(
+            "flops_per_token", "a token", _ratio(whole.total, made.tokens), FLOPS_PER_TOKEN,
+            working=lambda: [Step("all FLOPs over all tokens", over(whole.total, made.tokens))],
+        ),
     ]
     if not training:
         more.append(Node("backward_flops", "Backward", 0, FLOPS, note="none without training"))
     if whole.overcount != 0:
         more.append(Node("counter_overcount_flops", "counted and not executed", whole.overcount, FLOPS))
     return Node.group("", more)
+
+
+PRODUCT = "a product of m x k by k x n takes 2 m k n FLOPs: a multiply-add is two"
+AGAIN = "; the backward pass multiplies once for each gradient: of the input, and of a weight that is trained"
+
+
+def _products(g: Group, what: str) -> Working:
+    """The products of a group counted: name, m x k x n, how many."""
+
+    def steps() -> list[Step]:
+        rows, whole = [], Group(g.name, tuple(q for q in g.products if getattr(q, what)(g.causal) != 0), g.causal)
+        for q in whole.products:
+            runs = q.gradients if what == "backward" else 1
+            if q.overcount != 0 or q.operator == "backward" or (g.causal and q.pairs is not None):
+                return []  # a miscount or a mask: no plain product
+            name = q.name.rpartition("{i}.")[2] or q.name
+            rows.append((name, "", (q.m, q.k, q.n), q.times * q.count * runs))
+        items = alike(rows, MULTIPLY_ADD)
+        rule = PRODUCT + (AGAIN if what == "backward" else "")
+        return [Step(rule, plus(*(i.term for i in items)), items)]
+
+    return steps
+
+
+def _passes(g: Group) -> list[Any]:
+    """A group's FLOPs pass by pass."""
+    return [x for x in (g.forward, g.backward, g.recompute) if value_of(x) != 0] or [0]
 
 
 def _sum(key: str, label: str, rows: list[Node]) -> Node:

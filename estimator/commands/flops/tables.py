@@ -90,7 +90,7 @@ def rules_of_thumb(made: Pass, whole: Group) -> tuple[Table, tuple[Node, ...]]:
         count = exact if against is None else against
         error = Cell(100 * (value - count) / count, PERCENT)
         rows.append((name, Cell(value, FLOPS), error, str(rule.cite).split(",")[0]))
-        nodes.append(Node(f"rule.{key}_flops", name, value, FLOPS))
+        nodes.append(Node(f"rule.{key}_flops", name, value, FLOPS, formula=rule))
     note = "the forward pass"
     if training:
         note = "forward and gradients, nothing computed twice (96 B s L h²: recomputation too)"

@@ -7,7 +7,7 @@ from typing import Any
 from estimator.families.base import Architecture
 from estimator.formulas.kvcache import cached_score_macs, cached_weight_macs, uncached_score_macs, uncached_weight_macs
 from estimator.report import Node, Table
-from estimator.units import COUNT
+from estimator.units import MACS
 from estimator.work.product import HEAD
 from estimator.work.run import products
 from estimator.work.workload import PassSizes
@@ -61,14 +61,14 @@ def complexity(arch: Architecture, m: Any, T: Any) -> tuple[Node, Table]:
                 "complexity.uncached_score_macs",
                 "scores and values",
                 uncached_score_macs(pair, m, T),
-                COUNT,
+                MACS,
                 formula=uncached_score_macs,
             ),
             Node(
                 "complexity.uncached_weight_macs",
                 "weights",
                 uncached_weight_macs(layers, head, m, T),
-                COUNT,
+                MACS,
                 formula=uncached_weight_macs,
             ),
         ],
@@ -81,14 +81,14 @@ def complexity(arch: Architecture, m: Any, T: Any) -> tuple[Node, Table]:
                 "complexity.cached_score_macs",
                 "scores and values",
                 cached_score_macs(pair, m, T),
-                COUNT,
+                MACS,
                 formula=cached_score_macs,
             ),
             Node(
                 "complexity.cached_weight_macs",
                 "weights",
                 cached_weight_macs(layers, head, m, T),
-                COUNT,
+                MACS,
                 formula=cached_weight_macs,
             ),
         ],

@@ -23,6 +23,7 @@ from estimator.errors import InputError, InternalError
 from estimator.fit import NO, TIGHT, YES, fit_of, require_fit
 from estimator.formula import Citation
 from estimator.formulas.params import active_params, embedding_params, total_params
+from estimator.inventory import weights_of
 from estimator.models import Model
 from estimator.moments import Moment, Outcome
 from estimator.names import choice
@@ -30,6 +31,7 @@ from estimator.questions import ask
 from estimator.report import Cell, Node, Report, Table
 from estimator.trace import value_of
 from estimator.units import BYTES, PARAMS
+from estimator.working import multiple
 
 STACK = Citation(
     "PyTorch 2.11 autograd (derivatives.yaml) and transformers 5 modeling files, simulated operation by operation"
@@ -108,17 +110,26 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
     params = Node.group(
         "Parameters",
         [
-            Node("params.total", "All", total_params(arch), PARAMS),
+            Node("params.total", "All", total_params(arch), PARAMS, working=lambda: weights_of(arch.weights())),
             Node("params.active", "Used by a token", active_params(arch), PARAMS),
             Node("params.embedding", "Embedding tables and output matrix", embedding_params(arch), PARAMS),
             Node("params.trainable", "Trained", p.trainable, PARAMS),
         ],
     )
-    standing = [Node("weights_bytes", "Weights", p.weights_bytes, BYTES)]
+    each = multiple(p.weights_bytes, total_params(arch), lambda n: f"{n} bytes a parameter")
+    standing = [Node("weights_bytes", "Weights", p.weights_bytes, BYTES, working=each)]
     if p.mode == "training":
         standing += [
-            Node("gradients_bytes", "Gradients", p.gradients_bytes, BYTES),
-            Node("optimizer_bytes", f"Optimizer states ({p.load.optimizer})", p.optimizer_bytes, BYTES),
+            Node(
+                "gradients_bytes", "Gradients", p.gradients_bytes, BYTES,
+                working=multiple(p.gradients_bytes, p.trainable, lambda n: f"{n} bytes a trained parameter"),
+            ),
+            Node(
+                "optimizer_bytes", f"Optimizer states ({p.load.optimizer})", p.optimizer_bytes, BYTES,
+                working=multiple(
+                    p.optimizer_bytes, p.trainable, lambda n: f"{p.load.optimizer} keeps {n} bytes a trained parameter"
+                ),
+            ),
         ]
     else:
         standing.append(Node("kv_cache_bytes", "KV cache", p.kv_cache_bytes, BYTES))

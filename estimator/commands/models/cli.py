@@ -23,7 +23,7 @@ def models(
     set_: o.SetField = None,
     format: o.Format = "table",
     output: o.Output = None,
-    derive: o.Derive = False,
+    derive: o.Derive = "",
     symbols: o.Symbols = None,
 ) -> None:
     """The model presets: a list that filters, or one whole (also a config.json, a folder, a .gguf ...)."""
@@ -31,7 +31,7 @@ def models(
     from estimator.commands.models import report as catalog
 
     if name and not (family or min_params or max_params) and catalog.is_one(name):
-        report = catalog.model(name, set_ or (), derive)
+        report = catalog.model(name, set_ or (), bool(derive))
     else:
         report = catalog.models(name or "", family, min_params, max_params)
     emit(report, format, output, derive, symbols)

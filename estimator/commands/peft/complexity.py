@@ -8,10 +8,14 @@ from estimator.formula import Citation, Formula
 from estimator.formulas import peft as f
 from estimator.report import Cell, Node, Report, Table
 from estimator.sizes import letter_or_size
-from estimator.units import BITS, COUNT, PARAMS, RATIO, Unit
+from estimator.units import BITS, MACS, PARAMS, RATIO, Unit
+from estimator.working import Step, over, plus, times
 
 LETTERS = {"n": "tokens", "d": "width", "r": "rank", "h": "heads"}
 FP32, FP16 = 32, 16
+ADDED = "LoRA's multiply-adds, and the weights unpacked once a use"
+SHARE = "what dequantisation adds over the merged work"
+FOUR = "four matrices a head: q, k, v and the head's part of the output projection"
 
 
 def complexity(rank: Any = None, seq_len: Any = None, width: Any = None, heads: Any = None) -> Report:
@@ -30,42 +34,45 @@ def complexity(rank: Any = None, seq_len: Any = None, width: Any = None, heads: 
         )
     )
     linear = (
-        _node("linear.unmerged_macs", "LoRA, not merged: O(n d^2)", f.linear_unmerged_macs, COUNT, n, d, r),
-        _node("linear.merged_macs", "LoRA, merged: O(n d^2)", f.linear_merged_macs, COUNT, n, d),
-        _node("linear.dequantisation_macs", "QLoRA adds, a use of the matrix: O(d^2)", f.dequantisation_macs, COUNT, d),
+        _node("linear.unmerged_macs", "LoRA, not merged: O(n d^2)", f.linear_unmerged_macs, MACS, n, d, r),
+        _node("linear.merged_macs", "LoRA, merged: O(n d^2)", f.linear_merged_macs, MACS, n, d),
+        _node("linear.dequantisation_macs", "QLoRA adds, a use of the matrix: O(d^2)", f.dequantisation_macs, MACS, d),
         Node(
             "linear.qlora_macs",
             "QLoRA, not merged: O(n d^2)",
             f.linear_unmerged_macs(n, d, r) + f.dequantisation_macs(d),
-            COUNT,
+            MACS,
+            working=lambda: [Step(ADDED, plus(f.linear_unmerged_macs(n, d, r), f.dequantisation_macs(d)))],
         ),
         _node("linear.trainable_params", "Trained parameters, both: O(d r)", f.linear_lora_params, PARAMS, d, r),
     )
     attention = (
-        _node("mha.unmerged_macs", "LoRA, not merged: O(h (n^2 d + n d^2))", f.mha_unmerged_macs, COUNT, n, d, r, h),
-        _node("mha.merged_macs", "LoRA, merged: O(h (n^2 d + n d^2))", f.mha_merged_macs, COUNT, n, d, h),
+        _node("mha.unmerged_macs", "LoRA, not merged: O(h (n^2 d + n d^2))", f.mha_unmerged_macs, MACS, n, d, r, h),
+        _node("mha.merged_macs", "LoRA, merged: O(h (n^2 d + n d^2))", f.mha_merged_macs, MACS, n, d, h),
         _node(
             "mha.small_output_macs",
             "with an output projection of d x d",
             f.mha_unmerged_macs_small_output,
-            COUNT,
+            MACS,
             n,
             d,
             r,
             h,
         ),
-        _node("mha.standard_macs", "heads of d/h: O(n^2 d + n d^2)", f.mha_standard_macs, COUNT, n, d, r, h),
+        _node("mha.standard_macs", "heads of d/h: O(n^2 d + n d^2)", f.mha_standard_macs, MACS, n, d, r, h),
         Node(
             "mha.dequantisation_macs",
             "QLoRA adds, four matrices a head: O(h d^2)",
             4 * h * f.dequantisation_macs(d),
-            COUNT,
+            MACS,
+            working=lambda: [Step(FOUR, times(4, h, f.dequantisation_macs(d)))],
         ),
         Node(
             "mha.qlora_macs",
             "QLoRA, not merged: O(h (n^2 d + n d^2))",
             f.mha_unmerged_macs(n, d, r, h) + 4 * h * f.dequantisation_macs(d),
-            COUNT,
+            MACS,
+            working=lambda: [Step(ADDED, plus(f.mha_unmerged_macs(n, d, r, h), 4 * h * f.dequantisation_macs(d)))],
         ),
         _node("mha.trainable_params", "Trained parameters, both: O(h d r)", f.mha_lora_params, PARAMS, d, r, h),
     )
@@ -78,19 +85,22 @@ def complexity(rank: Any = None, seq_len: Any = None, width: Any = None, heads: 
         ),
     )
     weight = (
-        Node("mha.saving_bits", "MHA: bits saved by NF4 (4 matrices a head)", 4 * h * f.nf4_saving(d, FP16), BITS),
+        Node("mha.saving_bits", "MHA: bits saved by NF4 (4 matrices a head)", 4 * h * f.nf4_saving(d, FP16), BITS,
+             working=lambda: [Step(FOUR, times(4, h, f.nf4_saving(d, FP16)))]),
         Node("linear.saving_bits", "LFFN: bits saved by NF4", f.nf4_saving(d, FP16), BITS),
         Node(
             "mha.dequantisation_share",
             "MHA: dequantisation over merged work",
             4 * h * f.dequantisation_macs(d) / f.mha_merged_macs(n, d, h),
             RATIO,
+            working=lambda: [Step(SHARE, over(4 * h * f.dequantisation_macs(d), f.mha_merged_macs(n, d, h)))],
         ),
         Node(
             "linear.dequantisation_share",
             "LFFN: dequantisation over merged work",
             f.dequantisation_macs(d) / f.linear_merged_macs(n, d),
             RATIO,
+            working=lambda: [Step(SHARE, over(f.dequantisation_macs(d), f.linear_merged_macs(n, d)))],
         ),
     )
     body = (
@@ -135,7 +145,7 @@ def preference(n: Any, d: Any, h: Any) -> Table:
     slow_mha, slow = 4 * h * f.dequantisation_macs(d), f.dequantisation_macs(d)
     rows: tuple[tuple[str | Cell | None, ...], ...] = (
         ("memory is short", "QLoRA: fewer bits by", Cell(saved_mha, BITS), "QLoRA: fewer bits by", Cell(saved, BITS)),
-        ("inference must be fast", "LoRA: QLoRA adds", Cell(slow_mha, COUNT), "LoRA: QLoRA adds", Cell(slow, COUNT)),
+        ("inference must be fast", "LoRA: QLoRA adds", Cell(slow_mha, MACS), "LoRA: QLoRA adds", Cell(slow, MACS)),
         (
             "both",
             "QLoRA: it adds only the share",

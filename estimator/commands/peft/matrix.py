@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from estimator.commands.peft.solve import solve_matrix
@@ -10,10 +11,30 @@ from estimator.errors import InputError
 from estimator.formulas.peft import adapter_bytes, lora_params, matrix_params
 from estimator.report import Node, Report
 from estimator.sizes import letter_or_size
-from estimator.trace import value_of
+from estimator.trace import trace, value_of
 from estimator.units import BYTES, COUNT, PARAMS
+from estimator.working import Form, Step, Working, over, plus, times
 
 DEFAULT_RANK = 8
+
+
+def _solved(d_in: Any, d_out: Any, reduction: Any) -> Working:
+    """The rank solved for: as many parameters as LoRA may have, over those that a rank adds."""
+    wanted = Fraction(str(reduction).strip())
+
+    def steps() -> list[Step]:
+        rank = over(times(d_in, d_out), times(wanted, plus(d_in, d_out)))
+        whole = value_of(d_in) * value_of(d_out) / (wanted * (value_of(d_in) + value_of(d_out))) % 1 == 0
+        allowed = over(times(d_in, d_out), wanted)
+        return [
+            Step(f"a full update trains d_in d_out; {wanted} times fewer are", allowed, (), "allowed", False),
+            Step("a rank trains", plus(d_in, d_out), (), "each", False),
+            Step("so r (d_in + d_out) = allowed; the rank is a whole number, not above",
+                 rank if whole else Form("floor", (rank,))),
+        ]  # fmt: skip
+
+    return steps
+
 
 
 def matrix(
@@ -29,10 +50,13 @@ def matrix(
     d_in, d_out = (letter_or_size(s.strip(), "--matrix", "d_out" if i else "d_in", traced) for i, s in enumerate(sides))
     if rank is not None and reduction is not None:
         raise InputError("--rank and --reduction contradict each other: give one")
+    solved: Working | None = None
     if reduction is not None:
-        r = solve_matrix(d_in, d_out, reduction)
+        found = solve_matrix(d_in, d_out, reduction)
+        r = trace("rank", value_of(found)) if traced else found
+        solved = _solved(d_in, d_out, reduction)
     else:
-        r = letter_or_size(str(DEFAULT_RANK if rank is None else rank), "--rank", "rank", traced)
+        found = r = letter_or_size(str(DEFAULT_RANK if rank is None else rank), "--rank", "rank", traced)
     if value_of(r) < 1:
         raise InputError(f"--rank must be >= 1, got {value_of(r)}")
     fmt = find_format(dtype or "fp32")
@@ -42,12 +66,20 @@ def matrix(
     if not symbolic and value_of(r) > min(value_of(d_in), value_of(d_out)):
         notes.append(f"rank {value_of(r)} is above the smaller side of the matrix: a full update has fewer parameters")
     nodes = (
-        Node("rank", "Rank", r, COUNT),
+        Node("rank", "Rank", found, COUNT, working=solved),
         Node("trainable_params", "LoRA trains", lora, PARAMS, formula=lora_params),
         Node("full_params", "A full update trains", full, PARAMS, formula=matrix_params),
-        Node("times_fewer", "Times fewer", full / lora, COUNT),
-        Node("added_bytes", f"LoRA, {fmt.name}", adapter_bytes(lora, fmt.block_bits), BYTES),
-        Node("full_bytes", f"A full update, {fmt.name}", adapter_bytes(full, fmt.block_bits), BYTES),
+        Node(
+            "times_fewer", "Times fewer", full / lora, COUNT,
+            working=lambda: [Step("a full update's parameters over LoRA's", over(full, lora))],
+        ),
+        Node(
+            "added_bytes", f"LoRA, {fmt.name}", adapter_bytes(lora, fmt.block_bits), BYTES, formula=adapter_bytes
+        ),
+        Node(
+            "full_bytes", f"A full update, {fmt.name}", adapter_bytes(full, fmt.block_bits), BYTES,
+            formula=adapter_bytes,
+        ),
     )
     letters = {"d_in": "inputs of the matrix", "d_out": "outputs of the matrix"}
     inputs = {"matrix": text, "rank": value_of(r), "dtype": fmt.name}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from estimator.commands.peft import working
 from estimator.commands.peft.plan import model_format, optimizer_state_bytes, share, trained_format
 from estimator.commands.peft.question import Peft
 from estimator.dtypes import Format
@@ -12,6 +13,7 @@ from estimator.errors import InputError
 from estimator.formula import Citation
 from estimator.formulas.params import total_params
 from estimator.formulas.peft import adapter_bytes, trainable_percent
+from estimator.inventory import weights_of
 from estimator.models import Model
 from estimator.peft import find
 from estimator.peft.asked import prepare
@@ -106,14 +108,28 @@ def _report(
     fmt, assumed = trained_format(adapter, dtype)
     base = total_params(model.architecture)
     nodes = [
-        Node("trainable_params", "Trained parameters", adapter.trained, PARAMS, _breakdown(adapter, model), "sum"),
-        Node("frozen_extra_params", "Stored beside them, not trained", adapter.frozen, ELEMENTS),
+        Node(
+            "trainable_params", "Trained parameters", adapter.trained, PARAMS, _breakdown(adapter, model), "sum",
+            working=working.trained(adapter, _tail),
+        ),
+        Node(
+            "frozen_extra_params", "Stored beside them, not trained", adapter.frozen, ELEMENTS,
+            working=working.tensors(
+                [t for t in adapter.tensors if t.state != TRAINED], "the tensors that are stored and not trained", _tail
+            ),
+        ),
         Node("trainable_percent", "Share of all parameters", share(adapter, base), PERCENT, formula=trainable_percent),
         *_bytes(adapter, fmt, model_format(model), optimizer),
     ]
     if base:
-        nodes.insert(3, Node("base_params", "Parameters of the model", base, PARAMS))
-        nodes.insert(4, Node("times_fewer", "Times fewer than the model has", _fewer(adapter, base), COUNT))
+        own = model.architecture.weights()
+        nodes.insert(
+            3, Node("base_params", "Parameters of the model", base, PARAMS, working=lambda: weights_of(own))
+        )
+        fewer = working.ratio(base, adapter.trained, "the model's parameters over those that are trained")
+        nodes.insert(
+            4, Node("times_fewer", "Times fewer than the model has", _fewer(adapter, base), COUNT, working=fewer)
+        )
     if adapter.rank is not None:
         shown = adapter.rank if found_rank is None else found_rank
         nodes.insert(0, Node("rank", "Rank", shown, COUNT))
@@ -149,6 +165,11 @@ def _report(
     )
 
 
+def _tail(module: str) -> str:
+    """A module's name without the path to the layer."""
+    return module.rpartition("{i}.")[2] or module
+
+
 FIRST = ("rank", "trainable_params", "trainable_percent", "base_params", "added_bytes", "gradients_bytes",
          "optimizer_bytes", "checkpoint_bytes")  # fmt: skip
 
@@ -159,7 +180,7 @@ def _brief(nodes: list[Node]) -> Node:
 
 
 def _where(adapter: Adapter) -> str:
-    names = list(dict.fromkeys(m.leaf for m in adapter.targets))
+    names = list(dict.fromkeys("every layer" if m.leaf == "{i}" else m.leaf for m in adapter.targets))
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
@@ -181,7 +202,8 @@ def _breakdown(adapter: Adapter, model: Model) -> tuple[Node, ...]:
         label = (tail if tails.count(tail) == 1 else name.replace("{i}", "*")) or "shared"
         note = "" if model.kind == "symbolic" else _shapes(tensors)
         out.append(
-            Node(f"trainable_params.{label}", label, sum((t.elements for t in tensors), start=0), PARAMS, note=note)
+            Node(
+                f"trainable_params.{label}", label, sum((t.elements for t in tensors), start=0), PARAMS, note=note)
         )
     return tuple(out)
 
@@ -201,25 +223,26 @@ def _bytes(adapter: Adapter, fmt: Format, own: Format, optimizer: str) -> list[N
     def held(wanted: Callable[[PeftTensor], bool], saved: bool = False) -> Any:
         return adapter_bytes(adapter.bits(bits, base, wanted, saved), 1)
 
+    def node(key: str, label: str, wanted: Callable[[PeftTensor], bool], what: str = "") -> Node:
+        return Node(
+            key, f"{label}, {fmt.name}", held(wanted), BYTES, working=working.held(adapter, fmt, base, wanted, what)
+        )
+
     added = {id(t) for t in adapter.tensors}
     trained = held(lambda t: t.state == TRAINED)
+    states = optimizer_state_bytes(adapter, fmt, own, optimizer)
     return [
+        node("added_bytes", "Bytes added and trained", lambda t: id(t) in added and t.state == TRAINED),
+        node("frozen_extra_bytes", "What is stored beside them", lambda t: t.state != TRAINED),
+        node("trained_bytes", "All that is trained", lambda t: t.state == TRAINED),
+        node("gradients_bytes", "Gradients", lambda t: t.state == TRAINED, "one gradient a trained parameter; "),
         Node(
-            "added_bytes", f"Bytes added and trained, {fmt.name}",
-            held(lambda t: id(t) in added and t.state == TRAINED), BYTES,
-        ),
-        Node(
-            "frozen_extra_bytes", f"What is stored beside them, {fmt.name}", held(lambda t: t.state != TRAINED), BYTES
-        ),
-        Node("trained_bytes", f"All that is trained, {fmt.name}", trained, BYTES),
-        Node("gradients_bytes", f"Gradients, {fmt.name}", trained, BYTES),
-        Node(
-            "optimizer_bytes", f"Optimizer states, {optimizer}",
-            optimizer_state_bytes(adapter, fmt, own, optimizer), BYTES,
+            "optimizer_bytes", f"Optimizer states, {optimizer}", states, BYTES,
+            working=working.optimizer(optimizer, trained, states),
         ),
         Node("checkpoint_elements", "Numbers in the checkpoint", adapter.saved, ELEMENTS),
         Node("checkpoint_bytes", f"Checkpoint, {fmt.name}", held(lambda t: t.saved, True), BYTES),
-    ]
+    ]  # fmt: skip
 
 
 def _work(adapter: Adapter) -> list[Node]:
@@ -232,8 +255,12 @@ def _work(adapter: Adapter) -> list[Node]:
         return []
     flops, fixed, products = adapter.work()
     merged = "until merged" if adapter.method.merges else "cannot be merged"
-    rows = [Node("extra_flops_per_token", "Extra FLOPs a token", flops, FLOPS, note=merged)]
+    products_a_token = working.work(adapter, "flops", f"one token (m = 1) through each target; {working.PRODUCT}")
+    rows = [
+        Node("extra_flops_per_token", "Extra FLOPs a token", flops, FLOPS, note=merged, working=products_a_token)
+    ]
     if value_of(fixed):
         rows.append(Node("extra_flops_per_pass", "Extra FLOPs a forward pass", fixed, FLOPS, note=merged))
-    rows.append(Node("extra_products", "Extra products in sequence", products, COUNT, note=merged))
+    in_turn = working.work(adapter, "products", "products of each target, one after the other")
+    rows.append(Node("extra_products", "Extra products in sequence", products, COUNT, note=merged, working=in_turn))
     return rows

@@ -13,7 +13,7 @@ def answer(q: Zero, shown: Shown) -> Report:
     """The report."""
     from estimator.commands.zero.report import answer as estimate
 
-    return estimate(replace(q, derive=shown.derive))
+    return estimate(replace(q, derive=bool(shown.derive)))
 
 
 app = command(Zero, answer)

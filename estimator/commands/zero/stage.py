@@ -18,6 +18,7 @@ from estimator.report import Node
 from estimator.sizes import LARGEST
 from estimator.trace import Traced, value_of
 from estimator.units import BYTES, COUNT, ELEMENTS, PARAMS, SECONDS, human
+from estimator.working import Item, Step, Working, plus
 
 LABELS = {WEIGHTS: "Weights", GRADIENTS: "Gradients", OPTIMIZER: "Optimizer"}
 
@@ -155,9 +156,18 @@ def _communication(p: ShardedPlan, key: str, sent: Sequence[Transfer]) -> list[N
     ]
     volume = sum(t.bytes for t in sent)
     out = [
-        Node.sum(f"{key}.communication_elements", "Sent a GPU and step, in the limit of many GPUs", rows),
-        Node(f"{key}.communication_ring_elements", "On a ring", sum(t.ring for t in sent), ELEMENTS),
-        Node(f"{key}.communication_bytes", "Bytes on a ring", volume, BYTES),
+        Node.sum(
+            f"{key}.communication_elements", "Sent a GPU and step, in the limit of many GPUs", rows,
+            working=_sent(sent, "textbook", "what each collective sends; an all-reduce is two, one after the other"),
+        ),
+        Node(
+            f"{key}.communication_ring_elements", "On a ring", sum(t.ring for t in sent), ELEMENTS,
+            working=_sent(sent, "ring", "a ring of N sends (N - 1)/N of all elements, 2 (N - 1)/N in an all-reduce"),
+        ),
+        Node(
+            f"{key}.communication_bytes", "Bytes on a ring", volume, BYTES,
+            working=_sent(sent, "bytes", "the same in bytes: " + ", ".join(f"{t.bits} bits of {t.what}" for t in sent)),
+        ),
         Node(
             f"{key}.communication_operations",
             "Collectives a step, each of the whole",
@@ -173,6 +183,16 @@ def _communication(p: ShardedPlan, key: str, sent: Sequence[Transfer]) -> list[N
     if p.links.known and not p.symbolic:
         out.append(Node(f"{key}.communication_seconds", "Links busy", sum(x or 0 for x in times), SECONDS))
     return out
+
+
+def _sent(sent: Sequence[Transfer], field: str, rule: str) -> Working:
+    """The collectives one by one, and their sum."""
+
+    def steps() -> list[Step]:
+        items = [Item((f"{t.op} of {t.what}",), (("", (getattr(t, field),)),)) for t in sent]
+        return [Step(rule, plus(*(i.term for i in items)), tuple(items))] if items else []
+
+    return steps
 
 
 def _largest(p: ShardedPlan, stage: int) -> Any:
