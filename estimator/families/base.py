@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from estimator.families.feeds import MLP, MoE, NoMixer, SideChain
+from estimator.families.feeds import MLP, Ahead, MoE, NoMixer, SideChain
 from estimator.families.mixers import Attention, Disentangled, StateSpace
-from estimator.families.parts import Buffer, Extra, Indexer, Linear, Lookup, Norm
+from estimator.families.parts import Buffer, Classes, Extra, Indexer, Linear, Lookup, Norm, Pooling, Streams
 from estimator.families.towers import Tower
 from estimator.inventory import (
     CONV1D,
@@ -38,7 +38,7 @@ class Layer(NamedTuple):
 
     wiring    "pre" (norm, mixer, add, norm, mlp, add), "post" (BERT, OLMo 2: norms after), "parallel" (one or two
               norms, mixer and mlp side by side: GPT-J, Falcon, Cohere), "sandwich" (Gemma 2 to 4), "mixer" (Mamba: no
-              mlp), "feed" (Nemotron-H: no mixer)
+              mlp), "feed" (Nemotron-H: no mixer), "streams" (DeepSeek-V4: pre-norm branches on residual streams)
     second    a recurrent mixer that reads what the mixer reads, and is added to it (Falcon-H1), or None
     branch_norms  True where "post" norms act on the branch before the addition (OLMo 2), not on the sum (BERT)
     norms     in state-dict order; norm_roles names each: "input", "post_mixer", "pre_mlp", "post_mlp",
@@ -47,6 +47,8 @@ class Layer(NamedTuple):
     side      "encoder" or "decoder"
     shared    True where all layers share one set of weights (ALBERT): weights count once, work counts ``times``
     chains    matrices beside the two branches
+    streams   how the residual streams meet each branch ("streams"), or (); ahead: a shared block before the mixer
+    residual_weights  what multiplies the stream before each branch is added to it (Doge), or ()
     keeps     what the code still names while it runs: "branch" (the mixer's output, until the layer returns), "input"
               (the mixer's input, likewise), "probs" (the attention probabilities, through the next layer)
     """
@@ -67,6 +69,9 @@ class Layer(NamedTuple):
     keeps: tuple[str, ...] = ()
     chains: tuple[SideChain, ...] = ()
     second: StateSpace | None = None
+    streams: tuple[Streams, ...] = ()
+    residual_weights: tuple[Extra, ...] = ()
+    ahead: Ahead | None = None
 
     def parts(self) -> tuple[Any, ...]:
         return (
@@ -76,7 +81,10 @@ class Layer(NamedTuple):
             *(self.mlp.parts() if self.mlp else ()),
             *self.norms,
             *self.extras,
+            *self.residual_weights,
+            *(self.ahead.parts() if self.ahead else ()),
             *(x for chain in self.chains for x in chain.parts()),
+            *(x for each in self.streams for x in each.parts()),
         )
 
     def linears(self) -> tuple[Linear, ...]:
@@ -84,23 +92,15 @@ class Layer(NamedTuple):
         return tuple(p for p in self.parts() if isinstance(p, Linear))
 
     def weights(self) -> Iterator[Weight]:
+        if self.ahead is not None:
+            yield from self.ahead.weights(self.times, self.indices)
+            yield from self._replace(ahead=None).weights()
+            return
         for part in self.parts():
             for w in part.weights(1 if self.shared else self.times):
                 yield (
                     w if self.indices is None or self.shared else Weight(w.name, w.shape, w.times, w.role, self.indices)
                 )
-
-
-class Classes(NamedTuple):
-    """How a decoder's other classes differ from transformers' generic ones.
-
-    tokens    the name of a token classifier's matrix; bare: what ForQuestionAnswering calls the bare model, or "" for
-              what the language model calls it; answers: True where it has an output a label, not two
-    """
-
-    tokens: str = "score"
-    bare: str = ""
-    answers: bool = False
 
 
 class Architecture(NamedTuple):
@@ -179,7 +179,8 @@ class Architecture(NamedTuple):
     @property
     def attentions(self) -> tuple[Attention, ...]:
         """Every attention, a layer's own before the one over the encoder."""
-        return tuple(m for x in self.layers for m in (x.mixer, x.cross) if isinstance(m, Attention))
+        found = (m for x in self.layers for m in (x.ahead.attention if x.ahead else x.mixer, x.cross))
+        return tuple(m for m in found if isinstance(m, Attention))
 
     def loose_weights(self) -> list[Weight]:
         """What stands beside the blocks: weights of no block, then the towers'."""
@@ -229,7 +230,9 @@ __all__ = [
     "MoE",
     "NoMixer",
     "Norm",
+    "Pooling",
     "SideChain",
     "StateSpace",
+    "Streams",
     "Weight",
 ]  # fmt: skip

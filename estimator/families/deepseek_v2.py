@@ -34,18 +34,18 @@ SIZES = (1536, 512, 128, 64, 128)  # the class's defaults of q_rank, kv_rank, no
 
 
 def latent_attention(
-    c: Config, d: Any, h: Any, rope_style: str, sizes: tuple[int | None, int, int, int, int] = SIZES, **fields: Any
+    c: Config, d: Any, h: Any, rope_style: str, sizes: tuple[int | None, int, int, int, int] = SIZES,
+    at: str = f"{LAYER}.self_attn", **fields: Any,
 ) -> Attention:
     """MLA: q through a rank (or directly, where q_lora_rank is null), k and v through the cached latent.
 
     sizes: the class's defaults of q_lora_rank, kv_lora_rank, the two widths of a query head and that of a value head.
-    fields: further fields of the Attention.
+    at: its module; fields: further fields of the Attention.
     """
     r_q, r_kv = optional_size(c, "q_lora_rank", sizes[0]), c.size("kv_lora_rank", sizes[1])
     nope, rope = c.size("qk_nope_head_dim", sizes[2]), c.size("qk_rope_head_dim", sizes[3])
     v, bias = c.size("v_head_dim", sizes[4]), c.flag("attention_bias", False)
-    attn = f"{LAYER}.self_attn"
-    d_qk = nope + rope
+    attn, d_qk = at, nope + rope
     if r_q is None:
         queries: tuple[Linear, ...] = (Linear(f"{attn}.q_proj", d, h * d_qk),)
         norms: tuple[Norm, ...] = ()

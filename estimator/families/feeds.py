@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from estimator.families.parts import Extra, Linear, Norm
+from estimator.inventory import Weight
 
 
 class MLP(NamedTuple):
@@ -12,7 +14,9 @@ class MLP(NamedTuple):
 
     act: the transformers name of the activation: "silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu" ...; or
     "bloom_gelu", which is one node of autograd. cast: what goes into ``down`` is converted to its weight's width (T5).
-    norm: of what goes into ``down`` (BitNet), or None. extras: weights of the activation (Apertus).
+    norm: of what goes into ``down`` (BitNet), or None. extras: weights of the activation (Apertus). clamped: both
+    halves are clamped before the activation (DeepSeek-V4). receptance: a gate of the output (RWKV, which mixes
+    its input with the token before by ``extras``), or None.
     """
 
     linears: tuple[Linear, ...]
@@ -23,9 +27,12 @@ class MLP(NamedTuple):
     cast: bool = False
     norm: Norm | None = None
     extras: tuple[Extra, ...] = ()
+    clamped: bool = False
+    receptance: Linear | None = None
 
     def parts(self) -> tuple[Any, ...]:
-        return (*self.linears, *((self.norm,) if self.norm else ()), *self.extras)
+        more = tuple(x for x in (self.norm, self.receptance) if x is not None)
+        return (*self.linears, *more, *self.extras)
 
 
 class MoE(NamedTuple):
@@ -36,11 +43,15 @@ class MoE(NamedTuple):
     num, per_token, width   experts, experts a token, width of one
     shared        MLP or None; shared_gate: Linear [d -> 1] or None
     d             model width (the experts' input)
-    act           of the experts; "clamped_swiglu" is gpt-oss's: both halves clamped, gate*sigmoid(1.702*gate)*(up+1)
+    act           of the experts; "clamped_swiglu" is gpt-oss's: both halves clamped, gate*sigmoid(1.702*gate)*(up+1);
+                  "swiglu_oai" the same of halves that are not interleaved (MiniMax M3)
     transposed    True where an expert's weights are [in, out] (gpt-oss), else [out, in]
     router_linear True where the router is a torch.nn.Linear (Phi-MoE); elsewhere its weight is a bare parameter
     routing       how experts are chosen: "softmax" (over all, in fp32, weights in the width of the logits),
-                  "softmax_fp32" (DeepSeek-V2: logits and weights in fp32 too), "sigmoid_groups" (DeepSeek-V3, GLM-4.5)
+                  "softmax_fp32" (DeepSeek-V2: logits and weights in fp32 too), "sigmoid_groups" (DeepSeek-V3, GLM-4.5),
+                  "biased" (DeepSeek-V4: scores in the model's width, the best after a bias), "looked_up" (by the token)
+    idle          experts without weights, which a token may choose too (LongCat-Flash)
+    clamped       True where both halves are clamped before the activation (DeepSeek-V4)
     shared_first  True where the shared experts run before the routed ones
     latent        matrices into and out of the width in which the experts work (Nemotron 3), or ()
     norms         of the shared experts' output, the routed ones' input and their output, and of the router's input
@@ -63,6 +74,8 @@ class MoE(NamedTuple):
     shared_first: bool = False
     norms: tuple[Norm, ...] = ()
     latent: tuple[Linear, ...] = ()
+    clamped: bool = False
+    idle: Any = 0
 
     def parts(self) -> tuple[Any, ...]:
         shared = (self.shared.parts() if self.shared else ()) + ((self.shared_gate,) if self.shared_gate else ())
@@ -88,6 +101,34 @@ class SideChain(NamedTuple):
 
     def parts(self) -> tuple[Any, ...]:
         return self.parts_
+
+
+class Ahead(NamedTuple):
+    """A transformer block before the mixer (Zamba 2): it reads the stream beside the embeddings, and what it puts out,
+    through ``out``, is added to what the mixer reads.
+
+    attention, mlp, norms   shared by all layers of the group: their names hold a layer's number
+    out, pairs    each layer's own: a matrix, and two matrices of a low rank for q, k and v (where all four are there)
+                  and for the MLP; ordinals: the numbers of the pairs
+    """
+
+    attention: Any
+    mlp: MLP
+    norms: tuple[Norm, Norm]
+    out: Linear
+    pairs: tuple[tuple[Linear, Linear], ...]
+    ordinals: tuple[int, ...]
+
+    def parts(self) -> tuple[Any, ...]:
+        shared = (*self.attention.parts(), *self.mlp.parts(), *self.norms)
+        return (*shared, self.out, *(x for pair in self.pairs for x in pair))
+
+    def weights(self, times: Any, indices: tuple[int, ...] | None) -> Iterator[Weight]:
+        """Every weight, shared ones once."""
+        for part in self.parts():
+            for w in part.weights():
+                at = self.ordinals if ".{i}." in w.name and part is not self.out else indices
+                yield w._replace(times=times, layers=at) if "{i}" in w.name else w
 
 
 class NoMixer(NamedTuple):

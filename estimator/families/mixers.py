@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from estimator.families.parts import Extra, Indexer, Linear, Norm
+from estimator.families.feeds import MoE
+from estimator.families.parts import Extra, Indexer, Linear, Norm, Pooling
 from estimator.ops import NOTHING
 
 
@@ -51,6 +52,9 @@ class Attention(NamedTuple):
     rotary        how q and k are turned: "whole", "joined" (what is turned is concatenated with the rest, even where
                   there is no rest), "fp32" (in fp32 copies)
     disentangled  DeBERTa's further scores, or None
+    pool          what pools older tokens into further keys (DeepSeek-V4), or None
+    joint         True where the keys are the values too, and cached once
+    routed        experts that make the queries and take the heads in place of ``out`` (JetMoE), or None
     query_scale   True where queries are scaled once more, after the rotary embedding (Ministral 3)
     norms_late    True where q and k are normalised after the rotary embedding (Hunyuan)
     out_norm      a Norm between the heads and the output matrix (BitNet), or None
@@ -92,6 +96,9 @@ class Attention(NamedTuple):
     out_gate: Linear | None = None
     mask: str = "needed"
     disentangled: Disentangled | None = None
+    pool: Pooling | None = None
+    joint: bool = False
+    routed: MoE | None = None
 
     @property
     def cache_window(self) -> Any:
@@ -102,14 +109,18 @@ class Attention(NamedTuple):
         further = self.disentangled.linears if self.disentangled else ()
         more: tuple[Any, ...] = tuple(x for x in (self.out_gate, self.out_norm) if x is not None)
         more += self.indexer.parts() if self.indexer else ()
-        return (*self.projections, self.out, *further, *self.norms, *more, *self.extras)
+        more += self.pool.parts() if self.pool else ()
+        ends = (self.out,) if self.routed is None else self.routed.parts()
+        return (*self.projections, *ends, *further, *self.norms, *more, *self.extras)
 
 
 class StateSpace(NamedTuple):
     """A recurrent mixer: Mamba, Mamba 2, Falcon-Mamba, Qwen3-Next's gated delta net.
 
     kind          "selective" (Mamba's scan, token by token), "chunked" (Mamba 2's, in blocks), "gated_delta",
-                  "short_conv" (LFM2: a gated convolution), "lightning" (MiniMax: conv_width * conv_kernel is its state)
+                  "short_conv" (LFM2: a gated convolution), "lightning" (MiniMax: conv_width * conv_kernel: its state),
+                  "channel_delta" (Kimi: the delta rule, each channel decaying by itself), "time_mix" (RWKV), "rg_lru"
+                  (Griffin); sizes["kept"]: tokens that the convolution keeps, where it is not conv_kernel
     linears       its matrices in state-dict order; conv its convolution weights; extras A_log, D, dt_bias
     inner         inner width; state: state size; conv_width: channels of the convolution; conv_kernel
     heads, head_dim, groups, and the delta net's key heads and widths, in ``sizes``

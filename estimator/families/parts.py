@@ -105,15 +105,82 @@ class Buffer(NamedTuple):
 
 class Indexer(NamedTuple):
     """What chooses the tokens that DeepSeek's sparse attention looks at: ``heads`` narrow queries out of the queries'
-    latent, one key of ``head_dim`` numbers a token, which is cached, and a weight a head.
+    latent, one key of ``head_dim`` numbers a token, which is cached, and a weight a head. MiniMax M3 chooses blocks of
+    keys by the greatest score: no weights, a norm of the queries, which come from the stream.
     """
 
     queries: Linear
     keys: Linear
     norm: Norm
-    weigh: Linear
+    weigh: Linear | None
     heads: Any
     head_dim: Any
+    query_norm: Norm | None = None
 
     def parts(self) -> tuple[Any, ...]:
-        return (self.queries, self.keys, self.norm, self.weigh)
+        return tuple(x for x in (self.queries, self.keys, self.query_norm, self.norm, self.weigh) if x is not None)
+
+
+class Pooling(NamedTuple):
+    """What pools every ``ratio`` tokens into one key of ``width`` numbers, which is the value too: a softmax over their
+    gates (and a bias of their places) weighs them.
+
+    overlap   True where a window takes part of the one before too: ``linears`` (values, gates) are twice as wide then
+    chooser   what chooses among pooled keys by narrower ones: a pool, queries and a weight a head; or None
+    """
+
+    linears: tuple[Linear, Linear]
+    bias: Extra
+    norm: Norm
+    ratio: Any
+    width: Any
+    overlap: bool = False
+    chooser: PoolIndex | None = None
+
+    def parts(self) -> tuple[Any, ...]:
+        return (self.bias, *self.linears, self.norm, *(self.chooser.parts() if self.chooser else ()))
+
+
+class PoolIndex(NamedTuple):
+    """The choice among pooled keys: ``heads`` narrow queries out of the queries' latent score narrow pooled keys."""
+
+    pool: Pooling
+    queries: Linear
+    weigh: Linear
+    heads: Any
+
+    def parts(self) -> tuple[Any, ...]:
+        return (*self.pool.parts(), self.queries, self.weigh)
+
+
+class Streams(NamedTuple):
+    """Hyper-connections: ``count`` residual streams are weighed into what a block reads, and what it puts out is added
+    to each, the streams themselves mixed (arXiv 2409.19606; Sinkhorn-Knopp as in DeepSeek-V4).
+
+    extras    the matrix over all streams [values, count * d], its bias and scales; kept in fp32
+    rounds    of Sinkhorn-Knopp; 0: the streams are only weighed into one (at the end of the stack)
+    """
+
+    extras: tuple[Extra, ...]
+    count: Any
+    d: Any
+    rounds: int = 0
+
+    def parts(self) -> tuple[Any, ...]:
+        return self.extras
+
+    def weights(self, times: Any = 1) -> Iterator[Weight]:
+        for extra in self.extras:
+            yield from extra.weights(times)
+
+
+class Classes(NamedTuple):
+    """How a decoder's other classes differ from transformers' generic ones.
+
+    tokens    the name of a token classifier's matrix; bare: what ForQuestionAnswering calls the bare model, or "" for
+              what the language model calls it; answers: True where it has an output a label, not two
+    """
+
+    tokens: str = "score"
+    bare: str = ""
+    answers: bool = False

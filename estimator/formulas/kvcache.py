@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.formula import formula
-from estimator.ops import ceil_div, round_up
+from estimator.ops import ceil_div, minimum, round_up
 from estimator.units import BITS_PER_BYTE, BYTES, MACS, TOKENS
 
 FP32_BITS = 32
@@ -100,3 +100,18 @@ def cached_score_macs(w: Any, m: Any, T: Any) -> Any:
 def cached_weight_macs(P: Any, P_out: Any, m: Any, T: Any) -> Any:
     """Multiply-adds of the weights with a cache."""
     return P * (m + T - 1) + P_out * T
+
+
+def pooled_numbers(s: Any, m: Any, d_c: Any, o: Any) -> Any:
+    """Numbers in the cache's width that a sequence holds of pooled keys: the keys, and the values and gates of the
+    tokens that fill no window yet; with overlap (o = 1) those are twice as wide, and the last window's values stay."""
+    whole = s // m
+    return whole * d_c + (s - whole * m) * 2 * (1 + o) * d_c + o * minimum(whole, 1) * m * d_c
+
+
+@formula(unit=BYTES, cite="DeepSeek-V4; transformers 5.24 modeling_deepseek_v4.py, DeepseekV4HCACache and CSACache")
+def pooled_cache_bytes(L: Any, b: Any, s: Any, m: Any, d_c: Any, o: Any, w_kv: Any) -> Any:
+    """One key of d_c numbers for each m tokens, the tokens that fill no window yet, and where windows overlap (o = 1)
+    the last one's values, and its gates in fp32."""
+    gates = o * minimum(s // m, 1) * m * d_c
+    return ceil_div(L * b * (pooled_numbers(s, m, d_c, o) * w_kv + gates * FP32_BITS), BITS_PER_BYTE)

@@ -12,7 +12,7 @@ from typing import Any
 
 from estimator.dtypes import Format, find_format
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Attention, Layer, NoMixer, StateSpace
+from estimator.families.base import Architecture, Attention, Layer, NoMixer, Pooling, StateSpace
 from estimator.formula import Formula
 from estimator.formulas.kvcache import (
     grouped_bytes,
@@ -20,6 +20,7 @@ from estimator.formulas.kvcache import (
     mla_cache_bytes,
     paged_tokens,
     paged_window_tokens,
+    pooled_cache_bytes,
     quantized_cache_bytes,
     state_bytes,
 )
@@ -137,6 +138,9 @@ STATES = {
     "gated_delta": "gated delta-rule",
     "short_conv": "convolution",
     "lightning": "linear-attention",
+    "channel_delta": "Kimi delta-rule",
+    "time_mix": "RWKV",
+    "rg_lru": "linear-recurrence",
 }
 
 
@@ -149,7 +153,9 @@ def layer_cache(layer: Layer, b: Any, s: Any, s_enc: Any, store: Store, times: A
         return
     if isinstance(mixer, StateSpace):
         yield _states(mixer, b, store, times)
-        return
+        if layer.ahead is None:
+            return
+        mixer = layer.ahead.attention
     tokens = batch_tokens(mixer, b, s, store)
     kind = attention_kind(mixer, layer.cross is not None)
     if mixer.indexer is not None:
@@ -167,6 +173,8 @@ def layer_cache(layer: Layer, b: Any, s: Any, s_enc: Any, store: Store, times: A
         else:
             yield replace(_packed(kind, times, tokens, width, b * s, store, b), latent=True)
         return
+    if mixer.pool is not None:
+        yield from _pooled(mixer.pool, times, b, s, store)
     heads = mixer.kv_heads if mixer.cached_heads is None else mixer.cached_heads
     yield _pair(kind, times, tokens, heads, mixer, b * s, store, b)
     if layer.cross is not None:
@@ -175,9 +183,17 @@ def layer_cache(layer: Layer, b: Any, s: Any, s_enc: Any, store: Store, times: A
         yield _pair("cross-attention", times, b * s_enc, c.kv_heads, c, b * s_enc, whole, b)
 
 
+def _pooled(pool: Pooling, times: Any, b: Any, s: Any, store: Store) -> Iterator[Held]:
+    """Pooled keys of a group of layers, and those that an indexer reads; they are never packed."""
+    bits = store.bits if value_of(store.bits) >= BF16_BITS else BF16_BITS
+    for kind, p in (("pooled", pool), *([("indexer", pool.chooser.pool)] if pool.chooser else [])):
+        made = pooled_cache_bytes(times, b, s, p.ratio, p.width, int(p.overlap), bits)
+        yield Held(f"{kind} ({p.ratio} tokens a key)", made, pooled_cache_bytes, times)
+
+
 def _states(mixer: StateSpace, b: Any, store: Store, times: Any) -> Held:
     """The convolution's last inputs and the recurrent state of a group of layers."""
-    conv = mixer.conv_width * mixer.conv_kernel
+    conv = mixer.conv_width * mixer.sizes.get("kept", mixer.conv_kernel)
     state = mixer.sizes["heads"] * mixer.sizes["head_dim"] * mixer.state
     bits = store.bits if value_of(store.bits) >= BF16_BITS else BF16_BITS  # states are never packed
     return Held(f"{STATES[mixer.kind]} state", state_bytes(times, b, conv, state, bits), state_bytes, times)
@@ -185,7 +201,7 @@ def _states(mixer: StateSpace, b: Any, store: Store, times: Any) -> Held:
 
 def _pair(kind: str, times: Any, tokens: Any, heads: Any, a: Attention, live: Any, store: Store, b: Any) -> Held:
     """Keys and values of a group of layers."""
-    d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
+    d_v = 0 if a.joint else a.head_dim if a.v_head_dim is None else a.v_head_dim
     if store.group is None and store.cache != "quantized":
         made = kv_cache_bytes(times, 1, tokens, heads, a.head_dim, d_v, store.bits)
         return Held(kind, made, kv_cache_bytes, times)

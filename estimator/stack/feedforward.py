@@ -9,13 +9,25 @@ from estimator.stack import liger, ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear
 from estimator.stack.norms import norm
+from estimator.stack.shapes import clamp
 from estimator.stack.special import bloom_gelu
-from estimator.stack.tape import Tensor
+from estimator.stack.tape import Tape, Tensor
+
+
+def swiglu_oai(t: Tape, gate: Tensor, up: Tensor) -> Tensor:
+    """gpt-oss and MiniMax M3: both clamped; (up + 1) * gate * sigmoid(alpha * gate)."""
+    gate, up = clamp(t, gate), clamp(t, up)
+    glu = ops.mul(t, gate, ops.sigmoid(t, ops.scale(t, gate)), "gate")
+    return ops.mul(t, ops.shift(t, up), glu, "gated")
 
 
 def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
     """A feed-forward block."""
     t = m.t
+    if block.receptance is not None:
+        from estimator.stack.rwkv import channel_mix
+
+        return channel_mix(m, x, block)
     if not block.gated:
         up, down = block.linears
         x = linear(m, x, up, rows)
@@ -31,9 +43,15 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
         del both
         if m.kernels.mlp:
             return linear(m, liger.gated(t, gate, up_part, copied=True), block.linears[1], rows)
+        if block.act == "swiglu_oai":
+            return linear(m, swiglu_oai(t, gate, up_part), block.linears[1], rows)
         up_part = ops.mul(t, up_part, activation(t, gate, block.act))
         return linear(m, up_part, block.linears[1], rows)
     gate_lin, up_lin, down = block.linears
+    if block.clamped:
+        gate = clamp(t, linear(m, x, gate_lin, rows))
+        up_part = clamp(t, linear(m, x, up_lin, rows))
+        return linear(m, ops.mul(t, activation(t, gate, block.act), up_part, "gated"), down, rows)
     if m.kernels.mlp:
         gate = linear(m, x, gate_lin, rows)
         return linear(m, liger.gated(t, gate, linear(m, x, up_lin, rows)), down, rows)

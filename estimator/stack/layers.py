@@ -11,7 +11,7 @@ from estimator.stack.feedforward import mlp
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
 from estimator.stack.norms import norm
-from estimator.stack.special import FORMS, of_positions
+from estimator.stack.special import SPECIAL, of_positions
 from estimator.stack.tape import Tensor
 
 Positions = dict[str, Any]
@@ -44,7 +44,13 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
         q = ops.scale(m.t, q, "scaled queries")
     k, v = cached(m, a, k, v)
     major = a.position == "rope" and concatenates(a)
-    out = attend(m, q, k, v, a, at["masks"](m, a), major, of_positions(m, q, k, a))
+    mask = at["masks"](m, a)
+    if a.indexer is not None:
+        from estimator.stack.mla import index
+
+        index(m, x, x, a.indexer)
+        mask = m.t.alloc(m.rows * a.heads * m.kv, m.w, "mask of the chosen keys")
+    out = attend(m, q, k, v, a, mask, major, of_positions(m, q, k, a))
     if gate is not None:
         out = ops.mul(m.t, out, ops.sigmoid(m.t, gate), "gated heads")
     if a.out_norm is not None:
@@ -156,6 +162,8 @@ def pre(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     x = mix(m, x, layer, at)
     if "branch" in layer.keeps:
         kept.append(x)
+    if layer.residual_weights:
+        residual = ops.mul(t, m.extra(layer.residual_weights[0]), residual, "weighed stream")
     x = ops.add(t, residual, ops.scale(t, x) if layer.residual_scale else x, "residual")
     if layer.mlp is None:
         return x
@@ -163,6 +171,8 @@ def pre(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     if "pre_mlp" in norms:
         x = norm(m, x, norms["pre_mlp"])
     x = feed(m, x, layer.mlp)
+    if layer.residual_weights:
+        residual = ops.mul(t, m.extra(layer.residual_weights[1]), residual, "weighed stream")
     return ops.add(t, residual, ops.scale(t, x) if layer.residual_scale else x, "residual")
 
 
@@ -236,4 +246,35 @@ def feed_only(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     return ops.add(m.t, x, feed(m, norm(m, x, layer.norms[0]), layer.mlp), "residual")
 
 
-WIRING = {"feed": feed_only, "pre": pre, "sandwich": sandwich, "post": post, "parallel": parallel, "mixer": mixer_only}
+def pooled(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
+    """DeepSeek-V4's attention."""
+    from estimator.stack.pooled import attention
+
+    return attention(m, x, a, at)
+
+
+def streams(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
+    """DeepSeek-V4: each branch reads one stream made of all, and is added to each of them."""
+    from estimator.stack.streams import connected
+
+    norms = by_role(layer)
+    of_mixer, of_mlp = layer.streams
+    assert layer.mlp is not None
+    block = layer.mlp
+    x = connected(m, x, of_mixer, lambda h: mix(m, norm(m, h, norms["input"]), layer, at))
+    return connected(m, x, of_mlp, lambda h: feed(m, norm(m, h, norms["pre_mlp"]), block))
+
+
+def varied(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
+    """DiffLlama's, Doge's and JetMoE's attention."""
+    from estimator.stack.varied import VARIED
+
+    return VARIED[a.form](m, x, a, at)
+
+
+# what computes each Attention.form but transformers' own interface
+FORMS = {**SPECIAL, "pooled": pooled, **dict.fromkeys(("differential", "dynamic_mask", "routed"), varied)}
+WIRING = {
+    "feed": feed_only, "mixer": mixer_only, "parallel": parallel, "post": post, "pre": pre, "sandwich": sandwich,
+    "streams": streams,
+}  # fmt: skip

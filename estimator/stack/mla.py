@@ -33,13 +33,8 @@ def latent(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     low = linear(m, x, down)
     narrow, k_rope = ops.split(t, low, (m.rows * sizes["kv_rank"], m.rows * sizes["rope"]))
     narrow = norm(m, narrow, a.norms[-1])
-    cos, sin = at["rope"](m, a)
-    if a.rope_style == "complex":
-        q_rope, k_rope = complex_pair(t, q_rope, k_rope, cos, m.fused)
-    elif a.rope_style == "interleaved":
-        q_rope, k_rope = interleaved(t, q_rope, cos, sin), interleaved(t, k_rope, cos, sin)
-    else:
-        q_rope, k_rope = rotate(t, q_rope, cos, sin), rotate(t, k_rope, cos, sin)
+    if a.position == "rope":
+        q_rope, k_rope = turned(m, q_rope, k_rope, a, at["rope"](m, a))
     narrow, k_rope = cached(m, a, narrow, k_rope)
     query = joined(t, q_nope, q_rope)
     keys, values = expanded(m, a, narrow, k_rope, up)
@@ -50,10 +45,22 @@ def latent(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     return linear(m, out, a.out)
 
 
+def turned(m: Machine, q: Tensor, k: Tensor, a: Attention, tables: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The rotary parts of queries and keys, as the class's style turns them."""
+    t, (cos, sin) = m.t, tables
+    if a.rope_style == "complex":
+        return complex_pair(t, q, k, cos, m.fused)
+    if a.rope_style == "interleaved":
+        return interleaved(t, q, cos, sin), interleaved(t, k, cos, sin)
+    return rotate(t, q, cos, sin), rotate(t, k, cos, sin)
+
+
 def index(m: Machine, x: Tensor, resid: Tensor, i: Indexer) -> None:
     """DeepseekV32Indexer.forward: scores of every head over every token in fp32, their sum, and a mask of the best."""
     t = m.t
     q, k = linear(m, resid, i.queries), norm(m, linear(m, x, i.keys), i.norm, m.rows)
+    if i.query_norm is not None:
+        q = norm(m, q, i.query_norm, m.rows * i.heads)
     if m.cache is not None:
         where, t.where = t.where, "KV cache"
         held = m.cache.setdefault((m.layer_key, "indexer"), [None, None, t.times, m.kv, None])
@@ -62,6 +69,10 @@ def index(m: Machine, x: Tensor, resid: Tensor, i: Indexer) -> None:
     pairs, at, never = m.b * m.s * m.kv, i.queries.name.rpartition(".")[0], (False, False)
     scores = t.alloc(pairs * i.heads, F32, "scores of the indexer")
     log(t, scores, f"{at}.scores", ATTENTION, m.s, i.head_dim, m.kv, m.b * i.heads, operator="bmm", grads=never)
+    if i.weigh is None:  # the greatest of a block's scores: a copy of all, masked, and a mask of every head
+        later = t.alloc(pairs * i.heads, F32, "scores of the indexer, masked")
+        del scores, later
+        return
     weights = linear(m, x, i.weigh)
     summed = t.alloc(pairs, F32, "index scores")
     log(t, summed, f"{at}.weighted", ATTENTION, 1, i.heads, m.kv, m.rows, operator="bmm", grads=never)

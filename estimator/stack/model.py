@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from estimator.families.base import POSITION, Architecture, Attention, Extra, Layer, Linear, Lookup, Norm
+from estimator.families.base import POSITION, Architecture, Attention, Extra, Layer, Linear, Lookup, Norm, Streams
 from estimator.families.towers import Conv
 from estimator.stack import ops
 from estimator.stack.layers import WIRING
@@ -47,7 +47,7 @@ def masks(m: Machine, arch: Architecture) -> Any:
         return made.get(a.window if a.window is not None else a.chunk)
 
     for layer in arch.layers:
-        a = layer.mixer
+        a = layer.ahead.attention if layer.ahead else layer.mixer
         if isinstance(a, Attention) and layer.side == "decoder":
             key = a.window if a.window is not None else a.chunk
             if key not in made:
@@ -133,6 +133,8 @@ def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None, want
         if isinstance(part, Extra):  # a class token, positions that are a bare parameter
             own: Tensor = m.extra(part)
             x = ops.add(t, x, ops.piece(t, own, x.n) if own.n > x.n else own, "embeddings")
+    if arch.facts.get("streams"):
+        x = ops.repeat(t, x, arch.facts["streams"], "residual streams")
     if arch.facts.get("embed_scale"):
         x = ops.scale(t, x, "scaled embeddings")
     return ops.dropout(t, x) if m.drops.embedding else x
@@ -240,6 +242,14 @@ def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     return made
 
 
+def joined(m: Machine, x: Tensor, part: Streams) -> Tensor:
+    """One stream of many, before the final norm."""
+    from estimator.stack.streams import collapsed
+
+    return collapsed(m, x, part)
+
+
+FINAL: dict[type, Any] = {Norm: norm, Linear: linear, Streams: joined}  # what runs between the layers and the head
 LOSSES = {"chunked": chunked_loss, "fused": fused_loss, "tiled": tiled_loss}
 
 
@@ -253,6 +263,8 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     if m.prompted:
         inputs = prompted(m, arch, inputs)
     at: dict[str, Any] = {"masks": masks(m, arch), "rope": rope_tables(m, inputs.w), "facts": arch.facts}
+    if any(layer.ahead for layer in arch.layers):
+        at["first"] = ops.copy(t, inputs, "embeddings, cloned")
     if arch.beside:
         from estimator.stack.beside import inputs_of_layers
 
@@ -265,7 +277,7 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     m.segment_trains, m.kept_probs = None, None
     with t.at("final norm"):
         for part in arch.final:
-            x = norm(m, x, part) if isinstance(part, Norm) else linear(m, x, part)
+            x = FINAL[type(part)](m, x, part)
     del inputs, parts, at
     if m.training and m.loss != "full" and arch.has_head:
         with t.at("loss"):

@@ -10,13 +10,13 @@ from typing import Any
 from estimator.families.base import MLP, Extra, Linear, MoE
 from estimator.ops import minimum
 from estimator.stack import ops, products
-from estimator.stack.feedforward import mlp
+from estimator.stack.feedforward import mlp, swiglu_oai
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear, product
 from estimator.stack.norms import norm
 from estimator.stack.parametrised import delta, with_delta
 from estimator.stack.products import ROUTER
-from estimator.stack.shapes import masked, masked_bwd
+from estimator.stack.shapes import clamp, masked, masked_bwd
 from estimator.stack.tape import BOOL, F32, I64, GradFn, Tape, Tensor
 
 
@@ -107,7 +107,7 @@ def experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) -
 def grouped_experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) -> Tensor:
     """grouped_mm_experts_forward."""
     t = m.t
-    n = index.n
+    n = index.n * block.num // (block.num + block.idle)  # what idle experts are given passes
     sort_ids = t.alloc(n, I64, "sorted experts")
     perm = t.alloc(n, I64, "permutation")
     source = t.alloc(n, I64, "tokens by expert")
@@ -147,29 +147,16 @@ def stacks(block: MoE) -> tuple[Extra, Extra, Extra | None, Extra | None]:
 def gate(m: Machine, out: Tensor, block: MoE) -> Tensor:
     """_apply_gate."""
     t = m.t
-    if block.act == "clamped_swiglu":
-        return clamped(t, out)
+    if block.act == "clamped_swiglu":  # gpt-oss: interleaved halves
+        return swiglu_oai(t, ops.piece(t, out, out.n // 2), ops.piece(t, out, out.n // 2))
     if not block.gated:
         return activation(t, out, block.act)
     first, second = ops.split(t, out, (out.n // 2, out.n // 2))
+    if block.act == "swiglu_oai":
+        return swiglu_oai(t, first, second)
+    if block.clamped:
+        first, second = clamp(t, first), clamp(t, second)
     return ops.mul(t, activation(t, first, block.act), second, "gated")
-
-
-def clamped(t: Tape, out: Tensor) -> Tensor:
-    """gpt-oss: interleaved halves, clamped; (up + 1) * gate * sigmoid(1.702 * gate)."""
-    first, second = ops.piece(t, out, out.n // 2), ops.piece(t, out, out.n // 2)
-    first = t.emit("clamped", first.n, first.w, (first,), _clamp_bwd, first.st)
-    second = t.emit("clamped", second.n, second.w, (second,), _clamp_bwd, second.st)
-    glu = ops.mul(t, first, ops.sigmoid(t, ops.scale(t, first)), "gate")
-    return ops.mul(t, ops.shift(t, second), glu, "gated")
-
-
-def _clamp_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
-    mask = t.alloc(g.n, BOOL, "clamp mask")
-    zero = t.alloc(g.n, BOOL, "clamp mask")
-    out = t.alloc(g.n, g.w, "gradient")
-    del mask, zero
-    return (out,)
 
 
 def grouped(

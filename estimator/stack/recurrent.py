@@ -30,7 +30,7 @@ def held_states(m: Machine) -> list[Any] | None:
     """This layer's entry in the cache: the convolution's state, the recurrent state, times, and 0 as nothing grows."""
     if m.cache is None:
         return None
-    return m.cache.setdefault(m.layer_key, [None, None, m.t.times, 0, 0])
+    return m.cache.setdefault((m.layer_key, "states"), [None, None, m.t.times, 0, 0])
 
 
 def convolve(m: Machine, x: Tensor, s: StateSpace, weights: tuple[Extra, ...]) -> Tensor:
@@ -52,7 +52,7 @@ def convolve(m: Machine, x: Tensor, s: StateSpace, weights: tuple[Extra, ...]) -
         return _activated(m, out, s)
     if held is not None:
         where, t.where = t.where, "KV cache"
-        held[0] = t.alloc(m.b * s.conv_width * s.conv_kernel, w, "last inputs of the convolution")
+        held[0] = t.alloc(m.b * s.conv_width * s.sizes.get("kept", s.conv_kernel), w, "last inputs of the convolution")
         t.where = where
     out = _convolution(m, ops.to(t, x, weight.w), weight, bias, m.b * s.conv_width * (m.s + reach))
     log_convolution(m, out, s, weight)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from estimator.families.base import MoE
 from estimator.stack import ops, products
 from estimator.stack.machine import Machine
-from estimator.stack.nn import product
+from estimator.stack.nn import linear, product
 from estimator.stack.parametrised import delta, with_delta
+from estimator.stack.shapes import total
 from estimator.stack.tape import BOOL, F32, I64, GradFn, Tape, Tensor
 
 Routed = tuple[Tensor, Tensor, Tensor]
@@ -23,8 +24,8 @@ def logits_fp32(m: Machine, x: Tensor, block: MoE) -> Tensor:
     bare, _ = m.weight(block.router[0])
     weight = with_delta(m, bare, delta(m, name, bare.n, bare, False))
     return product(
-        t, ops.to(t, x, F32), ops.to(t, weight, F32), None, m.rows * block.num, "router logits", False, name,
-        products.ROUTER, m.rows,
+        t, ops.to(t, x, F32), ops.to(t, weight, F32), None, m.rows * (block.num + block.idle), "router logits", False,
+        name, products.ROUTER, m.rows,
     )  # fmt: skip
 
 
@@ -55,11 +56,43 @@ def sigmoid_groups(m: Machine, x: Tensor, block: MoE) -> Routed:
 def chosen(m: Machine, scores: Tensor, block: MoE) -> tuple[Tensor, Tensor]:
     """topk or gather along the experts: the gradient is scattered into zeros."""
     index = m.t.alloc(m.rows * block.per_token, I64, "chosen experts")
-    return m.t.emit("routing weights", index.n, F32, (scores,), _scatter_bwd, index.st, scores.n), index
+    return m.t.emit("routing weights", index.n, scores.w, (scores,), _scatter_bwd, index.st, scores.n), index
 
 
 def _scatter_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (t.alloc(node.extra, g.w, "gradient of the choice"),)
 
 
-ROUTERS = {"softmax_fp32": softmax_fp32, "sigmoid_groups": sigmoid_groups}  # MoE.routing
+def biased(m: Machine, x: Tensor, block: MoE) -> Routed:
+    """DeepSeek-V4: the square root of softplus in the model's width; the choice is made on biased scores."""
+    t = m.t
+    logits, scores = scored(m, x, block)
+    summed = t.alloc(scores.n, F32, "biased scores")
+    del summed
+    weights, index = chosen(m, scores, block)
+    return logits, normed(m, weights), index
+
+
+def looked_up(m: Machine, x: Tensor, block: MoE) -> Routed:
+    """DeepSeek-V4's first layers: a table says the experts of each token, whose scores weigh them."""
+    logits, scores = scored(m, x, block)
+    weights, index = chosen(m, scores, block)
+    return logits, normed(m, weights), index
+
+
+def scored(m: Machine, x: Tensor, block: MoE) -> tuple[Tensor, Tensor]:
+    """Logits and the square root of their softplus."""
+    t = m.t
+    logits = linear(m, x, block.router[0])
+    return logits, ops.unary(t, ops.unary(t, logits, "softplus", "input"), "scores", "result")
+
+
+def normed(m: Machine, weights: Tensor) -> Tensor:
+    """Divided by their sum, and scaled."""
+    t = m.t
+    sums = ops.shift(t, total(t, weights, m.rows))
+    return ops.scale(t, ops.mul(t, weights, sums, "routing weights"), "routing weights")
+
+
+# MoE.routing
+ROUTERS = {"softmax_fp32": softmax_fp32, "sigmoid_groups": sigmoid_groups, "biased": biased, "looked_up": looked_up}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.stack import ops, products
-from estimator.stack.tape import GradFn, Tape, Tensor
+from estimator.stack.tape import BOOL, GradFn, Tape, Tensor
 
 
 def masked(t: Tape, x: Tensor, mask: Tensor) -> Tensor:
@@ -15,6 +15,19 @@ def masked(t: Tape, x: Tensor, mask: Tensor) -> Tensor:
 
 def masked_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (t.alloc(g.n, g.w, "gradient, masked"),)
+
+
+def clamp(t: Tape, x: Tensor) -> Tensor:
+    """torch.clamp: saves its input."""
+    return t.emit("clamped", x.n, x.w, (x,), _clamp_bwd, x.st)
+
+
+def _clamp_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    mask = t.alloc(g.n, BOOL, "clamp mask")
+    zero = t.alloc(g.n, BOOL, "clamp mask")
+    out = t.alloc(g.n, g.w, "gradient")
+    del mask, zero
+    return (out,)
 
 
 def cumsum(t: Tape, x: Tensor) -> Tensor:

@@ -154,13 +154,13 @@ def gpt_oss(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
         q, k = _halves(t, q, cos, sin), _halves(t, k, cos, sin)
     k, v = cached(m, a, k, v)
     s_k = k.n // (m.b * a.kv_heads * a.head_dim)
-    out, kept = _with_sinks(m, q, k, v, a, at, s_k)
+    out, kept = with_sinks(m, q, k, v, a, at, s_k)
     out = linear(m, out, a.out)
     del kept
     return out
 
 
-def _with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: Any, s_k: Any) -> tuple[Tensor, Tensor]:
+def with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: Any, s_k: Any) -> tuple[Tensor, Tensor]:
     """eager_attention_forward of modeling_gpt_oss.py: the output, and the probabilities that it returns too."""
     t = m.t
     groups, split = a.heads // a.kv_heads, m.b > 1
@@ -240,8 +240,8 @@ def _picked_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (t.alloc(node.extra, g.w, "gradient, scattered"),)
 
 
-# what computes each Attention.form but transformers' own interface
-FORMS = {
+# what computes these values of Attention.form
+SPECIAL = {
     "broadcast": falcon,
     "alibi": bloom,
     "alibi_fp32": mpt,
@@ -266,4 +266,4 @@ def _bloom_gelu_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (out,)
 
 
-__all__ = ["FORMS", "bloom_gelu", "of_positions"]
+__all__ = ["SPECIAL", "bloom_gelu", "of_positions"]

@@ -35,6 +35,15 @@ def mixer(m: Machine, x: Tensor, s: StateSpace, at: Any) -> Tensor:
         from estimator.stack.delta import gated_delta
 
         return gated_delta(m, x, s)
+    if s.kind in ("time_mix", "rg_lru"):
+        from estimator.stack.griffin import rg_lru
+        from estimator.stack.rwkv import time_mix
+
+        return time_mix(m, x, s) if s.kind == "time_mix" else rg_lru(m, x, s)
+    if s.kind == "channel_delta":
+        from estimator.stack.channel_delta import channel_delta
+
+        return channel_delta(m, x, s)
     return selective(m, x, s)
 
 
@@ -51,6 +60,10 @@ def block(m: Machine, x: Tensor, layer: Layer, at: Any) -> Tensor:
     """MambaBlock.forward: the residual in fp32 where residual_in_fp32."""
     t = m.t
     residual = x
+    if layer.ahead is not None:
+        from estimator.stack.ahead import shared_block
+
+        x = ops.add(t, x, shared_block(m, x, layer.ahead, at), "stream and shared block")
     x = norm(m, ops.to(t, x, m.w), layer.norms[0])
     if at["facts"].get("residual_fp32"):
         residual = ops.to(t, residual, F32)

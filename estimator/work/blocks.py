@@ -220,12 +220,18 @@ def _indexed(tape: Walk, index: Indexer, grad: bool, s_k: Any) -> None:
     tape.linear(index.queries, False, p.PROJECTION)
     tape.linear(index.keys, False, p.PROJECTION)
     tape.norm(index.norm, False, stream=False)
-    tape.linear(index.weigh, False, p.PROJECTION)
+    if index.query_norm is not None:
+        tape.norm(index.query_norm, False, stream=False)
+    if index.weigh is not None:
+        tape.linear(index.weigh, False, p.PROJECTION)
     for name, m, k_, n, count in (
         ("scores", rows.s, index.head_dim, s_k, rows.b * index.heads),
         ("weighted", 1, index.heads, s_k, rows.tokens),
     ):
-        tape.ops.append(Product(f"{at}.{name}", p.ATTENTION, m, k_, n, count, operator="bmm", left=False, right=False))
+        if name == "scores" or index.weigh is not None:
+            tape.ops.append(
+                Product(f"{at}.{name}", p.ATTENTION, m, k_, n, count, operator="bmm", left=False, right=False)
+            )
 
 
 def _rearrange(tape: Walk, a: Attention, at: str, n_q: Any, n_k: Any, s_k: Any, grads: tuple[bool, bool, bool]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, MoE, NoMixer, Norm
@@ -23,12 +23,19 @@ from estimator.work.product import Kernel, Product
 from estimator.work.trainable import NONE, Trainable
 from estimator.work.workload import PassSizes, fused_exists
 
+if TYPE_CHECKING:
+    from estimator.peft.base import Adapter
+
 MAX_LAYERS = 100_000  # layers that may be looked at one by one; no model comes near
 
 Operation = Product | Kernel
+# Attention.form and StateSpace.kind that blocks and scan do not describe
+STEPPED = ("pooled", "differential", "dynamic_mask", "routed", "channel_delta", "time_mix", "rg_lru")
 
 
-def operations(arch: Architecture, work: PassSizes, train: Trainable = NONE) -> list[Operation]:
+def operations(
+    arch: Architecture, work: PassSizes, train: Trainable = NONE, adapter: Adapter | None = None
+) -> list[Operation]:
     """Products and all other kernels of one pass, in order; the loss and its gradient too in training."""
     training = work.mode == "training"
     if not training:
@@ -57,7 +64,20 @@ def operations(arch: Architecture, work: PassSizes, train: Trainable = NONE) -> 
     grad = walk.chain(out, arch.final, rows, grad, p.EMBEDDING)
     walk.pool(out, replace(rows, s=1), grad)
     walk.head(out, rows, grad)
+    if any(beyond(g) for g in arch.layers):
+        from estimator.work.run import products
+
+        kernels = [q for q in out if isinstance(q, Kernel)]
+        out = [*products(arch, work, adapter, train.weight if training and adapter is None else None), *kernels]
     return [replace(q, forward=q.engine) if isinstance(q, Kernel) else q for q in out] if work.engine else out
+
+
+def beyond(layer: Layer) -> bool:
+    """Whether the layer multiplies in ways that only the simulated step knows: its products are taken from there."""
+    mixer = layer.mixer
+    own = mixer.form in STEPPED if isinstance(mixer, Attention) else getattr(mixer, "kind", "") in STEPPED
+    idle = isinstance(layer.mlp, MoE) and bool(layer.mlp.idle)
+    return own or idle or bool(layer.streams) or layer.ahead is not None
 
 
 def _tables(parts: Iterable[Any]) -> tuple[Any, ...]:
@@ -227,6 +247,9 @@ def layer(tape: Walk, group: Layer, grad: bool, encoder_grad: bool, dropout: flo
         return tape.norm(norms[role], flag) if role in norms else flag
 
     def mix(flag: bool) -> bool:
+        if beyond(group):  # its products are the step's: here only whether its output requires a gradient
+            flags = [tape.linear(x, flag, p.PROJECTION) for x in group.linears()]  # every one runs
+            return any(flags)
         run: Callable[..., bool] = blocks.attention if isinstance(group.mixer, Attention) else scan.mixer
         second = scan.mixer(tape, group.second, flag) if group.second is not None else False
         return run(tape, group.mixer, flag) or second

@@ -36,6 +36,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "dinov2": ("Dinov2Model", "Dinov2ForImageClassification"), "pixtral": ("PixtralVisionModel",),
     "qwen2_vl": ("Qwen2VLForConditionalGeneration",), "qwen2_5_vl": ("Qwen2_5_VLForConditionalGeneration",),
     "qwen3_vl": ("Qwen3VLForConditionalGeneration",), "qwen3_vl_moe": ("Qwen3VLMoeForConditionalGeneration",),
+    "minimax_m3_vl": ("MiniMaxM3SparseForConditionalGeneration",), "minimax_m3_vl_vision": ("MiniMaxM3VLVisionModel",),
     "llava": ("LlavaForConditionalGeneration",), "llava_next": ("LlavaNextForConditionalGeneration",),
     "llava_onevision": ("LlavaOnevisionForConditionalGeneration",), "vipllava": ("VipLlavaForConditionalGeneration",),
     "llava_next_video": ("LlavaNextVideoForConditionalGeneration",),

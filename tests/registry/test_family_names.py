@@ -14,6 +14,7 @@ import pytest
 import estimator
 from estimator.families import FAMILIES
 from estimator.families.base import Attention, Layer, MoE, Norm, StateSpace
+from estimator.kv.layers import STATES
 from estimator.models import load_model
 from estimator.presets import names
 from estimator.stack.layers import FORMS, WIRING
@@ -36,7 +37,7 @@ KNOWN = {
     (Attention, "rope_style"): {"half", "interleaved", "complex", "none"},
     (Attention, "position"): {"rope", "learned", "alibi", "relative", "none"},
     (Attention, "mask"): {"needed", "always", "boolean"},
-    (StateSpace, "kind"): {"selective", "chunked", "gated_delta", "short_conv", "lightning"},
+    (StateSpace, "kind"): {*STATES},
     (MoE, "routing"): {"softmax", *ROUTERS},
     (Layer, "wiring"): set(WIRING),
     (Layer, "side"): {"encoder", "decoder"},

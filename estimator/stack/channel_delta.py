@@ -1,0 +1,114 @@
+"""Kimi's delta rule without its fused kernel: as the gated delta rule in chunks of fp32, but every channel of a key
+decays by itself, so that the products within a chunk are written out over pairs of tokens and channels.
+
+Source: transformers 5.24, models/kimi_linear/modeling_kimi_linear.py (chunk_kimi_delta_attention).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.families.base import StateSpace
+from estimator.ops import ceil_div
+from estimator.stack import ops
+from estimator.stack.delta import gated_norm, loop, next_token, unit, wide
+from estimator.stack.machine import Machine
+from estimator.stack.nn import linear
+from estimator.stack.recurrent import convolve, held_states, many, minus_exp
+from estimator.stack.shapes import cumsum, masked, outer, padded, total
+from estimator.stack.tape import BOOL, F32, GradFn, Tape, Tensor
+
+
+def channel_delta(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
+    """KimiLinearDeltaAttention.forward. x [b, s, d] -> [b, s, d]."""
+    t = m.t
+    bias, a_log, *weights = s.extras
+    *parts, f_a, f_b, b, g_a, g_b, out_proj = s.linears
+    n = m.rows * s.inner
+    mixed = convolve(m, ops.cat(t, [linear(m, x, lin) for lin in parts], "q, k and v"), s, tuple(weights))
+    q, k, v = ops.split(t, mixed, (n, n, n))
+    step = ops.add(t, ops.to(t, linear(m, linear(m, x, f_a), f_b), F32), m.extra(bias), "time step")
+    soft = ops.unary(t, ops.shift(t, ops.unary(t, step, "exp", "result")), "log", "input")
+    soft = t.emit("softplus", n, F32, (step, soft), _either_bwd, t.alloc(n, BOOL, "large steps").st)
+    decay = outer(t, minus_exp(m, a_log), soft, n, "log decay")
+    beta = ops.sigmoid(t, linear(m, x, b))
+    if m.cache is not None and m.past != 0:
+        out = next_token(m, s, v)
+    else:
+        out = rule(m, s, q, k, v, beta, decay)
+        held = held_states(m)
+        if held is not None:
+            where, t.where = t.where, "KV cache"
+            held[1] = t.alloc(m.b * s.inner * s.state, F32, "recurrent state")
+            t.where = where
+    gate = linear(m, linear(m, x, g_a), g_b)
+    return linear(m, gated_norm(m, out, gate, s), out_proj)
+
+
+def _either_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
+    return tuple(None if p is None else t.alloc(g.n, g.w, "gradient, masked") for p in node.ins)
+
+
+def rule(m: Machine, s: StateSpace, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, decay: Tensor) -> Tensor:
+    """chunk_kimi_delta_attention."""
+    t = m.t
+    w, heads, size = q.w, s.sizes["heads"], s.sizes["chunk"]
+    chunks = ceil_div(m.s, size)
+    rows = m.b * heads * chunks * size
+    scalars, n = m.rows * heads, rows * s.state
+    q, k, v, beta, decay = (ops.by_heads(t, wide(t, i)) for i in (q, k, v, beta, decay))
+    q, k = unit(t, q, scalars), unit(t, k, scalars)
+    q = ops.scale(t, padded(t, q, n))
+    k, v, decay, beta = padded(t, k, n), padded(t, v, n), padded(t, decay, n), padded(t, beta, rows)
+    v_beta, k_beta = outer(t, v, beta, n, "beta * v"), outer(t, k, beta, n, "beta * k")
+    sums = cumsum(t, decay)
+    pairs = t.emit("differences", n * size, F32, (sums,), _pairs_bwd, None, n)
+    pairs = masked(t, pairs, t.alloc(size * size, BOOL, "upper triangle"))
+    pairs = ops.unary(t, pairs, "decay of every pair and channel", "result")
+    system = within(t, k_beta, k, pairs, rows * size)
+    system = inverse(t, masked(t, ops.neg(t, system), t.alloc(size * size, BOOL, "upper triangle")), rows, size)
+    grown = outer(t, k_beta, ops.unary(t, sums, "decay", "result"), n, "decayed beta * k")
+    fresh = ops.matmul(t, system, v_beta, n, size, "fresh values")
+    reads = ops.matmul(t, system, grown, n, size, "reads of the state")
+    out = t.alloc(n, F32, "output")
+    inner = within(t, q, k, pairs, rows * size)
+    q = outer(t, q, ops.unary(t, sums, "decay", "result"), n, "decayed q")
+    k = outer(t, k, ops.unary(t, ops.shift(t, sums), "decay", "result"), n, "decayed k")
+    out = loop(m, s, (fresh, reads, q, inner, k), out, chunks)
+    if rows > scalars:
+        out = ops.piece(t, out, m.rows * s.inner)
+    del pairs, system, grown, v_beta, k_beta, v, beta, decay
+    return ops.to(t, out, w) if w != F32 else ops.copy(t, out)
+
+
+def within(t: Tape, a: Tensor, b: Tensor, pairs: Tensor, n: Any) -> Tensor:
+    """(a.unsqueeze(-2) * b.unsqueeze(-3) * decay).sum(-1): pointwise, so no product is counted."""
+    both = outer(t, a, b, pairs.n, "products of every pair and channel")
+    return total(t, ops.mul(t, both, pairs, "decayed products"), n)
+
+
+def _pairs_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    negative = t.alloc(g.n, g.w, "gradient, negated")
+    out = t.alloc(node.extra, g.w, "gradient, summed")
+    del negative
+    return (out,)
+
+
+def inverse(t: Tape, a: Tensor, rows: Any, size: Any) -> Tensor:
+    """The loop over the rows of a chunk that inverts its triangle in place: row i keeps a copy of itself, of the
+    triangle before it, and their product."""
+    each = size * (size - 1) * (2 * size - 1) // 6  # sum of i * i
+    if not (t.grad and a.node is not None):
+        held = t.alloc(rows // size * (size - 1) * (size - 1), F32, "rows before")
+        del held
+        return a
+    saved = many(t, 1, rows // size * each, F32, "rows before"), many(t, 1, a.n // 2, F32, "rows")
+    out = Tensor(a.n, F32, a.st)
+    t.record(out, (a,), _inverse_bwd, saved, None)
+    return out
+
+
+def _inverse_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    copied, grown = t.alloc(g.n, g.w, "gradient, copied"), t.alloc(g.n, g.w, "gradient of a row")
+    del grown
+    return (copied,)
