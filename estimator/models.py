@@ -39,6 +39,7 @@ class Model:
     mix        the GGUF mix that its name says: of ``llama3.1:8b-instruct-q4_K_M``
     part       "text" for the text model of a multimodal one, else ""
     library    True where transformers builds it (``--with-transformers``)
+    asked      the texts of ``--model`` and ``--set`` that name it
     """
 
     name: str
@@ -51,6 +52,7 @@ class Model:
     mix: str = ""
     part: str = ""
     library: bool = False
+    asked: tuple[str, ...] = ()
 
     @cached_property
     def declared(self) -> Declared:
@@ -131,12 +133,13 @@ def load_model(
     if part not in PARTS:
         raise unknown("--part", part, PARTS[1:])
     found = find(text.strip())
+    asked = (text.strip(), *overrides)
     if found.raw is None:
         if overrides:
             raise InputError(f"--set: {text[:100]} has no config to set a field of")
-        return Model(found.name, found.kind, None, tuple(found.notes), {}, found.header)
+        return Model(found.name, found.kind, None, tuple(found.notes), {}, found.header, asked=asked)
     if overrides:
-        return _said(_overridden(found, overrides, traced, part, library), found)
+        return _said(_overridden(found, overrides, traced, part, library), found, asked)
     notes = list(found.notes)
     if found.header is not None:
         from estimator.headers.compare import compare
@@ -147,7 +150,7 @@ def load_model(
         made = Model(found.name, found.kind, config, tuple(notes), beside=found.beside, mix=found.mix)
     else:
         made = Model(found.name, found.kind, config, tuple(notes), found.expect, found.header, found.beside, found.mix)
-    return _said(replace(made, part=part, library=library), found)
+    return _said(replace(made, part=part, library=library), found, asked)
 
 
 def _overridden(found: Found, overrides: Sequence[str], traced: bool, part: str, library: bool) -> Model:
@@ -166,7 +169,7 @@ def _overridden(found: Found, overrides: Sequence[str], traced: bool, part: str,
     return replace(made, own_notes=(*made.own_notes, *notes))
 
 
-def _said(model: Model, found: Found) -> Model:
+def _said(model: Model, found: Found, asked: tuple[str, ...]) -> Model:
     """The model with what its files say loudly: of their storage, of a class that is not the one that is counted."""
     said = list(model.declared.notes)
     if found.kind in ("file", "hub") and model.config is not None:
@@ -174,4 +177,4 @@ def _said(model: Model, found: Found) -> Model:
         from estimator.sources.foreign import foreign
 
         said += foreign(model.config.raw.copied(), FAMILIES, model.config.where)
-    return replace(model, own_notes=(*model.own_notes, *said)) if said else model
+    return replace(model, own_notes=(*model.own_notes, *said), asked=asked)

@@ -15,6 +15,7 @@ from estimator.errors import InputError
 
 KIBI = 1024
 KILO = 1000
+MILLION = KILO**2
 BITS_PER_BYTE = 8
 SECONDS_PER_HOUR = 3600
 SECONDS_PER_DAY = 86400
@@ -210,3 +211,16 @@ def parse_size(text: str, flag: str, kind: str = "count") -> int:
     if number.denominator != 1:
         raise InputError(f"{flag} must be a whole number, got {shown}")
     return int(number)
+
+
+_TIMES = {"": 1, "s": 1, "ms": KILO**-1, "us": KILO**-2, "min": 60, "h": SECONDS_PER_HOUR}
+
+
+def parse_seconds(text: str, flag: str) -> float:
+    """Seconds from ``50ms``, ``1.5s``, ``2min`` or a plain number; InputError that names ``flag`` otherwise."""
+    match = _SIZE.match(text.strip())
+    factor = _TIMES.get(match.group(2).lower()) if match and len(text) <= _MAX_DIGITS else None
+    value = float(match.group(1).replace("_", "").replace(",", "")) * factor if match and factor else 0.0
+    if not 0 < value < math.inf:
+        raise InputError(f"{flag}: {text[:40]!r} is not a time above 0. Examples: 50ms, 1.5s, 2min")
+    return value

@@ -8,10 +8,13 @@ kernels) are answered by the commands themselves.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError, unknown
 from estimator.report import Report
+
+if TYPE_CHECKING:
+    from estimator.engines.server import Server
 
 OWN = ("transformers", "fused")
 # name -> module in estimator.engines
@@ -44,6 +47,15 @@ def _has_graph(model: Any) -> bool:
     from estimator.families.gguf import gguf_of
 
     return model.kind != "symbolic" and gguf_of(model.architecture.model_type) is not None
+
+
+def server_of(name: str) -> Server:
+    """The server of an engine's name. InputError where it is none."""
+    module: Any = import_module(f"estimator.engines.{ENGINES.get(name, name)}") if name in ENGINES else None
+    found: Server | None = getattr(module, "SERVER", None)
+    if found is None:
+        raise unknown("--engine", name, [x for x in ENGINES if x != "llama.cpp"])
+    return found
 
 
 def answered(question: str, q: Any) -> Report | None:

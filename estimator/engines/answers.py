@@ -10,6 +10,7 @@ from estimator.engines.pool import SLIDING, STATE
 from estimator.engines.rank import ServedRank
 from estimator.fit import Fit
 from estimator.formula import Citation
+from estimator.ops import ceil_div
 from estimator.report import Node, Report
 from estimator.units import BYTES, COUNT, RATIO, TOKENS
 
@@ -86,7 +87,8 @@ def fit(asked: ServerAsked, rank: ServedRank) -> Fit | None:
     p = rank.pool
     if p is None:
         return None
-    blocks = asked.batch * p.request(asked.context, steady=asked.batch > 1) * p.block_bytes
+    each = ceil_div(asked.batch, asked.data)  # sequences of a replica
+    blocks = each * p.request(asked.context, steady=each > 1) * p.block_bytes
     if asked.pool is not None:
         return Fit(Range(blocks, blocks, blocks), asked.pool, "the pool")
     assert rank.budget is not None

@@ -136,10 +136,13 @@ def read(q: Any, engine: str, latest: Version, own: tuple[str, ...]) -> ServerAs
     fmt = find_format(dtype)
     if fmt.name not in ACTIVATIONS:
         raise InputError(f"--dtype {dtype}: an engine computes in bf16, fp16 or fp32; stored in less: --quantization")
+    card, total, spec = _card(q, said)
+    if spec is not None and not spec.bf16 and fmt.name == "bf16":
+        said.append(f"{spec.id} multiplies no bf16: activations and plain weights in fp16")
+        fmt = find_format("fp16")
     store = stored(model, quantization, fmt.name)
     said += store.notes
     kv = kv_format(q.kv_dtype or fmt.name)
-    card, total, spec = _card(q, said)
     positions = arch.max_positions
     length = q.max_model_len
     if length is None and positions is None:

@@ -14,6 +14,7 @@ from typing import Any
 from estimator.engines import answers
 from estimator.engines.asked import ServerAsked
 from estimator.engines.pace import ALL_REDUCES, FP4, PACE, Pace
+from estimator.engines.queueing import Arriving, ReplicaRoom, arrivals
 from estimator.engines.rank import ServedRank
 from estimator.engines.speculation import speculation
 from estimator.errors import InputError
@@ -23,13 +24,11 @@ from estimator.report import Node, Report
 from estimator.roofline import machine
 from estimator.serving.step import Serving, decode, prefill
 from estimator.trace import value_of
-from estimator.units import PERCENT, RATIO, SECONDS, TOKEN_RATE, USD
+from estimator.units import MILLION, SECONDS, SECONDS_PER_HOUR, TOKEN_RATE, USD
 from estimator.work.times import LINKS, MEMORY, PRODUCTS, Times
 
 DEFAULT_PROMPT, DEFAULT_NEW = 2048, 256
-MILLION, HOUR = 10**6, 3600
-ROUNDS = 200  # of the fixed point of an arrival rate
-LITTLE = Citation("Little 1961, A Proof for the Queuing Formula L = lambda W; Pollaczek 1930 for the mean wait")
+LITTLE = Citation("Little 1961, A Proof for the Queuing Formula L = lambda W")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +119,12 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int]) -> Repo
     price = price_of(asked.spec, q.price)
     figures = _figures(best, load)
     floor = _figures(ideal, RequestLoad(load.prompt, load.new, wanted))
-    usd = None if price.usd is None else price.usd * asked.gpus / HOUR
+    usd = None if price.usd is None else price.usd * asked.gpus / SECONDS_PER_HOUR
     data = asked.data
     body: list[Any] = [
         _ranged("prefill_seconds", f"Prompts of {load.sequences:,.0f} requests", figures, floor, pace),
         _ranged("ttft_seconds", "First token of one request, alone", figures, floor, pace),
+        _ranged("loaded_ttft_seconds", "First token among the others, in the mean", figures, floor, pace),
         _ranged("decode_step_seconds", "A decode step", figures, floor, pace),
         _ranged("itl_seconds", "Between tokens, prompts of others included", figures, floor, pace),
         _rate(figures, floor, pace, data),
@@ -139,7 +139,8 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int]) -> Repo
         body.append(drafted)
         spoken.append(assumed)
     if q.rate is not None:
-        body.append(_arrivals(best, load, float(q.rate), asked, rank, sizes[0]))
+        room = ReplicaRoom(float(sizes[0] if rank.pool is None else min(sizes[0], holds(rank, load))), asked.data, usd)
+        body.append(arrivals(lambda c: arriving(best, load, c), float(q.rate), load.new, room))
     body += [answers.budget(rank), answers.pool(asked, rank)]
     found = answers.fit(asked, rank)
     facts = {"bound": figures["bound"]} | ({"fits": found.answer} if found else {})
@@ -208,12 +209,30 @@ def _figures(speed: Speed, load: RequestLoad) -> dict[str, Any]:
     made = decode(speed.serve, rows, max(1, round(context)))
     read = 0.0 if speed.ideal else speed.weights(made)
     whole = every + (load.new - 1) * step
+    met = arriving(speed, load, c, (c - 1) / whole)
     return {
         "prefill_seconds": every, "ttft_seconds": first, "decode_step_seconds": step,
+        "loaded_ttft_seconds": max(first, met.first) if c > 1 else first,
         "itl_seconds": step + carried(every, c, read) / load.new, "tokens_per_second": c * load.new / whole,
         "output_seconds": step / c, "input_seconds": every / (c * load.prompt), "whole": whole,
         "bound": made.bound,
     }  # fmt: skip
+
+
+def arriving(speed: Speed, load: RequestLoad, sequences: float, rate: float = 0.0) -> Arriving:
+    """Prompts of ``load`` that arrive ``rate`` a second beside ``sequences`` that decode."""
+    context = load.prompt + load.new / 2
+    made = decode(speed.serve, max(1, round(sequences / speed.stages)), max(1, round(context)))
+    own = speed.prompt(1, load.prompt)
+    chunks = max(1, -(-load.prompt // speed.step_tokens))
+    shared = 0.0 if speed.ideal else min(own, speed.weights(made) * chunks)
+    return Arriving(rate, speed.step(sequences, context), own - shared, 0 if speed.ideal else speed.pace.server, chunks)
+
+
+def holds(rank: ServedRank, load: RequestLoad) -> float:
+    """Sequences of a load that the pool holds in steady decode."""
+    assert rank.pool is not None
+    return rank.pool.concurrency(load.prompt + max(1, load.new // 2), steady=True)
 
 
 def _ranged(key: str, label: str, at: dict[str, Any], floor: dict[str, Any], pace: Pace) -> Node:
@@ -251,50 +270,6 @@ def _money(at: dict[str, Any], usd: float, replicas: int) -> Node:
         Node("usd_per_million_output_tokens", "Output", usd * MILLION * at["output_seconds"] / replicas, USD),
     ]
     return Node.group("Money", rows)
-
-
-def _arrivals(speed: Speed, load: RequestLoad, rate: float, asked: ServerAsked, rank: ServedRank, most: int) -> Node:
-    """Requests that arrive at ``rate`` a second: how many are there (Little's law), and how long the first token waits.
-
-    The wait is that of one server with equal services (Pollaczek): prompts are computed one after the other while the
-    decode steps take their share; percentiles take it to be exponential.
-    """
-    if not 0 < rate < float("inf"):
-        raise InputError(f"--rate must be above 0 requests a second, got {rate:g}")
-    here = rate / asked.data
-    context = load.prompt + load.new // 2
-    held = float(most) if rank.pool is None else min(float(most), rank.pool.concurrency(context, steady=True))
-    full = _figures(speed, RequestLoad(load.prompt, load.new, max(1.0, held)))
-    most_rate = full["tokens_per_second"] / load.new
-    if here >= most_rate:
-        rows = [
-            Node("rate.most", "Requests a second that it can serve", most_rate * asked.data, RATIO),
-            Node("rate.utilisation", "Load", 100 * here / most_rate, PERCENT),
-        ]
-        return Node.group(f"{rate:g} requests a second: more than it can serve, the queue grows without end", rows)
-    c = 1.0
-    for _ in range(ROUNDS):
-        at = _figures(speed, RequestLoad(load.prompt, load.new, max(1.0, c)))
-        itl = at["decode_step_seconds"] + here * load.prompt * at["input_seconds"] * at["decode_step_seconds"]
-        latency = at["ttft_seconds"] + (load.new - 1) * itl
-        new = min(held, here * latency)
-        if abs(new - c) < 1e-3 * max(1.0, c):
-            break
-        c = (c + new) / 2
-    share = min(0.999, here / most_rate)
-    service = at["ttft_seconds"] + itl / 2
-    wait = share / (1 - share) * at["input_seconds"] * load.prompt / 2
-    rows = [
-        Node("rate.sequences", "Sequences at once", max(c, here * latency), RATIO),
-        Node("rate.utilisation", "Load", 100 * share, PERCENT),
-        Node("rate.itl_seconds", "Between tokens", itl, SECONDS),
-        Node("rate.ttft_seconds", "First token, mean", service + wait, SECONDS),
-        Node("rate.ttft_seconds.p50", "median", service + wait * 0.6931, SECONDS),
-        Node("rate.ttft_seconds.p99", "99 of 100 are faster", service + wait * 4.6052, SECONDS),
-        Node("rate.request_seconds", "A whole request", service + wait + (load.new - 1) * itl, SECONDS),
-        Node("rate.most", "Requests a second that it can serve", most_rate * asked.data, RATIO),
-    ]
-    return Node.group(f"{rate:g} requests a second", rows)
 
 
 __all__ = ["RequestLoad", "Speed", "report"]

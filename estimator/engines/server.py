@@ -8,14 +8,39 @@ from typing import Any, NamedTuple
 from estimator.engines import answers, served
 from estimator.engines.asked import ServerAsked, Version, read
 from estimator.engines.rank import ServedRank
+from estimator.errors import InputError
 from estimator.report import Report
 
-Answer = Callable[[Any], Report]
+
+class Hardware(NamedTuple):
+    """The accelerators that an engine runs on: vendors, and the least compute capability of NVIDIA's by version.
+
+    least: (version, capability), newest first: the first whose version is not above the engine's counts.
+    """
+
+    vendors: tuple[str, ...]
+    least: tuple[tuple[Version, str], ...]
+
+    def check(self, asked: ServerAsked) -> None:
+        """InputError for a card that the engine does not run on."""
+        spec = asked.spec
+        if spec is None:
+            return
+        known = f"--engine {asked.engine}: runs on {' and '.join(self.vendors)}"
+        if spec.vendor not in self.vendors:
+            raise InputError(f"{known}, not on {spec.id} of {spec.vendor}; --engine llama.cpp may")
+        least = next((c for version, c in self.least if asked.version >= version), self.least[-1][1])
+        if spec.compute_capability is not None and float(spec.compute_capability) < float(least):
+            of = ".".join(map(str, asked.version))
+            raise InputError(
+                f"{known}; {of} needs compute capability {least}, {spec.id} has {spec.compute_capability}"
+            )
 
 
 class Server(NamedTuple):
     """An engine: its name, the version that stands for it, its own options by a question's fields.
 
+    hardware  what it runs on
     plan      the memory of the rank that decides
     sizes     (sequences at once, tokens of a step)
     """
@@ -23,26 +48,33 @@ class Server(NamedTuple):
     name: str
     latest: Version
     own: tuple[str, ...]
+    hardware: Hardware
     plan: Callable[[ServerAsked], ServedRank]
     sizes: Callable[[ServerAsked], tuple[int, int]]
 
     def read(self, q: Any) -> ServerAsked:
         """The question as this engine reads it."""
-        return read(q, self.name, self.latest, self.own)
+        asked = read(q, self.name, self.latest, self.own)
+        self.hardware.check(asked)
+        return asked
 
-    def questions(self) -> tuple[Answer, Answer, Answer]:
-        """The answers to ``memory``, ``kvcache`` and ``infer``: functions of the question."""
+    def memory(self, q: Any) -> Report:
+        """The answer of ``memory``."""
+        asked = self.read(q)
+        return answers.report("memory", asked, self.plan(asked))
 
-        def memory(q: Any) -> Report:
-            asked = self.read(q)
-            return answers.report("memory", asked, self.plan(asked))
+    def kvcache(self, q: Any) -> Report:
+        """The answer of ``kvcache``."""
+        asked = self.read(q)
+        return answers.report("kvcache", asked, self.plan(asked))
 
-        def kvcache(q: Any) -> Report:
-            asked = self.read(q)
-            return answers.report("kvcache", asked, self.plan(asked))
+    def infer(self, q: Any) -> Report:
+        """The answer of ``infer``."""
+        asked = self.read(q)
+        return served.report(asked, self.plan(asked), self.sizes(asked))
 
-        def infer(q: Any) -> Report:
-            asked = self.read(q)
-            return served.report(asked, self.plan(asked), self.sizes(asked))
-
-        return memory, kvcache, infer
+    def missing(self, q: Any) -> int:
+        """Bytes a GPU that the question lacks at the very least; 0 where it fits or no card is named."""
+        asked = self.read(q)
+        found = answers.fit(asked, self.plan(asked))
+        return 0 if found is None else max(0, int(found.need.low) - found.have)

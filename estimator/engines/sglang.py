@@ -12,13 +12,15 @@ from estimator.engines.asked import ServerAsked, share, whole
 from estimator.engines.layers import decoder_layers, stages
 from estimator.engines.pool import FULL, STATE, LayerKind, Pool, kind_of, rank_token_bytes, state_bytes, token_bytes
 from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
-from estimator.engines.server import Server
+from estimator.engines.server import Hardware, Server
 from estimator.engines.weights import rank_bytes
 from estimator.families.base import Attention, Layer, StateSpace
 from estimator.schemas import GIB, MIB
 
 NAME, LATEST = "sglang", (0, 5, 9)
 OWN = ("mem_fraction_static", "chunked_prefill_size", "max_num_seqs", "rate", "prefix_hit")
+# its attention is FlashInfer's, which supports SM75 and later (the package's page); on AMD its own Triton kernels
+HARDWARE = Hardware(("NVIDIA", "AMD"), (((0,), "7.5"),))
 
 CONTEXT = GIB // 2  # taken by the driver before the first reading: 0.51 GiB on an H100 (vLLM's logs, one rank)
 CONTEXT_RANKS = 3 * GIB // 2  # with NCCL, 1.51 to 1.53 GiB at two to four ranks
@@ -100,5 +102,5 @@ def sizes_of(asked: ServerAsked) -> tuple[int, int]:
     return whole(asked.question, "max_num_seqs", REQUESTS), sizes(asked)[0]
 
 
-SERVER = Server(NAME, LATEST, OWN, plan, sizes_of)
-memory, kvcache, infer = SERVER.questions()
+SERVER = Server(NAME, LATEST, OWN, HARDWARE, plan, sizes_of)
+memory, kvcache, infer = SERVER.memory, SERVER.kvcache, SERVER.infer

@@ -13,7 +13,7 @@ from estimator.engines.asked import ServerAsked, share, whole
 from estimator.engines.layers import decoder_layers, stages
 from estimator.engines.pool import FULL, LayerKind, Pool, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
-from estimator.engines.server import Server
+from estimator.engines.server import Hardware, Server
 from estimator.engines.vllm import activation
 from estimator.engines.weights import rank_bytes
 from estimator.families.base import StateSpace
@@ -25,6 +25,8 @@ TOKENS, SEQUENCES = 8192, 2048  # max_num_tokens and max_batch_size of an engine
 SAMPLED_ROWS = 256  # rows of logits of the trial run: a guess, the trial's requests are not logged
 CONTEXT, CONTEXT_RANKS = GIB // 2, 2 * GIB  # the driver's context, and with NCCL (vLLM's logs on an H100)
 SMALL_BLOCKS = (0, 19)  # since then 32 tokens a block, 64 before
+# reference/support-matrix.html of 0.18 lists Ampere and later; before it Volta too
+HARDWARE = Hardware(("NVIDIA",), (((0, 18), "8.0"), ((0,), "7.0")))
 
 
 def plan(asked: ServerAsked) -> ServedRank:
@@ -67,5 +69,5 @@ def sizes_of(asked: ServerAsked) -> tuple[int, int]:
     return whole(q, "max_num_seqs", SEQUENCES), whole(q, "max_num_batched_tokens", TOKENS)
 
 
-SERVER = Server(NAME, LATEST, OWN, plan, sizes_of)
-memory, kvcache, infer = SERVER.questions()
+SERVER = Server(NAME, LATEST, OWN, HARDWARE, plan, sizes_of)
+memory, kvcache, infer = SERVER.memory, SERVER.kvcache, SERVER.infer

@@ -13,7 +13,7 @@ from estimator.engines.asked import ServerAsked, share, whole
 from estimator.engines.layers import decoder_layers, stages
 from estimator.engines.pool import kind_of, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_heads, fewest
-from estimator.engines.server import Server
+from estimator.engines.server import Hardware, Server
 from estimator.engines.vision import images_bytes
 from estimator.engines.weights import VOCAB_MULTIPLE, rank_bytes
 from estimator.errors import InputError
@@ -25,6 +25,8 @@ from estimator.trace import value_of
 
 NAME, LATEST = "vllm", (0, 19, 0)
 OWN = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "prefix_caching", "rate", "prefix_hit")
+# docs/getting_started/installation/gpu.cuda.inc.md of 0.21 and of 0.14; AMD's by gpu.rocm.inc.md
+HARDWARE = Hardware(("NVIDIA", "AMD"), (((0, 21), "7.5"), ((0,), "7.0")))
 
 V0 = (0, 8)  # the first version whose default engine is V1
 LARGE_GPU = 70 * GIB  # vLLM engine/arg_utils.py, get_batch_defaults
@@ -169,5 +171,5 @@ def graphs(asked: ServerAsked, layers: int) -> Range:
     return Range(int(best * GRAPHS_RANGE[0]), best, int(best * GRAPHS_RANGE[1]))
 
 
-SERVER = Server(NAME, LATEST, OWN, plan, sizes_of)
-memory, kvcache, infer = SERVER.questions()
+SERVER = Server(NAME, LATEST, OWN, HARDWARE, plan, sizes_of)
+memory, kvcache, infer = SERVER.memory, SERVER.kvcache, SERVER.infer

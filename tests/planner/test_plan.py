@@ -31,6 +31,65 @@ def test_every_row_reproduces(llmcalc, line):
             assert again[key] == row[key], key
 
 
+SERVED = [
+    "plan serve --gpu h100-sxm,rtx-4090,mi300x --gpus 1..4 --top 12",
+    "plan serve llama-3.3-70b --context 8k --concurrency 50 --gpu h200,b200 --gpus 4 --quantization all --kv-dtype all",
+    "plan serve deepseek-v3 --gpu h200 --gpus 8 --engine all --concurrency 32 --context 4k --days 30",
+    "plan serve qwen3-30b-a3b --rate 3 --gpu h100-sxm,a100-80gb --gpus 1..2 --quantization fp8 --engine all",
+    "plan serve llama-3-8b --gpu t4,v100-16gb --gpus 4 --set num_hidden_layers=16 --context 2k",
+]
+
+
+@pytest.mark.parametrize("line", SERVED)
+def test_every_row_that_serves_reproduces(llmcalc, line):
+    ran = llmcalc(f"{line} --format json")
+    assert ran.code == 0, ran.err
+    rows = ran.json["rows"]
+    assert rows
+    kind = "rate." if "--rate" in line else ""
+    for row in rows:
+        words = shlex.split(row["command"])
+        assert words[:2] == ["llmcalc", "infer"]
+        again = llmcalc(shlex.join(words[1:]) + " --format json").results
+        assert row["fits"] in ("yes", "tight")
+        for key in ("need_bytes", "fits"):
+            assert again[key] == row[key], key
+        for key in ("tokens_per_second", "itl_seconds"):
+            assert again[kind + key] == row[key], key
+        assert again.get(f"{kind}usd_per_million_tokens") == row["usd"]
+        assert again["rate.ttft_seconds.p99" if kind else "loaded_ttft_seconds"] == row["ttft_seconds"]
+        assert row["hours"] == pytest.approx(1e6 / row["tokens_per_second"] / 3600)
+
+
+def test_limits_of_serving(llmcalc):
+    line = "plan serve --gpu h100-sxm,rtx-4090,l4 --gpus 1..8 --format json --top 100"
+    every = llmcalc(line).json["rows"]
+    some = llmcalc(f"{line} --ttft 500ms --itl 20ms --usd 2").json["rows"]
+    assert 0 < len(some) < len(every)
+    assert all(r["ttft_seconds"] <= 0.5 and r["itl_seconds"] <= 0.02 and r["usd"] <= 2 for r in some)
+    month = llmcalc(f"{line} --days 30 --usd 3000").json["rows"]
+    assert month
+    assert all(r["bill"] <= 3000 and r["bill"] == pytest.approx(720 * r["usd_per_hour"]) for r in month)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--gpu h200 --ttft 1ms", "the shortest time to the first token is"),
+        ("--gpu h200 --itl 0.1ms", "the shortest time between tokens is"),
+        ("--gpu h200 --usd 0.01", "the cheapest costs $"),
+        ("--gpu t4 --model llama-3-70b", "Nothing fits: the closest is 8 x t4"),
+        ("--gpu h200 --rate 1e5", "Nothing keeps up: the most is"),
+        ("--gpu h200 --gpus 8 --concurrency 0.5k --context 128k --model llama-3.1-8b", "Nothing fits"),
+    ],
+)
+def test_nothing_serves_it_and_why(llmcalc, line, says):
+    ran = llmcalc(f"plan serve {line} --format json")
+    assert ran.code == 0
+    assert says in ran.json["verdict"]
+    assert "rows" not in ran.json
+
+
 def test_rows_stand_cheapest_to_fastest_then_the_others(llmcalc):
     rows = llmcalc(f"{PLANS[0]} --top 100 --format json").json["rows"]
     border = [rows[0]]
@@ -70,6 +129,15 @@ def test_csv_is_one_row_a_plan(llmcalc):
         ("plan tune --gpus x", "--gpus"),
         ("plan train --global-batch 0", "--global-batch"),
         ("plan nosuch", "nosuch"),
+        ("plan serve --gpu m3-max", "not on m3-max of Apple"),
+        ("plan serve --gpu t4 --quantization q9", "unknown --quantization 'q9'"),
+        ("plan serve --engine ollama", "unknown --engine"),
+        ("plan serve --ttft soon", "--ttft: 'soon' is not a time"),
+        ("plan serve --itl 0", "--itl: '0' is not a time above 0"),
+        ("plan serve --context 1k --new-tokens 1k", "--new-tokens 1,024 leaves no prompt"),
+        ("plan serve --rate 0", "--rate must be above 0"),
+        ("plan serve --model bert-base-uncased --gpu h200", "an encoder generates nothing"),
+        ("plan serve --model symbolic", "--model symbolic"),
     ],
 )
 def test_bad_input_is_one_line(llmcalc, line, says):

@@ -1,10 +1,10 @@
-"""``llmcalc plan``: tune and train."""
+"""``llmcalc plan``: tune, train and serve."""
 
 from __future__ import annotations
 
 from estimator import options as o
 from estimator.command import Shown, command
-from estimator.commands.plan.question import PreTrain, Tune
+from estimator.commands.plan.question import PreTrain, Serve, Tune
 from estimator.report import Report
 
 app = o.new_app()
@@ -24,5 +24,13 @@ def train(q: PreTrain, shown: Shown) -> Report:
     return search(q)
 
 
+def serve(q: Serve, shown: Shown) -> Report:
+    """The report of ``plan serve``."""
+    from estimator.commands.plan.serve import serve as search
+
+    return search(q)
+
+
 command(Tune, tune, app, "tune")
 command(PreTrain, train, app, "train")
+command(Serve, serve, app, "serve")

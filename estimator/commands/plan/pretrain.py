@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.commands.plan.question import PreTrain
-from estimator.commands.plan.search import Way, cards, command_line, counts, report, watched, within
+from estimator.commands.plan.search import (
+    LayoutsTried,
+    Way,
+    cards,
+    command_line,
+    counts,
+    report,
+    run_limits,
+    watched,
+    within,
+)
 from estimator.commands.train.question import Train
 from estimator.commands.train.report import answer as timed
 from estimator.errors import InputError, LlmcalcError
@@ -39,14 +49,15 @@ def pretrain(q: PreTrain) -> Report:
     for way in watched(wanted, "planning"):
         found = _row(q, s, whole, *way)
         rows += [] if found is None else [found]
-    kept, said = within(rows, q.days, q.usd)
+    kept, said = within(rows, run_limits(q.days, q.usd))
     title = f"Pre-training {q.model.name} on {q.tokens} tokens, {whole:,} sequences of {s:,} a step"
     inputs = {"model": q.model.name, "tokens": q.tokens, "gpu": q.gpu, "gpus": q.gpus, "days": q.days, "usd": q.usd}
     notes = [
         f"recipe {RECIPE}, ZeRO stage {STAGE} (its distributed optimizer), 1F1B pipeline",
         "tensor parallel inside a node; prices are the median of the preset's dated quotes",
     ]
-    return report("train", title, inputs, kept, q.top, said, (*notes, *q.model.notes), len(wanted))
+    tried = LayoutsTried(len(wanted), len(rows))
+    return report("train", title, inputs, kept, q.top, said, (*notes, *q.model.notes), tried)
 
 
 def _row(q: PreTrain, s: int, whole: int, gpu: str, n: int, t: int, p: int, b: int, c: str) -> Way | None:
@@ -66,6 +77,6 @@ def _row(q: PreTrain, s: int, whole: int, gpu: str, n: int, t: int, p: int, b: i
         return None
     again = ", checkpointed" if c == "full" else ""
     layout = f"tensor {t}, pipeline {p}, data {n // (t * p)}, micro-batch {b}{again}"
-    line = command_line([("model", q.model.name), *options.items()])
+    line = command_line(q.model, options.items())
     return Way(line, layout, gpu, n, str(r["fits"]), int(r["need_bytes"]), float(r["hours"]), r.get("usd"),
                float(r["tokens_per_second"]))  # fmt: skip

@@ -1,4 +1,4 @@
-"""The questions of ``llmcalc plan``: which card to rent for a fine-tune, which layout for a pre-training run."""
+"""The questions of ``llmcalc plan``: cards for a fine-tune, layouts of a pre-training run, cards that serve a model."""
 
 from __future__ import annotations
 
@@ -40,3 +40,22 @@ class PreTrain(Searched):
     tokens: Any = option("1T", "Tokens of the run.", "TOKENS")
     seq_len: Any = option("8192", "Tokens a sequence.", "TOKENS", short="-s")
     global_batch: Any = option("4M", "Tokens an optimizer step, over all GPUs.", "TOKENS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve(Searched):
+    """Which cards serve a model, how many, how divided, stored and run: latency and USD a million tokens."""
+
+    engine: Any = option("vllm", "vllm, sglang, tensorrt-llm: names with commas, or all.", "NAME")
+    context: Any = option("8k", "Tokens of a request, prompt and answer; 8k is 8192.", "TOKENS", short="-c")
+    new_tokens: Any = option("256", "Tokens generated a request, of its context.", "TOKENS")
+    concurrency: Any = option("16", "Requests at once, over all GPUs; each that ends is followed by another.", "N")
+    rate: Any = option(None, "Requests that arrive a second, in place of --concurrency.", "X", kind="float")
+    ttft: Any = option(None, "Time to the first token at most: 500ms, 2s (mean; with --rate of 99 in 100).", "TIME")
+    itl: Any = option(None, "Time between tokens at most: 50ms (mean).", "TIME")
+    quantization: Any = option(
+        None, "Of the weights (as the files say): none, fp8, w8a8, awq, nvfp4: names with commas, or all.", "NAME"
+    )
+    kv_dtype: Any = option(None, "Of the cache (as the weights): bf16, fp8: names with commas, or all.", "NAME")
+    days: Any = option(None, "Days of service, whose bill is shown.", "X", kind="float")
+    usd: Any = option(None, "At most this much: for --days, else for a million generated tokens.", "X", kind="float")

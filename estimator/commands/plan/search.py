@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, TypeVar
 
 from estimator import presets
 from estimator.errors import InputError
+from estimator.models import Model
 from estimator.report import Cell, Node, Report, Table
 from estimator.units import BYTES, COUNT, HOURS, TOKEN_RATE, USD, human_seconds, parse_size
 
 MOST_COUNTS = 64
+NOTHING = "Nothing fits: no layout that was tried leaves a GPU enough memory."
 T = TypeVar("T")
+W = TypeVar("W", bound="Way")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,11 @@ class Way:
         return float("inf") if self.usd is None else self.usd
 
 
-def command_line(words: Iterable[tuple[str, Any]], name: str = "train") -> str:
-    """``llmcalc NAME --flag value ...``."""
-    parts = [f"--{flag.replace('_', '-')} {shlex.quote(str(value))}" for flag, value in words]
+def command_line(model: Model, words: Iterable[tuple[str, Any]], name: str = "train") -> str:
+    """``llmcalc NAME --model MODEL --flag value ...``: the model as it was asked for."""
+    text, *overrides = model.asked or (model.name,)
+    named = [("model", text), *(("set", x) for x in overrides), *((("part", model.part),) if model.part else ())]
+    parts = [f"--{flag.replace('_', '-')} {shlex.quote(str(value))}" for flag, value in (*named, *words)]
     return " ".join(["llmcalc", name, *parts])
 
 
@@ -78,10 +83,11 @@ def watched(items: Sequence[T], what: str) -> Iterator[T]:
         return
 
 
-def pareto(rows: Sequence[Way]) -> list[Way]:
+def pareto(rows: Sequence[W]) -> list[W]:
     """Those that no other row beats in both hours and dollars, cheapest first; the rest behind them, cheapest first."""
     ordered = sorted(rows, key=lambda r: (r.cost, r.hours))
-    best, fastest = [], float("inf")
+    best: list[W] = []
+    fastest = float("inf")
     for row in ordered:
         if row.hours < fastest:
             best.append(row)
@@ -89,49 +95,88 @@ def pareto(rows: Sequence[Way]) -> list[Way]:
     return [*best, *(r for r in ordered if r not in best)]
 
 
-def within(rows: Sequence[Way], days: float | None, usd: float | None) -> tuple[list[Way], str]:
+class RowLimit(NamedTuple):
+    """What a row may take at most (None: no limit), how much it takes, and how the least of all rows is said."""
+
+    most: float | None
+    of: Callable[[Any], float]
+    said: Callable[[float, float], str]
+
+
+def run_limits(days: float | None, usd: float | None) -> list[RowLimit]:
+    """The limits of a run: its days and its dollars."""
+    return [
+        RowLimit(days, lambda r: r.hours / 24, lambda x, most: f"the fastest takes {x:.3g} days of {most:g}"),
+        RowLimit(usd, lambda r: r.cost, lambda x, most: f"the cheapest costs ${x:,.2f} of ${most:,.2f}"),
+    ]
+
+
+def within(rows: Sequence[W], limits: Sequence[RowLimit], none: str = NOTHING) -> tuple[list[W], str]:
     """(rows inside the limits, or where there are none, which limit decided and by how much)."""
     if not rows:
-        return [], "Nothing fits: no layout that was tried leaves a GPU enough memory."
-    kept = [r for r in rows if (days is None or r.hours <= 24 * days) and (usd is None or r.cost <= usd)]
+        return [], none
+    held = [(x, x.most) for x in limits if x.most is not None]
+    kept = [r for r in rows if all(x.of(r) <= most for x, most in held)]
     if kept:
         return kept, ""
-    fast, cheap = min(rows, key=lambda r: r.hours), min(rows, key=lambda r: r.cost)
-    said = []
-    if days is not None and fast.hours > 24 * days:
-        said.append(f"the fastest takes {fast.hours / 24:.3g} days of {days:g}")
-    if usd is not None and cheap.cost > usd:
-        said.append(f"the cheapest costs ${cheap.cost:,.2f} of ${usd:,.2f}")
-    return [], "Nothing is within the limits: " + (", ".join(said) or "none is both fast and cheap enough") + "."
+    least = [(x, most, min(x.of(r) for r in rows)) for x, most in held]
+    said = [x.said(low, most) for x, most, low in least if low > most]
+    return [], "Nothing is within the limits: " + (", ".join(said) or "none meets all of them at once") + "."
 
 
-def report(kind: str, title: str, inputs: dict[str, Any], rows: list[Way], top: int, said: str, notes: Sequence[str],
-           tried: int) -> Report:  # fmt: skip
+COLUMNS = ("gpus", "layout", "hours", "USD", "tokens/s", "needs a GPU")
+
+
+def run_cells(r: Way) -> tuple[str | Cell | None, ...]:
+    """The cells of a run's row."""
+    return (
+        f"{r.gpus:,} x {r.gpu}", r.layout, Cell(r.hours, HOURS), None if r.usd is None else Cell(r.usd, USD),
+        Cell(r.tokens_per_second, TOKEN_RATE), Cell(r.need_bytes, BYTES),
+    )  # fmt: skip
+
+
+def run_words(r: Way) -> str:
+    """A run in words: where, how long, how much."""
+    price = "" if r.usd is None else f" for ${r.usd:,.2f}"
+    return f"{r.gpus:,} x {r.gpu}, {r.layout}: {human_seconds(3600 * r.hours)}{price}"
+
+
+class RowStyle(NamedTuple):
+    """How rows are shown: columns, cells and words of a row; run: its hours and dollars."""
+
+    columns: tuple[str, ...] = COLUMNS
+    cells: Callable[[Any], tuple[str | Cell | None, ...]] = run_cells
+    words: Callable[[Any], str] = run_words
+
+
+RUN = RowStyle()
+
+
+class LayoutsTried(NamedTuple):
+    """How many layouts were tried, and how many of them fit, within the limits or not."""
+
+    tried: int
+    fit: int
+
+
+def report(kind: str, title: str, inputs: dict[str, Any], rows: Sequence[Way], top: int, said: str,
+           notes: Sequence[str], n: LayoutsTried, how: RowStyle = RUN) -> Report:  # fmt: skip
     """The rows best first: those on the border of hours against dollars, cheapest to fastest, then the others."""
     ordered = pareto(rows)
     border = _border(ordered)
     shown = ordered[:top]
-    table = Table(
-        "",
-        ("gpus", "layout", "hours", "USD", "tokens/s", "needs a GPU"),
-        tuple(
-            (
-                f"{r.gpus:,} x {r.gpu}", r.layout, Cell(r.hours, HOURS), None if r.usd is None else Cell(r.usd, USD),
-                Cell(r.tokens_per_second, TOKEN_RATE), Cell(r.need_bytes, BYTES),
-            )
-            for r in shown
-        ),
-        f"the first {min(border, top)} rows: none is both faster and cheaper" if border > 1 and rows else "",
-    )  # fmt: skip
-    body: list[Any] = [table] if shown else []
+    note = f"the first {min(border, top)} rows: none is both faster and cheaper" if border > 1 and rows else ""
+    body: list[Any] = [Table("", how.columns, tuple(how.cells(r) for r in shown), note)] if shown else []
     if shown:
         body.append(Node.group("Commands", [Node("", r.command, None, None) for r in shown[:3]]))
-        said = f"Cheapest: {_words(ordered[0])}. Fastest: {_words(min(rows, key=lambda r: r.hours))}."
+        said = f"Cheapest: {how.words(ordered[0])}."
+        quick = min(ordered, key=lambda r: r.hours)
+        said += "" if quick is ordered[0] else f" Fastest: {how.words(quick)}."
     body.append(
-        Node.group("", [Node("tried", "Layouts tried", tried, COUNT), Node("found", "that fit", len(rows), COUNT)])
+        Node.group("", [Node("tried", "Layouts tried", n.tried, COUNT), Node("found", "that fit", n.fit, COUNT)])
     )
     facts = {"fits": "yes" if shown else "no"}
-    kept = [{f: getattr(r, f) for f in Way.__slots__} for r in shown]
+    kept = [{f.name: getattr(r, f.name) for f in fields(r)} for r in shown]
     return Report(f"plan {kind}", title, inputs, tuple(body), facts, tuple(notes), verdict=said, rows=tuple(kept))
 
 
@@ -143,9 +188,3 @@ def _border(ordered: Sequence[Way]) -> int:
             break
         fastest, n = row.hours, n + 1
     return n
-
-
-def _words(r: Way) -> str:
-    price = "" if r.usd is None else f" for ${r.usd:,.2f}"
-    return f"{r.gpus:,} x {r.gpu}, {r.layout}: {human_seconds(3600 * r.hours)}{price}"
-

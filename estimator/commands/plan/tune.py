@@ -9,7 +9,17 @@ from estimator.card import Card, find_card
 from estimator.commands.memory.plan import plan, simulate
 from estimator.commands.memory.question import Memory
 from estimator.commands.plan.question import Tune
-from estimator.commands.plan.search import Way, cards, command_line, counts, report, watched, within
+from estimator.commands.plan.search import (
+    LayoutsTried,
+    Way,
+    cards,
+    command_line,
+    counts,
+    report,
+    run_limits,
+    watched,
+    within,
+)
 from estimator.commands.train.question import Train
 from estimator.commands.train.report import answer as timed
 from estimator.errors import InputError
@@ -65,7 +75,7 @@ def tune(q: Tune) -> Report:
         key = (row.gpu, row.gpus, row.layout.split(",")[0])
         if key not in best or row.hours < best[key].hours:
             best[key] = row
-    kept, said = within(list(best.values()), q.days, q.usd)
+    kept, said = within(list(best.values()), run_limits(q.days, q.usd))
     title = f"Fine-tuning {q.model.name} on {q.examples} examples of {q.seq_len} tokens"
     inputs = {"model": q.model.name, "examples": q.examples, "seq_len": q.seq_len, "gpu": q.gpu, "gpus": q.gpus,
               "method": q.method, "days": q.days, "usd": q.usd}  # fmt: skip
@@ -74,7 +84,8 @@ def tune(q: Tune) -> Report:
         "full training on several GPUs is FSDP2 (stage 3), adapters are copied to each (DDP)",
         "prices are the median of the preset's dated quotes: llmcalc gpus NAME",
     ]
-    return report("tune", title, inputs, kept, q.top, said, (*notes, *q.model.notes), len(wanted))
+    tried = LayoutsTried(len(wanted), len(best))
+    return report("tune", title, inputs, kept, q.top, said, (*notes, *q.model.notes), tried)
 
 
 def _stage(method: str) -> int:
@@ -110,6 +121,6 @@ def _row(q: Tune, gpu: str, n: int, method: str, checkpointing: str, b: int, who
     layout = f"{method}, {b} x {options['accumulation']} sequences a GPU" + (
         ", checkpointed" if checkpointing == "full" else ""
     )
-    line = command_line([("model", q.model.name), *options.items()])
+    line = command_line(q.model, options.items())
     return Way(line, layout, gpu, n, str(r["fits"]), int(r["need_bytes"]), float(r["hours"]), r.get("usd"),
                float(r["tokens_per_second"]))  # fmt: skip

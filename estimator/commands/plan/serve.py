@@ -1,0 +1,295 @@
+"""Which cards serve a model: every card, count, layout, storage and engine that holds the load, timed and priced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from math import ceil
+from typing import Any, NamedTuple
+
+from estimator.commands.infer.question import Infer
+from estimator.commands.plan import search
+from estimator.commands.plan.question import Serve
+from estimator.commands.plan.search import LayoutsTried, RowLimit, RowStyle, Way, cards, counts, watched, within
+from estimator.engines import server_of
+from estimator.errors import InputError, unknown
+from estimator.questions import ask
+from estimator.report import Cell, Report
+from estimator.sizes import size_option
+from estimator.units import (
+    BYTES,
+    MILLION,
+    RATIO,
+    SECONDS,
+    SECONDS_PER_HOUR,
+    USD,
+    human,
+    human_seconds,
+    parse_seconds,
+    parse_size,
+)
+
+ENGINES = ("vllm", "sglang", "tensorrt-llm")
+STORED = ("none", "fp8", "w8a8", "awq", "nvfp4")  # what a plain checkpoint is published in
+CACHED = (None, "fp8")
+NODE = 8  # GPUs of a machine, which share each layer at the most
+HOURS_A_DAY = 24
+
+
+@dataclass(frozen=True, slots=True)
+class ServedWay(Way):
+    """One way to serve: a row. hours and usd: of a million generated tokens.
+
+    usd_per_hour    of all GPUs; bill: of the days of service
+    ttft_seconds    to the first token, itl_seconds between tokens, under the load
+    max_batch       requests of this context that all GPUs hold at once
+    """
+
+    engine: str
+    usd_per_hour: float | None
+    bill: float | None
+    ttft_seconds: float
+    itl_seconds: float
+    max_batch: int
+
+
+def serve(q: Serve) -> Report:
+    """The report of a question."""
+    if q.model.kind == "symbolic":
+        raise InputError("--model symbolic has no sizes to plan with: give a preset or a config.json")
+    asked = _load(q)
+    wanted = list(_ways(q))
+    rows: list[ServedWay] = []
+    short: list[Lack] = []
+    refused: list[InputError] = []
+    for way in watched(wanted, "planning"):
+        try:
+            found = _row(q, asked, way)
+        except InputError as error:
+            refused.append(error)
+            continue
+        if isinstance(found, ServedWay):
+            rows.append(found)
+        elif found is not None:
+            short.append(found)
+    if refused and len(refused) == len(wanted):
+        raise refused[0]
+    kept, said = within(rows, _limits(q), _nothing(short))
+    what = f"{asked.rate:g} requests a second" if asked.rate else f"{asked.sequences:,} requests at once"
+    title = f"Serving {q.model.name} to {what}: {asked.prompt:,} + {asked.new:,} tokens each"
+    inputs = {"model": q.model.name, "context": q.context, "new_tokens": q.new_tokens, "concurrency": q.concurrency,
+              "rate": q.rate, "gpu": q.gpu, "gpus": q.gpus, "engine": q.engine, "ttft": q.ttft, "itl": q.itl,
+              "days": q.days, "usd": q.usd}  # fmt: skip
+    tried = LayoutsTried(len(wanted), len(rows))
+    return search.report("serve", title, inputs, kept, q.top, said, (*_notes(q), *q.model.notes), tried, _shown(q))
+
+
+class Lack(NamedTuple):
+    """A way that does not serve: the bytes a GPU that it lacks, else the requests a second that it can serve."""
+
+    bytes: int
+    rate: float
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLoad:
+    """A request's prompt and new tokens; sequences at once, or requests a second."""
+
+    prompt: int
+    new: int
+    sequences: int
+    rate: float | None
+
+
+def _load(q: Serve) -> ServiceLoad:
+    context = int(size_option(None, q.context, "--context", "seq_len", "length"))
+    new = int(size_option(None, q.new_tokens, "--new-tokens", "new_tokens", "length"))
+    if new >= context:
+        raise InputError(f"--new-tokens {new:,} leaves no prompt in --context {context:,}")
+    if q.rate is not None and not 0 < q.rate < float("inf"):
+        raise InputError(f"--rate must be above 0 requests a second, got {q.rate:g}")
+    return ServiceLoad(context - new, new, parse_size(str(q.concurrency), "--concurrency", "length"), q.rate)
+
+
+@dataclass(frozen=True, slots=True)
+class ServingLayout:
+    """Where and how: a card, degrees, an engine (named: among others), how weights and cache are stored."""
+
+    gpu: str
+    tensor: int
+    pipeline: int
+    data: int
+    engine: str
+    quantization: str | None
+    kv: str | None
+    named: bool = False
+
+    @property
+    def gpus(self) -> int:
+        return self.tensor * self.pipeline * self.data
+
+    @property
+    def words(self) -> str:
+        """The layout for a table: what differs from one GPU and from the files."""
+        degrees = ((self.tensor, "tensor"), (self.pipeline, "pipeline"))
+        parts = [self.engine] if self.named else []
+        parts += [self.quantization] if self.quantization else []
+        parts += [f"{self.kv} cache"] if self.kv else []
+        parts += [f"{what} {n}" for n, what in degrees if n > 1]
+        parts += [f"{self.data} replicas"] if self.data > 1 else []
+        return ", ".join(parts) or "as it is"
+
+
+def _ways(q: Serve) -> Iterator[ServingLayout]:
+    """Every layout that is looked at."""
+    engines = _names(q.engine, ENGINES, "--engine")
+    storage: tuple[str | None, ...] = (None,)
+    plain = q.model.declared.scheme is None and not q.model.mix
+    if str(q.quantization).lower() == "all":
+        storage = STORED if plain else (None,)
+    elif q.quantization is not None:
+        storage = tuple(x.strip() for x in str(q.quantization).split(",") if x.strip())
+    caches: tuple[str | None, ...] = (None,)
+    if q.kv_dtype is not None:
+        names = tuple(x.strip() for x in str(q.kv_dtype).split(",") if x.strip())
+        caches = CACHED if str(q.kv_dtype).lower() == "all" else names
+    for gpu, n in product(cards(q.gpu), counts(q.gpus)):
+        for engine, stored, kv in product(engines, storage, caches):
+            for tensor, pipeline in _degrees(n):
+                data = n // (tensor * pipeline)
+                yield ServingLayout(gpu, tensor, pipeline, data, engine, stored, kv, len(engines) > 1)
+
+
+def _degrees(n: int) -> Iterator[tuple[int, int]]:
+    """(tensor, pipeline) degrees of n GPUs: powers of two, tensor parallel inside a machine; the rest are replicas."""
+    for tensor in (1, 2, 4, 8):
+        for pipeline in (1, 2, 4, 8):
+            if tensor <= NODE and n % (tensor * pipeline) == 0:
+                yield tensor, pipeline
+
+
+def _names(text: Any, known: tuple[str, ...], flag: str) -> tuple[str, ...]:
+    if str(text).lower() == "all":
+        return known
+    from estimator.names import read
+
+    found = tuple(str(read("engine", x)) for x in str(text).split(",") if x.strip())
+    for name in found:
+        if name not in known:
+            raise unknown(flag, name, (*known, "all"))
+    return found
+
+
+def _row(q: Serve, load: ServiceLoad, way: ServingLayout) -> ServedWay | Lack | None:
+    """The row of one way, as ``infer`` answers it; what it lacks; None for a replica that has nothing to do.
+
+    Raises InputError where it is refused.
+    """
+    options: dict[str, Any] = {"engine": way.engine, "gpu": way.gpu}
+    for name, n in (("tensor_parallel", way.tensor), ("pipeline_parallel", way.pipeline), ("data_parallel", way.data)):
+        options |= {name: str(n)} if n > 1 else {}
+    options |= {"batch_size": str(load.sequences), "seq_len": str(load.prompt), "new_tokens": str(load.new),
+                "max_model_len": str(load.prompt + load.new)}  # fmt: skip
+    options |= {} if way.quantization is None else {"quantization": way.quantization}
+    options |= {} if way.kv is None else {"kv_dtype": way.kv}
+    if load.sequences < way.data and load.rate is None:
+        return None
+    server, where = server_of(way.engine), f"{way.gpus:,} x {way.gpu}, {way.words}"
+    asked = ask(Infer, q.model, options)
+    if load.rate is not None:
+        alone = replace(asked, batch_size=str(way.data))
+        missing = server.missing(alone)
+        first = {} if missing else server.infer(replace(alone, rate=load.rate)).results()
+        if "rate.sequences" not in first:
+            return Lack(missing, first.get("rate.most", 0.0), where)
+        options |= {"rate": load.rate, "batch_size": str(max(way.data, ceil(first["rate.sequences"])))}
+        asked = ask(Infer, q.model, options)
+    missing = server.missing(asked)
+    if missing:
+        return Lack(missing, 0.0, where)
+    r = server.infer(asked).results()
+    return _served(q, way, r, search.command_line(q.model, options.items(), "infer"))
+
+
+def _served(q: Serve, way: ServingLayout, r: dict[str, Any], command: str) -> ServedWay:
+    kind = "rate." if q.rate is not None else ""
+    tokens = float(r[f"{kind}tokens_per_second"])
+    usd = r.get(f"{kind}usd_per_million_tokens")
+    hour = None if usd is None else usd * tokens * SECONDS_PER_HOUR / MILLION
+    first = r["rate.ttft_seconds.p99"] if kind else r["loaded_ttft_seconds"]
+    return ServedWay(
+        command, way.words, way.gpu, way.gpus, str(r["fits"]), int(r["need_bytes"]),
+        MILLION / tokens / SECONDS_PER_HOUR, usd, tokens, way.engine, hour,
+        None if hour is None or q.days is None else hour * HOURS_A_DAY * q.days, float(first),
+        float(r[f"{kind}itl_seconds"]), int(r["max_batch"]) * way.data,
+    )  # fmt: skip
+
+
+def _limits(q: Serve) -> list[RowLimit]:
+    ttft = None if q.ttft is None else parse_seconds(str(q.ttft), "--ttft")
+    itl = None if q.itl is None else parse_seconds(str(q.itl), "--itl")
+
+    def times(what: str) -> Any:
+        return lambda x, most: f"the shortest {what} is {human_seconds(x)}, asked for {human_seconds(most)}"
+
+    def money(x: float, most: float) -> str:
+        return f"the cheapest costs ${x:,.2f} of ${most:,.2f}"
+
+    def cost(r: ServedWay) -> float:
+        return r.cost if q.days is None else float("inf") if r.bill is None else r.bill
+
+    return [
+        RowLimit(ttft, lambda r: r.ttft_seconds, times("time to the first token")),
+        RowLimit(itl, lambda r: r.itl_seconds, times("time between tokens")),
+        RowLimit(q.usd, cost, money),
+    ]
+
+
+def _nothing(short: list[Lack]) -> str:
+    if not short:
+        return "Nothing serves this: no layout that was tried has a request for every replica."
+    most = max(short, key=lambda x: x.rate)
+    if most.rate:
+        return f"Nothing keeps up: the most is {most.rate:.3g} requests a second, by {most.where}."
+    least = min(short)
+    return f"Nothing fits: the closest is {least.where}, which lacks {human(least.bytes, BYTES)} a GPU."
+
+
+def _shown(q: Serve) -> RowStyle:
+    bill = f"{q.days:g} days" if q.days is not None else "an hour"
+
+    def cells(r: ServedWay) -> tuple[str | Cell | None, ...]:
+        money = r.usd_per_hour if q.days is None else r.bill
+        return (
+            f"{r.gpus:,} x {r.gpu}", r.layout, Cell(r.ttft_seconds, SECONDS), Cell(r.itl_seconds, SECONDS),
+            Cell(r.tokens_per_second, RATIO), None if r.usd is None else Cell(r.usd, USD),
+            None if money is None else Cell(money, USD),
+        )  # fmt: skip
+
+    def words(r: ServedWay) -> str:
+        price = "" if r.usd is None or r.usd_per_hour is None else (
+            f", ${r.usd:,.2f} a million tokens, ${r.usd_per_hour:,.2f} an hour"
+        )  # fmt: skip
+        return (
+            f"{r.gpus:,} x {r.gpu}, {r.layout}: first token in {human_seconds(r.ttft_seconds)}, then one every "
+            f"{human_seconds(r.itl_seconds)}{price}"
+        )
+
+    columns = ("gpus", "layout", "first", "between", "tokens/s", "USD/M", bill)
+    return RowStyle(columns, cells, words)
+
+
+def _notes(q: Serve) -> tuple[str, ...]:
+    load = (
+        "first: the first token, 99 of 100 are faster; between: tokens, the mean, prompts of others included"
+        if q.rate is not None
+        else "a request that ends is followed by another; first: the first token, between: tokens, both means"
+    )
+    return (
+        load,
+        "USD/M: a million generated tokens, their prompts included; the median of the preset's dated quotes",
+        f"tensor parallel inside a machine of {NODE}; replicas share the requests evenly",
+        "what storage in fewer bits costs in quality is not weighed",
+    )
