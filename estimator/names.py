@@ -19,6 +19,7 @@ ALIASES: dict[str, dict[str, str]] = {
         "lion-32bit": "lion", "lion-8bit": "lion8bit", "paged-lion-8bit": "paged-lion8bit",
         "paged-lion-32bit": "paged-lion", "ademamix-8bit": "ademamix8bit", "ademamix-32bit": "ademamix",
         "paged-ademamix-8bit": "paged-ademamix8bit", "rmsprop-bnb-8bit": "rmsprop8bit",
+        "paged-ademamix-32bit": "paged-ademamix", "rmsprop-bnb-32bit": "rmsprop-bnb",
         "galore-adamw": "galore", "apollo-adamw": "apollo", "schedule-free-adamw": "schedule-free",
         "adamw-torch-8bit": "ao-adamw8bit", "adamw-torch-4bit": "ao-adamw4bit",
     },
@@ -41,7 +42,8 @@ ALIASES: dict[str, dict[str, str]] = {
                "trtllm": "tensorrt-llm", "trt-llm": "tensorrt-llm"},
 }  # fmt: skip
 FOLDED = (*ALIASES, "mode", "logits", "loss", "cache", "offload", "offload_to", "stage", "attention_flops", "schedule",
-          "pipeline_split", "part", "kernels", "largest", "autocast", "gradients", "buckets", "flash_attn")  # fmt: skip
+          "pipeline_split", "part", "kernels", "largest", "autocast", "gradients", "reference", "buckets",
+          "flash_attn")  # fmt: skip
 
 
 

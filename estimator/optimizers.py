@@ -89,6 +89,24 @@ def in_turn(params: Sequence[Trained]) -> list[tuple[Trained, Trained | None]]:
     return out
 
 
+def grokadamw_step(params: Sequence[Trained]) -> Any:
+    """grokadamw.py, _update_group: one tensor after the other, its three states fetched from the host.
+
+    Beside them the amplified gradient and its summand, or the root of the second moments; the names of the tensor
+    before are taken one by one.
+    """
+    most: Any = 0
+    for p, before in in_turn(params):
+        own, last = copy_bytes(p), copy_bytes(before) if before else 0
+        most = maximum(most, 5 * own + last, 2 * own + 4 * last)
+    return most
+
+
+def stable_states(p: Trained) -> list[Any]:
+    """optimi/stableadamw.py, _init_state: two moments, a Kahan sum of 16-bit weights, epsilon and a mean square."""
+    return [p.n * p.width] * (2 if p.width == F32 else 3) + [p.width, F32] + ([1] if p.width == F32 else [])
+
+
 def adafactor_step(params: Sequence[Trained]) -> Any:
     """transformers/optimization.py, Adafactor.step: one tensor after the other, in fp32.
 
@@ -158,7 +176,12 @@ OPTIMIZERS: dict[str, Optimizer] = {
         bnb("ademamix", "AdEMAMix: two first moments and a second one in fp32", 3, 32),
         bnb("ademamix8bit", "AdEMAMix with 8-bit states in blocks of 256", 3, 8),
         bnb("paged-ademamix8bit", "AdEMAMix8bit whose states live in pageable unified memory", 3, 8, True),
+        bnb("paged-ademamix", "AdEMAMix whose fp32 states live in pageable unified memory", 3, 32, True),
         bnb("rmsprop8bit", "RMSProp with 8-bit states in blocks of 256", 1, 8),
+        bnb("rmsprop-bnb", "bitsandbytes' RMSProp with fp32 second moments", 1, 32),
+        Optimizer("rmsprop", "RMSProp: second moments", "torch/optim/rmsprop.py, _multi_tensor_rmsprop", one, foreach),
+        Optimizer("adagrad", "Adagrad: the sum of squared gradients", "torch/optim/adagrad.py, _multi_tensor_adagrad",
+                  one, lambda params: 2 * foreach(params)),  # the gradients times -lr, and the roots
         Optimizer("sgd", "stochastic gradient descent", "torch/optim/sgd.py", none, nothing),
         Optimizer("sgd-momentum", "SGD with momentum", "torch/optim/sgd.py", one, nothing),
         Optimizer(
@@ -189,6 +212,11 @@ OPTIMIZERS: dict[str, Optimizer] = {
             muon_states,
             muon_step,
         ),
+        Optimizer("grokadamw", "GrokAdamW: three states, on the host between steps", "grokadamw 0.1.2, grokadamw.py",
+                  none, grokadamw_step),
+        Optimizer("stable-adamw", "StableAdamW of optimi: Triton kernels, a Kahan sum for 16-bit weights",
+                  "torch-optimi 0.3.3, optimi/stableadamw.py; Wortsman et al. 2023, arXiv 2304.13013", stable_states,
+                  nothing),
         *LOW,
     )
 }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from estimator.ops import maximum, minimum
-from estimator.optimizer_kinds import Optimizer, States, Trained, copy_bytes, foreach, largest, none, nothing, two
+from estimator.optimizer_kinds import Optimizer, States, Trained, copy_bytes, foreach, largest, none, nothing, one, two
 from estimator.stack.tape import F32
 
 RANK = 128  # transformers/trainer_optimizer.py: the Trainer's default for both
@@ -66,6 +66,10 @@ LOW = (
               "adam_mini/adam_mini.py; Zhang et al. 2024, arXiv 2406.16793", mini, largest(2)),
     Optimizer("schedule-free", "AdamW without a schedule: an averaged point in the place of the first moment",
               "schedulefree/adamw_schedulefree.py; Defazio et al. 2024, arXiv 2405.15682", two, foreach),
+    Optimizer("schedule-free-radam", "RAdam without a schedule: an averaged point beside the second moments",
+              "schedulefree/radam_schedulefree.py; Defazio et al. 2024, arXiv 2405.15682", two, foreach),
+    Optimizer("schedule-free-sgd", "SGD without a schedule: an averaged point",
+              "schedulefree/sgd_schedulefree.py; Defazio et al. 2024, arXiv 2405.15682", one, nothing),
     Optimizer("ao-adamw8bit", "torchao's AdamW with 8-bit states in blocks of 256", "torchao/optim/adam.py",
               low_bit(8, 256), nothing),
     Optimizer("ao-adamw4bit", "torchao's AdamW with 4-bit states in blocks of 128", "torchao/optim/adam.py",

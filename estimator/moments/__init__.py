@@ -49,6 +49,8 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     out = forward(m, arch, split_layers(arch, load, m), load.checkpointing == "full")
     if wrap is not None:
         wrap.after_forward(m.leaves)
+    elif load.reference:
+        scored_by_reference(arch, load, tape)
     start = sum(base.values())
     loaded = {k: v for k, v in base.items() if k not in later(load, base)}
     replay = Replay(value_of(start))
@@ -80,6 +82,18 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     del ids
     return Outcome(moments, base["model", "weights"], base.get(("optimizer", "states"), 0), 0, trained, base,
                    tuple(sorted(m.unmet)))  # fmt: skip
+
+
+def scored_by_reference(arch: Architecture, load: Workload, tape: Tape) -> None:
+    """The frozen model scores the batch once the policy has (trl trainer/dpo_trainer.py, _compute_loss): no gradients.
+
+    Its weights want some, so that autocast caches their copies; those below an adapter do not.
+    """
+    frozen = replace(load, adapter=None)
+    tape.grad, m = False, machine(arch, frozen, tape)
+    m.trains = lambda name: load.reference == "model"
+    forward(m, arch, split_layers(arch, frozen), False)
+    tape.grad = True
 
 
 def inference(arch: Architecture, load: Workload) -> Outcome:

@@ -31,7 +31,8 @@ class Workload:
     kept_gradients the gradients of the micro-batch before stand during the pass (accumulation, set_to_none=False)
     hold_outputs the loop names the model's outputs, and so the logits, until the backward pass is over
     kernels      what Liger replaces; drops: where the model drops
-    scored       the share of the tokens that the loss is taken on; reference: "" none, "model" a frozen copy stands
+    scored       the share of the tokens that the loss is taken on; reference: who scores the batch too: "model" (a
+                 frozen copy stands), "adapter off", or nobody
     packing      the batch is one row with a mask of blocks; offload: activations go to the host
     reentrant    checkpointing as use_reentrant=True does it; compiled: torch.compile around the model
     in_backward  each gradient is stepped and dropped as soon as it is there

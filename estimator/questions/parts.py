@@ -60,6 +60,7 @@ class Stacked(Question):
     accumulation: Any = option("1", "Micro-batches an optimizer step.", "N")
     kernels: Any = option("torch", "torch, or liger for Liger's norms, MLPs, rotations and loss.", "NAME")
     prepare_kbit: Any = option(False, "peft's prepare_model_for_kbit_training was called.", kind="flag")
+    reference: Any = option(None, "dpo: policy (scores each batch), or precomputed.", "NAME")
     packing: Any = option(False, "Pack examples into one row of full length.", kind="flag")
     optimizer_in_backward: Any = option(False, "Step each tensor in the backward pass (LOMO, torchtune).", kind="flag")
     compile: Any = option(False, "torch.compile around the model (inductor).", kind="flag")

@@ -172,7 +172,7 @@ def rotate_part(t: Tape, x: Tensor, cos: Tensor, sin: Tensor, part: Any, whole: 
 
 def head_norm(m: Machine, x: Tensor, n: Norm) -> Tensor:
     """A norm over each head, or over the whole projection."""
-    return norm(m, x, n, x.n // n.width)
+    return norm(m, x, n, x.n // n.width, heads=True)
 
 
 def prefixed(m: Machine, a: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Replaced:
-    """What is replaced: norms (whose backward overwrites the incoming gradient), rotation, gated product, loss."""
+    """What is replaced: norms (whose backward overwrites the incoming gradient), rotation, gated product, loss; heads:
+    the norms of queries and keys too."""
 
     norms: bool = True
     in_place: bool = True
     rotary: bool = True
     mlp: bool = True
     loss: bool = True
+    heads: bool = True
 
 
 TORCH = Replaced(False, False, False, False, False)
@@ -26,9 +28,11 @@ NEITHER = replace(ALL, rotary=False, in_place=False)
 MODELS = {
     ALL: (
         "gemma llama mistral ministral mixtral phi3 qwen2 qwen3 qwen3_moe qwen2_vl qwen2_5_vl qwen3_vl qwen3_vl_moe "
-        "smollm3 hunyuan_v1_dense hunyuan_v1_moe llama4 llama4_text llava internvl mllama mllama_text_model"
+        "smollm3 llama4 llama4_text llava internvl mllama mllama_text_model"
     ),
-    NEW_GRADIENT: "gemma2 gemma3 gemma3_text olmo2 olmo3 exaone4 paligemma",
+    NEW_GRADIENT: "gemma2 gemma3 gemma3_text exaone4 paligemma",
+    replace(NEW_GRADIENT, heads=False): "olmo2 olmo3",
+    replace(ALL, heads=False): "hunyuan_v1_dense hunyuan_v1_moe",
     NO_ROTARY: "deepseek_v2 deepseek_v3 smolvlm",
     NEITHER: "glm4 glm4v glm4v_moe gemma4 gemma4_text qwen3_next qwen3_5 qwen3_5_text qwen3_5_moe qwen3_5_moe_text",
     replace(ALL, mlp=False): "gpt_oss",

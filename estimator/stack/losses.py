@@ -152,6 +152,7 @@ def _tiled_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
         None if p is None else t.alloc(n, F32, "gradient in fp32") for p, (n, _) in zip(node.ins, ins, strict=True)
     ]
     tile = t.alloc((rows if rows <= TILE_ROWS else TILE_ROWS) * TILE_COLUMNS, width, "tile of logits")
+    chunk = t.alloc(ins[0][0], width, "scored states, converted") if ins[0][1] != width else None
     parts: list[Tensor] = []
     if ins[1][1] != width:  # the slice before is named until the next is made
         parts = [t.alloc(TILE_COLUMNS * hidden, width, "slice of the head") for _ in range(2)]
@@ -160,7 +161,7 @@ def _tiled_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
         None if made is None else made if w == F32 else t.alloc(n, w, "gradient, converted")
         for made, (n, w) in zip(wide, ins, strict=True)
     ]
-    del tile, parts, wide
+    del tile, chunk, parts, wide
     return tuple(outs)
 
 

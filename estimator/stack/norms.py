@@ -10,11 +10,12 @@ from estimator.stack.machine import Machine
 from estimator.stack.tape import F32, HALF, Param, Tape, Tensor
 
 
-def norm(m: Machine, x: Tensor, n: Norm, rows: Any = None, count: Any = None) -> Tensor:
-    """A normalisation of ``rows`` vectors, as the family's class carries it out (``Norm.kind``)."""
+def norm(m: Machine, x: Tensor, n: Norm, rows: Any = None, heads: bool = False) -> Tensor:
+    """A normalisation of ``rows`` vectors, as the family's class carries it out (``Norm.kind``); heads: of queries or
+    keys."""
     rows = m.rows if rows is None else rows
     weight, bias = m.norm_weights(n)
-    if m.kernels.norms and n.kind in ("rms", "rms_plus1"):
+    if m.kernels.norms and n.kind in ("rms", "rms_plus1", "rms_late") and (m.kernels.heads or not heads):
         return liger.rms(m.t, x, rows, weight, m.kernels.in_place)
     return NORMS[n.kind](m.t, x, rows, weight, bias)
 

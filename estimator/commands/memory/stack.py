@@ -31,6 +31,7 @@ CHOICES = {
     "autocast": ("none", "bf16", "fp16"),
     "gradients": ("freed", "kept"),
     "kernels": ("torch", "liger"),
+    "reference": ("policy", "precomputed"),
 }
 COMPILED = (
     "torch.compile: what inductor kept of six measured steps (torch 2.11), within 1% of them; another version may "
@@ -40,6 +41,11 @@ NOT_COMPILED = "torch.compile of such a step was not looked at: the step is coun
 LIGER = {
     TORCH: "liger-kernel 0.8 does not know {}: nothing is replaced",
     UNFUSED: "Liger leaves the loss of {} as it is, unless asked for",
+}
+REFERENCES = {
+    "model": "a frozen copy of the model",
+    "adapter off": "the model with the adapter off",
+    "": "gone: its log-probabilities were computed before (precompute_ref_log_probs)",
 }
 CAST = "autocast_adapter_dtype"  # an argument of get_peft_model, not of a method's config
 
@@ -80,6 +86,13 @@ def loss_of(q: Memory, recipe: Recipe) -> str:
     return "fused" if replaced(q).loss else "full"
 
 
+def reference_of(q: Memory, recipe: Recipe, adapter: Adapter | None) -> str:
+    """What scores the batch beside the policy: a frozen copy of it, the model with the adapter off, or nobody."""
+    if not recipe.reference or q.reference == "precomputed":
+        return ""
+    return "model" if adapter is None else "adapter off"
+
+
 def micro_batches(q: Memory) -> int:
     """Micro-batches of an optimizer step."""
     return int(value_of(size_option(q.model, q.accumulation, "--accumulation", "accumulation", "length")))
@@ -108,7 +121,9 @@ def fields_of(
     if not card.flash and q.attention == "sdpa":
         said.append(BEFORE_FLASH.format(q.gpu))
     if recipe.reference:
-        said.append("the reference is " + ("a frozen copy of the model" if adapter is None else "the adapter off"))
+        said.append("the reference is " + REFERENCES[reference_of(q, recipe, adapter)])
+    elif q.reference is not None:
+        said.append(f"--reference is not used by recipe {recipe.name}")
     if recipe.scored != 1:
         said.append(f"the answer is {recipe.scored} of the tokens: the loss is taken on those alone")
     if q.kernels == "liger" and (note := LIGER.get(replaced(q))):
@@ -125,7 +140,7 @@ def fields_of(
     return {
         "amp": amp, "half": half, "kept_gradients": kept, "hold_outputs": q.hold_outputs, "kernels": replaced(q),
         "adapter_width": adapter_width(recipe, quantization, width, cast), "kbit": q.prepare_kbit, "drops": drops,
-        "scored": recipe.scored, "reference": "model" if recipe.reference and adapter is None else "",
+        "scored": recipe.scored, "reference": reference_of(q, recipe, adapter),
         "packing": q.packing, "offload": q.activation_offload, "wide_embeddings": recipe.wide_embeddings,
         "reentrant": q.reentrant, "compiled": q.compile, "in_backward": q.optimizer_in_backward,
         "card": card, "release": of, "masked": recipe.masked, "loss": loss_of(q, recipe),
