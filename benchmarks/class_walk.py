@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 from remembered import Remembered, remember_in
 
 from estimator.library import listed
 
+HELD = (201, 202)  # seeds of sizes that records are held to once they are made
 SIZES = 5  # sizes at which a class is built to find its expressions
 
 
@@ -176,3 +179,19 @@ def varied(walk: Walk) -> list[str]:
 
 def remembered(values: dict[str, int]) -> dict[str, Any]:
     return {n: Remembered(v, ("f", n)) for n, v in values.items()}
+
+
+def written(walk: Walk, record: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Counter[tuple[int, ...]]]]:
+    """(the config as ``save_pretrained`` writes it, how often each shape occurs) of a recorded class at two sizes that
+    its record was not made from, and with each of its flags. Sizes at which the class does not build are left out."""
+    names = [n for n in walk.defaults if n in record["sizes"] and is_size(n, walk.defaults[n])]
+    cases = [sized(walk, names, seed) for seed in HELD]
+    cases += [{**cases[0], name: not flag["default"]} for name, flag in record["flags"].items()]
+    for fields in cases:
+        try:
+            tensors, config = walk.tensors(fields)
+        except Exception as error:
+            print(f"{record['type']}: {type(error).__name__}: {str(error)[:80]}")
+            continue
+        raw = {**json.loads(config.to_json_string(use_diff=True)), "architectures": [record["class"]]}
+        yield raw, Counter(shape for _, shape, _ in tensors)

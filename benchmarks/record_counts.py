@@ -40,6 +40,7 @@ from class_walk import (
     remembered,
     sized,
     varied,
+    written,
 )
 from remembered import NOTED, Remembered, size, value_of
 
@@ -319,6 +320,34 @@ def late(*_: Any) -> None:
     raise Late(f"took more than {SECONDS} s")
 
 
+def held(path: Path) -> int:
+    """Drop the records whose inventory, read from a config.json, is not the class's at further sizes."""
+    import transformers
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    from estimator.config import Config
+    from estimator.families import recorded
+
+    data = json.loads(gzip.decompress(path.read_bytes()))
+    for kind, record in list(data["records"].items()):
+        walk = Walk(CONFIG_MAPPING[kind], getattr(transformers, record["class"]))
+        try:
+            for raw, shapes in written(walk, record):
+                got: Counter[tuple[int, ...]] = Counter()
+                for w in recorded.build(Config(raw)).weights():
+                    got[w.shape] += w.times
+                if got != shapes:
+                    raise Untraceable("its config.json does not tell its inventory")
+        except Exception as error:
+            data["left_out"][kind] = str(error).splitlines()[0][:120]
+            del data["records"][kind]
+            print(f"{kind}: left out: {data['left_out'][kind]}", flush=True)
+    print(f"{len(data['records'])} held")
+    text = json.dumps(data, separators=(",", ":"))
+    path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    return 0
+
+
 def jsonable(value: Any) -> Any:
     """What JSON has no word for: sets, and the library's own objects."""
     return sorted(value) if isinstance(value, set | frozenset) else str(value)
@@ -328,12 +357,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("types", nargs="*")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--hold", type=Path, help="hold the records of this file to further sizes instead")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     import torch
     import transformers
 
     transformers.logging.set_verbosity_error()
+    if args.hold:
+        return held(args.hold)
     records, refused = {}, {}
     signal.signal(signal.SIGALRM, late)
     for model_type, config_class, model_class in classes(args.types):

@@ -185,7 +185,9 @@ def tower_of(vision: Config, prefix: str, **options: Any) -> Tower:
 
 
 def width_of(tower: Tower) -> int:
-    """Width of the tower's layers."""
+    """Width of the tower's layers, or of what its stem makes where it has none."""
+    if not tower.layers:
+        return next((int(x.d_out) for x in reversed(tower.stem) if isinstance(x, Linear)), 0)
     first = tower.layers[0]
     return int(first.mixer.out.d_out) if isinstance(first, Layer) and isinstance(first.mixer, Attention) else 0
 

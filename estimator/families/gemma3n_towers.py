@@ -81,7 +81,7 @@ def build(c: Config) -> Architecture:
     grid = ImageGrid((PIXELS, PIXELS), (PATCH, PATCH), tokens=tokens)
     sight, width = vision.plain("hidden_size", 2048, least=1), audio.plain("hidden_size", 1536, least=1)
     bridge = embedder(vision, "model.embed_vision", sight)
-    seen = Tower("vision", mobilenetv5.parts("model.vision_tower.timm_model"), (), (), bridge, grid)
+    seen = Tower("vision", (), (Repeated(1, mobilenetv5.parts("model.vision_tower.timm_model")),), (), bridge, grid)
     heard = audio_tower(audio, "model.audio_tower")
     heard = heard._replace(bridge=embedder(audio, "model.embed_audio", width))
     whole = wrapped(c, made, (seen, heard))

@@ -54,8 +54,8 @@ def tower(c: Config, prefix: str, merge: int = 1, tokens: int | None = None) -> 
     return Tower("vision", stem, (layers,), (Norm(f"{at}post_layernorm", d),), bridge, ImageGrid(None, patch, side))
 
 
-def text_of(c: Config, tied: bool) -> Architecture:
-    """GLM-4 with norms around both branches and heads of d / h; or GLM-4.5 with biases."""
+def text_of(c: Config, tied: bool, bias: bool = True) -> Architecture:
+    """GLM-4 with norms around both branches and heads of d / h, with ``bias``; or GLM-4.5 with biases."""
     raw = {"tie_word_embeddings": False, **c.raw, "architectures": None}
     raw["tie_word_embeddings"] = tied
     if c.text("model_type", "").startswith("glm4v_moe"):
@@ -64,7 +64,7 @@ def text_of(c: Config, tied: bool) -> Architecture:
         return glm4_moe.build(inner)
     heads = c.plain("num_attention_heads", 32, least=1)
     d = c.plain("hidden_size", 4096, least=1)
-    raw = {"head_dim": d // heads, **raw, "attention_bias": True, "model_type": "glm"}
+    raw = {"head_dim": d // heads, **raw, "attention_bias": bias, "model_type": "glm"}
     made = glm.build(Config(raw, c.traced, c.where))
     layers = tuple(
         x._replace(

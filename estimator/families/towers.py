@@ -99,4 +99,4 @@ class Tower(NamedTuple):
 
 def walked(tower: Tower) -> bool:
     """Whether the tower's layers are described, so that its work can be counted."""
-    return bool(tower.layers) and all(hasattr(layer, "mixer") for layer in tower.layers)
+    return all(hasattr(layer, "mixer") for layer in tower.layers)

@@ -1,6 +1,7 @@
-"""wav2vec 2.0 and HuBERT: convolutions over the samples of sound, a convolution for positions, BERT-like layers.
+"""wav2vec 2.0, HuBERT and WavLM: convolutions over the samples of sound, a convolution for positions, BERT-like layers.
 
-Source: transformers 5, models/wav2vec2 and hubert, modeling_*.py and configuration_*.py.
+WavLM's layers gate a bias of relative positions, which the first makes for all.
+Source: transformers 5, models/wav2vec2, hubert and wavlm, modeling_*.py and configuration_*.py.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from typing import Any
 
 from estimator.config import Config
 from estimator.errors import InputError
-from estimator.families.base import MLP, Architecture, Extra, Layer, Linear, Norm
+from estimator.families.base import MLP, Architecture, Attention, Extra, Layer, Linear, Norm
 from estimator.families.common import gqa
 from estimator.families.common_encoder import built_class, encoder, labels, norm
 from estimator.families.towers import Conv
 
-STEMS = {"wav2vec2": ("Wav2Vec2", "wav2vec2"), "hubert": ("Hubert", "hubert")}
+STEMS = {"wav2vec2": ("Wav2Vec2", "wav2vec2"), "hubert": ("Hubert", "hubert"), "wavlm": ("WavLM", "wavlm")}
 CHANNELS, KERNELS, STRIDES = (512,) * 7, (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 SUFFIXES = ("ForCTC", "ForSequenceClassification")
+MORE = ("ForXVector", "ForAudioFrameClassification")  # not HuBERT
+GATES = 8  # outputs of WavLM's gate a head and token
+TDNN = (512, 512, 512, 512, 1500)
 
 
 def _list(c: Config, name: str, default: tuple[int, ...]) -> list[int]:
@@ -65,6 +69,30 @@ def positions(c: Config, at: str, d: int) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def gated_positions(c: Config, made: Attention, first: bool) -> Attention:
+    """WavLM's: a bias of relative positions, which each head of each token gates; its table stands in layer 0."""
+    at, h = made.out.name.rpartition(".")[0], made.heads
+    extras = [Extra(f"{at}.gru_rel_pos_const", (1, h, 1, 1))]
+    if first:
+        extras.append(Extra(f"{at}.rel_attn_embed.weight", (c.plain("num_buckets", 320, least=1), h)))
+    gate = Linear(f"{at}.gru_rel_pos_linear", made.head_dim, GATES, True)
+    return made._replace(
+        projections=(*made.projections, gate), extras=tuple(extras), form="gated_positions", sdpa=False
+    )  # fmt: skip
+
+
+def layers_of(c: Config, at: str, d: int, L: int, before: bool) -> tuple[Layer, ...]:
+    """The stack; WavLM's first layer has what the others read."""
+    one = layer_of(c, at, d, L, before)
+    if c.text("model_type", "") != "wavlm":
+        return (one,)
+    assert isinstance(one.mixer, Attention)
+    groups = [(True, (0,))] + ([(False, tuple(range(1, L)))] if L > 1 else [])
+    return tuple(
+        one._replace(times=len(at), indices=at, mixer=gated_positions(c, one.mixer, first)) for first, at in groups
+    )  # fmt: skip
+
+
 def layer_of(c: Config, at: str, d: int, L: int, before: bool) -> Layer:
     """A layer with norms before the branches, or after them."""
     h, d_ff = c.plain("num_attention_heads", 12, least=1), c.plain("intermediate_size", 3072, least=1)
@@ -96,7 +124,8 @@ def layer_of(c: Config, at: str, d: int, L: int, before: bool) -> Layer:
 def build(c: Config) -> Architecture:
     """The encoder from its config; ``architectures`` tells which head it has."""
     stem, module = STEMS[c.text("model_type", "")]
-    suffix = built_class(c, stem, "Model", (*SUFFIXES, *(("ForPreTraining",) if stem == "Wav2Vec2" else ())))
+    more = (*(MORE if stem != "Hubert" else ()), *(("ForPreTraining",) if stem == "Wav2Vec2" else ()))
+    suffix = built_class(c, stem, "Model", (*SUFFIXES, *more))
     at = "" if suffix == "Model" else f"{module}."
     d, L = c.plain("hidden_size", 768, least=1), c.plain("num_hidden_layers", 12, least=1)
     before = c.flag("do_stable_layer_norm", False)
@@ -106,7 +135,7 @@ def build(c: Config) -> Architecture:
     stem_parts = (*ears(c, at, d), *spec, *positions(c, at, d), *(() if before else (last,)))
     width = d
     final: list[Any] = [last] if before else []
-    if stem == "Wav2Vec2" and c.flag("add_adapter", False):
+    if stem != "Hubert" and c.flag("add_adapter", False):
         width = c.plain("output_hidden_size", d) or d
         if width != d:
             final += [Linear(f"{at}adapter.proj", d, width, True), norm(f"{at}adapter.proj_layer_norm", width)]
@@ -122,10 +151,33 @@ def build(c: Config) -> Architecture:
             final.append(Extra("layer_weights", (L + 1,)))
         final.append(Linear("projector", d, inner, True))
         pooler = (Linear("classifier", inner, labels(c), True),)
+    elif suffix in MORE:
+        if c.flag("use_weighted_layer_sum", False):
+            final.append(Extra("layer_weights", (L + 1,)))
+        if suffix == "ForXVector":
+            heard, pooler = _speaker(c, d)
+            final += heard
+        else:
+            final.append(Linear("classifier", d, labels(c), True))
     elif suffix == "ForPreTraining":
         final += _quantizer(c, d)
-    layers = (layer_of(c, f"{at}encoder.layers.{{i}}", d, L, before),)
+    layers = layers_of(c, f"{at}encoder.layers.{{i}}", d, L, before)
     return encoder(c, suffix, stem_parts, layers, 0, d, L, pooler, final=tuple(final))
+
+
+def _speaker(c: Config, d: int) -> tuple[list[Any], tuple[Linear, ...]]:
+    """What the head for speakers' vectors runs for every frame, and for a sequence."""
+    dims, kernels = c.items("tdnn_dim") or list(TDNN), c.items("tdnn_kernel") or [5, 3, 3, 1, 1]
+    sizes = [*dims, *kernels]
+    if len(dims) != len(kernels) or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes):
+        raise InputError(f"{c.where}: tdnn_dim and tdnn_kernel must be equally long lists of sizes")
+    out = c.plain("xvector_output_dim", 512, least=1)
+    frames: list[Any] = [Linear("projector", d, dims[0], True)]
+    frames += [
+        Linear(f"tdnn.{i}.kernel", dims[max(i - 1, 0)] * kernel, dims[i], True) for i, kernel in enumerate(kernels)
+    ]
+    frames.append(Extra("objective.weight", (out, labels(c))))
+    return frames, (Linear("feature_extractor", 2 * dims[-1], out, True), Linear("classifier", out, out, True))
 
 
 def _quantizer(c: Config, d: int) -> list[Any]:

@@ -272,8 +272,9 @@ def varied(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     return VARIED[a.form](m, x, a, at)
 
 
+OTHERS = ("differential", "dynamic_mask", "routed", "gated_positions")
 # what computes each Attention.form but transformers' own interface
-FORMS = {**SPECIAL, "pooled": pooled, **dict.fromkeys(("differential", "dynamic_mask", "routed"), varied)}
+FORMS = {**SPECIAL, "pooled": pooled, **dict.fromkeys(OTHERS, varied)}
 WIRING = {
     "feed": feed_only, "mixer": mixer_only, "parallel": parallel, "post": post, "pre": pre, "sandwich": sandwich,
     "streams": streams,

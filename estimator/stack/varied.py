@@ -1,6 +1,7 @@
-"""Attentions that vary transformers' own: DiffLlama's pairs of heads, Doge's learned mask, JetMoE's experts.
+"""Attentions that vary transformers' own: DiffLlama's pairs of heads, Doge's learned mask, JetMoE's experts, WavLM's
+gated bias.
 
-Source: transformers 5.24, models/{diffllama,doge,jetmoe}/modeling_*.py.
+Source: transformers 5.24, models/{diffllama,doge,jetmoe,wavlm}/modeling_*.py.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from estimator.stack.machine import Machine
 from estimator.stack.moe import gather, grouped, log_experts, pick
 from estimator.stack.nn import linear
 from estimator.stack.norms import norm
+from estimator.stack.shapes import outer, total
 from estimator.stack.tape import F32, I64, Tensor
 
 
@@ -90,4 +92,32 @@ def routed(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     return ops.add(t, out, m.extra(block.router[1]), "output with bias")
 
 
-VARIED = {"differential": differential, "dynamic_mask": dynamic_mask, "routed": routed}
+def gated_positions(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
+    """WavLMAttention: torch's multi_head_attention_forward, the bias of positions added to the scores as a mask."""
+    t = m.t
+    *three, gate = a.projections
+    if len(a.extras) > 1:  # the first layer's table; the loop over the layers keeps the bias
+        found = ops.embedding(t, m.extra(a.extras[1]), m.s * m.s * a.heads)
+        at["positions"] = ops.repeat(t, ops.copy(t, found), m.b, "bias of positions")
+    gates = linear(m, x, gate, m.rows * a.heads)
+    gates = ops.sigmoid(t, total(t, gates, m.rows * a.heads * 2))
+    one, two = ops.split(t, gates, (m.rows * a.heads, m.rows * a.heads))
+    opened = ops.mul(t, one, ops.shift(t, ops.mul(t, two, m.extra(a.extras[0]))), "gate")
+    bias = outer(t, ops.shift(t, opened), at["positions"], at["positions"].n, "gated bias")
+    q, k, v = (linear(m, x, p) for p in three)
+    n = m.b * a.heads * m.s * m.s
+    scores = ops.add(t, ops.matmul(t, ops.scale(t, q), k, n, a.head_dim, "attention scores"), bias, "biased scores")
+    weights = ops.softmax(t, scores, F32 if t.amp else scores.w)
+    del scores
+    if m.drops.attention:
+        weights = ops.dropout(t, weights)
+    out = ops.copy(t, ops.matmul(t, weights, v, q.n, m.s, "attention output"), "attention output, transposed")
+    averaged = ops.mean(t, weights, m.b * m.s * m.s)
+    out = linear(m, out, a.out)
+    del averaged
+    return out
+
+
+VARIED = {
+    "differential": differential, "dynamic_mask": dynamic_mask, "gated_positions": gated_positions, "routed": routed,
+}  # fmt: skip

@@ -30,7 +30,7 @@ MAX_LAYERS = 100_000  # layers that may be looked at one by one; no model comes 
 
 Operation = Product | Kernel
 # Attention.form and StateSpace.kind that blocks and scan do not describe
-STEPPED = ("pooled", "differential", "dynamic_mask", "routed", "channel_delta", "time_mix", "rg_lru")
+STEPPED = ("pooled", "differential", "dynamic_mask", "routed", "gated_positions", "channel_delta", "time_mix", "rg_lru")
 
 
 def operations(

@@ -77,6 +77,9 @@ CLASSES: dict[str, tuple[str, ...]] = {
         "Wav2Vec2Model", "Wav2Vec2ForCTC", "Wav2Vec2ForSequenceClassification", "Wav2Vec2ForPreTraining",
     ),
     "hubert": ("HubertModel", "HubertForCTC"),
+    "wavlm": ("WavLMModel", "WavLMForCTC", "WavLMForXVector", "WavLMForAudioFrameClassification"),
+    "glm_ocr": ("GlmOcrForConditionalGeneration",), "gemma4_unified": ("Gemma4UnifiedForConditionalGeneration",),
+    "florence2": ("Florence2ForConditionalGeneration",),
 }  # fmt: skip
 TOKENS = 24
 LEFT = ("is_gated_act", "is_decoder")  # flags that say again what another field says, or make another model
@@ -97,6 +100,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True, "adapter_attn_dim": 16},
         {"add_adapter": True, "output_hidden_size": 64}, {"mask_time_prob": 0.0},
     ],
+    "wavlm": [{"do_stable_layer_norm": True}, {"use_weighted_layer_sum": True}],
     "hubert": [{"feat_extract_norm": "layer", "do_stable_layer_norm": True}],
     "marian": [{"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 777}],
     "mt5": [{"feed_forward_proj": "relu"}, {"num_decoder_layers": 2}],

@@ -14,16 +14,15 @@ from __future__ import annotations
 import gzip
 import json
 import sys
-from collections import Counter
 from math import prod
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from class_walk import Walk, is_size, sized
+from class_walk import Walk, written
 
 ROOT = Path(__file__).parents[2]
-EVERY, SEEDS = 2, (201, 202)
+EVERY = 2
 
 
 def main() -> None:
@@ -37,17 +36,7 @@ def main() -> None:
     for kind in sorted(records)[::EVERY]:
         record = records[kind]
         walk = Walk(CONFIG_MAPPING[kind], getattr(transformers, record["class"]))
-        names = [n for n in walk.defaults if n in record["sizes"] and is_size(n, walk.defaults[n])]
-        cases = [sized(walk, names, seed) for seed in SEEDS]
-        cases += [{**cases[0], name: not flag["default"]} for name, flag in record["flags"].items()]
-        for fields in cases:
-            try:
-                tensors, config = walk.tensors(fields)
-            except Exception as error:
-                print(f"{kind}: {type(error).__name__}: {str(error)[:80]}")
-                continue
-            shapes = Counter(shape for _, shape, _ in tensors)
-            raw = {**json.loads(config.to_json_string(use_diff=True)), "architectures": [record["class"]]}
+        for raw, shapes in written(walk, record):
             total = sum(prod(s) * n for s, n in shapes.items())
             out.append({"config": raw, "total": total, "shapes": sorted([list(s), n] for s, n in shapes.items())})
     path = Path(__file__).with_name("recorded_cases.json.gz")

@@ -68,7 +68,7 @@ def test_sizes_of_the_wrong_kind_are_named() -> None:
 
 def test_a_token_s_share_is_left_out_where_it_is_not_said(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    path.write_text(json.dumps({"model_type": "kimi_linear", "num_experts_per_token": 8}))
+    path.write_text(json.dumps({"model_type": "aria_text", "moe_topk": 6}))
     assert "params.active" in memory(str(path)).results()
-    path.write_text(json.dumps({"model_type": "jetmoe"}))  # its names tell no expert of an attention from one of an MLP
+    path.write_text(json.dumps({"model_type": "aria_text"}))
     assert "params.active" not in memory(str(path)).results()
