@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+BROWSER := $(VENV)/.installed-browser
 
-.PHONY: demo test lint types docs check benchmark clean
+.PHONY: demo test browser lint types docs check benchmark clean
 
 demo: $(STAMP)
 	$(BIN)/llmcalc peft --method lora --rank 8
@@ -15,6 +16,10 @@ demo: $(STAMP)
 
 test: $(DEV)
 	$(BIN)/python -m pytest
+
+# needs Chromium (Debian: apt-get install chromium)
+browser: $(BROWSER)
+	$(BIN)/python -m pytest tests/browser -m browser -n 0
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -38,6 +43,10 @@ $(STAMP): pyproject.toml
 
 $(DEV): $(STAMP) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+$(BROWSER): $(DEV) pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
 	@touch $@
 
 clean:
