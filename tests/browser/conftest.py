@@ -1,7 +1,7 @@
 """A headless Chromium for the tests of what a browser shows: Debian's, driven by playwright (extra ``browser``).
 
-Everything in this folder is marked ``browser``, which ``make test`` leaves out and ``make browser`` runs: a machine that
-has only Python and make has no Chromium.
+Everything in this folder is marked ``browser``, which ``make test`` leaves out and ``make browser`` runs: a machine
+that has only Python and make has no Chromium.
 """
 
 from __future__ import annotations
