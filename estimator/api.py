@@ -35,6 +35,7 @@ _EXPORTS = {
     "linear": "estimator.commands.compress.report",
     "validate": "estimator.commands.validate.report",
     "explain": "estimator.commands.explain.report",
+    "sweep": "estimator.sweep.run",
     "to_text": "estimator.render",
     "forget": "estimator.trace",
     "Model": "estimator.models",

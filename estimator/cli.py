@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "flops": ("flops", "FLOPs of a forward pass, a training step or a decode step."),
     "train": ("train", "Time, money, energy and carbon of a training run."),
     "plan": ("plan", "Which card to rent, how many, how divided: hours and dollars, best first."),
+    "sweep": ("sweep", "A question for lists and ranges of sizes and names: CSV, JSON, Parquet."),
     "infer": ("infer", "Latency, throughput and cost of serving, from a roofline."),
     "chinchilla": ("chinchilla", "Scaling laws: compute-optimal parameters and tokens; fit your own runs."),
     "fermi": ("fermi", "Fermi estimates: chains of quantities with units, sources and uncertainty."),
@@ -82,9 +83,10 @@ def _dispatch(argv: list[str]) -> int:
     words = [_ALONE.get(word, word) for word in argv[1:]]
     if name in MODEL_FIRST and words and not words[0].startswith("-"):
         words.insert(0, "--model")
-    if name == "plan" and len(words) > 1 and not words[1].startswith("-"):
+    if name in ("plan", "sweep") and len(words) > 1 and not words[1].startswith("-"):
         words.insert(1, "--model")
-    app: Any = import_module(f"estimator.commands.{COMMANDS[name][0]}.cli").app
+    module: Any = import_module(f"estimator.commands.{COMMANDS[name][0]}.cli")
+    app: Any = module.app_of(words) if name == "sweep" else module.app  # of the command that is swept
     from typer.main import get_command
 
     from estimator.coerce import plain

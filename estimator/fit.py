@@ -36,9 +36,9 @@ class Fit:
         return NO if value_of(self.need.low) > self.have else TIGHT
 
     @property
-    def margin(self) -> int:
-        """Bytes left over; negative where they are missing."""
-        return int(self.have - value_of(self.need.best))
+    def margin(self) -> Any:
+        """Bytes left over, an int; negative where they are missing."""
+        return self.have - value_of(self.need.best)
 
     def sentence(self, what: str = "it") -> str:
         """The verdict in words, with the amount."""

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from estimator.errors import InputError
+from estimator.trace import Recordable
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})  # the empty default of a field that holds a mapping
 
@@ -30,6 +31,8 @@ def exact_div(a: Any, b: Any, what: str = "") -> Any:
 
 def root(square: Any) -> Any:
     """The whole number whose square is ``square``."""
+    if isinstance(square, Recordable):
+        return square.square_root()
     if hasattr(square, "expr"):
         from sympy import sqrt
 
@@ -53,6 +56,9 @@ def minimum(*values: Any) -> Any:
 
 
 def _extreme(values: tuple[Any, ...], name: str, plain: Any) -> Any:
+    recorded = next((v for v in values if isinstance(v, Recordable)), None)
+    if recorded is not None:
+        return recorded.extreme(values, name == "maximum")
     for kind in (type(v) for v in values):
         if kind.__module__ == "numpy":
             import numpy

@@ -7,7 +7,7 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.models import Model
-from estimator.trace import Traced, trace
+from estimator.trace import Recordable, Traced, trace
 from estimator.units import parse_size
 
 _LETTER = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,30}$")
@@ -71,7 +71,7 @@ def size_option(
                 raise InputError(f"{flag}: {text!r} is a letter; letters need --model symbolic")
             return trace(field, STAND_INS.get(field, _STAND_IN), name=text)
         value = parse_size(text, flag, kind)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | Recordable) or value < 1:
         raise InputError(f"{flag} must be a whole number >= 1, got {str(value)[:40]!r}")
     most = LARGEST.get(field, _MOST)
     if value > most and kind != "bytes":

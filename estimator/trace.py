@@ -10,8 +10,37 @@ symbolic``) uses traced numbers too, whose values are only stand-ins that decide
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from fractions import Fraction
 from typing import Any
+
+
+class Recordable:
+    """A number that a sweep records: :class:`estimator.sweep.number.Number`, beside which sizes are ints."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: Any) -> bool:
+        raise NotImplementedError
+
+    def __gt__(self, other: Any) -> bool:
+        raise NotImplementedError
+
+    def blocks(self) -> Any:
+        """What the caching allocator counts for a request of this many bytes."""
+        raise NotImplementedError
+
+    def square_root(self) -> Any:
+        """The whole number whose square this is."""
+        raise NotImplementedError
+
+    def extreme(self, values: Any, most: bool) -> Any:
+        """The largest of ``values``, or the smallest."""
+        raise NotImplementedError
+
+
+# what a sweep records into (estimator.sweep.fold.Recording), or None in a run on ints or traced numbers
+recording: ContextVar[Any] = ContextVar("recording", default=None)
 
 
 class Traced:

@@ -88,6 +88,7 @@ def significant(value: float, digits: int = 4) -> str:
 
 def human(value: float, unit: Unit) -> str:
     """``value`` as a person reads it: ``16.06 GiB``, ``8.03 B``, ``1.2 ms``; always with its suffix."""
+    value = getattr(value, "number", value)  # recorded: texts say the number of the run that records
     if isinstance(value, Fraction):
         value = int(value) if value.denominator == 1 else float(value)
     if isinstance(value, int) and abs(value) >= _BEYOND:

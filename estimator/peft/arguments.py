@@ -13,7 +13,7 @@ from estimator.errors import InputError, unknown
 from estimator.ops import NOTHING
 from estimator.peft.modules import LINEAR, Module
 from estimator.peft.targets import compiled
-from estimator.trace import Traced
+from estimator.trace import Recordable, Traced
 
 if TYPE_CHECKING:
     from estimator.peft.build import Build
@@ -172,7 +172,7 @@ class Args:
             if value < least:
                 raise self.bad(name, f"must be >= {least}")
             return value
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, int | Recordable):
             raise self.bad(name, "must be a whole number" if value is not None else "must be given")
         if value < least or value > 10**12:
             raise self.bad(name, f"must be >= {least}" if value < least else "is out of range")

@@ -45,6 +45,7 @@ from estimator.peft.targets import (
     pattern_value,
     split_by,
 )
+from estimator.trace import value_of
 
 KINDS = (LINEAR, CONV1D, EMBEDDING, CONVOLUTION)
 ARGS: dict[str, Any] = {
@@ -89,7 +90,7 @@ def build(b: Build) -> Iterator[PeftTensor]:
     for m in modules:
         for part, r in split_by(m, lambda key: pattern_value(patterns, key, b.rank)) if patterns else [(m, b.rank)]:
             if r > min(part.d_in, part.d_out):
-                above.append(f"{part.example} (rank {int(r)}, side {int(min(part.d_in, part.d_out))})")
+                above.append(f"{part.example} (rank {value_of(r)}, side {value_of(min(part.d_in, part.d_out))})")
             yield from adapt(b, part, r)
     if above:
         more = f" and {len(above) - 1} other targets" if len(above) > 1 else ""

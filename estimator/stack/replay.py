@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from estimator.stack.tape import Record
-from estimator.trace import Traced, value_of
+from estimator.trace import Traced, recording, value_of
 
 
 class Replay:
@@ -23,6 +23,9 @@ class Replay:
 
     def run(self, log: Sequence[Any], start: int = 0) -> None:
         """Go through ``log[start:]``."""
+        if (record := recording.get()) is not None:
+            record.run(self, log, start)
+            return
         level, peak, top = self.level, self.peak, self.top
         for i in range(start, len(log)):
             sign, what = log[i]
@@ -64,10 +67,10 @@ def settle(log: list[Any], start: int) -> None:
     ]
     if not wanted:
         return
-    left = _left_over(log, {value_of(log[i][1][j][1][0]) for i, j in wanted})
+    left = _left_over(log, {_told_apart(log[i][1][j][1][0]) for i, j in wanted})
     moved: list[tuple[int, int]] = []
     for i, j in wanted:
-        size, more = value_of(log[i][1][j][1][0]), value_of(log[i][0]) - 1
+        size, more = _told_apart(log[i][1][j][1][0]), value_of(log[i][0]) - 1
         if left[size] >= more:
             left[size] -= more
         else:
@@ -76,15 +79,21 @@ def settle(log: list[Any], start: int) -> None:
         log.insert(i + 1, log[i][1].pop(j))
 
 
+def _told_apart(size: Any) -> Any:
+    """A size as the key of a dictionary."""
+    record = recording.get()
+    return value_of(size) if record is None else record.key(size)
+
+
 def _left_over(log: list[Any], sizes: set[Any]) -> Counter[Any]:
     """Of each of these sizes: how many buffers were handed out and, each by its own entry, not given back."""
     net: dict[int, list[Any]] = {}
     for sign, what in log:
         entries, times = (what, value_of(sign)) if type(what) is list else (((sign, what),), 1)
         for s, record in entries:
-            size = record[0]
-            if (size if type(size) is int else size.value) in sizes:
-                net.setdefault(id(record), [0, value_of(size)])[0] += s * times
+            size = _told_apart(record[0])
+            if size in sizes:
+                net.setdefault(id(record), [0, size])[0] += s * times
     out: Counter[Any] = Counter()
     for count, size in net.values():
         if count > 0:
@@ -98,13 +107,15 @@ def alive(log: Sequence[Any], top: tuple[int, int, int] | None) -> dict[tuple[st
 
     def add(record: Record, times: Any) -> None:
         size = record[0]
-        key = (record[1], size if type(size) is int else size.value)
+        key = (record[1], _told_apart(size))
         entry = counts.get(key)
         if entry is None:
             counts[key] = [times, size]
         else:
             entry[0] = entry[0] + times
 
+    if top is not None and recording.get() is not None:
+        top = top.place()  # type: ignore[attr-defined]
     if top is not None:
         before, rounds, within = top
         for sign, what in log[:before]:

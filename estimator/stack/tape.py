@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from sys import getrefcount
 from typing import Any
 
+from estimator.trace import Recordable
+
 F32 = 4
 HALF = 2
 I64 = 8
@@ -42,6 +44,8 @@ def block_bytes(nbytes: Any) -> Any:
             rest = -size % ROUND_LARGE
             return size + rest if rest <= SPLIT_REST else size
         return size
+    if isinstance(nbytes, Recordable):
+        return nbytes.blocks()
     size = -((-nbytes) // BLOCK) * BLOCK
     if size >= MIN_LARGE and 0 < (ROUND_LARGE - size % ROUND_LARGE) <= SPLIT_REST:
         return -((-nbytes) // ROUND_LARGE) * ROUND_LARGE

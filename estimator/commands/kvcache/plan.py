@@ -70,7 +70,7 @@ def plan(q: KVCache) -> CachePlan:
         raise InputError(f"{model.name}: an encoder keeps no KV cache")
     new = q.new_tokens
     T = None if new is None else size_option(model, new, "--new-tokens", "new_tokens", "length")
-    b, m = batch(model, q.batch_size), tokens(model, q.seq_len, said, 0 if T is None else int(value_of(T)))
+    b, m = batch(model, q.batch_size), tokens(model, q.seq_len, said, 0 if T is None else value_of(T))
     enc = q.encoder_len
     always = m if arch.encoder_tokens is None else arch.encoder_tokens
     s_enc = always if enc is None else size_option(model, enc, "--encoder-len", "encoder_len", "length")

@@ -29,7 +29,7 @@ from estimator.moments import Moment, Outcome
 from estimator.names import choice
 from estimator.questions import ask
 from estimator.report import Cell, Node, Report, Table
-from estimator.trace import value_of
+from estimator.trace import recording, value_of
 from estimator.units import BYTES, PARAMS
 from estimator.working import multiple
 
@@ -103,6 +103,7 @@ def _letters_only(q: Memory) -> None:
 
 def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
     arch = p.arch
+    bare = recording.get() is not None  # a sweep: numbers without words
     worst = outcome.worst
     peak = worst.total(p.traced)
     held = reserved(peak, p.mode)
@@ -133,7 +134,7 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         ]
     else:
         standing.append(Node("kv_cache_bytes", "KV cache", p.kv_cache_bytes, BYTES))
-    moments = [_moment(m, m is worst, p) for m in outcome.moments]
+    moments = [_moment(m, m is worst and not bare, p) for m in outcome.moments]
     body: list[Any] = [
         params,
         Node.group("What stands", standing),
@@ -148,6 +149,9 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         body.insert(3, first_step(outcome, p))
     if fit is not None:
         body.append(fit.node())
+    if bare:
+        return Report("memory", "", {}, tuple(body), facts)
+    if fit is not None:
         if fit.answer != YES and p.grid is not None:
             body.append(other_stages(p, card))
         elif fit.answer != YES:

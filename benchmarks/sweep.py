@@ -1,0 +1,69 @@
+"""Configurations a second of ``sweep``: a training peak of a Llama, and the slowest of all families.
+
+    python benchmarks/sweep.py [--rows 1000000] [--families] [--check]
+
+Seconds are this process's CPU, numpy's included. Bars (--check exits with 1 below them): 1e6 a second for the Llama,
+with recording; with --families 1e5 for every other, over 1e6 rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from estimator import api, presets
+
+LLAMA, WORST = 10**6, 10**5
+KEYS = ["peak.allocated_bytes"]
+
+
+def rate(model: str, mode: str, rows: int, most: int = 65536) -> tuple[float, int]:
+    """(configurations a second, rows) of a sweep over batches and lengths."""
+    batches = 64
+    step = max(1, batches * most // rows)
+    sizes = {"batch_size": range(1, batches + 1), "seq_len": range(step, most + 1, step)}
+    options: dict[str, Any] = {"mode": mode, **sizes}
+    start = time.process_time()
+    found = api.sweep("memory", model, keys=KEYS, **options)
+    return len(found) / (time.process_time() - start), len(found)
+
+
+def families() -> dict[str, str]:
+    """A preset of each family."""
+    found: dict[str, str] = {}
+    for name in presets.ids("models"):
+        found.setdefault(presets.load_model_preset(name)[1]["config"]["model_type"], name)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=10**6)
+    parser.add_argument("--families", action="store_true")
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    api.sweep("memory", "gpt2", mode="training", seq_len=range(1, 20), keys=KEYS)  # imports
+    speed, rows = rate("llama-3-8b", "training", args.rows)
+    print(f"llama-3-8b training: {speed:12,.0f} a second ({rows:,} rows; bar {LLAMA:,})")
+    good = speed >= LLAMA
+    for family, name in sorted(families().items()) if args.families else ():
+        for mode in ("training", "inference"):
+            model = api.load_model(name)
+            if mode == "inference" and model.architecture.counted_only:
+                continue
+            most = min(model.architecture.max_positions or 65536, 65536)
+            speed, rows = rate(name, mode, args.rows, most)
+            good &= speed >= WORST or rows < args.rows // 2
+            print(f"{family:18s} {name:28s} {mode:9s} {speed:12,.0f} a second ({rows:,} rows)", flush=True)
+    print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024:,} MiB")
+    return 0 if good or not args.check else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

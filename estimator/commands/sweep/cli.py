@@ -1,0 +1,105 @@
+"""``llmcalc sweep COMMAND``: the options of that command, where sizes and names may be lists and ranges."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from estimator import options as o
+from estimator.command import TYPES, parameter
+from estimator.errors import InputError
+from estimator.questions.base import flag_of, options_of
+from estimator.sweep.grid import SweptAxis, values_of
+from estimator.sweep.run import QUESTIONS, Sweep, question_of
+from estimator.sweep.write import check, emit
+
+Keys = Annotated[str | None, typer.Option("--keys", help="Results that are wanted, with commas (default: all).")]
+Format = Annotated[str, typer.Option("--format", "-f", help="csv, json or parquet.", metavar="FORMAT")]
+OWN: dict[str, tuple[Any, Any]] = {
+    "keys": (Keys, None), "format": (Format, "csv"), "output": (o.Output, None), "set_": (o.SetField, None),
+}  # fmt: skip
+SINGLE = ("check_fit", "plot")  # of one answer, not of rows
+HELP = (
+    "One row for every combination of sizes and names: --batch-size 1,2,4 --seq-len 1k:64k:x2 --method lora,qlora. "
+    "FIRST:LAST is each, FIRST:LAST:STEP steps, FIRST:LAST:xFACTOR factors. Every row equals the single command."
+)
+
+
+def app_of(words: Sequence[str]) -> typer.Typer:
+    """A Typer of the command that ``words`` name, or of all of them without their options, for the help."""
+    app = o.new_app()
+    app.callback(help=HELP)(lambda: None)
+    named = next((word for word in words if not word.startswith("-")), None)
+    if named is not None:
+        question_of(named)
+        _add(app, named)
+        return app
+    for name in QUESTIONS:
+        app.command(name, help=f"Rows of llmcalc {name}: its options, each one value, a list or a range.")(lambda: None)
+    return app
+
+
+app = app_of(())
+
+
+def _add(app: typer.Typer, name: str) -> None:
+    """The options of a command's question as texts, and the sweep's own."""
+    question, _ = question_of(name)
+    found = [(f, w) for f, w in options_of(question) if f.name not in SINGLE]
+    fields = {(w.flag or f.name).replace("-", "_"): f.name for f, w in found}
+
+    def main(**typed: Any) -> None:
+        own = {k: typed.pop(k) for k in OWN}
+        axes, fixed = [], {}
+        for spelt, value in typed.items():
+            field = fields[spelt]
+            if value in (None, False, []):
+                continue
+            values = values_of(field, value, flag_of(field, question)) if isinstance(value, str) else [value]
+            if len(values) > 1:
+                axes.append(SweptAxis(field, values))
+            else:
+                fixed[field] = value
+        _rows(name, axes, fixed, **own)
+
+    texts = [w._replace(kind="text") if TYPES[w.kind] in (int, float) else w for _, w in found]
+    made = [parameter(f.name, False if w.kind == "flag" else None, w) for (f, _), w in zip(found, texts, strict=True)]
+    made += [
+        inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for k, (kind, default) in OWN.items()
+    ]
+    main.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
+    main.__annotations__ = {p.name: p.annotation for p in made}
+    app.command(name, help=f"Rows of llmcalc {name}. {HELP}")(main)
+
+
+def _rows(
+    name: str, axes: list[SweptAxis], fixed: dict[str, Any], keys: str | None, format: str, output: str | None,
+    set_: list[str] | None,
+) -> None:  # fmt: skip
+    check(format, output)
+    wanted = None if keys is None else [k.strip() for k in keys.split(",") if k.strip()]
+    if wanted == []:
+        raise InputError("--keys is empty: name results, or leave it out for all of them")
+    asked = Sweep(name, axes, fixed, wanted, set_ or ())
+    inputs = {"command": name, **fixed, "swept": {a.name: len(a.values) for a in axes}, "keys": asked.keys}
+    chunks = asked.chunks()
+    watched = sys.stderr is not None and sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
+    emit(format, output, asked.header, _watched(chunks, len(asked.grid)) if watched else chunks, inputs)
+
+
+def _watched(chunks: Iterator[dict[str, Any]], rows: int) -> Iterator[dict[str, Any]]:
+    """The chunks, with a bar on the terminal of standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    shown = Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True))
+    with shown:
+        task = shown.add_task("rows", total=rows)
+        for chunk in chunks:
+            yield chunk
+            shown.advance(task, len(next(iter(chunk.values()))))

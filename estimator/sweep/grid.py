@@ -1,0 +1,124 @@
+"""What is swept: lists and ranges of sizes and names, and the rows that they span."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+from estimator.errors import InputError
+from estimator.units import parse_size
+
+# sizes that one run is recorded for; the others, and names, are asked anew for each value
+RECORDED = ("batch_size", "seq_len", "new_tokens", "rank", "context", "encoder_len", "shared_prefix")
+COUNTS = ("rank", "gpus", "stage", "tokens", "steps", "params")  # k is 1000; of every other size it is 1024
+WITH_COMMAS = ("targets", "args", "tensor_split")  # whose values may hold commas: a list of them has semicolons
+MOST = 10**10  # rows
+_SIZE = r"\d[\d_.]*(?:[eE]\d+)?[A-Za-z]*"
+_RANGE = re.compile(rf"^({_SIZE}):({_SIZE})(?::(x?)({_SIZE}))?$")
+
+
+class SweptAxis(NamedTuple):
+    """An option with the values that it takes, in order."""
+
+    name: str
+    values: Sequence[Any]
+
+
+class RowGrid(NamedTuple):
+    """All combinations: ``names`` vary slowest, in their order; of ``sizes`` the last varies fastest."""
+
+    names: tuple[SweptAxis, ...]
+    sizes: tuple[SweptAxis, ...]
+
+    def __len__(self) -> int:
+        return prod(len(a.values) for a in (*self.names, *self.sizes))
+
+    @property
+    def inner(self) -> int:
+        """Rows a combination of names."""
+        return prod(len(a.values) for a in self.sizes)
+
+    def combinations(self) -> Iterator[dict[str, Any]]:
+        """Every combination of the names."""
+        for values in product(*(a.values for a in self.names)):
+            yield dict(zip((a.name for a in self.names), values, strict=True))
+
+    def columns(self, start: int, stop: int) -> dict[str, Any]:
+        """The sizes of rows ``start`` to ``stop`` of a combination: arrays with numpy, else lists."""
+        from estimator.sweep.compiled import numpy_there
+
+        out: dict[str, Any] = {}
+        if numpy_there():
+            import numpy as np
+
+            at: Any = np.arange(start, stop)
+            for axis in reversed(self.sizes):
+                at, place = np.divmod(at, len(axis.values))
+                out[axis.name] = np.asarray(axis.values, dtype=np.int64)[place]
+        else:
+            step = 1
+            for axis in reversed(self.sizes):
+                n = len(axis.values)
+                out[axis.name] = [axis.values[i // step % n] for i in range(start, stop)]
+                step *= n
+        return {a.name: out[a.name] for a in self.sizes}
+
+
+def grid_of(axes: Sequence[SweptAxis], recorded: bool = True) -> RowGrid:
+    """The grid of these axes; recorded: whether sizes may be recorded at all. InputError for too many rows."""
+    sizes = tuple(a for a in axes if recorded and a.name in RECORDED and all(type(v) is int for v in a.values))
+    grid = RowGrid(tuple(a for a in axes if a not in sizes), sizes)
+    rows = prod(len(a.values) for a in axes)
+    if rows > MOST:
+        raise InputError(f"sweep: {rows:,} rows are too many (at most {MOST:,}); take wider steps")
+    return grid
+
+
+def values_of(name: str, text: str, flag: str) -> Sequence[Any]:
+    """The values of ``--flag TEXT``: ``1,2,4``, ``1:8`` (each), ``1k:64k:1k`` (steps), ``1k:64k:x2`` (factors), names.
+
+    Sizes that one run is recorded for come as ints, all else as the texts that the command would be given.
+    """
+    split = ";" if name in WITH_COMMAS else ","
+    parts = [part.strip() for part in text.split(split)]
+    if len(parts) > 1 and not all(parts):
+        raise InputError(f"{flag}: {text[:40]!r} has an empty value")
+    out: list[Any] = []
+    if len(parts) == 1 and name in RECORDED and (match := _RANGE.match(parts[0])):
+        return _range(name, flag, parts[0], *match.groups())
+    for part in parts:
+        match = _RANGE.match(part)
+        if match is not None:
+            found: Sequence[int] = _range(name, flag, part, *match.groups())
+            out += found if name in RECORDED else [str(n) for n in found]
+        elif name in RECORDED and part[:1].isdigit():
+            out.append(parse_size(part, flag, _kind(name)))
+        else:
+            out.append(part)
+    return out
+
+
+def _kind(name: str) -> str:
+    return "count" if name in COUNTS else "length"
+
+
+def _range(
+    name: str, flag: str, text: str, first: str, last: str, factor: str | None, step: str | None
+) -> Sequence[int]:
+    low, high = (parse_size(x, flag, _kind(name)) for x in (first, last))
+    by = 1 if step is None else parse_size(step, flag, "count" if factor else _kind(name))
+    if low > high:
+        raise InputError(f"{flag}: {text[:40]!r} ends before it begins")
+    if not factor:
+        if (high - low) // by >= MOST:
+            raise InputError(f"{flag}: {text[:40]!r} has too many values; take wider steps")
+        return range(low, high + 1, by)
+    if by < 2:
+        raise InputError(f"{flag}: {text[:40]!r}: a factor must be at least 2")
+    out = [low]
+    while out[-1] * by <= high:
+        out.append(out[-1] * by)
+    return out
