@@ -25,8 +25,8 @@ def build(b: Build) -> Iterator[PeftTensor]:
     for m in b.match():
         d_in = m.d_in + (1 if m.bias else 0)
         r = minimum(b.rank, d_in, m.d_out)
-        yield PeftTensor(m.name, "adamss_A", (n, rank, r), m.times)
-        yield PeftTensor(m.name, "adamss_B", (m.d_out, rank), m.times)
+        yield PeftTensor(m.name, "adamss_A", (n, rank, r), m.times, pieces=n)
+        yield PeftTensor(m.name, "adamss_B", (m.d_out, rank), m.times, pieces=n)
         yield PeftTensor(m.name, "adamss_newB", (r, d_in), m.times, BUFFER)
 
 

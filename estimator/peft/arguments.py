@@ -51,6 +51,8 @@ class PeftTensor(NamedTuple):
     saved    whether the checkpoint holds it; elements of what is saved beside it (index pairs) in ``saved_extra``
     format   TUNER: the adapter's own format, fp32 over a 16-bit model (peft's cast_adapter_dtype converts what tuner
              layers hold); BASE: the model's, which is left alone; INDEX: 64-bit integers
+    pieces   into how many parameters the first axis is divided, or 0; stored: its name in the file, where not its own;
+             beside: what ``saved_extra`` is: (name, shape, safetensors' type or "" for its own); without: copies of it
     """
 
     module: str
@@ -61,6 +63,9 @@ class PeftTensor(NamedTuple):
     saved: bool = True
     saved_extra: Any = 0
     format: str = TUNER
+    pieces: Any = 0
+    stored: str = ""
+    beside: tuple[tuple[str, tuple[Any, ...], str], ...] = ()
 
     @property
     def elements(self) -> Any:

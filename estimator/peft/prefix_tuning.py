@@ -17,11 +17,11 @@ def build(b: Build) -> Iterator[PeftTensor]:
     a = b.args
     p, L, d = prompts.tokens(b), prompts.layers(b), prompts.key_value_width(b)
     if not a.flag("prefix_projection"):
-        yield PeftTensor("", "embedding.weight", (p, L * 2 * d))
+        yield PeftTensor("", "embedding.weight", (p, L * 2 * d), stored="prompt_embeddings")
         return
     hidden = a.count("encoder_hidden_size") if a.has("encoder_hidden_size") else d
     b.notes.append("with prefix_projection the MLP is trained and dropped: the checkpoint holds p*2*L*d_kv numbers")
-    yield PeftTensor("", "embedding.weight", (p, d), saved_extra=p * L * 2 * d - p * d)
+    yield PeftTensor("", "embedding.weight", (p, d), saved_extra=p * L * 2 * d - p * d, stored="prompt_embeddings")
     yield PeftTensor("", "transform.0.weight", (hidden, d), saved=False)
     yield PeftTensor("", "transform.0.bias", (hidden,), saved=False)
     yield PeftTensor("", "transform.2.weight", (L * 2 * d, hidden), saved=False)

@@ -13,7 +13,8 @@ from estimator.peft.base import Build, Method, PeftTensor
 
 def build(b: Build) -> Iterator[PeftTensor]:
     """p vectors of the model's width; of an encoder-decoder p for each side."""
-    yield PeftTensor("", "embedding.weight", (prompts.tokens(b) * prompts.submodules(b), prompts.width(b)))
+    rows = prompts.tokens(b) * prompts.submodules(b)
+    yield PeftTensor("", "embedding.weight", (rows, prompts.width(b)), stored="prompt_embeddings")
 
 
 METHOD = Method(

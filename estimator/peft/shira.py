@@ -20,7 +20,8 @@ def build(b: Build) -> Iterator[PeftTensor]:
             raise InputError(
                 f"--rank {int(r)}: SHiRA would train more entries than {m.example!r} has ({int(m.d_in * m.d_out)})"
             )
-        yield PeftTensor(m.name, "shira_weight", (values,), m.times, saved_extra=m.times * 2 * values)
+        beside = ((f"{m.name}.shira_indices", (2, values), "I32"),)
+        yield PeftTensor(m.name, "shira_weight", (values,), m.times, saved_extra=m.times * 2 * values, beside=beside)
 
 
 def keeps(m: Module, a: Args) -> Kept:

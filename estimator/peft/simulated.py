@@ -40,7 +40,6 @@ def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[
     weights = arch.weights()
     linear = {w.module for w in weights if w.role in (LINEAR, CONV1D)}
     by_name, keeps = {m.name: m for m in adapter.targets}, adapter.method.keeps
-    widths = {m.name: (m.d_in, m.d_out) for m in adapter.targets}
     work = {m.name: work_of(adapter, m) for m in adapter.targets}
     for t in adapter.tensors:
         if t.module not in targets or t.state != TRAINED:
@@ -49,8 +48,7 @@ def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[
             before = found[t.module].other if t.module in found else 0
             scales = ""
             if t.name == "ia3_l":
-                d_in, d_out = widths[t.module]
-                scales = "in" if t.shape[0] == d_in and d_in != d_out else "out"
+                scales = "in" if t.shape[0] == 1 else "out"  # a row times the input, a column times the output
             kept = keeps(by_name[t.module], adapter.args) if keeps is not None else Kept()
             found[t.module] = LoraSpec(
                 0, width=0 if kept.native else width, other=before + t.elements // t.times, scales=scales,

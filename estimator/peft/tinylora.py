@@ -34,7 +34,7 @@ def build(b: Build) -> Iterator[PeftTensor]:
         wanted = max(1, round(n * (1.0 - tying)))
         size = max(1, n // wanted)
         groups = len({min(i // size, wanted - 1) for i in range(n)}) if n <= 10**6 else wanted
-    yield PeftTensor("", "tinylora_v", (u,), groups)
+    yield PeftTensor("", "tinylora_v", (u,), groups, stored="base_model.tinylora_v.{i}")
 
 
 def keeps(m: Module, a: Args) -> Kept:

@@ -25,7 +25,11 @@ def build(b: Build) -> Iterator[PeftTensor]:
         # the state dict shows the rows again under the name of every module that shares the table
         names = (2 if b.arch.kind == "encoder-decoder" else 0) + (1 if b.arch.tied and b.arch.has_head else 0)
         extra = names * count * width if m.name == table.name else 0
-        yield PeftTensor(m.name, "trainable_tokens_delta", (count, width), m.times, saved_extra=extra)
+        tied = b.arch.head_name if b.arch.tied and b.arch.has_head else ""
+        again = ((f"{tied}.trainable_tokens_delta", (count, width), ""),) if tied and extra else ()
+        yield PeftTensor(
+            m.name, "trainable_tokens_delta", (count, width), m.times, saved_extra=extra, beside=again
+        )  # fmt: skip
         yield PeftTensor(m.name, "trainable_tokens_original", (count, width), m.times, BUFFER, saved=False)
 
 

@@ -119,7 +119,7 @@ def _report(
             ),
         ),
         Node("trainable_percent", "Share of all parameters", share(adapter, base), PERCENT, formula=trainable_percent),
-        *_bytes(adapter, fmt, model_format(model), optimizer),
+        *_bytes(adapter, fmt, model_format(model), optimizer, model.kind == "symbolic"),
     ]
     if base:
         own = model.architecture.weights()
@@ -214,7 +214,7 @@ def _shapes(tensors: Sequence[PeftTensor]) -> str:
     return f"{value_of(tensors[0].times)} x (" + ", ".join(texts[:3]) + (", ...)" if len(texts) > 3 else ")")
 
 
-def _bytes(adapter: Adapter, fmt: Format, own: Format, optimizer: str) -> list[Node]:
+def _bytes(adapter: Adapter, fmt: Format, own: Format, optimizer: str, letters: bool) -> list[Node]:
     bits = fmt.block_bits
     if not fmt.plain or fmt.block != 1:
         raise InputError(f"--dtype {fmt.name}: training needs a plain type. Use fp32, bf16 or fp16")
@@ -241,8 +241,20 @@ def _bytes(adapter: Adapter, fmt: Format, own: Format, optimizer: str) -> list[N
             working=working.optimizer(optimizer, trained, states),
         ),
         Node("checkpoint_elements", "Numbers in the checkpoint", adapter.saved, ELEMENTS),
-        Node("checkpoint_bytes", f"Checkpoint, {fmt.name}", held(lambda t: t.saved, True), BYTES),
+        Node(
+            "checkpoint_bytes", f"Checkpoint, {fmt.name}",
+            held(lambda t: t.saved, True) + (0 if letters else _header(adapter, fmt, own)), BYTES,
+        ),
     ]  # fmt: skip
+
+
+def _header(adapter: Adapter, fmt: Format, own: Format) -> int:
+    """Bytes of adapter_model.safetensors before its numbers."""
+    if not adapter.tensors:
+        return 0
+    from estimator.peft.file import header_bytes
+
+    return header_bytes(adapter, fmt.name, own.name)
 
 
 def _work(adapter: Adapter) -> list[Node]:
