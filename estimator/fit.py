@@ -71,14 +71,14 @@ class Fit:
         return Node.group(f"Fits on {self.card}", rows, note=self.answer)
 
 
-def need(allocated: Any, card: Card, mode: str, offset: Any = 0) -> Range:
+def need(allocated: Any, card: Card, mode: str, offset: Any = 0, held: Range | None = None) -> Range:
     """Bytes that a process needs whose tensors peak at ``allocated``; mode: "training" or "inference".
 
-    offset: bytes beside the allocator's.
+    offset: bytes beside the allocator's; held: what the allocator reserves, where that is known better.
     """
-    held = device(reserved(allocated, mode), card, mode)
+    shown = device(reserved(allocated, mode) if held is None else held, card, mode)
     low = allocated + card.context.low + KERNELS[mode][0]
-    return Range(low + offset, held.best + offset, held.high + offset)
+    return Range(low + offset, shown.best + offset, shown.high + offset)
 
 
 def fit_of(allocated: Any, card: Card, mode: str) -> Fit | None:

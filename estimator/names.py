@@ -42,7 +42,7 @@ ALIASES: dict[str, dict[str, str]] = {
                "trtllm": "tensorrt-llm", "trt-llm": "tensorrt-llm"},
 }  # fmt: skip
 FOLDED = (*ALIASES, "mode", "logits", "loss", "cache", "offload", "offload_to", "stage", "attention_flops", "schedule",
-          "pipeline_split", "part", "kernels", "largest", "autocast", "gradients", "reference", "buckets",
+          "pipeline_split", "part", "kernels", "largest", "autocast", "gradients", "reference", "allocator", "buckets",
           "flash_attn")  # fmt: skip
 
 

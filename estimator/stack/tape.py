@@ -63,7 +63,7 @@ class Allocation:
     __slots__ = ("record", "tape")
 
     def __init__(self, tape: Tape, nbytes: Any, what: tuple[str, str]) -> None:
-        self.tape, self.record = tape, (block_bytes(nbytes), what)
+        self.tape, self.record = tape, (tape.counts(nbytes), what)
         tape.log.append((1, self.record))
 
     def __del__(self) -> None:
@@ -175,6 +175,7 @@ class Tape:
         self.keeper: Any = None
         self.stops = True  # a recomputation ends with the last tensor that is needed: use_reentrant=False
         self.fp16 = False  # the 16-bit format is fp16, not bf16
+        self.counts: Callable[[Any], Any] = block_bytes  # what the allocator counts for a request
         self.on_grad: Any = None  # called with a leaf whose gradient of this pass is complete
 
     def alloc(self, n: Any, w: int, what: str = "") -> Tensor:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PEAKS = ("peak_allocated", "start", "fwd_bwd_peak", "step_peak", "peak_forward", "peak_backward")
+PEAKS = ("peak_allocated", "reserved", "start", "fwd_bwd_peak", "step_peak", "peak_forward", "peak_backward")
 
 
 def main() -> None:

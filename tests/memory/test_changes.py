@@ -121,3 +121,29 @@ def test_the_largest_fits_and_one_more_does_not(llmcalc, model, name):
     assert fits[1] != "yes"
     assert fits[2:] == ["tight" if most > sure else "yes", "no"]
     assert found.json["verdict"].startswith(f"Largest --{name}")
+
+
+def test_simulated_blocks_decide_what_the_spread_leaves_open(llmcalc):
+    line = "memory --model llama-3-8b --method qlora --rank 16 --gpu rtx-4090 --format json"
+    spread, blocks = llmcalc(line), llmcalc(f"{line} --allocator simulated")
+    assert spread.results["fits"] == "tight"
+    assert spread.json["verdict"].endswith("--allocator simulated looks closer.")
+    assert blocks.results["fits"] == "yes"
+    assert blocks.results["peak.allocated_bytes"] == spread.results["peak.allocated_bytes"]
+    reserved = [blocks.results[f"peak.reserved_bytes{end}"] for end in (".low", "", ".high")]
+    assert reserved == sorted(reserved)
+    assert blocks.results["peak.blocks_bytes"] <= reserved[1]
+    assert spread.results["peak.reserved_bytes.low"] <= reserved[1] <= spread.results["peak.reserved_bytes.high"]
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ("--mode inference --allocator simulated", "follows a training step"),
+    ("--gpus 8 --allocator simulated", "follows one GPU"),
+    ("--compile --allocator simulated", "without torch.compile"),
+    ("--allocator simulated --derive", "needs numbers"),
+    ("--allocator best", "--allocator"),
+])  # fmt: skip
+def test_what_the_blocks_cannot_follow_is_said(llmcalc, words, said):
+    ran = llmcalc(f"memory --model gpt2 {words}")
+    assert ran.code == 2
+    assert said in ran.err

@@ -24,6 +24,7 @@ class Memory(Served, OnCard, Sharded, Stacked, Adapted, StepOptions, Sequences):
     micro_batches: Any = option("1", "Forward and backward passes a step.", "N")
     block_size: Any = option(None, "vLLM, SGLang: tokens a block of the cache.", "TOKENS")
 
+    allocator: Any = option("spread", "Reserved memory: a measured spread, or simulated, block by block.", "NAME")
     largest: Any = option(None, "Solve for the largest that fits: batch-size, seq-len or rank.", "NAME")
 
     @property

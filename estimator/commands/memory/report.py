@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from estimator.card import Card, Range, device, find_card, reserved
+from estimator.card import Card, Range, find_card
+from estimator.commands.memory.allocator import Reserved
 from estimator.commands.memory.plan import MODES, MemoryPlan, plan, simulate
 from estimator.commands.memory.question import Memory
 from estimator.commands.memory.storage import implied_mode
@@ -106,8 +107,7 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
     bare = recording.get() is not None  # a sweep: numbers without words
     worst = outcome.worst
     peak = worst.total(p.traced)
-    held = reserved(peak, p.mode)
-    on_card = device(held, card, p.mode)
+    held = Reserved(p, peak, card)
     params = Node.group(
         "Parameters",
         [
@@ -139,12 +139,15 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         params,
         Node.group("What stands", standing),
         Node.max("peak.allocated_bytes", "Peak: the largest of these moments", moments),
-        _range("peak.reserved_bytes", "Reserved by the allocator", held, "allocated and its fragmentation"),
-        _range("peak.device_bytes", "Shown by the driver", on_card, "with the CUDA context and loaded kernels"),
+        _range("peak.reserved_bytes", "Reserved by the allocator", held.held, "allocated and its fragmentation"),
+        _range("peak.device_bytes", "Shown by the driver", held.on_card, "with the CUDA context and loaded kernels"),
     ]
-    fit, best = fit_of(peak, card, p.mode), ""
+    fit, best = held.fit(), ""
     facts: dict[str, Any] = {"peak.moment": worst.key.split(".")[1].removesuffix("_bytes")}
     facts["fits"] = None if fit is None else fit.answer
+    if held.pooled is not None:
+        rests = "Handed out, with the rests that blocks keep"
+        body.insert(3, Node("peak.blocks_bytes", rests, held.pooled.allocated, BYTES))
     if p.mode == "training" and p.load.gpus != 1:
         body.insert(3, first_step(outcome, p))
     if fit is not None:
@@ -170,11 +173,11 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         inputs_of(p),
         tuple(body),
         facts,
-        assumptions(p, outcome, card),
+        (*([held.note] if held.note else []), *assumptions(p, outcome, card)),
         (STACK,),
         tuple(p.model.notes),
         symbolic=p.model.kind == "symbolic",
-        verdict="" if fit is None else fit.sentence(p.model.name) + best,
+        verdict="" if fit is None else fit.sentence(p.model.name) + best + held.hint(p, fit),
         brief=shown,
     )
 

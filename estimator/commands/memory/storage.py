@@ -60,7 +60,7 @@ def unused(q: Memory) -> list[str]:
 
 def implied_mode(q: Memory) -> tuple[str, str]:
     """The mode of a question that names none, and a sentence on it: who says how to train asks for a training step."""
-    training = _given(q, ("method", *TRAINING_ONLY))
+    training = _given(q, ("method", "allocator", *TRAINING_ONLY))
     if not training or _given(q, (*FORWARD_ONLY, "engine")):
         return "inference", "--mode not given: inference"
     name, value = next(iter(training.items()))

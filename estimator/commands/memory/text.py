@@ -112,10 +112,11 @@ def assumptions(p: MemoryPlan, outcome: Outcome, card: Card) -> tuple[str, ...]:
             f"cuBLAS keeps {workspace(p)} for each of {COUNTS[p.load.threads]}"
             + ("; a process that has never run a backward pass keeps one" if p.load.threads > 1 else "")
         )
-    said.append(
-        f"reserved: allocated times {float(low):.3f}, {float(best):.3f}, {float(high):.3f} "
-        "(5th, 50th, 95th percentile measured)"
-    )
+    if p.question.allocator != "simulated":
+        said.append(
+            f"reserved: allocated times {float(low):.3f}, {float(best):.3f}, {float(high):.3f} "
+            "(5th, 50th, 95th percentile measured)"
+        )
     return (*said, *card.notes, *p.model.notes)
 
 

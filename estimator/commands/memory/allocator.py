@@ -1,0 +1,80 @@
+"""``--allocator simulated``: what the allocator reserves, followed block by block in place of the measured spread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from estimator.card import BLOCKS, Card, Range, device
+from estimator.card import reserved as spread
+from estimator.commands.memory.stack import micro_batches
+from estimator.errors import InputError
+from estimator.fit import TIGHT, Fit, need
+from estimator.names import choice
+
+if TYPE_CHECKING:
+    from estimator.commands.memory.plan import MemoryPlan
+    from estimator.moments.pooled import Pooled
+
+KINDS = ("spread", "simulated")
+
+
+class Reserved:
+    """What a process needs beside its tensors: ``held``, reserved by the allocator; ``on_card``, shown by the driver.
+
+    pooled: the blocks, where they were simulated. Bytes.
+    """
+
+    def __init__(self, p: MemoryPlan, peak: object, card: Card) -> None:
+        self.pooled = simulated(p)
+        self.peak, self.card, self.mode = (self.pooled.allocated if self.pooled else peak), card, p.mode
+        self.held = spread(peak, p.mode) if self.pooled is None else around(self.pooled)
+        self.on_card = device(self.held, card, p.mode)
+
+    @property
+    def note(self) -> str:
+        """How it is known, as an assumption."""
+        if self.pooled is None:
+            return ""
+        low, _, high = (float(x) for x in BLOCKS)
+        return (
+            "reserved: PyTorch's caching allocator followed block by block through the load and three steps; "
+            f"{low:.3f} to {high:.3f} times that were measured (5th, 95th percentile)"
+        )
+
+    def hint(self, p: MemoryPlan, fit: Fit) -> str:
+        """What would say more where the spread leaves it open."""
+        if fit.answer != TIGHT:
+            return ""
+        follows = p.mode == "training" and p.recipe.kind == "simulated" and p.load.gpus == 1 and not p.load.compiled
+        return " --allocator simulated looks closer." if follows and self.pooled is None else ""
+
+    def fit(self) -> Fit | None:
+        """The fit, or None where no card was named."""
+        if self.card.bytes is None:
+            return None
+        found = need(self.peak, self.card, self.mode, held=self.held)
+        return Fit(found, self.card.bytes, self.card.name)
+
+
+def around(blocks: Pooled) -> Range:
+    """The range of what was measured around simulated blocks."""
+    return Range(*(blocks.reserved * r.numerator // r.denominator for r in BLOCKS))
+
+
+def simulated(p: MemoryPlan) -> Pooled | None:
+    """The blocks of a run, None where they are not asked for; InputError where they cannot be followed."""
+    kind = choice(p.question.allocator, "--allocator", KINDS)
+    if kind == "spread":
+        return None
+    if p.mode != "training" or p.recipe.kind != "simulated":
+        raise InputError("--allocator simulated follows a training step: add --mode training (and no paper's recipe)")
+    if p.load.gpus != 1 or p.load.compiled:
+        raise InputError("--allocator simulated follows one GPU, without torch.compile")
+    if p.traced:
+        raise InputError("--allocator simulated needs numbers: leave out --derive and letters")
+    from estimator.moments.pooled import pooled
+
+    return pooled(p.arch, p.load, micro_batches(p.question))
+
+
+__all__ = ["KINDS", "Reserved", "simulated"]
