@@ -16,7 +16,7 @@ from estimator.parallel.degrees import BETWEEN, INSIDE, Degrees
 from estimator.parallel.job import stage_weights
 from estimator.parallel.links import GIGA, NETWORK_GBPS, Links, links
 from estimator.parallel.messages import messages
-from estimator.parallel.pipeline import schedule, split
+from estimator.parallel.pipeline import Schedule, Stage
 from estimator.parallel.recipe import rates
 from estimator.parallel.sharding import Piece
 from estimator.parallel.tensor import Cut
@@ -51,8 +51,11 @@ def exchange(
     total: float,
     spec: GpuSpec,
     link: float | None,
+    plan: Schedule,
+    stages: list[Stage],
 ) -> Exchange:
-    """The exchange of one step. trained, total: parameters; link: bytes/s one way between any two GPUs, if given."""
+    """The exchange of one step. trained, total: parameters; link: bytes/s one way between any two GPUs, if given;
+    plan: of the pipeline's ``stages``."""
     if int(value_of(degrees.gpus)) == 1:
         return Exchange()
     rate = Links({INSIDE: link, BETWEEN: link}) if link else links(spec, None, None, None, None)
@@ -60,9 +63,8 @@ def exchange(
         raise InputError(
             f"--gpus {degrees.gpus}: {spec.id} has no link in its preset; give --link in 10^9 bytes/s one way"
         )
-    stages = split(arch, degrees.pipeline, 1, "even")
     sent = [(m.step, m.link) for m in max(
-        (messages(s, work, degrees, micro_batches, arch.hidden, 1) for s in stages),
+        (messages(s, work, degrees, micro_batches, arch.hidden, plan.chunks) for s in stages),
         key=lambda found: sum(float(value_of(m.step)) for m in found),
     )]  # fmt: skip
     for s in stages:  # refuses what cannot be divided
@@ -80,11 +82,10 @@ def exchange(
         notes.append(f"nodes of {degrees.node} GPUs, {NETWORK_GBPS} x 10^9 bits/s a GPU between them (or give --link)")
     if not degrees.plain:
         notes.append(
-            f"tensor parallel over {int(value_of(degrees.tensor))}, pipeline (1F1B) over "
-            f"{int(value_of(degrees.pipeline))}: collectives of llmcalc zero, not overlapped; layers dealt evenly"
+            f"tensor parallel over {int(value_of(degrees.tensor))}, pipeline ({plan.name}) over "
+            f"{int(value_of(degrees.pipeline))}: collectives of llmcalc zero, not overlapped"
         )
-    bubble = float(schedule("1f1b", degrees.pipeline, micro_batches, 1).bubble)
-    return Exchange(float(rate.seconds(data, where)), seconds, bubble, tuple(notes))
+    return Exchange(float(rate.seconds(data, where)), seconds, float(plan.bubble), tuple(notes))
 
 
 def _data(

@@ -98,32 +98,45 @@ def sequence(arch: Architecture) -> list[Layer]:
 
 
 def split(arch: Architecture, stages: Any, chunks: int, how: str) -> list[Stage]:
-    """The stages; ``ends``: the embedding and the head each count as a layer. InputError where layers do not divide."""
-    p, L = int(value_of(stages)), int(value_of(arch.num_layers))
+    """The stages; ``ends``: the embedding and the head each count as a layer, as where stages do not divide the layers.
+
+    Raises InputError for layers that share weights, and more stages than layers.
+    """
+    p = int(value_of(stages))
     if how not in SPLITS:
         raise unknown("--pipeline-split", how, SPLITS)
     if p == 1:
         return [Stage(0, tuple((g, g.times) for g in arch.layers), True, True)]
     if any(g.shared for g in arch.layers):
         raise InputError(f"--pipeline-parallel {p}: the layers share one set of weights, which no stage can hold alone")
-    ends = 2 if how == "ends" else 0
     order = sequence(arch)
-    if (len(order) + ends) % (p * chunks) or len(order) + ends < p * chunks:
-        hint = "; --pipeline-split ends does" if not ends and (L + 2) % (p * chunks) == 0 else ""
+    less = int(how == "ends" or len(order) % (p * chunks) != 0)
+    if len(order) + 2 * less < p * chunks or len(order) < p:
         what = f" x {chunks} virtual stages" if chunks > 1 else ""
-        raise InputError(f"--pipeline-parallel {p}{what} does not divide {len(order)} layers{hint}")
-    if len(arch.layers) == 1 and not ends:
+        raise InputError(f"--pipeline-parallel {p}{what}: more stages than the {len(order)} layers can fill")
+    if len(arch.layers) == 1 and not less:
         each = exact_div(arch.layers[0].times, stages)
         return [Stage(i, ((arch.layers[0], each),), i == 0, i == p - 1) for i in range(p)]
-    return _dealt(order, p, chunks, ends // 2)
+    return _dealt(order, p, chunks, less)
+
+
+def uneven(arch: Architecture, stages: Any, chunks: int, how: str) -> list[str]:
+    """What is said where the stages do not divide the layers."""
+    p, layers = int(value_of(stages)) * chunks, len(sequence(arch)) if value_of(stages) != 1 else 0
+    if (layers + 2 * (how == "ends")) % p == 0:
+        return []
+    return [
+        f"{layers} layers do not divide into {p} stages: the embedding and the head count as a layer each, and the "
+        "first stages take one more where any is left (torchtitan's generate_llm_fqn_per_model_part)"
+    ]
 
 
 def _dealt(order: Sequence[Layer], p: int, chunks: int, less: int) -> list[Stage]:
     """Contiguous runs of layers, dealt round-robin to the GPUs; the first and the last run are ``less`` shorter."""
-    size = (len(order) + 2 * less) // (p * chunks)
+    size, left = divmod(len(order) + 2 * less, p * chunks)
     runs, at = [], 0
     for i in range(p * chunks):
-        n = size - less * ((i == 0) + (i == p * chunks - 1))
+        n = size + (i < left) - less * ((i == 0) + (i == p * chunks - 1))
         runs.append(order[at : at + n])
         at += n
     out = []

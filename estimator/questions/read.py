@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
@@ -17,6 +18,7 @@ FULL = (None, "", "full")
 FOUR_BITS = ("nf4", "nf4-dq", "fp4")  # bitsandbytes' own: a base that qlora takes as it is
 NO_BACKWARD = ("mxfp4",)  # transformers 5.24: Mxfp4Config(dequantize=True) to train
 DEFAULT_RECIPE = "trainer"  # weights as the checkpoint holds them, under bf16 autocast
+CAST = "autocast_adapter_dtype"  # an argument of get_peft_model, not of a method's config
 QLORA_BASE = "nf4-dq"  # Dettmers et al. 2023, arXiv 2305.14314: NF4 with double quantisation
 
 
@@ -32,6 +34,15 @@ def tokens(model: Model, value: Any, said: list[str], new: int = 0) -> Any:
         value = DEFAULT_TOKENS if positions is None else max(1, min(DEFAULT_TOKENS, positions - new))
         said.append(f"--seq-len not given: {value:,} tokens")
     return size_option(model, value, "--seq-len", "seq_len", "length")
+
+
+def split_cast(args: Mapping[str, Any] | None) -> tuple[dict[str, Any], bool]:
+    """(the method's own arguments, whether get_peft_model casts what they add to fp32)."""
+    own = dict(args or {})
+    cast = own.pop(CAST, True)
+    if not isinstance(cast, bool):
+        raise InputError(f"--arg {CAST}: must be true or false, got {str(cast)[:20]!r}")
+    return own, cast
 
 
 def adapter_of(q: Any) -> Adapter | None:

@@ -71,19 +71,35 @@ def test_distribution(architectures):
     assert errors[-1] < 0.005
 
 
-TIMED = [c for c in CASES if c["case"]["stage"] and not c["case"].get("offload")]
+TIMED = [c for c in CASES if c["case"]["stack"] != "plain"]
 
 
-@pytest.mark.parametrize("c", TIMED, ids=[c["id"] for c in TIMED])
-def test_the_high_step_covers_what_hooks_take(c, llmcalc, tmp_path):
+def answered(c, llmcalc, folder):
+    """What ``train`` says of the measured step."""
     k = c["case"]
-    config = tmp_path / "config.json"
+    config = folder / "config.json"
     config.write_text(json.dumps(DATA["configs"][k["model"]]))
     recipe = "deepspeed" if k["stack"] == "deepspeed" else "torch-mixed" if k["precision"] == "mixed" else "torch-bf16"
     line = f"train --model {config} --steps 1 --gpus 2 --stage {k['stage']} -b {k['batch']} -s {k['seq']}"
-    line += f" --recipe {recipe} --accumulation {k.get('accumulation', 1)}"
+    line += f" --recipe {recipe} --accumulation {k.get('accumulation', 1)} --offload {k.get('offload', 'none')}"
     line += " --checkpointing full" if k.get("checkpoint") else ""
-    line += f" --method lora -r {k['lora']} --targets all-linear" if k.get("lora") else ""
-    found = llmcalc(f"{line} --format json").results
-    assert found["step_seconds.low"] < found["step_seconds"]
-    assert c["seconds"] < found["step_seconds.high"]
+    line += f" --method lora -r {k['lora']} --targets {LORA}" if k.get("lora") else ""
+    line += " --quantization nf4-dq" if k.get("quant") else ""
+    line += " --arg autocast_adapter_dtype=false" if k.get("adapter_fp32") is False else ""
+    return llmcalc(f"{line} --format json").results
+
+
+def test_steps_of_a_slow_host(llmcalc, tmp_path):
+    """The host of the first run is as fast as the one that the preset's launches were measured on."""
+    first = [c for c in TIMED if c["run"] == "first"]
+    errors = sorted(abs(answered(c, llmcalc, tmp_path)["step_seconds"] / c["seconds"] - 1) for c in first)
+    print(f"{len(first)} steps: median {statistics.median(errors):.1%}, largest {errors[-1]:.1%}")
+    assert statistics.median(errors) < 0.13
+    assert errors[-1] < 0.40
+
+
+def test_steps_of_any_host_lie_in_the_range(llmcalc, tmp_path):
+    others = [c for c in TIMED if c["run"] != "first" and not c["case"].get("torch_adam")]
+    for c in others:
+        found = answered(c, llmcalc, tmp_path)
+        assert found["step_seconds.low"] <= c["seconds"] <= found["step_seconds.high"], c["id"]

@@ -11,7 +11,7 @@ from estimator.inventory import Weight
 from estimator.models import load_model
 from estimator.parallel import activations as act
 from estimator.parallel import tensor
-from estimator.parallel.pipeline import schedule, split
+from estimator.parallel.pipeline import schedule, split, uneven
 from estimator.parallel.sharding import greedy
 
 P, N = sympy.symbols("P N", positive=True, integer=True)
@@ -260,3 +260,20 @@ def test_json_is_complete(llmcalc):
     )
     assert set(json.loads(ran.out)) >= {"schema", "command", "inputs", "results", "tree", "assumptions", "citations"}
     assert ran.results["stage3.total_bytes"] < ran.results["stage0.total_bytes"]
+
+
+def test_stages_that_do_not_divide_the_layers(llmcalc) -> None:
+    """Llama 3.1 405B: 126 layers over 16 stages: 7 and the embedding, 14 times 8, 7 and the head."""
+    arch = load_model("llama-3.1-405b").architecture
+    assert [s.count for s in split(arch, 16, 1, "even")] == [7, *[8] * 14, 7]
+    assert [s.count for s in split(load_model("llama-3-8b").architecture, 5, 1, "even")] == [6, 7, 7, 7, 5]
+    assert not uneven(arch, 16, 1, "ends")
+    assert not uneven(arch, 14, 1, "even")
+    line = "train llama-3.1-405b --recipe megatron --gpus 128 --tensor-parallel 8 --pipeline-parallel 16"
+    line += " --accumulation 32"
+    found = llmcalc(f"{line} --steps 1 -s 8192 --format json")
+    assert any("126 layers do not divide into 16 stages" in x for x in found.json["assumptions"])
+    dealt = llmcalc(f"{line} --steps 1 -s 8192 --pipeline-split ends --format json").results
+    assert dealt["step_seconds"] == found.results["step_seconds"]
+    turns = llmcalc(f"{line} --steps 1 -s 8192 --schedule interleaved --virtual-stages 8 --format json").results
+    assert turns["step_seconds"] < dealt["step_seconds"]  # an eighth of the bubble

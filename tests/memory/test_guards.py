@@ -84,3 +84,14 @@ def test_recomputed_experts_as_they_are_saved():
     given = {"mode": "training", "recipe": "torch-mixed", "batch_size": 4, "seq_len": 4096, "checkpointing": "full"}
     p = plan(ask(Memory, "olmoe-1b-7b", given | {"optimizer": "sgd"}))
     assert simulate(p).worst.peak == 60_228_355_584
+
+
+def test_eight_bits_are_prepared_too(llmcalc) -> None:
+    """peft's prepare_model_for_kbit_training casts what is not packed to fp32: embeddings, head and norms."""
+    line = "memory llama-7b --mode training --method lora --quantization int8 --recipe trainer -s 64 --format json"
+    plain, prepared = llmcalc(line).results, llmcalc(f"{line} --prepare-kbit").results
+    model = 2 * 32000 * 4096 + 65 * 4096
+    assert prepared["weights_bytes"] - plain["weights_bytes"] == 2 * model
+    refused = llmcalc(f"{line} --prepare-kbit --quantization none")
+    assert refused.code == 2
+    assert "4 or 8 bits" in refused.err

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from estimator.commands.flops.question import Flops
 from estimator.errors import InputError
@@ -12,13 +12,16 @@ from estimator.families.towers import walked
 from estimator.models import Model
 from estimator.names import choice
 from estimator.questions.images import seen
-from estimator.questions.read import adapter_of, batch, tokens
+from estimator.questions.read import adapter_of, batch, split_cast, tokens
 from estimator.sizes import size_option
 from estimator.work.adapters import trainable
 from estimator.work.product import Product
 from estimator.work.run import products
 from estimator.work.trainable import Trainable
 from estimator.work.workload import PassSizes, fused_exists
+
+if TYPE_CHECKING:
+    from estimator.peft.base import Adapter
 
 MODES = ("forward", "training", "decode")
 ATTENTIONS = ("eager", "sdpa")
@@ -31,7 +34,10 @@ CONVENTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One pass, ready to fold: the model, the workload, its products, and what was assumed on the way."""
+    """One pass, ready to fold: the model, the workload, its products, and what was assumed on the way.
+
+    cast: whether get_peft_model casts what an adapter adds to fp32.
+    """
 
     model: Model
     arch: Architecture
@@ -41,6 +47,8 @@ class Pass:
     notes: tuple[str, ...]
     method: str
     train: Trainable
+    adapter: Adapter | None
+    cast: bool
 
 
 def plan(q: Flops) -> Pass:
@@ -73,7 +81,8 @@ def plan(q: Flops) -> Pass:
         encoder = size_option(model, encoder, "--encoder-len", "encoder_len", "length")
     if encoder is not None and arch.kind != "encoder-decoder":
         raise InputError(f"--encoder-len: {model.name} has no encoder beside its decoder")
-    adapter = adapter_of(q)
+    args, cast = split_cast(q.args)
+    adapter = adapter_of(replace(q, args=args))
     train, found = trainable(model, adapter)
     notes += found
     attends = any(isinstance(g.mixer, Attention) for g in arch.layers)
@@ -103,7 +112,8 @@ def plan(q: Flops) -> Pass:
 
         made = [*tower_products(arch, work, images, adapter), *made]
     return Pass(
-        model, arch, work, tuple(made), b * s, tuple(notes), q.method or "full", train
+        model, arch, work, tuple(made), b * s, tuple(notes), q.method or "full", train,
+        adapter, cast,
     )
 
 

@@ -15,7 +15,7 @@ from estimator.commands.memory.sharding import (
     spread,
     standing_states,
 )
-from estimator.commands.memory.stack import fields_of, serving, shape_of, split_cast, width_of
+from estimator.commands.memory.stack import fields_of, serving, shape_of, width_of
 from estimator.commands.memory.storage import (
     UNPACKED,
     WIDTHS,
@@ -34,7 +34,7 @@ from estimator.moments import Moment, Outcome, Workload, inference, trained_tens
 from estimator.names import choice
 from estimator.optimizers import Trained, find_optimizer, managed_bytes, state_bytes
 from estimator.peft.base import Adapter
-from estimator.questions.read import adapter_of, batch, recipe_of, storage_of, tokens
+from estimator.questions.read import adapter_of, batch, recipe_of, split_cast, storage_of, tokens
 from estimator.recipes.base import Recipe
 from estimator.sizes import size_option
 from estimator.stack.tape import F32
@@ -111,7 +111,7 @@ def plan(q: Memory) -> MemoryPlan:
             + ("" if train else ": it runs before the text, and they are freed")
         )
     said += unused(q)
-    args, cast = split_cast(q.args or {})
+    args, cast = split_cast(q.args)
     q = replace(q, args=args)
     adapter = adapter_of(q)
     own = storage_of(q, said)

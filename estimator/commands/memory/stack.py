@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from estimator.card import find_card
-from estimator.commands.memory.storage import UNPACKED, WIDTHS
+from estimator.commands.memory.storage import EIGHT_BITS, UNPACKED, WIDTHS
 from estimator.errors import InputError
 from estimator.families.base import MoE
 from estimator.names import choice
@@ -47,22 +46,12 @@ REFERENCES = {
     "adapter off": "the model with the adapter off",
     "": "gone: its log-probabilities were computed before (precompute_ref_log_probs)",
 }
-CAST = "autocast_adapter_dtype"  # an argument of get_peft_model, not of a method's config
 
 
-def given(q: Memory) -> dict[str, Any]:
+def given(q: Stacked) -> dict[str, Any]:
     """The stack's options that are not at their defaults."""
     own = (f for f in fields(Stacked) if f.name not in COMMON)
     return {f.name: getattr(q, f.name) for f in own if str(getattr(q, f.name)) != str(f.default)}
-
-
-def split_cast(args: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """(the method's own arguments, whether get_peft_model casts what they add to fp32)."""
-    own = dict(args)
-    cast = own.pop(CAST, True)
-    if not isinstance(cast, bool):
-        raise InputError(f"--arg {CAST}: must be true or false, got {str(cast)[:20]!r}")
-    return own, cast
 
 
 def width_of(recipe: Recipe, asked: str, said: list[str], given_dtype: bool) -> int:
@@ -108,8 +97,8 @@ def fields_of(
     if recipe.kind not in ("simulated", "deepspeed"):
         said += [f"--{k.replace('_', '-')} is not used by recipe {recipe.name}" for k in given(q)]
         return {}
-    if q.prepare_kbit and quantization not in UNPACKED:
-        raise InputError(f"--prepare-kbit is for a base of 4 bits: add --quantization {UNPACKED[0]}")
+    if q.prepare_kbit and quantization not in (*UNPACKED, *EIGHT_BITS):
+        raise InputError(f"--prepare-kbit is for a base of 4 or 8 bits: add --quantization {UNPACKED[0]} or int8")
     card, of = find_card(q.gpu, q.gpu_memory).kernels, release(q.transformers)
     amp = recipe.amp if q.autocast is None else q.autocast != "none"
     half = "fp16" if "fp16" in (q.autocast, q.dtype) else "bf16"

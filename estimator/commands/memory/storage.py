@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from estimator.families.base import Architecture
 
 WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2}
+EIGHT_BITS = ("int8",)  # bitsandbytes' other scheme, which peft prepares for training too
 UNPACKED = ("nf4", "nf4-dq", "fp4", "fp4-dq")  # schemes whose weights are unpacked in the forward and the backward pass
 
 

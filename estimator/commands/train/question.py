@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import again, option
-from estimator.questions.parts import Adapted, OnCard, Sequences, Sharded, StepOptions
+from estimator.questions.parts import Adapted, OnCard, Sequences, Sharded, Stacked, StepOptions
 
 PUE = 1.1  # Touvron et al. 2023, LLaMA, arXiv 2302.13971, section 6
 INTENSITY = 0.385  # kg CO2e a kWh, the US average that LLaMA, section 6, uses
@@ -14,7 +14,7 @@ RESTART_SECONDS, WRITE_SECONDS = 600.0, 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(OnCard, Sharded, Adapted, StepOptions, Sequences):
+class Train(OnCard, Sharded, Stacked, Adapted, StepOptions, Sequences):
     """Time, money, energy and carbon of a training run or a fine-tune.
 
     goodput is the productive share of the time; without it, mtbf hours of one GPU between failures decide, with
@@ -27,7 +27,6 @@ class Train(OnCard, Sharded, Adapted, StepOptions, Sequences):
     epochs: Any = option(1.0, "Passes over the examples.", "X", kind="float")
     mean_tokens: Any = option(None, "Average tokens of an example.", "TOKENS")
     packing: Any = option(False, "Pack examples into full sequences instead of padding them.", kind="flag")
-    accumulation: Any = option("1", "Micro-batches an optimizer step.", "N")
     gpu: Any = again(OnCard, "gpu", "h100-sxm")
     gpus: Any = again(Sharded, "gpus", "1")
     stage: Any = again(Sharded, "stage", "0")

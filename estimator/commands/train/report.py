@@ -69,17 +69,17 @@ def answer(q: Train) -> Report:
     said: list[str] = []
     made = plan(one_pass(q))
     recipe = recipe_of(q, said)
-    repeats = int(value_of(size_option(model, q.accumulation, "--accumulation", "accumulation")))
-    own = storage_of(q, said) or (model.declared.scheme.name if model.declared.scheme else "none")
-    run = Run(q, _degrees(q), zero_stage(q.stage), repeats, own, q.optimizer or DEFAULT_OPTIMIZER)
+    run = run_of(q, said)
+    loop = _not_timed(q)
     gpus = run.degrees.gpus
     step = one_step(made, recipe, run)
     fit, verdict, fit_notes = _fits(run)
-    tokens_a_step = int(value_of(made.tokens)) * run.degrees.data * repeats
+    tokens_a_step = int(value_of(made.tokens)) * run.degrees.data * run.accumulation
     total, length_note = length(run, made, tokens_a_step)
     productive, lost = productive_share(run)
     assumptions = [
-        *said, *step.notes, *length_note, *lost, *fit_notes, CONVENTIONS[q.attention_flops], *model.notes, *made.notes,
+        *said, *step.notes, *loop, *length_note, *lost, *fit_notes, CONVENTIONS[q.attention_flops], *model.notes,
+        *made.notes,
     ]  # fmt: skip
     body, more = _body(made, step, run, tokens_a_step, total, productive)
     return Report(
@@ -90,11 +90,28 @@ def answer(q: Train) -> Report:
         {"bound": "utilisation" if q.mfu is not None else step.bound, "fits": None if fit is None else fit.answer},
         (*assumptions, *more),
         (),
-        (*model.notes, *made.notes, *fit_notes, *length_note, *step.untimed),
+        (*model.notes, *made.notes, *fit_notes, *length_note, *loop),
         letters=LETTERS,
         verdict=verdict,
         brief=_brief(body, fit),
     )
+
+
+def _not_timed(q: Train) -> list[str]:
+    """What of the training loop's options the memory has and the time has not."""
+    from estimator.commands.memory.stack import given
+
+    timed = ("accumulation", "packing", "prepare_kbit", "transformers", "reentrant", "gradients", "hold_outputs")
+    names = ", ".join(f"--{name.replace('_', '-')}" for name in given(q) if name not in timed)
+    return [f"{names}: counted in the memory of the step, not in its time"] if names else []
+
+
+def run_of(q: Train, said: list[str]) -> Run:
+    """The question, read."""
+    repeats = int(value_of(size_option(q.model, q.accumulation, "--accumulation", "accumulation")))
+    declared = q.model.declared.scheme
+    own = storage_of(q, said) or (declared.name if declared else "none")
+    return Run(q, _degrees(q), zero_stage(q.stage), repeats, own, q.optimizer or DEFAULT_OPTIMIZER)
 
 
 FIRST = ("step_seconds", "tokens_per_second", "mfu", "hours", "gpu_hours", "usd", "energy_kwh", "co2_kg")
@@ -124,7 +141,7 @@ def one_pass(q: Train) -> Flops:
 def _degrees(q: Train) -> Degrees:
     """How the GPUs are divided. Raises InputError where the degrees do not divide them."""
     given = (("gpus", q.gpus), ("tensor_parallel", q.tensor_parallel), ("pipeline_parallel", q.pipeline_parallel))
-    for name in ("context_parallel", "expert_parallel", "sequence_parallel", "offload"):
+    for name in ("context_parallel", "expert_parallel", "sequence_parallel"):
         if str(getattr(q, name)) not in ("1", "False", "none"):
             raise InputError(f"--{name.replace('_', '-')} is not timed; llmcalc zero has its memory and messages")
     gpus, tensor, pipeline = (
@@ -219,6 +236,7 @@ def _body(
             else (
                 Node.sum("device_seconds", "the device", rows),
                 Node("host_seconds", "the host, launching kernels", t.host, SECONDS),
+                *((Node("hooks_seconds", "of it, hooks of what shards", step.hooks, SECONDS),) if step.hooks else ()),
                 *(
                     (
                         Node(

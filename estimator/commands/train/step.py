@@ -6,12 +6,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from estimator.commands.flops.passes import Pass
+from estimator.commands.memory.sharding import DEEPSPEED, TORCH, Spread, narrow_adapters
 from estimator.commands.train.run import Run, real, share
+from estimator.commands.train.shard import offload_seconds, python_seconds
 from estimator.errors import InputError
 from estimator.formulas import time
 from estimator.parallel.degrees import Degrees
 from estimator.parallel.exchange import Exchange, exchange, work_of
+from estimator.parallel.hooks import FAST, SLOW
 from estimator.parallel.links import GIGA
+from estimator.parallel.pipeline import schedule, split, uneven
 from estimator.roofline import Accelerator, dense_peak, machine
 from estimator.trace import value_of
 from estimator.work.folds import Group
@@ -38,14 +42,6 @@ PASSES = {
     "muon": 5,
 }
 ADAMW_PASSES = 7
-MILLI = 1e-3
-# milliseconds a layer and micro-batch by which measured steps are longer than answered, least and most, by (who shards,
-# ZeRO stage): 24 steps of 0.4 to 8 B parameters on two H100 (tests/accuracy/sharded_stacks.json.gz)
-HOOKS_MS = {
-    ("deepspeed", 1): (0, 4.3), ("deepspeed", 2): (0, 5.6), ("deepspeed", 3): (12, 28),
-    ("simulated", 2): (1.1, 14), ("simulated", 3): (1.1, 14),
-}  # fmt: skip
-ADAPTED_MS = {("deepspeed", 3): (12, 72)}  # where adapters' modules are fetched beside
 PACKED = {"nf4": 0.5625, "nf4-dq": 0.516, "int8": 1.0}  # bytes an element: codes and block scales
 
 
@@ -53,7 +49,7 @@ PACKED = {"nf4": 0.5625, "nf4-dq": 0.516, "int8": 1.0}  # bytes an element: code
 class StepTime:
     """One optimizer step on one GPU: its products, its times, its range and what bounds it.
 
-    untimed what the best value leaves out, of the notes; a terminal says it always
+    hooks   seconds of the host, of all, that a sharding library's Python takes
     parts   GPUs that share one copy of the model (tensor x pipeline); busy: seconds of the device, by what
     """
 
@@ -68,7 +64,7 @@ class StepTime:
     peak: float
     parts: int
     notes: tuple[str, ...]
-    untimed: tuple[str, ...]
+    hooks: float
 
     @property
     def bound(self) -> str:
@@ -91,47 +87,49 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
     link = None if q.link is None else real(q.link, "--link") * GIGA
     total = float(value_of(sum((w.total for w in made.arch.weights()), start=0)))
     work = work_of(value_of(made.work.b), value_of(made.work.s), degrees, made.work.fused, made.work.checkpointing)
+    plan = schedule(q.schedule, degrees.pipeline, repeats, q.virtual_stages)
+    stages = split(made.arch, degrees.pipeline, plan.chunks, q.pipeline_split)
     sent = exchange(
-        made.arch, degrees, recipe.name, run.stage, repeats, work, trained(made), total, spec, link
+        made.arch, degrees, recipe.name, run.stage, repeats, work, trained(made), total, spec, link, plan, stages
     )
-    whole = step_times(made, recipe, run, device, kind, idle=sent.bubble)
+    part = max(float(value_of(s.count)) for s in stages) / sum(float(value_of(s.count)) for s in stages)
+    whole = step_times(made, recipe, run, device, kind, part, sent.bubble)
+    python, hooked = python_seconds(made, recipe, run)
+    behind, carried = offload_seconds(made, recipe, run, trained(made), total, spec)
+    whole.host += python
     hidden = whole.device * BACKWARD_SHARE
-    best = whole.total + sent.model + max(0.0, sent.data - hidden)
+    best = max(whole.device + sent.model + max(0.0, sent.data - hidden), whole.host) + behind
     points = ((1.0, device.best),)
     quick = replace(device, gemm_points=points, gradient=1.0, elements=device.copy, welford=device.copy, fixed=0.0)
-    low = step_times(made, recipe, run, quick, kind).device
-    high = whole.device + whole.host + sent.model + sent.data
-    basis = [*device.notes, *_optimizer_note(run.optimizer), *sent.notes]
-    untimed: tuple[str, ...] = ()
-    known = HOOKS_MS | (ADAPTED_MS if q.method not in (None, "full") else {})
-    hooks = known.get((recipe.kind, run.stage)) if degrees.shards > 1 else None
-    if hooks is not None:
-        high = max(high, best + hooks[1] * MILLI * int(value_of(made.arch.num_layers)) * repeats)
-        untimed = (
-            f"the Python of {'DeepSpeed' if recipe.kind == 'deepspeed' else 'FSDP2'}'s hooks is not in the best value: "
-            f"steps on two H100 took {hooks[0]:g} to {hooks[1]:g} ms a layer longer; the high value has the most",
-        )
+    low = step_times(made, recipe, run, quick, kind, part).device + behind * FAST
+    high = whole.device + whole.host * (SLOW if python else 1.0) + sent.model + sent.data + behind * SLOW
+    basis = [*device.notes, *_optimizer_note(run.optimizer), *sent.notes, *hooked, *carried,
+             *uneven(made.arch, degrees.pipeline, plan.chunks, q.pipeline_split)]  # fmt: skip
     mfu = share(q.mfu, "--mfu")
     if mfu is not None:
         flops = float(value_of(Group("", made.list, q.attention_flops == "causal").model)) * repeats
-        untimed = ()
         best = low = high = time.seconds_at_utilisation(flops, parts, peak, mfu)
         basis = [f"--mfu {100 * mfu:g}% of {spec.id}'s dense {kind} peak in place of the roofline"]
     low, high = min(low, best), max(high, best)
-    notes, ideal = (*basis, *untimed), min(whole.ideal, low)
-    return StepTime(made, whole, best, low, high, ideal, sent, spec, peak, parts, notes, untimed)
+    return StepTime(made, whole, best, low, high, min(whole.ideal, low), sent, spec, peak, parts, tuple(basis), python)
 
 
 def step_times(
-    made: Pass, recipe: Recipe, run: Run, device: Accelerator, dtype: str, idle: float = 0.0
+    made: Pass, recipe: Recipe, run: Run, device: Accelerator, dtype: str, part: float = 1.0, idle: float = 0.0
 ) -> Times:
-    """The most loaded GPU's passes and its optimizer step, in plain numbers; idle: of a pipeline, over busy time."""
+    """The most loaded GPU's passes and its optimizer step, in plain numbers.
+
+    part: of the layers that its pipeline stage holds; idle: of a pipeline, over busy time.
+    """
     degrees = run.degrees
-    once = times(operations(made.arch, made.work, made.train), device, _how(recipe, dtype, run.quantization, degrees))
+    on = Spread(int(value_of(degrees.shards)), run.stage, DEEPSPEED if recipe.kind == DEEPSPEED else TORCH)
+    wide = not recipe.amp and made.cast and not narrow_adapters(on)
+    how = _how(recipe, dtype, run.quantization, degrees, wide)
+    once = times(operations(made.arch, made.work, made.train), device, how)
     once.add(ELEMENTWISE, MEMORY, device.stream(_casts(made, recipe) / degrees.tensor))
     shards = degrees.tensor * degrees.pipeline * (degrees.shards if run.stage else 1)
-    moved = _optimizer_bytes(made, recipe, run.optimizer) / shards
-    busy = run.accumulation / degrees.pipeline
+    moved = _optimizer_bytes(made, recipe, run.optimizer) / shards if run.question.offload == "none" else 0.0
+    busy = run.accumulation * part
     out = Times({k: float(value_of(v)) * busy * (1 + idle) for k, v in once.parts.items()})
     out.add(OPTIMIZER, MEMORY, device.stream(moved))
     out.host = float(value_of(once.host)) * busy * (1 + idle)
@@ -139,8 +137,8 @@ def step_times(
     return out
 
 
-def _how(recipe: Recipe, kind: str, quantization: str, degrees: Degrees) -> How:
-    """How the recipe runs a pass."""
+def _how(recipe: Recipe, kind: str, quantization: str, degrees: Degrees, adapters32: bool) -> How:
+    """How the recipe runs a pass; adapters32: adapters multiply in fp32."""
     width = FP32_BYTES if kind == "fp32" else 2
     if quantization != "none" and quantization not in PACKED:
         known = "training is timed for none, nf4, nf4-dq and int8"
@@ -152,7 +150,7 @@ def _how(recipe: Recipe, kind: str, quantization: str, degrees: Degrees) -> How:
 
     return How(
         width, FP32_BYTES if recipe.casts else None, element if quantization != "none" else None, degrees.tensor,
-        adapters32=not recipe.amp, unpack=quantization != "none", autograd=True,
+        adapters32=adapters32, unpack=quantization != "none", autograd=True,
     )  # fmt: skip
 
 

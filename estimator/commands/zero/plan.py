@@ -16,7 +16,7 @@ from estimator.parallel import offload as off
 from estimator.parallel.degrees import Degrees
 from estimator.parallel.job import Job
 from estimator.parallel.links import Links, links
-from estimator.parallel.pipeline import Stage, schedule, split
+from estimator.parallel.pipeline import Stage, schedule, split, uneven
 from estimator.parallel.recipe import rates
 from estimator.parallel.request import size
 from estimator.parallel.sharding import STAGES
@@ -111,6 +111,8 @@ def plan(q: Zero) -> ShardedPlan:
         said.append(
             "only a number of parameters is known: tensor and pipeline parallelism are taken to split it evenly"
         )
+    if q.model is not None:
+        said += uneven(q.model.architecture, degrees.pipeline, q.virtual_stages, q.pipeline_split)
     card = None
     if q.gpu is not None:
         from estimator.presets import load_gpu
