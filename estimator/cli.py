@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import redirect_stdout
 from importlib import import_module
+from io import StringIO
 from typing import Any
 
 from estimator.errors import InternalError, LlmcalcError, unknown
@@ -91,7 +93,13 @@ def _dispatch(argv: list[str]) -> int:
 
     from estimator.coerce import plain
 
-    code = plain(get_command(app), words).main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)
+    made = plain(get_command(app), words)
+    if "--help" not in words:
+        code = made.main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    with redirect_stdout(StringIO()) as page:  # Typer prints by itself, and ends the program where a pipe is closed
+        code = made.main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)
+    write(page.getvalue(), sys.stdout)
     return code if isinstance(code, int) else 0
 
 

@@ -12,6 +12,7 @@ from estimator import options as o
 from estimator.errors import InputError
 from estimator.questions.base import Option, Question, ask, options_of
 from estimator.report import Report, Text
+from estimator.stand_ins import check_elsewhere
 
 TYPES: dict[str, Any] = {"text": str, "flag": bool, "switch": bool, "int": int, "float": float, "list": list[str]}
 SHOWN = {"format": o.Format, "output": o.Output, "derive": o.Derive, "symbols": o.Symbols, "detail": o.Detail}
@@ -73,8 +74,14 @@ def command(
         check_format(shown.format)
         overrides, model = typed.pop("set_"), typed.pop("model")
         options = {fields[k][0].name: v for k, v in typed.items()}
-        asked = ask(question, model, options, overrides, traced=bool(shown.derive))
-        report = answer(asked, shown)
+
+        def answered() -> tuple[Any, Report]:
+            asked = ask(question, model, options, overrides, traced=bool(shown.derive))
+            return asked, answer(asked, shown)
+
+        asked, report = answered()
+        if report.symbolic:
+            check_elsewhere(report, lambda: answered()[1])
         emit(report, *shown)
         if getattr(asked, "check_fit", False):
             from estimator.fit import require_fit

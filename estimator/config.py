@@ -14,6 +14,7 @@ from estimator.symbols import BY_FIELD
 from estimator.trace import Traced, trace
 
 MAX_SIZE = 10**12  # no dimension of any model comes near; larger numbers are typing errors
+MAX_LAYERS = 100_000  # of a stack: what may be looked at one by one
 
 _MISSING: Any = object()
 
@@ -54,11 +55,13 @@ class Config:
     raw       the mapping as read, after ``--set``; its ``read`` are the names that were asked for
     traced    True in a run that derives: :meth:`size` then returns traced numbers
     notes     guesses that were taken, printed as notes and as assumptions
+    letters   those of its traced numbers, so that any thread can derive from them: letter -> (number, field)
     """
 
     def __init__(self, raw: Mapping[str, Any], traced: bool = False, where: str = "config.json") -> None:
         self.raw, self.traced, self.where = Recorded(raw), traced, where
         self.notes: list[str] = []
+        self.letters: dict[str, tuple[Any, str]] = {}
 
     def _get(self, names: str, default: Any) -> tuple[str, Any]:
         """The first of the ``|``-separated spellings that is present and not null."""
@@ -83,18 +86,22 @@ class Config:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise InputError(f"{self.where}: {name} must be a whole number, got {str(value)[:40]!r}")
-        if value < least or value > MAX_SIZE:
-            raise InputError(
-                f"{self.where}: {name} must be >= {least}, got {str(value)[:40]}"
-                if value < least
-                else f"{self.where}: {name} is out of range"
-            )
         field = letter or names.split("|")[0]
-        return trace(field, value) if self.traced and field in BY_FIELD else value
+        most = MAX_LAYERS if field.endswith("_layers") else MAX_SIZE
+        if value < least:
+            raise InputError(f"{self.where}: {name} must be >= {least}, got {str(value)[:40]}")
+        if value > most:
+            raise InputError(f"{self.where}: {name} is out of range (at most {most:,}), got {str(value)[:40]}")
+        return self._traced(field, value) if self.traced and field in BY_FIELD else value
+
+    def _traced(self, field: str, value: Any) -> Traced:
+        made = trace(field, value)
+        self.letters[made.expr.name] = (value, field)
+        return made
 
     def named(self, field: str, value: Any) -> Any:
         """``value``, derived from other fields, under the letter of ``field``, so that derivations read it as one."""
-        return trace(field, value.value) if isinstance(value, Traced) else value
+        return self._traced(field, value.value) if isinstance(value, Traced) else value
 
     def plain(self, names: str, default: Any = _MISSING, least: int = 0) -> int:
         """A whole number that is structure, never traced: a pattern's period, the first dense layers."""

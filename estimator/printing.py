@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from math import inf, prod
 from typing import Any
 
 import sympy
@@ -19,6 +20,8 @@ from estimator.trace import Traced, field_of
 from estimator.working import Form
 
 _TIDY_OPS = 80  # above this, looking for a shorter form costs more than it gives
+_TIDY_TERMS = 1_000  # nor is one looked for where it might have so many terms when multiplied out
+_TIDY_POWER = 16
 _GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "eta", "theta", "lambda", "mu", "nu", "rho", "sigma", "tau",
           "phi", "omega")  # fmt: skip
 
@@ -254,6 +257,22 @@ def sympified(value: Any) -> Any:
     return sympy.sympify(value.expr if isinstance(value, Traced) else value)
 
 
+def terms(expr: Any) -> float:
+    """About how many terms ``expr`` has when multiplied out; infinite where it is no polynomial of low powers.
+
+    What SymPy does with others takes unbounded time: it reads exp(333/1000) as the 333rd power of exp(1/1000).
+    """
+    if expr.is_Atom:
+        return 1.0
+    if expr.is_Add:
+        return float(sum(map(terms, expr.args)))
+    if expr.is_Mul:
+        return float(prod(map(terms, expr.args)))
+    if expr.is_Pow and expr.exp.is_Rational and abs(expr.exp) <= _TIDY_POWER and expr.exp.q <= 2:
+        return float(terms(expr.base) ** max(1, abs(int(expr.exp))))
+    return inf
+
+
 def tidy(expr: Any) -> Any:
     """The shorter of an expression and its factored form."""
     return _tidied(sympy.sympify(expr))
@@ -267,7 +286,9 @@ def _tidied(expr: Any) -> Any:
             lambda e: isinstance(e, sympy.floor) and e.args[0].could_extract_minus_sign(),
             lambda e: -sympy.ceiling(-e.args[0]),
         )
-    if expr.count_ops() > _TIDY_OPS or expr.has(sympy.ceiling, sympy.floor, sympy.Max, sympy.Min):
+    if expr.has(sympy.ceiling, sympy.floor, sympy.Max, sympy.Min):
+        return expr
+    if expr.count_ops() > _TIDY_OPS or terms(expr) > _TIDY_TERMS:
         return expr
     try:
         factored = sympy.factor(expr)

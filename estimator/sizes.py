@@ -7,28 +7,11 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.models import Model
+from estimator.stand_ins import stand_in
 from estimator.trace import Recordable, Traced, trace
 from estimator.units import parse_size
 
 _LETTER = re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,30}$")
-# stand-ins of letters: they decide which branch is taken and are never printed; powers of two divide each other
-STAND_INS = {
-    "params": 2**40,
-    "largest_layer": 2**20,
-    "batch_size": 2,
-    "seq_len": 1024,
-    "encoder_len": 1024,
-    "rank": 8,
-    "gpus": 64,
-    "tensor_parallel": 2,
-    "pipeline_parallel": 2,
-    "context_parallel": 2,
-    "expert_parallel": 2,
-    "micro_batches": 8,
-    "trainable_layers": 2,
-    "num_virtual_tokens": 20,
-}
-_STAND_IN = 64
 # what is larger is a typing error; every other count is at most _MOST
 LARGEST = {"tokens": 10**18, "params": 10**18, "largest_layer": 10**18, "steps": 10**15, "examples": 10**15}
 _MOST = 10**9
@@ -45,7 +28,7 @@ def is_letter(value: Any) -> bool:
 def letter_or_size(value: Any, flag: str, name: str, traced: bool = False, kind: str = "count") -> Any:
     """A size of a command that needs no model: a letter of the user's own, or an int (traced as ``name``)."""
     if is_letter(value):
-        return trace(name, _STAND_IN, name=value.strip())
+        return trace(name, stand_in(name), name=value.strip())
     number = parse_size(value, flag, kind) if isinstance(value, str) else value
     return trace(name, number) if traced and not isinstance(number, Traced) else number
 
@@ -69,7 +52,7 @@ def size_option(
         if is_letter(text):
             if not (symbolic if letters is None else letters):
                 raise InputError(f"{flag}: {text!r} is a letter; letters need --model symbolic")
-            return trace(field, STAND_INS.get(field, _STAND_IN), name=text)
+            return trace(field, stand_in(field), name=text)
         value = parse_size(text, flag, kind)
     if isinstance(value, bool) or not isinstance(value, int | Recordable) or value < 1:
         raise InputError(f"{flag} must be a whole number >= 1, got {str(value)[:40]!r}")

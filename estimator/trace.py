@@ -10,9 +10,13 @@ symbolic``) uses traced numbers too, whose values are only stand-ins that decide
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from fractions import Fraction
+from threading import local
 from typing import Any
+
+from estimator.errors import InputError
 
 
 class Recordable:
@@ -179,38 +183,63 @@ def letter(name: str, integer: bool = True) -> Any:
     return Symbol(name, positive=True, integer=True) if integer else Symbol(name, positive=True)
 
 
-_BINDINGS: dict[str, Any] = {}
-_FIELDS: dict[str, str] = {}
+class _Letters(local):
+    """The letters of this thread: letter -> (number, field). Threads that derive at once do not see each other's."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, tuple[Any, str]] = {}
+        self.own: set[str] = set()  # those that the user chose
+
+
+_LETTERS = _Letters()
 
 
 def bindings() -> dict[str, Any]:
-    """The letters traced so far and their numbers, by letter."""
-    return dict(_BINDINGS)
+    """The letters traced so far in this thread and their numbers, by letter."""
+    return {name: number for name, (number, _) in _LETTERS.of.items()}
 
 
 def field_of(name: str) -> str:
     """The field that a letter was traced for, or ""."""
-    return _FIELDS.get(name, "")
+    return _LETTERS.of.get(name, (None, ""))[1]
 
 
 def forget() -> None:
-    """Drop all letters; a program that derives several reports calls it between them."""
-    _BINDINGS.clear()
-    _FIELDS.clear()
+    """Drop this thread's letters; a program that derives several reports calls it between them."""
+    _LETTERS.of.clear()
+    _LETTERS.own.clear()
+
+
+def known() -> dict[str, tuple[Any, str]]:
+    """This thread's letters, for :func:`adopt` in another."""
+    return dict(_LETTERS.of)
+
+
+def adopt(letters: Mapping[str, tuple[Any, str]]) -> None:
+    """Take letters of a model that was loaded in another thread, or before :func:`forget`; those here stay."""
+    _LETTERS.of = {**letters, **_LETTERS.of}
 
 
 def trace(field: str, value: Any, name: str | None = None, integer: bool = True) -> Traced:
     """``value`` of the config field or option ``field``, as a traced number under its registered letter.
 
-    ``name`` is a letter of the user's own (``--rank R``). A letter already bound to another number gets a suffix.
-    ``integer`` is False for what is measured or fitted, not counted.
+    ``name`` is a letter of the user's own (``--rank R``); given twice it is one number. A registered letter that is
+    bound to another number gets a suffix. ``integer`` is False for what is measured or fitted, not counted.
+    InputError where the user's letter already stands for something else.
     """
     from estimator.symbols import BY_FIELD
 
+    if name is not None and name in _LETTERS.of:
+        bound, of = _LETTERS.of[name]
+        if name not in _LETTERS.own:
+            said = BY_FIELD[of].meaning if of in BY_FIELD else of.replace("_", " ")
+            raise InputError(f"the letter {name!r} stands for {said} here already: take another")
+        return Traced(bound, letter(name, integer))
+    if name is not None:
+        _LETTERS.own.add(name)
     base = made = name or (BY_FIELD[field].name if field in BY_FIELD else field)
     count = 1
-    while _BINDINGS.setdefault(made, value) != value:
+    while _LETTERS.of.setdefault(made, (value, field))[0] != value:
         count += 1
         made = f"{base}_{count}"
-    _FIELDS[made] = field
     return Traced(value, letter(made, integer))

@@ -165,7 +165,8 @@ def human_seconds(value: float) -> str:
     return f"{significant(value / 1e-9, 3)} ns" if value else "0 s"
 
 
-_SIZE = re.compile(r"^([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)$")
+_WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d+(?:_\d+)*)"  # 2048, 2,048 or 2_048
+_SIZE = re.compile(rf"^([+-]?(?:{_WHOLE}(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)$", re.ASCII)
 _COUNT_SUFFIX = {"": 1, "k": KILO, "m": KILO**2, "b": KILO**3, "g": KILO**3, "t": KILO**4, "q": KILO**5}
 _BYTE_SUFFIX = {"": 1, "b": 1}
 for _i, _letter in enumerate("kmgtpe", start=1):

@@ -27,6 +27,7 @@ NAMES = ("A", "B", "E", "alpha", "beta")
 STARTS = 40
 _SPREAD = 20  # of these, how many are taken evenly over the ranked grid rather than from its head
 _SAME = 1e-6  # relative: two descents that ended here ended at the same optimum
+_EXACT = HUBER_DELTA * 1e-9  # a run: where residuals are below a billionth, descents end by chance of rounding
 _CHUNK = 500  # starts ranked at a time: bounds the memory
 _MANY = 1000  # with twice as many runs or more, the starts descend on a part of them
 
@@ -149,7 +150,7 @@ def fit(runs: Sequence[TrainingRun], count: int = STARTS, progress: Callable[[in
         if progress:
             progress(i + 1, len(begin))
     best, theta = min(ends, key=lambda end: end[0] if np.isfinite(end[0]) else np.inf)
-    agreed = sum(abs(end[0] - best) <= _SAME * max(best, 1e-300) for end in ends)
+    agreed = sum(abs(end[0] - best) <= max(_SAME * best, _EXACT * len(n)) for end in ends)
     if len(few[0]) < len(n):
         best, theta = descend(theta, n, d, y, np.ones_like(n))
     values = _values(theta)

@@ -173,6 +173,10 @@ class Symbolic:
         return -x
 
     def binary(self, op: str, a: Any, b: Any) -> Any:
+        if op == "**" and a.is_Rational and b.is_Rational:
+            made = power(Fraction(int(a.p), int(a.q)), Fraction(int(b.p), int(b.q)))  # bounded, as the value is
+            return self.sympy.Rational(made.numerator, made.denominator) if isinstance(made, Fraction) else (
+                self.sympy.Float(made))  # fmt: skip
         return _OPERATORS[op](a, b)
 
     def call(self, func: str, args: Sequence[Any]) -> Any:

@@ -251,8 +251,8 @@ def histogram(values: Sequence[float], bins: int = 12) -> tuple[list[float], lis
     low, high = percentile(ordered, cut), percentile(ordered, 1 - cut)
     if low == high:
         return [low, high], [len(values)]
-    if low > 0 and high / low > 10:
-        step = math.log(high / low) / bins
+    if low > 0 and math.log(high) - math.log(low) > math.log(10):
+        step = (math.log(high) - math.log(low)) / bins
         edges = [low * math.exp(step * i) for i in range(bins)] + [high]
     else:
         edges = [low + (high - low) * i / bins for i in range(bins)] + [high]

@@ -23,6 +23,7 @@ from estimator.fermi.units import Measure
 
 MAX_BYTES = 256 * 1024
 MAX_QUANTITIES = 300
+MAX_DIGITS = 4_300  # what Python turns into text
 _TOP = {"title", "summary", "source", "answers", "notes", "units", "tables", "quantities"}
 
 
@@ -60,17 +61,28 @@ def _find(name: str) -> tuple[Path, str]:
     return folder() / "fermi" / f"{key}.toml", f"presets/fermi/{key}.toml"
 
 
+def _longest(found: Any) -> int:
+    """Bits of the longest whole number in what a file holds: 0xfff... is read whatever its length."""
+    if isinstance(found, dict):
+        found = list(found.values())
+    if isinstance(found, list):
+        return max(map(_longest, found), default=0)
+    return found.bit_length() if isinstance(found, int) else 0
+
+
 def loads(text: str, ident: str, shown: str, gpu: str | None = None) -> Scenario:
     """A scenario from TOML text; ``shown`` is how errors name the file."""
     try:
         # exact: 0.1 is one tenth, 1.98e15 a whole number
-        data = tomllib.loads(text, parse_float=lambda t: parse_number(t, shown))
+        data = tomllib.loads(text.removeprefix("\ufeff"), parse_float=lambda t: parse_number(t, shown))
     except RecursionError:
         raise InputError(f"{shown}: nested too deeply") from None
     except ValueError as error:
         if "int_max_str_digits" in str(error):
-            raise InputError(f"{shown}: a whole number of more than 4,300 digits; write 1.5e30") from None
+            raise InputError(f"{shown}: a whole number of more than {MAX_DIGITS:,} digits; write 1.5e30") from None
         raise InputError(f"{shown}: {shorten(str(error), 160)}") from None
+    if _longest(data) > MAX_DIGITS * 3:
+        raise InputError(f"{shown}: a whole number of more than {MAX_DIGITS:,} digits; write 1.5e30")
     reading.only(data, _TOP, shown)
     own = reading.units(reading.table(data, "units", shown), shown)
     raw = reading.table(data, "quantities", shown)

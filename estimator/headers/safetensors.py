@@ -16,7 +16,7 @@ from estimator.errors import InputError
 from estimator.headers import FileTensor, Header, read_start, reason, regular_file
 from estimator.units import BITS_PER_BYTE
 
-MAX_HEADER = 100_000_000  # the safetensors library's own limit
+MAX_HEADER = 30_000_000  # as MAX_TENSORS has; the safetensors library's own limit is 100,000,000
 MAX_INDEX = 50_000_000
 INDEX = "model.safetensors.index.json"
 OTHER_INDEXES = ("pytorch_model.bin.index.json", "consolidated.safetensors.index.json")  # totals, of other files
@@ -46,7 +46,7 @@ def read_file(path: Path) -> Header:
         )
     if length > MAX_HEADER:
         raise InputError(
-            f"{path}: a header of {length:,} bytes is more than the {MAX_HEADER:,} that safetensors allows"
+            f"{path}: a header of {length:,} bytes is more than the {MAX_HEADER:,} that any model's needs"
         )
     return header_of(parse_object(read_start(path, 8, length), str(path), unique=True), str(path), size - 8 - length)
 
@@ -126,6 +126,8 @@ def _check_offsets(path: str, raw: dict[str, Any], room: int | None) -> None:
         end = stop
     if room is not None and end > room:
         raise InputError(f"{path}: claims {end:,} bytes of weights, but holds {room:,}; truncated")
+    if room is not None and end < room:
+        raise InputError(f"{path}: {room - end:,} bytes follow its last tensor; the safetensors library refuses it too")
 
 
 def read_index(path: Path) -> Header:

@@ -5,11 +5,11 @@ Sources: Chen et al. 2024, arXiv 2407.19342; peft 0.21.2, tuners/c3a/layer.py.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from estimator.ops import exact_div
+from estimator.patterns import takes
 from estimator.peft.base import COMMON, LINEAR, Build, Method, PeftTensor
 from estimator.peft.targets import split_by
 
@@ -20,7 +20,7 @@ def build(b: Build) -> Iterator[PeftTensor]:
     size, patterns = a.count("block_size"), a.patterns("block_size_pattern")
 
     def of(key: str) -> Any:
-        return next((v for p, v in patterns.items() if re.match(rf".*\.{p}$", key)), patterns.get(key, size))
+        return next((v for p, v in patterns.items() if takes(rf".*\.{p}$", key, "match")), patterns.get(key, size))
 
     for m in b.match():
         for part, block in split_by(m, of):

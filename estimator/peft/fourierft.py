@@ -5,11 +5,11 @@ Sources: Gao et al. 2024, arXiv 2405.03003; peft 0.21.2, tuners/fourierft/layer.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from estimator.errors import InputError
+from estimator.patterns import takes
 from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Kept, Method, Module, PeftTensor
 from estimator.peft.targets import split_by
 
@@ -19,7 +19,7 @@ def build(b: Build) -> Iterator[PeftTensor]:
     n, patterns = b.args.count("n_frequency"), b.args.patterns("n_frequency_pattern")
 
     def of(key: str) -> Any:
-        return next((v for p, v in patterns.items() if re.match(rf".*\.{p}$", key)), patterns.get(key, n))
+        return next((v for p, v in patterns.items() if takes(rf".*\.{p}$", key, "match")), patterns.get(key, n))
 
     for m in b.match():
         for part, count in split_by(m, of):

@@ -5,10 +5,10 @@ Sources: Liu et al. 2022, arXiv 2205.05638; peft 0.21.2, tuners/ia3/layer.py and
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
 from estimator.errors import InputError
+from estimator.patterns import takes
 from estimator.peft.base import CONV1D, LINEAR, TARGETS, Args, Build, Method, Module, PeftTensor, Work
 from estimator.peft.mappings import default_targets
 from estimator.peft.targets import compiled, split_by
@@ -36,7 +36,7 @@ def _feedforward(b: Build) -> Callable[[str], bool]:
         ends = tuple((found or "down_proj").split())
     elif isinstance(given, str):
         pattern = compiled(given, "--arg feedforward_modules")
-        return lambda key: re.fullmatch(pattern, key) is not None
+        return lambda key: takes(pattern, key)
     else:
         ends = b.args.names("feedforward_modules")
         if names is not None and not set(ends) <= set(names):

@@ -5,11 +5,11 @@ Source: peft 0.21.2, tuners/osf/model.py, layer.py and utils.py.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from estimator.ops import minimum
+from estimator.patterns import takes
 from estimator.peft.base import BUFFER, TARGETS, Build, Method, PeftTensor
 from estimator.peft.mappings import default_targets
 from estimator.peft.modules import CONTAINER, CONV1D, CONVOLUTION, EMBEDDING, HOLDER, LINEAR, NORM
@@ -32,7 +32,7 @@ def build(b: Build) -> Iterator[PeftTensor]:
         raise b.args.bad("effective_rank", "must be a number above 0")
 
     def wanted(key: str) -> Any:
-        return next((v for p, v in patterns.items() if re.search(p, key)), b.args["effective_rank"])
+        return next((v for p, v in patterns.items() if takes(p, key, "search")), b.args["effective_rank"])
 
     found = [m for m in b.match((LINEAR, CONV1D, EMBEDDING, HOLDER, NORM, CONVOLUTION, CONTAINER)) if m.kind == LINEAR]
     if not found:
@@ -59,7 +59,7 @@ def _kept(b: Build, value: Any, side: Any) -> Any:
     elif isinstance(value, float) and 0 < value <= 1:
         kept = int(int(side) * value)
     else:
-        kept = max(min(side, int(value)), 0)
+        kept = max(minimum(side, value), 0)
     if kept <= 0:
         raise b.args.bad("effective_rank", "must leave at least one direction")
     return kept

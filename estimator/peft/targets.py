@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from estimator.errors import InputError
+from estimator.patterns import takes
 from estimator.peft.modules import CONTAINER, CONV1D, HOLDER, LINEAR, Module, containers
 
 ALL_LINEAR = "all-linear"
@@ -48,15 +49,15 @@ class Rule(NamedTuple):
 
     def drops(self, key: str) -> bool:
         """Whether ``exclude_modules`` or ``modules_to_save`` keeps ``key`` from being adapted."""
-        if self.exclude_pattern is not None and re.fullmatch(self.exclude_pattern, key):
+        if self.exclude_pattern is not None and takes(self.exclude_pattern, key):
             return True
         if any(ends(key, name) for name in self.exclude):
             return True
-        return any(re.match(rf"(^|.*\.){m}($|\..*)", key) for m in self.save)
+        return any(takes(rf"(^|.*\.){m}($|\..*)", key, "match") for m in self.save)
 
     def names_it(self, key: str) -> bool:
         if self.pattern is not None:
-            return re.fullmatch(self.pattern, key) is not None
+            return takes(self.pattern, key)
         if key in self.names:
             return True
         return any(key.endswith("." + n) for n in self.names) and (
@@ -67,7 +68,7 @@ class Rule(NamedTuple):
         """The number of the layer in ``key``, as layers_to_transform reads it."""
         patterns = [rf"(?:^|.*?\.){p}\.(\d+)\." for p in self.layers_pattern] or [r".*?\.[^.]*\.(\d+)\."]
         for pattern in patterns:
-            found = re.match(pattern, key)
+            found = re.match(pattern, key) if takes(pattern, key, "match") else None
             if found:
                 return int(found.group(1))
         return None
@@ -121,7 +122,7 @@ def all_linear(known: Iterable[Module]) -> list[Module]:
 def pattern_value(patterns: Mapping[str, Any], key: str, default: Any) -> Any:
     """The value of the first pattern that matches the end of ``key`` (``rank_pattern``), or ``default``."""
     for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", key):
+        if takes(rf"(.*\.)?({pattern})$", key, "match"):
             return value
     return default
 

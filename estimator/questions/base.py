@@ -11,6 +11,7 @@ from estimator.errors import InputError
 from estimator.models import Model, load_model
 from estimator.names import read
 from estimator.texts import arguments
+from estimator.trace import adopt
 
 Q = TypeVar("Q", bound="Question")
 
@@ -124,6 +125,8 @@ def ask(question: type[Q], model: Model | str | None = None, options: Mapping[st
         model = load_model(model, overrides or (), traced=traced, part=part, library=library)
     elif overrides:
         raise InputError("--set overrides a field of a model's config: add --model")
+    if isinstance(model, Model) and model.config is not None:
+        adopt(model.config.letters)
     if isinstance(model, Model) and (given.get("images") is not None or given.get("image_size") is not None):
         from estimator.questions.images import with_images
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from estimator.render.cells import cell_text, counted_line, exact, facts, shown
@@ -13,30 +14,36 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
     """The report as a Markdown section."""
     by_key = derived.by_key("text") if derived and report.symbolic else {}
     names = derived.names if derived and report.symbolic else None
-    out = [f"## {report.title}", "", *((report.verdict, "") if report.verdict else ())]
+    out = [f"## {_escape(report.title)}", "", *((_escape(report.verdict), "") if report.verdict else ())]
     for part in report.body:
         if isinstance(part, Node):
             out += _tree(part, report, by_key, names)
         elif isinstance(part, Table):
             out += _table(part, names)
         elif isinstance(part, Text):
-            out += [f"**{part.title}**", ""] if part.title else []
-            out += ["```text", part.body.rstrip("\n"), "```", ""]
+            fence = "`" * max(3, 1 + max(map(len, _TICKS.findall(part.body)), default=0))
+            out += [f"**{_escape(part.title)}**", ""] if part.title else []
+            out += [f"{fence}text", part.body.rstrip("\n"), fence, ""]
     found = facts(report)
-    out += [f"- {key}: {word}" for key, word in found]
+    out += [f"- {key}: {_escape(word)}" for key, word in found]
     if found:
         out.append("")
     if derive and derived and derived.found:
         out += _derivations(derived)
     if report.assumptions:
-        out += ["**Assumptions**", "", *(f"- {a}" for a in report.assumptions), ""]
+        out += ["**Assumptions**", "", *(f"- {_escape(a)}" for a in report.assumptions), ""]
     if report.sources():
         out += ["**Sources**", "", *(f"- {c}" for c in report.sources()), ""]
     return "\n".join(out)
 
 
+_TICKS = re.compile("`+")
+_SPECIAL = str.maketrans({"|": "\\|", "<": "&lt;", ">": "&gt;", "`": "\\`", "\n": "<br>"})
+
+
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", "<br>")
+    """A text as one cell or line: no HTML, no code, no column of its own."""
+    return text.translate(_SPECIAL)
 
 
 def _tree(root: Node, report: Report, by_key: dict[str, str], names: Any) -> list[str]:
@@ -58,13 +65,13 @@ def _tree(root: Node, report: Report, by_key: dict[str, str], names: Any) -> lis
 
 
 def _table(table: Table, names: Any) -> list[str]:
-    rows = [f"**{table.title}**", ""] if table.title else []
+    rows = [f"**{_escape(table.title)}**", ""] if table.title else []
     rows += [
         "| " + " | ".join(_escape(c) for c in table.columns) + " |",
         "|" + "|".join(_align(table, i) for i in range(len(table.columns))) + "|",
     ]
     rows += ["| " + " | ".join(_escape(cell_text(c, names)) for c in row) + " |" for row in table.rows]
-    return [*rows, "", *([table.note, ""] if table.note else [])]
+    return [*rows, "", *([_escape(table.note), ""] if table.note else [])]
 
 
 def _align(table: Table, column: int) -> str:
@@ -81,7 +88,7 @@ def _derivations(derived: Any) -> list[str]:
     ]
     out.append("")
     for d in derived.found:
-        out += [f"**{d.label}** (`{d.key}`):", ""]
+        out += [f"**{_escape(d.label)}** (`{d.key}`):", ""]
         for line in d.lines:
             out += _counted(line)
         out += ["$$\\begin{aligned}", " \\\\\n".join(chain(d)), "\\end{aligned}$$", ""]

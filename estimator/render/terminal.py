@@ -18,6 +18,7 @@ from estimator.report import Node, Report, Table, Text
 from estimator.trace import value_of
 
 FILE_WIDTH = 100
+WIDEST = 400  # a wider terminal gains nothing
 _INDENT = 2
 LONG = 320  # characters of an expression; in a longer one the numbers put in tell nobody anything
 _LABEL = 18  # a label is not squeezed below this
@@ -36,7 +37,7 @@ def render(
         probe = Console(file=stream)
         console = Console(
             file=buffer,
-            width=probe.width,
+            width=min(probe.width, WIDEST),
             color_system=None if probe.no_color else probe.color_system,  # type: ignore[arg-type]
             force_terminal=probe.is_terminal,
             no_color=probe.no_color,

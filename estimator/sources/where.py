@@ -5,10 +5,10 @@ from __future__ import annotations
 from estimator import presets
 from estimator.errors import InputError, unknown
 from estimator.sources.found import Found
+from estimator.stand_ins import stand_in
 
 SYMBOLIC = "symbolic"
-# stand-ins: they decide which branch is taken and are never printed
-SYMBOLIC_CONFIG = {"model_type": SYMBOLIC, "num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32}
+_LETTERS = ("num_hidden_layers", "hidden_size", "num_attention_heads")  # what the textbook transformer is given in
 PRESET_STORAGE = "storage"  # what a preset says of its checkpoint: fields of its config.json
 
 
@@ -17,7 +17,7 @@ def find(text: str) -> Found:
     if not text:
         raise InputError("--model is empty; list the presets with: llmcalc models")
     if text == SYMBOLIC:
-        return Found(SYMBOLIC, SYMBOLIC, SYMBOLIC, dict(SYMBOLIC_CONFIG))
+        return Found(SYMBOLIC, SYMBOLIC, SYMBOLIC, {"model_type": SYMBOLIC, **{f: stand_in(f) for f in _LETTERS}})
     if on_the_hub(text):
         from estimator.sources.hub import from_hub
 

@@ -73,6 +73,8 @@ def answer(q: Memory) -> Report:
 
         return weights_alone(q)
     if q.recipe == "all":
+        if q.mode == "inference":
+            raise InputError("--recipe all compares training steps: leave --mode inference out")
         return compare(q)
     card = find_card(q.gpu, q.gpu_memory)
     found = None

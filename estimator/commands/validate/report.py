@@ -25,6 +25,8 @@ from estimator.units import COUNT, PERCENT
 
 MAX_BYTES = 50_000_000
 RECIPES = {"bf16": "torch-bf16", "amp": "torch-mixed", "fp32": "torch-fp32"}
+KINDS = ("train", "infer")
+MOST = 10**9  # of a count
 BARS = (0.5, 2.0, 4.0)  # percent: median, 95th percentile, worst
 MOMENTS = {
     "load": "moments.load_bytes",
@@ -62,6 +64,8 @@ def read(path: str) -> dict[str, Any]:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except (ValueError, EOFError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {str(error)[:80]}") from None
+    if isinstance(found, dict) and not isinstance(found.get("meta", {}), dict):
+        raise InputError(f"{path}: 'meta' must be an object, got {str(found['meta'])[:40]!r}")
     if (
         not isinstance(found, dict)
         or not isinstance(found.get("cases"), list)
@@ -128,12 +132,46 @@ def options_of(c: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+def _bad(c: Mapping[str, Any], configs: Mapping[str, Any]) -> str:
+    """What is wrong with the fields of a case, or ""."""
+    for name in ("batch", "seq", "rank", "top", "new_tokens", "workspaces"):
+        if name in c and (type(c[name]) is not int or not 0 <= c[name] <= MOST):
+            return f"{name} must be a whole number up to {MOST:,}, got {str(c[name])[:40]!r}"
+    for name in ("kind", "model", "precision", "optimizer", "attn", "method"):
+        if name in c and not (isinstance(c[name], str) or (c[name] is None and name == "method")):
+            return f"{name} must be a text, got {str(c[name])[:40]!r}"
+    if c["kind"] not in KINDS:
+        return f"kind must be {' or '.join(KINDS)}, got {c['kind'][:40]!r}"
+    if c.get("precision", "bf16") not in RECIPES:
+        return f"precision must be one of {', '.join(RECIPES)}, got {c['precision'][:40]!r}"
+    if not isinstance(configs.get(c["model"]), dict):
+        return f"model {c['model'][:40]!r} has no config in 'configs'"
+    if not isinstance(c.get("args", {}), dict):
+        return f"args must be an object, got {str(c['args'])[:40]!r}"
+    targets = c.get("targets", [])
+    if not isinstance(targets, list) or not all(isinstance(t, str) for t in targets):
+        return f"targets must be a list of names, got {str(targets)[:40]!r}"
+    missing = {"lora": ("rank", "targets"), "freeze": ("top",)}.get(c.get("method") or "", ())
+    if any(name not in c for name in missing):
+        return f"method {c['method']} needs {' and '.join(missing)}"
+    measured = c["measured"]
+    numbers = [measured.get(k) for k in (*MOMENTS, "peak")] if isinstance(measured, dict) else []
+    if not any(numbers):
+        return f"measured must hold bytes of {', '.join(MOMENTS)} or peak, got {str(measured)[:40]!r}"
+    if any(n is not None and (type(n) not in (int, float) or not 0 <= n <= MOST**2) for n in numbers):
+        return f"measured must hold bytes, got {str(measured)[:40]!r}"
+    return ""
+
+
 def predictions(data: Mapping[str, Any]) -> Iterator[Row]:
     """A Row for every case; a case that cannot be predicted says why."""
     for c in data["cases"]:
         if not isinstance(c, dict) or not {"kind", "model", "batch", "seq", "measured"} <= c.keys():
             raise InputError(f"a case needs kind, model, batch, seq and measured, got {str(c)[:60]!r}")
         ident = str(c.get("id", "?"))[:80]
+        bad = _bad(c, data["configs"])
+        if bad:
+            raise InputError(f"case {ident}: {bad}")
         try:
             model = Model(str(c["model"]), "file", Config(data["configs"][c["model"]]))
             train = c["kind"] == "train"

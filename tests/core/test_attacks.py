@@ -1,0 +1,256 @@
+"""What broke under attack, kind by kind: wrong letters, crashes, hangs, text that is acted on. One test a kind."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import json
+import struct
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from estimator import api
+from estimator.errors import InputError
+from estimator.models import load_model
+from estimator.patterns import takes
+from estimator.trace import forget
+
+ROOT = Path(__file__).parents[2]
+
+
+# wrong numbers
+
+
+@pytest.mark.parametrize("method", ["lokr", "supertuning", "shadow", "frod"])
+def test_no_stand_in_reaches_an_answer_in_letters(llmcalc, method):
+    """lokr printed 256*L*(r + 32): the divisors of the hidden width that stood for d."""
+    ran = llmcalc(f"peft --model symbolic --method {method}")
+    assert (ran.code, "no form in letters" in ran.err) == (2, True)
+
+
+def test_letters_of_osf_and_of_a_matrix(llmcalc):
+    found = llmcalc("peft --model symbolic --method osf --rank R --format json").results
+    assert found["trainable_params"] == "2*L*(d - R)*(2*d + 1)"
+    for reduction in ("1", "15", "0.2"):
+        ran = llmcalc(f"peft --matrix mxn --reduction {reduction} --format json")
+        assert ran.results["rank"].startswith("floor(")
+
+
+def test_one_letter_is_one_number(llmcalc):
+    """``--seq-len n --batch-size n`` gave 4*L*n*n_2*d."""
+    found = llmcalc("kvcache --model symbolic --seq-len n --batch-size n --format json").results
+    assert found["kv_cache_bytes"] == "4*L*n**2*d"
+    assert llmcalc("zero --params N --gpus N --format json").results["stage3.memory_bytes"] == "16"
+    ran = llmcalc("kvcache --model symbolic --seq-len L")
+    assert (ran.code, "stands for layers" in ran.err) == (2, True)
+
+
+def test_recipes_are_of_training(llmcalc):
+    assert llmcalc("memory --mode inference --recipe all").code == 2
+
+
+def test_a_fit_of_exact_data_is_determined(tmp_path, llmcalc):
+    """Descents that end where residuals are rounding ended at the same optimum."""
+    rows = [f"{n:g},{d:g},{1.69 + 406.4 / n**0.34 + 410.7 / d**0.28!r}"
+            for n in (1e8, 2e8, 3e8, 4e8, 5e8) for d in (1e9, 2e9, 3e9, 4e9, 5e9)]  # fmt: skip
+    path = tmp_path / "exact.csv"
+    path.write_text("params,tokens,loss\n" + "\n".join(rows))
+    ran = llmcalc(f"chinchilla fit {path} --bootstrap 0 --format json")
+    assert ran.results["starts_agreed"] > 3
+    assert not any("hardly" in line for line in ran.json["assumptions"])
+
+
+@pytest.mark.parametrize("text", ["1,,,0", "1_0_", "10,00", "१२", "1__0", "_1"])
+def test_sizes_are_read_as_people_write_them(llmcalc, text):
+    assert llmcalc("kvcache", "--seq-len", text).code == 2
+
+
+def test_threads_derive_as_one_does():
+    """Letters were shared by all threads: L became L_2, and the derivation differed from the table."""
+    names = ["llama-3-8b", "gpt2", "mixtral-8x7b", "gemma-3-1b"]
+
+    def derived(name: str) -> str:
+        forget()
+        return api.to_text(api.kvcache(load_model(name, traced=True), seq_len=777), "json", derive=True)
+
+    alone = {name: derived(name) for name in names}
+    with ThreadPoolExecutor(8) as pool:
+        for name, got in zip(names * 8, pool.map(derived, names * 8), strict=True):
+            assert got == alone[name]
+    shared = load_model("llama-3-8b", traced=True)  # loaded here, derived there
+    with ThreadPoolExecutor(8) as pool:
+        got = set(pool.map(lambda n: api.to_text(api.kvcache(shared, seq_len=n), "json", derive=True), [777] * 8))
+        assert got == {alone["llama-3-8b"]}
+
+
+# crashes
+
+
+@pytest.mark.parametrize("line", ["peft --help", "chinchilla --help"])
+def test_help_into_a_full_disk_or_a_closed_pipe(line):
+    argv = [sys.executable, "-m", "estimator", *line.split()]
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("wb") as full:
+            ran = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+        assert (ran.returncode, ran.stderr.count(b"\n"), b"internal" in ran.stderr) == (2, 1, False)
+    made = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    assert made.stdout is not None
+    made.stdout.close()
+    _, err = made.communicate()
+    assert (made.returncode, err) == (0, b"")
+
+
+CASE = {"id": "a", "kind": "train", "model": "gpt2", "precision": "amp", "batch": 4, "seq": 128,
+        "measured": {"peak": 7487976448}}  # fmt: skip
+WRONG = {
+    "meta": ["device"], "configs": {"gpt2": 5}, "kind": "zzz", "model": "none", "batch": 10**400, "seq": 1.5,
+    "optimizer": 5, "attn": [], "method": 5, "args": "abc", "measured": {}, "precision": "x",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_files_of_measurements_say_what_is_wrong(llmcalc, tmp_path, field):
+    with gzip.open(ROOT / "tests/accuracy/gpu_memory.json.gz") as file:
+        config = json.load(file)["configs"]["gpt2"]
+    whole = {"meta": {"device": "x"}, "configs": {"gpt2": config}, "cases": [copy.deepcopy(CASE)]}
+    (whole if field in whole else whole["cases"][0])[field] = WRONG[field]  # type: ignore[index]
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(whole))
+    ran = llmcalc(f"validate {path}")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "Error:" not in ran.err.removeprefix("error:")
+    assert field.rstrip("s") in ran.err
+    for bad in (None, "x", [1], {"peak": float("inf")}):
+        whole = {"configs": {"gpt2": config}, "cases": [CASE | {"measured": bad}]}
+        path.write_text(json.dumps(whole))
+        assert llmcalc(f"validate {path}").code == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"{start}\n[quantities]\nx = 1\n" for start in ("title = 0x{}", "notes = [0x{}]", "[units]\nu = 0x{}")],
+)
+def test_whole_numbers_of_any_base_are_bounded(llmcalc, tmp_path, text):
+    path = tmp_path / "s.toml"
+    path.write_text(text.format("f" * 20_000))
+    ran = llmcalc(f"fermi {path}")
+    assert (ran.code, "digits" in ran.err) == (2, True)
+
+
+def test_a_spread_beyond_floats(llmcalc, tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text('[quantities]\nx = "log-normal between 1e-120 and 1e100"\n')
+    assert llmcalc(f"fermi {path}").code == 0
+
+
+# hangs
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "(1 + growth)**365 * 3 + 5", "(a+b)**50 + a**50", "(1+growth)**999 + 5", "(a+b+c+d)**30 + 1",
+        "exp(0.333333333333333333333)+1", "sqrt(exp(0.333333333333333333333)/3) - 1", "exp(-1e20)",
+        "(1.0000001**1000)**1000*a",
+    ],
+)  # fmt: skip
+def test_derivations_of_any_formula_end_soon(llmcalc, tmp_path, formula):
+    path = tmp_path / "s.toml"
+    path.write_text(f'[quantities]\ngrowth = 0.01\na = 2\nb = 3\nc = 4\nd = 5\nx = "= {formula}"\n')
+    start = time.perf_counter()
+    assert llmcalc(f"fermi {path} --derive").code == 0
+    assert time.perf_counter() - start < 5
+
+
+def test_patterns_end(llmcalc):
+    start = time.perf_counter()
+    for line in (
+        "peft --targets '(([a-z._0-9]+)+)+!'",
+        """peft --method lora --arg 'rank_pattern={"(([a-z._0-9]+)+)+!": 4}'""",
+        """peft --method lora --arg 'modules_to_save=["(([a-z._0-9]+)+)+!"]'""",
+    ):
+        ran = llmcalc(line)
+        assert (ran.code, "takes too long" in ran.err) == (2, True)
+    assert time.perf_counter() - start < 20
+    assert llmcalc(r"peft --targets '(.*\.)+(q|v)_proj' --format json").results == llmcalc("peft --format json").results
+    assert [takes(r"(ab)+c", name) for name in ("ababc", "abab", "c")] == [True, False, False]
+    with pytest.raises(InputError, match="too long"):
+        takes(r"(a+)+b", "a" * 60)
+
+
+LAYERS = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_attention_heads": 4,
+          "intermediate_size": 128, "vocab_size": 1000}  # fmt: skip
+
+
+def test_a_stack_has_a_bounded_height(llmcalc, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(LAYERS | {"num_hidden_layers": 10**8}))
+    for line in ("memory --quantization q4_k_m", "zero --recipe torch-mixed", "peft", "infer"):
+        ran = llmcalc(f"{line} --model {path}")
+        assert (ran.code, "at most 100,000" in ran.err) == (2, True)
+
+
+def test_headers_are_bounded_and_end_with_their_tensors(llmcalc, tmp_path):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(struct.pack("<Q", 40_000_000))
+    with path.open("r+b") as file:
+        file.truncate(50_000_000)
+    assert llmcalc(f"models {path}").code == 2
+    raw = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(raw)) + raw + b"\0" * 80)
+    ran = llmcalc(f"models {path}")
+    assert (ran.code, "follow its last tensor" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("line", ["fermi brain", "models", "gpus"])
+def test_a_terminal_of_any_width(llmcalc, monkeypatch, line):
+    monkeypatch.setenv("COLUMNS", "100000000")
+    assert llmcalc(line).code == 0
+
+
+# text of files is data
+
+
+def test_texts_of_a_file_are_no_markdown_and_no_lines(llmcalc, tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text(
+        'title = "<script>alert(1)</script>\\n```\\n# x | y"\n[quantities]\n'
+        'x = {value = 1, label = "=cmd|A0 <b>", note = "a\\n```\\nb"}\n'
+    )
+    out = llmcalc(f"fermi {path} --format markdown").out
+    assert "<script>" not in out
+    assert not any(line.startswith("```") for line in out.splitlines())
+    assert "<b>" not in out
+    assert llmcalc(f"fermi {path} --format csv").out.splitlines()[1].startswith("x,1,ratio,'=cmd")
+
+
+def test_a_scenario_may_begin_with_a_byte_order_mark(llmcalc, tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text("\ufefftitle = 'x'\n[quantities]\nx = 1\n", encoding="utf-8")
+    assert llmcalc(f"fermi {path}").code == 0
+
+
+def test_expressions_are_read_with_the_letters_that_the_report_names(llmcalc):
+    """N and E are functions and numbers of SymPy: expressions are read with ``symbols`` as locals."""
+    import sympy
+
+    for line in ("zero --model symbolic --gpus N", "kvcache mixtral-8x7b", "zero mixtral-8x7b --gpus 8"):
+        found = llmcalc(f"{line} --derive --format json").json
+        letters = {s["name"]: sympy.Symbol(s["name"], positive=True, integer=True) for s in found["symbols"]}
+        for d in found["derivations"]:
+            expression = sympy.sympify(d["expression"], locals=letters)
+            assert {s.name for s in expression.free_symbols} <= set(letters)
+            numbers = {letters[s["name"]]: s["value"] for s in found["symbols"] if s["value"] is not None}
+            if isinstance(d["value"], int):
+                assert expression.subs(numbers) == d["value"]
+
+
+def test_nothing_runs_on_after_it(llmcalc):
+    assert llmcalc("peft --targets '(.*x)+'").code == 2
+    assert threading.active_count() < 20
