@@ -11,7 +11,7 @@ from estimator.engines.rank import ServedRank
 from estimator.fit import Fit
 from estimator.formula import Citation
 from estimator.ops import ceil_div
-from estimator.report import Node, Report
+from estimator.report import Node, Report, Table
 from estimator.units import BYTES, COUNT, RATIO, TOKENS
 
 PAGED = Citation("Kwon et al. 2023, PagedAttention, arXiv 2309.06180")
@@ -111,15 +111,23 @@ def fit_rows(found: Fit) -> Node:
     return Node.group("Fits", rows, note=found.answer)
 
 
-def report(command: str, asked: ServerAsked, rank: ServedRank) -> Report:
-    """The answer of ``memory`` and ``kvcache``."""
+def requests(n: float, tokens: int) -> str:
+    """``1 request of 8,192 tokens``."""
+    return f"{n:,.0f} request{'' if n == 1 else 's'} of {tokens:,} tokens"
+
+
+def report(command: str, asked: ServerAsked, rank: ServedRank, found: Fit | None, changes: Table | None,
+           best: str) -> Report:  # fmt: skip
+    """The answer of ``memory`` and ``kvcache``; changes, best: what would make it fit, where it does not surely."""
     body: list[Any] = [budget(rank), pool(asked, rank)]
     facts: dict[str, Any] = {}
     verdict = ""
-    found = fit(asked, rank)
     if found is not None:
         body.append(fit_rows(found))
-        facts["fits"], verdict = found.answer, found.sentence(f"{asked.batch:,} x {asked.context:,} tokens")
+        what = f"{asked.model.name} with {requests(asked.batch, asked.context)}"
+        facts["fits"], verdict = found.answer, found.sentence(what) + best
+    if changes is not None:
+        body.append(changes)
     version = ".".join(map(str, asked.version))
     cut = "".join(f", {n} x {what}" for n, what in (
         (asked.tensor, "tensor"), (asked.pipeline, "pipeline"), (asked.data, "data")) if n > 1)  # fmt: skip

@@ -8,19 +8,21 @@ c isl / osl prompt tokens ride along. The times of the passes are the roofline's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from estimator.engines import answers
-from estimator.engines.asked import ServerAsked
+from estimator.engines.asked import ServerAsked, whole
+from estimator.engines.brief import of_speed
 from estimator.engines.pace import ALL_REDUCES, FP4, PACE, Pace
 from estimator.engines.queueing import Arriving, ReplicaRoom, arrivals
 from estimator.engines.rank import ServedRank
 from estimator.engines.speculation import speculation
 from estimator.errors import InputError
+from estimator.fit import Fit
 from estimator.formula import Citation
 from estimator.prices import price_of
-from estimator.report import Node, Report
+from estimator.report import Node, Report, Table
 from estimator.roofline import machine
 from estimator.serving.step import Serving, decode, prefill
 from estimator.trace import value_of
@@ -106,7 +108,8 @@ def carried(every: float, sequences: float, read: float) -> float:
     return (every - one) * (1 - min(read, one) / one)
 
 
-def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int]) -> Report:
+def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: Fit | None = None,
+           changes: Table | None = None, best_change: str = "") -> Report:  # fmt: skip
     """The answer of ``infer``. sizes: the engine's (sequences at once, tokens a step)."""
     q = asked.question
     if asked.spec is None:
@@ -118,7 +121,8 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int]) -> Repo
     best, ideal = speed_of(asked, pace, sizes[1]), speed_of(asked, pace, sizes[1], ideal=True)
     price = price_of(asked.spec, q.price)
     figures = _figures(best, load)
-    floor = _figures(ideal, RequestLoad(load.prompt, load.new, wanted))
+    floor = _figures(ideal, load)  # latencies of what runs at once; the rate of all that is asked for
+    floor["tokens_per_second"] = _figures(ideal, RequestLoad(load.prompt, load.new, wanted))["tokens_per_second"]
     usd = None if price.usd is None else price.usd * asked.gpus / SECONDS_PER_HOUR
     data = asked.data
     body: list[Any] = [
@@ -131,7 +135,7 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int]) -> Repo
     ]
     if usd is not None:
         body.append(_money(figures, usd, data))
-    spoken = []
+    spoken, queue = [], ""
     if q.draft_model is not None:
         drafted, assumed = speculation(
             q, best, load.sequences, load.prompt + load.new / 2, figures["decode_step_seconds"]
@@ -140,13 +144,19 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int]) -> Repo
         spoken.append(assumed)
     if q.rate is not None:
         room = ReplicaRoom(float(sizes[0] if rank.pool is None else min(sizes[0], holds(rank, load))), asked.data, usd)
-        body.append(arrivals(lambda c: arriving(best, load, c), float(q.rate), load.new, room))
+        met = arrivals(lambda c: arriving(best, load, c), float(q.rate), load.new, room)
+        most = {n.key: n.value for n in met.walk()}["rate.most"]
+        queue = "" if q.rate < most else f" {q.rate:g} requests a second are more than it can serve: {most:.3g}."
+        body.append(met)
     body += [answers.budget(rank), answers.pool(asked, rank)]
-    found = answers.fit(asked, rank)
     facts = {"bound": figures["bound"]} | ({"fits": found.answer} if found else {})
     if found is not None:
         body.append(answers.fit_rows(found))
-    shape = f"{wanted:,.0f} x ({load.prompt:,} + {load.new:,}) tokens"
+    if changes is not None:
+        body.append(changes)
+    what = f"{asked.model.name} with {answers.requests(asked.batch, asked.context)}"
+    verdict = (found.sentence(what) + best_change if found else "") + queue
+    shape = f"{asked.batch:,} x ({load.prompt:,} + {load.new:,}) tokens"
     title = f"Serving {asked.model.name} in {asked.engine}: {shape} on {asked.gpus} x {asked.card}"
     inputs = {
         "model": asked.model.name, "engine": asked.engine, "gpu": asked.card, "gpus": asked.gpus, "dtype": asked.dtype,
@@ -158,35 +168,33 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int]) -> Repo
         notes.append(f"the pool holds {load.sequences:,.0f} of {wanted:,.0f} sequences at once: the rest waits")
     return Report(
         "infer", title, inputs, tuple(body), facts, tuple(dict.fromkeys((*notes, *asked.model.notes))), (LITTLE,),
-        tuple(asked.model.notes), verdict=found.sentence(f"{wanted:,.0f} sequences") if found else "",
+        tuple(asked.model.notes), verdict=verdict, brief=of_speed(body, changes),
     )  # fmt: skip
+
+
+def shaped(asked: ServerAsked) -> ServerAsked:
+    """The question about requests of its prompt and new tokens, which have defaults of their own here."""
+    prompt, new = shape_of(asked)
+    return replace(asked, context=prompt + new)
+
+
+def shape_of(asked: ServerAsked) -> tuple[int, int]:
+    """(prompt, new tokens) of a request."""
+    q = asked.question
+    prompt = min(DEFAULT_PROMPT, asked.length) if q.seq_len is None else whole(q, "seq_len", 1)
+    return prompt, whole(q, "new_tokens", DEFAULT_NEW)
 
 
 def load_of(asked: ServerAsked, rank: ServedRank, most: int) -> tuple[RequestLoad, float]:
     """What runs at once a replica (at most what the pool holds and the engine admits), and what is asked for."""
     q = asked.question
-    new = DEFAULT_NEW if q.new_tokens is None else asked.context - _prompt(asked)
-    prompt = _prompt(asked)
+    prompt, new = shape_of(asked)
     hit = 0.0 if q.prefix_hit is None else float(q.prefix_hit)
     if not 0 <= hit < 1:
         raise InputError(f"--prefix-hit must be from 0 to below 1, got {hit:g}")
     wanted = asked.batch / asked.data
     held = most if rank.pool is None else min(most, int(rank.pool.concurrency(prompt + max(1, new // 2), steady=True)))
     return RequestLoad(max(1, round(prompt * (1 - hit))), max(1, new), max(1.0, min(wanted, held))), wanted
-
-
-def _prompt(asked: ServerAsked) -> int:
-    q = asked.question
-    if q.seq_len is None:
-        return min(DEFAULT_PROMPT, asked.length)
-    new = 0 if q.new_tokens is None else int(value_of(asked.context)) - _said(asked)
-    return asked.context - new
-
-
-def _said(asked: ServerAsked) -> int:
-    from estimator.engines.asked import whole
-
-    return whole(asked.question, "seq_len", 1)
 
 
 def speed_of(asked: ServerAsked, pace: Pace, step_tokens: int, ideal: bool = False) -> Speed:

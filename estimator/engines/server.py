@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 
 from estimator.engines import answers, served
 from estimator.engines.asked import ServerAsked, Version, read
+from estimator.engines.brief import of_memory
+from estimator.engines.changes import advice
 from estimator.engines.rank import ServedRank
 from estimator.errors import InputError
-from estimator.report import Report
+from estimator.fit import YES, Fit
+from estimator.report import Report, Table
 
 
 class Hardware(NamedTuple):
@@ -60,18 +63,31 @@ class Server(NamedTuple):
 
     def memory(self, q: Any) -> Report:
         """The answer of ``memory``."""
-        asked = self.read(q)
-        return answers.report("memory", asked, self.plan(asked))
+        return self._held("memory", q)
 
     def kvcache(self, q: Any) -> Report:
         """The answer of ``kvcache``."""
+        return self._held("kvcache", q)
+
+    def _held(self, command: str, q: Any) -> Report:
         asked = self.read(q)
-        return answers.report("kvcache", asked, self.plan(asked))
+        rank = self.plan(asked)
+        found, changes, best = self._fit(asked, rank)
+        made = answers.report(command, asked, rank, found, changes, best)
+        return made._replace(brief=of_memory(asked, rank, changes))
 
     def infer(self, q: Any) -> Report:
         """The answer of ``infer``."""
-        asked = self.read(q)
-        return served.report(asked, self.plan(asked), self.sizes(asked))
+        asked = served.shaped(self.read(q))
+        rank = self.plan(asked)
+        return served.report(asked, rank, self.sizes(asked), *self._fit(asked, rank))
+
+    def _fit(self, asked: ServerAsked, rank: ServedRank) -> tuple[Fit | None, Table | None, str]:
+        """(the fit, what would change it, the best change in words)."""
+        found = answers.fit(asked, rank)
+        if found is None or found.answer == YES or asked.pool is not None:
+            return found, None, ""
+        return found, *advice(self, asked, rank, found)
 
     def missing(self, q: Any) -> int:
         """Bytes a GPU that the question lacks at the very least; 0 where it fits or no card is named."""

@@ -14,6 +14,8 @@ CASES = sorted(HERE.rglob("*.txt"))
 def test_golden(case, llmcalc, update_golden, tmp_path, monkeypatch):
     command, _, want = case.read_text().partition("\n")
     monkeypatch.chdir(tmp_path)
+    if case.parent.name == "narrow":
+        monkeypatch.setenv("COLUMNS", "80")
     ran = llmcalc(command.removeprefix("$ llmcalc "))
     got = ran.out + ran.err
     if update_golden:

@@ -23,6 +23,7 @@ SHOWN = (
     "q3_k_s", "iq3_xs", "iq3_xxs", "q2_k", "iq2_m", "iq2_xs", "iq2_xxs", "iq1_m", "iq1_s",
 )  # fmt: skip
 MXFP4 = "mxfp4_moe"
+FEW = 8  # rows of the short answer
 NOTE = "bits: of the file a weight; layers: as many as fit; longest: context; tokens/s: with half of the context cached"
 ON_CARD = ("needs", "fits", "layers", "longest", "tokens/s")
 
@@ -58,7 +59,15 @@ def compare(q: Any) -> Report:
         "memory", f"{first.load.name}: mixes in llama.cpp", inputs(q, first) | {"quantization": "all"}, (table,), facts,
         (*first.said, NOTE, *notes_of(first)), (SOURCE,),
         tuple(q.model.notes), hidden=tuple(hidden), verdict=words,
+        brief=(table._replace(rows=_around(table.rows, len(columns) > 3)),),
     )  # fmt: skip
+
+
+def _around(rows: tuple[Any, ...], card: bool) -> tuple[Any, ...]:
+    """Some rows: on a card those around the largest that fits, else the first."""
+    first = next((i for i, row in enumerate(rows) if card and row[4] != NO), 0)
+    first = max(0, min(first - 2, len(rows) - FEW))
+    return rows[first : first + FEW]
 
 
 def _row(q: Any, a: Asked, mix: str) -> tuple[tuple[Any, ...], list[Node], bool]:

@@ -169,7 +169,7 @@ def mix_of(q: Any, said: list[str]) -> str:
     name = {"bf16": "bf16", "fp16": "f16", "f16": "f16", "fp32": "f32", "f32": "f32"}.get(_TYPES.get(dtype, dtype))
     if name is None:
         raise InputError(f"--dtype {q.dtype}: a GGUF file is f32, f16, bf16, or a mix such as --quantization q4_k_m")
-    said.append(f"--quantization not given: an {name} file, vectors in fp32")
+    said.append(f"--quantization not given: a file in {name}, vectors in fp32")
     return name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from estimator.engines.brief import keyed
 from estimator.engines.llamacpp.caches import LayerCache, cache_rows, kept
 from estimator.engines.llamacpp.context import BUILD
 from estimator.engines.llamacpp.fits import fits_of, holds, longest, most, most_layers, worst
@@ -25,6 +26,12 @@ SOURCE = Citation(
     "ggml/src/ggml-alloc.c, ggml-backend.cpp"
 )
 MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ: what a context holds at the most
+# what the short answers show: what is held, the caches, what fits, what else would
+HELD = ("weights_bytes", "kv_cache_bytes", "recurrent_bytes", "output_bytes", "compute_bytes", "device_bytes",
+        "host_bytes")  # fmt: skip
+CACHED = ("kv_cache_bytes", "recurrent_bytes", "latent_bytes", "bytes_per_token", "n_ctx")
+FIT = ("need_bytes", "gpu_layers.max", "ctx_size.max")
+ROOM = ("max_tokens", "max_batch")
 PARTS = (
     ("weights", "weights"), ("cache", "KV cache"), ("states", "recurrent states"), ("compute", "compute buffer"),
     ("output", "output buffer"),
@@ -44,7 +51,7 @@ def memory(q: Any) -> Report:
     body += rows
     return Report(
         "memory", f"{title(a)}: memory in llama.cpp", inputs(q, a), tuple(body), facts, (*a.said, *notes_of(a)),
-        (SOURCE,), tuple(q.model.notes), verdict=verdict,
+        (SOURCE,), tuple(q.model.notes), verdict=verdict, brief=(keyed(body, (*HELD, *FIT)),),
     )  # fmt: skip
 
 
@@ -177,9 +184,10 @@ def kvcache(q: Any) -> Report:
     more, fit, facts, verdict = verdict_of(a)
     if fit is not None:
         more.append(_room(a))
+    body = (Node.group("", rows), *more)
     return Report(
-        "kvcache", f"{title(a)}: KV cache in llama.cpp", inputs(q, a), (Node.group("", rows), *more), facts,
-        (*a.said, *notes_of(a)), (SOURCE,), tuple(q.model.notes), verdict=verdict,
+        "kvcache", f"{title(a)}: KV cache in llama.cpp", inputs(q, a), body, facts, (*a.said, *notes_of(a)), (SOURCE,),
+        tuple(q.model.notes), verdict=verdict, brief=(keyed(body, (*CACHED, *FIT, *ROOM)),),
     )  # fmt: skip
 
 

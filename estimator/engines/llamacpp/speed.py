@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from estimator.engines.brief import keyed
 from estimator.engines.llamacpp.backend import Place, host_of, place_of
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.question import asked
-from estimator.engines.llamacpp.report import SOURCE, inputs, notes_of, title, totals, verdict_of
+from estimator.engines.llamacpp.report import FIT, SOURCE, inputs, notes_of, title, totals, verdict_of
 from estimator.engines.llamacpp.timing import Seconds, one_pass
 from estimator.errors import InputError
 from estimator.formula import Citation
@@ -22,6 +23,8 @@ from estimator.trace import value_of
 from estimator.units import SECONDS, TOKEN_RATE, USD
 
 DEFAULT_NEW = 256
+FIRST = ("prefill_seconds", "decode_step_seconds", "request_seconds", "tokens_per_second", "decode_tokens_per_second",
+         "usd_per_million_tokens", "weights_bytes", "kv_cache_bytes")  # fmt: skip
 FAST, SLOW = 0.8, 1.3  # nine of ten measured rows lie between these shares of the estimate: backend.py's source
 LABELS = {
     "weights": "Reading the weights", "products": "Products", "cache": "Keys and values",
@@ -70,7 +73,7 @@ def infer(q: Any) -> Report:
     return Report(
         "infer", f"{title(a)}: {shape} in llama.cpp", inputs(q, a) | _inputs(work, q), tuple(body), facts,
         (*said, BUILDS, *a.said, *notes, price.note, *notes_of(a)), (SOURCE, MEASURED), tuple(q.model.notes),
-        verdict=verdict,
+        verdict=verdict, brief=(keyed(body, (*FIRST, *FIT)),),
     )  # fmt: skip
 
 
