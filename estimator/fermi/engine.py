@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from random import Random
 from typing import Any
 
 from estimator.errors import InputError, unknown
+from estimator.fermi import arrays
 from estimator.fermi.algebra import Dimensions, Exact, Samples, run
 from estimator.fermi.model import CELL, Derived, Grid, Quantity, Scenario
 from estimator.fermi.numbers import Number
@@ -21,7 +23,7 @@ from estimator.fermi.parser import names
 from estimator.fermi.ranges import HIGH, LOW, MIDDLE
 from estimator.fermi.units import Dim, Measure, dim_text, natural
 
-MAX_SAMPLES = 100_000
+MAX_SAMPLES = 10_000_000
 FEW = 200  # below this many samples a histogram shows them all
 
 
@@ -128,18 +130,23 @@ def uncertain(resolved: Resolved) -> dict[str, bool]:
     return out
 
 
-def samples(resolved: Resolved, count: int, seed: int) -> dict[str, list[float]]:
-    """``count`` samples of every quantity that a range of some width reaches, in base units."""
+def samples(resolved: Resolved, count: int, seed: int) -> dict[str, Any]:
+    """``count`` samples of every quantity that a range of some width reaches, in base units.
+
+    A list each; many of them an array where numpy is there, of the same floats.
+    """
     if not 2 <= count <= MAX_SAMPLES:
         raise InputError(f"--samples must be 2 to {MAX_SAMPLES:,} (0: none), got {count}")
     wide = {n for n, w in uncertain(resolved).items() if w}
+    many = arrays.wanted(count)
     values: dict[str, Any] = {}
     exact = points(resolved)
     for q in resolved.order:
         if q.name not in wide:
             values[q.name] = float(exact[q.name])
         elif q.range is not None:
-            values[q.name] = q.range.sample(count, Random(f"{seed}/{q.name}"))
+            draw = partial(arrays.sample, q.range) if many else q.range.sample
+            values[q.name] = draw(count, Random(f"{seed}/{q.name}"))
         else:
             values[q.name] = _sampled(resolved, q, values)
     return {n: values[n] for n in values if n in wide}
@@ -149,13 +156,17 @@ def _sampled(resolved: Resolved, q: Quantity, values: Mapping[str, Any]) -> Any:
     assert q.formula is not None
     where = f"{resolved.scenario.id}: {q.name} = {q.text[:60]}"
     try:
-        out = run(q.formula, values, Samples())
+        plain = not any(hasattr(v, "dtype") for v in values.values())
+        out = run(q.formula, values, Samples() if plain else arrays.Arrays())
     except ZeroDivisionError:
         raise InputError(f"{where}: division by zero in a sample; keep the range away from 0") from None
     except (ValueError, OverflowError, TypeError):
         raise InputError(f"{where}: undefined in some samples; narrow the ranges it depends on") from None
-    flat = out if isinstance(out, list) else [out]
-    if any(isinstance(x, complex) or not math.isfinite(x) for x in flat):
+    if hasattr(out, "dtype"):
+        good = arrays.finite(out)
+    else:
+        good = all(not isinstance(x, complex) and math.isfinite(x) for x in (out if isinstance(out, list) else [out]))
+    if not good:
         raise InputError(f"{where}: undefined in some samples; narrow the ranges it depends on")
     return out
 
@@ -165,14 +176,23 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     at = (len(ordered) - 1) * share
     low = math.floor(at)
     high = min(low + 1, len(ordered) - 1)
-    value = ordered[low] + (ordered[high] - ordered[low]) * (at - low)
-    return min(max(value, ordered[low]), ordered[high])
+    first, last = float(ordered[low]), float(ordered[high])
+    return min(max(first + (last - first) * (at - low), first), last)
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
     """5th, 50th and 95th percentile."""
-    ordered = sorted(values)
+    ordered = in_order(values)
     return percentile(ordered, LOW), percentile(ordered, MIDDLE), percentile(ordered, HIGH)
+
+
+def in_order(values: Any) -> Any:
+    """The values sorted: a list, or an array of an array's."""
+    if not hasattr(values, "dtype"):
+        return sorted(values)
+    out = values.copy()
+    out.sort()
+    return out
 
 
 def swings(resolved: Resolved, drawn: Mapping[str, list[float]], target: str) -> list[Swing]:
@@ -223,8 +243,10 @@ def _with(
     return float(values[target])
 
 
-def _ranks(values: Sequence[float]) -> list[float]:
-    """Ranks from 0; equal values share the mean of theirs."""
+def _ranks(values: Any) -> Any:
+    """Ranks from 0; equal values share the mean of theirs. Of an array twice as much, as ints."""
+    if hasattr(values, "dtype"):
+        return arrays.ranks(values)
     out = [0.0] * len(values)
     order = sorted(range(len(values)), key=values.__getitem__)
     start = 0
@@ -236,8 +258,10 @@ def _ranks(values: Sequence[float]) -> list[float]:
     return out
 
 
-def _correlation(a: Sequence[float], b: Sequence[float]) -> float:
+def _correlation(a: Any, b: Any) -> float:
     """Spearman's rho: the correlation of two rankings; 0 where one of them never changes."""
+    if hasattr(a, "dtype"):
+        return arrays.correlation(a, b)
     mean = (len(a) - 1) / 2
     x, y = [v - mean for v in a], [v - mean for v in b]
     size = math.sqrt(math.fsum(v * v for v in x) * math.fsum(v * v for v in y))
@@ -246,7 +270,7 @@ def _correlation(a: Sequence[float], b: Sequence[float]) -> float:
 
 def histogram(values: Sequence[float], bins: int = 12) -> tuple[list[float], list[int]]:
     """Edges and counts over the middle 98% of ``values``; logarithmic where they are positive and span a decade."""
-    ordered = sorted(values)
+    ordered = in_order(values)
     cut = 0.01 if len(ordered) >= FEW else 0.0
     low, high = percentile(ordered, cut), percentile(ordered, 1 - cut)
     if low == high:
@@ -256,6 +280,8 @@ def histogram(values: Sequence[float], bins: int = 12) -> tuple[list[float], lis
         edges = [low * math.exp(step * i) for i in range(bins)] + [high]
     else:
         edges = [low + (high - low) * i / bins for i in range(bins)] + [high]
+    if hasattr(ordered, "dtype"):
+        return edges, arrays.counts(ordered, edges)
     counts, at = [0] * bins, 0
     for v in ordered:
         if v < low or v > high:

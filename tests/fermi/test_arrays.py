@@ -1,0 +1,60 @@
+"""Samples with numpy: the same floats as one by one, the same report to the byte."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from random import Random
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from estimator import api
+from estimator.fermi import arrays
+from estimator.fermi.engine import MAX_SAMPLES
+from estimator.fermi.ranges import Interval
+
+INTERVALS = [
+    Interval("lognormal", Fraction(3, 10), Fraction(70)), Interval("normal", Fraction(-1), Fraction(3)),
+    Interval("uniform", Fraction(1), Fraction(4)), Interval("triangular", Fraction(1), Fraction(4), Fraction(2)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("interval", INTERVALS, ids=lambda i: i.kind)
+def test_the_same_draws(interval):
+    found = arrays.sample(interval, 40_000, Random("7/price"))
+    assert found.tolist() == interval.sample(40_000, Random("7/price"))
+
+
+def test_quantiles_are_the_librarys():
+    ends = 10.0 ** -np.arange(1, 15)
+    shares = np.concatenate((np.linspace(0.001, 0.999, 5001), ends, ends**20, 1 - ends))
+    assert arrays.normal(shares).tolist() == [NormalDist().inv_cdf(u) for u in shares.tolist()]
+
+
+def test_a_machine_that_rounds_otherwise_takes_the_library(monkeypatch):
+    monkeypatch.setattr(arrays, "ABOVE", (2.6e3, *arrays.ABOVE[1:]))
+    shares = np.linspace(0.001, 0.999, 999)
+    assert arrays.normal(shares).tolist() == [NormalDist().inv_cdf(u) for u in shares.tolist()]
+
+
+@pytest.mark.parametrize("scenario", ["gpt4-cost", "gpt6", "serve-million"])
+def test_the_same_report(scenario, monkeypatch):
+    many = api.fermi(scenario, count=arrays.FROM)
+    monkeypatch.setattr(arrays, "FROM", MAX_SAMPLES + 1)
+    one_by_one = api.fermi(scenario, count=20_000)
+    assert many.results() == one_by_one.results()
+    assert api.to_text(many, detail=True) == api.to_text(one_by_one, detail=True)
+
+
+def test_ranks_of_equal_values():
+    values = np.array([3.0, 1.0, 3.0, 2.0])
+    assert arrays.ranks(values).tolist() == [5, 0, 5, 2]
+    assert arrays.correlation(arrays.ranks(values), arrays.ranks(-values)) == -1.0
+    assert arrays.correlation(arrays.ranks(values), arrays.ranks(values * 0)) == 0.0
+
+
+def test_a_million(llmcalc):
+    ran = llmcalc("fermi gpt3-cost --samples 1000000")
+    assert "1,000,000 samples" in ran.out
+    assert "--samples must be 2 to 10,000,000" in llmcalc("fermi gpt3-cost --samples 10000001").err
