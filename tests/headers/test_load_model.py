@@ -53,7 +53,7 @@ def test_a_relative_path(tmp_path, monkeypatch):
         (b'{"hidden_size": ' + b"1" * 10_000 + b"}", "integer"),
         (b"{}", "model_type"),
         (b'{"model_type": 7}', "model_type must be a string"),
-        (b'{"model_type": "xlstm"}', "unknown model_type 'xlstm'"),
+        (b'{"model_type": "nonesuch"}', "unknown model_type 'nonesuch'"),
     ],
 )
 def test_bad_files(tmp_path, content, says):
