@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 BROWSER := $(VENV)/.installed-browser
 
-.PHONY: demo test browser lint types docs check benchmark clean
+.PHONY: demo test browser programs lint types docs check benchmark clean
 
 demo: $(STAMP)
 	$(BIN)/llmcalc peft --method lora --rank 8
@@ -20,6 +20,11 @@ test: $(DEV)
 # needs Chromium (Debian: apt-get install chromium)
 browser: $(BROWSER)
 	$(BIN)/python -m pytest tests/browser -m browser -n 0
+
+# with LaTeX, KaTeX and shells, which are installed where they are missing (Debian, as root)
+programs: $(DEV)
+	.ci/programs
+	$(BIN)/python -m pytest -m programs
 
 lint: $(DEV)
 	$(BIN)/ruff check .

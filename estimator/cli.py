@@ -9,7 +9,7 @@ from importlib import import_module
 from io import StringIO
 from typing import Any
 
-from estimator.errors import InternalError, LlmcalcError, unknown
+from estimator.errors import InputError, InternalError, LlmcalcError, unknown
 from estimator.render.streams import Closed, say, write
 
 # name -> (folder in estimator.commands, one line of help); the order is the order of `llmcalc --help`
@@ -82,7 +82,7 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS, "See: llmcalc --help")
-    words = [_ALONE.get(word, word) for word in argv[1:]]
+    words = _standalone([_ALONE.get(word, word) for word in argv[1:]])
     if name in MODEL_FIRST and words and not words[0].startswith("-"):
         words.insert(0, "--model")
     if name in ("plan", "sweep") and len(words) > 1 and not words[1].startswith("-"):
@@ -101,6 +101,22 @@ def _dispatch(argv: list[str]) -> int:
         code = made.main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)
     write(page.getvalue(), sys.stdout)
     return code if isinstance(code, int) else 0
+
+
+def _standalone(words: list[str]) -> list[str]:
+    """``--standalone`` asks for LaTeX as a document of its own; InputError beside another format."""
+    if "--standalone" not in words:
+        return words
+    kept = [w for w in words if w != "--standalone"]
+    for i, word in enumerate(kept):
+        name, eq, value = word.partition("=")
+        given = value if eq else kept[i + 1] if i + 1 < len(kept) else ""
+        if name in ("--format", "-f"):
+            if given != "latex":
+                raise InputError(f"--standalone makes a document of --format latex, got --format {given[:40]}")
+            del kept[i : i + (1 if eq else 2)]
+            break
+    return [*kept, "--format", "latex-document"]
 
 
 def _fail(message: str, code: int) -> int:

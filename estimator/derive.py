@@ -90,6 +90,10 @@ class Derivations(NamedTuple):
     names: Names
     alone: bool = False
 
+    def worked(self) -> list[Derivation]:
+        """Those with something to show: a number that is a letter of the user's own says nothing."""
+        return [d for d in self.found if self.alone or not d.written.form.is_Symbol]
+
     def by_key(self, style: str) -> dict[str, str]:
         """Each derived number's expression in a style."""
         return {d.key: d.written.in_style(style) for d in self.found}

@@ -21,7 +21,8 @@ SetField = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a config field; repeatable.", metavar="FIELD=VALUE"),
 ]
-Format = Annotated[str, typer.Option("--format", "-f", help="table, json, csv, markdown or latex.", metavar="FORMAT")]
+FORMATS = "table, json, csv, markdown, latex (a document: --standalone) or html."
+Format = Annotated[str, typer.Option("--format", "-f", help=FORMATS, metavar="FORMAT")]
 Output = Annotated[
     str | None,
     typer.Option("--output", "-o", help="Write to this file instead of standard output.", metavar="FILE"),

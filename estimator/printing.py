@@ -206,8 +206,10 @@ class Printer:
         s = self.style
         base, exponent = e.args
         if exponent.is_Rational and exponent < 0:
-            low = self._factor(base**-exponent) if exponent != -1 else self._factor(base)
-            made: str = s.fraction(s.number("1"), low) if hasattr(s, "fraction") else f"1/{low}"
+            below = base**-exponent if exponent != -1 else base
+            made: str = (
+                s.fraction(s.number("1"), self._add(below)) if hasattr(s, "fraction") else f"1/{self._factor(below)}"
+            )
             return made
         inner = self._atom(base) if base.is_Symbol or (base.is_Integer and base > 0) else s.wrap(self._add(base))
         bare = exponent.is_Symbol or (exponent.is_Integer and exponent >= 0)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, NamedTuple
 
-from estimator.errors import InternalError
+from estimator.errors import InputError, InternalError, unknown
 from estimator.formula import Citation, Formula
 from estimator.ops import NOTHING, maximum
-from estimator.trace import value_of
+from estimator.trace import Traced, value_of
 from estimator.units import Unit
 from estimator.working import Working
 
@@ -147,6 +148,53 @@ class Report(NamedTuple):
                 raise InternalError(f"two values for {node.key}: {out[node.key]} and {value}")
             out[node.key] = value
         return out | {k: value_of(v) for k, v in self.facts.items()}
+
+    def value(self, key: str) -> Any:
+        """The result of a key, ``peak.allocated_bytes``; InputError with the nearest keys where there is none."""
+        found = self.results()
+        if key not in found:
+            raise unknown("key", key, found, "report.results() has them all", every=False)
+        return found[key]
+
+    def to_pandas(self) -> Any:
+        """The results as a DataFrame: of things of one kind a row each, else columns key, value, unit, label.
+
+        InputError where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise InputError("to_pandas needs pandas: pip install pandas") from None
+        if self.rows:
+            return pandas.DataFrame([dict(row) for row in self.rows])
+        nodes = {n.key: n for n in self.nodes() if n.key and n.unit is not None}
+        units = {key: n.unit.name for key, n in nodes.items() if n.unit is not None}
+        rows = [
+            {"key": key, "value": value, "unit": units.get(key, ""), "label": nodes[key].label if key in nodes else ""}
+            for key, value in self.results().items()
+        ]
+        return pandas.DataFrame(rows, columns=["key", "value", "unit", "label"])
+
+    def __str__(self) -> str:
+        return self._shown("table").rstrip("\n")
+
+    def __repr__(self) -> str:
+        return f"<Report of {self.command}: {self.title}>"
+
+    def _repr_html_(self) -> str:
+        return self._shown("html", fragment=True)
+
+    def _repr_markdown_(self) -> str:
+        return self._shown("markdown")
+
+    def _repr_latex_(self) -> str:
+        return self._shown("latex")
+
+    def _shown(self, format: str, **more: Any) -> str:
+        """In a format; with derivations where the run derived."""
+        derives = any(isinstance(n.value, Traced) for n in self.nodes())
+        made: str = import_module("estimator.render").to_text(self, format, derives, **more)
+        return made
 
     def sources(self) -> tuple[Citation, ...]:
         """The citations of the report and of every formula in its trees, once each."""

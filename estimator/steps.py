@@ -17,6 +17,7 @@ from estimator.errors import InternalError
 from estimator.formula import Formula
 from estimator.formulas import workings, workings_peft
 from estimator.printing import Names, Written, sympified, tidy
+from estimator.render.streams import escaped
 from estimator.report import Node
 from estimator.working import WORKINGS, Form, Item, Step, plus
 
@@ -64,7 +65,7 @@ def working_of(node: Node, written: Written) -> tuple[WorkingLine, ...]:
         made = None if step.form is None else Written(step.form, names)
         items = tuple(_counted(i, names) for i in step.items)
         given = tuple((name, Written(value, names)) for name, value in step.given)
-        lines.append(WorkingLine(step.rule, made, items, step.left, step.chained, given))
+        lines.append(WorkingLine(escaped(step.rule), made, items, step.left, step.chained, given))
     shown = [line for line in lines if line.written and line.chained]
     if shown and _tokens(shown[-1].written) == _tokens(written):  # the same factors in another order
         lines[lines.index(shown[-1])] = replace(shown[-1], written=written)

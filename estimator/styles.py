@@ -70,7 +70,7 @@ class MathmlStyle(Style):
     plus, minus, comma = "<mo>+</mo>", "<mo>&#8722;</mo>", "<mo>,</mo>"
 
     def __init__(self, numeric: bool) -> None:
-        self.times = "<mo>&#183;</mo>" if numeric else "<mo>&#8290;</mo>"
+        self.times = "<mo>&#183;</mo>" if numeric else "<mspace width='0.17em'></mspace>"
 
     def wrap(self, a: str) -> str:
         return f"<mrow><mo>(</mo>{a}<mo>)</mo></mrow>"

@@ -238,8 +238,8 @@ def _tex_side(left: Any, tex: Any) -> str:
     return _TEX[left] if isinstance(left, str) else str(tex(left))
 
 
-_MATH = ("lambda C0 N D", "D = D_opt", "for N", "of D", "D from", "N from")
-_AS_TEX = ("$\\lambda C_0 N D$", "$D = D_{\\mathrm{opt}}$", "for $N$", "of $D$", "$D$ from", "$N$ from")
+_MATH = ("lambda C0 N D", "D_opt", "for N", "of D", "D from", "N from")
+_AS_TEX = ("$\\lambda C_0 N D$", "$D_{\\mathrm{opt}}$", "for $N$", "of $D$", "$D$ from", "$N$ from")
 
 
 def _tex_sentence(sentence: str) -> str:

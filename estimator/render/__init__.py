@@ -15,10 +15,13 @@ FORMATS: dict[str, str] = {
     "csv": "csv",
     "markdown": "markdown",
     "latex": "latex",
+    "html": "html",
+    "latex-document": "latex",
 }
 
 
-PICTURES = (".png", ".svg", ".pdf")
+NO_TEXT = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tiff")  # names of pictures
+PAGES = (".html", ".htm")
 
 
 def clean(report: Report) -> Report:
@@ -63,13 +66,15 @@ def to_text(
     symbols: str | None = None,
     stream: Any = None,
     detail: bool = True,
+    fragment: bool = False,
 ) -> str:
     """The report in one of ``FORMATS``; ``symbols`` renames letters (``L=N_layer``).
 
     derive: adds derivations: True or "steps" with their working, "short" without, or the keys of the numbers wanted
     ("added_bytes,gradients_bytes"): then the derivations are all that is shown.
 
-    Without ``detail`` a table shows what a person asks first; every other format is whole.
+    Without ``detail`` a table shows what a person asks first; every other format is whole. ``fragment``: HTML without
+    the page around it, for a notebook.
     """
     module: Any = import_module(f"estimator.render.{FORMATS[check_format(format)]}")
     report = clean(report)
@@ -83,7 +88,8 @@ def to_text(
     elif symbols:
         raise InputError("--symbols renames the letters of a derivation: add --derive")
     more = {"stream": stream, "detail": detail} if format == "table" else {}
-    text: str = module.render(report, derived, bool(derive), **more)
+    how = "fragment" if fragment else "document" if format == "latex-document" else "render"
+    text: str = getattr(module, how)(report, derived, bool(derive), **more)
     return text if text.endswith("\n") else text + "\n"
 
 
@@ -97,21 +103,24 @@ def emit(
 ) -> None:
     """Print the report, or write it to ``output``; its notes go to standard error.
 
-    Where ``output`` names a picture, the report's figure is drawn into it; InputError where it has none.
+    Where ``output`` names a picture, the report's figure is drawn into it; InputError where it has none. A name that
+    ends in .html asks for HTML.
     """
     from estimator.render.streams import say, write, write_file
 
     if output is not None and not output.strip():
         raise InputError("--output is empty: give a file's name, or leave it out")
-    if output is not None and output.lower().endswith(PICTURES):
+    as_page = output is not None and output.lower().endswith(PAGES) and format == "table"
+    format_ = "html" if as_page else format
+    if output is not None and output.lower().endswith(NO_TEXT):
         if report.figure is None:
             raise InputError(f"--output {output[:80]}: {report.command} has no picture to draw; name a text file")
         from estimator.render.plots import draw
 
         write_file(output, draw(report.figure(), output))
     elif output:
-        write_file(output, to_text(report, format, derive, symbols, None, detail))
+        write_file(output, to_text(report, format_, derive, symbols, None, detail))
     else:
-        write(to_text(report, format, derive, symbols, sys.stdout, detail), sys.stdout)
+        write(to_text(report, format_, derive, symbols, sys.stdout, detail), sys.stdout)
     for note in report.notes:
         say(f"note: {note}")

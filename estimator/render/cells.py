@@ -62,6 +62,15 @@ def cell_text(cell: str | Cell | None, names: Any = None) -> str:
     return "-" if cell.value is None else human(cell.value, cell.unit)
 
 
+def as_math(value: Any, unit: Unit | None, names: Any) -> str:
+    """A symbolic value as ``$LaTeX$ unit``; "" where it is no expression."""
+    if names is None or not isinstance(value, Traced) or unit is None:
+        return ""
+    from estimator.printing import to_latex
+
+    return with_unit(f"${to_latex(value.expr, names)}$", unit)
+
+
 def value_line(d: Any) -> str:
     """A derived number with its unit, and as a person reads it where that says more."""
     if d.put is None:
@@ -104,14 +113,16 @@ def facts(report: Report) -> list[tuple[str, str]]:
     ]
 
 
+def bar_share(share: float) -> tuple[float, str]:
+    """A share of 1 as (the length of a bar, its percentage)."""
+    percent = 100 * share
+    return max(0.0, min(1.0, share)), f"{percent:.0f}%" if percent >= 9.5 or share == 0 else f"{percent:.2g}%"
+
+
 def bar(share: float) -> str:
     """A share of 1 as a bar of ``BAR_WIDTH`` cells and a percentage."""
-    eighths = round(max(0.0, min(1.0, share)) * BAR_WIDTH * 8)
+    length, percent = bar_share(share)
+    eighths = round(length * BAR_WIDTH * 8)
     full, rest = divmod(eighths, 8)
     blocks = "█" * full + (_EIGHTHS[rest] if rest else "")
-    percent = 100 * share
-    return (
-        f"{blocks:<{BAR_WIDTH}} {percent:.0f}%"
-        if percent >= 9.5 or share == 0
-        else f"{blocks:<{BAR_WIDTH}} {percent:.2g}%"
-    )
+    return f"{blocks:<{BAR_WIDTH}} {percent}"

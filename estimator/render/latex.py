@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from estimator.render.cells import cell_text, counted_line, exact, facts, shown
+from estimator.render.cells import as_math, cell_text, counted_line, exact, facts, shown
 from estimator.render.latex_tables import tabular
-from estimator.render.latex_text import breakable, escape
+from estimator.render.latex_text import breakable, escape, with_formulas
 from estimator.render.latex_working import chain
 from estimator.render.layout import is_text, prose
-from estimator.report import Node, Report, Table, Text
+from estimator.report import Cell, Node, Report, Table, Text
 
 _DRAWN = str.maketrans("─│└├┌┐┘┤┬┴┼·█▉▊▋▌▍▎▏░▒▓━┃", "-|`|,.'|+++.########:o%=|")
 
@@ -20,8 +20,18 @@ _DRAWING = ((65, ""), (72, "\\small"), (81, "\\footnotesize"), (92, "\\scriptsiz
 _WRAP = 92
 
 
+PACKAGES = "amsmath,booktabs,graphicx"
+
+
+def document(report: Report, derived: Any = None, derive: bool = False) -> str:
+    """The report as a document that compiles as it is: ``--standalone``."""
+    head = ["\\documentclass{article}", "\\usepackage[T1]{fontenc}", "\\usepackage[margin=2.5cm]{geometry}",
+            f"\\usepackage{{{PACKAGES}}}", "\\begin{document}"]  # fmt: skip
+    return "\n".join([*head, render(report, derived, derive), "\\end{document}", ""])
+
+
 def _heading(title: str) -> list[str]:
-    return [f"\\medskip\\noindent\\textbf{{{escape(title)}}}", ""]
+    return [f"\\medskip\\noindent\\textbf{{{with_formulas(title)}}}", ""]
 
 
 def verbatim(text: str) -> list[str]:
@@ -33,15 +43,15 @@ def verbatim(text: str) -> list[str]:
 
 
 def render(report: Report, derived: Any = None, derive: bool = False) -> str:
-    """The report as a LaTeX fragment; it needs the packages amsmath and booktabs."""
-    by_key = derived.by_key("latex") if derived and report.symbolic else {}
+    """The report as a LaTeX fragment; it needs the packages amsmath, booktabs and graphicx."""
+    by_key = derived.by_key("text") if derived and report.symbolic else {}
     names = derived.names if derived and report.symbolic else None
-    out = ["% needs \\usepackage{amsmath,booktabs}", *_heading(report.title)]
+    out = [f"% needs \\usepackage{{{PACKAGES}}}", *_heading(report.title)]
     if report.verdict:
         out += [escape(report.verdict), ""]
     for part in report.body:
         if isinstance(part, Node):
-            out += _tree(part, report, by_key)
+            out += _tree(part, report, by_key, names)
         elif isinstance(part, Table):
             out += _table(part, names)
         elif isinstance(part, Text):
@@ -58,19 +68,19 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
 def _list(title: str, lines: Sequence[str]) -> list[str]:
     if not lines:
         return []
-    items = (f"  \\item {breakable(line)}" for line in lines)
+    items = (f"  \\item {with_formulas(line)}" for line in lines)
     return [f"\\noindent {title}:", "\\begin{itemize}\\sloppy", *items, "\\end{itemize}", ""]
 
 
-def _tree(root: Node, report: Report, by_key: dict[str, str]) -> list[str]:
+def _tree(root: Node, report: Report, by_key: dict[str, str], names: Any) -> list[str]:
     rows: list[list[str]] = []
-    mathematics: set[str] = set()
+    mathematics: dict[str, str] = {}  # a value's text -> its LaTeX
     counted = any(exact(n, report) for n in root.walk())
 
     def walk(node: Node, depth: int) -> None:
-        value = shown(node, report, by_key)
-        if report.symbolic and node.key in by_key:
-            mathematics.add(value)
+        value = shown(node, report, by_key, names)
+        if made := as_math(node.value, node.unit, names):
+            mathematics[value] = made
         label = "\t" * depth + node.label + (f" ({node.note})" if node.note else "")
         rows.append([label, value, *([exact(node, report)] if counted else [])])
         for child in node.children:
@@ -81,8 +91,8 @@ def _tree(root: Node, report: Report, by_key: dict[str, str]) -> list[str]:
 
     def cell(text: str, column: int) -> str:
         if column == 1 and text in mathematics:
-            return f"${text}$"
-        inner = breakable(text.lstrip("\t"))
+            return mathematics[text]
+        inner = with_formulas(text.lstrip("\t"))
         depth = len(text) - len(text.lstrip("\t"))
         return (f"\\hspace*{{{depth}em}}" if depth else "") + inner
 
@@ -94,9 +104,15 @@ def _table(table: Table, names: Any) -> list[str]:
     if table.latex:
         return [table.latex, ""]
     rows = [[cell_text(c, names) for c in row] for row in table.rows]
-    words = [i == 0 or is_text(table, i) for i in range(len(table.columns))]
-    body = tabular(table.columns, rows, words, lambda text, _: breakable(text))
-    note = ["\\noindent " + breakable(table.note), ""] if table.note else []
+    cells = [c for row in table.rows for c in row if isinstance(c, Cell)]
+    mathematics = {cell_text(c, names): made for c in cells if (made := as_math(c.value, c.unit, names))}
+    kept = [i for i, name in enumerate(table.columns) if name or any(row[i] for row in rows)]
+    words = [i == 0 or is_text(table, i) for i in kept]
+    body = tabular(
+        [table.columns[i] for i in kept], [[row[i] for i in kept] for row in rows], words,
+        lambda text, _: mathematics.get(text) or with_formulas(text),
+    )  # fmt: skip
+    note = ["\\noindent " + with_formulas(table.note), ""] if table.note else []
     return [*(_heading(table.title) if table.title else []), *body, *note]
 
 
@@ -107,8 +123,8 @@ def _derivations(derived: Any) -> list[str]:
         columns, [r[: len(columns)] for r in rows], [False, True, True][: len(columns)],
         lambda t, i: f"${t}$" if i == 0 else breakable(t),
     )  # fmt: skip
-    for d in derived.found:
-        out.append(f"\\medskip\\noindent\\textbf{{{breakable(d.label)}}}:")
+    for d in derived.worked():
+        out.append(f"\\medskip\\noindent\\textbf{{{with_formulas(d.label)}}}:")
         for line in d.lines:
             out += _counted(line)
         out += ["\\begin{align*}", _joined(chain(d, prose=True)), "\\end{align*}"]
@@ -133,7 +149,7 @@ def _counted(line: Any) -> list[str]:
         names, parts, many, term = counted_line(item, "latex")
         shapes = ", ".join(f"{breakable(name)} ${shape}$".strip() for name, shape in parts)
         each = "" if many == "1" else f", ${many}$ of " + ("them" if len(parts) == 1 else "each")
-        rows.append(f"  \\item {breakable(names)}: {shapes}{each}: ${term}$")
+        rows.append(f"  \\item {with_formulas(names)}: {shapes}{each}: ${term}$")
     if not rows:
         return []
-    return [f"{breakable(line.rule)}:", "\\begin{itemize}\\sloppy", *rows, "\\end{itemize}"]
+    return [f"{with_formulas(line.rule)}:", "\\begin{itemize}\\sloppy", *rows, "\\end{itemize}"]

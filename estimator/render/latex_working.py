@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.render.latex_math import broken, visible
-from estimator.render.latex_text import escape
+from estimator.render.latex_text import escape, with_formulas
 
 LINE = 58  # characters of mathematics that fit a line, about
-BESIDE = 76  # characters of an equation and its rule that fit one line together
+BESIDE = 68  # characters of an equation and its rule that fit one line together
 MOST = 10**30  # beyond it the digits of a count say nothing
 
 
@@ -24,7 +24,7 @@ def chain(d: Any, prose: bool = False) -> list[str]:
             given = ",\\ ".join(f"{_named(name)} = {value.latex}" for name, value in line.given)
             rows.append(f"& \\text{{{_text(line.rule)} }} {given}")
         elif line.items:
-            if len(line.items) > 1 and line.written is not None:
+            if (len(line.items) > 1 or line is d.lines[-1]) and line.written is not None:
                 rows.append(_row("=", line.written.latex + end, "", prose))
         elif line.written is not None:
             left = f"{_named(line.left)} =" if line.left else "="
@@ -45,8 +45,8 @@ def _row(left: str, math: str, rule: str, prose: bool) -> str:
     equation = f"{head} &{sign} {broken(math, LINE)}"
     if not rule:
         return equation
-    if visible(math) + len(rule) <= BESIDE and visible(math) <= LINE:
-        return f"{equation} && \\text{{({_text(rule)})}}"
+    if visible(head) + visible(math) + len(rule) <= BESIDE and visible(math) <= LINE:
+        return f"{equation} \\qquad \\text{{({_text(rule)})}}"
     end = "" if prose else " \\\\"
     return f"{_words(rule, prose)}{end}\n{equation}"
 
@@ -56,14 +56,14 @@ def _words(rule: str, prose: bool) -> str:
 
 
 def _text(rule: str) -> str:
-    return escape(rule)
+    return with_formulas(rule, escape)
 
 
 def _named(left: str) -> str:
     """What stands left of an equals sign: a letter, or a formula's name."""
     from estimator.printing import latex_name
 
-    if (len(left) > 3 and "_" not in left) or left.count("_") > 1:
+    if max(map(len, left.split("_"))) > 5 or left.count("_") > 1:
         return f"\\text{{{_text(left)}}}"
     return latex_name(left)
 

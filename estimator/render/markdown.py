@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from estimator.render.cells import cell_text, counted_line, exact, facts, shown
+from estimator.render.cells import as_math, cell_text, counted_line, exact, facts, shown
 from estimator.render.latex_working import chain
-from estimator.report import Node, Report, Table, Text
+from estimator.report import Cell, Node, Report, Table, Text
 
 
 def render(report: Report, derived: Any = None, derive: bool = False) -> str:
@@ -51,10 +51,8 @@ def _tree(root: Node, report: Report, by_key: dict[str, str], names: Any) -> lis
 
     def walk(node: Node, depth: int) -> None:
         indent = "&nbsp;&nbsp;" * depth
-        value = shown(node, report, by_key, names)
+        value = as_math(node.value, node.unit, names) or shown(node, report, by_key, names)
         note = f" ({node.note})" if node.note else ""
-        if report.symbolic and value:
-            value = f"`{value}`"
         rows.append(f"| {indent}{_escape(node.label + note)} | {value} | {exact(node, report)} |")
         for child in node.children:
             walk(child, depth + 1)
@@ -70,8 +68,13 @@ def _table(table: Table, names: Any) -> list[str]:
         "| " + " | ".join(_escape(c) for c in table.columns) + " |",
         "|" + "|".join(_align(table, i) for i in range(len(table.columns))) + "|",
     ]
-    rows += ["| " + " | ".join(_escape(cell_text(c, names)) for c in row) + " |" for row in table.rows]
+    rows += ["| " + " | ".join(_cell(c, names) for c in row) + " |" for row in table.rows]
     return [*rows, "", *([_escape(table.note), ""] if table.note else [])]
+
+
+def _cell(cell: str | Cell | None, names: Any) -> str:
+    made = as_math(cell.value, cell.unit, names) if isinstance(cell, Cell) else ""
+    return made or _escape(cell_text(cell, names))
 
 
 def _align(table: Table, column: int) -> str:
@@ -87,7 +90,7 @@ def _derivations(derived: Any) -> list[str]:
         for s in derived.letters
     ]
     out.append("")
-    for d in derived.found:
+    for d in derived.worked():
         out += [f"**{_escape(d.label)}** (`{d.key}`):", ""]
         for line in d.lines:
             out += _counted(line)

@@ -15,7 +15,7 @@ from typing import Any
 
 from estimator.errors import InputError
 
-PICTURES = (".svg", ".png")
+PICTURES = (".svg", ".png", ".pdf")
 # Okabe and Ito 2008, colours that the colour-blind tell apart; black is kept for the axes and the emphasised line
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#6A51A3")
 INK, GREY, GRID = "#222222", "#8a8f98", "#e6e8eb"
@@ -165,7 +165,9 @@ def picture(name: str | None) -> bool:
 
 
 def draw(figure: Figure, name: str) -> str | bytes:
-    """The picture that ``name`` asks for by its suffix: SVG text, or PNG bytes (needs matplotlib)."""
+    """The picture that ``name`` asks for by its suffix: SVG text, or the bytes of a PNG or PDF (needs matplotlib)."""
+    if not picture(name):
+        raise InputError(f"--output {name[:80]}: pictures are drawn as {', '.join(PICTURES)}")
     if Path(name).suffix.lower() == ".svg":
         drawer: Any = import_module("estimator.render.plots_svg")
         svg: str = drawer.svg(figure)
@@ -181,12 +183,12 @@ def terminal(figure: Figure, width: int = 76, height: int = 20) -> str:
 
 
 def png(figure: Figure, name: str = "--output") -> bytes:
-    """The figure as a PNG of 1600 x 1067 pixels; InputError where matplotlib is not installed."""
+    """The figure as a PNG of 1600 x 1067 pixels, or as ``name`` ends; InputError where matplotlib is not installed."""
     try:
         import matplotlib
     except ImportError:
         raise InputError(
-            f"--output {name}: a PNG needs matplotlib: pip install 'llmcalc-estimator[plot]'; or write an .svg"
+            f"--output {name}: a PNG or PDF needs matplotlib: pip install 'llmcalc-estimator[plot]'; or write an .svg"
         ) from None
     matplotlib.use("Agg")
     import io
@@ -236,5 +238,6 @@ def png(figure: Figure, name: str = "--output") -> bytes:
     if figure.note:
         canvas.supxlabel(figure.note, fontsize=7.5, color=GREY, x=0.01, ha="left")
     out = io.BytesIO()
-    canvas.savefig(out, format="png", metadata={"Software": None})
+    kind = "pdf" if name.lower().endswith(".pdf") else "png"
+    canvas.savefig(out, format=kind, metadata={"CreationDate": None} if kind == "pdf" else {"Software": None})
     return out.getvalue()

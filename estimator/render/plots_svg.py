@@ -6,13 +6,14 @@ from estimator.render.plots import GREY, GRID, INK, Figure, Series, clip
 
 WIDTH, HEIGHT = 900, 520
 LEFT, RIGHT, TOP, BOTTOM = 86, 44, 56, 66
-LEGEND = 212  # room for a legend at the right
+LETTER = 6.7  # pixels of a letter, about
 _FONT = "font-family=\"-apple-system, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', sans-serif\""
 
 
 def svg(figure: Figure) -> str:
     """The figure as a complete SVG document."""
-    right = RIGHT + (LEGEND if figure.legend else 0)
+    longest = max((len(s.label) for s in figure.legend), default=0)
+    right = RIGHT + (round(40 + LETTER * longest) if longest else 0)
     w, h = WIDTH - LEFT - right, HEIGHT - TOP - BOTTOM
 
     def at(p: tuple[float, float]) -> tuple[float, float]:

@@ -169,9 +169,7 @@ def _derivations(console: Console, derived: Any) -> None:
         )
     console.print(table)
     brief = False
-    for d in derived.found:
-        if d.written.form.is_Symbol and not derived.alone:
-            continue  # a letter says nothing
+    for d in derived.worked():
         one = d.same or (d.put is None and len(d.lines) == 1 and not d.lines[0].rule)
         if not (one and brief):
             console.print()

@@ -250,12 +250,10 @@ def _matrix(made: Tree, names: tuple[str, ...]) -> str:
 def _latex(made: Tree, names: tuple[str, ...]) -> str:
     head = " & ".join(["", *(f"t_{{{n}}}" for n in names)])
     rows = [f"t_{{{n}}} & " + " & ".join(map(str, row)) for n, row in zip(names, made.mask, strict=True)]
+    body = head + " \\\\ \\hline\n" + " \\\\\n".join(rows)
+    array = "\\begin{array}{c|" + "c" * len(names) + "}\n" + body + "\n\\end{array}"
+    # a mask wider than the line is scaled down to it
     return (
-        "\\[\n\\begin{array}{c|"
-        + "c" * len(names)
-        + "}\n"
-        + head
-        + " \\\\ \\hline\n"
-        + " \\\\\n".join(rows)
-        + "\n\\end{array}\n\\]"
-    )
+        "\\begin{center}\n\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{$\n"
+        + array + "\n$}\n\\end{center}"
+    )  # fmt: skip

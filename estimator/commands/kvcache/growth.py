@@ -15,11 +15,16 @@ GIB = KIBI**3
 MIB = KIBI**2
 
 
-def figure(name: str, cache: Callable[[int], int], tokens: int, most: int | None, free: int | None) -> Figure:
-    """Bytes against tokens up to ``most`` (the model's maximum, or twice what was asked); ``free`` bytes as a line."""
+def figure(
+    name: str, cache: Callable[[int], int], tokens: int, most: int | None, free: int | None, longest: int | None = None
+) -> Figure:
+    """Bytes against tokens up to ``most`` (the model's maximum, or twice what was asked); ``free`` bytes as a line.
+
+    longest: the longest context that fits, where the line is crossed; the picture shows that point too.
+    """
     from estimator.render.plots import Axis, Figure, Series
 
-    end = max(tokens, most or 2 * tokens, 2)
+    end = max(tokens, most or 2 * tokens, round(1.1 * (longest or 0)), 2)
     xs = sorted({max(1, round(end * i / POINTS)) for i in range(1, POINTS + 1)})
     size = [cache(x) for x in xs]
     unit, word = (GIB, "GiB") if size[-1] >= GIB else (MIB, "MiB")
@@ -28,10 +33,12 @@ def figure(name: str, cache: Callable[[int], int], tokens: int, most: int | None
     series = [Series(label, xs, [v / unit for v in size], "line", 0)]
     if free is not None and free / unit <= top:
         series.append(Series(f"free: {human(free, BYTES)}", [xs[0], end], [free / unit, free / unit], "dash", 1))
-    series.append(Series("", [tokens], [cache(tokens) / unit], "dot", 1, "", 5))
+    series.append(Series(f"asked: {tokens:,} tokens", [tokens], [cache(tokens) / unit], "dot", 0, "", 5))
+    if longest and free is not None:
+        series.append(Series(f"longest: {longest:,} tokens", [longest], [cache(longest) / unit], "dot", 1, "", 5))
     return Figure(
         f"Growth with the context: KV cache of {name}",
         Axis("tokens a sequence", 0, float(end), log=False),
-        Axis(f"KV cache, {word}", 0, top, log=False),
+        Axis(f"KV cache, {word}" if free is None else f"cache and workspace, {word}", 0, top, log=False),
         tuple(series),
     )

@@ -197,7 +197,7 @@ def _held(p: CachePlan, q: KVCache, whole: int) -> int:
 
 def growth(report: Report, q: KVCache) -> Figure:
     """The figure of ``--plot``: bytes against tokens, with a pass's workspace where a GPU is asked about."""
-    from estimator.commands.kvcache.fit import workspace_of
+    from estimator.commands.kvcache.fit import room, workspace_of
     from estimator.commands.kvcache.growth import figure
     from estimator.models import load_model
 
@@ -205,6 +205,11 @@ def growth(report: Report, q: KVCache) -> Figure:
         raise InputError("--plot needs a model of known sizes: --model symbolic has none")
     p = plan(replace(q, model=load_model(q.model.name)) if q.traced else q)
     b, n = int(value_of(p.b)), int(value_of(p.n))
-    free = report.results().get("free_bytes")
-    extra = workspace_of(p.model, q.workspace)[0] if free is not None else (lambda b, t: 0)
-    return figure(p.model.name, lambda t: p.used(b, t) + extra(b, t), n, p.arch.max_positions, free)
+    found = report.results()
+    free = found.get("free_bytes")
+    if free is None:
+        return figure(p.model.name, lambda t: p.used(b, t), n, p.arch.max_positions, None)
+    card = room(p.model, q.gpu, q.dtype, q.quantization, q.gpu_memory).card
+    extra = workspace_of(p.model, q.workspace, card.kernels)[0]
+    longest = found["max_tokens"]
+    return figure(p.model.name, lambda t: p.used(b, t) + extra(b, t), n, p.arch.max_positions, free, longest)
