@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.families.base import Attention, Norm
 from estimator.ops import maximum, round_up
-from estimator.stack import ops, products
+from estimator.stack import moves, ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.norms import norm
 from estimator.stack.tape import BOOL, F32, HALF, I64, GradFn, Tape, Tensor
@@ -46,6 +46,7 @@ def _unpad(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (Tensor(node.extra, g.w, g.st),)
 
 
+@moves.moving(moves.attended, moves.unattended)
 def _flash_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     n_q, n_k, n_v, rows, d, s_q, heads = node.extra
     outs = [t.alloc(n, g.w, f"gradient of {x}") for n, x in ((n_q, "q"), (n_k, "k"), (n_v, "v"))]
@@ -91,6 +92,7 @@ def as_numbers(m: Machine, mask: Tensor, w: int) -> Tensor:
     return bias
 
 
+@moves.moving(moves.attended_rows, moves.unattended)
 def _efficient_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     sizes, rows = node.extra
     outs = [t.alloc(n, g.w, "gradient of attention") for n in sizes]
@@ -199,6 +201,7 @@ def cached(m: Machine, a: Attention, k: Tensor, v: Tensor, key: Any = None) -> t
         return k, v
     t = m.t
     key = m.layer_key if key is None else key
+    moves.fused(t, "cache", 2 * (k.n + v.n) * k.w)
     where, t.where = t.where, "KV cache"
     held = m.cache.get(key)
     if held is None:
@@ -225,6 +228,7 @@ def grow_cache(m: Machine, tokens: Any) -> None:
     t.where = where
 
 
+@moves.moving(moves.stored, moves.nothing)
 def _one_part(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (Tensor(g.n, g.w, g.st),)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from estimator.families.base import Attention, StateSpace
 from estimator.ops import ceil_div
-from estimator.stack import ops, products
+from estimator.stack import moves, ops, products
 from estimator.stack.attention import attend, cached, head_norm, rotate_part
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
@@ -29,11 +29,14 @@ def gated_attention(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     q = head_norm(m, q, a.norms[0])
     k = head_norm(m, linear(m, x, a.projections[1]), a.norms[1])
     v = linear(m, x, a.projections[2])
+    moves.by_heads(q, k, v)
     cos, sin = at["rope"](m, a)
+    moves.fused(t, "rotary embedding", 2 * (q.n + k.n) * q.w)
     q = rotate_part(t, q, cos, sin, a.rope_dim, a.head_dim)
     k = rotate_part(t, k, cos, sin, a.rope_dim, a.head_dim)
     k, v = cached(m, a, k, v)
     out = attend(m, q, k, v, a, at["masks"](m, a), True)
+    moves.fused(t, "gate", 3 * out.n * out.w)
     return linear(m, ops.mul(t, out, ops.sigmoid(t, gate), "gated attention"), a.out)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.families.base import Architecture, Attention, Layer, Lookup, Norm
 from estimator.families.towers import Conv
-from estimator.stack import ops
+from estimator.stack import moves, ops
 from estimator.stack.attention import attend, cached, drop_cache, eager, efficient, math
 from estimator.stack.layers import by_role, feed
 from estimator.stack.machine import Machine
@@ -154,6 +154,7 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Any, memory: Tensor | Non
         k, v = linear(m, source, a.projections[1], rows), linear(m, source, a.projections[2], rows)
         if a.causal or a.cross:
             k, v = cached(m, a, k, v, key)
+    moves.by_heads(q, k, v)
     s_k = m.enc_tokens if memory is not None else m.kv
     if at["relative"]:
         out = biased(m, q, k, v, a, at, s_k)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from sys import getrefcount
 from typing import Any
 
+from estimator.stack import moves
 from estimator.stack.products import differentiate
 from estimator.stack.tape import F32, Tape, Tensor
 
@@ -19,10 +20,12 @@ def _accumulate(t: Tape, target: Any, idx: int, g: Tensor) -> None:
     held = target.grads[idx]
     if held is None:
         target.grads[idx] = g
-    elif _sole_owner(held, 4):
-        pass
-    else:
+        return
+    if t.moves is not None:
+        moves.accumulated(t, held, g)
+    if not _sole_owner(held, 4):
         target.grads[idx] = t.alloc(g.n, held.w, "gradients, added")
+        target.grads[idx].lay = held.lay
 
 
 def _reach(root: Any) -> list[Any]:
@@ -52,6 +55,8 @@ def _run(t: Tape, node: Any) -> None:
     node.grads = ()
     back = t.keeper.bring(node) if t.keeper is not None else None
     outs = list(node.fn(t, node, g))
+    if t.moves is not None:
+        moves.backward(t, node, g, outs)
     g = None
     node.saved = None
     if back:
@@ -78,9 +83,11 @@ def _keep(t: Tape, leaf: Any) -> None:
     if g is None:
         return
     if g.w != leaf.w:
+        moves.log(t, "gradient, converted", moved=leaf.n * (g.w + leaf.w))
         g = t.alloc(leaf.n, leaf.w, "gradient, converted")
     if leaf.held is None:  # else it is added to in place
         if getrefcount(g) > 2 or getrefcount(g.st) > 2:
+            moves.log(t, "gradient, copied", moved=2 * leaf.n * leaf.w)
             g = t.alloc(leaf.n, leaf.w, "gradient, copied")
         leaf.held = g
     g = None
@@ -99,7 +106,7 @@ def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = (
     """
     order = _reach(loss.node)
     loss.node.grads[0] = t.alloc(1, F32, "gradient of the loss")
-    where, t.grad = t.where, False
+    where, t.grad, t.differentiates = t.where, False, True
     if wrap is not None:
         wrap.before_backward()
     bounds = sorted(((low, high, times, i) for i, (low, high, times) in enumerate(segments)), reverse=True)
@@ -116,7 +123,7 @@ def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = (
         if outer is not None:
             outer.append((times, t.log))
             t.log, outer = outer, None
-        inside = None
+        inside, t.rounds = None, 1
 
     for node in order:
         seq = node.seq
@@ -125,7 +132,7 @@ def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = (
         while bounds and inside is None and seq <= bounds[0][1]:
             low, _, times, key = bounds.pop(0)
             if seq > low:
-                inside = key
+                inside, t.rounds = key, times
                 if t.keeper is not None:
                     t.keeper.flush()
                 if times != 1:
@@ -136,4 +143,4 @@ def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = (
     leave()
     if wrap is not None:
         wrap.after_backward()
-    t.where, t.grad = where, True
+    t.where, t.grad, t.differentiates = where, True, False

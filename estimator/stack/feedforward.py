@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import MLP
-from estimator.stack import liger, ops
+from estimator.stack import liger, moves, ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear
 from estimator.stack.norms import norm
@@ -31,6 +31,7 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
     if not block.gated:
         up, down = block.linears
         x = linear(m, x, up, rows)
+        moves.fused(t, "activation", 2 * x.n * x.w)
         x = bloom_gelu(t, x) if block.act == "bloom_gelu" else activation(t, x, block.act)
         if block.cast:  # T5DenseActDense: to the width of wo.weight, which autocast then undoes
             x = ops.to(t, x, m.w)
@@ -39,6 +40,7 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
         return linear(m, x, down, rows)
     if block.fused:
         both = linear(m, x, block.linears[0], rows)
+        moves.fused(t, "activation", 3 * both.n // 2 * both.w)
         gate, up_part = ops.split(t, both, (both.n // 2, both.n // 2))
         del both
         if m.kernels.mlp:
@@ -56,6 +58,7 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
         gate = linear(m, x, gate_lin, rows)
         return linear(m, liger.gated(t, gate, linear(m, x, up_lin, rows)), down, rows)
     inner = ops.mul(t, activation(t, linear(m, x, gate_lin, rows), block.act), linear(m, x, up_lin, rows), "gated")
+    moves.fused(t, "activation", 3 * inner.n * inner.w)
     if block.cast:
         inner = ops.to(t, inner, m.w)
     if block.norm is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import MLP, Attention, Layer, MoE, Norm, StateSpace
-from estimator.stack import liger, ops
+from estimator.stack import liger, moves, ops
 from estimator.stack.attention import attend, cached, head_norm, rotate, rotate_part, rotate_wide
 from estimator.stack.feedforward import mlp
 from estimator.stack.machine import Machine
@@ -19,7 +19,7 @@ Positions = dict[str, Any]
 
 def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     """Self-attention with separate or fused projections, q/k norms, rotary embedding and the cache."""
-    if a.form != "interface":
+    if a.form != "interface" and not m.one_kernel:
         return FORMS[a.form](m, x, a, at)
     if a.gate:
         from estimator.stack.delta import gated_attention
@@ -36,6 +36,7 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     if a.norms and not a.norms_late:
         q, k = head_norm(m, q, a.norms[0]), head_norm(m, k, a.norms[1])
         v = head_norm(m, v, a.norms[2]) if len(a.norms) > 2 else v
+    moves.by_heads(q, k, v)
     if a.position == "rope":
         q, k = rotated(m, q, k, a, at)
     if a.norms and a.norms_late:
@@ -53,6 +54,7 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     out = attend(m, q, k, v, a, mask, major, of_positions(m, q, k, a))
     if gate is not None:
         out = ops.mul(m.t, out, ops.sigmoid(m.t, gate), "gated heads")
+        moves.fused(m.t, "gate", 3 * out.n * out.w)
     if a.out_norm is not None:
         out = norm(m, out, a.out_norm)
     return linear(m, out, a.out)
@@ -61,8 +63,10 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
 def reused(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     """Attention over the keys and values of an earlier layer, which are there anyway."""
     q = head_norm(m, linear(m, x, a.projections[0]), a.norms[0])
+    moves.by_heads(q)
     if a.position == "rope":
         cos, sin = at["rope"](m, a)
+        moves.fused(m.t, "rotary embedding", 2 * q.n * q.w)
         q = rotate(m.t, q, cos, sin)
     tokens = m.held_tokens(a) if m.cache is not None else m.kv
     k, v = (m.t.alloc(m.b * tokens * a.kv_heads * a.head_dim, q.w, what) for what in ("keys", "values"))
@@ -92,6 +96,7 @@ def concatenates(a: Attention) -> bool:
 def rotated(m: Machine, q: Tensor, k: Tensor, a: Attention, at: Positions) -> tuple[Tensor, Tensor]:
     """apply_rotary_pos_emb."""
     cos, sin = at["rope"](m, a)
+    moves.fused(m.t, "rotary embedding", 2 * (q.n + k.n) * q.w)
     if a.rotary == "fp32":
         w, q, k = q.w, rotate_wide(m.t, q, cos, sin), rotate_wide(m.t, k, cos, sin)
         return ops.to(m.t, q, w), ops.to(m.t, k, w)

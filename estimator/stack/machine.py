@@ -89,6 +89,7 @@ class Machine:
     drops: Dropout = NO_DROPOUT
     scored: Fraction = Fraction(1)
     hold_outputs: bool = False
+    one_kernel: bool = False  # attention is one fused kernel whatever the model asks of it: a serving engine's
     wrap: Any = None  # told when a layer begins and ends: estimator.parallel.sharded.Fully
 
     def held_tokens(self, a: Any) -> Any:

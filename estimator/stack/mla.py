@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Attention, Indexer
-from estimator.stack import ops
+from estimator.stack import moves, ops
 from estimator.stack.attention import MAX_FLASH_WIDTH, bmm, cached, efficient, flash, rotate
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
@@ -34,6 +34,7 @@ def latent(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     narrow, k_rope = ops.split(t, low, (m.rows * sizes["kv_rank"], m.rows * sizes["rope"]))
     narrow = norm(m, narrow, a.norms[-1])
     if a.position == "rope":
+        moves.fused(t, "rotary embedding", 2 * (q_rope.n + k_rope.n) * q_rope.w)
         q_rope, k_rope = turned(m, q_rope, k_rope, a, at["rope"](m, a))
     narrow, k_rope = cached(m, a, narrow, k_rope)
     query = joined(t, q_nope, q_rope)

@@ -7,7 +7,7 @@ from typing import Any
 
 from estimator.families.base import POSITION, Architecture, Attention, Extra, Layer, Linear, Lookup, Norm, Streams
 from estimator.families.towers import Conv
-from estimator.stack import ops
+from estimator.stack import moves, ops
 from estimator.stack.layers import WIRING
 from estimator.stack.losses import causal_loss, chunked_loss, fused_loss, head_weight, tiled_loss
 from estimator.stack.machine import Machine
@@ -144,6 +144,7 @@ def looked_up(m: Machine, table: Lookup, rows: Any, wants: bool = False) -> Tens
     """A look-up and the table's adapter (peft tuners/lora/layer.py, Embedding): rows of A, multiplied with B."""
     t = m.t
     found = ops.embedding(t, m.table(table), rows * table.width)
+    moves.fused(t, "embedding", 2 * found.n * found.w)
     spec = m.adapters(table.name)
     if spec is not None:
         w = found.w

@@ -9,7 +9,7 @@ from typing import Any
 
 from estimator.families.base import MLP, Extra, Linear, MoE
 from estimator.ops import minimum
-from estimator.stack import ops, products
+from estimator.stack import moves, ops, products
 from estimator.stack.feedforward import mlp, swiglu_oai
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear, product
@@ -33,6 +33,7 @@ def moe(m: Machine, x: Tensor, block: MoE) -> Tensor:
         if block.shared_gate is not None:
             gate = ops.sigmoid(t, linear(m, x, block.shared_gate, None, ROUTER))
             shared = ops.mul(t, gate, shared, "gated shared experts")
+            moves.fused(t, "gate", 3 * shared.n * shared.w)
         return ops.add(t, out, shared, "experts' sum")
     residual = x
     _, weights, index = choose(m, x, block)
@@ -52,6 +53,7 @@ def normed_moe(m: Machine, x: Tensor, stream: Tensor, block: MoE) -> Tensor:
 
 def choose(m: Machine, x: Tensor, block: MoE) -> tuple[Tensor | None, Tensor, Tensor]:
     """The router's logits where the caller holds them, the weights and the chosen experts (``MoE.routing``)."""
+    moves.fused(m.t, "routing", 2 * m.rows * block.num * x.w, 2)
     if block.routing == "softmax":
         return (None, *route(m, x, block))
     from estimator.stack.routers import ROUTERS
@@ -111,6 +113,7 @@ def grouped_experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: T
     sort_ids = t.alloc(n, I64, "sorted experts")
     perm = t.alloc(n, I64, "permutation")
     source = t.alloc(n, I64, "tokens by expert")
+    moves.fused(t, "permute", 2 * n * block.d * x.w, 2)
     chosen = gather(t, x, n * block.d, source)
     sorted_weights = gather(t, weights, n, perm)
     mask = t.alloc(n, BOOL, "sentinel mask")
@@ -122,11 +125,13 @@ def grouped_experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: T
     out = grouped(m, chosen, up, n * wide, added, with_lora[1])
     log_experts(m.t, out, up, n, block)
     out = masked(t, out, mask)
+    moves.fused(t, "activation", (3 if block.gated else 2) * n * block.width * out.w)
     out = gate(m, out, block)
     added = biases(m, down_bias, n, sort_ids) if down_bias is not None else None
     out = grouped(m, out, down, n * block.d, added, with_lora[0])
     log_experts(m.t, out, down, n, block)
     out = masked(t, out, mask)
+    moves.fused(t, "unpermute", 2 * n * block.d * out.w, 2)
     weighted = ops.mul(t, out, sorted_weights, "weighted")
     inverse = t.alloc(n, I64, "inverse permutation")
     weighted = gather(t, weighted, weighted.n, inverse)
@@ -179,6 +184,7 @@ def log_experts(t: Tape, out: Tensor, stack: Extra, rows: Any, block: MoE) -> No
                      weight=minimum(rows, block.num) * one)  # fmt: skip
 
 
+@moves.moving(moves.nothing, moves.nothing)
 def _grouped_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     ins = node.ins
     dx = None if ins[0] is None else t.alloc(node.extra[0], g.w, "gradient of the input")

@@ -8,7 +8,7 @@ from typing import Any
 from estimator.families.base import Linear
 from estimator.families.towers import Conv
 from estimator.inventory import HEAD, ROUTER
-from estimator.stack import ops, products
+from estimator.stack import moves, ops, products
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.tape import F32, HALF, GradFn, Param, Tape, Tensor
 
@@ -71,6 +71,7 @@ def product(
     return out
 
 
+@moves.moving(moves.nothing, moves.biased)
 def _linear_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     """The input is flattened and the weight transposed by views; Conv1D's weight is not transposed."""
     outs: list[Tensor | None] = []
@@ -222,6 +223,7 @@ def unpack(t: Tape, n: Any, nested: bool) -> Tensor:
     return t.alloc(n, HALF, "unpacked weight")
 
 
+@moves.moving(moves.nothing, moves.nothing)
 def _packed_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     if node.ins[0] is None:
         return tuple(None for _ in node.ins)

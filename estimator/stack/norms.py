@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Norm
-from estimator.stack import liger, ops
+from estimator.stack import liger, moves, ops
 from estimator.stack.machine import Machine
 from estimator.stack.tape import F32, HALF, Param, Tape, Tensor
 
@@ -15,6 +15,7 @@ def norm(m: Machine, x: Tensor, n: Norm, rows: Any = None, heads: bool = False) 
     keys."""
     rows = m.rows if rows is None else rows
     weight, bias = m.norm_weights(n)
+    moves.fused(m.t, "norm", 2 * x.n * x.w)
     if m.kernels.norms and n.kind in ("rms", "rms_plus1", "rms_late") and (m.kernels.heads or not heads):
         return liger.rms(m.t, x, rows, weight, m.kernels.in_place)
     return NORMS[n.kind](m.t, x, rows, weight, bias)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from estimator.stack import products
+from estimator.stack import moves, products
 from estimator.stack.tape import BOOL, F32, HALF, I64, RESULT, GradFn, Tape, Tensor
 
 Grads = tuple[Tensor | None, ...]
@@ -22,6 +22,7 @@ def to(t: Tape, x: Tensor, w: int) -> Tensor:
     return t.emit("converted copy", x.n, w, (x,), _to_bwd, None, x.w)
 
 
+@moves.moving(backward=moves.sums_of_one)
 def _to_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (g if g.w == node.extra else t.alloc(g.n, node.extra, "gradient, converted"),)
 
@@ -42,6 +43,7 @@ def add(t: Tape, a: Tensor, b: Tensor, what: str = "sum") -> Tensor:
     return t.emit(what, n, w, (a, b), _add_bwd, None, ((a.n, a.w), (b.n, b.w)))
 
 
+@moves.moving(backward=moves.sums)
 def _add_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     a, b = node.extra
     ins = node.ins
@@ -63,6 +65,7 @@ def sub(t: Tape, a: Tensor, b: Tensor, what: str = "difference") -> Tensor:
     return t.emit(what, n, w, (a, b), _sub_bwd, None, ((a.n, a.w), (b.n, b.w)))
 
 
+@moves.moving(backward=moves.sums)
 def _sub_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     a, b = node.extra
     gb = None if node.ins[1] is None else reduced(t, t.alloc(g.n, g.w, "gradient, negated"), b)
@@ -76,6 +79,7 @@ def mul(t: Tape, a: Tensor, b: Tensor, what: str = "product") -> Tensor:
     return t.emit(what, n, w, (a, b), mul_bwd, saved, ((a.n, a.w), (b.n, b.w)))
 
 
+@moves.moving(backward=moves.multiplied)
 def mul_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     """Both products, then their sums and conversions (validate_outputs). In a checkpointed layer what was unpacked
     for the products is gone by then."""
@@ -115,6 +119,7 @@ def unary(t: Tape, x: Tensor, what: str, saves: str, temporaries: int = 0) -> Te
     return t.emit(what, x.n, x.w, (x,), _unary_bwd, saved, temporaries)
 
 
+@moves.moving(backward=moves.through)
 def _unary_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     held = [t.alloc(g.n, g.w, "backward temporary") for _ in range(node.extra)]
     out = t.alloc(g.n, g.w, "gradient")
@@ -154,6 +159,7 @@ def mean(t: Tape, x: Tensor, rows: Any) -> Tensor:
     return t.emit("mean", rows, x.w, (x,), _mean_bwd, None, x.n)
 
 
+@moves.moving(moves.reduced, moves.spread)
 def _mean_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient of a mean"),)
 
@@ -164,6 +170,7 @@ def cat(t: Tape, parts: Sequence[Tensor], what: str = "concatenated") -> Tensor:
     return t.emit(what, n, max(p.w for p in parts), parts, _cat_bwd, None, [p.n for p in parts])
 
 
+@moves.moving(moves.joined, moves.parted)
 def _cat_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return tuple(None if p is None else Tensor(n, g.w, g.st) for p, n in zip(node.ins, node.extra, strict=True))
 
@@ -171,11 +178,13 @@ def _cat_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
 def piece(t: Tape, x: Tensor, n: Any) -> Tensor:
     """A slice or a selected index: a view, whose backward pass fills a zero tensor of the whole size."""
     out = Tensor(n, x.w, x.st)
+    out.lay = moves.part_of(x)
     if t.grad and x.node is not None:
         t.record(out, (x,), _piece_bwd, None, x.n)
     return out
 
 
+@moves.moving(backward=moves.filled)
 def _piece_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient of a slice"),)
 
@@ -183,6 +192,7 @@ def _piece_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
 def split(t: Tape, x: Tensor, sizes: Sequence[Any]) -> list[Tensor]:
     """torch.split, chunk or unbind: views; one backward node concatenates their gradients."""
     outs = [Tensor(n, x.w, x.st) for n in sizes]
+    moves.in_parts(outs)
     if t.grad and x.node is not None:
         t.seq += 1
         node = GradFn(t.seq, _split_bwd, (x.node,), [x.idx], None, (x.n, x.w), t.where, len(outs))
@@ -191,6 +201,7 @@ def split(t: Tape, x: Tensor, sizes: Sequence[Any]) -> list[Tensor]:
     return outs
 
 
+@moves.moving(backward=moves.rejoined)
 def _split_bwd(t: Tape, node: GradFn, g: Any) -> Grads:
     n, w = node.extra
     return (t.alloc(n, w, "gradient, concatenated"),)
@@ -207,6 +218,7 @@ def dropout(t: Tape, x: Tensor) -> Tensor:
     return t.emit("dropped", x.n, x.w, (x,), fresh_bwd, mask.st)
 
 
+@moves.moving(moves.copied, moves.nothing)
 def _pass(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (g,)
 
@@ -214,6 +226,7 @@ def _pass(t: Tape, node: GradFn, g: Tensor) -> Grads:
 def by_heads(t: Tape, x: Tensor) -> Tensor:
     """A permuted view (heads before tokens): its gradient is copied to be seen as rows again."""
     out = Tensor(x.n, x.w, x.st)
+    out.lay = moves.SEEN_BY_HEADS
     if t.grad and x.node is not None:
         t.record(out, (x,), fresh_bwd)
     return out
@@ -239,6 +252,7 @@ def expand(t: Tape, x: Tensor, times: Any) -> Tensor:
     return out
 
 
+@moves.moving(moves.repeated, moves.collected)
 def _sum_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient, summed"),)
 
@@ -253,6 +267,7 @@ def matmul(t: Tape, a: Tensor, b: Tensor, n: Any, k: Any, what: str = "product")
     return out
 
 
+@moves.moving(moves.multiplied_out, moves.nothing)
 def _matmul_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return tuple(
         None if p is None else t.alloc(n, g.w, "gradient of a product")
@@ -269,6 +284,7 @@ def softmax(t: Tape, x: Tensor, w: int | None = None) -> Tensor:
     return t.emit("softmax", x.n, w or x.w, (x,), _softmax_bwd, RESULT, before)
 
 
+@moves.moving(backward=moves.through_plain)
 def _softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     """softmax_backward_cuda_out: the gradient times the result is written out beside the result of the kernel."""
     out = t.alloc(g.n, node.extra, "gradient of the softmax")
@@ -277,6 +293,7 @@ def _softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (out,)
 
 
+@moves.moving(backward=moves.through_plain)
 def _log_softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(g.n, node.extra, "gradient of the softmax"),)
 
@@ -286,6 +303,7 @@ def embedding(t: Tape, table: Tensor, n: Any, ids: Tensor | None = None) -> Tens
     return t.emit("embedding", n, table.w, (table,), _embedding_bwd, ids.st if ids is not None else None, table.n)
 
 
+@moves.moving(moves.looked_up)
 def _embedding_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient of the table"),)
 
@@ -300,6 +318,7 @@ def layer_norm(t: Tape, x: Tensor, rows: Any, weight: Tensor | None, bias: Tenso
     return t.emit("layer norm", x.n, x.w, ins, _layer_norm_bwd, (x.st, mean_.st, rstd.st), [(i.n, i.w) for i in ins])
 
 
+@moves.moving(moves.normed, moves.unnormed)
 def _layer_norm_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return tuple(
         None if p is None else t.alloc(n, w, "gradient of the norm")
@@ -316,6 +335,7 @@ def cross_entropy(t: Tape, logits: Tensor, rows: Any) -> Tensor:
     return t.emit("loss", 1, logp.w, (logp,), _nll_bwd, (logp.st, labels.st), (logp.n, logp.w))
 
 
+@moves.moving(moves.picked, moves.zeroed)
 def _nll_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     n, w = node.extra
     return (t.alloc(n, w, "gradient of the log-softmax"),)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Attention
-from estimator.stack import ops
+from estimator.stack import moves, ops
 from estimator.stack.attention import bmm, cached, efficient, flash, math, rotate, rotate_part
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
@@ -30,6 +30,7 @@ def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
         q, k, v = (ops.piece(t, fused, m.rows * h * a.head_dim) for h in (a.heads, a.kv_heads, a.kv_heads))
         if a.kv_heads != a.heads:
             k, v = ops.copy(t, k), ops.copy(t, v)
+    moves.by_heads(q, k, v)
     if a.position == "rope":
         cos, sin = at["rope"](m, a)
         q, k = rotate(t, q, cos, sin), rotate(t, k, cos, sin)
@@ -58,6 +59,7 @@ def mpt(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     t = m.t
     fused = linear(m, x, a.projections[0])
     q, k, v = (ops.piece(t, fused, m.rows * a.heads * a.head_dim) for _ in range(3))
+    moves.by_heads(q, k, v)
     del fused
     k, v = cached(m, a, k, v)
     split = m.b > 1
@@ -81,6 +83,7 @@ def bloom(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     fused = linear(m, x, a.projections[0])
     n = m.rows * a.heads * a.head_dim
     q, k, v = (ops.piece(t, fused, n) for _ in range(3))
+    moves.by_heads(q, k, v)
     del fused
     k, v = cached(m, a, k, v)
     if m.b > 1:
@@ -100,6 +103,7 @@ def gptj(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     """GPTJAttention: interleaved rotary embedding, scores in fp32."""
     t = m.t
     q, k, v = (linear(m, x, p) for p in a.projections)
+    moves.by_heads(q, k, v)
     cos, sin = at["rope"](m, a)
     if a.position == "rope":
         k, q = _turned(t, k, cos, sin, a), _turned(t, q, cos, sin, a)
@@ -119,6 +123,7 @@ def _turned(t: Tape, x: Tensor, cos: Tensor, sin: Tensor, a: Attention) -> Tenso
 def gpt_neo(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     """GPTNeoSelfAttention: scores in fp32, a causal buffer a layer."""
     q, k, v = (linear(m, x, p) for p in a.projections)
+    moves.by_heads(q, k, v)
     k, v = cached(m, a, k, v)
     return linear(m, wide_scores(m, q, k, v, a, at["masks"](m, a), True), a.out)
 
@@ -147,6 +152,7 @@ def gpt_oss(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     """GptOssAttention: rotary halves from one table, a sink a head beside the scores."""
     t = m.t
     q, k, v = (linear(m, x, p) for p in a.projections)
+    moves.by_heads(q, k, v)
     cos, sin = at["rope"](m, a)
     if a.rotary == "joined":  # MiMo-V2-Flash turns a part of each head
         q, k = (rotate_part(t, i, cos, sin, a.rope_dim, a.head_dim) for i in (q, k))

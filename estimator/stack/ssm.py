@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Layer, Linear, StateSpace
-from estimator.stack import ops, products
+from estimator.stack import moves, ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, product
 from estimator.stack.norms import norm
@@ -18,9 +18,12 @@ from estimator.stack.recurrent import convolve, held_states, many, minus_exp
 from estimator.stack.shapes import outer
 from estimator.stack.tape import F32, GradFn, Tape, Tensor
 
+SCAN_LAUNCHES = 6  # mamba_ssm: causal_conv1d, activation, selective scan, gate and their casts
+
 
 def mixer(m: Machine, x: Tensor, s: StateSpace, at: Any) -> Tensor:
     """The mixer of one layer. x [b, s, d] -> [b, s, d]."""
+    moves.fused(m.t, "scan", m.rows * (2 * s.conv_width + 4 * s.inner) * x.w, SCAN_LAUNCHES)
     if s.kind == "chunked":
         from estimator.stack.chunked import mamba2
 
@@ -154,6 +157,7 @@ def loop(m: Machine, s: StateSpace, hidden: Tensor, decay: Tensor, fed: Tensor, 
         final = t.alloc(n, F32, "last state")
         del turn, old
         saved = (first.st,) if recorded else None  # in a checkpointed layer nothing outlives its turn
+    moves.log(t, "turns of the scan", 6 * m.s, 12 * decay.n * F32)  # six kernels a token
     out = t.emit("scan", hidden.n, w, (decay, fed, c), _loop_bwd, saved, (decay.n, n, c.n, c.w))
     if t.work is not None:
         products.log(t, out, products.scan_name(t), products.SCAN, s.inner, s.state, 1, m.rows, operator="bmm",
@@ -162,6 +166,13 @@ def loop(m: Machine, s: StateSpace, hidden: Tensor, decay: Tensor, fed: Tensor, 
     return out, final
 
 
+def _turns_back(t: Tape, node: GradFn, g: Tensor, outs: Any) -> None:
+    """Nine kernels a token, over twenty tensors of the state's size where the forward pass has twelve."""
+    whole, n, *_ = node.extra
+    moves.log(t, "gradient of the scan", 9 * (whole // n), 20 * whole * F32)
+
+
+@moves.moving(moves.nothing, _turns_back)
 def _loop_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     """select_backward fills zeros of the whole sequence for every token; they are added in place."""
     whole, n, n_c, w_c = node.extra

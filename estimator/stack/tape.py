@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from sys import getrefcount
 from typing import Any
 
+from estimator.stack import moves
 from estimator.trace import Recordable
 
 F32 = 4
@@ -73,14 +74,16 @@ class Allocation:
 class Tensor:
     """``n`` elements of ``w`` bytes; ``node`` made it where a gradient is wanted. Views share the storage.
 
-    ``view``: a gradient that came through the backward pass of a view, which holds its base.
+    ``view``: a gradient that came through the backward pass of a view, which holds its base; ``lay``: how it lies, for
+    those who log kernels (estimator.stack.moves).
     """
 
-    __slots__ = ("idx", "n", "node", "st", "view", "w")
+    __slots__ = ("idx", "lay", "n", "node", "st", "view", "w")
 
     def __init__(self, n: Any, w: int, st: Any, node: Any = None, idx: int = 0) -> None:
         self.n, self.w, self.st, self.node, self.idx = n, w, st, node, idx
         self.view = False
+        self.lay = 0
 
 
 class Param(Tensor):
@@ -118,7 +121,7 @@ class Leaf:
 class GradFn:
     """One recorded operation: ``fn(tape, node, grad)`` returns the gradients of ``ins`` (None where unwanted)."""
 
-    __slots__ = ("deps", "extra", "fn", "frame", "grads", "idxs", "ins", "saved", "seq", "where", "work")
+    __slots__ = ("deps", "extra", "fn", "frame", "grads", "idxs", "ins", "lays", "saved", "seq", "where", "work")
     leaf = False
 
     def __init__(
@@ -130,6 +133,7 @@ class GradFn:
         self.deps = 0
         self.frame: Frame | None = None
         self.work: tuple[Any, ...] = ()  # its products in the log of those: estimator.stack.products
+        self.lays: tuple[int, ...] = ()  # how its inputs lay, where kernels are logged
 
 
 class Frame:
@@ -156,8 +160,8 @@ class EndOfRecomputation(Exception):
 class Tape:
     """The running program: ``log`` of allocations, whether gradients are recorded, whether autocast is on.
 
-    ``work``: the log of products, where somebody asks for it; ``layer`` and ``of``: the kind of layer and the mixer
-    that they belong to.
+    ``work``, ``moves``: the logs of products and of kernels, where somebody asks for them; ``layer`` and ``of``: the
+    kind of layer and the mixer that they belong to; ``rounds``: layers that a part of the backward pass stands for.
     """
 
     def __init__(self, grad: bool = True, amp: bool = False) -> None:
@@ -165,6 +169,9 @@ class Tape:
         self.grad, self.amp = grad, amp
         self.where = ""
         self.work: list[Any] | None = None
+        self.moves: list[Any] | None = None
+        self.rounds: Any = 1
+        self.differentiates = False  # the backward pass runs
         self.layer = ""
         self.of: Any = None
         self.seq = 0
@@ -189,6 +196,8 @@ class Tape:
         if self.again is not None and saved is not None and saved is not RESULT:
             saved = self._handed_on(ins, saved)
         out = Tensor(n, w, Allocation(self, n * w, (self.where, what)))
+        if self.moves is not None:
+            moves.forward(self, what, fn, ins, out)
         if self.grad:
             self.record(out, ins, fn, saved, extra)
         return out
@@ -222,6 +231,8 @@ class Tape:
                     if self.again is not None:
                         self.again.append(saved)
                 made = out.node = GradFn(self.seq, fn, nodes, [i.idx for i in ins], saved, extra, self.where)
+                if self.moves is not None:
+                    made.lays = tuple([i.lay for i in ins])
                 if self.keeper is not None:
                     self.keeper.saved(made)
                 if self.frame is not None:

@@ -1,0 +1,353 @@
+"""The log of a step's kernels beside its products, kept for those who ask: bytes moved and launches are folds over it.
+
+Every operation that makes a tensor reads its inputs and writes its result in one kernel, and so does its backward
+formula for each gradient that is asked for; an operation that does otherwise says so by :func:`moving`, at its backward
+function. What torch launches was read in tools/autograd/derivatives.yaml and torch/csrc/autograd/FunctionsManual.cpp,
+and is held to what its dispatcher counts (tests/exact/test_kernels.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from estimator.stack.tape import GradFn, Tape, Tensor
+
+FORWARD, AGAIN, BACKWARD = "forward", "recomputed", "backward"
+
+# how a tensor lies: row by row, part of longer rows; heads before tokens, seen so or really so; parts of both
+ROWS, PART, SEEN_BY_HEADS, BY_HEADS, PART_SEEN, PART_BY_HEADS = range(6)
+BROKEN = (PART, SEEN_BY_HEADS, PART_SEEN, PART_BY_HEADS)  # not contiguous
+AFTER = (ROWS, ROWS, SEEN_BY_HEADS, BY_HEADS, SEEN_BY_HEADS, BY_HEADS)  # how what a pointwise kernel makes of them lies
+PART_OF = (PART, PART, PART_SEEN, PART_BY_HEADS, PART_SEEN, PART_BY_HEADS)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Kernels of one operation in each of ``times`` layers.
+
+    what, where   the operation, and the part of the model it stands in
+    phase         :data:`FORWARD`, :data:`AGAIN` (checkpointing runs it a second time) or :data:`BACKWARD`
+    launches      kernels
+    moved         bytes read and written by those over contiguous tensors
+    strided       elements written by those over broadcast or permuted tensors, which are bound by their indexing
+    welford       elements that LayerNorm's kernel passes through, which is bound by its running mean and variance
+    engine        True for what a serving engine runs in place of all others
+    """
+
+    what: str
+    where: str
+    phase: str
+    times: Any
+    launches: Any = 1
+    moved: Any = 0
+    strided: Any = 0
+    welford: Any = 0
+    engine: bool = False
+
+
+Rule = Callable[..., None]
+FORWARDS: dict[Any, Rule] = {}
+BACKWARDS: dict[Any, Rule] = {}
+
+
+def moving(forward: Rule | None = None, backward: Rule | None = None) -> Callable[[Any], Any]:
+    """Of a backward function: what its operation's kernels do, forward(t, what, out, ins) and backward(t, node, g,
+    outs), where they are not one kernel a result."""
+
+    def register(fn: Any) -> Any:
+        if forward is not None:
+            FORWARDS[fn] = forward
+        if backward is not None:
+            BACKWARDS[fn] = backward
+        return fn
+
+    return register
+
+
+def log(t: Tape, what: str, launches: Any = 1, moved: Any = 0, strided: Any = 0, welford: Any = 0) -> None:
+    """Log kernels at this point of the step."""
+    if t.moves is None:
+        return
+    phase = BACKWARD if not t.grad and t.differentiates else AGAIN if t.again is not None else FORWARD
+    t.moves.append(Moved(what, t.where, phase, t.times * t.rounds, launches, moved, strided, welford))
+
+
+def fused(t: Tape, what: str, moved: Any, launches: Any = 1) -> None:
+    """What a serving engine runs for what has just been run: all of it in ``launches`` kernels."""
+    if t.moves is not None and t.again is None:
+        t.moves.append(Moved(what, t.where, FORWARD, t.times, launches, moved, engine=True))
+
+
+def over(t: Tape, what: str, ins: Sequence[Tensor], out: Tensor) -> None:
+    """One kernel from ``ins`` to ``out``: strided where an input is spread over the result, or lies otherwise."""
+    big = out.n
+    strided = False
+    moved = 0
+    for x in ins:
+        if x.lay in BROKEN or x.lay != ins[0].lay or (x.n != big and x.n != 1):
+            strided = True
+        moved = moved + x.n * x.w
+    if strided:
+        log(t, what, strided=big)
+    else:
+        log(t, what, moved=moved + big * out.w)
+
+
+def forward(t: Tape, what: str, fn: Any, ins: Sequence[Tensor], out: Tensor) -> None:
+    """Log what made ``out``, and how it lies."""
+    rule = FORWARDS.get(fn)
+    if rule is not None:
+        rule(t, what, out, ins)
+        return
+    over(t, what, ins, out)
+    first = next((x for x in ins if x.n == out.n), out)
+    out.lay = AFTER[first.lay]
+
+
+def awry(node: GradFn, g: Tensor) -> bool:
+    """Whether a gradient is not contiguous as its operation saw it: heads first where rows went in."""
+    return g.lay in BROKEN or (g.lay == BY_HEADS and bool(node.lays) and node.lays[0] in (ROWS, PART))
+
+
+def one(t: Tape, node: GradFn, g: Tensor, what: str, moved: Any) -> None:
+    """One kernel over a gradient."""
+    if awry(node, g):
+        log(t, what, strided=g.n)
+    else:
+        log(t, what, moved=moved)
+
+
+def backward(t: Tape, node: GradFn, g: Any, outs: Sequence[Tensor | None]) -> None:
+    """Log what a node's backward formula ran."""
+    rule = BACKWARDS.get(node.fn)
+    if rule is not None:
+        rule(t, node, g, outs)
+        return
+    for out in outs:
+        if out is not None and out.st is not g.st:
+            one(t, node, g, "gradient", g.n * g.w + out.n * out.w)
+            out.lay = AFTER[g.lay] if g.n == out.n else ROWS
+
+
+def nothing(*_: Any) -> None:
+    """A view, or a product, which has a log of its own."""
+
+
+def reduced(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """A sum or a mean: every input is read, few numbers are written."""
+    log(t, what, moved=sum(x.n * x.w for x in ins) + out.n * out.w)
+
+
+def copied(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """A contiguous copy of what does not lie so, or of what does."""
+    x = ins[0]
+    if x.lay == ROWS:
+        log(t, what, moved=x.n * x.w + out.n * out.w)
+    else:
+        log(t, what, strided=out.n)
+    out.lay = BY_HEADS if x.lay in (SEEN_BY_HEADS, PART_SEEN) else ROWS
+
+
+def joined(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """A concatenation."""
+    log(t, what, strided=out.n)
+    out.lay = BY_HEADS if any(x.lay >= SEEN_BY_HEADS for x in ins) else ROWS
+
+
+def looked_up(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """Rows of a table: as many are read as written."""
+    log(t, what, moved=2 * out.n * out.w)
+
+
+def part_of(x: Tensor) -> int:
+    """How a slice of ``x`` lies."""
+    return PART_OF[x.lay]
+
+
+def in_parts(tensors: Sequence[Tensor]) -> None:
+    """They are columns of one tensor."""
+    for x in tensors:
+        x.lay = PART
+
+
+def by_heads(*tensors: Tensor) -> None:
+    """View them with the heads before the tokens."""
+    for x in tensors:
+        x.lay = SEEN_BY_HEADS
+
+
+def summed(t: Tape, node: GradFn, g: Tensor, like: tuple[Any, int]) -> None:
+    """A gradient summed to the shape, and converted to the width, of what was broadcast or promoted."""
+    n, w = like
+    if g.n != n:
+        one(t, node, g, "gradient, summed", (g.n + n) * g.w)
+    if g.w != w:
+        log(t, "gradient, converted", moved=n * (g.w + w))
+
+
+def sums(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of an addition: the gradient passes, summed where an input was broadcast."""
+    for out, like in zip(outs, node.extra, strict=True):
+        if out is not None:
+            summed(t, node, g, like)
+
+
+def multiplied(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a product of two tensors: the gradient times the other one, then its sum."""
+    sizes = node.extra
+    for i, out in enumerate(outs):
+        if out is None:
+            continue
+        n, w = sizes[1 - i]
+        other = node.lays[1 - i]
+        if n != g.n or g.lay in BROKEN or other != g.lay:
+            log(t, "gradient of a product", strided=g.n)
+        else:
+            log(t, "gradient of a product", moved=g.n * (2 * g.w + w))
+        summed(t, node, g, sizes[i])
+        out.lay = AFTER[g.lay] if out.n == g.n else ROWS
+
+
+def spread(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a mean or a sum: the gradient of few numbers written to all."""
+    for out in outs:
+        if out is not None:
+            log(t, "gradient, spread", strided=out.n)
+
+
+def filled(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a slice: a tensor of zeros, into which the gradient is copied."""
+    for out in outs:
+        if out is not None:
+            log(t, "gradient of a slice", 2, moved=out.n * out.w, strided=g.n)
+            out.lay = BY_HEADS if g.lay >= SEEN_BY_HEADS else ROWS
+
+
+def rejoined(t: Tape, node: GradFn, g: Any, outs: Sequence[Tensor | None]) -> None:
+    """Of a split: the parts' gradients concatenated."""
+    for out in outs:
+        if out is not None:
+            log(t, "gradient, concatenated", strided=out.n)
+
+
+def collected(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of what was spread: the gradient summed."""
+    for out in outs:
+        if out is not None:
+            log(t, "gradient, summed", moved=g.n * g.w + out.n * out.w)
+            out.lay = BY_HEADS if g.lay >= SEEN_BY_HEADS else ROWS
+
+
+def through(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a pointwise function: the gradient and what was saved are read; with powers first (``node.extra`` kernels)."""
+    for out in outs:
+        if out is not None:
+            more = node.extra
+            log(t, "gradient of a function", 1 + more, moved=(3 + 2 * more) * g.n * g.w)
+            out.lay = AFTER[g.lay]
+
+
+def biased(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a linear layer, beside its products: a gradient that lies by heads is copied; the bias's is a sum."""
+    if g.lay == BY_HEADS:
+        log(t, "gradient, copied", strided=g.n)
+    if len(outs) > 2 and outs[2] is not None:
+        log(t, "gradient of the bias", moved=g.n * g.w + outs[2].n * outs[2].w)
+
+
+def accumulated(t: Tape, held: Tensor, g: Tensor) -> None:
+    """Two gradients of one tensor, added."""
+    if held.lay != g.lay or held.lay in BROKEN:
+        log(t, "gradients, added", strided=g.n)
+    else:
+        log(t, "gradients, added", moved=3 * g.n * g.w)
+
+
+def sums_of_one(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a conversion, or of a number added: the gradient is converted back."""
+    out = outs[0]
+    if out is not None and out.st is not g.st:
+        one(t, node, g, "gradient, converted", g.n * (g.w + out.w))
+        out.lay = AFTER[g.lay]
+
+
+def parted(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a concatenation: the parts are views."""
+    for out in outs:
+        if out is not None:
+            out.lay = PART_OF[g.lay]
+
+
+def repeated(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """Heads written out for every query head."""
+    log(t, what, strided=out.n)
+    out.lay = BY_HEADS
+
+
+def multiplied_out(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """A batch of products, one a head."""
+    out.lay = BY_HEADS
+
+
+def through_plain(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a softmax: the gradient and the result are read."""
+    out = outs[0]
+    if out is not None:
+        log(t, "gradient of the softmax", moved=g.n * (2 * g.w + out.w))
+        out.lay = AFTER[g.lay]
+
+
+def normed(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """LayerNorm's forward kernel."""
+    log(t, what, welford=out.n)
+
+
+def unnormed(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Its backward kernels: of the input, and of the weights."""
+    first, *weights = outs
+    if first is not None:
+        log(t, "gradient of the norm", moved=3 * g.n * g.w)
+    if any(w is not None for w in weights):
+        log(t, "gradient of the norm's weights", moved=2 * g.n * g.w)
+
+
+def picked(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """One number a row of what is there."""
+    log(t, what)
+
+
+def zeroed(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of numbers picked: zeros, into which few are put."""
+    for out in outs:
+        if out is not None:
+            log(t, "gradient, put into zeros", moved=out.n * out.w)
+
+
+def attended(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """Fused attention: the result lies as the queries do."""
+    out.lay = ins[0].lay
+
+
+def attended_rows(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """Memory-efficient attention: the result lies by tokens."""
+    out.lay = ROWS
+
+
+def unattended(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Gradients that lie as what they are of."""
+    for out, lay in zip(outs, node.lays, strict=True):
+        if out is not None:
+            out.lay = lay
+
+
+def stored(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """New keys or values written into a cache, whose layers hold theirs: only they move."""
+    x = ins[0]
+    if x.lay == SEEN_BY_HEADS:
+        log(t, what, strided=x.n)
+    else:
+        log(t, what, moved=2 * x.n * x.w)
+    out.lay = BY_HEADS
