@@ -3,8 +3,9 @@
     python benchmarks/fit_times.py [tests/accuracy/step_times.json] [--gpu h100-sxm] [--folds 5]
 
 Least squares of the logarithm of predicted over measured seconds (outliers weigh less: soft L1 from 3%). With --folds
-the models are dealt to as many groups, and each group is predicted by constants fitted to the others. Needs scipy. The
-file: ``{"configs": {name: config.json}, "cases": [{"kind": "train" or "infer", "model", "batch", "seq", "lora",
+the models are dealt to as many groups, and each group is predicted by constants fitted to the others; --only fits some
+of the constants (those of kernels, not of products: elements,welford,launch_gradient). Needs scipy. The file:
+``{"configs": {name: config.json}, "cases": [{"kind": "train" or "infer", "model", "batch", "seq", "lora",
 "checkpoint", "step_s", "prefill_s", "decode_graph_s", "set"}]}``; a model without a config is a preset.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -26,7 +27,7 @@ from estimator.commands.flops.passes import plan
 from estimator.commands.flops.question import Flops
 from estimator.commands.train.question import Train
 from estimator.commands.train.run import Run
-from estimator.commands.train.step import step_times
+from estimator.commands.train.step import run_once, step_times
 from estimator.models import load_model
 from estimator.parallel.degrees import Degrees
 from estimator.questions import ask
@@ -79,9 +80,10 @@ def _case(c: dict[str, Any], model: Any, gpu: str) -> Iterator[Time]:
         how |= {"method": "lora", "rank": 16, "targets": "all-linear"} if c.get("lora") else {}
         made = plan(ask(Flops, model, {"mode": "training", "uncapped": True, "batch_size": b, "seq_len": s, **how}))
         recipe = find_recipe("torch-bf16")
+        ops = run_once(made, recipe, "bf16")
 
         def step(m: Accelerator) -> float:
-            return float(step_times(made, recipe, Run(ask(Train, model), Degrees(1)), m, "bf16").total)
+            return float(step_times(made, recipe, Run(ask(Train, model), Degrees(1)), m, "bf16", ops).total)
 
         yield Time(*of, label, c["step_s"], step)
         return
@@ -98,32 +100,33 @@ def _case(c: dict[str, Any], model: Any, gpu: str) -> Iterator[Time]:
         )  # fmt: skip
 
 
-def fit(found: list[Time], m: Accelerator, say: bool = True) -> Accelerator:
-    """The machine whose constants fit best; prints each with its standard error."""
+def fit(found: list[Time], m: Accelerator, only: Collection[str], say: bool = True) -> Accelerator:
+    """The machine whose constants fit best; prints each with its standard error. ``only``: these constants."""
+    fitted = {n: f for n, f in FITTED.items() if n in only}
 
     def at(x: Any) -> Accelerator:
-        return replace(m, **{n: getattr(m, n) * float(np.exp(v)) for n, v in zip(FITTED, x, strict=True)})
+        return replace(m, **{n: getattr(m, n) * float(np.exp(v)) for n, v in zip(fitted, x, strict=True)})
 
     r = least_squares(
-        lambda x: [np.log1p(t.error(at(x))) for t in found], np.zeros(len(FITTED)), loss="soft_l1", f_scale=0.03
+        lambda x: [np.log1p(t.error(at(x))) for t in found], np.zeros(len(fitted)), loss="soft_l1", f_scale=0.03
     )
     spread = np.sqrt(
-        np.maximum(0, np.diag(np.linalg.pinv(r.jac.T @ r.jac))) * np.sum(r.fun**2) / (len(found) - len(FITTED))
+        np.maximum(0, np.diag(np.linalg.pinv(r.jac.T @ r.jac))) * np.sum(r.fun**2) / (len(found) - len(fitted))
     )
     best = at(r.x)
-    for (field, (key, unit)), e in zip(FITTED.items(), spread, strict=True):
+    for (field, (key, unit)), e in zip(fitted.items(), spread, strict=True):
         if say:
             print(f"{key} = {getattr(best, field) / unit:.4g}  # +- {e:.0%}")
     return best
 
 
-def folds(found: list[Time], m: Accelerator, count: int) -> list[tuple[Time, float]]:
+def folds(found: list[Time], m: Accelerator, only: Collection[str], count: int) -> list[tuple[Time, float]]:
     """Each time with its error under constants fitted to other models."""
     models = sorted({t.model for t in found})
     out = []
     for i in range(count):
         held = set(models[i::count])
-        best = fit([t for t in found if t.model not in held], m, say=False)
+        best = fit([t for t in found if t.model not in held], m, only, say=False)
         out += [(t, t.error(best)) for t in found if t.model in held]
     return out
 
@@ -143,17 +146,18 @@ def main() -> None:
     ask.add_argument("file", nargs="?", default=str(CASES))
     ask.add_argument("--gpu", default="h100-sxm")
     ask.add_argument("--folds", type=int, help="also predict groups of models from the others")
+    ask.add_argument("--only", default=",".join(FITTED), help="constants to fit, the others kept")
     given = ask.parse_args()
     found = list(times(json.loads(Path(given.file).read_text()), given.gpu))
     preset = machine(given.gpu)
     print("with the preset's constants:")
     table([(t, t.error(preset)) for t in found])
     print("fitted:")
-    best = fit(found, preset)
+    best = fit(found, preset, given.only.split(","))
     table([(t, t.error(best)) for t in found])
     if given.folds:
         print("each model from the others:")
-        table(folds(found, preset, given.folds))
+        table(folds(found, preset, given.only.split(","), given.folds))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from estimator.kv.layers import cache_bytes
 from estimator.ops import maximum, minimum
 from estimator.parallel.messages import sums
 from estimator.roofline import BF16, Accelerator
-from estimator.work.model import operations
-from estimator.work.product import Kernel, Product
+from estimator.stack.moves import Moved
+from estimator.work.product import Product
+from estimator.work.run import operations
 from estimator.work.times import ATTENTION, CACHE, CACHED, LINK, LINKS, How, Times, times
 from estimator.work.workload import PassSizes
 
@@ -70,7 +71,7 @@ def prefill(serve: Serving, b: Any, s: Any) -> Times:
     two = serve.arch.kind == "encoder-decoder"
     work = PassSizes(
         "forward", b, 1 if two else s, encoder=s if two else None, last=True, engine=serve.fused, fused_scan=True,
-        uncapped=True,
+        uncapped=True, caches=True,
     )
     out = times(operations(serve.arch, work), serve.machine, serve.how(False))
     _links(out, serve, b * s)
@@ -98,7 +99,7 @@ def decode(serve: Serving, b: Any, context: Any, encoder: Any = 0, drafted: int 
     return out
 
 
-def _absorbed(q: Product | Kernel, rows: Any) -> Product | Kernel:
+def _absorbed(q: Product | Moved, rows: Any) -> Product | Moved:
     """MLA in a serving engine: the expansion of the latent is absorbed into queries and outputs, a token each.
 
     DeepSeek-V2, arXiv 2405.04434, section 2.1.2.

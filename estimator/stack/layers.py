@@ -32,6 +32,7 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     if a.reuses:
         return reused(m, x, a, at)
     q, k, v = projected(m, x, a)
+    moves.viewed(q, k, v)
     gate = linear(m, x, a.out_gate) if a.out_gate is not None else None
     if a.norms and not a.norms_late:
         q, k = head_norm(m, q, a.norms[0]), head_norm(m, k, a.norms[1])

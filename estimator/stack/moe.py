@@ -19,6 +19,10 @@ from estimator.stack.products import ROUTER
 from estimator.stack.shapes import clamp, masked, masked_bwd
 from estimator.stack.tape import BOOL, F32, I64, GradFn, Tape, Tensor
 
+# kernels over one number a routed token: its token, the sort, a comparison and a bound against sentinels, counts and
+# their sums, the inverse permutation
+SORTING = 9
+
 
 def moe(m: Machine, x: Tensor, block: MoE) -> Tensor:
     """Routed experts and, where there are, shared ones."""
@@ -89,6 +93,7 @@ def pick(m: Machine, probs: Tensor, block: MoE, w: int) -> tuple[Tensor, Tensor]
     t = m.t
     n = m.rows * block.per_token
     index = t.alloc(n, I64, "chosen experts")
+    moves.log(t, "sums of the routing weights", moved=n * probs.w)
     values = t.emit("routing weights", n, probs.w, (probs,), _scatter_bwd, index.st, probs.n)
     values = ops.unary(t, values, "routing weights", "result")
     return ops.to(t, values, w), index
@@ -110,6 +115,7 @@ def grouped_experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: T
     """grouped_mm_experts_forward."""
     t = m.t
     n = index.n * block.num // (block.num + block.idle)  # what idle experts are given passes
+    moves.log(t, "sorting by expert", SORTING, 2 * SORTING * n * I64)
     sort_ids = t.alloc(n, I64, "sorted experts")
     perm = t.alloc(n, I64, "permutation")
     source = t.alloc(n, I64, "tokens by expert")
@@ -205,6 +211,7 @@ def gather(t: Tape, x: Tensor, n: Any, index: Tensor) -> Tensor:
     return t.emit("gathered", n, x.w, (x,), _gather_bwd, index.st, (x.n, index.n))
 
 
+@moves.moving(moves.gathered)
 def _gather_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     n, count = node.extra
     out = t.alloc(n, g.w, "gradient of a gather")
@@ -214,6 +221,7 @@ def _gather_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
 
 
 def masked_in_place(t: Tape, x: Tensor, mask: Tensor) -> None:
+    moves.log(t, "masked in place", moved=2 * x.n * x.w)
     if t.grad and x.node is not None:
         t.record(x, (Tensor(x.n, x.w, x.st, x.node, x.idx),), masked_bwd, mask.st)
 

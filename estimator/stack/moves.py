@@ -82,12 +82,13 @@ def fused(t: Tape, what: str, moved: Any, launches: Any = 1) -> None:
 
 
 def over(t: Tape, what: str, ins: Sequence[Tensor], out: Tensor) -> None:
-    """One kernel from ``ins`` to ``out``: strided where an input is spread over the result, or lies otherwise."""
+    """One kernel from ``ins`` to ``out``: strided where an input is spread over the result, or lies otherwise, or has
+    another type (aten/native/cuda/Loops.cuh does not vectorise those either)."""
     big = out.n
     strided = False
     moved = 0
     for x in ins:
-        if x.lay in BROKEN or x.lay != ins[0].lay or (x.n != big and x.n != 1):
+        if x.lay in BROKEN or x.lay != ins[0].lay or x.w != ins[0].w or (x.n != big and x.n != 1):
             strided = True
         moved = moved + x.n * x.w
     if strided:
@@ -122,6 +123,9 @@ def one(t: Tape, node: GradFn, g: Tensor, what: str, moved: Any) -> None:
 
 def backward(t: Tape, node: GradFn, g: Any, outs: Sequence[Tensor | None]) -> None:
     """Log what a node's backward formula ran."""
+    if node.rows and not isinstance(g, list) and g.lay == BY_HEADS:
+        log(t, "gradient, copied", strided=g.n)
+        g.lay = ROWS
     rule = BACKWARDS.get(node.fn)
     if rule is not None:
         rule(t, node, g, outs)
@@ -177,6 +181,13 @@ def by_heads(*tensors: Tensor) -> None:
     """View them with the heads before the tokens."""
     for x in tensors:
         x.lay = SEEN_BY_HEADS
+
+
+def viewed(*tensors: Tensor) -> None:
+    """They are rows whose numbers are then seen head by head: a gradient that lies otherwise is copied."""
+    for x in tensors:
+        if x.node is not None and not x.node.leaf:
+            x.node.rows = True
 
 
 def summed(t: Tape, node: GradFn, g: Tensor, like: tuple[Any, int]) -> None:
@@ -256,6 +267,25 @@ def biased(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> N
         log(t, "gradient, copied", strided=g.n)
     if len(outs) > 2 and outs[2] is not None:
         log(t, "gradient of the bias", moved=g.n * g.w + outs[2].n * outs[2].w)
+
+
+def gathered(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """Rows picked by an index."""
+    log(t, what, strided=out.n)
+
+
+def several(launches: int, tensors: int, backward_launches: int, backward_tensors: int) -> Callable[[Any], Any]:
+    """Of a function that a class writes out operation by operation, and that is one node: its kernels, and how many
+    tensors of its result's size they read and write."""
+
+    def ahead(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+        log(t, what, launches, tensors * out.n * out.w)
+
+    def back(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+        if outs[0] is not None:
+            log(t, "gradient of a function", backward_launches, backward_tensors * g.n * g.w)
+
+    return moving(ahead, back)
 
 
 def accumulated(t: Tape, held: Tensor, g: Tensor) -> None:

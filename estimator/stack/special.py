@@ -265,6 +265,7 @@ def bloom_gelu(t: Tape, x: Tensor) -> Tensor:
     return out
 
 
+@moves.several(8, 18, 11, 28)
 def _bloom_gelu_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     held = [t.alloc(g.n, g.w, "gelu temporary") for _ in range(4)]
     out = t.alloc(g.n, g.w, "gradient")

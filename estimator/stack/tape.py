@@ -121,7 +121,9 @@ class Leaf:
 class GradFn:
     """One recorded operation: ``fn(tape, node, grad)`` returns the gradients of ``ins`` (None where unwanted)."""
 
-    __slots__ = ("deps", "extra", "fn", "frame", "grads", "idxs", "ins", "lays", "saved", "seq", "where", "work")
+    __slots__ = (
+        "deps", "extra", "fn", "frame", "grads", "idxs", "ins", "lays", "rows", "saved", "seq", "where", "work",
+    )  # fmt: skip
     leaf = False
 
     def __init__(
@@ -134,6 +136,7 @@ class GradFn:
         self.frame: Frame | None = None
         self.work: tuple[Any, ...] = ()  # its products in the log of those: estimator.stack.products
         self.lays: tuple[int, ...] = ()  # how its inputs lay, where kernels are logged
+        self.rows = False  # its result was viewed by heads, and its gradient has to be rows again
 
 
 class Frame:

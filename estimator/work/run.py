@@ -1,4 +1,4 @@
-"""The products of one pass: the simulated step (:mod:`estimator.stack`), run once with its log of products on."""
+"""What one pass runs: the simulated step (:mod:`estimator.stack`), run once with its logs of products and kernels."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from estimator.peft.base import Adapter
 from estimator.stack.dropout import Dropout
 from estimator.stack.engine import backward
 from estimator.stack.machine import Machine
+from estimator.stack.moves import Moved
 from estimator.stack.products import Entry
 from estimator.stack.program import forward
 from estimator.stack.tape import Tape
 from estimator.work.product import Product
 from estimator.work.workload import PassSizes, fused_exists
 
+RECURRENT = "mixer"  # where recurrent mixers run
 SIZES = tuple(f.name for f in fields(Entry) if f.name not in ("times", "excess"))
 
 
@@ -30,16 +32,47 @@ def products(
     trains: whether a weight of the model trains, where neither all do nor an adapter says so; top: in so many of the
     last layers only.
     """
+    t = Tape(work.mode == "training", work.amp)
+    t.work = []
+    _run(t, arch, work, adapter, trains, top)
+    return merged(t.work)
+
+
+def operations(arch: Architecture, work: PassSizes, adapter: Adapter | None = None) -> list[Product | Moved]:
+    """Every product of one pass, and every other kernel.
+
+    Of a serving engine (``work.engine``) its own kernels; where recurrent layers run fused ones (``work.fused_scan``),
+    those in place of what PyTorch would run inside them.
+    """
+    t = Tape(work.mode == "training", work.amp)
+    t.work, t.moves = [], []
+    _run(t, arch, work, adapter, None, None)
+    if work.engine:
+        kernels = [k for k in t.moves if k.engine]
+    elif work.fused_scan:
+        kernels = [k for k in t.moves if k.engine == (k.where == RECURRENT)]
+    else:
+        kernels = [k for k in t.moves if not k.engine]
+    return [*merged(t.work), *kernels]
+
+
+def _run(
+    t: Tape, arch: Architecture, work: PassSizes, adapter: Adapter | None, trains: Callable[[str], bool] | None,
+    top: Any,
+) -> None:  # fmt: skip
+    """One pass on ``t``, in whose logs it leaves what it ran."""
     training = work.mode == "training"
     if adapter is not None and adapter.method.name == "freeze":
         top = adapter.args["trainable_layers"]
+    one_kernel = work.engine or (work.fused and work.forced)
+    fused = work.fused and fused_exists(arch, work.uncapped)
     load = Workload(
-        work.b, work.s, training=training, fused=work.engine or (work.fused and fused_exists(arch, work.uncapped)),
+        work.b, work.s, width=work.width, amp=work.amp, training=training, fused=one_kernel or fused,
         checkpointing="full" if training and work.checkpointing else "none", adapter=adapter, top=top,
-        logits="last" if work.last and arch.kind == "decoder" else "all",
+        adapter_width=work.adapter_width, logits="last" if work.last and arch.kind == "decoder" else "all",
     )  # fmt: skip
-    t = Tape(training)
     m = machine(arch, load, t)
+    m.one_kernel, m.fused = one_kernel, one_kernel or m.fused
     m.logits, m.inputs_want_grad = load.logits, training and work.checkpointing
     m.drops = Dropout(branch=training and work.dropout > 0)
     if trains is not None:
@@ -49,12 +82,12 @@ def products(
         m.enc_tokens = work.encoder
     if work.mode == "decode":
         cached(m, arch, work, segments)
-    t.work = []
+    elif work.caches and arch.kind != "encoder":
+        m.cache = {}
     out = forward(m, arch, segments, load.checkpointing == "full")
     if training and out.loss is not None and out.loss.node is not None:
         loss, out.loss = out.loss, None
         backward(t, loss, out.bounds)
-    return merged(t.work)
 
 
 def cached(m: Machine, arch: Architecture, work: PassSizes, segments: list[Any]) -> None:
@@ -63,7 +96,10 @@ def cached(m: Machine, arch: Architecture, work: PassSizes, segments: list[Any])
     if work.encoder is None and arch.encoder_tokens is None:
         m.enc_tokens = work.context
     if arch.kind == "encoder-decoder":
+        t = m.t
+        logs, t.work, t.moves = (t.work, t.moves), None, None
         forward(m, arch, segments, False)
+        t.work, t.moves = logs
     m.past, m.kv = work.context, work.context + 1 + m.prefix
 
 

@@ -12,15 +12,17 @@ from typing import Any
 
 from estimator.ops import maximum
 from estimator.roofline import BF16, Accelerator
+from estimator.stack.moves import Moved
 from estimator.trace import value_of
 from estimator.work import product as p
 from estimator.work.folds import moved_elements
-from estimator.work.product import FP32_BYTES, Kernel, Product
+from estimator.work.product import FP32_BYTES, Product
 
 COMPUTE, MEMORY, CACHE, LAUNCH, LINK = "compute", "memory", "cache", "launch", "communication"
 PRODUCTS, ADAPTERS, ATTENTION, ELEMENTWISE, OPTIMIZER, KERNELS, LINKS, CACHED = (
     "products", "adapters", "attention", "elementwise", "optimizer", "kernels", "links", "cache",
 )  # fmt: skip
+STREAM = ("layer", "embedding", "final norm")  # the residual stream, whole on every tensor-parallel accelerator
 UNPACK_ROWS = 1  # bitsandbytes MatMul4Bit: a single row is multiplied with the packed matrix, more with an unpacked one
 
 
@@ -28,7 +30,7 @@ UNPACK_ROWS = 1  # bitsandbytes MatMul4Bit: a single row is multiplied with the 
 class How:
     """How a list of operations is executed.
 
-    width     bytes an activation's element; stream: one of the residual stream's, where it is wider (autocast)
+    width     bytes of an activation's element in a product
     element   bytes an element of a product's stored weight
     shards    tensor-parallel accelerators that share every product
     adapters32  adapters multiply in fp32, as peft keeps them over a narrower base: no tensor cores without TF32
@@ -41,7 +43,6 @@ class How:
     """
 
     width: float = BF16
-    stream: float | None = None
     element: Callable[[Product], float] | None = None
     shards: Any = 1
     adapters32: bool = False
@@ -104,11 +105,11 @@ class Times:
         return max(found, key=lambda k: float(value_of(found[k])))
 
 
-def times(operations: Iterable[Product | Kernel], machine: Accelerator, how: How) -> Times:
+def times(operations: Iterable[Product | Moved], machine: Accelerator, how: How) -> Times:
     """Seconds of all passes of ``operations`` (forward, recomputed, backward) on ``machine``."""
     out = Times()
     for q in operations:
-        if isinstance(q, Kernel):
+        if isinstance(q, Moved):
             _kernel(out, q, machine, how)
         elif value_of(q.times) and value_of(q.count):
             _product(out, q, machine, how)
@@ -119,13 +120,10 @@ def times(operations: Iterable[Product | Kernel], machine: Accelerator, how: How
     return out
 
 
-def _kernel(out: Times, q: Kernel, machine: Accelerator, how: How) -> None:
-    moves = q.moves
-    width = how.stream if q.stream and how.stream else how.width
-    seconds = machine.stream(moves.bytes(width)) + machine.strided(moves.strided) + machine.layer_norm(moves.welford)
-    seconds = q.times * seconds
-    out.launches = out.launches + q.launches
-    out.add(ELEMENTWISE, MEMORY, seconds if q.stream or how.shards == 1 else seconds / how.shards)
+def _kernel(out: Times, q: Moved, machine: Accelerator, how: How) -> None:
+    seconds = q.times * (machine.stream(q.moved) + machine.strided(q.strided) + machine.layer_norm(q.welford))
+    out.launches = out.launches + q.times * q.launches
+    out.add(ELEMENTWISE, MEMORY, seconds if how.shards == 1 or q.where in STREAM else seconds / how.shards)
 
 
 def _product(out: Times, q: Product, machine: Accelerator, how: How) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.families.base import Architecture
+from estimator.stack.tape import F32, HALF
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class PassSizes:
     fused_scan  True where recurrent layers run their fused kernels
     uncapped    True where SDPA runs soft-capped models too, without the cap, as transformers 5.17 does
     forced      True where a stack of its own has a fused kernel for every model
+    caches      True where a pass over a prompt writes its keys and values into a cache
+    width       bytes of a number of the model, adapter_width: of an adapter; amp: autocast over fp32 weights
     """
 
     mode: str
@@ -37,6 +40,10 @@ class PassSizes:
     fused_scan: bool = False
     uncapped: bool = False
     forced: bool = False
+    caches: bool = False
+    width: int = HALF
+    amp: bool = False
+    adapter_width: int = F32
 
 
 def fused_exists(arch: Architecture, uncapped: bool = False) -> bool:

@@ -14,10 +14,8 @@ from estimator.names import choice
 from estimator.questions.images import seen
 from estimator.questions.read import adapter_of, batch, split_cast, tokens
 from estimator.sizes import size_option
-from estimator.work.adapters import trainable
 from estimator.work.product import Product
 from estimator.work.run import products
-from estimator.work.trainable import Trainable
 from estimator.work.workload import PassSizes, fused_exists
 
 if TYPE_CHECKING:
@@ -46,7 +44,6 @@ class Pass:
     tokens: Any
     notes: tuple[str, ...]
     method: str
-    train: Trainable
     adapter: Adapter | None
     cast: bool
 
@@ -83,8 +80,7 @@ def plan(q: Flops) -> Pass:
         raise InputError(f"--encoder-len: {model.name} has no encoder beside its decoder")
     args, cast = split_cast(q.args)
     adapter = adapter_of(replace(q, args=args))
-    train, found = trainable(model, adapter)
-    notes += found
+    notes += _notes(adapter)
     attends = any(isinstance(g.mixer, Attention) for g in arch.layers)
     if q.forced and attends and not fused_exists(arch, q.uncapped):
         notes.append(f"--attention sdpa: transformers has no fused attention for {arch.model_type}; timed as given")
@@ -112,9 +108,18 @@ def plan(q: Flops) -> Pass:
 
         made = [*tower_products(arch, work, images, adapter), *made]
     return Pass(
-        model, arch, work, tuple(made), b * s, tuple(notes), q.method or "full", train,
-        adapter, cast,
+        model, arch, work, tuple(made), b * s, tuple(notes), q.method or "full", adapter, cast,
     )
+
+
+def _notes(adapter: Adapter | None) -> list[str]:
+    """What is said of an adapter; of one whose own products are not known, that too."""
+    if adapter is None or adapter.method.name == "freeze":
+        return []
+    name = adapter.method.name
+    known = adapter.method.work is not None or adapter.virtual_tokens
+    notes = [] if known else [f"{name}: the adapter's own products are not counted, only what it lets through"]
+    return [*notes, *adapter.notes]
 
 
 def _dropout(model: Model, arch: Architecture) -> float:

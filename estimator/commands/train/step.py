@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,13 @@ from estimator.parallel.hooks import FAST, SLOW
 from estimator.parallel.links import GIGA
 from estimator.parallel.pipeline import schedule, split, uneven
 from estimator.roofline import Accelerator, dense_peak, machine
+from estimator.stack.moves import Moved
+from estimator.stack.tape import HALF
 from estimator.trace import value_of
 from estimator.work.folds import Group
-from estimator.work.model import operations
 from estimator.work.product import FP32_BYTES, Product
-from estimator.work.times import ELEMENTWISE, MEMORY, OPTIMIZER, How, Times, times
+from estimator.work.run import operations
+from estimator.work.times import MEMORY, OPTIMIZER, How, Times, times
 
 if TYPE_CHECKING:
     from estimator.recipes.base import Recipe
@@ -93,7 +96,8 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
         made.arch, degrees, recipe.name, run.stage, repeats, work, trained(made), total, spec, link, plan, stages
     )
     part = max(float(value_of(s.count)) for s in stages) / sum(float(value_of(s.count)) for s in stages)
-    whole = step_times(made, recipe, run, device, kind, part, sent.bubble)
+    ops = run_once(made, recipe, run, kind)
+    whole = step_times(made, recipe, run, device, kind, ops, part, sent.bubble)
     python, hooked = python_seconds(made, recipe, run)
     behind, carried = offload_seconds(made, recipe, run, trained(made), total, spec)
     whole.host += python
@@ -101,7 +105,7 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
     best = max(whole.device + sent.model + max(0.0, sent.data - hidden), whole.host) + behind
     points = ((1.0, device.best),)
     quick = replace(device, gemm_points=points, gradient=1.0, elements=device.copy, welford=device.copy, fixed=0.0)
-    low = step_times(made, recipe, run, quick, kind, part).device + behind * FAST
+    low = step_times(made, recipe, run, quick, kind, ops, part).device + behind * FAST
     high = whole.device + whole.host * (SLOW if python else 1.0) + sent.model + sent.data + behind * SLOW
     basis = [*device.notes, *_optimizer_note(run.optimizer), *sent.notes, *hooked, *carried,
              *uneven(made.arch, degrees.pipeline, plan.chunks, q.pipeline_split)]  # fmt: skip
@@ -114,19 +118,31 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
     return StepTime(made, whole, best, low, high, min(whole.ideal, low), sent, spec, peak, parts, tuple(basis), python)
 
 
+def wide_adapters(made: Pass, recipe: Recipe, run: Run) -> bool:
+    """Whether adapters multiply in fp32."""
+    on = Spread(int(value_of(run.degrees.shards)), run.stage, DEEPSPEED if recipe.kind == DEEPSPEED else TORCH)
+    return not recipe.amp and made.cast and not narrow_adapters(on)
+
+
+def run_once(made: Pass, recipe: Recipe, run: Run, dtype: str) -> list[Product | Moved]:
+    """What one micro-batch runs, in the widths of the recipe."""
+    width = FP32_BYTES if dtype == "fp32" or recipe.casts else HALF
+    own = FP32_BYTES if recipe.amp or wide_adapters(made, recipe, run) else width
+    work = replace(made.work, width=width, amp=recipe.casts, adapter_width=own)
+    return operations(made.arch, work, made.adapter)
+
+
 def step_times(
-    made: Pass, recipe: Recipe, run: Run, device: Accelerator, dtype: str, part: float = 1.0, idle: float = 0.0
-) -> Times:
-    """The most loaded GPU's passes and its optimizer step, in plain numbers.
+    made: Pass, recipe: Recipe, run: Run, device: Accelerator, dtype: str, ops: Sequence[Product | Moved],
+    part: float = 1.0, idle: float = 0.0,
+) -> Times:  # fmt: skip
+    """The most loaded GPU's passes over ``ops`` and its optimizer step, in plain numbers.
 
     part: of the layers that its pipeline stage holds; idle: of a pipeline, over busy time.
     """
     degrees = run.degrees
-    on = Spread(int(value_of(degrees.shards)), run.stage, DEEPSPEED if recipe.kind == DEEPSPEED else TORCH)
-    wide = not recipe.amp and made.cast and not narrow_adapters(on)
-    how = _how(recipe, dtype, run.quantization, degrees, wide)
-    once = times(operations(made.arch, made.work, made.train), device, how)
-    once.add(ELEMENTWISE, MEMORY, device.stream(_casts(made, recipe) / degrees.tensor))
+    how = _how(recipe, dtype, run.quantization, degrees, wide_adapters(made, recipe, run))
+    once = times(ops, device, how)
     shards = degrees.tensor * degrees.pipeline * (degrees.shards if run.stage else 1)
     moved = _optimizer_bytes(made, recipe, run.optimizer) / shards if run.question.offload == "none" else 0.0
     busy = run.accumulation * part
@@ -149,8 +165,8 @@ def _how(recipe: Recipe, kind: str, quantization: str, degrees: Degrees, adapter
         return PACKED[quantization] if packed else width
 
     return How(
-        width, FP32_BYTES if recipe.casts else None, element if quantization != "none" else None, degrees.tensor,
-        adapters32=adapters32, unpack=quantization != "none", autograd=True,
+        width, element if quantization != "none" else None, degrees.tensor, adapters32=adapters32,
+        unpack=quantization != "none", autograd=True,
     )  # fmt: skip
 
 
@@ -178,21 +194,6 @@ def _optimizer_bytes(made: Pass, recipe: Recipe, optimizer: str) -> float:
 
 def trained(made: Pass) -> float:
     """Elements that are trained: full, or the adapters' own, or the unfrozen layers'."""
-    if made.method == "full":
+    if made.adapter is None:
         return float(value_of(sum((w.total for w in made.arch.weights()), start=0)))
-    seen = {(q.name, q.layer): q for q in made.list if q.right and q.weight and q.name not in made.train.rewritten}
-    return float(
-        sum(
-            value_of(q.weight) * value_of(sum(x.times for x in made.list if (x.name, x.layer) == key))
-            for key, q in seen.items()
-        )
-    )
-
-
-def _casts(made: Pass, recipe: Recipe) -> float:
-    """Autocast: every fp32 weight to bf16 once a pass, its gradient back."""
-    if not recipe.casts:
-        return 0.0
-    return sum(float(value_of(q.times * q.weight)) * (1 + int(q.right)) for q in made.list if q.weight) * (
-        FP32_BYTES + 2
-    )
+    return float(value_of(made.adapter.trained))

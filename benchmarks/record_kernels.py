@@ -1,0 +1,173 @@
+"""Count what a layer's operations read and write, as torch dispatches them for transformers' classes on no device.
+
+    python benchmarks/record_kernels.py OUT.json.gz [preset ...]     needs torch and transformers
+
+One preset of each family, with eight and with sixteen layers, 2 x 128 tokens in bf16: the difference is eight layers.
+Of the operations that are neither views nor products nor attention: kernels, bytes read and written by those over
+contiguous tensors, elements written by those over broadcast or permuted ones, elements that pass LayerNorm's. A slice's
+gradient is two kernels (zeros and a copy), and so is LayerNorm's (the input's and the weights').
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from estimator import presets
+from estimator.models import load_model
+
+SHALLOW, DEEP, BATCH, TOKENS = 8, 16, 2, 128
+DEPTHS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "num_decoder_layers", "encoder_layers",
+          "decoder_layers")  # fmt: skip
+PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_grouped_mm", "convolution", "convolution_backward", "linear")
+MADE = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided")  # neither kernels nor views
+VIEWS = ("detach", "_unsafe_view", "lift_fresh", "alias")
+INDEXED = ("cat", "stack", "index", "index_select", "gather", "scatter", "index_put", "constant_pad_nd", "roll")
+REDUCED = ("mean", "sum", "max", "amax", "topk", "sort", "argsort")
+SPARSE = ("embedding", "embedding_dense_backward", "nll_loss_forward", "nll_loss_backward", "clone")
+STORED = ("architectures", "transformers_version", "torch_dtype", "dtype", "quantization_config", "_name_or_path")
+
+
+def nbytes(*tensors: torch.Tensor) -> int:
+    return sum(x.numel() * x.element_size() for x in tensors if x.numel() > 1)
+
+
+class Kernels(TorchDispatchMode):
+    """launches, bytes, strided and welford, as the module's docstring says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = [0, 0, 0, 0]
+
+    def add(self, launches: int, moved: int = 0, strided: int = 0, welford: int = 0) -> None:
+        for i, n in enumerate((launches, moved, strided, welford)):
+            self.counts[i] += n
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = func._schema.name.split("::")[1]
+        views = any(a.alias_info is not None and not a.alias_info.is_write for a in func._schema.arguments)
+        if not views and name not in (*VIEWS, *MADE, *PRODUCTS) and "scaled_dot" not in name:
+            ins, outs = ([x for x in tree_flatten(y)[0] if isinstance(x, torch.Tensor)] for y in ((args, kwargs), out))
+            self.count(name, ins, outs, args)
+        return out
+
+    def count(self, name: str, ins: list[Any], outs: list[Any], args: Any) -> None:
+        whole = [x for x in ins if x.numel()]
+        if name in ("slice_backward", "select_backward"):
+            self.add(2, nbytes(outs[0]), ins[0].numel())
+        elif name == "native_layer_norm_backward":
+            wants = args[-1]
+            self.add(1 + (any(wants[1:]) and wants[0]), (3 * wants[0] + 2 * any(wants[1:])) * nbytes(ins[0]))
+        elif name == "native_layer_norm":
+            self.add(1, welford=outs[0].numel())
+        elif name == "cat" and len(whole) == 1 and whole[0].is_contiguous():  # the first keys of a cache
+            self.add(1, 2 * nbytes(whole[0]))
+        elif strided(name, ins, outs):
+            self.add(1, strided=max(outs[0].numel(), ins[0].numel() if name in REDUCED else 0))
+        else:
+            self.add(1, nbytes(*ins, *outs))
+
+
+def strided(name: str, ins: list[Any], outs: list[Any]) -> bool:
+    """Whether a kernel is bound by its indexing: its tensors are broadcast, picked, or do not lie as they are seen."""
+    like = [x for x in ins if x.numel() > 1]
+    if name in INDEXED:
+        return True
+    if name in REDUCED:
+        return any(not x.is_contiguous() for x in like)
+    if name not in SPARSE and any(x.dim() > 0 and x.numel() != outs[0].numel() for x in like):
+        return True
+    return any(not x.is_contiguous() for x in (*like, *outs))
+
+
+class Attention(torch.autograd.Function):
+    """Fused attention as CUDA's kernels lay it out: the output as the queries are."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Any, k: Any, v: Any) -> Any:
+        ctx.like = (q, k, v)
+        if v.shape[-1] == q.shape[-1]:
+            return torch.empty_like(q)
+        return q.new_empty(q.shape[0], q.shape[2], q.shape[1], v.shape[-1]).transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return tuple(torch.empty_like(x) for x in ctx.like)
+
+
+def build(raw: dict[str, Any], layers: int) -> Any:
+    """A model of ``layers`` layers on the meta device, with SDPA where its class has it."""
+    raw = {k: v for k, v in raw.items() if k not in STORED}
+    raw |= {f: layers for f in DEPTHS if f in raw}
+    if isinstance(raw.get("layer_types"), list):
+        raw["layer_types"] = raw["layer_types"][:layers]
+    config = transformers.AutoConfig.for_model(raw.pop("model_type"), **raw)
+    classes = (transformers.AutoModelForCausalLM, transformers.AutoModelForSeq2SeqLM, transformers.AutoModelForMaskedLM)
+    make = next(c for c in classes if type(config) in c._model_mapping)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device("meta"):
+            try:
+                return make.from_config(config, attn_implementation="sdpa").eval()
+            except ValueError:
+                return make.from_config(config, attn_implementation="eager").eval()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def counted(model: Any, train: bool) -> tuple[list[int], list[int]]:
+    """Of a forward pass (with a cache where it does not train), and of the backward pass after it."""
+    ids = torch.zeros(BATCH, TOKENS, dtype=torch.long, device="meta")
+    more = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
+    ahead, back = Kernels(), Kernels()
+    with ahead, torch.set_grad_enabled(train):
+        out = model(input_ids=ids, use_cache=not train, **more)
+    if train:
+        g = torch.empty_like(out.logits)
+        with back:
+            out.logits.backward(g)
+    return ahead.counts, back.counts
+
+
+def recorded(raw: dict[str, Any]) -> dict[str, list[int]]:
+    rows = []
+    for layers in (SHALLOW, DEEP):
+        model = build(raw, layers)
+        rows.append((counted(model, False)[0], *counted(model, True)))
+    names = ("prefill", "forward", "backward")
+    pairs = zip(names, *rows, strict=True)
+    return {n: [y - x for x, y in zip(less, more, strict=True)] for n, less, more in pairs}
+
+
+def main() -> None:
+    torch.nn.functional.scaled_dot_product_attention = lambda q, k, v, **_: Attention.apply(q, k, v)
+    transformers.masking_utils.find_packed_sequence_indices = lambda position_ids: None
+    made: dict[str, Any] = {}
+    families = set()
+    for name in sys.argv[2:] or presets.ids("models"):
+        model = load_model(name)
+        if model.config is None or model.architecture.model_type in families:
+            continue
+        try:
+            made[name] = recorded(dict(model.config.raw))
+            families.add(model.architecture.model_type)
+            print(name, made[name], flush=True)
+        except Exception as e:  # a class that transformers does not have, or that asks a tensor for its value
+            print(f"{name}: {type(e).__name__}: {str(e)[:100]}", flush=True)
+    about = {"torch": torch.__version__, "transformers": transformers.__version__, "layers": DEEP - SHALLOW,
+             "batch": BATCH, "tokens": TOKENS, "made_by": "benchmarks/record_kernels.py"}  # fmt: skip
+    with gzip.GzipFile(Path(sys.argv[1]), "wb", mtime=0) as file:
+        file.write(json.dumps({"about": about, "layers": made}, indent=1).encode())
+
+
+if __name__ == "__main__":
+    main()
