@@ -14,7 +14,7 @@ from estimator.kv.layers import cache_bytes
 from estimator.ops import maximum, minimum
 from estimator.parallel.messages import sums
 from estimator.roofline import BF16, Accelerator
-from estimator.stack.moves import Moved
+from estimator.stack.moves import Kernel
 from estimator.work.product import Product
 from estimator.work.run import operations
 from estimator.work.times import ATTENTION, CACHE, CACHED, LINK, LINKS, How, Times, times
@@ -99,7 +99,7 @@ def decode(serve: Serving, b: Any, context: Any, encoder: Any = 0, drafted: int 
     return out
 
 
-def _absorbed(q: Product | Moved, rows: Any) -> Product | Moved:
+def _absorbed(q: Product | Kernel, rows: Any) -> Product | Kernel:
     """MLA in a serving engine: the expansion of the latent is absorbed into queries and outputs, a token each.
 
     DeepSeek-V2, arXiv 2405.04434, section 2.1.2.

@@ -25,7 +25,7 @@ PART_OF = (PART, PART, PART_SEEN, PART_BY_HEADS, PART_SEEN, PART_BY_HEADS)
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Kernel:
     """Kernels of one operation in each of ``times`` layers.
 
     what, where   the operation, and the part of the model it stands in
@@ -72,13 +72,13 @@ def log(t: Tape, what: str, launches: Any = 1, moved: Any = 0, strided: Any = 0,
     if t.moves is None:
         return
     phase = BACKWARD if not t.grad and t.differentiates else AGAIN if t.again is not None else FORWARD
-    t.moves.append(Moved(what, t.where, phase, t.times * t.rounds, launches, moved, strided, welford))
+    t.moves.append(Kernel(what, t.where, phase, t.times * t.rounds, launches, moved, strided, welford))
 
 
 def fused(t: Tape, what: str, moved: Any, launches: Any = 1) -> None:
     """What a serving engine runs for what has just been run: all of it in ``launches`` kernels."""
     if t.moves is not None and t.again is None:
-        t.moves.append(Moved(what, t.where, FORWARD, t.times, launches, moved, engine=True))
+        t.moves.append(Kernel(what, t.where, FORWARD, t.times, launches, moved, engine=True))
 
 
 def over(t: Tape, what: str, ins: Sequence[Tensor], out: Tensor) -> None:

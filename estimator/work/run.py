@@ -12,7 +12,7 @@ from estimator.peft.base import Adapter
 from estimator.stack.dropout import Dropout
 from estimator.stack.engine import backward
 from estimator.stack.machine import Machine
-from estimator.stack.moves import Moved
+from estimator.stack.moves import Kernel
 from estimator.stack.products import Entry
 from estimator.stack.program import forward
 from estimator.stack.tape import Tape
@@ -38,7 +38,7 @@ def products(
     return merged(t.work)
 
 
-def operations(arch: Architecture, work: PassSizes, adapter: Adapter | None = None) -> list[Product | Moved]:
+def operations(arch: Architecture, work: PassSizes, adapter: Adapter | None = None) -> list[Product | Kernel]:
     """Every product of one pass, and every other kernel.
 
     Of a serving engine (``work.engine``) its own kernels; where recurrent layers run fused ones (``work.fused_scan``),

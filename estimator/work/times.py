@@ -12,7 +12,7 @@ from typing import Any
 
 from estimator.ops import maximum
 from estimator.roofline import BF16, Accelerator
-from estimator.stack.moves import Moved
+from estimator.stack.moves import Kernel
 from estimator.trace import value_of
 from estimator.work import product as p
 from estimator.work.folds import moved_elements
@@ -105,11 +105,11 @@ class Times:
         return max(found, key=lambda k: float(value_of(found[k])))
 
 
-def times(operations: Iterable[Product | Moved], machine: Accelerator, how: How) -> Times:
+def times(operations: Iterable[Product | Kernel], machine: Accelerator, how: How) -> Times:
     """Seconds of all passes of ``operations`` (forward, recomputed, backward) on ``machine``."""
     out = Times()
     for q in operations:
-        if isinstance(q, Moved):
+        if isinstance(q, Kernel):
             _kernel(out, q, machine, how)
         elif value_of(q.times) and value_of(q.count):
             _product(out, q, machine, how)
@@ -120,7 +120,7 @@ def times(operations: Iterable[Product | Moved], machine: Accelerator, how: How)
     return out
 
 
-def _kernel(out: Times, q: Moved, machine: Accelerator, how: How) -> None:
+def _kernel(out: Times, q: Kernel, machine: Accelerator, how: How) -> None:
     seconds = q.times * (machine.stream(q.moved) + machine.strided(q.strided) + machine.layer_norm(q.welford))
     out.launches = out.launches + q.times * q.launches
     out.add(ELEMENTWISE, MEMORY, seconds if how.shards == 1 or q.where in STREAM else seconds / how.shards)

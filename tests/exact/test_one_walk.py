@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from estimator.models import load_model
 from estimator.peft.asked import prepare
-from estimator.work.product import Product
-from estimator.work.run import operations, products
+from estimator.work.run import products
 from estimator.work.workload import PassSizes
 
 

@@ -18,7 +18,7 @@ from estimator.parallel.hooks import FAST, SLOW
 from estimator.parallel.links import GIGA
 from estimator.parallel.pipeline import schedule, split, uneven
 from estimator.roofline import Accelerator, dense_peak, machine
-from estimator.stack.moves import Moved
+from estimator.stack.moves import Kernel
 from estimator.stack.tape import HALF
 from estimator.trace import value_of
 from estimator.work.folds import Group
@@ -124,7 +124,7 @@ def wide_adapters(made: Pass, recipe: Recipe, run: Run) -> bool:
     return not recipe.amp and made.cast and not narrow_adapters(on)
 
 
-def run_once(made: Pass, recipe: Recipe, run: Run, dtype: str) -> list[Product | Moved]:
+def run_once(made: Pass, recipe: Recipe, run: Run, dtype: str) -> list[Product | Kernel]:
     """What one micro-batch runs, in the widths of the recipe."""
     width = FP32_BYTES if dtype == "fp32" or recipe.casts else HALF
     own = FP32_BYTES if recipe.amp or wide_adapters(made, recipe, run) else width
@@ -133,7 +133,7 @@ def run_once(made: Pass, recipe: Recipe, run: Run, dtype: str) -> list[Product |
 
 
 def step_times(
-    made: Pass, recipe: Recipe, run: Run, device: Accelerator, dtype: str, ops: Sequence[Product | Moved],
+    made: Pass, recipe: Recipe, run: Run, device: Accelerator, dtype: str, ops: Sequence[Product | Kernel],
     part: float = 1.0, idle: float = 0.0,
 ) -> Times:  # fmt: skip
     """The most loaded GPU's passes over ``ops`` and its optimizer step, in plain numbers.
