@@ -80,10 +80,11 @@ def _case(c: dict[str, Any], model: Any, gpu: str) -> Iterator[Time]:
         how |= {"method": "lora", "rank": 16, "targets": "all-linear"} if c.get("lora") else {}
         made = plan(ask(Flops, model, {"mode": "training", "uncapped": True, "batch_size": b, "seq_len": s, **how}))
         recipe = find_recipe("torch-bf16")
-        ops = run_once(made, recipe, "bf16")
+        run = Run(ask(Train, model), Degrees(1))
+        ops = run_once(made, recipe, run, "bf16")
 
         def step(m: Accelerator) -> float:
-            return float(step_times(made, recipe, Run(ask(Train, model), Degrees(1)), m, "bf16", ops).total)
+            return float(step_times(made, recipe, run, m, "bf16", ops).total)
 
         yield Time(*of, label, c["step_s"], step)
         return
