@@ -29,6 +29,11 @@ def exact_div(a: Any, b: Any, what: str = "") -> Any:
     return a // b
 
 
+def digits(n: Any) -> Any:
+    """How many decimal digits a whole number >= 0 has."""
+    return n.digits() if isinstance(n, Recordable) else len(str(int(n)))
+
+
 def root(square: Any) -> Any:
     """The whole number whose square is ``square``."""
     if isinstance(square, Recordable):

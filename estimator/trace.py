@@ -38,6 +38,10 @@ class Recordable:
         """The whole number whose square this is."""
         raise NotImplementedError
 
+    def digits(self) -> Any:
+        """How many decimal digits it has."""
+        raise NotImplementedError
+
     def extreme(self, values: Any, most: bool) -> Any:
         """The largest of ``values``, or the smallest."""
         raise NotImplementedError

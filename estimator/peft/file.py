@@ -6,12 +6,11 @@ Source: safetensors 0.8, src/tensor.rs (prepare, serialize); peft 0.21.2, utils/
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from estimator.ops import round_up
+from estimator.ops import digits, round_up
 from estimator.peft.arguments import BASE, INDEX, TUNER, PeftTensor
 from estimator.peft.base import Adapter
 from estimator.trace import value_of
@@ -22,20 +21,24 @@ NAMES = {"fp32": "F32", "bf16": "BF16", "fp16": "F16", "i64": "I64"}
 ORDER = ("I64", "F32", "I32", "BF16", "F16")  # safetensors' Dtype from the top: tensors lie so, then by name
 MODEL = "base_model.model."  # before a module's name; before what all share "base_model."
 
-Row = tuple[str, str, list[int]]
+HEAD = len('{"__metadata__":{"format":"pt"}}')
+ENTRY = len(',"":{"dtype":"","shape":[],"data_offsets":[,]}')  # of one tensor, less its name, type and numbers
+
+Row = tuple[str, str, list[Any]]
 
 
-def header_bytes(adapter: Adapter, tuner: str, base: str) -> int:
+def header_bytes(adapter: Adapter, tuner: str, base: str) -> Any:
     """Bytes of the file before its numbers; ``tuner``, ``base``: names of the formats of the adapter and the model."""
     kinds = {TUNER: NAMES.get(tuner, "F32"), BASE: NAMES.get(base, "BF16"), INDEX: "I64"}
     rows = sorted(_rows(adapter, kinds), key=lambda row: (ORDER.index(row[1]), row[0]))
-    head: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    at = 0
+    size: Any = HEAD
+    at: Any = 0
     for name, kind, shape in rows:
         end = at + prod(shape) * _width(kind)
-        head[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, end]}
+        size = size + ENTRY + len(name) + len(kind) + max(len(shape) - 1, 0)
+        size = size + sum((digits(n) for n in (*shape, at, end)), 0)
         at = end
-    return PREFIX + int(round_up(len(json.dumps(head, separators=(",", ":"))), PREFIX))
+    return PREFIX + round_up(size, PREFIX)
 
 
 def _width(kind: str) -> int:
@@ -57,7 +60,7 @@ def _rows(adapter: Adapter, kinds: dict[str, str]) -> Iterator[Row]:
             yield from ((name, kinds[BASE], shape) for name, shape in _placed(t, None))
 
 
-def _placed(t: PeftTensor, layers: tuple[int, ...] | None) -> Iterator[tuple[str, list[int]]]:
+def _placed(t: PeftTensor, layers: tuple[int, ...] | None) -> Iterator[tuple[str, list[Any]]]:
     """The tensor of every layer that holds one. A tensor that layers share is saved once for each."""
     shape, times = _numbers(t.shape), int(value_of(t.times))
     if t.stored or not t.module:
@@ -70,11 +73,11 @@ def _placed(t: PeftTensor, layers: tuple[int, ...] | None) -> Iterator[tuple[str
         yield f"{MODEL}{t.module.replace('{i}', str(i))}.{t.name}", shape
 
 
-def _numbers(shape: tuple[Any, ...]) -> list[int]:
-    return [int(value_of(n)) for n in shape]
+def _numbers(shape: tuple[Any, ...]) -> list[Any]:
+    return [value_of(n) for n in shape]
 
 
-def _pieces(name: str, shape: list[int], pieces: Any) -> Iterator[tuple[str, list[int]]]:
+def _pieces(name: str, shape: list[Any], pieces: Any) -> Iterator[tuple[str, list[Any]]]:
     """A list of parameters lies in the file one by one, the first axis divided."""
     if not pieces:
         yield name, shape

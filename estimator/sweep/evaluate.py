@@ -193,6 +193,8 @@ class _Run:
             self.made[i] = self.columns[args[0]]
         elif op == "block":
             self.made[i] = blocks(self.total(args[0]))
+        elif op == "digits":
+            self.made[i] = _digits(self.total(args[0]))
         elif op == "mod":
             self.made[i] = _rest(self.total(args[0]), args[1])
         elif op == "floor":
@@ -254,6 +256,16 @@ def _power(n: Any) -> int | None:
 def _floor(x: Any, n: Any) -> Any:
     power = _power(n)
     return x // n if power is None else x >> power
+
+
+def _digits(x: Any) -> Any:
+    """The decimal digits of whole numbers >= 0."""
+    import numpy as np
+
+    if x.dtype.kind == "O":
+        return np.array([len(str(n)) for n in x], dtype=object)
+    powers = np.array([10**k for k in range(1, 19)], dtype=np.int64)
+    return np.searchsorted(powers, x, side="right").astype(np.int64) + 1
 
 
 def _rest(x: Any, n: int) -> Any:

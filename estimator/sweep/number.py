@@ -136,6 +136,14 @@ class Number(Recordable):
         # blocks do not shrink as requests grow
         return self.record.atom("block", args, block_bytes(self.number), block_bytes(max(low, 1)), block_bytes(high))
 
+    def digits(self) -> Any:
+        """How many decimal digits it has."""
+        low, high = self.record.bounds(self.terms)
+        least, most = len(str(max(low, 0))), len(str(high))
+        if least == most:
+            return least
+        return self.record.atom("digits", (key_of(self.terms),), len(str(self.number)), least, most)
+
     def square_root(self) -> Any:
         """The whole number whose square this is."""
         if len(self.terms) == 1:

@@ -248,7 +248,7 @@ def _bytes(adapter: Adapter, fmt: Format, own: Format, optimizer: str, letters: 
     ]  # fmt: skip
 
 
-def _header(adapter: Adapter, fmt: Format, own: Format) -> int:
+def _header(adapter: Adapter, fmt: Format, own: Format) -> Any:
     """Bytes of adapter_model.safetensors before its numbers."""
     if not adapter.tensors:
         return 0
