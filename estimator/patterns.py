@@ -13,21 +13,30 @@ import re
 import subprocess
 import sys
 import threading
-from time import perf_counter
 from typing import Any
 
 from estimator.errors import InputError
 
-SECONDS = 1.0  # that all names together may take of one pattern
+SECONDS = 1.0  # of a processor, that all names together may take of one pattern
+PATIENCE = 4.0  # seconds of a clock, where the processor is busy with other things or does not count
 _RISKY = re.compile(r"\)[*+{]|\\[1-9]")  # a repeated group; a reference back
 _REPEATS = re.compile(r"[*+{]")
 _MOST = 3  # repeats that a name of any module bears: its length to the third power
 _WORDS = {"match": re.match, "fullmatch": re.fullmatch, "search": re.search}
 _CODE = """
 import json, re, sys
+from time import process_time
+try:
+    from signal import ITIMER_PROF, setitimer
+except ImportError:
+    ITIMER_PROF, setitimer = 0, lambda which, seconds: None
 for line in sys.stdin:
-    how, pattern, name = json.loads(line)
-    print(int(getattr(re, how)(pattern, name) is not None), flush=True)
+    seconds, how, pattern, name = json.loads(line)
+    start = process_time()
+    setitimer(ITIMER_PROF, seconds)
+    found = getattr(re, how)(pattern, name) is not None
+    setitimer(ITIMER_PROF, 0)
+    print(int(found), process_time() - start, flush=True)
 """
 
 
@@ -38,18 +47,18 @@ class _Child:
         self.lock = threading.Lock()
         self.process: Any = None
 
-    def ask(self, line: str, seconds: float) -> bool | None:
-        """Whether the pattern takes the name; None where the time was up."""
+    def ask(self, key: tuple[str, str, str], seconds: float) -> tuple[bool, float] | None:
+        """(whether the pattern takes the name, seconds of a processor that took); None where the time was up."""
         with self.lock:
             if self.process is None or self.process.poll() is not None:
                 self.process = subprocess.Popen(
                     [sys.executable, "-I", "-S", "-c", _CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL, text=True,
                 )  # fmt: skip
-            timer = threading.Timer(seconds, self.process.kill)
+            timer = threading.Timer(PATIENCE, self.process.kill)
             timer.start()
             try:
-                self.process.stdin.write(line + "\n")
+                self.process.stdin.write(json.dumps((seconds, *key)) + "\n")
                 self.process.stdin.flush()
                 answer = self.process.stdout.readline().strip()
             except OSError:
@@ -58,7 +67,9 @@ class _Child:
                 timer.cancel()
             if not answer:
                 self.end()
-            return bool(int(answer)) if answer else None
+                return None
+            found, took = answer.split()
+            return bool(int(found)), float(took)
 
     def end(self) -> None:
         """End the child."""
@@ -84,13 +95,12 @@ def takes(pattern: str, name: str, how: str = "fullmatch") -> bool:
         return _WORDS[how](pattern, name) is not None
     key = (how, pattern, name)
     if key not in _KNOWN:
-        start = perf_counter()
-        found = _CHILD.ask(json.dumps(key), max(0.01, SECONDS - _SPENT.get(pattern, 0.0)))
-        _SPENT[pattern] = _SPENT.get(pattern, 0.0) + perf_counter() - start
-        if found is None or _SPENT[pattern] > SECONDS:
+        answer = _CHILD.ask(key, max(0.01, SECONDS - _SPENT.get(pattern, 0.0)))
+        _SPENT[pattern] = _SPENT.get(pattern, 0.0) + (answer[1] if answer else SECONDS)
+        if answer is None or _SPENT[pattern] > SECONDS:
             _SPENT.pop(pattern)
             raise InputError(
                 f"the pattern {pattern[:60]!r} takes too long on {name[:60]!r}: no repeats inside a repeated group"
             )
-        _KNOWN[key] = found
+        _KNOWN[key] = answer[0]
     return _KNOWN[key]
