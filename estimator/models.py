@@ -40,6 +40,7 @@ class Model:
     part       "text" for the text model of a multimodal one, else ""
     library    True where transformers builds it (``--with-transformers``)
     asked      the texts of ``--model`` and ``--set`` that name it
+    options    what a Modelfile sets, by the fields of a question
     """
 
     name: str
@@ -53,6 +54,7 @@ class Model:
     part: str = ""
     library: bool = False
     asked: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def declared(self) -> Declared:
@@ -137,19 +139,20 @@ def load_model(
     if found.raw is None:
         if overrides:
             raise InputError(f"--set: {text[:100]} has no config to set a field of")
-        return Model(found.name, found.kind, None, tuple(found.notes), {}, found.header, asked=asked)
+        notes = tuple(found.notes)
+        return Model(found.name, found.kind, None, notes, {}, found.header, asked=asked, options=found.options)
     if overrides:
         return _said(_overridden(found, overrides, traced, part, library), found, asked)
-    notes = list(found.notes)
+    read = list(found.notes)
     if found.header is not None:
         from estimator.headers.compare import compare
 
-        notes += compare(Config(found.raw, where=found.where), found.header)
+        read += compare(Config(found.raw, where=found.where), found.header)
     config = Config(found.raw, traced or found.kind == SYMBOLIC, where=found.where)
     if part:  # another model than the preset's or the file's
-        made = Model(found.name, found.kind, config, tuple(notes), beside=found.beside, mix=found.mix)
+        made = Model(found.name, found.kind, config, tuple(read), beside=found.beside, mix=found.mix)
     else:
-        made = Model(found.name, found.kind, config, tuple(notes), found.expect, found.header, found.beside, found.mix)
+        made = Model(found.name, found.kind, config, tuple(read), found.expect, found.header, found.beside, found.mix)
     return _said(replace(made, part=part, library=library), found, asked)
 
 
@@ -177,4 +180,4 @@ def _said(model: Model, found: Found, asked: tuple[str, ...]) -> Model:
         from estimator.sources.foreign import foreign
 
         said += foreign(model.config.raw.copied(), FAMILIES, model.config.where)
-    return replace(model, own_notes=(*model.own_notes, *said), asked=asked)
+    return replace(model, own_notes=(*model.own_notes, *said), asked=asked, options=found.options)

@@ -39,7 +39,8 @@ ALIASES: dict[str, dict[str, str]] = {
         "ptuning": "p_tuning", "soft-prompt": "soft-prompt",
     },
     "engine": {"llamacpp": "llama.cpp", "llama-cpp": "llama.cpp", "ollama": "llama.cpp", "hf": "transformers",
-               "trtllm": "tensorrt-llm", "trt-llm": "tensorrt-llm"},
+               "trtllm": "tensorrt-llm", "trt-llm": "tensorrt-llm",
+               "text-generation-inference": "tgi"},
 }  # fmt: skip
 FOLDED = (*ALIASES, "mode", "logits", "loss", "cache", "offload", "offload_to", "stage", "attention_flops", "schedule",
           "pipeline_split", "part", "kernels", "largest", "autocast", "gradients", "reference", "allocator", "buckets",

@@ -1,8 +1,8 @@
 """Serving engines: one file or folder each, found by name.
 
 An engine answers three questions about serving a model, each a function of its module that takes the frozen question
-and returns a Report: ``memory(q)``, ``kvcache(q)`` and ``infer(q)``. ``transformers`` and ``fused`` (an ideal engine's
-kernels) are answered by the commands themselves.
+and returns a Report: ``memory(q)``, ``kvcache(q)`` and ``infer(q)``; ``fit(q)`` is the fit alone. ``transformers``
+and ``fused`` (an ideal engine's kernels) are answered by the commands themselves.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from estimator.report import Report
 
 if TYPE_CHECKING:
     from estimator.engines.server import Server
+    from estimator.fit import Fit
 
 OWN = ("transformers", "fused")
 # name -> module in estimator.engines
 ENGINES: dict[str, str] = {
-    "llama.cpp": "llamacpp", "vllm": "vllm", "sglang": "sglang", "tensorrt-llm": "tensorrt_llm",
+    "llama.cpp": "llamacpp", "vllm": "vllm", "sglang": "sglang", "tensorrt-llm": "tensorrt_llm", "tgi": "tgi",
 }  # fmt: skip
 
 
@@ -55,6 +56,13 @@ def server_of(name: str) -> Server:
     found: Server | None = getattr(module, "SERVER", None)
     if found is None:
         raise unknown("--engine", name, [x for x in ENGINES if x != "llama.cpp"])
+    return found
+
+
+def fit_in(q: Any) -> Fit | None:
+    """Whether a question fits its card in its serving engine: the fit alone, without a report."""
+    module: Any = import_module(f"estimator.engines.{ENGINES[engine_of(q)]}")
+    found: Fit | None = module.fit(q)
     return found
 
 

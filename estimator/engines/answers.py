@@ -24,7 +24,7 @@ def log_tokens(asked: ServerAsked, rank: ServedRank) -> int:
     assert pool is not None
     if asked.engine == "vllm" and asked.at_least(*TOKENS_OF_LENGTH):
         return pool.blocks * asked.length // pool.request(asked.length)
-    return pool.blocks // pool.groups * pool.tokens
+    return pool.blocks // pool.groups * pool.tokens * pool.dealt
 
 
 def budget(rank: ServedRank) -> Node:

@@ -32,6 +32,7 @@ class ServerAsked:
     kv_bits           bits of a cached number; kv_fp8: whether that is fp8
     store             how the checkpoint's weights are stored
     tensor, pipeline, data   degrees; experts: whether routed experts are dealt over the tensor and data groups
+    dealt             ranks of the tensor group over which the tokens of a sequence's cache are dealt
     length            longest sequence that the engine admits; positions: what the model has
     card, total       the card's name, the bytes that its driver reports (None: no card); spec: its preset, if any
     pool              bytes of the pool where they are given
@@ -51,6 +52,7 @@ class ServerAsked:
     pipeline: int
     data: int
     experts: bool
+    dealt: int
     length: int
     card: str
     total: int | None
@@ -156,7 +158,7 @@ def read(q: Any, engine: str, latest: Version, own: tuple[str, ...]) -> ServerAs
     return ServerAsked(
         engine, version, model, fmt.name, fmt.block_bits // BITS_PER_BYTE, kv.block_bits // kv.block, kv.name == "fp8",
         store, _tensor(q), whole(q, "pipeline_parallel", 1), whole(q, "data_parallel", 1),
-        whole(q, "expert_parallel", 1) > 1, length, card, total, spec, pool,
+        whole(q, "expert_parallel", 1) > 1, whole(q, "decode_context_parallel", 1), length, card, total, spec, pool,
         int(value_of(size_option(None, q.batch_size, "--batch-size", "batch_size", "length"))), context, q, said,
     )  # fmt: skip
 

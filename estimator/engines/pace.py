@@ -40,6 +40,7 @@ _SERVED = (0.897, 1.103), (0.762, 1.491)
 PACE: dict[str, Pace] = {
     "vllm": Pace(0.974, 0.974, 0.0, 0.005, *_SERVED, _VLLM),
     "sglang": Pace(0.974, 0.974, 0.0, 0.005, *_SERVED, _VLLM + "; SGLang's four figures share vLLM's"),
+    "tgi": Pace(0.974, 0.974, 0.0, 0.005, *_SERVED, _VLLM + "; no figure of TGI was compared: vLLM's multiples"),
     "tensorrt-llm": Pace(
         1.232, 1.053, 1.4e-5, 0.003, (0.904, 1.133), (0.738, 1.590),
         _SAID.format(what="multiples and seconds a sequence", n="66", median="11%", most="38%"),

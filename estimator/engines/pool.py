@@ -38,6 +38,7 @@ class Pool:
     size      layers of a group: a block is this many pages; tables: groups of each kind
     blocks    in the pool
     state_blocks   blocks that a recurrent state takes a request (2 where prefixes are cached)
+    dealt    ranks over which the tokens of a sequence are dealt: each holds one in so many
     """
 
     page: int
@@ -47,6 +48,7 @@ class Pool:
     blocks: int
     step: int
     state_blocks: int = 1
+    dealt: int = 1
 
     @property
     def groups(self) -> int:
@@ -69,7 +71,7 @@ class Pool:
             return int(ceil_div(min(kind.size - 1 + step, length), self.tokens)) + 1
         if kind.name == CHUNKED:
             return int(ceil_div(min(kind.size + step, length), self.tokens))
-        return int(ceil_div(length, self.tokens))
+        return int(ceil_div(ceil_div(length, self.dealt), self.tokens))
 
     def concurrency(self, length: int, steady: bool = False) -> float:
         """Requests of ``length`` tokens at once."""
@@ -174,5 +176,5 @@ def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: int, block: int, 
     fewest, most = min(counts.values()), max(counts.values())
     size = most if most < UNEVEN * fewest else fewest
     tables = tuple((kind, ceil_div(n, size)) for kind, n in counts.items())
-    return Pool(page, block, size, tables, max(0, pool) // page // size, step, 2 if prefixes else 1)
+    return Pool(page, block, size, tables, max(0, pool) // page // size, step, 2 if prefixes else 1, asked.dealt)
 

@@ -51,6 +51,25 @@ def check_decoder(asked: ServerAsked) -> None:
         raise InputError(f"--engine {asked.engine}: {asked.model.name} is an encoder; --engine vllm describes those")
 
 
+def check_dealt(asked: ServerAsked) -> None:
+    """InputError where a sequence's cache cannot be dealt over ranks: they must hold copies of the same heads.
+
+    Source: vLLM docs/serving/context_parallel_deployment.md; its layers with windows or states are not dealt.
+    """
+    n, flag = asked.dealt, f"--decode-context-parallel {asked.dealt}"
+    if n == 1:
+        return
+    kept = [a for a in asked.arch.attentions if a.causal]
+    copies = min((asked.tensor if a.mla is not None else asked.tensor // int(a.kv_heads) for a in kept), default=0)
+    if asked.tensor % n or n > copies:
+        raise InputError(
+            f"{flag}: must divide --tensor-parallel {asked.tensor} and be at most {max(1, copies)}, the ranks that "
+            "hold copies of the same key/value heads"
+        )
+    if any(a.window is not None or a.chunk is not None for a in kept) or len(kept) < len(asked.arch.layers):
+        raise InputError(f"{flag}: {asked.model.name} has layers with windows or states, which are not dealt")
+
+
 def check_heads(asked: ServerAsked) -> None:
     """InputError where the heads cannot be dealt to the tensor group."""
     for a in asked.arch.attentions:

@@ -202,8 +202,9 @@ def speed_of(asked: ServerAsked, pace: Pace, step_tokens: int, ideal: bool = Fal
     assert asked.spec is not None
     device = machine(asked.spec.id, asked.store.compute_type(asked.spec, asked.dtype))
     serve = Serving(
-        asked.arch, device, asked.store.element, asked.store.width, 0, asked.kv_bits, asked.tensor, "fused", True
-    )
+        asked.arch, device, asked.store.element, asked.store.width, 0, asked.kv_bits, asked.tensor, "fused", True,
+        dealt=asked.dealt,
+    )  # fmt: skip
     return Speed(serve, pace, asked.pipeline, step_tokens, ideal)
 
 

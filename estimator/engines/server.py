@@ -89,8 +89,12 @@ class Server(NamedTuple):
             return found, None, ""
         return found, *advice(self, asked, rank, found)
 
+    def fit(self, q: Any) -> Fit | None:
+        """Whether it fits; None without a card."""
+        asked = self.read(q)
+        return answers.fit(asked, self.plan(asked))
+
     def missing(self, q: Any) -> int:
         """Bytes a GPU that the question lacks at the very least; 0 where it fits or no card is named."""
-        asked = self.read(q)
-        found = answers.fit(asked, self.plan(asked))
+        found = self.fit(q)
         return 0 if found is None else max(0, int(found.need.low) - found.have)

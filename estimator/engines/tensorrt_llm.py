@@ -70,4 +70,4 @@ def sizes_of(asked: ServerAsked) -> tuple[int, int]:
 
 
 SERVER = Server(NAME, LATEST, OWN, HARDWARE, plan, sizes_of)
-memory, kvcache, infer = SERVER.memory, SERVER.kvcache, SERVER.infer
+memory, kvcache, infer, fit = SERVER.memory, SERVER.kvcache, SERVER.infer, SERVER.fit

@@ -12,7 +12,7 @@ from estimator.card import Range
 from estimator.engines.asked import ServerAsked, share, whole
 from estimator.engines.layers import decoder_layers, stages
 from estimator.engines.pool import kind_of, pool_of, rank_token_bytes
-from estimator.engines.rank import ServedRank, check_heads, fewest
+from estimator.engines.rank import ServedRank, check_dealt, check_heads, fewest
 from estimator.engines.server import Hardware, Server
 from estimator.engines.vision import images_bytes
 from estimator.engines.weights import VOCAB_MULTIPLE, rank_bytes
@@ -24,7 +24,8 @@ from estimator.storage.layouts import MXFP4
 from estimator.trace import value_of
 
 NAME, LATEST = "vllm", (0, 19, 0)
-OWN = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "prefix_caching", "rate", "prefix_hit")
+OWN = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "prefix_caching", "rate", "prefix_hit",
+       "decode_context_parallel")  # fmt: skip
 # docs/getting_started/installation/gpu.cuda.inc.md of 0.21 and of 0.14; AMD's by gpu.rocm.inc.md
 HARDWARE = Hardware(("NVIDIA", "AMD"), (((0, 21), "7.5"), ((0,), "7.0")))
 
@@ -69,6 +70,7 @@ def sizes_of(asked: ServerAsked) -> tuple[int, int]:
 def plan(asked: ServerAsked) -> ServedRank:
     """The rank with the fewest blocks."""
     check_heads(asked)
+    check_dealt(asked)
     layers = decoder_layers(asked.arch)
     cut = stages(len(layers), asked.pipeline)
     return fewest([_rank(asked, s, len(cut)) for s in cut])
@@ -112,10 +114,9 @@ def activation(asked: ServerAsked, n: int, t: int, first: bool = True, last: boo
     arch, w = asked.arch, asked.width
     d = int(value_of(arch.hidden))
     vocab = round_up(int(value_of(arch.vocab)), VOCAB_MULTIPLE)
-    dense, moe, width = _widths(asked)
+    _, moe, width = _widths(asked)
     old = asked.version < V0
     states = V0_HIDDEN_STATES if old else HIDDEN_STATES
-    forward = t * (6 * dense + states * d) * w // 2
     sampler = 0
     if last and arch.has_head and arch.kind == "decoder":
         logit = w + SAMPLED
@@ -132,7 +133,13 @@ def activation(asked: ServerAsked, n: int, t: int, first: bool = True, last: boo
         workspace = t * int(value_of(moe.per_token)) * (max(2 * width, d) + width) * w
     images = images_bytes(asked.model, t, d, w) if first else 0
     fixed = 0 if old else PROFILE
-    return int(max(forward, sampler) + received + workspace + images + fixed)
+    return int(max(forward(asked, t, states), sampler) + received + workspace + images + fixed)
+
+
+def forward(asked: ServerAsked, t: int, states: int = HIDDEN_STATES) -> int:
+    """Bytes at the peak of a layer over ``t`` tokens; states: residual-wide tensors alive."""
+    dense, _, _ = _widths(asked)
+    return t * (6 * dense + states * int(value_of(asked.arch.hidden))) * asked.width // 2
 
 
 def _widths(asked: ServerAsked) -> tuple[int, MoE | None, int]:
@@ -172,4 +179,4 @@ def graphs(asked: ServerAsked, layers: int) -> Range:
 
 
 SERVER = Server(NAME, LATEST, OWN, HARDWARE, plan, sizes_of)
-memory, kvcache, infer = SERVER.memory, SERVER.kvcache, SERVER.infer
+memory, kvcache, infer, fit = SERVER.memory, SERVER.kvcache, SERVER.infer, SERVER.fit

@@ -45,7 +45,7 @@ def again(question: type[Any], name: str, default: Any) -> Any:
     return field(default=default, metadata={"option": words})
 
 
-MODEL_HELP = "Preset, config.json or folder, .safetensors, .gguf, hf:org/name, or symbolic."
+MODEL_HELP = "Preset, config.json or folder, .safetensors, .gguf, Modelfile, hf:org/name, or symbolic."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +127,9 @@ def ask(question: type[Q], model: Model | str | None = None, options: Mapping[st
         raise InputError("--set overrides a field of a model's config: add --model")
     if isinstance(model, Model) and model.config is not None:
         adopt(model.config.letters)
+    if isinstance(model, Model) and model.options:  # a Modelfile's, where the command line does not say otherwise
+        default = {k: v for k, v in model.options.items() if k in known and given.get(k) is None}
+        given |= default if given.get("engine") in (None, model.options["engine"]) else {}
     if isinstance(model, Model) and (given.get("images") is not None or given.get("image_size") is not None):
         from estimator.questions.images import with_images
 

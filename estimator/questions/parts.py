@@ -122,14 +122,23 @@ class Served(Question):
     no_kv_offload: Any = option(False, "llama.cpp: caches stay on the host.", kind="flag", short="-nkvo")
     host: Any = option(None, "llama.cpp: the host's memory: dual-channel-ddr5, or 90GB/s.", "NAME")
     imatrix: Any = option(False, "llama.cpp: the mix was made with an importance matrix.", kind="flag")
-    gpu_memory_utilization: Any = option(None, "vLLM: share of the GPU that it may use (0.9).", "SHARE")
-    max_model_len: Any = option(None, "vLLM, SGLang: longest sequence.", "TOKENS")
+    gpu_memory_utilization: Any = option(
+        None, "vLLM, TGI: share of the GPU that it may use.", "SHARE",
+        short="--cuda-memory-fraction",
+    )  # fmt: skip
+    max_model_len: Any = option(None, "Engines: longest sequence.", "TOKENS", short="--max-total-tokens")
     max_num_seqs: Any = option(None, "vLLM: sequences at once.", "N")
-    max_num_batched_tokens: Any = option(None, "vLLM: tokens a step.", "TOKENS")
+    max_num_batched_tokens: Any = option(
+        None, "vLLM, TGI: tokens a step.", "TOKENS", short="--max-batch-prefill-tokens"
+    )
     prefix_caching: Any = option(None, "vLLM: on or off (hybrids keep a second state a request).", "NAME")
     rate: Any = option(None, "Engines: requests that arrive a second.", "X", kind="float")
     prefix_hit: Any = option(None, "Engines: share of a prompt found in the prefix cache.", "SHARE", kind="float")
     data_parallel: Any = option(None, "vLLM: replicas of the attention.", "N")
+    decode_context_parallel: Any = option(
+        None, "vLLM: GPUs of the tensor group over which a sequence's cache is dealt.", "N",
+        short="-dcp --decode-context-parallel-size",
+    )  # fmt: skip
     pool_bytes: Any = option(None, "Take the pool of blocks as given.", "BYTES")
     mem_fraction_static: Any = option(None, "SGLang: share for weights and pool.", "SHARE")
     chunked_prefill_size: Any = option(None, "SGLang: tokens a prefill chunk.", "TOKENS")

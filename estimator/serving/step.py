@@ -31,6 +31,7 @@ class Serving:
     element     bytes an element of a stored weight by its name, ``default`` for the others
     kv_bits     bits of a cached number; gpus: tensor-parallel accelerators
     engine      "transformers" (its kernels one by one) or "fused" (a serving engine's)
+    dealt       over how many of them the tokens of a sequence's cache are dealt, beside its heads
     graph       decode steps are replayed from a CUDA graph: the host launches nothing
     """
 
@@ -44,6 +45,7 @@ class Serving:
     engine: str = "transformers"
     graph: bool = True
     unpack: bool = False
+    dealt: int = 1
 
     @property
     def fused(self) -> bool:
@@ -125,6 +127,8 @@ def cache_shards(serve: Serving) -> Any:
     """Over how many accelerators a cache is split: key/value heads are whole, a latent is on all of them."""
     if serve.gpus == 1:
         return 1
+    if serve.dealt > 1:
+        return minimum(serve.gpus, serve.dealt * cache_shards(replace(serve, dealt=1)))
     heads = [g.mixer.kv_heads for g in serve.arch.layers if isinstance(g.mixer, Attention) and g.mixer.mla is None]
     return minimum(serve.gpus, *(int(h) for h in heads)) if heads else 1
 

@@ -25,6 +25,7 @@ class Found:
     where   the file that errors name
     beside  JSON files beside the config by name, and a preset's ``storage``
     mix     the GGUF mix that the name says
+    options options of a question that a Modelfile sets
     """
 
     name: str
@@ -36,6 +37,7 @@ class Found:
     header: Header | None = None
     beside: dict[str, Any] = field(default_factory=dict)
     mix: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_config(path: Path, what: str = "a config.json") -> dict[str, Any]:

@@ -33,7 +33,9 @@ def find(text: str) -> Found:
 
     path = as_path(text)
     if path is not None:
-        return from_path(path)
+        from estimator.sources.modelfile import from_modelfile, is_modelfile
+
+        return from_modelfile(path, find) if is_modelfile(path) else from_path(path)
     from estimator import ollama
 
     named = ollama.named(text)

@@ -1,21 +1,29 @@
-"""The question the other way round: the largest batch, sequence or rank whose run fits the card."""
+"""The question the other way round: the largest batch, sequence, rank, context or number of layers that fits a card."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
-from estimator.card import Card
+from estimator.card import Card, find_card
 from estimator.commands.kvcache.fit import longest
 from estimator.commands.memory.plan import plan, simulate
 from estimator.commands.memory.question import Memory
+from estimator.engines import OWN, answered, engine_of, fit_in
 from estimator.errors import InputError
 from estimator.fit import NO, YES, fit_of
-from estimator.report import Node
+from estimator.report import Node, Report
 from estimator.trace import value_of
 from estimator.units import COUNT, TOKENS
 
-FIELDS = {"batch-size": ("batch_size", COUNT), "seq-len": ("seq_len", TOKENS), "rank": ("rank", COUNT)}
+FIELDS = {"batch-size": ("batch_size", COUNT), "seq-len": ("seq_len", TOKENS), "rank": ("rank", COUNT),
+          "ctx-size": ("ctx_size", TOKENS), "gpu-layers": ("gpu_layers", COUNT)}  # fmt: skip
+HERE = ("batch-size", "seq-len", "rank")  # of transformers and of training
+SERVED = ("batch-size", "seq-len")  # of every engine; llama.cpp has all but the rank
+LLAMA_CPP = (*SERVED, "ctx-size", "gpu-layers")
+PAD = 256  # llama.cpp's: GGML_PAD of n_ctx
 MOST = 2**24  # no batch, sequence or rank comes near
 
 
@@ -25,33 +33,80 @@ def largest(q: Memory, card: Card) -> tuple[Node, str]:
     One more than the first does not fit; up to the second the whole range of the need lies within the card. Raises
     InputError for an option that is not searched, or without a card.
     """
-    name = str(q.largest)
-    if name not in FIELDS:
-        raise InputError(f"--largest {name}: one of {', '.join(FIELDS)}")
-    if card.bytes is None:
-        raise InputError("--largest needs --gpu: what it must fit")
-    field, unit = FIELDS[name]
+    _check(q, HERE, card)
+    field = FIELDS[str(q.largest)][0]
 
-    @cache
     def answer(n: int) -> str:
-        if n > MOST:
-            return NO
         p = plan(replace(q, **{field: n, "largest": None}))
         fit = fit_of(int(value_of(simulate(p).worst.peak)), card, p.mode)
         return NO if fit is None else fit.answer
 
-    most, sure = longest(lambda n: answer(n) != NO), longest(lambda n: answer(n) == YES)
+    return _found(q, card.name, answer)
+
+
+def largest_served(q: Memory) -> Report:
+    """The report of ``memory`` in a serving engine with the largest that fits, which stands before it."""
+    card = find_card(str(q.gpu).split(",")[0] if q.gpu else None, q.gpu_memory)
+    llamacpp = engine_of(q) == "llama.cpp"
+    _check(q, LLAMA_CPP if llamacpp else SERVED, card)
+    layers = int(value_of(q.model.architecture.num_layers)) + 1  # the output layer counts as one
+
+    def with_(n: int) -> Memory:
+        fields: dict[str, Any] = {FIELDS[str(q.largest)][0]: str(n)}
+        if q.largest == "seq-len" and not llamacpp:
+            fields["max_model_len"] = str(n)
+        return replace(q, largest=None, **fields)
+
+    @cache
+    def fits(n: int) -> str:
+        found = None if q.largest == "gpu-layers" and n > layers else fit_in(with_(n))
+        return NO if found is None else found.answer
+
+    def answer(n: int) -> str:
+        return fits(-(-n // PAD) * PAD if q.largest == "ctx-size" else n)  # a context is padded
+
+    node, said = _found(q, str(q.gpu or card.name), answer)
+    shown = answered("memory", with_(max(1, int(node.children[0].value))))
+    assert shown is not None
+    return shown._replace(body=(node, *shown.body), brief=(node, *shown.brief), verdict=said)
+
+
+def served(q: Memory) -> bool:
+    """Whether ``--largest`` is asked of a serving engine."""
+    return q.largest is not None and not q.training and engine_of(q) not in OWN
+
+
+def _check(q: Memory, names: tuple[str, ...], card: Card) -> None:
+    if q.largest not in names:
+        raise InputError(f"--largest {q.largest}: one of {', '.join(names)}")
+    if card.bytes is None:
+        raise InputError("--largest needs --gpu: what it must fit")
+
+
+def _found(q: Memory, card: str, answer: Callable[[int], str]) -> tuple[Node, str]:
+    """(the rows, a sentence): the most for which the answer is not no, and the most for which it is yes."""
+    name = str(q.largest)
+    field, unit = FIELDS[name]
+    asked = cache(answer)
+
+    def is_not(n: int) -> bool:
+        return n <= MOST and asked(n) != NO
+
+    def surely(n: int) -> bool:
+        return n <= MOST and asked(n) == YES
+
+    most, sure = longest(is_not), longest(surely)
     assert most is not None
     assert sure is not None
     flag = f"--{name}"
     positions = q.model.architecture.max_positions
-    beyond = name == "seq-len" and positions is not None and most > positions
+    beyond = name in ("seq-len", "ctx-size") and positions is not None and most > positions
     note = f"the model has {positions:,} positions" if beyond else ""
     rows = [
         Node(f"largest.{field}", f"Largest {flag} that fits", most, unit, note=note),
-        Node(f"largest.{field}.sure", "that fits with the most fragmentation measured", sure, unit),
+        Node(f"largest.{field}.sure", "that fits with the most that was measured", sure, unit),
     ]
-    said = f"Largest {flag} that fits {card.name}: {most:,} (surely up to {sure:,})."
+    said = f"Largest {flag} that fits {card}: {most:,} (surely up to {sure:,})."
     if most == 0:
-        said = f"No {flag} fits {card.name}: not even 1."
+        said = f"No {flag} fits {card}: not even 1."
     return Node.group("", rows), said + (f" Beyond the model's {positions:,} positions." if beyond else "")

@@ -25,7 +25,7 @@ class Memory(Served, OnCard, Sharded, Stacked, Adapted, StepOptions, Sequences):
     block_size: Any = option(None, "vLLM, SGLang: tokens a block of the cache.", "TOKENS")
 
     allocator: Any = option("spread", "Reserved memory: a measured spread, or simulated, block by block.", "NAME")
-    largest: Any = option(None, "Solve for the largest that fits: batch-size, seq-len or rank.", "NAME")
+    largest: Any = option(None, "The largest that fits: of batch-size, seq-len, rank, ctx-size, gpu-layers.", "NAME")
 
     @property
     def training(self) -> bool:

@@ -63,6 +63,11 @@ def answer(q: Memory) -> Report:
     choice(q.mode, "--mode", MODES)
     if q.check_fit and q.gpu is None and q.gpu_memory is None:
         raise InputError("--check-fit needs --gpu")
+    if q.largest is not None:
+        from estimator.commands.memory import largest as search
+
+        if search.served(q):
+            return search.largest_served(q)
     report = None if q.training else answered("memory", q)
     if report is not None:
         return report
@@ -79,11 +84,9 @@ def answer(q: Memory) -> Report:
     card = find_card(q.gpu, q.gpu_memory)
     found = None
     if q.largest is not None:
-        from estimator.commands.memory.largest import FIELDS, largest
-
-        found = largest(q, card)
+        found = search.largest(q, card)
         most = found[0].children[0]
-        q = replace(q, **{FIELDS[q.largest][0]: max(1, most.value)})  # shown: the run with it
+        q = replace(q, **{search.FIELDS[q.largest][0]: max(1, most.value)})  # shown: the run with it
     p = plan(q)
     report = _report(p, simulate(p), card)
     if found is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from estimator.fit import Fit
 from estimator.report import Report
 
 
@@ -36,3 +37,12 @@ def infer(q: Any) -> Report:
     from estimator.engines.llamacpp.speed import infer as answer
 
     return answer(q)
+
+
+def fit(q: Any) -> Fit | None:
+    """The fit of the device with the least left over; None without a card."""
+    from estimator.engines.llamacpp.fits import fits_of, worst
+    from estimator.engines.llamacpp.question import asked
+
+    a = asked(q)
+    return worst(fits_of(a.load, a.cards))
