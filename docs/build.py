@@ -101,6 +101,57 @@ def _printed(argv: list[str]) -> str:
     return out.getvalue().rstrip("\n") + "\n"
 
 
+# question -> options that a report's keys are listed for: the larger answers
+ASKED: dict[str, list[dict[str, Any]]] = {
+    "memory": [{"mode": "training", "gpu": "h100-sxm"}, {"mode": "inference", "gpu": "h100-sxm"}],
+    "peft": [{"method": "lora"}],
+    "zero": [{"model": "llama-3-8b", "gpus": 8, "stage": "all", "seq_len": 2048, "gpu": "h100-sxm"}],
+    "kvcache": [{"gpu": "h100-sxm"}],
+    "flops": [{"mode": "training", "gpu": "h100-sxm"}, {"mode": "decode"}],
+    "train": [{"tokens": "1B", "gpus": 8, "gpu": "h100-sxm"}],
+    "infer": [{"gpu": "h100-sxm"}],
+}
+FACTS = {"peak.moment": "The moment of the peak", "fits": "yes, tight or no", "bound": "What bounds it"}
+TYPES = {"text": "str or int", "flag": "bool", "switch": "bool", "list": "list of str", "int": "int", "float": "float"}
+
+
+def options() -> str:
+    """Every function of a question: its options with their types, and the keys of its results."""
+    from estimator import api
+
+    parts = [
+        "# Options and keys\n",
+        "Of the functions of [the Python API](api.md) that ask a question, and of `--format json`. A size may be an int",
+        "or a text (`8k`, `7B`). The keys are those of the answers that this page asks for; others add rows.\n",
+    ]
+    for name, asked in ASKED.items():
+        question = import_module(f"estimator.commands.{name}.question")
+        kind = next(x for x in vars(question).values() if isinstance(x, type) and x.__module__ == question.__name__)
+        parts += [f"## {name}\n", f"{(kind.__doc__ or '').strip()}\n"]
+        parts += ["| option | type | default | meaning |", "|:--|:--|:--|:--|"]
+        parts += [_option(f, o) for f, o in options_of(kind)]
+        labels: dict[str, tuple[str, str]] = {}
+        for given in asked:
+            report = getattr(api, name)(**({"model": "llama-3-8b"} | given))
+            labels |= {n.key: (n.label, n.unit.name) for n in report.nodes() if n.key and n.unit is not None}
+            labels |= {k: (FACTS.get(k, ""), "text") for k in report.facts if k not in labels}
+        parts += ["", "| key | what it is | unit |", "|:--|:--|:--|"]
+        parts += [f"| `{key}` | {label.replace('|', ' ')} | {unit} |" for key, (label, unit) in labels.items()]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def options_of(kind: Any) -> list[Any]:
+    from estimator.questions import options_of as fields_of
+
+    return list(fields_of(kind))
+
+
+def _option(field: Any, words: Any) -> str:
+    default = "" if field.default in (None, "") or callable(field.default_factory) else f"`{field.default}`"
+    return f"| `{field.name}` | {TYPES[words.kind]} | {default} | {words.help.replace('|', '/')} |"
+
+
 def accuracy() -> str:
     """The error table of the measured cases."""
     from estimator.commands.validate.report import MOMENTS, predictions, read, summary
@@ -171,6 +222,7 @@ PAGES = {
     "gpus.md": lambda: catalogue("gpus", "GPU presets"),
     "models.md": lambda: catalogue("models", "Model presets"),
     "help.md": helps,
+    "options.md": options,
 }
 
 
