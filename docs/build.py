@@ -121,8 +121,8 @@ def options() -> str:
 
     parts = [
         "# Options and keys\n",
-        "Of the functions of [the Python API](api.md) that ask a question, and of `--format json`. A size may be an int",
-        "or a text (`8k`, `7B`). The keys are those of the answers that this page asks for; others add rows.\n",
+        "Of the functions of [the Python API](api.md) that ask a question, and of `--format json`. A size may be an",
+        "int or a text (`8k`, `7B`). The keys are those of the answers that this page asks for; others add rows.\n",
     ]
     for name, asked in ASKED.items():
         question = import_module(f"estimator.commands.{name}.question")
