@@ -43,7 +43,7 @@ def latent_attention(
     at: its module; fields: further fields of the Attention.
     """
     r_q, r_kv = optional_size(c, "q_lora_rank", sizes[0]), c.size("kv_lora_rank", sizes[1])
-    nope, rope = c.size("qk_nope_head_dim", sizes[2]), c.size("qk_rope_head_dim", sizes[3])
+    nope, rope = c.size("qk_nope_head_dim", sizes[2]), c.size("qk_rope_head_dim", sizes[3], least=min(1, sizes[3]))
     v, bias = c.size("v_head_dim", sizes[4]), c.flag("attention_bias", False)
     attn, d_qk = at, nope + rope
     if r_q is None:

@@ -54,7 +54,7 @@ def build(c: Config) -> Architecture:
         kind: routed(f"{LAYER}.mlp", d, width, E, k, act, shared=shared, routing=routing, clamped=True)
         for kind, routing in ((HASH, LOOKED_UP), (CHOSEN, BIASED))
     }
-    both = tuple(_streams(f"{LAYER}.{x}", n, d, rounds) for x in ("attn_hc", "ffn_hc"))
+    both = connections(n, d, rounds)
     norms = pre_norms(LAYER, d, "rms_late")
     layers = [
         Layer(times, mixers[kind], experts[chosen], *norms, wiring="streams", streams=both, indices=at)
@@ -143,6 +143,11 @@ def _pooled(at: str, d: Any, width: Any, ratio: int, overlap: bool) -> Pooling:
     linears = Linear(f"{at}.kv_proj", d, wide), Linear(f"{at}.gate_proj", d, wide)
     norm = Norm(f"{at}.kv_norm", width, "rms_late")
     return Pooling(linears, Extra(f"{at}.position_bias", (ratio, wide)), norm, ratio, width, overlap)
+
+
+def connections(n: Any, d: Any, rounds: int) -> tuple[Streams, ...]:
+    """Hyper-connections around a layer's two blocks."""
+    return tuple(_streams(f"{LAYER}.{x}", n, d, rounds) for x in ("attn_hc", "ffn_hc"))
 
 
 def _streams(at: str, n: Any, d: Any, rounds: int = 0) -> Streams:

@@ -28,8 +28,10 @@ DEFAULTS = {
 }  # fmt: skip
 
 
-def tower(c: Config, prefix: str, merge: int = 1, tokens: int | None = None) -> Tower:
-    """The tower and its merger in module ``prefix``."""
+def tower(
+    c: Config, prefix: str, merge: int = 1, tokens: int | None = None, inner: int | None = None
+) -> Tower:  # fmt: skip
+    """The tower and its merger in module ``prefix``; ``inner``: the merger's width, else the channels times its own."""
     at = f"{prefix}." if prefix else ""
     d, width = c.plain("hidden_size", 1024, least=1), c.plain("out_hidden_size", 1536, least=1)
     h, side = c.plain("num_heads|num_attention_heads", 16, least=1), c.plain("spatial_merge_size", 2, least=1)
@@ -43,7 +45,7 @@ def tower(c: Config, prefix: str, merge: int = 1, tokens: int | None = None) -> 
     )  # fmt: skip
     frames, merger = pair(c, "temporal_patch_size", 2)[0], f"{at}merger"
     stem = (patch_conv(f"{at}patch_embed.proj", c, d, patch, True, frames, "in_channels"),)
-    inner = width * c.plain("in_channels", CHANNELS, least=1)
+    inner = width * c.plain("in_channels", CHANNELS, least=1) if inner is None else inner
     bridge = (
         Conv(f"{at}downsample", d, width, (side, side)), Linear(f"{merger}.proj", width, width),
         layer_norm(f"{merger}.post_projection_norm", width), Linear(f"{merger}.gate_proj", width, inner),

@@ -61,8 +61,11 @@ def build(c: Config) -> Architecture:
     return made._replace(max_positions=positions)
 
 
-def delta_rule(c: Config, d: Any, act: str) -> StateSpace:
-    """q, k and v through one convolution, a decay of every channel out of a rank, a beta a head, a gated norm."""
+def delta_rule(c: Config, d: Any, act: str, bounded: bool = False) -> StateSpace:
+    """q, k and v through one convolution, a decay of every channel out of a rank, a beta a head, a gated norm.
+
+    bounded: the decay has a lower bound (GLM-5.3-Flash).
+    """
     raw = c.raw.get("linear_attn_config")
     older = Config(raw if isinstance(raw, dict) else {}, where=f"{c.where}: linear_attn_config")
     h = older.size("num_heads", c.size("linear_num_heads", 32))
@@ -79,14 +82,14 @@ def delta_rule(c: Config, d: Any, act: str) -> StateSpace:
             Linear(f"{ATTN}.o_proj", inner, d),
         ),
         extras=(
-            Extra(f"{gate}.dt_bias", (inner,)), Extra(f"{gate}.A_log", (1, 1, h, 1)),
+            Extra(f"{gate}.dt_bias", (inner,)), Extra(f"{gate}.A_log", (h,) if bounded else (1, 1, h, 1)),
             *convolution(ATTN, 3 * inner, kernel, False),
         ),
         norms=(Norm(f"{ATTN}.o_norm", d_h, "rms_gated"),), inner=inner, state=d_h, conv_width=3 * inner,
         conv_kernel=kernel,
         sizes={
             "heads": h, "head_dim": d_h, "groups": h, "key_heads": h, "value_heads": h, "key_dim": d_h,
-            "value_dim": d_h, "chunk": CHUNK, "act": act,
+            "value_dim": d_h, "chunk": CHUNK, "act": act, "bounded": bounded,
         },
     )  # fmt: skip
 

@@ -54,10 +54,11 @@ def build(c: Config) -> Architecture:
     if kind == VISION:
         return alone(c, tower(c, ""))
     if kind == TEXT:
-        return text_of(c, c.flag("tie_word_embeddings", False))
+        return text_of(c)
     text, vision = part(c, "text_config", TEXT), part(c, "vision_config", VISION)
-    text = Config(text.raw, c.traced, text.where)
-    made = text_of(text, either_tied(c, text, False))._replace(model_type=TEXT)
+    tied = either_tied(c, text, False)
+    text = Config({**text.raw, "tie_word_embeddings": tied}, c.traced, text.where)
+    made = text_of(text)._replace(model_type=TEXT)
     c.notes += [note for note in text.notes if note not in c.notes]
     seen, at = tower(vision, "model.vision_tower"), "model.multi_modal_projector"
     inner, width = c.plain("projector_hidden_size", 6144, least=1), made.hidden
@@ -71,7 +72,7 @@ def build(c: Config) -> Architecture:
     return wrapped(c, made, (seen._replace(bridge=bridge),))
 
 
-def text_of(c: Config, tied: bool) -> Architecture:
+def text_of(c: Config) -> Architecture:
     """The text model."""
     d, h, h_kv, d_h = attention_sizes(c, 6144, 64, 4, head_dim=128)
     L = c.size("num_hidden_layers", 60)
@@ -95,8 +96,7 @@ def text_of(c: Config, tied: bool) -> Architecture:
         for (kind, mlp), times, where in layer_groups([(x, sparse(i)) for i, x in enumerate(kinds)], L, c.traced)
     )
     made = decoder(
-        c, layers, d, L, 200064, 524288, norm=Norm("model.norm", d, PLUS1), tied=tied,
-        buffers=correction_bias(layers, E),
+        c, layers, d, L, 200064, 524288, norm=Norm("model.norm", d, PLUS1), buffers=correction_bias(layers, E)
     )  # fmt: skip
     return made
 

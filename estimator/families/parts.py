@@ -106,7 +106,8 @@ class Buffer(NamedTuple):
 class Indexer(NamedTuple):
     """What chooses the tokens that DeepSeek's sparse attention looks at: ``heads`` narrow queries out of the queries'
     latent, one key of ``head_dim`` numbers a token, which is cached, and a weight a head. MiniMax M3 chooses blocks of
-    keys by the greatest score: no weights, a norm of the queries, which come from the stream.
+    keys by the greatest score: no weights, a norm of the queries, which come from the stream. ``pool``
+    tokens are pooled into one key by ``pooling``'s places and gates (GLM-5.3-Flash).
     """
 
     queries: Linear
@@ -116,9 +117,17 @@ class Indexer(NamedTuple):
     heads: Any
     head_dim: Any
     query_norm: Norm | None = None
+    pool: Any = 1
+    pooling: tuple[Extra, ...] = ()
+
+    @property
+    def cached(self) -> Any:
+        """Numbers of a token in its cache: the key, with pools its gates and a flag too."""
+        return self.head_dim if not self.pooling else 2 * self.head_dim + 1
 
     def parts(self) -> tuple[Any, ...]:
-        return tuple(x for x in (self.queries, self.keys, self.query_norm, self.norm, self.weigh) if x is not None)
+        found = (self.queries, self.keys, self.query_norm, self.norm, self.weigh, *self.pooling)
+        return tuple(x for x in found if x is not None)
 
 
 class Pooling(NamedTuple):

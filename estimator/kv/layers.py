@@ -159,7 +159,7 @@ def layer_cache(layer: Layer, b: Any, s: Any, s_enc: Any, store: Store, times: A
     tokens = batch_tokens(mixer, b, s, store)
     kind = attention_kind(mixer, layer.cross is not None)
     if mixer.indexer is not None:
-        keys = mixer.indexer.head_dim
+        keys = mixer.indexer.cached
         made = kv_cache_bytes(times, 1, tokens, 1, keys, 0, store.bits)
         if store.group is None and store.cache != "quantized":
             yield Held("indexer", made, kv_cache_bytes, count)

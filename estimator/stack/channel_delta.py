@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.families.base import StateSpace
+from estimator.families.base import Extra, StateSpace
 from estimator.ops import ceil_div
 from estimator.stack import ops
 from estimator.stack.delta import gated_norm, loop, next_token, unit, wide
@@ -28,9 +28,7 @@ def channel_delta(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     mixed = convolve(m, ops.cat(t, [linear(m, x, lin) for lin in parts], "q, k and v"), s, tuple(weights))
     q, k, v = ops.split(t, mixed, (n, n, n))
     step = ops.add(t, ops.to(t, linear(m, linear(m, x, f_a), f_b), F32), m.extra(bias), "time step")
-    soft = ops.unary(t, ops.shift(t, ops.unary(t, step, "exp", "result")), "log", "input")
-    soft = t.emit("softplus", n, F32, (step, soft), _either_bwd, t.alloc(n, BOOL, "large steps").st)
-    decay = outer(t, minus_exp(m, a_log), soft, n, "log decay")
+    decay = log_decay(m, step, a_log, s)
     beta = ops.sigmoid(t, linear(m, x, b))
     if m.cache is not None and m.past != 0:
         out = next_token(m, s, v)
@@ -43,6 +41,17 @@ def channel_delta(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
             t.where = where
     gate = linear(m, linear(m, x, g_a), g_b)
     return linear(m, gated_norm(m, out, gate, s), out_proj)
+
+
+def log_decay(m: Machine, step: Tensor, a_log: Extra, s: StateSpace) -> Tensor:
+    """KimiLinearForgetGate: -exp(A) * softplus(step); bounded: a lower bound times sigmoid(exp(A) * step)."""
+    t, n = m.t, step.n
+    rate = minus_exp(m, a_log)
+    if s.sizes.get("bounded"):
+        return ops.scale(t, ops.sigmoid(t, outer(t, rate, step, n, "decay")), "log decay")
+    soft = ops.unary(t, ops.shift(t, ops.unary(t, step, "exp", "result")), "log", "input")
+    soft = t.emit("softplus", n, F32, (step, soft), _either_bwd, t.alloc(n, BOOL, "large steps").st)
+    return outer(t, rate, soft, n, "log decay")
 
 
 def _either_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:

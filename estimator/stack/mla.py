@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Attention, Indexer
+from estimator.ops import ceil_div
 from estimator.stack import moves, ops
 from estimator.stack.attention import MAX_FLASH_WIDTH, bmm, cached, efficient, flash, rotate
 from estimator.stack.machine import Machine
-from estimator.stack.nn import linear
+from estimator.stack.nn import linear, product
 from estimator.stack.norms import norm
 from estimator.stack.products import ATTENTION, log
 from estimator.stack.tape import BOOL, F32, HALF, GradFn, Tape, Tensor
+from estimator.work.product import PROJECTION
 
 
 def latent(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
@@ -65,20 +67,27 @@ def index(m: Machine, x: Tensor, resid: Tensor, i: Indexer) -> None:
     if m.cache is not None:
         where, t.where = t.where, "KV cache"
         held = m.cache.setdefault((m.layer_key, "indexer"), [None, None, t.times, m.kv, None])
-        held[0], held[1] = t.alloc(m.b * m.kv * i.head_dim, k.w, "keys of the indexer"), t.alloc(0, k.w, "no values")
+        held[0], held[1] = t.alloc(m.b * m.kv * i.cached, k.w, "keys of the indexer"), t.alloc(0, k.w, "no values")
         t.where = where
-    pairs, at, never = m.b * m.s * m.kv, i.queries.name.rpartition(".")[0], (False, False)
+    keys = ceil_div(m.kv, i.pool)
+    if i.pooling:
+        places, gates = i.pooling
+        made = product(t, x, m.extra(gates), None, m.rows * i.head_dim, "gates", False, gates.name, PROJECTION, m.rows)
+        wide = ops.add(t, ops.to(t, made, F32), ops.piece(t, m.extra(places, F32), i.head_dim), "gates of the pools")
+        k = Tensor(m.b * keys * i.head_dim, k.w, ops.softmax(t, wide).st)
+        del made, wide
+    pairs, at, never = m.b * m.s * keys, i.queries.name.rpartition(".")[0], (False, False)
     scores = t.alloc(pairs * i.heads, F32, "scores of the indexer")
-    log(t, scores, f"{at}.scores", ATTENTION, m.s, i.head_dim, m.kv, m.b * i.heads, operator="bmm", grads=never)
+    log(t, scores, f"{at}.scores", ATTENTION, m.s, i.head_dim, keys, m.b * i.heads, operator="bmm", grads=never)
     if i.weigh is None:  # the greatest of a block's scores: a copy of all, masked, and a mask of every head
         later = t.alloc(pairs * i.heads, F32, "scores of the indexer, masked")
         del scores, later
         return
     weights = linear(m, x, i.weigh)
     summed = t.alloc(pairs, F32, "index scores")
-    log(t, summed, f"{at}.weighted", ATTENTION, 1, i.heads, m.kv, m.rows, operator="bmm", grads=never)
+    log(t, summed, f"{at}.weighted", ATTENTION, 1, i.heads, keys, m.rows, operator="bmm", grads=never)
     del q, k, weights, scores
-    mask = t.alloc(pairs, BOOL, "tokens that were not chosen")
+    mask = t.alloc(m.b * m.s * m.kv, BOOL, "tokens that were not chosen")
     del mask, summed
 
 

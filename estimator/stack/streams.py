@@ -29,6 +29,8 @@ def connected(m: Machine, x: Tensor, s: Streams, block: Callable[[Tensor], Tenso
 
 def collapsed(m: Machine, x: Tensor, s: Streams) -> Tensor:
     """The streams weighed into one [b, s, d], at the end of the stack."""
+    if not s.extras:  # GLM-5.3-Flash: their mean
+        return ops.mean(m.t, x, m.rows * s.d)
     return one(m, x, shifted(m, values(m, x, s), s), s)
 
 

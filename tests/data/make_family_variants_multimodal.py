@@ -79,6 +79,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "hubert": ("HubertModel", "HubertForCTC"),
     "wavlm": ("WavLMModel", "WavLMForCTC", "WavLMForXVector", "WavLMForAudioFrameClassification"),
     "glm_ocr": ("GlmOcrForConditionalGeneration",), "gemma4_unified": ("Gemma4UnifiedForConditionalGeneration",),
+    "glm5_next": ("Glm5NextForConditionalGeneration",),
     "florence2": ("Florence2ForConditionalGeneration",),
 }  # fmt: skip
 TOKENS = 24
