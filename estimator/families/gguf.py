@@ -7,6 +7,7 @@ they cannot say. Read off the graphs that llama.cpp build 11549 reserves, and it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -56,6 +57,7 @@ class Gguf(NamedTuple):
     keeps_last       True where the last layer's output is a graph output (gpt-oss), so never freed
     quantizer        what its quantizer's rules ask about the architecture: FALCON, SEVENTY ...
     router           how experts are chosen
+    reader           what makes a config of a header's keys, where the table of gguf_architectures.py lacks the name
     """
 
     name: str
@@ -72,6 +74,7 @@ class Gguf(NamedTuple):
     keeps_last: bool = False
     quantizer: tuple[str, ...] = ()
     router: Router = Router()
+    reader: Callable[[Any], dict[str, Any]] | None = None
 
 
 def gguf_of(model_type: str) -> Gguf | None:

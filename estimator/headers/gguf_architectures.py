@@ -1,7 +1,7 @@
 """What each GGUF architecture's keys are in its class's config, where llama.cpp and the class compute the same.
 
-A reader takes a :class:`Meta` and gives the fields of a config.json. A family whose file states ``GGUF = {"name":
-reader}`` is found without a line here. Source: llama.cpp convert_hf_to_gguf.py, each model's set_gguf_parameters.
+A reader takes a :class:`Meta` and gives the fields of a config.json. A family whose file states one, in ``GGUF``'s
+``reader``, is found without a line here. Source: llama.cpp convert_hf_to_gguf.py, each model's set_gguf_parameters.
 """
 
 from __future__ import annotations
@@ -274,8 +274,8 @@ def reader_of(arch: str) -> Reader | None:
     from estimator.families import FAMILIES
 
     for module in dict.fromkeys(FAMILIES.values()):
-        own: Any = getattr(import_module(f"estimator.families.{module}"), "GGUF", {})
-        if arch in own:
-            found: Reader = own[arch]
-            return found
+        for own in getattr(import_module(f"estimator.families.{module}"), "GGUF", {}).values():
+            if own.name == arch and own.reader is not None:
+                found: Reader = own.reader
+                return found
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from math import prod
 
 import pytest
@@ -147,3 +148,16 @@ def test_any_metadata_is_an_answer_or_one_line(arch, meta, tensors):
     if raw is not None:
         with contextlib.suppress(LlmcalcError):
             build(Config(raw)).weights()
+
+
+def test_a_name_without_a_reader_is_said(tmp_path, llmcalc):
+    """LFM2's graph is known, how its keys become its config is not: the message's two ways out are followed."""
+    path = tmp_path / "m.gguf"
+    pairs = {"general.architecture": "lfm2"} | {f"lfm2.{k}": v for k, v in GQA.items()}
+    write(path, pairs, {"token_embd.weight": (0, (100, 64), 4 * 100 * 64)})
+    ran = llmcalc(f"peft --method full --model {path}")
+    assert ran.code == 2
+    assert "put the model's config.json beside it (llmcalc models FILE counts the tensors)" in ran.err
+    assert "6,400" in llmcalc(f"models {path}").out
+    (tmp_path / "config.json").write_text(json.dumps(WIDE | {"model_type": "lfm2", "layer_types": ["conv"] * 4}))
+    assert llmcalc(f"peft --method full --model {tmp_path}").code == 0
