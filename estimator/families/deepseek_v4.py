@@ -35,6 +35,11 @@ WINDOW, SPARSE, HEAVY = "sliding_attention", "compressed_sparse_attention", "hea
 OLDER = {0: WINDOW, 4: SPARSE, 128: HEAVY}  # compress_ratios of published files -> the kind of a layer
 RATES = {SPARSE: 4, HEAVY: 128}
 HASH, CHOSEN = "hash_moe", "moe"
+# modules that transformers leaves as they are when it quantises
+KEPT = (
+    "self_attn.compressor.kv_proj", "self_attn.compressor.gate_proj", "self_attn.compressor.indexer.kv_proj",
+    "self_attn.compressor.indexer.gate_proj", "self_attn.compressor.indexer.scorer.weights_proj",
+)  # fmt: skip
 LOOKED_UP, BIASED = "looked_up", "biased"  # MoE.routing
 INT64 = 8  # bytes of an expert's number in the table of the tokens, which is stored too
 HASHED = 3  # first layers whose experts are looked up by the token
@@ -63,7 +68,7 @@ def build(c: Config) -> Architecture:
     hashed = sum(x == HASH for x in mlps)
     table = Buffer("experts of the tokens", (c.size("vocab_size", 129280), k), INT64, hashed)
     made = decoder(
-        c, tuple(layers), d, L, 129280, 1048576, facts={"streams": n}, constants=(table,) if hashed else (),
+        c, tuple(layers), d, L, 129280, 1048576, facts={"streams": n}, kept=KEPT, constants=(table,) if hashed else (),
         buffers=tuple(
             Weight(f"{LAYER}.mlp.gate.e_score_correction_bias", (E,), x.times, layers=x.indices)
             for x in layers if isinstance(x.mlp, MoE) and x.mlp.routing == BIASED

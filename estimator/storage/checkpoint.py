@@ -50,6 +50,8 @@ def declared(raw: Mapping[str, Any], where: str, beside: Mapping[str, Any] | Non
     if found is None:
         return Declared(None, dtype, "", tuple(notes)) if dtype or notes else NOTHING
     method, fields = found
+    if "expert_dtype" in raw:  # DeepSeek-V4 says it beside its quantization_config
+        fields = Fields({"expert_dtype": raw["expert_dtype"], **fields.raw}, fields.where)
     from estimator.storage.methods import READERS
 
     reader = READERS.get(method)

@@ -54,8 +54,11 @@ def fp8(c: Fields) -> Scheme:
     else:
         layout, what = lay.tiled(extra=static), "fp8 with one scale a matrix"
     names = c.names("modules_to_not_convert", "ignored_layers")
+    rules: tuple[tuple[Match, Layout | None], ...] = ()
+    if c.text("expert_dtype") == "fp4":  # FP8Experts: two weights a byte, a scale for each 32
+        rules, what = ((lambda name: ".experts." in name, lay.mxfp4()),), f"{what}, its experts in mxfp4"
     return replace(
-        Scheme(layout.name, layout, "each", f"{what} (config)", LINEARS - {"conv1d"}, subclasses=False),
+        Scheme(layout.name, layout, "each", f"{what} (config)", LINEARS - {"conv1d"}, subclasses=False, rules=rules),
         **_without_conv(_skips(names)),
     )
 

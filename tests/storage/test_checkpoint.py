@@ -219,3 +219,15 @@ def test_the_modules_that_transformers_quantises(name, method, config):
     parts = model_storage(Model(name, "file", Config(raw))).parts
     found = sum(p.weight.total for p in parts if p.layout is not None and p.weight.role != "expert")
     assert found + (ROUTER.get(name, 0) if method == "awq" else 0) == MODULES[name][method]
+
+
+def test_deepseek_v4_says_the_width_of_its_experts_apart():
+    """FP8Experts of transformers 5.24: half a byte a weight, a byte for each 32; the rest fp8 with scales of a byte."""
+    sizes = {"hidden_size": 256, "moe_intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "head_dim": 64, "q_lora_rank": 128, "o_groups": 2, "o_lora_rank": 64, "vocab_size": 512,
+             "n_routed_experts": 8, "num_experts_per_tok": 2, "compress_ratios": [0, 0]}  # fmt: skip
+    fp8 = {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128], "scale_fmt": "ue8m0"}
+    raw = {"model_type": "deepseek_v4", **sizes, "quantization_config": fp8}
+    found = [model_storage(Model("x", "file", Config(c))) for c in (raw, {**raw, "expert_dtype": "fp4"})]
+    experts = 2 * 8 * 3 * 256 * 128
+    assert found[0].bytes - found[1].bytes == experts + experts // (128 * 128) - experts // 2 - experts // 32
