@@ -137,6 +137,10 @@ class Report(NamedTuple):
                 yield from part.walk()
         yield from self.hidden
 
+    def assumed(self, short: bool) -> list[str]:
+        """The assumptions that a terminal prints; short: of a brief answer, where there is one, those of options."""
+        return [x for x in self.assumptions if not (short and self.brief) or x.startswith("--")]
+
     def results(self) -> dict[str, Any]:
         """The flat, plain-number results; raises InternalError where two nodes share a key with different values."""
         out: dict[str, Any] = {}

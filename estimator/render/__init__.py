@@ -122,5 +122,8 @@ def emit(
         write_file(output, to_text(report, format_, derive, symbols, None, detail))
     else:
         write(to_text(report, format_, derive, symbols, sys.stdout, detail), sys.stdout)
+    beside = format == "table" and not output and sys.stdout.isatty()  # both streams are read together
+    shown = report.assumed(not detail and not derive) if beside else ()
     for note in report.notes:
-        say(f"note: {note}")
+        if note not in shown:
+            say(f"note: {note}")

@@ -66,9 +66,8 @@ def render(
     _facts(console, report)
     if derive and derived and derived.found:
         _derivations(console, derived)
-    for line in report.assumptions:
-        if not short or line.startswith("--"):
-            _bullet(console, "assumes", line)
+    for line in report.assumed(short):
+        _bullet(console, "assumes", line)
     if short:
         rest = sum(not line.startswith("--") for line in report.assumptions)
         _bullet(console, "more", f"every row, {rest} assumptions and the sources: --detail")

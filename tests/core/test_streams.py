@@ -123,3 +123,16 @@ def test_no_raw_keys_in_a_table(llmcalc):
     out = llmcalc("memory --mode training --model llama-3-8b --gpu h100-sxm").out
     assert "peak.moment" not in out
     assert "stage0.fits" not in llmcalc("zero --gpu h100-sxm").out
+
+
+def test_a_terminal_says_a_guess_once():
+    """Both streams end there: what the table shows as assumed is no note beside it. A pipe keeps the note."""
+    import pty
+
+    main, end = pty.openpty()
+    run("train gpt2 --steps 1", capture_output=False, stdout=end, stderr=end)
+    os.close(end)
+    said = os.read(main, 1 << 16)
+    os.close(main)
+    assert said.count(b"--seq-len not given") == 1
+    assert run("train gpt2 --steps 1").stderr.count(b"--seq-len not given") == 1
