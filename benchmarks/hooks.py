@@ -98,8 +98,8 @@ def cases() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for name in ("sharded_stacks", "hook_times"):
         data = json.loads(gzip.decompress((DATA / f"{name}.json.gz").read_bytes()))
         for c in data["cases"]:
-            k = {**c.get("case", c), "seconds": c["seconds"], "run": c["run"]}
-            if not k.get("offload"):
+            k = {**c.get("case", c), "seconds": c.get("seconds"), "run": c["run"]}
+            if k["seconds"] and not k.get("offload"):
                 yield k, data["configs"][k["model"]]
 
 

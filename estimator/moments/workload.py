@@ -43,7 +43,7 @@ class Workload:
                  resharding, or DeepSpeed's
     sharder      "torch" or "deepspeed"; buckets: DeepSpeed's sizes, "default" or transformers' "auto"
     host         what lies in host memory: "none", the "optimizer"'s states, or "all" weights too
-    replicas     copies of the model, each on ``gpus`` GPUs (HSDP)
+    replicas     copies of the model, each on ``gpus`` GPUs (HSDP); fsdp: version of FSDP
     """
 
     b: Any
@@ -87,3 +87,4 @@ class Workload:
     buckets: str = "default"
     host: str = "none"
     replicas: int = 1
+    fsdp: int = 2

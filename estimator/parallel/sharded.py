@@ -1,32 +1,28 @@
-"""Data parallelism in PyTorch, buffer by buffer: DDP, ZeroRedundancyOptimizer and FSDP2 around one GPU's training step.
+"""FSDP, buffer by buffer, around one GPU's training step; and what stands under each of PyTorch's data parallelisms.
 
 A :class:`Fully` is told by the simulated step when it enters and leaves a layer, in the forward and in the backward
-pass, and takes and returns the buffers that FSDP2 takes and returns there. DDP and ZeroRedundancyOptimizer only change
-what stands: see :func:`bucket_bytes` and :func:`own_tensors`.
+pass, and takes and returns the buffers that FSDP2 takes and returns there; :class:`Flat` does what FSDP1 does. DDP and
+ZeroRedundancyOptimizer only change what stands: :mod:`estimator.parallel.ddp`.
 
-Sources: torch/distributed/fsdp/_fully_shard/{_fsdp_param_group,_fsdp_collectives,_fsdp_state}.py;
-torch/csrc/distributed/c10d/reducer.cpp; torch/distributed/optim/zero_redundancy_optimizer.py.
+Sources: torch/distributed/fsdp/_fully_shard/{_fsdp_param_group,_fsdp_collectives,_fsdp_state}.py,
+torch/distributed/fsdp/_flat_param.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from heapq import heapreplace
 from typing import Any
 
 from estimator.families.base import Architecture, Layer
 from estimator.inventory import Weight
 from estimator.ops import ceil_div
 from estimator.optimizers import Trained
-from estimator.parallel.order import in_order
+from estimator.parallel.ddp import bucket_bytes, own_tensors
 from estimator.peft.base import TRAINED
 from estimator.stack.packed import is_packed, packed_bytes
 from estimator.stack.tape import HALF, Tape, Tensor, block_bytes, small_block
 from estimator.trace import value_of
-
-FIRST_BUCKET = 1024 * 1024  # reducer.hpp: kDefaultFirstBucketBytes
-BUCKET = 25 * 1024 * 1024  # DistributedDataParallel(bucket_cap_mb=25)
 
 
 def cut(shape: tuple[Any, ...], over: Any) -> tuple[Any, ...]:
@@ -41,42 +37,9 @@ def elements(shape: tuple[Any, ...]) -> Any:
     return out
 
 
-def own_tensors(trained: Sequence[Trained], over: Any) -> list[Trained]:
-    """The tensors whose state the fullest rank keeps: whole ones, dealt largest first to the emptiest rank.
-
-    Source: zero_redundancy_optimizer.py, _partition_parameters.
-    """
-    tensors = [Trained(t.shape, t.width, 1, t.matrix) for t in trained for _ in range(int(value_of(t.times)))]
-    tensors.sort(key=lambda t: value_of(t.n), reverse=True)
-    ranks = [(0, i) for i in range(max(1, min(int(value_of(over)), len(tensors))))]  # further ranks get none
-    dealt: dict[int, dict[Trained, int]] = {}
-    for t in tensors:
-        size, rank = ranks[0]
-        heapreplace(ranks, (size + int(value_of(t.n)), rank))
-        mine = dealt.setdefault(rank, {})
-        mine[t] = mine.get(t, 0) + 1
-    fullest = max(ranks, key=lambda r: (r[0], -r[1]))[1]
-    found = dealt.get(fullest, {}).items()
-    return [Trained(t.shape, t.width, times, t.matrix) for t, times in found]
-
-
 def cut_tensors(trained: Iterable[Trained], over: Any) -> list[Trained]:
     """Rank 0's shards of what trains."""
     return [Trained(cut(t.shape, over), t.width, t.times, t.matrix) for t in trained]
-
-
-def bucket_bytes(arch: Architecture, trained: Sequence[Trained], full: bool = True) -> Any:
-    """DDP's gradient buckets: tensors in the order their gradients arrive, 1 MiB first, then 25 MiB.
-
-    Source: reducer.cpp, compute_bucket_assignment_by_size and rebuild_buckets. The gradients arrive last layer first.
-    """
-    total: Any = 0
-    size, cap = 0, FIRST_BUCKET
-    for t in reversed(in_order(arch, trained, full)):
-        size += int(value_of(t.n)) * t.width
-        if size >= cap:
-            total, size, cap = total + block_bytes(size), 0, BUCKET
-    return total + block_bytes(size)
 
 
 @dataclass(slots=True)
@@ -222,6 +185,31 @@ class Fully:
         del last
 
 
+class Flat(Fully):
+    """FSDP1: ``FullyShardedDataParallel`` around every layer and the model, FULL_SHARD or (stage 2) SHARD_GRAD_OP.
+
+    A unit's parameters are views of one flat tensor, which is gathered where it stays: nothing is copied out. The root
+    is not freed after the forward pass (torch/distributed/fsdp/_runtime_utils.py, _post_forward_reshard). Adapters,
+    which peft wraps one by one, are taken into their layer's unit.
+    """
+
+    def copy_out(self, g: FsdpGroup, forward: bool) -> None:
+        g.whole, g.gathered = [g.gathered] if g.gathered is not None else [], None
+
+    def after_forward(self, leaves: Sequence[Any]) -> None:
+        root = self.root.whole
+        super().after_forward(leaves)
+        self.root.whole = root
+
+    def before_backward(self) -> None:
+        if not self.keep:
+            self.gather(self.layers[max(self.layers)])
+
+    def scatter_gradients(self, g: FsdpGroup) -> None:
+        super().scatter_gradients(g)
+        self.scatter = None
+
+
 class Parts:
     """Which parameters a layer holds under FSDP2, the base's and the adapter's, and which are left to the root.
 
@@ -299,7 +287,7 @@ def wrapper(tape: Tape, arch: Architecture, load: Any) -> Fully | None:
     """What the simulated step reports to; None where every GPU runs the plain model (stages 0 and 1)."""
     if load.stage < 2:
         return None
-    return Fully(tape, arch, load, HALF if load.amp else load.width)
+    return (Flat if load.fsdp == 1 else Fully)(tape, arch, load, HALF if load.amp else load.width)
 
 
 def shard_bytes(w: Weight, load: Any) -> Any:
@@ -333,4 +321,4 @@ def adapter_shards(load: Any) -> Any:
     return sum(t.times * block_bytes(elements(cut(t.shape, load.gpus)) * load.adapter_width) for t in tensors)
 
 
-__all__ = ["Fully", "bucket_bytes", "cut_tensors", "own_tensors", "prepare", "standing_bytes", "wrapper"]
+__all__ = ["Flat", "Fully", "cut_tensors", "prepare", "standing_bytes", "wrapper"]

@@ -76,6 +76,7 @@ class Sharded(Question):
     gpus: Any = option(None, "GPUs in all; data parallel where not told otherwise.", "N")
     stage: Any = option(None, "ZeRO stage: 0, 1, 2 or 3 (zero: or all).", "STAGE")
     replicas: Any = option("1", "Copies of the model, each sharded over gpus / replicas (HSDP).", "N")
+    fsdp_version: Any = option("2", "FSDP: 2 (fully_shard), or 1 (FullyShardedDataParallel).", "N")
     buckets: Any = option("default", "DeepSpeed's buckets and prefetches: default, or auto (the Trainer's).", "NAME")
     offload: Any = option("none", "none, optimizer or all.", "NAME")
     offload_to: Any = option("cpu", "cpu or nvme.", "NAME")

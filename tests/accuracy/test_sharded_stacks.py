@@ -1,6 +1,6 @@
 """Sharded steps with adapters, accumulation, offloading and DeepSpeed against measured ones, phase by phase.
 
-34 runs of two H100 80GB of one host (torch 2.11, transformers 5.17, peft 0.21, DeepSpeed 0.19.8), rank 0.
+36 runs of two H100 80GB of one host (torch 2.11, transformers 5.17, peft 0.21, DeepSpeed 0.19.8), rank 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from estimator.peft.base import run
 
 DATA = json.loads(gzip.decompress(Path(__file__).with_name("sharded_stacks.json.gz").read_bytes()))
 # no option says overlap_comm: false, which has one bucket instead of two
-CASES = [c for c in DATA["cases"] if c["case"].get("overlap") is not False]
+# and none keeps FSDP2's root group gathered between the passes
+CASES = [c for c in DATA["cases"] if c["case"].get("overlap") is not False and not c["case"].get("root_kept")]
 PHASES = {"forward": "fwd_peak", "backward": "bwd_peak", "step": "step_peak"}
 LORA = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"
 
@@ -35,8 +36,8 @@ def architectures(tmp_path_factory):
     return made
 
 
-def predicted(index: int, arch) -> Outcome:
-    k = CASES[index]["case"]
+def predicted(c, arch) -> Outcome:
+    k = c["case"]
     deepspeed, mixed = k["stack"] == "deepspeed", k["precision"] == "mixed"
     adapter = None
     if k.get("lora"):
@@ -48,6 +49,7 @@ def predicted(index: int, arch) -> Outcome:
         adapter_width=2 if deepspeed or k.get("adapter_fp32") is False else 4,
         kept_gradients=k.get("accumulation", 1) > 1, sharder="deepspeed" if deepspeed else "torch",
         buckets="auto" if k.get("auto") else "default", host=k.get("offload") or "none",
+        fsdp=1 if k["stack"] == "fsdp1" else 2,
     )  # fmt: skip
     return training(arch, load)
 
@@ -55,23 +57,31 @@ def predicted(index: int, arch) -> Outcome:
 @pytest.mark.parametrize("index", range(len(CASES)), ids=[c["id"] for c in CASES])
 def test_every_phase(index, architectures):
     c = CASES[index]
-    found = predicted(index, architectures[c["case"]["model"]])
+    found = predicted(c, architectures[c["case"]["model"]])
     for phase, key in PHASES.items():
         assert abs(found[f"moments.{phase}_bytes"].peak / c[key] - 1) < 0.005, phase
-    if c["case"]["stack"] != "plain" and c["load"] > 1e9:
+    if c["case"]["stack"] != "plain" and c["load"] > 1e9 and c["run"] != "third":
         assert abs(found["moments.load_bytes"].peak / c["load"] - 1) < 0.002
+
+
+def test_packed_weights_under_fsdp2(architectures):
+    """Cut as packed bytes, with whole scales: the forward pass and the step, where the root's rule is the same."""
+    (c,) = (c for c in DATA["cases"] if c["case"].get("root_kept"))
+    found = predicted(c, architectures["llama-3-8b"])
+    assert abs(found["moments.forward_bytes"].peak / c["fwd_peak"] - 1) < 0.0005
+    assert abs(found["moments.step_bytes"].peak / c["step_peak"] - 1) < 0.002
 
 
 def test_distribution(architectures):
     errors = sorted(
-        abs(predicted(i, architectures[c["case"]["model"]]).worst.peak / c["peak"] - 1) for i, c in enumerate(CASES)
+        abs(predicted(c, architectures[c["case"]["model"]]).worst.peak / c["peak"] - 1) for c in CASES
     )
     print(f"sharded stacks: median {statistics.median(errors):.3%}, worst {errors[-1]:.2%} of {len(errors)}")
     assert statistics.median(errors) < 0.0002
     assert errors[-1] < 0.005
 
 
-TIMED = [c for c in CASES if c["case"]["stack"] != "plain"]
+TIMED = [c for c in CASES if c["case"]["stack"] != "plain" and "seconds" in c]
 
 
 def answered(c, llmcalc, folder):

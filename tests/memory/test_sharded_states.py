@@ -72,3 +72,17 @@ def test_whole_tensors_have_no_form_in_letters():
 def test_deepspeed_adds_what_it_prints():
     found = zero(load_model("phi-1.5"), recipe="deepspeed", gpus=2, stage=2, seq_len=1024).results()
     assert found["stage2.total_bytes"] == found["stage2.memory_bytes"] + found["stage2.activations_bytes"]
+
+
+def test_a_packed_70b_on_two_cards(llmcalc) -> None:
+    """What people run on two cards of 24 GB: FSDP with the host's memory. Without it neither version of FSDP fits."""
+    line = "memory llama-3-70b --method qlora -r 8 --targets all-linear --gpus 2 --stage 3 -s 512 --checkpointing full"
+    two, one, host = (
+        llmcalc(f"{line} --gpu rtx-4090 {more} --format json") for more in ("", "--fsdp-version 1", "--offload all")
+    )
+    assert [x.results["fits"] for x in (two, one, host)] == ["no", "no", "yes"]
+    copied = 2 * 2 * 128256 * 8192  # the root's table and output matrix, once more while they are copied out
+    assert copied / 2 < two.results["peak.allocated_bytes"] - one.results["peak.allocated_bytes"] < copied
+    assert "With --offload all it needs" in two.json["verdict"]
+    for bad in ("--stage 1 --fsdp-version 1", "--fsdp-version 1 --offload all", "--fsdp-version 3"):
+        assert llmcalc(f"{line} {bad}").code == 2

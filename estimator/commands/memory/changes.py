@@ -87,10 +87,20 @@ def _training(q: Memory) -> Iterator[Change]:
     elif q.method == "lora" and q.quantization == "none":
         yield Change("--method qlora", {"method": "qlora"}, "a 4-bit base")
     gpus = int(value_of(q.gpus)) if str(q.gpus or "").isdigit() else 0
-    if full and gpus > 1:
+    if gpus > 1:
         stage = 0 if q.stage is None else int(q.stage)
         for n in range(stage + 1, 4):
             yield Change(f"--stage {n}", {"stage": n}, "more traffic between GPUs")
+        if simulated and stage >= 2 and str(q.fsdp_version) == "2":
+            yield Change("--fsdp-version 1", {"fsdp_version": "1"}, "the older FSDP, which copies nothing out")
+        if q.offload == "none" and stage:
+            yield from _offloads(simulated)
+
+
+def _offloads(simulated: bool) -> Iterator[Change]:
+    if not simulated:
+        yield Change("--offload optimizer", {"offload": "optimizer"}, "the host steps")
+    yield Change("--offload all", {"offload": "all"}, "the host steps, weights come over PCIe")
 
 
 def _inference(q: Memory) -> Iterator[Change]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.card import MIB, SPREAD, Card
 from estimator.commands.memory.plan import MemoryPlan
-from estimator.commands.memory.sharding import DEEPSPEED, STAGE_NAMES, sharding_notes
+from estimator.commands.memory.sharding import DEEPSPEED, sharding_notes, stage_name
 from estimator.fit import NO, Fit, fit_of
 from estimator.moments import Moment, Outcome
 from estimator.peft.base import TRAINED
@@ -33,7 +33,7 @@ def title_of(p: MemoryPlan) -> str:
     if p.grid is not None:
         how += f", {show(p.grid.job.degrees.gpus)} GPUs, ZeRO stage {p.grid.stages[0]}"
     if p.load.gpus != 1:
-        how += f", on each of {show(p.load.gpus * p.load.replicas)} GPUs, {STAGE_NAMES[p.load.sharder][p.load.stage]}"
+        how += f", on each of {show(p.load.gpus * p.load.replicas)} GPUs, {stage_name(p.load)}"
     return f"Memory of {what}, {p.model.name}: {show(p.load.b)} x {show(p.load.s)} tokens, {how}"
 
 

@@ -71,9 +71,9 @@ def plan(q: Zero) -> ShardedPlan:
         raise InputError("give either --model or --params, not both")
     if not 1 <= q.gpus_per_node <= 10**6:
         raise InputError(f"--gpus-per-node must be >= 1, got {q.gpus_per_node}")
-    for flag, value, usual in (("--buckets", q.buckets, "default"), ("--replicas", q.replicas, "1")):
-        if str(value) != usual:
-            raise InputError(f"{flag}: zero counts model states; llmcalc memory --mode training has every buffer")
+    for name, usual in (("buckets", "default"), ("replicas", "1"), ("fsdp_version", "2")):
+        if str(getattr(q, name)) != usual:
+            raise InputError(f"--{name.replace('_', '-')}: zero counts model states; llmcalc memory --mode training has every buffer")
     stages = parse_stages(q.stage)
     said: list[str] = []
     n = size(q.gpus, "--gpus", "gpus", q.model, q.derive)
