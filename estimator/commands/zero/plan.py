@@ -73,7 +73,8 @@ def plan(q: Zero) -> ShardedPlan:
         raise InputError(f"--gpus-per-node must be >= 1, got {q.gpus_per_node}")
     for name, usual in (("buckets", "default"), ("replicas", "1"), ("fsdp_version", "2")):
         if str(getattr(q, name)) != usual:
-            raise InputError(f"--{name.replace('_', '-')}: zero counts model states; llmcalc memory --mode training has every buffer")
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag}: zero counts model states; llmcalc memory --mode training has every buffer")
     stages = parse_stages(q.stage)
     said: list[str] = []
     n = size(q.gpus, "--gpus", "gpus", q.model, q.derive)
