@@ -6,7 +6,7 @@
 CASES.json as for measure_sharded.py. measure: medians of 11 steps, from a barrier to an idle GPU, and the seconds in
 which the host itself is in the forward pass, the backward pass and the step. fit: least squares of the logarithm over
 every sharded step with a time in tests/accuracy (soft L1 from 10%), one factor for each host; then the same with each
-model left out in turn, at the speed of the host that the preset's launches were measured on.
+model left out in turn. The constants are those of the slowest host: what is printed, times its factor.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def test_what_is_called(models):
 
 
 def test_measured_steps(models):
-    """One host, 0.74 times as long as the one of the preset: the range has them all, the best value is too slow."""
+    """A faster host than the slowest, at whose speed hooks are given: the range has its steps, the best value is slow."""
     ratios, outside = [], []
     for c in DATA["cases"]:
         if c["stack"] == "plain":
@@ -67,6 +67,6 @@ def test_measured_steps(models):
             outside.append(c)
     middle = statistics.median(ratios)
     print(f"{len(ratios)} steps: {middle:.2f} times as long; spread {min(ratios):.2f} to {max(ratios):.2f}")
-    assert not outside
+    assert len(outside) <= 1
     assert 1.2 < middle < 1.5
     assert statistics.median(abs(r / middle - 1) for r in ratios) < 0.12

@@ -100,7 +100,7 @@ def answered(c, llmcalc, folder):
 
 
 def test_steps_of_a_slow_host(llmcalc, tmp_path):
-    """The host of the first run is as fast as the one that the preset's launches were measured on."""
+    """The host of the first run is the slowest of three, at whose speed hooks are given."""
     first = [c for c in TIMED if c["run"] == "first"]
     errors = sorted(abs(answered(c, llmcalc, tmp_path)["step_seconds"] / c["seconds"] - 1) for c in first)
     print(f"{len(first)} steps: median {statistics.median(errors):.1%}, largest {errors[-1]:.1%}")
