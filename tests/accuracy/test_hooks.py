@@ -50,7 +50,7 @@ def test_what_is_called(models):
 
 
 def test_measured_steps(models):
-    """A faster host than the slowest, at whose speed hooks are given: the range has its steps, the best value is slow."""
+    """A faster host than the slowest, whose speed hooks have: its steps lie in the range, under the best value."""
     ratios, outside = [], []
     for c in DATA["cases"]:
         if c["stack"] == "plain":
