@@ -65,9 +65,11 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "mem_fraction_static": ("mem_fraction_static",),
     "chunked_prefill_size": ("chunked_prefill_size",),
     "block_size": ("block_size",),
+    "decode_context_parallel": ("decode_context_parallel_size", "dcp_world_size"),
 }
 OWN = {"vllm": ("mem_fraction_static", "chunked_prefill_size"),
-       "sglang": ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "block_size")}  # fmt: skip
+       "sglang": ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "block_size",
+                  "decode_context_parallel")}  # fmt: skip
 CACHES = {"fp8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "bfloat16": "bf16", "float16": "fp16"}
 DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32"}
 RUNTIME = ("fp8",)  # what --quantization names where the checkpoint is plain

@@ -35,11 +35,21 @@ LITTLE = Citation("Little 1961, A Proof for the Queuing Formula L = lambda W")
 
 @dataclass(frozen=True, slots=True)
 class RequestLoad:
-    """A request's shape and how many are there: prompt tokens that are computed, new tokens, sequences a replica."""
+    """A request's shape and how many are there.
+
+    prompt     tokens that are computed: not those whose cache was found; new: tokens generated
+    sequences  a replica; found: tokens of the prompt that are in the cache already
+    """
 
     prompt: int
     new: int
     sequences: float
+    found: int = 0
+
+    @property
+    def context(self) -> float:
+        """Cached tokens of a sequence in the middle of its generation."""
+        return self.found + self.prompt + self.new / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,7 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
     price = price_of(asked.spec, q.price)
     figures = _figures(best, load)
     floor = _figures(ideal, load)  # latencies of what runs at once; the rate of all that is asked for
-    floor["tokens_per_second"] = _figures(ideal, RequestLoad(load.prompt, load.new, wanted))["tokens_per_second"]
+    floor["tokens_per_second"] = _figures(ideal, replace(load, sequences=wanted))["tokens_per_second"]
     usd = None if price.usd is None else price.usd * asked.gpus / SECONDS_PER_HOUR
     data = asked.data
     body: list[Any] = [
@@ -138,7 +148,7 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
     spoken, queue = [], ""
     if q.draft_model is not None:
         drafted, assumed = speculation(
-            q, best, load.sequences, load.prompt + load.new / 2, figures["decode_step_seconds"]
+            q, best, load.sequences, load.context, figures["decode_step_seconds"]
         )
         body.append(drafted)
         spoken.append(assumed)
@@ -156,14 +166,19 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
         body.append(changes)
     what = f"{asked.model.name} with {answers.requests(asked.batch, asked.context)}"
     verdict = (found.sentence(what) + best_change if found else "") + queue
-    shape = f"{asked.batch:,} x ({load.prompt:,} + {load.new:,}) tokens"
+    shape = f"{asked.batch:,} x ({load.prompt + load.found:,} + {load.new:,}) tokens"
     title = f"Serving {asked.model.name} in {asked.engine}: {shape} on {asked.gpus} x {asked.card}"
     inputs = {
         "model": asked.model.name, "engine": asked.engine, "gpu": asked.card, "gpus": asked.gpus, "dtype": asked.dtype,
-        "quantization": asked.store.scheme, "batch_size": asked.batch, "seq_len": load.prompt,
+        "quantization": asked.store.scheme, "batch_size": asked.batch, "seq_len": load.prompt + load.found,
         "new_tokens": load.new, "price": price.usd,
     }  # fmt: skip
     notes = [*asked.said, *best.serve.machine.notes, price.note, *answers.said(asked, rank), pace.said, *spoken]
+    if load.found:
+        notes.append(
+            f"--prefix-hit: {load.found:,} prompt tokens are found in the cache; the rest's attention to them and what "
+            "sequences share of the pool are not counted"
+        )
     if load.sequences < wanted:
         notes.append(f"the pool holds {load.sequences:,.0f} of {wanted:,.0f} sequences at once: the rest waits")
     return Report(
@@ -194,7 +209,8 @@ def load_of(asked: ServerAsked, rank: ServedRank, most: int) -> tuple[RequestLoa
         raise InputError(f"--prefix-hit must be from 0 to below 1, got {hit:g}")
     wanted = asked.batch / asked.data
     held = most if rank.pool is None else min(most, int(rank.pool.concurrency(prompt + max(1, new // 2), steady=True)))
-    return RequestLoad(max(1, round(prompt * (1 - hit))), max(1, new), max(1.0, min(wanted, held))), wanted
+    computed = max(1, round(prompt * (1 - hit)))
+    return RequestLoad(computed, max(1, new), max(1.0, min(wanted, held)), prompt - computed), wanted
 
 
 def speed_of(asked: ServerAsked, pace: Pace, step_tokens: int, ideal: bool = False) -> Speed:
@@ -210,7 +226,7 @@ def speed_of(asked: ServerAsked, pace: Pace, step_tokens: int, ideal: bool = Fal
 
 def _figures(speed: Speed, load: RequestLoad) -> dict[str, Any]:
     """Seconds and rates of a load that stays full."""
-    c, context = load.sequences, load.prompt + load.new / 2
+    c, context = load.sequences, load.context
     every = speed.prompt(c, load.prompt)
     first = speed.prompt(1, load.prompt) + (0 if speed.ideal else speed.pace.server)
     step = speed.step(c, context)
@@ -223,14 +239,14 @@ def _figures(speed: Speed, load: RequestLoad) -> dict[str, Any]:
         "prefill_seconds": every, "ttft_seconds": first, "decode_step_seconds": step,
         "loaded_ttft_seconds": max(first, met.first) if c > 1 else first,
         "itl_seconds": step + carried(every, c, read) / load.new, "tokens_per_second": c * load.new / whole,
-        "output_seconds": step / c, "input_seconds": every / (c * load.prompt), "whole": whole,
+        "output_seconds": step / c, "input_seconds": every / (c * (load.prompt + load.found)), "whole": whole,
         "bound": made.bound,
     }  # fmt: skip
 
 
 def arriving(speed: Speed, load: RequestLoad, sequences: float, rate: float = 0.0) -> Arriving:
     """Prompts of ``load`` that arrive ``rate`` a second beside ``sequences`` that decode."""
-    context = load.prompt + load.new / 2
+    context = load.context
     made = decode(speed.serve, max(1, round(sequences / speed.stages)), max(1, round(context)))
     own = speed.prompt(1, load.prompt)
     chunks = max(1, -(-load.prompt // speed.step_tokens))
@@ -241,7 +257,7 @@ def arriving(speed: Speed, load: RequestLoad, sequences: float, rate: float = 0.
 def holds(rank: ServedRank, load: RequestLoad) -> float:
     """Sequences of a load that the pool holds in steady decode."""
     assert rank.pool is not None
-    return rank.pool.concurrency(load.prompt + max(1, load.new // 2), steady=True)
+    return rank.pool.concurrency(load.found + load.prompt + max(1, load.new // 2), steady=True)
 
 
 def _ranged(key: str, label: str, at: dict[str, Any], floor: dict[str, Any], pace: Pace) -> Node:

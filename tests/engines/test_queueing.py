@@ -79,3 +79,13 @@ def test_more_requests_wait_longer_until_it_is_too_many(llmcalc):
         before = r["rate.ttft_seconds"]
     assert "rate.sequences" not in llmcalc(f"{line} {1.01 * most}").results
     assert llmcalc(f"{line} 1 --data-parallel 2").results["rate.most"] == pytest.approx(2 * most)
+
+
+def test_a_prefix_that_is_found_is_still_read(llmcalc):
+    line = "infer llama-3-8b --engine vllm --gpu h100-sxm -b 32 -s 4k --new-tokens 256 --format json"
+    none, half = (llmcalc(f"{line} {more}").results for more in ("", "--prefix-hit 0.5"))
+    assert half["decode_step_seconds"] == none["decode_step_seconds"]  # the cache holds the whole prompt
+    assert half["ttft_seconds"] < 0.6 * none["ttft_seconds"]
+    assert half["itl_seconds"] < none["itl_seconds"]
+    assert half["usd_per_million_input_tokens"] < 0.6 * none["usd_per_million_input_tokens"]
+    assert half["max_batch"] == none["max_batch"]
