@@ -22,6 +22,8 @@ MAX_BYTES = 1 << 20  # no preset comes near; a larger file is not one
 
 _ID = re.compile(r"^[a-z0-9][a-z0-9.-]{0,63}$")
 _SIZE = re.compile(r"^(.{1,60})-(\d{1,4})gb$")
+_VENDOR = re.compile(rb'^vendor = "(.*)"', re.MULTILINE)
+_SOLD = re.compile(rb"^sold_gb = ([0-9.]+)", re.MULTILINE)
 KINDS = {"models": ".json", "gpus": ".toml", "fermi": ".toml", "laws": ".toml"}
 
 
@@ -86,6 +88,17 @@ def read(kind: str, name: str) -> tuple[str, dict[str, Any]]:
     return found, data
 
 
+def sold() -> dict[str, tuple[str, float]]:
+    """Every GPU's vendor and memory by the label in GB, read off the files' lines: no file is parsed for them."""
+    out = {}
+    for name in ids("gpus"):
+        text = (folder() / "gpus" / f"{name}.toml").read_bytes()
+        vendor, size = _VENDOR.search(text), _SOLD.search(text)
+        if vendor is not None and size is not None:
+            out[name] = (vendor[1].decode(), float(size[1]))
+    return out
+
+
 def read_file(path: str) -> tuple[str, dict[str, Any]]:
     """The name and contents of a user's own TOML file of the presets' schema."""
     try:
@@ -120,7 +133,7 @@ def sized(name: str) -> tuple[str, dict[str, Any]] | None:
     return f"{found}-{size}gb", {**data, "memory": kept | {"sold_gb": size}}
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def load_gpu(name: str) -> GpuSpec:
     """An accelerator by id or alias: ``h100-sxm``, ``a100``, ``4090``. Sources: its file in ``presets/gpus``."""
     from estimator.schemas import gpu_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from estimator.dtypes import find_format
@@ -155,15 +156,37 @@ def workspace(
     model: Model, arch: Architecture, b: int, s: int, new: int, card: GpuKernels = HOPPER
 ) -> tuple[int, list[str]]:
     """Bytes that a pass needs beside weights and cache, as :mod:`estimator.moments` simulates it."""
+    found, said = _workspace(_Same(arch), b, s, new, card)
+    return found, list(said)
+
+
+class _Same:
+    """An architecture as a key: the same object, not an equal one."""
+
+    __slots__ = ("arch",)
+
+    def __init__(self, arch: Architecture) -> None:
+        self.arch = arch
+
+    def __hash__(self) -> int:
+        return id(self.arch)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.arch is self.arch
+
+
+@lru_cache(maxsize=64)
+def _workspace(same: _Same, b: int, s: int, new: int, card: GpuKernels) -> tuple[int, tuple[str, ...]]:
+    """:func:`workspace`, simulated once for each batch and length that a report looks at again."""
     from estimator.moments import Workload, inference
 
     try:
-        made = inference(arch, Workload(b, s, new, training=False, card=card, threads=serving_threads(card)))
+        made = inference(same.arch, Workload(b, s, new, training=False, card=card, threads=serving_threads(card)))
     except InputError as error:
-        return 0, [f"the workspace is not counted: {error}"]
+        return 0, (f"the workspace is not counted: {error}",)
     beside = [
         v
         for (where, what), v in made.worst.buffers().items()
         if where != "KV cache" and (where, what) != ("model", "weights")
     ]
-    return sum(int(value_of(v)) for v in beside), []
+    return sum(int(value_of(v)) for v in beside), ()

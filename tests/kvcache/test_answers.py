@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import sympy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from estimator.commands.kvcache import fit
 from estimator.commands.kvcache.report import kvcache
@@ -90,9 +92,9 @@ def test_fit_beside_the_workspace():
 
 
 def test_a_bounded_cache_has_no_longest_context():
-    assert fit.longest(lambda n: True) is None
-    assert fit.longest(lambda n: False) == 0
-    assert fit.longest(lambda n: n <= 12345) == 12345
+    assert fit.longest(lambda n: 7, 7) is None
+    assert fit.longest(lambda n: 8, 7) == 0
+    assert fit.longest(lambda n: n, 12345) == 12345
     got = kvcache(load_model("mamba-130m"), 1, 100, gpu="h100-sxm", workspace="none").results()
     assert got["max_tokens"] is None
 
@@ -149,3 +151,27 @@ def test_derived(llmcalc, cache, name):
     assert (
         llmcalc(f"kvcache --model {name} --cache {cache} --kv-dtype {kind} -s 700 --new-tokens 200 --derive").code == 0
     )
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 10**9), st.integers(0, 10**5)), max_size=5),
+       st.integers(0, 10**12), st.integers(1, 2**21))  # fmt: skip
+def test_the_longest_of_any_need_that_never_shrinks(parts, room, block):
+    """Lines, steps and blocks: exact, and asked seldom."""
+    asked = 0
+
+    def need(n):
+        nonlocal asked
+        asked += 1
+        return sum(jump * (n >= at) + slope * max(0, n - at) for at, jump, slope in parts) + -(-n // block) * block
+
+    found = fit.longest(need, room)
+    assert asked < 130
+    assert found == 0 or need(found) <= room
+    assert need(found + 1) > room
+
+
+def test_a_line_is_asked_few_times():
+    asked = []
+    assert fit.longest(lambda n: asked.append(n) or 131072 * n + 4_000_000, 60 * 2**30) == 491_489
+    assert len(asked) <= 8

@@ -12,6 +12,7 @@ import pytest
 
 from estimator import presets
 from estimator.checked import ModelSpec, checked_gpu
+from estimator.commands.memory.changes import LABEL
 from estimator.errors import InputError
 from estimator.families import FAMILIES
 
@@ -210,3 +211,13 @@ def test_a_file_of_the_users_own_is_checked(tmp_path):
     wrong.write_text(text.replace("gb_s = 320", "gb_s = -320"))
     with pytest.raises(InputError, match=r"wrong\.toml: bandwidth\.gb_s: Input should be greater than 0, got -320"):
         presets.load_gpu(str(wrong))
+
+
+def test_labels_are_read_off_without_parsing():
+    """What ``presets.sold`` reads is what the files say, and no program gets much more than the label."""
+    read = presets.sold()
+    assert set(read) == set(GPUS)
+    for name in GPUS:
+        spec = presets.load_gpu(name)
+        assert read[name] == (spec.vendor, spec.memory.sold_gb)
+        assert spec.memory_bytes < LABEL * spec.memory.sold_gb * 2**30

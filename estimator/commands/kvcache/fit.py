@@ -16,6 +16,7 @@ from estimator.trace import value_of
 from estimator.units import BYTES, COUNT, TOKENS, parse_size
 
 LIMIT = 2**62
+FAR = 2**10  # times as far as was seen is no line followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,11 @@ def rows(
 ) -> list[Node]:  # fmt: skip
     """Free bytes, the longest context at batch b and the largest batch at s tokens."""
 
-    def fits(n: int, t: int) -> bool:
+    def needs(n: int, t: int) -> int:
         held = cache(n, t)  # the workspace is looked at only where the cache alone fits
-        return held <= place.free and held + workspace(n, t) <= place.free
+        return held + workspace(n, t) if held <= place.free else held
 
-    most = longest(lambda t: fits(b, t))
+    most = longest(lambda t: needs(b, t), place.free)
     beyond = positions is not None and (most is None or most > positions)
     said = f"; the model has {positions:,} positions" if beyond else ""
     return [
@@ -86,21 +87,55 @@ def rows(
             note=f"{place.name}, weights and context taken off",
         ),
         Node("max_tokens", "Longest context", most, TOKENS, note=f"at batch {b:,}{said}"),
-        Node("max_batch", "Largest batch", longest(lambda n: fits(n, s)), COUNT, note=f"at {s:,} tokens"),
+        Node("max_batch", "Largest batch", longest(lambda n: needs(n, s), place.free), COUNT, note=f"at {s:,} tokens"),
     ]
 
 
-def longest(fits: Callable[[int], bool]) -> int | None:
-    """The largest n >= 0 for which the monotone ``fits(n)`` holds; None where it holds for all (bounded caches)."""
+def longest(need: Callable[[int], int], room: int) -> int | None:
+    """The largest n >= 0 with ``need(n)`` <= room, for a need that never shrinks; None where all fit (bounded caches).
+
+    Aims along the line through the nearest two points, then looks close by: few needs are asked where it is nearly a
+    line, and about twice as many as halving asks where it is not.
+    """
+    low, at_low = 1, need(1)
+    if at_low > room:
+        return 0
+    before, at_before, high, at_high = 0, at_low, 0, at_low
+    while not high:
+        aim = 2 * low
+        if at_low > at_before:
+            aim = min(max(aim, low + (room - at_low) * (low - before) // (at_low - at_before) + 1), low * FAR)
+        at = need(aim)
+        if at > room:
+            high, at_high = aim, at
+        elif aim > LIMIT:
+            return None
+        else:
+            before, at_before, low, at_low = low, at_low, aim, at
+    step = 1
+    while high - low > 1:
+        aim = low + (room - at_low) * (high - low) // (at_high - at_low)
+        for far in (0, step):
+            if far:  # past the aim, on the side where the answer still is
+                aim = low + far if aim == low else high - far
+            if high - low > 1:
+                aim = min(max(aim, low + 1), high - 1) if step < (high - low) // 2 else (low + high) // 2
+                at = need(aim)
+                low, at_low, high, at_high = (aim, at, high, at_high) if at <= room else (low, at_low, aim, at)
+        step *= 8
+    return low
+
+
+def last(fits: Callable[[int], bool]) -> int | None:
+    """The largest n >= 0 for which the monotone ``fits(n)`` holds; None where it holds for all."""
     if not fits(1):
         return 0
-    high = 1
-    while fits(high * 2):
-        high *= 2
-        if high > LIMIT:
+    low = 1
+    while fits(low * 2):
+        low *= 2
+        if low > LIMIT:
             return None
-    low = high
-    high *= 2
+    high = low * 2
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from estimator.card import Card, find_card
-from estimator.commands.kvcache.fit import longest
+from estimator.commands.kvcache.fit import last
 from estimator.commands.memory.plan import plan, simulate
 from estimator.commands.memory.question import Memory
 from estimator.engines import OWN, answered, engine_of, fit_in
@@ -95,7 +95,7 @@ def _found(q: Memory, card: str, answer: Callable[[int], str]) -> tuple[Node, st
     def surely(n: int) -> bool:
         return n <= MOST and asked(n) == YES
 
-    most, sure = longest(is_not), longest(surely)
+    most, sure = last(is_not), last(surely)
     assert most is not None
     assert sure is not None
     flag = f"--{name}"
