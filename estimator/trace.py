@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from fractions import Fraction
+from operator import add, mul, sub, truediv
 from threading import local
 from typing import Any
 
@@ -57,37 +58,47 @@ class Traced:
     ``made``: the formula that gave it and its arguments, where one did (:class:`estimator.formula.Formula`).
     """
 
-    __slots__ = ("expr", "made", "value")
+    __slots__ = ("_expr", "_steps", "made", "value")
 
     def __init__(self, value: Any, expr: Any, made: tuple[Any, tuple[Any, ...]] | None = None) -> None:
-        self.value, self.expr, self.made = value, expr, made
+        self.value, self._expr, self.made = value, expr, made
+        self._steps: tuple[Any, Any, Any] | None = None  # the operation and operands of an expression not built yet
 
-    def _pair(self, other: Any) -> tuple[Any, Any]:
-        if isinstance(other, Traced):
-            return other.value, other.expr
-        if isinstance(other, Fraction):
-            from sympy import Rational
+    @property
+    def expr(self) -> Any:
+        """The SymPy expression; built when it is first asked for, as most numbers of a run are never printed."""
+        if self._steps is not None:
+            self._build()
+        return self._expr
 
-            return other, Rational(other.numerator, other.denominator)
-        return other, other
+    def _build(self) -> None:
+        left = [self]
+        while left:
+            x = left[-1]
+            if x._steps is None:
+                left.pop()
+                continue
+            how, a, b = x._steps
+            open_ = [y for y in (a, b) if isinstance(y, Traced) and y._steps is not None]
+            if open_:
+                left += open_
+                continue
+            x._expr = how(_expression(a), _expression(b))
+            x._steps = None
 
     def __add__(self, other: Any) -> Any:
         if other.__class__ is int and other == 0:
             return self  # the start of a sum
-        v, e = self._pair(other)
-        return Traced(self.value + v, self.expr + e)
+        return _later(self.value + value_of(other), add, self, other)
 
     def __sub__(self, other: Any) -> Any:
-        v, e = self._pair(other)
-        return Traced(self.value - v, self.expr - e)
+        return _later(self.value - value_of(other), sub, self, other)
 
     def __rsub__(self, other: Any) -> Any:
-        v, e = self._pair(other)
-        return Traced(v - self.value, e - self.expr)
+        return _later(other - self.value, sub, other, self)
 
     def __mul__(self, other: Any) -> Any:
-        v, e = self._pair(other)
-        return Traced(self.value * v, self.expr * e)
+        return _later(self.value * value_of(other), mul, self, other)
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -99,29 +110,25 @@ class Traced:
         return _floor(other, self)
 
     def __truediv__(self, other: Any) -> Any:
-        v, e = self._pair(other)
-        return Traced(self.value / v, self.expr / e)
+        return _later(self.value / value_of(other), truediv, self, other)
 
     def __rtruediv__(self, other: Any) -> Any:
-        v, e = self._pair(other)
-        return Traced(v / self.value, e / self.expr)
+        return _later(other / self.value, truediv, other, self)
 
     def __mod__(self, other: Any) -> Any:
-        return self.value % self._pair(other)[0]
+        return self.value % value_of(other)
 
     def __rmod__(self, other: Any) -> Any:
-        return self._pair(other)[0] % self.value
+        return other % self.value
 
     def __pow__(self, other: Any) -> Any:
-        v, e = self._pair(other)
-        return Traced(self.value**v, self.expr**e)
+        return _later(self.value ** value_of(other), pow, self, other)
 
     def __rpow__(self, other: Any) -> Any:
-        v, e = self._pair(other)
-        return Traced(v**self.value, e**self.expr)
+        return _later(other**self.value, pow, other, self)
 
     def __neg__(self) -> Any:
-        return Traced(-self.value, -self.expr)
+        return _later(-self.value, _negative, self, None)
 
     def __int__(self) -> int:
         return int(self.value)
@@ -139,22 +146,44 @@ class Traced:
         return hash(self.value)
 
     def __eq__(self, other: object) -> bool:
-        return bool(self.value == self._pair(other)[0])
+        return bool(self.value == value_of(other))
 
     def __lt__(self, other: Any) -> bool:
-        return bool(self.value < self._pair(other)[0])
+        return bool(self.value < value_of(other))
 
     def __le__(self, other: Any) -> bool:
-        return bool(self.value <= self._pair(other)[0])
+        return bool(self.value <= value_of(other))
 
     def __gt__(self, other: Any) -> bool:
-        return bool(self.value > self._pair(other)[0])
+        return bool(self.value > value_of(other))
 
     def __ge__(self, other: Any) -> bool:
-        return bool(self.value >= self._pair(other)[0])
+        return bool(self.value >= value_of(other))
 
     def __repr__(self) -> str:
         return f"Traced({self.value!r}, {self.expr})"
+
+
+def _later(value: Any, how: Any, a: Any, b: Any) -> Traced:
+    """``how(a, b)``, whose value is ``value`` and whose expression is built when it is asked for."""
+    out = Traced(value, None)
+    out._steps = how, a, b
+    return out
+
+
+def _expression(x: Any) -> Any:
+    """What SymPy is given for an operand."""
+    if isinstance(x, Traced):
+        return x._expr
+    if isinstance(x, Fraction):
+        from sympy import Rational
+
+        return Rational(x.numerator, x.denominator)
+    return x
+
+
+def _negative(x: Any, _: Any) -> Any:
+    return -x
 
 
 def _floor(a: Any, b: Any) -> Traced:
@@ -162,17 +191,23 @@ def _floor(a: Any, b: Any) -> Traced:
 
     ``-((-a) // b)``, which is how ceil_div spells it, then reads as ceiling(a/b).
     """
-    from sympy import Rational, ceiling, expand_mul, floor
+    va, vb = value_of(a), value_of(b)
+    return _later(va // vb, _quotient if va % vb == 0 else _floored, a, b)
 
-    va, ea = (a.value, a.expr) if isinstance(a, Traced) else (a, a)
-    vb, eb = (b.value, b.expr) if isinstance(b, Traced) else (b, b)
-    quotient = ea * Rational(1, eb) if isinstance(eb, int) else ea / eb
-    if va % vb == 0:
-        return Traced(va // vb, quotient)
+
+def _quotient(a: Any, b: Any) -> Any:
+    from sympy import Rational
+
+    return a * Rational(1, b) if isinstance(b, int) else a / b
+
+
+def _floored(a: Any, b: Any) -> Any:
+    from sympy import ceiling, expand_mul, floor
+
     # SymPy takes 59*L*(32*d + 4*h)/50 for an integer and pulls it out of a floor; multiplied out, it does not
-    quotient = expand_mul(quotient)
+    quotient = expand_mul(_quotient(a, b))
     negative = getattr(quotient, "could_extract_minus_sign", lambda: False)()
-    return Traced(va // vb, -ceiling(-quotient) if negative else floor(quotient))
+    return -ceiling(-quotient) if negative else floor(quotient)
 
 
 def value_of(x: Any) -> Any:
