@@ -37,8 +37,10 @@ docs: $(DEV)
 
 check: lint types test
 
+# ratios to a hello-world of the same run; the margin is the noise of a shared machine
 benchmark: $(DEV)
-	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/startup.py --runs 5 --check --margin 1.6
+	$(BIN)/python benchmarks/sweep.py --check --margin 4
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "llmcalc needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }

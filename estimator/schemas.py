@@ -1,4 +1,4 @@
-"""What an accelerator's preset says: frozen dataclasses, with no field beyond these.
+"""What an accelerator's preset says: one class a table, with no field beyond these.
 
 A run reads the project's own presets as they stand, which the tests check; pydantic checks a user's file against the
 same annotations (:mod:`estimator.checked`), and is imported for that only.
@@ -6,9 +6,8 @@ same annotations (:mod:`estimator.checked`), and is imported for that only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from estimator.units import KIBI, KILO
 
@@ -34,8 +33,31 @@ GIB = KIBI**3
 TERA = KILO**4
 
 
-class _Part:
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+class Part:
+    """A table of a preset: its annotations are its fields, what is assigned to them their defaults; frozen.
+
+    Not a dataclass: those generate half a millisecond of code each, at every run that names a GPU.
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        kinds = type(self).__annotations__
+        if unknown := fields.keys() - kinds.keys():
+            raise TypeError(f"no such field: {', '.join(sorted(unknown))}")
+        if missing := [k for k in kinds if k not in fields and not hasattr(type(self), k)]:
+            raise TypeError(f"missing: {', '.join(missing)}")
+        self.__dict__.update({k: getattr(type(self), k) for k in kinds if k not in fields}, **fields)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen: {name} cannot be set")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.__dict__ == self.__dict__
+
+    def __hash__(self) -> int:
+        return id(type(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={self.__dict__[k]!r}' for k in type(self).__annotations__)})"
 
 
 # what macOS lets a GPU wire of a machine's memory by default (Metal's recommendedMaxWorkingSetSize)
@@ -43,8 +65,7 @@ WIRED_LARGE_GB = 36
 WIRED_LARGE, WIRED_SMALL = Fraction(3, 4), Fraction(2, 3)
 
 
-@dataclass(frozen=True, kw_only=True)
-class MemorySpec(_Part):
+class MemorySpec(Part):
     """``sold_gb``: the label, decimal. ``reported_mib``: what the driver prints. ``verified``: seen in the source.
 
     read_gib     what a program was told there is in all (cudaMemGetInfo), as ``read_source`` read it
@@ -72,16 +93,14 @@ class MemorySpec(_Part):
         return int(self.sold_gb * GIB * share)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BandwidthSpec(_Part):
+class BandwidthSpec(Part):
     """Memory bandwidth in 10^9 bytes/s."""
 
     gb_s: Positive
     verified: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class ComputeSpec(_Part):
+class ComputeSpec(Part):
     """Dense matrix peaks in 10^12 operations/s, fp32 accumulation; ``sparsity``: the factor of structured sparsity."""
 
     fp32: Positive | None = None
@@ -96,16 +115,14 @@ class ComputeSpec(_Part):
     verified: tuple[Matmul, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class PowerSpec(_Part):
+class PowerSpec(Part):
     """Thermal design power of the part, in watts."""
 
     tdp_w: Positive
     verified: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class LinkSpec(_Part):
+class LinkSpec(Part):
     """The link between accelerators, in 10^9 bytes/s: one way is what a collective can use."""
 
     name: Text
@@ -114,8 +131,7 @@ class LinkSpec(_Part):
     verified: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class PcieSpec(_Part):
+class PcieSpec(Part):
     """The host link: PCIe of this generation, 10^9 bytes/s one way."""
 
     generation: Annotated[int, Limit(ge=1, le=7)]
@@ -125,8 +141,7 @@ class PcieSpec(_Part):
     source: Text
 
 
-@dataclass(frozen=True, kw_only=True)
-class MatmulCeiling(_Part):
+class MatmulCeiling(Part):
     """The fastest matrix product that someone measured, in 10^12 FLOP/s."""
 
     dtype: Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "int8"]
@@ -134,8 +149,7 @@ class MatmulCeiling(_Part):
     source: Text
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kernels(_Part):
+class Kernels(Part):
     """What the kernels of real steps take beside the isolated ceilings, from measured step times on this device.
 
     fixed_us: a kernel's start and end. launch_us: the host's time to launch one operation of an eager program;
@@ -161,8 +175,7 @@ class Kernels(_Part):
     unaligned: Positive
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured(_Part):
+class Measured(Part):
     """Ceilings measured by this project's own scripts on one device.
 
     gemm_tflops: square bf16 products, size -> 10^12 FLOP/s. skinny_gemm_gb_s: m x 8192 by 8192 x 28672 in bf16,
@@ -181,8 +194,7 @@ class Measured(_Part):
     kernels: Kernels | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quote(_Part):
+class Quote(Part):
     """What one accelerator cost for an hour, at whom and when."""
 
     provider: Text
@@ -193,8 +205,7 @@ class Quote(_Part):
     note: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class GpuSpec(_Part):
+class GpuSpec(Part):
     """One accelerator: ``presets/gpus/<id>.toml``. ``source`` covers every group that names none of its own.
 
     compute_capability   CUDA's, NVIDIA only; bf16: whether its products take bf16

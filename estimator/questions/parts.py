@@ -1,4 +1,7 @@
-"""Options that several questions have: each is said once, here."""
+"""Options that several questions have: each is said once, here.
+
+Only questions are made of these, so that no methods are generated for the parts themselves.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 from estimator.questions.base import COMMON, Question, option
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class Sequences(Question):
     """Sequences and tokens."""
 
@@ -18,7 +21,7 @@ class Sequences(Question):
     image_size: Any = option(None, "Of each image: pixels a side, or HEIGHTxWIDTH.", "PIXELS")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class Adapted(Question):
     """What is trained: everything, or an adapter of the peft library."""
 
@@ -33,7 +36,7 @@ class Adapted(Question):
     adapter: Any = option(None, "A folder with an adapter_config.json: its method, targets, base.", "FOLDER")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class StepOptions(Question):
     """How a training step is run."""
 
@@ -50,7 +53,7 @@ class StepOptions(Question):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class Stacked(Question):
     """What the training loop around the model does, and the libraries in it."""
 
@@ -69,7 +72,7 @@ class Stacked(Question):
     transformers: Any = option(None, "Release of transformers: 5 (the default), 4.57 ... 4.46.", "V")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class Sharded(Question):
     """How many GPUs share the work, and how."""
 
@@ -92,7 +95,7 @@ class Sharded(Question):
     gpus_per_node: Any = option(8, "GPUs that share the fast link.", "N", kind="int")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class OnCard(Question):
     """The accelerator that it must fit."""
 
@@ -101,7 +104,7 @@ class OnCard(Question):
     check_fit: Any = option(False, "Exit with 3 where it does not fit.", kind="flag")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class Served(Question):
     """How an engine serves: its options by its own names (llama.cpp, vLLM, SGLang, TensorRT-LLM)."""
 
