@@ -25,7 +25,9 @@ class Moment:
 
     def buffers(self) -> Live:
         """Who holds the peak."""
-        return self.live() if callable(self.live) else self.live
+        if callable(self.live):
+            self.live = self.live()
+        return self.live
 
     def total(self, traced: bool) -> Any:
         """The peak; in a run that derives, as the sum of its buffers."""

@@ -88,10 +88,12 @@ def _told_apart(size: Any) -> Any:
 def _left_over(log: list[Any], sizes: set[Any]) -> Counter[Any]:
     """Of each of these sizes: how many buffers were handed out and, each by its own entry, not given back."""
     net: dict[int, list[Any]] = {}
+    plain = recording.get() is None
     for sign, what in log:
         entries, times = (what, value_of(sign)) if type(what) is list else (((sign, what),), 1)
         for s, record in entries:
-            size = _told_apart(record[0])
+            size = record[0]
+            size = size if plain and type(size) is int else _told_apart(size)
             if size in sizes:
                 net.setdefault(id(record), [0, size])[0] += s * times
     out: Counter[Any] = Counter()
@@ -104,17 +106,18 @@ def _left_over(log: list[Any], sizes: set[Any]) -> Counter[Any]:
 def alive(log: Sequence[Any], top: tuple[int, int, int] | None) -> dict[tuple[str, str], Any]:
     """Bytes alive at a peak, by (where, what): what was handed out before it less what was given back."""
     counts: dict[Any, list[Any]] = {}
+    plain = recording.get() is None
 
     def add(record: Record, times: Any) -> None:
         size = record[0]
-        key = (record[1], _told_apart(size))
+        key = (record[1], size if plain and type(size) is int else _told_apart(size))
         entry = counts.get(key)
         if entry is None:
             counts[key] = [times, size]
         else:
             entry[0] = entry[0] + times
 
-    if top is not None and recording.get() is not None:
+    if top is not None and not plain:
         top = top.place()  # type: ignore[attr-defined]
     if top is not None:
         before, rounds, within = top
