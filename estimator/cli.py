@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("models", "The model presets: list, filter, show one."),
     "gpus": ("gpus", "The GPU presets: list, filter, show one."),
     "explain": ("explain", "What a method, recipe, optimizer, formula or letter means."),
+    "completion": ("completion", "Completion for bash, zsh or fish: llmcalc completion bash."),
+    "man": ("man", "The manual page: llmcalc man | man -l -."),
     "validate": ("validate", "Compare predictions with a file of your own measurements."),
 }
 MODEL_FIRST = ("memory", "peft", "zero", "kvcache", "flops", "train", "infer")  # whose first word may be the model
@@ -80,9 +82,11 @@ def _dispatch(argv: list[str]) -> int:
 
         write(f"llmcalc {__version__}\n", sys.stdout)
         return 0
+    if name.partition("=")[0] in ("--install-completion", "--show-completion"):
+        return _completion(argv)
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS, "See: llmcalc --help")
-    words = _standalone([_ALONE.get(word, word) for word in argv[1:]])
+    words = _shown_as([_ALONE.get(word, word) for word in argv[1:]])
     if name in MODEL_FIRST and words and not words[0].startswith("-"):
         words.insert(0, "--model")
     if name in ("plan", "sweep") and len(words) > 1 and not words[1].startswith("-"):
@@ -103,20 +107,45 @@ def _dispatch(argv: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _standalone(words: list[str]) -> list[str]:
-    """``--standalone`` asks for LaTeX as a document of its own; InputError beside another format."""
-    if "--standalone" not in words:
+def _completion(argv: list[str]) -> int:
+    """``--show-completion`` and ``--install-completion``, of the user's shell where none is named, as in Typer."""
+    from estimator.commands.completion import scripts
+
+    flag, eq, value = argv[0].partition("=")
+    shell = value if eq else argv[1] if len(argv) > 1 else None
+    if flag == "--show-completion":
+        write(scripts.script(shell), sys.stdout)
+    else:
+        say(f"wrote {scripts.install(shell)}; open a new shell to use it")
+    return 0
+
+
+def _shown_as(words: list[str]) -> list[str]:
+    """``--standalone`` and ``--table NAME`` as the formats that they ask for; InputError beside another format."""
+    if "--standalone" in words:
+        kept = [w for w in words if w != "--standalone"]
+        return _with_format(kept, "latex", "latex-document", "--standalone makes a document of")
+    at = next((i for i, w in enumerate(words) if w.partition("=")[0] == "--table"), None)
+    if at is None:
         return words
-    kept = [w for w in words if w != "--standalone"]
-    for i, word in enumerate(kept):
+    _, eq, title = words[at].partition("=")
+    if not eq and at + 1 == len(words):
+        raise InputError("--table needs the title of one of the report's tables, or results")
+    kept = words[:at] + words[at + (1 if eq else 2) :]
+    return _with_format(kept, "csv", f"csv:{title if eq else words[at + 1]}", "--table chooses a table of")
+
+
+def _with_format(words: list[str], allowed: str, made: str, what: str) -> list[str]:
+    """The words with ``--format made`` in place of the ``--format allowed`` that may be among them."""
+    for i, word in enumerate(words):
         name, eq, value = word.partition("=")
-        given = value if eq else kept[i + 1] if i + 1 < len(kept) else ""
         if name in ("--format", "-f"):
-            if given != "latex":
-                raise InputError(f"--standalone makes a document of --format latex, got --format {given[:40]}")
-            del kept[i : i + (1 if eq else 2)]
+            given = value if eq else words[i + 1] if i + 1 < len(words) else ""
+            if given != allowed:
+                raise InputError(f"{what} --format {allowed}, got --format {given[:40]}")
+            words = words[:i] + words[i + (1 if eq else 2) :]
             break
-    return [*kept, "--format", "latex-document"]
+    return [*words, "--format", made]
 
 
 def _fail(message: str, code: int) -> int:

@@ -54,7 +54,7 @@ def clean(report: Report) -> Report:
 
 def check_format(name: str) -> str:
     """``name`` if it is a known format; InputError otherwise. Called before any work is done."""
-    if name not in FORMATS:
+    if name.partition(":")[0] not in FORMATS:
         raise unknown("--format", name, FORMATS)
     return name
 
@@ -76,19 +76,22 @@ def to_text(
     Without ``detail`` a table shows what a person asks first; every other format is whole. ``fragment``: HTML without
     the page around it, for a notebook.
     """
-    module: Any = import_module(f"estimator.render.{FORMATS[check_format(format)]}")
+    kind, _, chosen = check_format(format).partition(":")  # csv:TITLE is --table TITLE
+    module: Any = import_module(f"estimator.render.{FORMATS[kind]}")
     report = clean(report)
     derived: Any = None
     if derive or report.symbolic:
         from estimator.derive import derived as derivations
 
         derived = derivations(report, derive, symbols)
-        if derived.alone and format not in ("json", "csv"):
+        if derived.alone and kind not in ("json", "csv"):
             report = report._replace(body=(), brief=(), facts={}, hidden=())
     elif symbols:
         raise InputError("--symbols renames the letters of a derivation: add --derive")
-    more = {"stream": stream, "detail": detail} if format == "table" else {}
-    how = "fragment" if fragment else "document" if format == "latex-document" else "render"
+    more: dict[str, Any] = {"stream": stream, "detail": detail} if kind == "table" else {}
+    if kind == "csv":
+        more = {"table": chosen}
+    how = "fragment" if fragment else "document" if kind == "latex-document" else "render"
     text: str = getattr(module, how)(report, derived, bool(derive), **more)
     return text if text.endswith("\n") else text + "\n"
 
@@ -127,3 +130,8 @@ def emit(
     for note in report.notes:
         if note not in shown:
             say(f"note: {note}")
+    if format.startswith("csv"):
+        from estimator.render.csv import left_out
+
+        if titles := left_out(report, format.partition(":")[2]):
+            say(f"note: further tables are not in this CSV: --table {' or --table '.join(map(repr, titles))}")

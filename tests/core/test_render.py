@@ -71,3 +71,28 @@ def test_json_is_one_object_with_the_contracts_keys(llmcalc):
     assert made["schema"] == 1
     assert all({"key", "expression", "latex", "substituted", "value"} <= set(d) for d in made["derivations"])
     assert all(made["results"][d["key"]] == d["value"] for d in made["derivations"])
+
+
+@pytest.mark.parametrize(("command", "heads", "first"), [
+    ("gpus", ["GPU", "memory (bytes)", "bandwidth (bytes/s)", "bf16, dense (FLOP/s)"], "h100-nvl"),
+    ("models", ["model", "type", "parameters"], "gpt2"),
+    ("peft --model gpt2 --method all", ["method", "name", "rank", "trained (parameters)", "share (percent)"], "BitFit"),
+])  # fmt: skip
+def test_a_comparison_is_one_tidy_csv(llmcalc, command, heads, first):
+    rows = list(csv.reader(io.StringIO(llmcalc(f"{command} --format csv").out)))
+    assert rows[0][: len(heads)] == heads
+    assert first in [row[0] for row in rows[1:]]
+    assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def test_further_tables_are_named_and_can_be_had(llmcalc):
+    ran = llmcalc("flops gpt2 --format csv")
+    assert ran.out.startswith("key,value,unit,label\n")
+    assert "--table 'By operator'" in ran.err
+    rows = list(csv.reader(io.StringIO(llmcalc("flops gpt2 --table rules --format csv").out)))
+    assert rows[0] == ["rule", "FLOPs", "error (percent)", "source"]
+    assert llmcalc("peft --model gpt2 --method all --table results").out.startswith("key,value,unit,label\n")
+    for bad in ("--table nothing", "--table", "--table rules --format json", "--standalone --format csv"):
+        ran = llmcalc(f"flops gpt2 {bad}")
+        assert ran.code == 2
+        assert [line for line in ran.err.splitlines() if line.startswith("error:")]

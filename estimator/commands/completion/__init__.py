@@ -1,0 +1,1 @@
+"""``llmcalc explain``: its command line, what it asks, how it answers."""
