@@ -125,6 +125,7 @@ def memory(
     micro_batches: Value = ...,
     block_size: Value = ...,
     allocator: Value = ...,
+    plot: bool = ...,
     largest: Value = ...,
 ) -> Report: ...
 

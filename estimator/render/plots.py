@@ -18,6 +18,7 @@ from estimator.errors import InputError
 PICTURES = (".svg", ".png", ".pdf")
 # Okabe and Ito 2008, colours that the colour-blind tell apart; black is kept for the axes and the emphasised line
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#6A51A3")
+BAR = 0.7  # of the distance between two places
 INK, GREY, GRID = "#222222", "#8a8f98", "#e6e8eb"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MANY_DECADES = 9  # above this, only every second or third decade is labelled
@@ -25,12 +26,13 @@ _MANY_DECADES = 9  # above this, only every second or third decade is labelled
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One axis: its label with the unit, its range, and whether it is logarithmic."""
+    """One axis: its label with the unit, its range, and whether it is logarithmic; ``names`` of the places 1, 2, ..."""
 
     label: str
     low: float
     high: float
     log: bool = True
+    names: tuple[str, ...] = ()
 
     def place(self, value: float) -> float:
         """Where a value lies: 0 at the low end, 1 at the high end, beyond outside; nan if nowhere."""
@@ -39,13 +41,17 @@ class Axis:
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self, most: int = 7) -> list[tuple[float, str]]:
-        """Round values in the range with their labels."""
+        """Round values in the range with their labels; the named places where there are names."""
+        if self.names:
+            return [(float(i), name) for i, name in enumerate(self.names, 1)]
         return _log_ticks(self, most) if self.log else _linear_ticks(self, most)
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Points in order. ``kind``: line, dash, dot or ring. ``tag``: a short label at its last visible point.
+    """Points in order. ``kind``: line, dash, dot, ring or bar. ``tag``: a short label at its last visible point.
+
+    base: where each bar begins, for bars that stand on others.
 
     ``colour`` indexes COLOURS; None is ink, -1 is grey. An empty ``label`` keeps it out of the legend.
     """
@@ -57,6 +63,7 @@ class Series:
     colour: int | None = 0
     tag: str = ""
     width: float = 1.6
+    base: Sequence[float] = ()
 
     @property
     def paint(self) -> str:
@@ -80,6 +87,8 @@ class Figure:
 
 def clip(figure: Figure, series: Series) -> list[list[tuple[float, float]]]:
     """The series in the unit square: pieces of a line cut at the frame, or single points inside it."""
+    if series.kind == "bar":
+        return [[(left, top), (right, top)] for left, right, _, top in bars(figure, series)]
     points = [(figure.x.place(a), figure.y.place(b)) for a, b in zip(series.x, series.y, strict=True)]
     if series.kind in ("dot", "ring"):
         return [[p] for p in points if 0 <= p[0] <= 1 and 0 <= p[1] <= 1]
@@ -93,6 +102,15 @@ def clip(figure: Figure, series: Series) -> list[list[tuple[float, float]]]:
         else:
             pieces.append(list(cut))
     return pieces
+
+
+def bars(figure: Figure, series: Series) -> list[tuple[float, float, float, float]]:
+    """The bars of a series in the unit square: (left, right, bottom, top)."""
+    base = series.base or [figure.y.low] * len(series.x)
+    return [
+        (figure.x.place(x - BAR / 2), figure.x.place(x + BAR / 2), figure.y.place(low), min(1.0, figure.y.place(high)))
+        for x, low, high in zip(series.x, base, series.y, strict=True)
+    ]
 
 
 def _cut(p: tuple[float, float], q: tuple[float, float]) -> tuple[tuple[float, float], tuple[float, float]] | None:
@@ -198,6 +216,11 @@ def png(figure: Figure, name: str = "--output") -> bytes:
     canvas = Canvas(figsize=(8, 5.33), dpi=200, layout="constrained")
     axes = canvas.subplots()
     for series in figure.series:
+        if series.kind == "bar":
+            base = list(series.base) or [0.0] * len(series.x)
+            heights = [y - b for y, b in zip(series.y, base, strict=True)]
+            axes.bar(series.x, heights, BAR, base, color=series.paint, label=series.label or None)
+            continue
         line = series.kind in ("line", "dash")
         axes.plot(
             series.x, series.y, color=series.paint, label=series.label or None, linewidth=series.width if line else 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estimator.render.plots import GREY, GRID, INK, Figure, Series, clip
+from estimator.render.plots import GREY, GRID, INK, Figure, Series, bars, clip
 
 WIDTH, HEIGHT = 900, 520
 LEFT, RIGHT, TOP, BOTTOM = 86, 44, 56, 66
@@ -46,17 +46,29 @@ def svg(figure: Figure) -> str:
     tags: list[float] = []
     for series in figure.series:
         pieces = [[at(p) for p in piece] for piece in clip(figure, series)]
+        if series.kind == "bar":
+            for left, edge, low, high in bars(figure, series):
+                (start, upper), (end, foot) = at((left, high)), at((edge, low))
+                out.append(_bar(series, start, upper, end - start, foot - upper))
+            continue
         out += _series(series, pieces)
         if series.tag and pieces:
             out += _tag(series, pieces[-1][-1], TOP, LEFT + w, tags)
     for i, series in enumerate(figure.legend):
         y = TOP + 12 + 20 * i
         x = LEFT + w + RIGHT
-        out += _series(series, [[(x + 11, y)]] if series.kind in ("dot", "ring") else [[(x, y), (x + 22, y)]])
+        if series.kind == "bar":
+            out.append(_bar(series, x, y - 6, 22, 12))
+        else:
+            out += _series(series, [[(x + 11, y)]] if series.kind in ("dot", "ring") else [[(x, y), (x + 22, y)]])
         out.append(f'<text x="{x + 30}" y="{y + 4}">{_text(series.label)}</text>')
     if figure.note:
         out.append(f'<text x="{LEFT}" y="{HEIGHT - 8}" font-size="10.5" fill="{GREY}">{_text(figure.note)}</text>')
     return "\n".join([*out, "</svg>", ""])
+
+
+def _bar(series: Series, x: float, y: float, width: float, height: float) -> str:
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{series.paint}"/>'
 
 
 def _series(series: Series, pieces: list[list[tuple[float, float]]]) -> list[str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import cycle, pairwise
 from string import ascii_lowercase
 
-from estimator.render.plots import Figure, Series, clip
+from estimator.render.plots import Figure, Series, bars, clip
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _DASH = 6  # dots drawn and skipped of a dashed line
 _SIGNS = {"dot": "•", "ring": "○"}
 _MARK = 4  # dots this wide are marks, drawn as a diamond
+_SHADES = "█▓▒░#=+*"  # what bars are filled with
 _LEFT = 10  # columns for the labels of the y axis
 
 
@@ -19,11 +20,18 @@ def braille(figure: Figure, width: int = 76, height: int = 20) -> str:
     columns = width - _LEFT - 1
     cells = [[0] * columns for _ in range(height)]
     for series in figure.series:
-        for piece in clip(figure, series):
+        for piece in clip(figure, series) if series.kind != "bar" else ():
             if len(piece) > 1:
                 _draw(cells, [(x * (2 * columns - 1), (1 - y) * (4 * height - 1)) for x, y in piece], series.kind)
     text = [[chr(0x2800 + c) if c else " " for c in row] for row in cells]
+    shades = dict(zip((s.label for s in figure.legend if s.kind == "bar"), cycle(_SHADES)))
     for series in figure.series:
+        if series.kind == "bar":
+            for left, right, low, high in bars(figure, series):
+                rows = range(round((1 - high) * height), round((1 - low) * height))
+                for row in rows:
+                    at, end = round(left * (columns - 1)), round(right * (columns - 1))
+                    text[row][at:end] = shades.get(series.label, "█") * (end - at)
         if series.kind in _SIGNS:
             for ((x, y),) in clip(figure, series):
                 text[round((1 - y) * (height - 1))][round(x * (columns - 1))] = (
@@ -33,7 +41,7 @@ def braille(figure: Figure, width: int = 76, height: int = 20) -> str:
     for series in sorted(figure.series, key=lambda s: s.colour is not None):  # the emphasised line is labelled first
         tag = letters.get(series.label, "") if len(letters) > 1 else ""
         _label(text, figure, series, tag or series.tag)
-    return "\n".join([*_frame(figure, text, columns, height), *_keys(figure, letters)])
+    return "\n".join([*_frame(figure, text, columns, height), *_keys(figure, letters, shades)])
 
 
 def _draw(cells: list[list[int]], points: list[tuple[float, float]], kind: str) -> None:
@@ -85,10 +93,13 @@ def _frame(figure: Figure, text: list[list[str]], columns: int, height: int) -> 
     return lines
 
 
-def _keys(figure: Figure, letters: dict[str, str]) -> list[str]:
+def _keys(figure: Figure, letters: dict[str, str], shades: dict[str, str]) -> list[str]:
     signs = {"line": "⣀⣀", "dash": "⠒ ⠒", **_SIGNS}
     keys = []
     for s in figure.legend:
+        if s.kind == "bar":
+            keys.append(f"{shades[s.label]} {s.label}")
+            continue
         sign = "◆" if s.kind in _SIGNS and s.width >= _MARK else signs[s.kind]
         keys.append(f"{letters[s.label]} {s.label}" if len(letters) > 1 and s.label in letters else f"{sign} {s.label}")
     lines, line = [], ""

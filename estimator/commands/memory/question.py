@@ -26,6 +26,7 @@ class Memory(Served, OnCard, Sharded, Stacked, Adapted, StepOptions, Sequences):
 
     allocator: Any = option("spread", "Reserved memory: a measured spread, or simulated, block by block.", "NAME")
     largest: Any = option(None, "The largest that fits: of batch-size, seq-len, rank, ctx-size, gpu-layers.", "NAME")
+    plot: Any = option(False, "Draw the moments of the step: who holds the memory at each.", kind="flag")
 
     @property
     def training(self) -> bool:

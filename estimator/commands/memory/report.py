@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.card import Card, Range, find_card
+from estimator.commands.memory import figure
 from estimator.commands.memory.allocator import Reserved
 from estimator.commands.memory.plan import MODES, MemoryPlan, plan, simulate
 from estimator.commands.memory.question import Memory
@@ -184,6 +185,7 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         symbolic=p.model.kind == "symbolic",
         verdict="" if fit is None else fit.sentence(p.model.name) + best + held.hint(p, fit),
         brief=shown,
+        figure=lambda: figure.moments(title, outcome, None if fit is None else fit.have, card.name),
     )
 
 
