@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 BROWSER := $(VENV)/.installed-browser
 
-.PHONY: demo test browser programs lint types docs check benchmark clean
+.PHONY: fuzz mutate demo test browser programs lint types docs check benchmark clean
 
 demo: $(STAMP)
 	$(BIN)/llmcalc peft --method lora --rank 8
@@ -36,6 +36,13 @@ docs: $(DEV)
 	$(BIN)/python docs/build.py
 
 check: lint types test
+
+fuzz: $(DEV)
+	$(BIN)/python -m tests.fuzz --minutes $${MINUTES:-60} --seed $${SEED:-1}
+	LLMCALC_MORE=$${MORE:-100} $(BIN)/python -m pytest -n0 tests/properties
+
+mutate: $(DEV)
+	$(BIN)/python -m tests.mutation
 
 # ratios to a hello-world of the same run; the margin is the noise of a shared machine
 benchmark: $(DEV)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from estimator import options as o
-from estimator.errors import InputError
+from estimator.errors import DoesNotFit, InputError
 from estimator.questions.base import Option, Question, ask, options_of
 from estimator.report import Report, Text
 from estimator.stand_ins import check_elsewhere
@@ -82,11 +82,17 @@ def command(
         asked, report = answered()
         if report.symbolic:
             check_elsewhere(report, lambda: answered()[1])
-        emit(report, *shown)
+        wrong: DoesNotFit | None = None
         if getattr(asked, "check_fit", False):
             from estimator.fit import require_fit
 
-            require_fit(report)
+            try:
+                require_fit(report)
+            except DoesNotFit as error:  # said after the report; what was asked wrongly is said before
+                wrong = error
+        emit(report, *shown)
+        if wrong is not None:
+            raise wrong
 
     made = [
         parameter(f.name, inspect.Parameter.empty if callable(f.default_factory) else f.default, w)

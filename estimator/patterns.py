@@ -13,6 +13,8 @@ import re
 import subprocess
 import sys
 import threading
+import warnings
+from functools import lru_cache
 from typing import Any
 
 from estimator.errors import InputError
@@ -22,7 +24,6 @@ PATIENCE = 4.0  # seconds of a clock, where the processor is busy with other thi
 _RISKY = re.compile(r"\)[*+{]|\\[1-9]")  # a repeated group; a reference back
 _REPEATS = re.compile(r"[*+{]")
 _MOST = 3  # repeats that a name of any module bears: its length to the third power
-_WORDS = {"match": re.match, "fullmatch": re.fullmatch, "search": re.search}
 _CODE = """
 import json, re, sys
 from time import process_time
@@ -38,6 +39,14 @@ for line in sys.stdin:
     setitimer(ITIMER_PROF, 0)
     print(int(found), process_time() - start, flush=True)
 """
+
+
+@lru_cache(maxsize=4096)
+def compiled(pattern: str) -> re.Pattern[str]:
+    """The pattern, without the warnings of Python that a stranger's may raise. re.error where it is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return re.compile(pattern)
 
 
 class _Child:
@@ -92,7 +101,7 @@ def takes(pattern: str, name: str, how: str = "fullmatch") -> bool:
     The pattern is known to compile.
     """
     if not _RISKY.search(pattern) and len(_REPEATS.findall(pattern)) <= _MOST:
-        return _WORDS[how](pattern, name) is not None
+        return getattr(compiled(pattern), how)(name) is not None
     key = (how, pattern, name)
     if key not in _KNOWN:
         answer = _CHILD.ask(key, max(0.01, SECONDS - _SPENT.get(pattern, 0.0)))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError, unknown
+from estimator.texts import too_long
 
 if TYPE_CHECKING:
     from estimator.schemas import GpuSpec
@@ -105,11 +106,14 @@ def read_file(path: str) -> tuple[str, dict[str, Any]]:
         place = Path(path).expanduser()
         if place.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES} bytes, which no preset is")
-        return place.stem, tomllib.loads(place.read_text(encoding="utf-8"))
+        data = tomllib.loads(place.read_text(encoding="utf-8").removeprefix("\ufeff"))
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: {str(error)[:120]}") from None
+    if too_long(data):
+        raise InputError(f"{path}: a whole number of thousands of digits")
+    return place.stem, data
 
 
 def load_model_preset(name: str) -> tuple[str, dict[str, Any]]:

@@ -8,7 +8,17 @@ from typing import Any
 from estimator.errors import InputError
 
 MAX_LENGTH = 10_000  # characters of one value; longer ones are mistakes or attacks
+MAX_BITS = 12_000  # of a whole number; Python shows 4,300 digits
 MAX_ARGUMENT = 100_000  # of one --arg: AdaLoRA's rank_pattern lists every layer
+
+
+def too_long(found: Any) -> bool:
+    """Whether what a TOML file holds has a whole number that cannot be shown: 0xfff... is read whatever its length."""
+    if isinstance(found, dict):
+        found = list(found.values())
+    if isinstance(found, list):
+        return any(map(too_long, found))
+    return isinstance(found, int) and found.bit_length() > MAX_BITS
 
 
 def pairs(items: Iterable[str] | None, flag: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from estimator.errors import InputError, unknown
 from estimator.formula import Citation
 from estimator.formulas import scaling as f
 from estimator.headers import regular_file
+from estimator.texts import too_long
 
 FLOPS_PER_PARAM_TOKEN = 6  # Kaplan et al. 2020, section 2.1: 2 forward, 4 backward
 MAX_FILE = 1 << 20
@@ -243,7 +244,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"--coefficients {path}: {str(error)[:120]}") from None
     if isinstance(data, dict) and isinstance(data.get("results"), dict):
         data = {k: v for k, v in data["results"].items() if k in _LIMITS}
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or too_long(data):
         raise InputError(f"--coefficients {path}: must hold E, A, B, alpha, beta")
     return data
 

@@ -20,6 +20,7 @@ from estimator.fermi.numbers import parse_number, shorten
 from estimator.fermi.parser import FUNCTIONS, parse
 from estimator.fermi.ranges import parse_value
 from estimator.fermi.units import Measure
+from estimator.texts import too_long
 
 MAX_BYTES = 256 * 1024
 MAX_QUANTITIES = 300
@@ -61,15 +62,6 @@ def _find(name: str) -> tuple[Path, str]:
     return folder() / "fermi" / f"{key}.toml", f"presets/fermi/{key}.toml"
 
 
-def _longest(found: Any) -> int:
-    """Bits of the longest whole number in what a file holds: 0xfff... is read whatever its length."""
-    if isinstance(found, dict):
-        found = list(found.values())
-    if isinstance(found, list):
-        return max(map(_longest, found), default=0)
-    return found.bit_length() if isinstance(found, int) else 0
-
-
 def loads(text: str, ident: str, shown: str, gpu: str | None = None) -> Scenario:
     """A scenario from TOML text; ``shown`` is how errors name the file."""
     try:
@@ -81,7 +73,7 @@ def loads(text: str, ident: str, shown: str, gpu: str | None = None) -> Scenario
         if "int_max_str_digits" in str(error):
             raise InputError(f"{shown}: a whole number of more than {MAX_DIGITS:,} digits; write 1.5e30") from None
         raise InputError(f"{shown}: {shorten(str(error), 160)}") from None
-    if _longest(data) > MAX_DIGITS * 3:
+    if too_long(data):
         raise InputError(f"{shown}: a whole number of more than {MAX_DIGITS:,} digits; write 1.5e30")
     reading.only(data, _TOP, shown)
     own = reading.units(reading.table(data, "units", shown), shown)

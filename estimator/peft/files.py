@@ -19,8 +19,11 @@ def from_adapter(place: str, options: Mapping[str, Any]) -> tuple[dict[str, Any]
 
     place: the folder or the file. InputError where it is none, or where ``--method`` says another method.
     """
-    path = Path(place).expanduser() if place.startswith("~") and not place.startswith("~~") else Path(place)
-    path = path / CONFIG if path.is_dir() else path
+    try:
+        path = Path(place).expanduser() if place.startswith("~") and not place.startswith("~~") else Path(place)
+        path = path / CONFIG if path.is_dir() else path
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a null in it, no such user
+        raise InputError(f"--adapter {place[:80]}: {getattr(error, 'strerror', None) or error}") from None
     raw = read_config(path, f"an {CONFIG}")
     kind = raw.get("peft_type")
     if not isinstance(kind, str) or not kind:
@@ -31,6 +34,8 @@ def from_adapter(place: str, options: Mapping[str, Any]) -> tuple[dict[str, Any]
         raise InputError(f"--adapter {place[:80]}: is {method}, --method says {str(given)[:30]}")
     out: dict[str, Any] = {**options, "method": method}
     targets = raw.get("target_modules")
+    if not isinstance(targets, str | list | None):
+        raise InputError(f"{path}: target_modules must be a text or a list of names, got {str(targets)[:40]!r}")
     if targets is not None and out.get("targets") is None:
         out["targets"] = targets if isinstance(targets, str) else ",".join(sorted(map(str, targets)))
     skip = {*BASE_FIELDS.split(), "target_modules"} - set(KEPT)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from estimator import patterns as regular
 from estimator.errors import InputError
 from estimator.patterns import takes
 from estimator.peft.modules import CONTAINER, CONV1D, HOLDER, LINEAR, Module, containers
@@ -68,7 +69,7 @@ class Rule(NamedTuple):
         """The number of the layer in ``key``, as layers_to_transform reads it."""
         patterns = [rf"(?:^|.*?\.){p}\.(\d+)\." for p in self.layers_pattern] or [r".*?\.[^.]*\.(\d+)\."]
         for pattern in patterns:
-            found = re.match(pattern, key) if takes(pattern, key, "match") else None
+            found = regular.compiled(pattern).match(key) if takes(pattern, key, "match") else None
             if found:
                 return int(found.group(1))
         return None
@@ -84,7 +85,7 @@ def compiled(text: str, what: str) -> str:
     if len(text) > MAX_PATTERN:
         raise InputError(f"{what}: a pattern of {len(text)} characters is too long (at most {MAX_PATTERN})")
     try:
-        re.compile(text)
+        regular.compiled(text)
     except (re.error, OverflowError, RecursionError) as error:
         raise InputError(f"{what}: {text[:60]!r} is no regular expression: {error}") from None
     return text

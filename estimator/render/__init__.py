@@ -36,17 +36,24 @@ def clean(report: Report) -> Report:
             return part._replace(label=label, note=note, children=children) if (
                 changed or label != part.label or note != part.note) else part  # fmt: skip
         if isinstance(part, Table):
-            rows = tuple(tuple(escaped(c) if isinstance(c, str) and "\n" not in c else c for c in r) for r in part.rows)
-            return part._replace(title=escaped(part.title), columns=tuple(map(escaped, part.columns)), rows=rows)
+            rows = tuple(tuple(lines(c) if isinstance(c, str) else c for c in r) for r in part.rows)
+            columns = tuple(map(escaped, part.columns))
+            return part._replace(title=escaped(part.title), columns=columns, rows=rows, note=escaped(part.note))
         if isinstance(part, Text):
-            return part._replace(title=escaped(part.title), body="\n".join(map(escaped, part.body.split("\n"))))
+            return part._replace(title=escaped(part.title), body=lines(part.body))
         return part
+
+    def lines(text: str) -> str:
+        return text if text.isprintable() else "\n".join(map(escaped, text.split("\n")))
 
     return report._replace(
         title=escaped(report.title),
         verdict=escaped(report.verdict),
         body=tuple(cleaned(p) for p in report.body),
         brief=tuple(cleaned(p) for p in report.brief),
+        hidden=tuple(cleaned(p) for p in report.hidden),
+        facts={k: escaped(v) if isinstance(v, str) else v for k, v in report.facts.items()},
+        citations=tuple(type(c)(*(escaped(w) if isinstance(w, str) else w for w in c)) for c in report.citations),
         assumptions=tuple(map(escaped, report.assumptions)),
         notes=tuple(map(escaped, report.notes)),
     )

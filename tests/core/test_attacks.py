@@ -254,3 +254,51 @@ def test_expressions_are_read_with_the_letters_that_the_report_names(llmcalc):
 def test_nothing_runs_on_after_it(llmcalc):
     assert llmcalc("peft --targets '(.*x)+'").code == 2
     assert threading.active_count() < 20
+
+
+# what python -m tests.fuzz found
+
+
+def test_an_adapters_file_says_what_is_wrong(llmcalc, tmp_path):
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps({"peft_type": "LORA", "target_modules": 10**8}))
+    for place in (tmp_path, "x" * 400, "~nosuch/x"):
+        ran = llmcalc("flops", "--adapter", place)
+        assert (ran.code, ran.err.count("\n")) == (2, 1)
+    path.write_text(json.dumps({"peft_type": "LORA", "target_modules": "[[]]"}))
+    assert llmcalc("flops", "--adapter", tmp_path).code == 2  # re warns of a nested set
+
+
+def test_numbers_of_a_log_are_bounded(llmcalc, tmp_path):
+    text = (ROOT / "tests/engines/llamacpp_qwen3.log").read_text()
+    line = next(line for line in text.splitlines() if " n_ctx " in line or "n_ctx  " in line)
+    path = tmp_path / "x.log"
+    for value in ("0x" + "f" * 9000, "nan", "-1", "9" * 30):
+        path.write_text(text.replace(line, line.partition("=")[0] + f"= {value}"))
+        ran = llmcalc("validate", path)
+        assert (ran.code, ran.err.count("error: ")) == (2, 1)
+
+
+def test_a_card_has_bounded_numbers(llmcalc, tmp_path):
+    path = tmp_path / "card.toml"
+    path.write_text("memory_bytes = 0x" + "f" * 9000)
+    assert llmcalc(f"memory --gpu {path}").code == 2
+
+
+def test_sweep_reads_plain_numbers(llmcalc):
+    ran = llmcalc("sweep zero --model gpt2 --gpus-per-node 4 --keys stage0.memory_bytes")
+    assert ran.code == 0
+    ran = llmcalc("sweep zero --model gpt2 --gpus-per-node x")
+    assert (ran.code, ran.out) == (2, "")
+
+
+def test_what_is_asked_wrongly_is_said_before_an_answer(llmcalc):
+    ran = llmcalc("kvcache gpt2 --check-fit")
+    assert (ran.code, ran.out) == (2, "")
+    assert llmcalc("memory llama-3-70b --gpu t4 --check-fit").out
+
+
+def test_controls_in_cells_of_several_lines(llmcalc, tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text('[quantities]\nx = {value = 1, label = "\\u001b[31m", note = "a"}\n')
+    assert "\x1b" not in llmcalc(f"fermi {path}").out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import Annotated, Any
 
 import typer
@@ -51,6 +52,7 @@ def _add(app: typer.Typer, name: str) -> None:
     question, _ = question_of(name)
     found = [(f, w) for f, w in options_of(question) if f.name not in SINGLE]
     fields = {(w.flag or f.name).replace("-", "_"): f.name for f, w in found}
+    numbers = {(w.flag or f.name).replace("-", "_"): w.kind for f, w in found if w.kind in ("int", "float")}
 
     def main(**typed: Any) -> None:
         own = {k: typed.pop(k) for k in OWN}
@@ -59,11 +61,14 @@ def _add(app: typer.Typer, name: str) -> None:
             field = fields[spelt]
             if value in (None, False, []):
                 continue
-            values = values_of(field, value, flag_of(field, question)) if isinstance(value, str) else [value]
+            flag = flag_of(field, question)
+            values = values_of(field, value, flag) if isinstance(value, str) else [value]
+            if spelt in numbers:
+                values = [_number(v, numbers[spelt], flag) for v in values]
             if len(values) > 1:
                 axes.append(SweptAxis(field, values))
             else:
-                fixed[field] = value
+                fixed[field] = values[0] if spelt in numbers else value
         _rows(name, axes, fixed, **own)
 
     texts = [w._replace(kind="text") if TYPES[w.kind] in (int, float) else w for _, w in found]
@@ -77,6 +82,15 @@ def _add(app: typer.Typer, name: str) -> None:
     app.command(name, help=f"Rows of llmcalc {name}. {HELP}")(main)
 
 
+def _number(value: Any, kind: str, flag: str) -> Any:
+    """A value of an option that takes plain numbers."""
+    try:
+        return int(value) if kind == "int" else float(value)
+    except ValueError:
+        what = "whole number" if kind == "int" else "number"
+        raise InputError(f"{flag}: {str(value)[:40]!r} is not a {what}") from None
+
+
 def _rows(
     name: str, axes: list[SweptAxis], fixed: dict[str, Any], keys: str | None, format: str, output: str | None,
     set_: list[str] | None,
@@ -88,6 +102,7 @@ def _rows(
     asked = Sweep(name, axes, fixed, wanted, set_ or ())
     inputs = {"command": name, **fixed, "swept": {a.name: len(a.values) for a in axes}, "keys": asked.keys}
     chunks = asked.chunks()
+    chunks = chain(list(islice(chunks, 1)), chunks)  # what is asked wrongly is said before anything is printed
     watched = sys.stderr is not None and sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
     emit(format, output, asked.header, _watched(chunks, len(asked.grid)) if watched else chunks, inputs)
 

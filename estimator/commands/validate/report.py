@@ -79,12 +79,12 @@ def load_log(path: str) -> Report | None:
     """The report on a load log of llama.cpp; None where the file is something else, or none."""
     from estimator.engines.llamacpp import log
 
-    if not Path(path).is_file():  # said by who reads it as measurements
-        return None
     try:
+        if not Path(path).is_file():  # said by who reads it as measurements
+            return None
         with Path(path).open(encoding="utf-8", errors="replace") as file:
             text = file.read(MAX_BYTES)
-    except OSError:
+    except (OSError, ValueError):
         return None  # said by who reads it as measurements
     return log.validate(Path(path).name, text) if log.is_log(text) else None
 
@@ -239,7 +239,7 @@ def validate(
             if any(k in r.errors for r in rows)
         ),
     )
-    far = sorted((r for r in rows if r.errors), key=lambda r: -abs(r.errors.get("peak", 0)))[:worst]
+    far = sorted((r for r in rows if "peak" in r.errors), key=lambda r: -abs(r.errors.get("peak", 0)))[:worst]
     tail = Table("Largest errors", ("case", "peak"), tuple((r.ident, Cell(r.errors["peak"], PERCENT)) for r in far))
     unpredicted = tuple(f"{r.ident}: {r.why}" for r in rows if r.why)
     mid, p95, most, _ = summary(rows)

@@ -32,7 +32,8 @@ MARKS = (
     "llama_context:",
     "llama_new_context_with_model:",
 )
-_KV = re.compile(r"- kv +\d+: +(\S+) +(?:u|i)(?:8|16|32|64) += +(-?\d+)")
+DIGITS = 12  # of a number in a log; no count comes near
+_KV = re.compile(r"- kv +\d+: +(\S+) +(?:u|i)(?:8|16|32|64) += +(-?\d{1,20})\b")
 _TEXT = re.compile(r"- kv +\d+: +(general\.architecture) +str += +(\S+)")
 _META = re.compile(r"(?:print_info|llm_load_print_meta): +([\w .]+?) += +(.+)")
 _SETTING = re.compile(r"(?:llama_context|llama_new_context_with_model|llama_init_from_model): +(\w+) += +(\S+)")
@@ -41,10 +42,10 @@ _CACHE = re.compile(
 )
 _OLD_CACHE = re.compile(r"KV self size +=  *([\d.]+) MiB, K \((\w+)\): +[\d.]+ MiB, V \((\w+)\)")
 _BUFFER = re.compile(r"(\S+) +(model|KV|RS|output|compute) buffer size += +([\d.]+) MiB")
-_OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers")
+_OFFLOADED = re.compile(r"offloaded (\d{1,12})/(\d{1,12}) layers")
 _SIZE = re.compile(r"([\d.]+) (MiB|GiB)")
-_BUILD = re.compile(r"build: (\d+) \(")
-_TENSORS = re.compile(r"and (\d+) tensors")
+_BUILD = re.compile(r"build: (\d{1,12}) \(")
+_TENSORS = re.compile(r"and (\d{1,12}) tensors")
 MIB = KIBI**2
 UNITS = {"MiB": MIB, "GiB": KIBI**3}
 # "model ftype" as llama.cpp prints it (llama_model_ftype_name) -> the mix
@@ -112,7 +113,7 @@ def model_of(name: str, text: str) -> tuple[Model, str, list[str]]:
     arch = meta["general.architecture"]
     width = meta.get(f"{arch}.embedding_length")
     vocab = printed.get("n_vocab", "").strip()
-    if not width or not vocab.isdigit():
+    if not width or not (vocab.isascii() and vocab.isdigit() and len(vocab) <= DIGITS):
         raise InputError(f"{name}: the log lacks the lines '- kv' of the metadata or n_vocab: paste the whole load log")
     said = ["the model is made from the log's metadata alone"]
     made: Model | None = None
@@ -159,12 +160,18 @@ def _load(model: Model, mix: str, text: str) -> Load:
     k, v = (cache[5], cache[6]) if cache else (old[2], old[3]) if old else ("f16", "f16")
     if "n_ctx" not in said:
         raise InputError("the log has no line 'n_ctx = ...' of the context: paste the whole load log")
-    sequences = int(said.get("n_seq_max", 1))
+
+    def count(key: str, default: int = 0, least: int = 1) -> int:
+        text = said.get(key, str(default))
+        if not (text.isascii() and text.isdigit() and len(text) <= DIGITS and int(text) >= least):
+            raise InputError(f"the log says {key} = {text[:40]!r}: not a whole number of at least {least}")
+        return int(text)
+
     context = Context(
-        int(said["n_ctx"]), sequences, int(said.get("n_batch", 2048)), int(said.get("n_ubatch", 512)), k.lower(),
+        count("n_ctx"), count("n_seq_max", 1), count("n_batch", 2048), count("n_ubatch", 512), k.lower(),
         v.lower(), said.get("flash_attn", "0") not in ("0", "false", "disabled"),
         unified=said.get("kv_unified", "true") in ("1", "true"),
-        outputs=int(said.get("n_outputs_max", 0)) or None, build=_build(text),
+        outputs=count("n_outputs_max", 0, 0) or None, build=_build(text),
     )  # fmt: skip
     n = len(weights.layers)
     found = _OFFLOADED.search(text)

@@ -1,0 +1,193 @@
+"""Attacks the command line for as long as asked: ``python -m tests.fuzz --minutes 60`` (``make fuzz``).
+
+Inputs are made by kind, seed and number alone: ``--kind configs --seed 7 --only 123`` makes one again and shows it.
+Children of one warm process run them, so that neither a crash nor a hang ends the search. ``--record FILE`` adds what
+was tried and found to a JSON file, from which docs/reliability.md is generated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import select
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+from random import Random
+from typing import Any
+
+import estimator
+from tests.fuzz.inputs import KINDS
+from tests.fuzz.judge import judge
+
+# of a round, which one child runs: searches and fits take a hundred times as long as the rest
+SHARES = {
+    "options": 60,
+    "configs": 60,
+    "safetensors": 30,
+    "gguf": 40,
+    "scenarios": 30,
+    "cards": 20,
+    "runs": 1,
+    "logs": 20,
+    "measurements": 5,
+    "adapters": 40,
+}
+MEMORY = 2**30  # bytes that an input may take beside the program itself
+STALL = 90  # seconds after which a child that says nothing is ended
+
+
+def warm() -> None:
+    """Import everything once, so that children do not."""
+    for module in walk_packages(estimator.__path__, "estimator."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+
+
+def one(kind: str, seed: int, number: int, folder: Path) -> tuple[list[str], int, list[str]]:
+    """(words, exit code, faults) of one input."""
+    argv, output = KINDS[kind](Random(f"{seed}:{kind}:{number}"), folder)
+    code, faults = judge(argv, output)
+    return argv, code, faults
+
+
+def _child(work: list[tuple[str, int]], seed: int, pipe: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="llmcalc-fuzz") as name, os.fdopen(pipe, "w") as out:
+        folder, here = Path(name) / "files", Path(name) / "here"
+        folder.mkdir()
+        here.mkdir()
+        os.chdir(here)
+        os.environ |= {"HOME": str(here), "HF_HOME": str(here / "hf"), "COLUMNS": "100"}
+        resource.setrlimit(resource.RLIMIT_AS, (12 * MEMORY, 12 * MEMORY))
+        least = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for kind, number in work:
+            print(json.dumps({"start": [kind, number]}), file=out, flush=True)
+            argv, code, faults = one(kind, seed, number, folder)
+            most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            if (most - least) * 1024 > MEMORY:
+                faults.append(f"{(most - least) / 2**20:.1f} GiB")
+            print(
+                json.dumps({"done": [kind, number], "code": code, "faults": faults, "argv": argv}), file=out, flush=True
+            )
+            if (most - least) * 1024 > MEMORY / 2:
+                return  # what follows is measured afresh
+            for found in folder.iterdir():
+                if found.is_file():
+                    found.unlink()
+                else:
+                    shutil.rmtree(found)
+
+
+def batch(work: list[tuple[str, int]], seed: int) -> list[dict[str, Any]]:
+    """What became of each input of a batch; the rest after a child that died or stalled is left out."""
+    read, end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 0
+        try:
+            os.close(read)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            _child(work, seed, end)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            code = 1
+        finally:
+            os._exit(code)
+    os.close(end)
+    done: list[dict[str, Any]] = []
+    last: tuple[str, int] | None = None
+    with os.fdopen(read) as lines:
+        while select.select([lines], [], [], STALL)[0]:
+            text = lines.readline()
+            if not text:
+                break
+            found = json.loads(text)
+            if "start" in found:
+                last = tuple(found["start"])
+            else:
+                done.append(found)
+                last = None
+        else:
+            os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    if last is not None:
+        done.append({"done": list(last), "code": None, "faults": ["the process died or hung"], "argv": []})
+    return done
+
+
+def record(path: Path, seed: int, tried: Counter[str], found: Counter[str], seconds: float) -> None:
+    """Add a search to the record."""
+    data: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    data.setdefault("fuzz", []).append(
+        {
+            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "seed": seed,
+            "minutes": round(seconds / 60, 1),
+            "inputs": dict(sorted(tried.items())),
+            "found": dict(sorted(found.items())),
+        }
+    )
+    path.write_text(json.dumps(data, indent=1) + "\n")
+
+
+def main() -> int:
+    """Exit code 1 where anything was found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])
+    parser.add_argument("--kind", action="append", choices=[*KINDS], help="only these kinds")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start", type=int, default=0, help="the first round's number")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--only", type=int, help="one input, shown")
+    parser.add_argument("--record", type=Path)
+    asked = parser.parse_args()
+    kinds = asked.kind or [*KINDS]
+    warm()
+    if asked.only is not None:
+        with tempfile.TemporaryDirectory() as name:
+            argv, code, faults = one(kinds[0], asked.seed, asked.only, Path(name))
+            print(shlex.join(argv), "->", code, *faults, sep="\n")
+            for path in sorted(p for p in Path(name).rglob("*") if p.is_file()):
+                print(f"--- {path.name}\n{path.read_bytes()[:4000].decode(errors='replace')}")
+        return bool(faults)
+    tried: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    begin, number = time.time(), asked.start
+    while (number < asked.start + asked.rounds) if asked.rounds else (time.time() - begin < asked.minutes * 60):
+        work = [(kind, number * SHARES[kind] + i) for kind in kinds for i in range(SHARES[kind])]
+        while work:
+            done = batch(work, asked.seed)
+            for one_ in done:
+                kind, i = one_["done"]
+                tried[kind] += 1
+                if one_["faults"]:
+                    found[kind] += 1
+                    print(f"{kind} {i}: {one_['faults']}\n    llmcalc {shlex.join(one_['argv'])[:400]}", flush=True)
+            if not done:
+                print("a child ended without a word", file=sys.stderr)
+                return 1
+            work = work[len(done) :]
+        number += 1
+    seconds = time.time() - begin
+    print(
+        f"seed {asked.seed}: {tried.total():,} inputs in {seconds / 60:.1f} minutes, "
+        f"{found.total()} found; {dict(tried)}"
+    )
+    if asked.record:
+        record(asked.record, asked.seed, tried, found, seconds)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

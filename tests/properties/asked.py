@@ -1,0 +1,88 @@
+"""Command lines asked in this process: their reports, options drawn from the program's own surface, and a tally."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from random import Random
+from typing import Any
+from unittest import mock
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+
+from estimator import render
+from estimator.cli import run
+from estimator.report import Report
+from tests.fuzz.surface import Surface, line, searches, surfaces
+
+MORE = int(os.environ.get("LLMCALC_MORE", "1"))  # make fuzz: how many times as many examples as in CI
+TALLY: Counter[str] = Counter()  # evaluations of each property, for docs/reliability.md
+SMALL = (
+    "pythia-14m",
+    "gpt2",
+    "smollm2-135m",
+    "bert-base-uncased",
+    "t5-small",
+    "mamba-130m",
+    "qwen3-0.6b",
+    "gemma-3-270m",
+)
+WIDE = ("llama-3-8b", "mixtral-8x7b", "gpt-oss-20b", "qwen3-next-80b-a3b", "deepseek-v2-lite", "jamba-v0.1", 
+        "falcon-7b", "gemma-3-1b", "bloom-560m", "opt-350m", "albert-base-v2", "flan-t5-small")  # fmt: skip
+
+
+def report(argv: list[str]) -> Report | None:
+    """The report of a command line; None where it is refused. AssertionError for any other exit code."""
+    found: list[Report] = []
+    words: list[str] = []
+
+    def kept(made: Report, *rest: Any, **more: Any) -> str:
+        found.append(made)
+        return "\n"
+
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err), mock.patch.object(render, "to_text", kept):
+        code = run(argv)
+    words.append(err.getvalue())
+    assert code in (0, 2, 3), (argv, err.getvalue())
+    return found[-1] if found and code in (0, 3) else None
+
+
+def results(argv: list[str]) -> dict[str, Any] | None:
+    """The results of a command line; None where it is refused."""
+    made = report(argv)
+    return None if made is None else made.results()
+
+
+def surface(*words: str) -> Surface:
+    """The options of one command."""
+    return next(s for s in surfaces() if s.words == words)
+
+
+@st.composite
+def lines(draw: Any, *commands: str, without: tuple[str, ...] = (), most: int = 4) -> list[str]:
+    """A command line with valid options, without ``--model`` and those in ``without``."""
+    rng = Random(draw(st.integers(0, 2**32)))
+    pool = [surface(*rng.choice(commands).split())] if commands else [s for s in surfaces() if not searches(s.words)]
+    one = rng.choice(pool)
+    skipped = ("--model", "--output", "--adapter", "--format", "--symbols", "--derive", "--set", *without)
+    return [*one.words, *line(rng, one, most, 1.0, skipped)]
+
+
+def models(*names: str) -> Any:
+    """A strategy of presets."""
+    return st.sampled_from(names or (*SMALL, *WIDE))
+
+
+def count(name: str, n: int = 1) -> None:
+    """Note that a property was evaluated."""
+    TALLY[name] += n
+
+
+def some(examples: int) -> settings:
+    """Settings of a property: so many examples in CI; a failing command line is short as it is and is not shrunk."""
+    found = (Phase.explicit, Phase.generate)
+    return settings(deadline=None, suppress_health_check=list(HealthCheck), phases=found, max_examples=examples * MORE)
