@@ -220,13 +220,13 @@ def reliability() -> str:
     data = json.loads((HERE / "reliability.json").read_text())
     parts = [
         "# Reliability\n",
-        "What held of every input, and how many were tried. `make fuzz` runs the searches for hours and `make mutate`"
+        "What held of every input, and how many were tried. `make fuzz` searches for hours, `make mutate` runs"
         " the mutants; `python -m tests.fuzz --record docs/reliability.json` adds to the record from which"
-        " `python docs/build.py` writes this page. An input is made from its kind, seed and number alone.\n",
+        " `python docs/build.py` writes this page. An input follows from its kind, seed and number.\n",
         "## Attacks\n",
         "Held of each: exit code 0, 2, 3 or 130; one line of at most 300 characters for an error, and nothing before"
-        " it; no traceback, no control character, valid JSON; under 5 s of its own (a search or a fit: 60 s) and 1 GiB; no"
-        " file written but `--output`, nothing started, no connection. `found` is what broke, all mended since.\n",
+        " it; no traceback, no control character, valid JSON; under 5 s of its own (a search or a fit: 60 s) and 1 GiB;"
+        " no file written but `--output`, nothing started, no connection. `found` is what broke, all mended since.\n",
         "| date | seed | minutes | inputs | of which | found |\n|:--|--:|--:|--:|:--|--:|",
     ]  # fmt: skip
     for r in data.get("fuzz", []):
