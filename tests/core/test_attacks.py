@@ -302,3 +302,9 @@ def test_controls_in_cells_of_several_lines(llmcalc, tmp_path):
     path = tmp_path / "s.toml"
     path.write_text('[quantities]\nx = {value = 1, label = "\\u001b[31m", note = "a"}\n')
     assert "\x1b" not in llmcalc(f"fermi {path}").out
+
+
+def test_a_name_too_long_for_a_file(llmcalc):
+    for line in ("models", "validate"):
+        ran = llmcalc(line, "9" * 5000)
+        assert (ran.code, ran.err.count("\n"), "internal" in ran.err) == (2, 1, False)

@@ -172,5 +172,13 @@ def is_one(name: str) -> bool:
         or name.startswith((".", "/", "~"))
         or name == "symbolic"
         or name.endswith((".json", ".safetensors", ".gguf"))
-        or Path(name, "config.json").is_file()
+        or _holds_config(name)
     )
+
+
+def _holds_config(name: str) -> bool:
+    """Whether ``name`` is a folder with a config.json; no for what cannot be a path."""
+    try:
+        return Path(name, "config.json").is_file()
+    except (OSError, ValueError):
+        return False
