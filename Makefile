@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+SITE := $(VENV)/.installed-docs
 BROWSER := $(VENV)/.installed-browser
 
-.PHONY: fuzz mutate demo test browser programs lint types docs check benchmark clean
+.PHONY: fuzz mutate demo test browser programs lint types docs site serve check benchmark clean
 
 demo: $(STAMP)
 	$(BIN)/llmcalc peft --method lora --rank 8
@@ -18,7 +19,7 @@ test: $(DEV)
 	$(BIN)/python -m pytest
 
 # needs Chromium (Debian: apt-get install chromium)
-browser: $(BROWSER)
+browser: $(BROWSER) site
 	$(BIN)/python -m pytest tests/browser -m browser -n 0
 
 # with LaTeX, KaTeX and shells, which are installed where they are missing (Debian, as root)
@@ -31,6 +32,13 @@ lint: $(DEV)
 
 types: $(DEV)
 	$(BIN)/mypy
+
+# the documentation site, into site/; KaTeX and Pyodide come from the npm registry, once
+site: $(SITE)
+	$(BIN)/mkdocs build --strict --quiet
+
+serve: $(SITE)
+	$(BIN)/mkdocs serve
 
 docs: $(DEV)
 	$(BIN)/python docs/build.py
@@ -59,9 +67,13 @@ $(DEV): $(STAMP) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
+$(SITE): $(STAMP) pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
 $(BROWSER): $(DEV) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("completion", "Completion for bash, zsh or fish: llmcalc completion bash."),
     "man": ("man", "The manual page: llmcalc man | man -l -."),
     "validate": ("validate", "Compare predictions with a file of your own measurements."),
+    "docs": ("docs", "A page of the documentation, here in the terminal."),
 }
 MODEL_FIRST = ("memory", "peft", "zero", "kvcache", "flops", "train", "infer")  # whose first word may be the model
 _ALONE = {"-h": "--help", "--derive": "--derive=steps"}  # words that stand for others

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
 
@@ -22,8 +24,9 @@ FORMATS: dict[str, str] = {
 
 NO_TEXT = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tiff")  # names of pictures
 PAGES = (".html", ".htm")
-
-
+# where set, it takes a report (with derive, symbols, detail) in place of a stream: the live page's way to have it
+Receiver = Callable[[Report, bool | str, str | None, bool], None]
+RECEIVER: ContextVar[Receiver | None] = ContextVar("receiver", default=None)
 def clean(report: Report) -> Report:
     """The report with control characters of other people's texts shown, not sent; itself where there are none."""
     from estimator.render.streams import escaped
@@ -118,6 +121,9 @@ def emit(
     """
     from estimator.render.streams import say, write, write_file
 
+    receive = RECEIVER.get()
+    if receive is not None and output is None and format == "table":
+        return receive(report, derive, symbols, detail)
     if output is not None and not output.strip():
         raise InputError("--output is empty: give a file's name, or leave it out")
     as_page = output is not None and output.lower().endswith(PAGES) and format == "table"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from estimator.cli import COMMANDS
+from estimator.commands.docs.topics import page, topics
 from estimator.families import FAMILIES
 from estimator.peft import METHODS
 from estimator.presets import ids
@@ -43,10 +44,30 @@ def test_every_command_has_a_page_and_a_line_in_the_changelog():
         assert f"`{name}`" in changes
 
 
+def test_docs_finds_every_page_and_a_wheel_carries_it():
+    carried = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    docs = {k: v for k, v in carried["force-include"].items() if k.startswith("docs/")}
+    for path in topics().values():
+        inside = path.relative_to(ROOT).as_posix()
+        place = next(k for k in docs if inside == k or inside.startswith(f"{k}/"))
+        assert docs[place] == place.replace("docs/", "estimator/_docs/")
+    pages = {p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md")}
+    site = {"index.md", "try.md", "reference.md"}
+    assert pages - site == {p.relative_to(ROOT / "docs").as_posix() for p in topics().values()}
+    assert page("memory") != page("homework/peft")
+    assert page("docs/extending.md").startswith("# Extending")
+
+
+def test_messages_point_to_pages_that_exist():
+    said = [m for p in (ROOT / "estimator").rglob("*.py") for m in re.findall(r"llmcalc docs ([a-z-]+)", p.read_text())]
+    assert said
+    assert set(said) <= set(topics())
+
+
 def test_every_extra_is_imported_somewhere():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     code = "\n".join(p.read_text() for d in ("estimator", "benchmarks") for p in (ROOT / d).rglob("*.py"))
-    for extra in set(extras) - {"dev", "browser"}:
+    for extra in set(extras) - {"dev", "browser", "docs"}:
         for need in extras[extra]:
             package = re.split(r"[<>=]", need)[0]
             assert re.search(rf"^\s*(?:import|from) {package}\b", code, re.MULTILINE), (extra, package)

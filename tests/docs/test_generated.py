@@ -21,7 +21,9 @@ def test_page_is_fresh(name, update_golden):
     assert (ROOT / "docs" / name).read_text() == made
 
 
-def test_every_page_is_in_the_index():
+def test_every_page_is_in_the_index_and_in_the_site():
     index = (ROOT / "docs" / "index.md").read_text()
-    pages = {str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md")} - {"index.md"}
-    assert not {p for p in pages if f"({p})" not in index}
+    site = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2].split()
+    pages = {str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md")}
+    assert not {p for p in pages - {"index.md"} if f"({p})" not in index}
+    assert not pages - set(site)

@@ -1,0 +1,1 @@
+"""``llmcalc docs``: the pages of the documentation, in the terminal."""

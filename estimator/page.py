@@ -1,0 +1,45 @@
+"""What the live page asks: a command line in, everything that the page shows out, as JSON.
+
+The page runs this program in the browser (docs/assets/worker.js); nothing is computed anywhere else. A question is run
+once and rendered twice, as a fragment of HTML and as the JSON of ``--format json``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from contextlib import redirect_stderr, redirect_stdout
+
+from estimator.cli import run
+from estimator.render import RECEIVER, to_text
+from estimator.report import Report
+
+
+def reply(line: str) -> str:
+    """The answer to ``line`` (``llmcalc memory gpt2 --gpu t4``) as JSON.
+
+    ``code``, the exit code; ``error``: the one line of the command line where it is not 0. ``html``: the report, with
+    its derivations where asked for; ``json``: what ``--format json`` prints; ``text``: what the command prints where
+    that is no report (``--help``).
+    """
+    out, err = io.StringIO(), io.StringIO()
+    got: dict[str, object] = {}
+
+    def receive(report: Report, derive: bool | str, symbols: str | None, detail: bool) -> None:
+        asked_first = report if detail or not report.brief else report._replace(body=report.brief)
+        got["html"] = to_text(asked_first, "html", derive, symbols, fragment=True)
+        got["json"] = json.loads(to_text(report, "json", False, symbols if report.symbolic else None))
+        got["notes"] = report.notes
+
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        return json.dumps({"code": 2, "error": f"error: {error}"})
+    token = RECEIVER.set(receive)
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            code = run(words[1:] if words[:1] == ["llmcalc"] else words)
+    finally:
+        RECEIVER.reset(token)
+    return json.dumps({"code": code, "text": out.getvalue(), "error": err.getvalue().strip(), **got})
