@@ -8,6 +8,9 @@ CASES.json is ``{"configs": {name: config.json}, "cases": [{"id", "kind", "model
 ``checkpoint``, ``method`` "lora" with ``rank`` and ``targets`` (and ``dora``), ``method`` "freeze" with ``top``,
 ``quant`` (NF4; true: double quantisation), ``new_tokens``, ``logits_to_keep``. Weights are random, dropout is 0. Three
 steps are taken; the last one, the steady state, is written.
+
+``--stack trainer``, ``sft`` or ``dpo``: under transformers.Trainer or TRL, with cases as measure_stacks.py says.
+Sharded runs (DDP, FSDP2, DeepSpeed) are measured by measure_sharded.py, which torchrun starts.
 """
 
 from __future__ import annotations
@@ -172,6 +175,14 @@ def infer(case: dict[str, Any], config: dict[str, Any]) -> dict[str, int]:
 def main() -> None:
     """Measure every case and write what ``llmcalc validate`` reads."""
     target, source = sys.argv[1:3]
+    if "--stack" in sys.argv:
+        import measure_stacks
+
+        stack = sys.argv[sys.argv.index("--stack") + 1]
+        if stack not in measure_stacks.STACKS:
+            raise SystemExit(f"--stack: one of {', '.join(measure_stacks.STACKS)}; sharded runs: measure_sharded.py")
+        measure_stacks.run(target, source, stack)
+        return
     given = json.loads(Path(source).read_text())
     meta = {
         "torch": torch.__version__,

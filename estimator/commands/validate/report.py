@@ -91,6 +91,9 @@ def load_log(path: str) -> Report | None:
 
 def group_of(c: Mapping[str, Any]) -> str:
     """What a case is counted under."""
+    if isinstance(c.get("options"), dict):
+        recipe, method = c["options"].get("recipe", "trainer"), c["options"].get("method", "full")
+        return f"{str(recipe)[:20]}, {str(method)[:20]}"
     if c.get("kind") == "infer":
         return "inference, nf4" if "quant" in c else "inference"
     if c.get("method") == "lora":
@@ -110,7 +113,9 @@ def group_of(c: Mapping[str, Any]) -> str:
 
 
 def options_of(c: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of ``memory`` that describe a case."""
+    """The options of ``memory`` that describe a case: its own, or those that its fields stand for."""
+    if isinstance(c.get("options"), dict):
+        return dict(c["options"])
     out: dict[str, Any] = {
         "batch_size": c["batch"],
         "seq_len": c["seq"],
@@ -146,6 +151,8 @@ def _bad(c: Mapping[str, Any], configs: Mapping[str, Any]) -> str:
         return f"precision must be one of {', '.join(RECIPES)}, got {c['precision'][:40]!r}"
     if not isinstance(configs.get(c["model"]), dict):
         return f"model {c['model'][:40]!r} has no config in 'configs'"
+    if not isinstance(c.get("options", {}), dict):
+        return f"options must be an object, got {str(c['options'])[:40]!r}"
     if not isinstance(c.get("args", {}), dict):
         return f"args must be an object, got {str(c['args'])[:40]!r}"
     targets = c.get("targets", [])
@@ -166,8 +173,9 @@ def _bad(c: Mapping[str, Any], configs: Mapping[str, Any]) -> str:
 def predictions(data: Mapping[str, Any]) -> Iterator[Row]:
     """A Row for every case; a case that cannot be predicted says why."""
     for c in data["cases"]:
-        if not isinstance(c, dict) or not {"kind", "model", "batch", "seq", "measured"} <= c.keys():
-            raise InputError(f"a case needs kind, model, batch, seq and measured, got {str(c)[:60]!r}")
+        needs = {"kind", "model", "measured"} | (set() if isinstance(c, dict) and "options" in c else {"batch", "seq"})
+        if not isinstance(c, dict) or not needs <= c.keys():
+            raise InputError(f"a case needs kind, model, batch and seq (or options), and measured, got {str(c)[:60]!r}")
         ident = str(c.get("id", "?"))[:80]
         bad = _bad(c, data["configs"])
         if bad:
@@ -175,8 +183,9 @@ def predictions(data: Mapping[str, Any]) -> Iterator[Row]:
         try:
             model = Model(str(c["model"]), "file", Config(data["configs"][c["model"]]))
             train = c["kind"] == "train"
-            recipe = RECIPES[c.get("precision", "bf16")] if train else None
-            asked = {"mode": "training" if train else "inference", "recipe": recipe}
+            asked: dict[str, Any] = {"mode": "training" if train else "inference"}
+            if train and "options" not in c:
+                asked["recipe"] = RECIPES[c.get("precision", "bf16")]
             outcome = simulate(plan(ask(Memory, model, options_of(c) | asked)))
             got = {k: value_of(m.peak) for k, key in MOMENTS.items() for m in outcome.moments if m.key == key}
             got["peak"] = value_of(outcome.worst.peak)

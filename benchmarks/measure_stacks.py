@@ -1,0 +1,193 @@
+"""Measure peak memory of transformers.Trainer and TRL's trainers on your GPU, for ``llmcalc validate FILE.json``.
+
+    pip install torch transformers peft datasets trl     # bitsandbytes and liger-kernel for what uses them
+    python benchmarks/measure_memory.py OUT.json CASES.json --stack trainer    # or sft, dpo
+
+CASES.json is ``{"configs": {name: config.json}, "cases": [{"id", "model", "options": {...}}]}``. ``options`` are those
+of ``llmcalc memory``: batch_size, seq_len, dtype, autocast, optimizer, checkpointing, reentrant, accumulation, kernels,
+method lora with rank and targets, quantization nf4 or nf4-dq, prepare_kbit, packing, activation_offload, compile. Each
+case runs in a process of its own; weights and tokens are random, dropout is 0. Four optimizer steps are taken; the last
+one, the steady state, is written.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+STACKS = ("trainer", "sft", "dpo")
+STEPS = 4
+WORDS = 2000  # of the tokenizer that DPO's texts are written in
+
+
+def model_of(config: dict[str, Any], o: dict[str, Any]) -> Any:
+    """The model with random weights on the GPU, packed and prepared where the options say so."""
+    import torch
+    from measure_memory import build
+
+    dtype = getattr(torch, DTYPES[o.get("dtype", "bf16")])
+    quant = {"nf4": False, "nf4-dq": True}.get(str(o.get("quantization")))
+    model = build(config, dtype, o.get("attention", "sdpa"), quant)
+    if quant is None:
+        return model
+    from transformers.quantizers.auto import AutoHfQuantizer
+    from transformers.utils.quantization_config import BitsAndBytesConfig
+
+    said = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=quant)
+    model.is_loaded_in_4bit = model.is_quantized = True
+    model.config.quantization_config, model.hf_quantizer = said, AutoHfQuantizer.from_config(said)
+    if o.get("prepare_kbit"):
+        import peft
+
+        kwargs = {"use_reentrant": bool(o.get("reentrant"))}
+        return peft.prepare_model_for_kbit_training(model, o.get("checkpointing") == "full", kwargs)
+    return model
+
+
+def examples(stack: str, vocab: int, o: dict[str, Any]) -> Any:
+    """Random examples of ``seq_len`` tokens, half of them a prompt's for DPO."""
+    import datasets
+    import torch
+
+    seq, rows = int(o["seq_len"]), int(o.get("batch_size", 1)) * int(o.get("accumulation", 1)) * STEPS
+    generator = torch.Generator().manual_seed(0)
+
+    def tokens(n: int, top: int) -> list[int]:
+        return list(torch.randint(3, top, (n,), generator=generator).tolist())
+
+    if stack == "dpo":
+        top, half = min(vocab, WORDS) - 1, seq // 2
+        words = lambda n: " ".join(f"w{i}" for i in tokens(n, top))  # noqa: E731
+        made = [{"prompt": words(half), "chosen": f" {words(seq - half - 1)}", "rejected": f" {words(seq - half - 1)}"}
+                for _ in range(rows)]  # fmt: skip
+        return datasets.Dataset.from_list(made)
+    ids = [tokens(seq, vocab - 1) for _ in range(rows)]
+    mask = {"attention_mask": [1] * seq} if stack == "trainer" else {}
+    return datasets.Dataset.from_list([{"input_ids": x, "labels": list(x), **mask} for x in ids])
+
+
+def tokenizer(vocab: int) -> Any:
+    """One word a token, for the trainers that want a tokenizer."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {"<pad>": 0, "<s>": 1, "</s>": 2} | {f"w{i}": i for i in range(3, min(vocab, WORDS))}
+    made = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<pad>"
+    )
+
+
+def arguments(stack: str, o: dict[str, Any]) -> dict[str, Any]:
+    """The options as TrainingArguments' fields."""
+    out: dict[str, Any] = {
+        "output_dir": tempfile.mkdtemp(), "per_device_train_batch_size": int(o.get("batch_size", 1)),
+        "gradient_accumulation_steps": int(o.get("accumulation", 1)), "max_steps": STEPS,
+        "bf16": o.get("autocast", "bf16") == "bf16", "fp16": o.get("autocast") == "fp16",
+        "optim": o.get("optimizer", "adamw_torch_fused"), "gradient_checkpointing": o.get("checkpointing") == "full",
+        "gradient_checkpointing_kwargs": {"use_reentrant": bool(o.get("reentrant"))}, "report_to": "none",
+        "save_strategy": "no", "use_liger_kernel": o.get("kernels") == "liger", "torch_compile": bool(o.get("compile")),
+        "disable_tqdm": True, "lr_scheduler_type": "constant",
+    }  # fmt: skip
+    if stack != "trainer":
+        out["max_length"] = int(o["seq_len"])
+    if stack == "sft":
+        out |= {"packing": bool(o.get("packing")), "activation_offloading": bool(o.get("activation_offload"))}
+    return out
+
+
+def trainer_of(stack: str, config: dict[str, Any], o: dict[str, Any], meter: Any) -> Any:
+    """The stack's trainer around the model."""
+    import transformers
+
+    model = model_of(config, o)
+    vocab = config["vocab_size"]
+    adapter = None
+    if o.get("method") == "lora":
+        import peft
+
+        targets = o["targets"].split(",") if isinstance(o["targets"], str) else o["targets"]
+        adapter = peft.LoraConfig(r=int(o["rank"]), target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM")
+    given = {"train_dataset": examples(stack, vocab, o), "callbacks": [meter]}
+    if stack == "trainer":
+        if adapter is not None:
+            model = peft.get_peft_model(model, adapter)
+        args = transformers.TrainingArguments(**arguments(stack, o))
+        return transformers.Trainer(model=model, args=args, data_collator=transformers.default_data_collator, **given)
+    import trl
+
+    given |= {"processing_class": tokenizer(vocab), "peft_config": adapter}
+    if stack == "sft":
+        return trl.SFTTrainer(model=model, args=trl.SFTConfig(**arguments(stack, o)), **given)
+    import copy
+
+    if adapter is None:
+        given["ref_model"] = copy.deepcopy(model)
+    return trl.DPOTrainer(model=model, args=trl.DPOConfig(**arguments(stack, o)), **given)
+
+
+def measure(stack: str, config: dict[str, Any], options: dict[str, Any]) -> dict[str, int]:
+    """Bytes at the start of the last step, at most in its passes and in its update, and what was reserved."""
+    import torch
+    import transformers
+
+    seen: dict[str, int] = {}
+
+    class Meter(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_step_begin(self, *args: Any, **more: Any) -> None:
+            torch.cuda.reset_peak_memory_stats()
+            seen["start"] = torch.cuda.memory_allocated()
+
+        def on_pre_optimizer_step(self, *args: Any, **more: Any) -> None:
+            seen["passes"] = torch.cuda.max_memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+
+        def on_optimizer_step(self, *args: Any, **more: Any) -> None:
+            seen["step"] = torch.cuda.max_memory_allocated()
+
+    trainer = trainer_of(stack, config, options, Meter())
+    gc.collect()
+    torch.cuda.empty_cache()
+    trainer.train()
+    free, total = torch.cuda.mem_get_info()
+    shown = {"reserved": torch.cuda.max_memory_reserved(), "device": total - free}
+    return {**seen, "peak": max(seen["passes"], seen["step"]), **shown}
+
+
+def one() -> None:
+    """The case on standard input, measured in this process; its figures on the last line."""
+    given = json.load(sys.stdin)
+    print(json.dumps(measure(given["stack"], given["config"], given["options"])))
+
+
+def run(target: str, source: str, stack: str) -> None:
+    """Measure every case of ``source`` under ``stack``; write what ``llmcalc validate`` reads."""
+    import importlib.metadata as installed
+
+    given = json.loads(Path(source).read_text())
+    found = {d.metadata["Name"].lower(): d.version for d in installed.distributions()}
+    names = ("torch", "transformers", "accelerate", "peft", "trl", "bitsandbytes", "liger-kernel")
+    done = []
+    for case in given["cases"]:
+        asked = {"stack": stack, "config": given["configs"][case["model"]], "options": case["options"]}
+        ran = subprocess.run([sys.executable, __file__], input=json.dumps(asked), capture_output=True, text=True)
+        if ran.returncode:
+            print(f"{case['id']}: {ran.stderr.strip().splitlines()[-1][:200]}", flush=True)
+            continue
+        measured = json.loads(ran.stdout.strip().splitlines()[-1])
+        options = {"recipe": stack, **case["options"]}
+        done.append({**case, "kind": "train", "options": options, "measured": measured})
+        print(f"{case['id']}: {measured['peak'] / 2**30:.3f} GiB", flush=True)
+    meta = {name: found[name] for name in names if name in found}
+    Path(target).write_text(json.dumps({"meta": meta, "configs": given["configs"], "cases": done}, indent=1))
+
+
+if __name__ == "__main__":
+    one()
