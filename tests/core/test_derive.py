@@ -68,3 +68,11 @@ def test_a_derivation_that_differs_from_its_table_is_refused():
     right = Report("x", "x", {}, (Node("k", "k", 2 * d, BYTES),))
     (made,) = derive.derivations(right, printing.Names())
     assert (made.expression, made.substituted, made.value) == ("2*d", "2*4096", 8192)
+
+
+@pytest.mark.parametrize("line", ["train --tokens 1B", "train --steps 10 --gpus 8 --gpu h100-sxm"])
+def test_a_letter_of_two_names_for_one_number_is_no_error(llmcalc, line):
+    """GPUs are N as the step's option and as the run's letter."""
+    ran = llmcalc(f"{line} --derive")
+    assert ran.code == 0
+    assert "\n  N  " in ran.out

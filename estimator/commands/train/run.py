@@ -43,7 +43,7 @@ LETTERS = {
 
 def named(traced: bool, name: str, value: Any) -> Any:
     """``value`` under a letter of :data:`LETTERS` in a run that derives, else as it is."""
-    return trace(name, value, name=name, integer=isinstance(value, int)) if traced else value
+    return trace(name, value, integer=isinstance(value, int)) if traced else value
 
 
 @dataclass(frozen=True, slots=True)
