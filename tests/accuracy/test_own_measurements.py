@@ -1,4 +1,4 @@
-"""``validate`` of runs under the Trainer and TRL, as ``benchmarks/measure_memory.py --stack`` wrote them on one H100."""
+"""``validate`` of runs under the Trainer and TRL, as ``measure_memory.py --stack`` wrote them on one H100."""
 
 from __future__ import annotations
 
