@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.families.base import Attention, Norm
 from estimator.ops import maximum, round_up
-from estimator.stack import moves, ops, products
+from estimator.stack import gradients, moves, ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.norms import norm
 from estimator.stack.tape import BOOL, F32, HALF, I64, GradFn, Tape, Tensor
@@ -46,7 +46,7 @@ def _unpad(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (Tensor(node.extra, g.w, g.st),)
 
 
-@moves.moving(moves.attended, moves.unattended)
+@moves.moving(moves.attended, gradients.unattended)
 def _flash_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     n_q, n_k, n_v, rows, d, s_q, heads = node.extra
     outs = [t.alloc(n, g.w, f"gradient of {x}") for n, x in ((n_q, "q"), (n_k, "k"), (n_v, "v"))]
@@ -92,7 +92,7 @@ def as_numbers(m: Machine, mask: Tensor, w: int) -> Tensor:
     return bias
 
 
-@moves.moving(moves.attended_rows, moves.unattended)
+@moves.moving(moves.attended_rows, gradients.unattended)
 def _efficient_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     sizes, rows = node.extra
     outs = [t.alloc(n, g.w, "gradient of attention") for n in sizes]

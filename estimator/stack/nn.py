@@ -8,7 +8,7 @@ from typing import Any
 from estimator.families.base import Linear
 from estimator.families.towers import Conv
 from estimator.inventory import HEAD, ROUTER
-from estimator.stack import moves, ops, products
+from estimator.stack import gradients, moves, ops, products
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.tape import F32, HALF, GradFn, Param, Tape, Tensor
 
@@ -71,7 +71,7 @@ def product(
     return out
 
 
-@moves.moving(moves.nothing, moves.biased)
+@moves.moving(moves.nothing, gradients.biased)
 def _linear_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     """The input is flattened and the weight transposed by views; Conv1D's weight is not transposed."""
     outs: list[Tensor | None] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from estimator.stack import moves, products
+from estimator.stack import gradients, moves, products
 from estimator.stack.tape import BOOL, F32, HALF, I64, RESULT, GradFn, Tape, Tensor
 
 Grads = tuple[Tensor | None, ...]
@@ -22,7 +22,7 @@ def to(t: Tape, x: Tensor, w: int) -> Tensor:
     return t.emit("converted copy", x.n, w, (x,), _to_bwd, None, x.w)
 
 
-@moves.moving(backward=moves.sums_of_one)
+@moves.moving(backward=gradients.sums_of_one)
 def _to_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (g if g.w == node.extra else t.alloc(g.n, node.extra, "gradient, converted"),)
 
@@ -43,7 +43,7 @@ def add(t: Tape, a: Tensor, b: Tensor, what: str = "sum") -> Tensor:
     return t.emit(what, n, w, (a, b), _add_bwd, None, ((a.n, a.w), (b.n, b.w)))
 
 
-@moves.moving(backward=moves.sums)
+@moves.moving(backward=gradients.sums)
 def _add_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     a, b = node.extra
     ins = node.ins
@@ -65,7 +65,7 @@ def sub(t: Tape, a: Tensor, b: Tensor, what: str = "difference") -> Tensor:
     return t.emit(what, n, w, (a, b), _sub_bwd, None, ((a.n, a.w), (b.n, b.w)))
 
 
-@moves.moving(backward=moves.sums)
+@moves.moving(backward=gradients.sums)
 def _sub_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     a, b = node.extra
     gb = None if node.ins[1] is None else reduced(t, t.alloc(g.n, g.w, "gradient, negated"), b)
@@ -79,7 +79,7 @@ def mul(t: Tape, a: Tensor, b: Tensor, what: str = "product") -> Tensor:
     return t.emit(what, n, w, (a, b), mul_bwd, saved, ((a.n, a.w), (b.n, b.w)))
 
 
-@moves.moving(backward=moves.multiplied)
+@moves.moving(backward=gradients.multiplied)
 def mul_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     """Both products, then their sums and conversions (validate_outputs). In a checkpointed layer what was unpacked
     for the products is gone by then."""
@@ -119,7 +119,7 @@ def unary(t: Tape, x: Tensor, what: str, saves: str, temporaries: int = 0) -> Te
     return t.emit(what, x.n, x.w, (x,), _unary_bwd, saved, temporaries)
 
 
-@moves.moving(backward=moves.through)
+@moves.moving(backward=gradients.through)
 def _unary_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     held = [t.alloc(g.n, g.w, "backward temporary") for _ in range(node.extra)]
     out = t.alloc(g.n, g.w, "gradient")
@@ -159,7 +159,7 @@ def mean(t: Tape, x: Tensor, rows: Any) -> Tensor:
     return t.emit("mean", rows, x.w, (x,), _mean_bwd, None, x.n)
 
 
-@moves.moving(moves.reduced, moves.spread)
+@moves.moving(moves.reduced, gradients.spread)
 def _mean_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient of a mean"),)
 
@@ -170,7 +170,7 @@ def cat(t: Tape, parts: Sequence[Tensor], what: str = "concatenated") -> Tensor:
     return t.emit(what, n, max(p.w for p in parts), parts, _cat_bwd, None, [p.n for p in parts])
 
 
-@moves.moving(moves.joined, moves.parted)
+@moves.moving(moves.joined, gradients.parted)
 def _cat_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return tuple(None if p is None else Tensor(n, g.w, g.st) for p, n in zip(node.ins, node.extra, strict=True))
 
@@ -184,7 +184,7 @@ def piece(t: Tape, x: Tensor, n: Any) -> Tensor:
     return out
 
 
-@moves.moving(backward=moves.filled)
+@moves.moving(backward=gradients.filled)
 def _piece_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient of a slice"),)
 
@@ -201,7 +201,7 @@ def split(t: Tape, x: Tensor, sizes: Sequence[Any]) -> list[Tensor]:
     return outs
 
 
-@moves.moving(backward=moves.rejoined)
+@moves.moving(backward=gradients.rejoined)
 def _split_bwd(t: Tape, node: GradFn, g: Any) -> Grads:
     n, w = node.extra
     return (t.alloc(n, w, "gradient, concatenated"),)
@@ -252,7 +252,7 @@ def expand(t: Tape, x: Tensor, times: Any) -> Tensor:
     return out
 
 
-@moves.moving(moves.repeated, moves.collected)
+@moves.moving(moves.repeated, gradients.collected)
 def _sum_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient, summed"),)
 
@@ -284,7 +284,7 @@ def softmax(t: Tape, x: Tensor, w: int | None = None) -> Tensor:
     return t.emit("softmax", x.n, w or x.w, (x,), _softmax_bwd, RESULT, before)
 
 
-@moves.moving(backward=moves.through_plain)
+@moves.moving(backward=gradients.through_plain)
 def _softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     """softmax_backward_cuda_out: the gradient times the result is written out beside the result of the kernel."""
     out = t.alloc(g.n, node.extra, "gradient of the softmax")
@@ -293,7 +293,7 @@ def _softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (out,)
 
 
-@moves.moving(backward=moves.through_plain)
+@moves.moving(backward=gradients.through_plain)
 def _log_softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(g.n, node.extra, "gradient of the softmax"),)
 
@@ -318,7 +318,7 @@ def layer_norm(t: Tape, x: Tensor, rows: Any, weight: Tensor | None, bias: Tenso
     return t.emit("layer norm", x.n, x.w, ins, _layer_norm_bwd, (x.st, mean_.st, rstd.st), [(i.n, i.w) for i in ins])
 
 
-@moves.moving(moves.normed, moves.unnormed)
+@moves.moving(moves.normed, gradients.unnormed)
 def _layer_norm_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return tuple(
         None if p is None else t.alloc(n, w, "gradient of the norm")
@@ -335,7 +335,7 @@ def cross_entropy(t: Tape, logits: Tensor, rows: Any) -> Tensor:
     return t.emit("loss", 1, logp.w, (logp,), _nll_bwd, (logp.st, labels.st), (logp.n, logp.w))
 
 
-@moves.moving(moves.picked, moves.zeroed)
+@moves.moving(moves.picked, gradients.zeroed)
 def _nll_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     n, w = node.extra
     return (t.alloc(n, w, "gradient of the log-softmax"),)

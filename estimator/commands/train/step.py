@@ -124,7 +124,7 @@ def wide_adapters(made: Pass, recipe: Recipe, run: Run) -> bool:
     return not recipe.amp and made.cast and not narrow_adapters(on)
 
 
-def run_once(made: Pass, recipe: Recipe, run: Run, dtype: str) -> list[Product | Kernel]:
+def run_once(made: Pass, recipe: Recipe, run: Run, dtype: str) -> Sequence[Product | Kernel]:
     """What one micro-batch runs, in the widths of the recipe."""
     width = FP32_BYTES if dtype == "fp32" or recipe.casts else HALF
     own = FP32_BYTES if recipe.amp or wide_adapters(made, recipe, run) else width
