@@ -18,7 +18,7 @@ GROWING = {
 FIXED = ("--batch-size", "--seq-len", "--rank", "--largest", "--engine", "--mode", "--ctx-size", "--trainable-layers",
          "--context", "--parallel", "--pool-bytes", "--reduction", "--budget", "--trainable", "--matrix")  # fmt: skip
 # The allocator hands out blocks of 512 bytes, and a kernel of many rows takes other temporaries than one of few:
-# a larger shape may take a little less. Measured on real steps too (tests/accuracy); never more than this.
+# a larger shape may take a little less. That a step does so was not measured; more than this was not seen.
 ROUNDING = 1 - 1e-3
 
 
