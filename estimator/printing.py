@@ -14,7 +14,7 @@ from typing import Any
 import sympy
 from sympy.core.function import AppliedUndef
 
-from estimator.styles import STYLES
+from estimator.styles import STYLES, latex_name, mathml_name
 from estimator.symbols import BY_FIELD, BY_NAME, RANK
 from estimator.trace import Traced, field_of
 from estimator.working import Form
@@ -22,8 +22,6 @@ from estimator.working import Form
 _TIDY_OPS = 80  # above this, looking for a shorter form costs more than it gives
 _TIDY_TERMS = 1_000  # nor is one looked for where it might have so many terms when multiplied out
 _TIDY_POWER = 16
-_GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "eta", "theta", "lambda", "mu", "nu", "rho", "sigma", "tau",
-          "phi", "omega")  # fmt: skip
 
 
 class Names:
@@ -57,31 +55,6 @@ class Names:
     def leaf(self, style: str) -> Callable[[str], str]:
         """How a style spells a letter."""
         return {"text": self.text, "latex": self.latex, "mathml": self.mathml}[style]
-
-
-def _parts(name: str) -> tuple[str, str]:
-    """``N_layer`` as (N, layer), ``C0`` as (C, 0)."""
-    head, _, tail = name.partition("_")
-    return (head[0], head[1]) if len(head) == 2 and head[1].isdigit() and not tail else (head, tail.replace("_", ","))
-
-
-def latex_name(name: str) -> str:
-    """``N_layer`` as ``N_{\\mathrm{layer}}``, ``C0`` as ``C_{0}``."""
-    head, tail = _parts(name)
-    if head.lower() in _GREEK:
-        head = "\\" + head
-    elif len(head) > 1:
-        head = f"\\mathrm{{{head}}}"
-    if len(tail) > 1:
-        tail = f"\\mathrm{{{tail}}}"
-    return f"{head}_{{{tail}}}" if tail else head
-
-
-def mathml_name(name: str) -> str:
-    """``N_layer`` as a letter with its subscript."""
-    head, tail = _parts(name)
-    mark = f"<mi>&{head};</mi>" if head.lower() in _GREEK else f"<mi>{head}</mi>"
-    return f"<msub>{mark}<mi mathvariant='normal'>{tail}</mi></msub>" if tail else mark
 
 
 def digits(value: Any) -> str:

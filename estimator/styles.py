@@ -102,3 +102,32 @@ class MathmlStyle(Style):
 
 
 STYLES: dict[str, type[Style]] = {"text": Style, "latex": LatexStyle, "mathml": MathmlStyle}
+
+
+_GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "eta", "theta", "lambda", "mu", "nu", "rho", "sigma", "tau",
+          "phi", "omega")  # fmt: skip
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """``N_layer`` as (N, layer), ``C0`` as (C, 0)."""
+    head, _, tail = name.partition("_")
+    return (head[0], head[1]) if len(head) == 2 and head[1].isdigit() and not tail else (head, tail.replace("_", ","))
+
+
+def latex_name(name: str) -> str:
+    """``N_layer`` as ``N_{\\mathrm{layer}}``, ``C0`` as ``C_{0}``."""
+    head, tail = _parts(name)
+    if head.lower() in _GREEK:
+        head = "\\" + head
+    elif len(head) > 1:
+        head = f"\\mathrm{{{head}}}"
+    if len(tail) > 1:
+        tail = f"\\mathrm{{{tail}}}"
+    return f"{head}_{{{tail}}}" if tail else head
+
+
+def mathml_name(name: str) -> str:
+    """``N_layer`` as a letter with its subscript."""
+    head, tail = _parts(name)
+    mark = f"<mi>&{head};</mi>" if head.lower() in _GREEK else f"<mi>{head}</mi>"
+    return f"<msub>{mark}<mi mathvariant='normal'>{tail}</mi></msub>" if tail else mark

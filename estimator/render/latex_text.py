@@ -62,7 +62,7 @@ def with_formulas(text: str, plain: Callable[[str], str] = breakable) -> str:
 
 def _math(text: str) -> str:
     """A formula of letters, powers, brackets and the four operations, as LaTeX."""
-    from estimator.printing import latex_name
+    from estimator.styles import latex_name
 
     def raised(match: re.Match[str]) -> str:
         inner = match.group(1)

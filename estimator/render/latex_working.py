@@ -61,7 +61,7 @@ def _text(rule: str) -> str:
 
 def _named(left: str) -> str:
     """What stands left of an equals sign: a letter, or a formula's name."""
-    from estimator.printing import latex_name
+    from estimator.styles import latex_name
 
     if max(map(len, left.split("_"))) > 5 or left.count("_") > 1:
         return f"\\text{{{_text(left)}}}"
