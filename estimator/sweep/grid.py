@@ -17,6 +17,7 @@ COUNTS = ("rank", "gpus", "stage", "tokens", "steps", "params")  # k is 1000; of
 WITH_COMMAS = ("targets", "args", "tensor_split")  # whose values may hold commas: a list of them has semicolons
 MOST = 10**10  # rows
 _SIZE = r"\d[\d_.]*(?:[eE]\d+)?[A-Za-z]*"
+_DOTS = re.compile(r"^(\d[\d_]*[A-Za-z]*)\.\.(?=\d)")  # 1..8, as plan writes it
 _RANGE = re.compile(rf"^({_SIZE}):({_SIZE})(?::(x?)({_SIZE}))?$")
 
 
@@ -78,12 +79,12 @@ def grid_of(axes: Sequence[SweptAxis], recorded: bool = True) -> RowGrid:
 
 
 def values_of(name: str, text: str, flag: str) -> Sequence[Any]:
-    """The values of ``--flag TEXT``: ``1,2,4``, ``1:8`` (each), ``1k:64k:1k`` (steps), ``1k:64k:x2`` (factors), names.
+    """The values of ``--flag TEXT``: ``1,2,4``, ``1:8`` or ``1..8`` (each), ``1k:64k:1k`` (steps), ``1k:64k:x2``.
 
     Sizes that one run is recorded for come as ints, all else as the texts that the command would be given.
     """
     split = ";" if name in WITH_COMMAS else ","
-    parts = [part.strip() for part in text.split(split)]
+    parts = [_DOTS.sub(r"\1:", part.strip()) for part in text.split(split)]
     if len(parts) > 1 and not all(parts):
         raise InputError(f"{flag}: {text[:40]!r} has an empty value")
     out: list[Any] = []

@@ -210,3 +210,13 @@ def test_without_pyarrow(llmcalc, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     ran = llmcalc(f"sweep memory --format parquet --output {tmp_path / 'x.parquet'}")
     assert "needs pyarrow: pip install" in ran.err
+
+
+def test_ranges_with_dots(llmcalc):
+    """As `plan --gpus 1..8` has them."""
+    rows = [
+        llmcalc(f"sweep kvcache --seq-len {text} --keys kv_cache_bytes --format json").json["rows"]
+        for text in ("1..4", "1:4", "1,2,3,4")
+    ]
+    assert rows[0] == rows[1] == rows[2]
+    assert len(rows[0]) == 4
