@@ -163,7 +163,7 @@ def _overview() -> str:
         "",
         *(f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items()),
         "",
-        "Everywhere: --model NAME|FILE|hf:ORG/NAME|symbolic, --format table|json|csv|markdown|latex,",
+        "Everywhere: --model NAME|FILE|hf:ORG/NAME|symbolic, --format table|json|csv|markdown|latex|html,",
         "--output FILE, --derive, --set FIELD=VALUE.   Start with: llmcalc peft --method lora --rank 8",
     ]
     return "\n".join(lines)
