@@ -81,9 +81,12 @@ def need(allocated: Any, card: Card, mode: str, offset: Any = 0, held: Range | N
     return Range(low + offset, shown.best + offset, shown.high + offset)
 
 
-def fit_of(allocated: Any, card: Card, mode: str) -> Fit | None:
-    """The fit of a process whose tensors peak at ``allocated`` bytes; None where no card was named."""
-    return None if card.bytes is None else Fit(need(allocated, card, mode), card.bytes, card.name)
+def fit_of(allocated: Any, card: Card, mode: str, held: Range | None = None) -> Fit | None:
+    """The fit of a process whose tensors peak at ``allocated`` bytes; None where no card was named.
+
+    held: what the allocator reserves, where that is known better.
+    """
+    return None if card.bytes is None else Fit(need(allocated, card, mode, held=held), card.bytes, card.name)
 
 
 def require_fit(report: Report) -> None:

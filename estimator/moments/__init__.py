@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from estimator.errors import InputError
 from estimator.families.base import Architecture
 from estimator.moments.compiled import compiled_moments
 from estimator.moments.outcome import Live, Moment, Outcome, phase
+from estimator.moments.passes import at_once, backward_pass, forward_pass, training_machine
 from estimator.moments.run import alternating, machine, split_layers
 from estimator.moments.sharded import sharded, step_bytes
 from estimator.moments.standing import later, standing, trained_tensors
 from estimator.moments.workload import THREADS, Workload
-from estimator.optimizers import Trained, find_optimizer
+from estimator.optimizers import find_optimizer
 from estimator.stack import compiled
 from estimator.stack.attention import grow_cache
-from estimator.stack.engine import backward
 from estimator.stack.model import Forward
-from estimator.stack.offload import Offload
 from estimator.stack.program import forward
-from estimator.stack.replay import Replay, alive, settle
+from estimator.stack.replay import Replay, alive
 from estimator.stack.tape import I64, Tape
 from estimator.trace import value_of
 
@@ -35,22 +33,10 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     base = standing(arch, load, trained, optimizer)
     tape = Tape(True, load.amp)
     run, wrap, own = sharded(arch, load, trained, base, optimizer, tape)
-    tape.stops = not run.reentrant
-    if run.offload:
-        tape.keeper = Offload(tape)
-    m = machine(arch, run, tape)
-    at_once = load.in_backward or optimizer.in_backward
-    if at_once:
-        m.update = lambda n, width: optimizer.step([Trained((n,), width)])
+    m = training_machine(arch, run, tape, optimizer)
     m.wrap = wrap
     ids = tape.alloc(m.rows, I64, "token ids")
-    if wrap is not None:
-        wrap.before_forward()
-    out = forward(m, arch, split_layers(arch, load, m), load.checkpointing == "full")
-    if wrap is not None:
-        wrap.after_forward(m.leaves)
-    elif load.reference:
-        scored_by_reference(arch, load, tape)
+    out = forward_pass(m, arch, load, wrap)
     start = sum(base.values())
     loaded = {k: v for k, v in base.items() if k not in later(load, base)}
     replay = Replay(value_of(start))
@@ -58,18 +44,9 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     moments = [Moment("moments.load_bytes", "Load", sum(loaded.values()), sum(loaded.values()), loaded)]
     moments.append(phase("moments.forward_bytes", "Forward and loss", log, 0, replay, base))
     end = len(log)
-    loss, out.loss = out.loss, None
-    if not load.hold_outputs:
-        out.held = []
-    assert loss is not None
-    if loss.node is None:
-        name = load.adapter.method.name if load.adapter is not None else "full"
-        raise InputError(f"--method {name}: nothing trains; it adds no weights to this model and frees none")
-    backward(tape, loss, out.bounds, wrap)
-    out.held = []
-    settle(log, end)
+    loss = backward_pass(tape, out, load, wrap)
     moments.append(phase("moments.backward_bytes", "Backward", log, end, replay, base))
-    temporary = 0 if at_once else step_bytes(load, wrap, optimizer, own)
+    temporary = 0 if at_once(load, optimizer) else step_bytes(load, wrap, optimizer, own)
     stop = len(log)
 
     def at_step() -> Live:
@@ -79,21 +56,9 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     if load.compiled and compiled.known(arch, load.loss, load.offload):
         moments[1:] = compiled_moments(arch, load, base, trained)
     moments.append(Moment("moments.step_bytes", "Optimizer step", level + value_of(temporary), level, at_step))
-    del ids
+    del ids, loss
     return Outcome(moments, base["model", "weights"], base.get(("optimizer", "states"), 0), 0, trained, base,
                    tuple(sorted(m.unmet)))  # fmt: skip
-
-
-def scored_by_reference(arch: Architecture, load: Workload, tape: Tape) -> None:
-    """The frozen model scores the batch once the policy has (trl trainer/dpo_trainer.py, _compute_loss): no gradients.
-
-    Its weights want some, so that autocast caches their copies; those below an adapter do not.
-    """
-    frozen = replace(load, adapter=None)
-    tape.grad, m = False, machine(arch, frozen, tape)
-    m.trains = lambda name: load.reference == "model"
-    forward(m, arch, split_layers(arch, frozen), False)
-    tape.grad = True
 
 
 def inference(arch: Architecture, load: Workload) -> Outcome:

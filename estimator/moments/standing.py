@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from estimator.families.base import Architecture
@@ -63,10 +64,7 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
     if load.adapter is not None:
         added: Any = 0
         for t in load.adapter.tensors:
-            n: Any = 1
-            for x in t.shape:
-                n = n * x
-            added = added + t.times * block_bytes(n * number_bytes(t, load))
+            added = added + t.times * block_bytes(prod(t.shape) * number_bytes(t, load))
         live["adapters", "weights"] = added
     if load.reference == "model":
         live["reference model", "weights"] = live["model", "weights"]

@@ -15,12 +15,13 @@ LARGE_SEGMENT = 20 * KIB * KIB  # kLargeBuffer: one segment of requests under kM
 
 
 class Block:
-    """A piece of a segment: its ``size`` in bytes, its neighbours, whether it is ``free``."""
+    """A piece of a segment: its ``size`` in bytes, its neighbours, whether it is ``free``; small: of the pool of
+    requests of up to 1 MiB."""
 
-    __slots__ = ("after", "before", "free", "offset", "segment", "size")
+    __slots__ = ("after", "before", "free", "offset", "segment", "size", "small")
 
-    def __init__(self, segment: int, offset: int, size: int) -> None:
-        self.segment, self.offset, self.size = segment, offset, size
+    def __init__(self, segment: int, offset: int, size: int, small: bool) -> None:
+        self.segment, self.offset, self.size, self.small = segment, offset, size, small
         self.before: Block | None = None
         self.after: Block | None = None
         self.free = False
@@ -45,20 +46,21 @@ class CachingAllocator:
     def take(self, request: int) -> Block:
         """A block of at least ``request`` bytes."""
         size = max(BLOCK, -(-request // BLOCK) * BLOCK)
-        free = self._free[size <= SPLIT_REST]
+        small = size <= SPLIT_REST
+        free = self._free[small]
         at = bisect_left(free, (size, -1, -1))
-        block = free.pop(at)[3] if at < len(free) else self._segment(size)
+        block = free.pop(at)[3] if at < len(free) else self._segment(size, small)
         rest = block.size - size
-        if rest >= BLOCK if size <= SPLIT_REST else rest > SPLIT_REST:
-            self._split(block, size, free)
+        if rest >= BLOCK if small else rest > SPLIT_REST:
+            self._split(block, size)
         block.free = False
         self.allocated += block.size
         self.peak = max(self.peak, self.allocated)
         return block
 
-    def give(self, block: Block, small: bool) -> None:
-        """Give back a block; ``small``: it was asked for with at most 1 MiB."""
-        free = self._free[small]
+    def give(self, block: Block) -> None:
+        """Give back a block."""
+        free = self._free[block.small]
         self.allocated -= block.size
         block.free = True
         before, after = block.before, block.after
@@ -74,22 +76,22 @@ class CachingAllocator:
                 block.after.before = block
         insort(free, (*block.place, block))
 
-    def _segment(self, size: int) -> Block:
-        if size <= SPLIT_REST:
+    def _segment(self, size: int, small: bool) -> Block:
+        if small:
             whole = SMALL_SEGMENT
         else:
             whole = LARGE_SEGMENT if size < MIN_LARGE else -(-size // ROUND_LARGE) * ROUND_LARGE
         self.reserved += whole
         self.segments += 1
-        return Block(self.segments, 0, whole)
+        return Block(self.segments, 0, whole, small)
 
-    def _split(self, block: Block, size: int, free: list[tuple[int, int, int, Block]]) -> None:
-        rest = Block(block.segment, block.offset + size, block.size - size)
+    def _split(self, block: Block, size: int) -> None:
+        rest = Block(block.segment, block.offset + size, block.size - size, block.small)
         rest.free, rest.before, rest.after = True, block, block.after
         if block.after is not None:
             block.after.before = rest
         block.after, block.size = rest, size
-        insort(free, (*rest.place, rest))
+        insort(self._free[block.small], (*rest.place, rest))
 
 
 __all__ = ["Block", "CachingAllocator"]

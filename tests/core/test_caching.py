@@ -41,11 +41,11 @@ def test_the_best_fit_is_taken_and_neighbours_merge():
     pool = CachingAllocator()
     blocks = [pool.take(n * MIB) for n in (12, 30, 20)]
     for block in blocks:
-        pool.give(block, small=False)
+        pool.give(block)
     assert pool.reserved == 62 * MIB
     taken = pool.take(18 * MIB)
     assert taken.segment == blocks[2].segment
-    pool.give(taken, small=False)
+    pool.give(taken)
     assert pool.take(20 * MIB).size == 20 * MIB
     assert pool.reserved == 62 * MIB
 
@@ -57,13 +57,12 @@ def test_blocks_never_overlap_and_everything_comes_back(wanted):
     for request, age in wanted:
         held.append((pool.take(request), request))
         if age and len(held) > age:
-            block, size = held.pop(-age)
-            pool.give(block, small=size <= MIB)
+            pool.give(held.pop(-age)[0])
         places = sorted((b.segment, b.offset, b.size) for b, _ in held)
         assert all(a[0] != b[0] or a[1] + a[2] <= b[1] for a, b in pairwise(places))
         assert all(b.size >= size for b, size in held)
         assert pool.allocated == sum(b.size for b, _ in held) <= pool.peak <= pool.reserved
-    for block, size in held:
-        pool.give(block, small=size <= MIB)
+    for block, _ in held:
+        pool.give(block)
     assert pool.allocated == 0
     assert all(block.before is None and block.after is None for free in pool._free.values() for *_, block in free)

@@ -8,7 +8,7 @@ from estimator.card import BLOCKS, Card, Range, device
 from estimator.card import reserved as spread
 from estimator.commands.memory.stack import micro_batches
 from estimator.errors import InputError
-from estimator.fit import TIGHT, Fit, need
+from estimator.fit import TIGHT, Fit, fit_of
 from estimator.names import choice
 
 if TYPE_CHECKING:
@@ -43,17 +43,12 @@ class Reserved:
 
     def hint(self, p: MemoryPlan, fit: Fit) -> str:
         """What would say more where the spread leaves it open."""
-        if fit.answer != TIGHT:
-            return ""
-        follows = p.mode == "training" and p.recipe.kind == "simulated" and p.load.gpus == 1 and not p.load.compiled
-        return " --allocator simulated looks closer." if follows and self.pooled is None else ""
+        open_ = fit.answer == TIGHT and self.pooled is None and not why_not(p)
+        return " --allocator simulated looks closer." if open_ else ""
 
     def fit(self) -> Fit | None:
         """The fit, or None where no card was named."""
-        if self.card.bytes is None:
-            return None
-        found = need(self.peak, self.card, self.mode, held=self.held)
-        return Fit(found, self.card.bytes, self.card.name)
+        return fit_of(self.peak, self.card, self.mode, self.held)
 
 
 def around(blocks: Pooled) -> Range:
@@ -61,17 +56,22 @@ def around(blocks: Pooled) -> Range:
     return Range(*(blocks.reserved * r.numerator // r.denominator for r in BLOCKS))
 
 
+def why_not(p: MemoryPlan) -> str:
+    """Why the blocks of a run cannot be followed, or ""."""
+    if p.mode != "training" or p.recipe.kind != "simulated":
+        return "follows a training step: add --mode training (and no paper's recipe)"
+    if p.load.gpus != 1 or p.load.compiled:
+        return "follows one GPU, without torch.compile"
+    return "needs numbers: leave out --derive and letters" if p.traced else ""
+
+
 def simulated(p: MemoryPlan) -> Pooled | None:
     """The blocks of a run, None where they are not asked for; InputError where they cannot be followed."""
     kind = choice(p.question.allocator, "--allocator", KINDS)
     if kind == "spread":
         return None
-    if p.mode != "training" or p.recipe.kind != "simulated":
-        raise InputError("--allocator simulated follows a training step: add --mode training (and no paper's recipe)")
-    if p.load.gpus != 1 or p.load.compiled:
-        raise InputError("--allocator simulated follows one GPU, without torch.compile")
-    if p.traced:
-        raise InputError("--allocator simulated needs numbers: leave out --derive and letters")
+    if why := why_not(p):
+        raise InputError(f"--allocator simulated {why}")
     from estimator.moments.pooled import pooled
 
     return pooled(p.arch, p.load, micro_batches(p.question))

@@ -1,0 +1,75 @@
+"""One forward and one backward pass on the tape, as every simulated training step runs them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from estimator.errors import InputError
+from estimator.families.base import Architecture
+from estimator.moments.run import machine, split_layers
+from estimator.moments.workload import Workload
+from estimator.optimizers import Optimizer, Trained
+from estimator.stack.engine import backward
+from estimator.stack.machine import Machine
+from estimator.stack.model import Forward
+from estimator.stack.offload import Offload
+from estimator.stack.program import forward
+from estimator.stack.replay import settle
+from estimator.stack.tape import Tape, Tensor
+
+
+def at_once(load: Workload, optimizer: Optimizer) -> bool:
+    """Whether each gradient is stepped and dropped in the backward pass."""
+    return load.in_backward or optimizer.in_backward
+
+
+def training_machine(arch: Architecture, run: Workload, tape: Tape, optimizer: Optimizer) -> Machine:
+    """The machine of a training step, and the tape as its checkpointing and offloading want it."""
+    tape.stops = not run.reentrant
+    if run.offload:
+        tape.keeper = Offload(tape)
+    m = machine(arch, run, tape)
+    if at_once(run, optimizer):
+        m.update = lambda n, width: optimizer.step([Trained((n,), width)])
+    return m
+
+
+def forward_pass(m: Machine, arch: Architecture, load: Workload, wrap: Any = None) -> Forward:
+    """The forward pass and the loss; a reference scores the batch after it. wrap: what shards the run."""
+    if wrap is not None:
+        wrap.before_forward()
+    out = forward(m, arch, split_layers(arch, load, m), load.checkpointing == "full")
+    if wrap is not None:
+        wrap.after_forward(m.leaves)
+    elif load.reference:
+        scored_by_reference(arch, load, m.t)
+    return out
+
+
+def scored_by_reference(arch: Architecture, load: Workload, tape: Tape) -> None:
+    """The frozen model scores the batch once the policy has (trl trainer/dpo_trainer.py, _compute_loss): no gradients.
+
+    Its weights want some, so that autocast caches their copies; those below an adapter do not.
+    """
+    frozen = replace(load, adapter=None)
+    tape.grad, m = False, machine(arch, frozen, tape)
+    m.trains = lambda name: load.reference == "model"
+    forward(m, arch, split_layers(arch, frozen), False)
+    tape.grad = True
+
+
+def backward_pass(tape: Tape, out: Forward, load: Workload, wrap: Any = None) -> Tensor:
+    """The backward pass; the loss, which a loop names until the step is over. InputError where nothing trains."""
+    end = len(tape.log)
+    loss, out.loss = out.loss, None
+    if not load.hold_outputs:
+        out.held = []
+    assert loss is not None
+    if loss.node is None:
+        name = load.adapter.method.name if load.adapter is not None else "full"
+        raise InputError(f"--method {name}: nothing trains; it adds no weights to this model and frees none")
+    backward(tape, loss, out.bounds, wrap)
+    out.held = []
+    settle(tape.log, end)
+    return loss
