@@ -11,7 +11,7 @@ from typing import Any
 from estimator.families.base import Extra, StateSpace
 from estimator.ops import ceil_div
 from estimator.stack import ops
-from estimator.stack.delta import gated_norm, loop, next_token, unit, wide
+from estimator.stack.delta import gated_norm, loop, next_token, outer_difference, unit, wide
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
 from estimator.stack.recurrent import convolve, held_states, many, minus_exp
@@ -71,7 +71,7 @@ def rule(m: Machine, s: StateSpace, q: Tensor, k: Tensor, v: Tensor, beta: Tenso
     k, v, decay, beta = padded(t, k, n), padded(t, v, n), padded(t, decay, n), padded(t, beta, rows)
     v_beta, k_beta = outer(t, v, beta, n, "beta * v"), outer(t, k, beta, n, "beta * k")
     sums = cumsum(t, decay)
-    pairs = t.emit("differences", n * size, F32, (sums,), _pairs_bwd, None, n)
+    pairs = outer_difference(t, sums, n * size)
     pairs = masked(t, pairs, t.alloc(size * size, BOOL, "upper triangle"))
     pairs = ops.unary(t, pairs, "decay of every pair and channel", "result")
     system = within(t, k_beta, k, pairs, rows * size)
@@ -94,13 +94,6 @@ def within(t: Tape, a: Tensor, b: Tensor, pairs: Tensor, n: Any) -> Tensor:
     """(a.unsqueeze(-2) * b.unsqueeze(-3) * decay).sum(-1): pointwise, so no product is counted."""
     both = outer(t, a, b, pairs.n, "products of every pair and channel")
     return total(t, ops.mul(t, both, pairs, "decayed products"), n)
-
-
-def _pairs_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
-    negative = t.alloc(g.n, g.w, "gradient, negated")
-    out = t.alloc(node.extra, g.w, "gradient, summed")
-    del negative
-    return (out,)
 
 
 def inverse(t: Tape, a: Tensor, rows: Any, size: Any) -> Tensor:
