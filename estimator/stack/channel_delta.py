@@ -14,7 +14,7 @@ from estimator.stack import ops
 from estimator.stack.delta import gated_norm, loop, next_token, outer_difference, unit, wide
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
-from estimator.stack.recurrent import convolve, held_states, many, minus_exp
+from estimator.stack.recurrent import convolve, hold, many, minus_exp
 from estimator.stack.shapes import cumsum, masked, outer, padded, total
 from estimator.stack.tape import BOOL, F32, GradFn, Tape, Tensor
 
@@ -34,11 +34,7 @@ def channel_delta(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
         out = next_token(m, s, v)
     else:
         out = rule(m, s, q, k, v, beta, decay)
-        held = held_states(m)
-        if held is not None:
-            where, t.where = t.where, "KV cache"
-            held[1] = t.alloc(m.b * s.inner * s.state, F32, "recurrent state")
-            t.where = where
+        hold(m, 1, m.b * s.inner * s.state, F32, "recurrent state")
     gate = linear(m, linear(m, x, g_a), g_b)
     return linear(m, gated_norm(m, out, gate, s), out_proj)
 

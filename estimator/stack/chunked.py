@@ -13,7 +13,7 @@ from estimator.ops import ceil_div
 from estimator.stack import ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
-from estimator.stack.recurrent import convolve, held_states, minus_exp
+from estimator.stack.recurrent import convolve, hold, minus_exp
 from estimator.stack.shapes import contracted, cumsum, masked, outer, padded, spread, total
 from estimator.stack.tape import BOOL, F32, GradFn, Param, Tape, Tensor
 
@@ -33,11 +33,7 @@ def mamba2(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
         out = next_token(m, s, hidden, step, a, b, c, m.extra(skip), m.extra(bias))
     else:
         out = scan(m, s, hidden, step, a, b, c, m.extra(skip), m.extra(bias))
-        held = held_states(m)
-        if held is not None:
-            where, t.where = t.where, "KV cache"
-            held[1] = t.alloc(m.b * s.inner * s.state, F32, "recurrent state")
-            t.where = where
+        hold(m, 1, m.b * s.inner * s.state, F32, "recurrent state")
     if s.norms:
         weight, _ = m.norm_weights(s.norms[0])
         out = gated_norm(t, out, gate, m.rows, weight)

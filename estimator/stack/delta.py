@@ -14,7 +14,7 @@ from estimator.stack import moves, ops, products
 from estimator.stack.attention import attend, cached, head_norm, rotate_part
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
-from estimator.stack.recurrent import convolve, held_states, many, minus_exp
+from estimator.stack.recurrent import convolve, hold, many, minus_exp
 from estimator.stack.shapes import cumsum, masked, outer, padded, spread, total
 from estimator.stack.tape import BOOL, F32, GradFn, Tape, Tensor
 
@@ -58,11 +58,7 @@ def gated_delta(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
         out = next_token(m, s, v)
     else:
         out = rule(m, s, q, k, v, beta, decay)
-        held = held_states(m)
-        if held is not None:
-            where, t.where = t.where, "KV cache"
-            held[1] = t.alloc(m.b * s.inner * s.state, F32, "recurrent state")
-            t.where = where
+        hold(m, 1, m.b * s.inner * s.state, F32, "recurrent state")
     out = linear(m, gated_norm(m, out, gate, s), s.linears[-1])
     del kept
     return out

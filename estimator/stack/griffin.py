@@ -10,7 +10,7 @@ from estimator.families.base import Extra, StateSpace
 from estimator.stack import ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear
-from estimator.stack.recurrent import convolve, held_states, many
+from estimator.stack.recurrent import convolve, hold, many
 from estimator.stack.tape import BOOL, F32, GradFn, Tape, Tensor
 from estimator.work.product import PROJECTION
 
@@ -59,11 +59,7 @@ def _gate_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
 def scan(m: Machine, s: StateSpace, x: Tensor, decay: Tensor) -> Tensor:
     """_rnn_scan: each token's decay and state in fp32 are kept for the backward pass."""
     t, n = m.t, m.b * s.inner
-    held = held_states(m)
-    if held is not None:
-        where, t.where = t.where, "KV cache"
-        held[1] = t.alloc(n, F32, "recurrent state")
-        t.where = where
+    hold(m, 1, n, F32, "recurrent state")
     out = t.alloc(x.n, x.w, "output")
     made = Tensor(x.n, x.w, out.st)
     if t.grad and (x.node is not None or decay.node is not None):

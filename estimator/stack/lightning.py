@@ -15,7 +15,7 @@ from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear
 from estimator.stack.norms import norm
 from estimator.stack.products import SCAN, log
-from estimator.stack.recurrent import held_states
+from estimator.stack.recurrent import held_states, hold
 from estimator.stack.tape import GradFn, Tape, Tensor
 
 
@@ -26,9 +26,7 @@ def lightning(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     q, k, v = (ops.by_heads(t, i) for i in ops.split(t, both, (n, n, n)))
     held = held_states(m)
     if held is not None and held[0] is None:
-        where, t.where = t.where, "KV cache"
-        held[0] = t.alloc(m.b * s.inner * s.sizes["head_dim"], x.w, "state of linear attention")
-        t.where = where
+        hold(m, 0, m.b * s.inner * s.sizes["head_dim"], x.w, "state of linear attention")
     size, heads = s.sizes["chunk"], m.b * s.sizes["heads"]
     saved = [q.st, k.st, v.st, t.alloc(heads * m.s * size, x.w, "scores of the blocks").st]
     out = t.emit("lightning attention", n, x.w, (q, k, v), _backward, saved, n)

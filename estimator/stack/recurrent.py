@@ -33,6 +33,15 @@ def held_states(m: Machine) -> list[Any] | None:
     return m.cache.setdefault((m.layer_key, "states"), [None, None, m.t.times, 0, 0])
 
 
+def hold(m: Machine, which: int, n: Any, w: int, what: str) -> None:
+    """Put a state of ``n`` numbers into this layer's entry in the cache, where there is one; ``which``: its place."""
+    held, t = held_states(m), m.t
+    if held is not None:
+        where, t.where = t.where, "KV cache"
+        held[which] = t.alloc(n, w, what)
+        t.where = where
+
+
 def convolve(m: Machine, x: Tensor, s: StateSpace, weights: tuple[Extra, ...]) -> Tensor:
     """causal_conv1d_fn, or causal_conv1d_update for the next token: a depthwise convolution and its activation.
 
@@ -50,10 +59,7 @@ def convolve(m: Machine, x: Tensor, s: StateSpace, weights: tuple[Extra, ...]) -
         log_convolution(m, out, s, weight)
         del x, window
         return _activated(m, out, s)
-    if held is not None:
-        where, t.where = t.where, "KV cache"
-        held[0] = t.alloc(m.b * s.conv_width * s.sizes.get("kept", s.conv_kernel), w, "last inputs of the convolution")
-        t.where = where
+    hold(m, 0, m.b * s.conv_width * s.sizes.get("kept", s.conv_kernel), w, "last inputs of the convolution")
     out = _convolution(m, ops.to(t, x, weight.w), weight, bias, m.b * s.conv_width * (m.s + reach))
     log_convolution(m, out, s, weight)
     out = ops.piece(t, out, m.rows * s.conv_width)

@@ -9,7 +9,7 @@ from estimator.families.base import MLP, Extra, StateSpace
 from estimator.stack import ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear
-from estimator.stack.recurrent import held_states
+from estimator.stack.recurrent import hold
 from estimator.stack.shapes import padded
 from estimator.stack.tape import F32, GradFn, Tape, Tensor
 
@@ -33,12 +33,8 @@ def time_mix(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     key, value, gate = (mixed(m, x, before, weight) for weight in mixes)
     key, value = linear(m, key, s.linears[0]), linear(m, value, s.linears[1])
     gate = ops.sigmoid(t, linear(m, gate, s.linears[2]))
-    held = held_states(m)
-    if held is not None:
-        where, t.where = t.where, "KV cache"
-        held[0] = t.alloc(m.b * s.conv_width * s.conv_kernel, x.w, "last inputs of both branches")
-        held[1] = t.alloc(m.b * s.conv_width * s.state, F32, "state of the recurrence")
-        t.where = where
+    hold(m, 0, m.b * s.conv_width * s.conv_kernel, x.w, "last inputs of both branches")
+    hold(m, 1, m.b * s.conv_width * s.state, F32, "state of the recurrence")
     falls = ops.neg(t, ops.unary(t, ops.to(t, m.extra(decay), F32), "exp", "result"))
     bonus = m.extra(first)
     saved = [falls.st, bonus.st, key.st, value.st]

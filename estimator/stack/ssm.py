@@ -14,7 +14,7 @@ from estimator.stack import moves, ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, product
 from estimator.stack.norms import norm
-from estimator.stack.recurrent import convolve, held_states, many, minus_exp
+from estimator.stack.recurrent import convolve, hold, many, minus_exp
 from estimator.stack.shapes import outer
 from estimator.stack.tape import F32, GradFn, Tape, Tensor
 
@@ -109,11 +109,7 @@ def selective(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
         final = None
     else:
         out, final = scan(m, s, hidden, step, a, b, c, ops.to(t, m.extra(d_skip), F32), gate, wide_bias)
-        held = held_states(m)
-        if held is not None:
-            where, t.where = t.where, "KV cache"
-            held[1] = t.alloc(final.n, final.w, "recurrent state")
-            t.where = where
+        hold(m, 1, final.n, final.w, "recurrent state")
     return strided_linear(m, ops.to(t, out, w), out_proj)
 
 
