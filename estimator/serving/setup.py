@@ -8,7 +8,7 @@ from typing import Any
 
 from estimator.dtypes import find_format
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Attention
+from estimator.families.base import Architecture, Attention, Same
 from estimator.kv.layers import cache_bytes, kv_format
 from estimator.models import Model
 from estimator.names import choice
@@ -156,27 +156,12 @@ def workspace(
     model: Model, arch: Architecture, b: int, s: int, new: int, card: GpuKernels = HOPPER
 ) -> tuple[int, list[str]]:
     """Bytes that a pass needs beside weights and cache, as :mod:`estimator.moments` simulates it."""
-    found, said = _workspace(_Same(arch), b, s, new, card)
+    found, said = _workspace(Same(arch), b, s, new, card)
     return found, list(said)
 
 
-class _Same:
-    """An architecture as a key: the same object, not an equal one."""
-
-    __slots__ = ("arch",)
-
-    def __init__(self, arch: Architecture) -> None:
-        self.arch = arch
-
-    def __hash__(self) -> int:
-        return id(self.arch)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.arch is self.arch
-
-
 @lru_cache(maxsize=64)
-def _workspace(same: _Same, b: int, s: int, new: int, card: GpuKernels) -> tuple[int, tuple[str, ...]]:
+def _workspace(same: Same, b: int, s: int, new: int, card: GpuKernels) -> tuple[int, tuple[str, ...]]:
     """:func:`workspace`, simulated once for each batch and length that a report looks at again."""
     from estimator.moments import Workload, inference
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
-from estimator.families.base import Architecture
+from estimator.families.base import Architecture, Same
 from estimator.moments import Workload, machine, split_layers
 from estimator.peft.base import Adapter
 from estimator.stack.dropout import Dropout
@@ -39,21 +39,6 @@ def products(
     return merged(t.work)
 
 
-class _Whole:
-    """An architecture as itself: a key that is equal for the same object alone."""
-
-    __slots__ = ("arch",)
-
-    def __init__(self, arch: Architecture) -> None:
-        self.arch = arch
-
-    def __hash__(self) -> int:
-        return id(self.arch)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Whole) and other.arch is self.arch
-
-
 def operations(arch: Architecture, work: PassSizes, adapter: Adapter | None = None) -> Sequence[Product | Kernel]:
     """Every product of one pass, and every other kernel.
 
@@ -62,13 +47,13 @@ def operations(arch: Architecture, work: PassSizes, adapter: Adapter | None = No
     machines.
     """
     if adapter is None and all(type(x) is int for x in (work.b, work.s, work.context, work.encoder or 0)):
-        return _remembered(_Whole(arch), work)
+        return _remembered(Same(arch), work)
     return _operations(arch, work, adapter)
 
 
 @lru_cache(maxsize=64)
-def _remembered(whole: _Whole, work: PassSizes) -> tuple[Product | Kernel, ...]:
-    return tuple(_operations(whole.arch, work, None))
+def _remembered(same: Same, work: PassSizes) -> tuple[Product | Kernel, ...]:
+    return tuple(_operations(same.arch, work, None))
 
 
 def _operations(arch: Architecture, work: PassSizes, adapter: Adapter | None) -> list[Product | Kernel]:
