@@ -124,13 +124,12 @@ def _links(out: Times, serve: Serving, rows: Any) -> None:
 
 
 def cache_shards(serve: Serving) -> Any:
-    """Over how many accelerators a cache is split: key/value heads are whole, a latent is on all of them."""
+    """Over how many accelerators a cache is split: key/value heads are whole, a latent is on all; then by tokens."""
     if serve.gpus == 1:
         return 1
-    if serve.dealt > 1:
-        return minimum(serve.gpus, serve.dealt * cache_shards(replace(serve, dealt=1)))
     heads = [g.mixer.kv_heads for g in serve.arch.layers if isinstance(g.mixer, Attention) and g.mixer.mla is None]
-    return minimum(serve.gpus, *(int(h) for h in heads)) if heads else 1
+    shards = minimum(serve.gpus, *(int(h) for h in heads)) if heads else 1
+    return minimum(serve.gpus, serve.dealt * shards) if serve.dealt > 1 else shards
 
 
 def check_split(arch: Architecture, gpus: int) -> None:
