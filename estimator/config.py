@@ -99,6 +99,10 @@ class Config:
         self.letters[made.expr.name] = (value, field)
         return made
 
+    def heed(self, inner: Config) -> None:
+        """Take over the notes of a config that was read out of this one."""
+        self.notes += [note for note in inner.notes if note not in self.notes]
+
     def named(self, field: str, value: Any) -> Any:
         """``value``, derived from other fields, under the letter of ``field``, so that derivations read it as one."""
         return self._traced(field, value.value) if isinstance(value, Traced) else value

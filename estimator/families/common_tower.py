@@ -163,7 +163,7 @@ def text_model(c: Config, text: Config, tied: bool | None = None) -> Architectur
         raw["tie_word_embeddings"] = tied
     inner = Config(raw, c.traced, text.where)
     made = build(inner)
-    c.notes += [note for note in inner.notes if note not in c.notes]
+    c.heed(inner)
     return made
 
 

@@ -77,7 +77,7 @@ def build(c: Config) -> Architecture:
     raw = {**text.raw, "tie_word_embeddings": c.flag("tie_word_embeddings", True), "architectures": None}
     inner = Config(raw, c.traced, text.where)
     made, seen = text_of(inner, True), tower(vision, "model.vision_tower")
-    c.notes += [note for note in inner.notes if note not in c.notes]
+    c.heed(inner)
     grid = seen.grid or ImageGrid(None, (1, 1))
     at, wide = "model.resampler_model", width_of(seen) * grid.merge**2
     frames = vision.plain("temporal_merge_size", 2, least=1)

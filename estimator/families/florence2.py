@@ -68,7 +68,7 @@ def build(c: Config) -> Architecture:
     tied = c.flag("tie_word_embeddings", True)
     head = None if tied else Linear("lm_head", made.hidden, made.vocab, role=HEAD)
     made = made._replace(buffers=(), head=head, tied=tied)
-    c.notes += [note for note in inner.notes if note not in c.notes]
+    c.heed(inner)
     at, last = "model.multi_modal_projector", stages(seen, "embed_dim")[-1]
     width, places = seen.plain("projection_dim", 1024, least=1), seen.plain("max_position_embeddings", 50, least=1)
     names = ("row_embeddings", last // 2), ("column_embeddings", last - last // 2)

@@ -37,7 +37,7 @@ def text_of(c: Config, tied: bool) -> Architecture:
     raw = {**DEFAULTS, **c.raw, **FIXED, "model_type": "gemma4_text", "tie_word_embeddings": tied}
     inner = Config(raw, c.traced, c.where)
     made = gemma4.build(inner)
-    c.notes += [note for note in inner.notes if note not in c.notes]
+    c.heed(inner)
     return made._replace(model_type=TEXT)
 
 
@@ -48,7 +48,7 @@ def build(c: Config) -> Architecture:
     text = part(c, "text_config", TEXT)
     text = Config(text.raw, c.traced, text.where)
     made = text_of(text, c.flag("tie_word_embeddings", True))
-    c.notes += [note for note in text.notes if note not in c.notes]
+    c.heed(text)
     towers: list[Tower] = []
     if c.raw.get("vision_config") is not None:
         towers.append(eyes(part(c, "vision_config", "gemma4_unified_vision"), made.hidden))

@@ -88,5 +88,5 @@ def build(c: Config) -> Architecture:
     text, vision = part(c, "text_config", f"{kind}_text"), part(c, "vision_config", f"{kind}_vision")
     text = Config({**text.raw, "model_type": f"{kind}_text"}, c.traced, text.where)
     made_text = text_of(text, either_tied(c, text, False))
-    c.notes += [note for note in text.notes if note not in c.notes]
+    c.heed(text)
     return wrapped(c, made_text, (tower(vision, "model.visual"),))

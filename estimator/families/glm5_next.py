@@ -39,7 +39,7 @@ def build(c: Config) -> Architecture:
     tied = either_tied(c, text, False)
     text = Config({**text.raw, "tie_word_embeddings": tied}, c.traced, text.where)
     made_text = text_of(text)
-    c.notes += [note for note in text.notes if note not in c.notes]
+    c.heed(text)
     return wrapped(c, made_text, (glm_ocr.tower(vision, "model.visual", inner=merger(vision)),))
 
 

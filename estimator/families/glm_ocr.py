@@ -71,5 +71,5 @@ def build(c: Config) -> Architecture:
     text, vision = part(c, "text_config", TEXT), part(c, "vision_config", VISION)
     text = Config(text.raw, c.traced, text.where)
     made_text = text_of(text, either_tied(c, text, False))
-    c.notes += [note for note in text.notes if note not in c.notes]
+    c.heed(text)
     return wrapped(c, made_text, (tower(vision, "model.visual"),))

@@ -59,7 +59,7 @@ def build(c: Config) -> Architecture:
     tied = either_tied(c, text, False)
     text = Config({**text.raw, "tie_word_embeddings": tied}, c.traced, text.where)
     made = text_of(text)._replace(model_type=TEXT)
-    c.notes += [note for note in text.notes if note not in c.notes]
+    c.heed(text)
     seen, at = tower(vision, "model.vision_tower"), "model.multi_modal_projector"
     inner, width = c.plain("projector_hidden_size", 6144, least=1), made.hidden
     side = vision.plain("spatial_merge_size", 2, least=1)

@@ -64,5 +64,5 @@ def build(c: Config) -> Architecture:
     vision = part(c, "vision_config", f"{kind}_vision")
     seen = Config({**vision.raw, "model_type": f"{kind}_vision"}, False, vision.where)
     made = wrapped(c, text_of(text, tied), (tower_of(seen, "model.visual"),))
-    c.notes += [note for note in text.notes if note not in c.notes]
+    c.heed(text)
     return made

@@ -118,7 +118,7 @@ def build(c: Config) -> Architecture:
     tied = {"tie_word_embeddings": c.flag("tie_word_embeddings", False), "architectures": None}
     inner = Config({**text.raw, **tied}, c.traced, text.where)
     made, seen = text_of(inner), tower(vision, "model.vision_model")
-    c.notes += [note for note in inner.notes if note not in c.notes]
+    c.heed(inner)
     width = seen.bridge[-1].d_out
     matrix = Linear("model.multi_modal_projector", width, made.hidden, c.flag("projector_bias", False))
     return wrapped(c, made, (seen._replace(bridge=(*seen.bridge, matrix)),))
