@@ -6,7 +6,7 @@ Source: transformers 5, which stores the routed experts of a layer stacked: ``ga
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -28,6 +28,7 @@ from estimator.families.base import (
 from estimator.families.common import FULL, SLIDING, layer_count, layer_groups
 
 MOE, DENSE, SSM = "moe", "dense", "ssm"
+SPARSE = {"sparse": MOE, "dense": DENSE}  # what ``mlp_layer_types`` calls them
 MIXER_LETTERS = {FULL: "full_attention_layers", SLIDING: "sliding_attention_layers", SSM: "state_space_layers"}
 MLP_LETTERS = {MOE: "moe_layers", DENSE: "dense_layers"}
 BOTH_LETTERS = {FULL: "full_attention", SLIDING: "sliding_attention", SSM: "state_space"}
@@ -164,15 +165,17 @@ def layer_types(c: Config, L: Any, allowed: tuple[str, ...], default: Callable[[
     return given
 
 
-def mlp_types(c: Config, L: Any, default: Callable[[int], str]) -> Callable[[int], str]:
-    """MOE or DENSE of a layer: ``mlp_layer_types`` ("sparse" or "dense") where given, else ``default``."""
+def mlp_types(
+    c: Config, L: Any, default: Callable[[int], str], names: Mapping[str, str] = SPARSE
+) -> Callable[[int], str]:  # fmt: skip
+    """MOE or DENSE of a layer: ``mlp_layer_types`` where given, read by two ``names``, else ``default``."""
     given = c.items("mlp_layer_types", layer_count(c, L))
     if given is None:
         return default
-    names = {"sparse": MOE, "dense": DENSE}
     for t in given:
-        if t not in names:
-            raise InputError(f"{c.where}: mlp_layer_types must be 'sparse' or 'dense', got {str(t)[:40]!r}")
+        if t not in tuple(names):  # a list has no hash
+            known = " or ".join(map(repr, names))
+            raise InputError(f"{c.where}: mlp_layer_types must be {known}, got {str(t)[:40]!r}")
     return lambda i: names[given[i]]
 
 

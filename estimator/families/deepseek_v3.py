@@ -77,7 +77,8 @@ def indexers(c: Config, L: Any) -> frozenset[int]:
     n = layer_count(c, L)
     given = c.raw.get("indexer_types") or c.raw.get("index_topk_pattern")
     if given is not None:
-        if len(given) != n or any(x not in ("full", "shared", "F", "S") for x in given):
+        known = ("full", "shared", "F", "S")
+        if not isinstance(given, list | str) or len(given) != n or any(x not in known for x in given):
             raise InputError(f"{c.where}: indexer_types must name 'full' or 'shared' for each of the {n} layers")
         return frozenset(i for i, x in enumerate(given) if x in ("shared", "S"))
     every, offset = c.plain("index_topk_freq", 1, least=1), c.plain("index_skip_topk_offset", 2)

@@ -26,7 +26,7 @@ from estimator.families.base import (
     Weight,
 )
 from estimator.families.common import gated_mlp, layer_count, layer_groups
-from estimator.families.common_moe import decoder, expert_sizes, layer_types, pre_norms, routed
+from estimator.families.common_moe import decoder, expert_sizes, layer_types, mlp_types, pre_norms, routed
 from estimator.families.parts import PoolIndex
 
 LAYER = "model.layers.{i}"
@@ -82,9 +82,9 @@ def _kinds(c: Config, L: Any) -> list[str]:
     older = c.items("compress_ratios")
     if c.raw.get("layer_types") is None and older is not None:
         depth = layer_count(c, L)
-        odd = next((x for x in older if x not in OLDER), None)
-        if odd is not None or len(older) < depth:
-            got = f"{len(older)} entries" if odd is None else str(odd)[:40]
+        odd = [x for x in older if x not in tuple(OLDER)]
+        if odd or len(older) < depth:
+            got = str(odd[0])[:40] if odd else f"{len(older)} entries"
             raise InputError(f"{c.where}: compress_ratios must be 0, 4 or 128 for each of {depth} layers, got {got}")
         return [OLDER[x] for x in older[:depth]]
     return layer_types(c, L, (WINDOW, SPARSE, HEAVY), lambda i: SPARSE if i > 1 and i % 2 else HEAVY)
@@ -92,15 +92,10 @@ def _kinds(c: Config, L: Any) -> list[str]:
 
 def _mlps(c: Config, L: Any) -> list[str]:
     """How every layer's experts are chosen."""
-    depth = layer_count(c, L)
-    given = c.items("mlp_layer_types", depth)
-    if given is None:
-        hashed = c.plain("num_hash_layers", HASHED)
-        return [HASH if i < hashed else CHOSEN for i in range(depth)]
-    odd = next((x for x in given if x not in (HASH, CHOSEN)), None)
-    if odd is not None:
-        raise InputError(f"{c.where}: mlp_layer_types must be {HASH!r} or {CHOSEN!r}, got {str(odd)[:40]!r}")
-    return given
+    of = mlp_types(
+        c, L, lambda i: HASH if i < c.plain("num_hash_layers", HASHED) else CHOSEN, {HASH: HASH, CHOSEN: CHOSEN}
+    )  # fmt: skip
+    return [of(i) for i in range(layer_count(c, L))]
 
 
 def _rates(c: Config) -> dict[str, int]:

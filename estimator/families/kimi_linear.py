@@ -100,7 +100,9 @@ def _kinds(c: Config, L: Any) -> list[str]:
     older = raw if isinstance(raw, dict) else {}
     if c.raw.get("layer_types") is None and "full_attn_layers" in older and "kda_layers" in older:
         full, linear = older["full_attn_layers"], older["kda_layers"]
-        if not isinstance(full, list) or not isinstance(linear, list) or sorted([*full, *linear]) != [*range(1, n + 1)]:
+        named = [*full, *linear] if isinstance(full, list) and isinstance(linear, list) else []
+        if not all(isinstance(x, int | float) for x in named) or sorted(named) != [*range(1, n + 1)]:
             raise InputError(f"{c.where}: full_attn_layers and kda_layers must name each of the layers 1 to {n} once")
-        return [FULL if i + 1 in full else LINEAR for i in range(n)]
+        attends = set(full)
+        return [FULL if i + 1 in attends else LINEAR for i in range(n)]
     return layer_types(c, L, (FULL, LINEAR), lambda i: FULL if i and i % 4 == 0 else LINEAR)

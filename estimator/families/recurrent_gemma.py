@@ -47,9 +47,9 @@ def build(c: Config) -> Architecture:
 def _kinds(c: Config, L: Any) -> list[str]:
     """``block_types``, repeated over the layers."""
     given = c.items("block_types") or [RECURRENT, RECURRENT, ATTENTION]
-    odd = next((x for x in given if x not in (RECURRENT, ATTENTION)), None)
-    if odd is not None:
-        raise InputError(f"{c.where}: block_types must be {RECURRENT!r} or {ATTENTION!r}, got {str(odd)[:40]!r}")
+    for t in given:
+        if t not in (RECURRENT, ATTENTION):
+            raise InputError(f"{c.where}: block_types must be {RECURRENT!r} or {ATTENTION!r}, got {str(t)[:40]!r}")
     return [given[i % len(given)] for i in range(layer_count(c, L))]
 
 

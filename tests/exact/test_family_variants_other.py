@@ -118,6 +118,26 @@ BAD = {
     "num_hidden_groups=13": {"model_type": "albert", "num_hidden_groups": 13},
     "dim=768 is not a multiple": {"model_type": "distilbert", "n_heads": 7},
     "d_model=1024 is not a multiple": {"model_type": "bart", "decoder_attention_heads": 7},
+    "mlp_layer_types must be 'sparse' or 'dense', got \"['x']\"": {
+        "model_type": "glm4_moe_lite", "num_hidden_layers": 1, "mlp_layer_types": [["x"]],
+    },
+    "mlp_layer_types must be 'hash_moe' or 'moe', got 'None'": {
+        "model_type": "deepseek_v4", "num_hidden_layers": 1, "mlp_layer_types": [None],
+    },
+    "compress_ratios must be 0, 4 or 128 for each of 1 layers, got [4]": {
+        "model_type": "deepseek_v4", "num_hidden_layers": 1, "compress_ratios": [[4]],
+    },
+    "compress_ratios must be 0, 4 or 128 for each of 1 layers, got None": {
+        "model_type": "deepseek_v4", "num_hidden_layers": 1, "compress_ratios": [None],
+    },
+    "must name each of the layers 1 to 2 once": {
+        "model_type": "kimi_linear", "num_hidden_layers": 2,
+        "linear_attn_config": {"full_attn_layers": ["1"], "kda_layers": [2]},
+    },
+    "block_types must be 'recurrent' or 'attention', got 'None'": {
+        "model_type": "recurrent_gemma", "block_types": [None],
+    },
+    "indexer_types must name 'full' or 'shared'": {"model_type": "glm_moe_dsa", "indexer_types": 1},
 }
 
 
