@@ -6,6 +6,8 @@ Source: transformers 5, models/glm4v and glm4v_moe, modeling_*.py and configurat
 
 from __future__ import annotations
 
+from typing import Any
+
 from estimator.config import Config
 from estimator.families import glm, glm4_moe
 from estimator.families.base import Architecture, Layer, Linear, Lookup, Norm
@@ -45,13 +47,20 @@ def tower(c: Config, prefix: str, merge: int = 1, tokens: int | None = None) -> 
         Norm(f"{at}post_conv_layernorm", d),
         Lookup(f"{at}embeddings.position_embedding", patches(size, patch), d, POSITION),
     )
+    return merged(at, d, width, inner, side, stem, layers, patch)
+
+
+def merged(
+    at: str, d: int, width: int, inner: int, side: int, stem: tuple[Any, ...], layer: Layer, patch: tuple[int, int]
+) -> Tower:  # fmt: skip
+    """A tower of width ``d`` whose patches are merged, ``side`` squared into one, and led through an MLP."""
     merger = f"{at}merger"
     bridge = (
         Conv(f"{at}downsample", d, width, (side, side)), Linear(f"{merger}.proj", width, width),
         layer_norm(f"{merger}.post_projection_norm", width), Linear(f"{merger}.gate_proj", width, inner),
         Linear(f"{merger}.up_proj", width, inner), Linear(f"{merger}.down_proj", inner, width),
     )  # fmt: skip
-    return Tower("vision", stem, (layers,), (Norm(f"{at}post_layernorm", d),), bridge, ImageGrid(None, patch, side))
+    return Tower("vision", stem, (layer,), (Norm(f"{at}post_layernorm", d),), bridge, ImageGrid(None, patch, side))
 
 
 def text_of(c: Config, tied: bool, bias: bool = True) -> Architecture:

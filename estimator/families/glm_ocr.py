@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from estimator.config import Config
 from estimator.families import glm4v
-from estimator.families.base import Architecture, Linear, Norm
+from estimator.families.base import Architecture, Norm
 from estimator.families.common_tower import (
     CHANNELS,
     alone,
     either_tied,
-    layer_norm,
     pair,
     part,
     patch_conv,
     vit_layer,
     wrapped,
 )
-from estimator.families.towers import Conv, ImageGrid, Tower
+from estimator.families.towers import Tower
 
 TEXT, VISION = "glm_ocr_text", "glm_ocr_vision"
 DEFAULTS = {
@@ -43,15 +42,10 @@ def tower(
         bias=bias, out_bias=bias, fc=("gate_proj", "up_proj", "down_proj"), mlp_bias=bias, norms=("norm1", "norm2"),
         norm_kind="rms", position="rope", norms_qk=tuple(Norm(f"{block}.attn.{x}_norm", d // h) for x in "qk"),
     )  # fmt: skip
-    frames, merger = pair(c, "temporal_patch_size", 2)[0], f"{at}merger"
+    frames = pair(c, "temporal_patch_size", 2)[0]
     stem = (patch_conv(f"{at}patch_embed.proj", c, d, patch, True, frames, "in_channels"),)
     inner = width * c.plain("in_channels", CHANNELS, least=1) if inner is None else inner
-    bridge = (
-        Conv(f"{at}downsample", d, width, (side, side)), Linear(f"{merger}.proj", width, width),
-        layer_norm(f"{merger}.post_projection_norm", width), Linear(f"{merger}.gate_proj", width, inner),
-        Linear(f"{merger}.up_proj", width, inner), Linear(f"{merger}.down_proj", inner, width),
-    )  # fmt: skip
-    return Tower("vision", stem, (layers,), (Norm(f"{at}post_layernorm", d),), bridge, ImageGrid(None, patch, side))
+    return glm4v.merged(at, d, width, inner, side, stem, layers, patch)
 
 
 def text_of(c: Config, tied: bool) -> Architecture:
