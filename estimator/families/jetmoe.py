@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
-from estimator.families.base import EXPERT, ROUTER, Architecture, Attention, Extra, Layer, Linear, MoE
+from estimator.families.base import EXPERT, OTHER, ROUTER, Architecture, Attention, Extra, Layer, Linear, MoE
 from estimator.families.common_moe import decoder, expert_sizes, pre_norms
 
 LAYER = "model.layers.{i}"
@@ -38,6 +38,6 @@ def build(c: Config) -> Architecture:
         projections=(Linear(f"{ATTN}.kv_proj", d, 2 * wide),), out=Linear(f"{ATTN}.experts.output_linear", wide, d),
         heads=h_kv * k, kv_heads=h_kv, head_dim=d_h, rope_dim=d_h, form="routed", routed=queries,
     )  # fmt: skip
-    mlp = experts(f"{LAYER}.mlp", d, 2 * width, width, E, k, "other", act=c.text("activation_function", "silu"))
+    mlp = experts(f"{LAYER}.mlp", d, 2 * width, width, E, k, OTHER, act=c.text("activation_function", "silu"))
     layer = Layer(L, attention, mlp, *pre_norms(LAYER, d))
     return decoder(c, (layer,), d, L, 32000, 4096, tied=True)

@@ -89,7 +89,8 @@ def layers_of(c: Config, at: str, d: int, L: int, before: bool) -> tuple[Layer, 
     assert isinstance(one.mixer, Attention)
     groups = [(True, (0,))] + ([(False, tuple(range(1, L)))] if L > 1 else [])
     return tuple(
-        one._replace(times=len(at), indices=at, mixer=gated_positions(c, one.mixer, first)) for first, at in groups
+        one._replace(times=len(where), indices=where, mixer=gated_positions(c, one.mixer, first))
+        for first, where in groups
     )  # fmt: skip
 
 
