@@ -343,9 +343,14 @@ def held(path: Path) -> int:
             del data["records"][kind]
             print(f"{kind}: left out: {data['left_out'][kind]}", flush=True)
     print(f"{len(data['records'])} held")
-    text = json.dumps(data, separators=(",", ":"))
-    path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    write(path, data)
     return 0
+
+
+def write(path: Path, data: dict[str, Any]) -> None:
+    """The same bytes for the same records."""
+    text = json.dumps(data, separators=(",", ":"), default=jsonable)
+    path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 
 
 def jsonable(value: Any) -> Any:
@@ -382,9 +387,7 @@ def main() -> int:
     print(f"{len(records)} recorded, {len(refused)} left out")
     if args.out:
         versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-        data = {"versions": versions, "records": records, "left_out": refused}
-        text = json.dumps(data, separators=(",", ":"), default=jsonable)
-        args.out.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+        write(args.out, {"versions": versions, "records": records, "left_out": refused})
     return 0
 
 

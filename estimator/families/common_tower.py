@@ -209,4 +209,3 @@ def wrapped(c: Config, text: Architecture, towers: tuple[Tower, ...], at: str = 
 
     inner: Architecture = moved(f"{at}.", text)
     return inner._replace(model_type=c.text("model_type", ""), towers=towers)
-

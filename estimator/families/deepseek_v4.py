@@ -155,4 +155,3 @@ def _streams(at: str, n: Any, d: Any, rounds: int = 0) -> Streams:
     join, values, scales = (".", (2 + n) * n, 3) if rounds else ("_", n, 1)
     shapes = {"fn": (values, n * d), "base": (values,), "scale": (scales,)}
     return Streams(tuple(Extra(f"{at}{join}{x}", shape, OTHER) for x, shape in shapes.items()), n, d, rounds)
-

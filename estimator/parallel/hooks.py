@@ -113,5 +113,3 @@ def _tensors(arch: Architecture, adapter: Adapter | None) -> tuple[float, float]
     added = [*adapter.tensors]
     trained = [t for t in added if t.state == TRAINED] + [*adapter.unfrozen]
     return own + sum(float(value_of(t.times)) for t in added), sum(float(value_of(t.times)) for t in trained)
-
-

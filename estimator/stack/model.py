@@ -310,5 +310,3 @@ def _prompt_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     text, prompt = node.extra
     made = t.alloc(prompt, F32, "gradient of the prompt")
     return (None if node.ins[0] is None else Tensor(text, g.w, g.st), made)
-
-

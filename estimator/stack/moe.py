@@ -229,4 +229,3 @@ def masked_in_place(t: Tape, x: Tensor, mask: Tensor) -> None:
 def _sum_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     """The expanded gradient is copied to be viewed as one row a routed token."""
     return (t.alloc(node.extra, g.w, "gradient, expanded"),)
-

@@ -304,4 +304,3 @@ def _convention_table(made: Pass, step: StepTime, repeats: int) -> Table:
         tuple(rows),
         "HFU counts what is computed twice too",
     )
-

@@ -12,6 +12,7 @@ from estimator.commands.train.run import Run, real, share
 from estimator.commands.train.shard import offload_seconds, python_seconds
 from estimator.errors import InputError
 from estimator.formulas import time
+from estimator.inventory import total as elements
 from estimator.parallel.degrees import Degrees
 from estimator.parallel.exchange import Exchange, exchange, work_of
 from estimator.parallel.hooks import FAST, SLOW
@@ -88,18 +89,18 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
     peak = dense_peak(spec, kind)
     device, parts = machine(gpu, kind), int(degrees.tensor * degrees.pipeline)
     link = None if q.link is None else real(q.link, "--link") * GIGA
-    total = float(value_of(sum((w.total for w in made.arch.weights()), start=0)))
+    total, own = float(value_of(elements(made.arch.weights()))), trained(made)
     work = work_of(value_of(made.work.b), value_of(made.work.s), degrees, made.work.fused, made.work.checkpointing)
     plan = schedule(q.schedule, degrees.pipeline, repeats, q.virtual_stages)
     stages = split(made.arch, degrees.pipeline, plan.chunks, q.pipeline_split)
     sent = exchange(
-        made.arch, degrees, recipe.name, run.stage, repeats, work, trained(made), total, spec, link, plan, stages
+        made.arch, degrees, recipe.name, run.stage, repeats, work, own, total, spec, link, plan, stages
     )
     part = max(float(value_of(s.count)) for s in stages) / sum(float(value_of(s.count)) for s in stages)
     ops = run_once(made, recipe, run, kind)
     whole = step_times(made, recipe, run, device, kind, ops, part, sent.bubble)
     python, hooked = python_seconds(made, recipe, run)
-    behind, carried = offload_seconds(made, recipe, run, trained(made), total, spec)
+    behind, carried = offload_seconds(made, recipe, run, own, total, spec)
     whole.host += python
     hidden = whole.device * BACKWARD_SHARE
     best = max(whole.device + sent.model + max(0.0, sent.data - hidden), whole.host) + behind
@@ -195,5 +196,5 @@ def _optimizer_bytes(made: Pass, recipe: Recipe, optimizer: str) -> float:
 def trained(made: Pass) -> float:
     """Elements that are trained: full, or the adapters' own, or the unfrozen layers'."""
     if made.adapter is None:
-        return float(value_of(sum((w.total for w in made.arch.weights()), start=0)))
+        return float(value_of(elements(made.arch.weights())))
     return float(value_of(made.adapter.trained))
