@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
 from io import StringIO
@@ -92,13 +93,9 @@ def _dispatch(argv: list[str]) -> int:
         words.insert(0, "--model")
     if name in ("plan", "sweep") and len(words) > 1 and not words[1].startswith("-"):
         words.insert(1, "--model")
-    module: Any = import_module(f"estimator.commands.{COMMANDS[name][0]}.cli")
-    app: Any = module.app_of(words) if name == "sweep" else module.app  # of the command that is swept
-    from typer.main import get_command
-
     from estimator.coerce import plain
 
-    made = plain(get_command(app), words)
+    made = plain(typer_of(name, words), words)
     if "--help" not in words:
         code = made.main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -106,6 +103,14 @@ def _dispatch(argv: list[str]) -> int:
         code = made.main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)
     write(page.getvalue(), sys.stdout)
     return code if isinstance(code, int) else 0
+
+
+def typer_of(name: str, words: Sequence[str] = ()) -> Any:
+    """The command as Typer has it: with ``params``, or with ``commands`` below it. words: what a sweep sweeps."""
+    from typer.main import get_command
+
+    module: Any = import_module(f"estimator.commands.{COMMANDS[name][0]}.cli")
+    return get_command(module.app_of(words) if name == "sweep" else module.app)
 
 
 def _completion(argv: list[str]) -> int:

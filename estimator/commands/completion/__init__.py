@@ -1,1 +1,1 @@
-"""``llmcalc explain``: its command line, what it asks, how it answers."""
+"""``llmcalc completion``: its command line, the scripts of the shells, the words that may stand next."""

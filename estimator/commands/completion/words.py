@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from estimator.cli import COMMANDS, MODEL_FIRST
+from estimator.cli import COMMANDS, MODEL_FIRST, typer_of
 
 
 class Word(NamedTuple):
@@ -17,7 +17,18 @@ class Word(NamedTuple):
 
 
 def _of(module: str, name: str, *more: str) -> Callable[[], list[str]]:
-    return lambda: [*getattr(import_module(module), name), *more]
+    return lambda: [*map(str, getattr(import_module(module), name)), *more]
+
+
+def _choices(module: str, option: str) -> Callable[[], list[str]]:
+    return lambda: list(import_module(module).CHOICES[option])
+
+
+def _modes() -> list[str]:
+    from estimator.commands.flops import passes
+    from estimator.commands.memory import plan
+
+    return list(dict.fromkeys((*plan.MODES, *passes.MODES)))
 
 
 def _presets(kind: str) -> Callable[[], list[str]]:
@@ -29,35 +40,27 @@ def _presets(kind: str) -> Callable[[], list[str]]:
     return names
 
 
-SHELLS = ("bash", "zsh", "fish")
-_DTYPES = _of("estimator.dtypes", "FORMATS")
+_MEMORY, _STACK = "estimator.commands.memory.plan", "estimator.commands.memory.stack"
 # option -> its values; the other options take sizes, files or texts
 VALUES: dict[str, Callable[[], list[str]]] = {
     "--model": _presets("models"), "-m": _presets("models"), "--gpu": _presets("gpus"), "--law": _presets("laws"),
     "--method": _of("estimator.peft", "METHODS", "all"), "--optimizer": _of("estimator.optimizers", "OPTIMIZERS"),
     "--recipe": _of("estimator.recipes", "RECIPES"), "--engine": _of("estimator.engines", "ENGINES"),
     "--format": _of("estimator.render", "FORMATS"), "-f": _of("estimator.render", "FORMATS"),
-    "--quantization": _of("estimator.storage.schemes", "SCHEMES"), "--dtype": _DTYPES,
+    "--quantization": _of("estimator.storage.schemes", "SCHEMES"), "--dtype": _of("estimator.dtypes", "FORMATS"),
     "--kv-dtype": _of("estimator.kv.layers", "KV_FORMATS"), "--cache": _of("estimator.kv.layers", "CACHES"),
-    "--mode": lambda: ["inference", "training", "forward", "decode"], "--attention": lambda: ["sdpa", "eager"],
-    "--checkpointing": lambda: ["none", "selective", "full"], "--stage": lambda: ["0", "1", "2", "3", "all"],
-    "--offload": lambda: ["none", "optimizer", "all"], "--kernels": lambda: ["torch", "liger"],
+    "--mode": _modes, "--attention": lambda: ["sdpa", "eager"], "--logits": _choices(_MEMORY, "logits"),
+    "--checkpointing": _choices(_MEMORY, "checkpointing"), "--autocast": _choices(_STACK, "autocast"),
+    "--stage": _of("estimator.parallel.sharding", "STAGES", "all"), "--kernels": _choices(_STACK, "kernels"),
+    "--offload": _of("estimator.parallel.offload", "OFFLOADS"),
     "--targets": lambda: ["all-linear", "default", "q_proj,v_proj", "q_proj,k_proj,v_proj,o_proj"],
-    "--logits": lambda: ["last", "all"], "--autocast": lambda: ["none", "bf16", "fp16"],
 }  # fmt: skip
 # commands whose first word is one of these
 FIRST: dict[str, Callable[[], list[str]]] = {
     **dict.fromkeys((*MODEL_FIRST, "models"), _presets("models")), "gpus": _presets("gpus"),
-    "fermi": _presets("fermi"), "completion": lambda: list(SHELLS), "man": lambda: list(COMMANDS),
+    "fermi": _presets("fermi"), "completion": _of("estimator.commands.completion.scripts", "SCRIPTS"),
+    "man": lambda: list(COMMANDS),
 }  # fmt: skip
-
-
-def typer_of(name: str, words: Sequence[str] = ()) -> Any:
-    """The command as Typer has it: with ``params``, or with ``commands`` below it."""
-    from typer.main import get_command
-
-    module: Any = import_module(f"estimator.commands.{COMMANDS[name][0]}.cli")
-    return get_command(module.app_of(words) if name == "sweep" else module.app)
 
 
 def candidates(words: Sequence[str]) -> list[Word]:

@@ -1,1 +1,1 @@
-"""``llmcalc explain``: its command line, what it asks, how it answers."""
+"""``llmcalc man``: its command line, the manual page."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator._version import __version__
-from estimator.cli import COMMANDS, MODEL_FIRST
-from estimator.commands.completion.words import typer_of
+from estimator.cli import COMMANDS, MODEL_FIRST, typer_of
 from estimator.errors import unknown
 
 EXITS = (("0", "the answer was printed"), ("2", "bad input: one line says what was wrong, what was got, what to do"),
