@@ -15,8 +15,6 @@ from estimator.report import Report, Text
 from estimator.stand_ins import check_elsewhere
 
 TYPES: dict[str, Any] = {"text": str, "flag": bool, "switch": bool, "int": int, "float": float, "list": list[str]}
-SHOWN = {"format": o.Format, "output": o.Output, "derive": o.Derive, "symbols": o.Symbols, "detail": o.Detail}
-DEFAULTS: dict[str, Any] = {"format": "table", "output": None, "derive": "", "symbols": None, "detail": False}
 
 
 class Shown(NamedTuple):
@@ -29,6 +27,11 @@ class Shown(NamedTuple):
     detail: bool
 
 
+def spelt(name: str, words: Option) -> str:
+    """The name of a field's parameter: its flag's, with underscores."""
+    return (words.flag or name).replace("-", "_")
+
+
 def parameter(name: str, default: Any, words: Option) -> inspect.Parameter:
     """The Typer parameter of a field."""
     flag = "--" + (words.flag or name.replace("_", "-"))
@@ -37,10 +40,7 @@ def parameter(name: str, default: Any, words: Option) -> inspect.Parameter:
     kind = TYPES[words.kind]
     if default is None or default is inspect.Parameter.empty or words.kind == "list":
         kind, default = kind | None, None
-    cli_name = words.flag.replace("-", "_") if words.flag else name
-    return inspect.Parameter(
-        cli_name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, made]
-    )
+    return o.keyword(spelt(name, words), Annotated[kind, made], default)
 
 
 def with_plot(report: Report, asked: bool) -> Report:
@@ -65,12 +65,12 @@ def command(
 
     With ``--check-fit`` the report comes first, then DoesNotFit.
     """
-    fields = {(w.flag or f.name).replace("-", "_"): (f, w) for f, w in options_of(question)}
+    fields = {spelt(f.name, w): (f, w) for f, w in options_of(question)}
 
     def main(**typed: Any) -> None:
         from estimator.render import check_format, emit
 
-        shown = Shown(**{k: typed.pop(k) for k in DEFAULTS})
+        shown = Shown(**{k: typed.pop(k) for k in o.SHOWN})
         check_format(shown.format)
         overrides, model = typed.pop("set_"), typed.pop("model")
         options = {fields[k][0].name: v for k, v in typed.items()}
@@ -98,12 +98,8 @@ def command(
         parameter(f.name, inspect.Parameter.empty if callable(f.default_factory) else f.default, w)
         for f, w in fields.values()
     ]
-    made.append(inspect.Parameter("set_", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=o.SetField))
-    made += [
-        inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS[k], annotation=SHOWN[k]) for k in SHOWN
-    ]
-    main.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
-    main.__annotations__ = {p.name: p.annotation for p in made}
+    made.append(o.keyword("set_", o.SetField, None))
+    o.takes(main, [*made, *(o.keyword(k, o.SHOWN[k], o.DEFAULTS[k]) for k in o.SHOWN)])
     main.__name__, main.__doc__ = question.__name__.lower(), inspect.cleandoc(question.__doc__ or "").split("\n\n")[0]
     app = o.new_app() if app is None else app
     app.command(name or None)(main)

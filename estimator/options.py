@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from estimator.errors import InputError
+
+if TYPE_CHECKING:
+    from estimator.report import Report
 
 Model = Annotated[
     str,
@@ -38,6 +43,11 @@ Symbols = Annotated[
     str | None,
     typer.Option("--symbols", help="Rename letters of the derivation: L=N_layer,d=D.", metavar="OLD=NEW,..."),
 ]
+# how an answer is shown: option -> its parameter, and its default
+SHOWN: dict[str, Any] = {
+    "format": Format, "output": Output, "derive": Derive, "symbols": Symbols, "detail": Detail,
+}  # fmt: skip
+DEFAULTS: dict[str, Any] = {"format": "table", "output": None, "derive": "", "symbols": None, "detail": False}
 BatchSize = Annotated[str, typer.Option("--batch-size", "-b", help="Sequences a GPU and step.", metavar="SIZE")]
 SeqLen = Annotated[str | None, typer.Option("--seq-len", "-s", help="Tokens a sequence; 8k is 8192.", metavar="TOKENS")]
 Gpu = Annotated[str | None, typer.Option("--gpu", help="A GPU preset: llmcalc gpus lists them.", metavar="GPU")]
@@ -72,6 +82,44 @@ TrainableLayers = Annotated[
 def new_app() -> typer.Typer:
     """A Typer for one command: plain help, no completion, errors left to cli.run."""
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def takes(main: Any, parameters: Iterable[inspect.Parameter]) -> None:
+    """Have Typer read these parameters off a function that takes any."""
+    made = list(parameters)
+    main.__signature__ = inspect.Signature(made)
+    main.__annotations__ = {p.name: p.annotation for p in made}
+
+
+def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    """A parameter with a default, given by its name."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def shown(*names: str) -> Callable[[Callable[..., Report]], Callable[..., None]]:
+    """A command whose function answers with a report: it takes the options ``names`` of ``SHOWN`` beside its own.
+
+    The function is told whether it derives where it has a parameter ``derive``.
+    """
+
+    def made(answer: Callable[..., Report]) -> Callable[..., None]:
+        own = inspect.signature(answer, eval_str=True).parameters
+
+        def main(**typed: Any) -> None:
+            from estimator.render import check_format, emit
+
+            how = {k: typed.pop(k) for k in names}
+            check_format(how["format"])
+            if "derive" in own:
+                typed["derive"] = bool(how["derive"])
+            emit(answer(**typed), **how)
+
+        kept = [p for p in own.values() if p.name != "derive"]
+        takes(main, [*kept, *(keyword(k, SHOWN[k], DEFAULTS[k]) for k in names)])
+        main.__name__, main.__doc__ = answer.__name__, answer.__doc__
+        return main
+
+    return made
 
 
 def load(model: str | None, overrides: list[str] | None, traced: bool = False) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from estimator import options as o
-from estimator.render import check_format, emit
+from estimator.report import Report
 
 app = o.new_app()
 OptionalModel = Annotated[
@@ -21,6 +21,7 @@ def compress() -> None:
 
 
 @app.command()
+@o.shown("format", "output", "derive", "symbols")
 def prune(
     channels: Annotated[
         str | None, typer.Option(help="Share of all channels that is removed.", metavar="SHARE")
@@ -31,19 +32,16 @@ def prune(
     conv: Annotated[
         str | None, typer.Option(help="c_o,h_o,w_o,k_h,k_w,c_i of a convolution, or letters.", metavar="SIZES")
     ] = None,
-    format: o.Format = "table",
-    output: o.Output = None,
-    derive: o.Derive = "",
-    symbols: o.Symbols = None,
-) -> None:
+    derive: bool = False,
+) -> Report:
     """Multiply-adds left after pruning."""
-    check_format(format)
     from estimator.commands.compress.report import prune as estimate
 
-    emit(estimate(channels, weights, conv, bool(derive)), format, output, derive, symbols)
+    return estimate(channels, weights, conv, derive)
 
 
 @app.command()
+@o.shown("format", "output", "derive", "symbols")
 def quantize(
     bits: Annotated[str, typer.Option(help="Bits of a code, or a letter.", metavar="N")] = "4",
     block: Annotated[int, typer.Option(help="Weights that share a scale.")] = 64,
@@ -51,32 +49,24 @@ def quantize(
     zero_bits: Annotated[int, typer.Option(help="Bits of a block's zero point.")] = 0,
     model: OptionalModel = None,
     set_: o.SetField = None,
-    format: o.Format = "table",
-    output: o.Output = None,
-    derive: o.Derive = "",
-    symbols: o.Symbols = None,
-) -> None:
+    derive: bool = False,
+) -> Report:
     """Levels and bits a weight of block-wise codes."""
-    check_format(format)
     from estimator.commands.compress.report import quantize as estimate
 
-    report = estimate(bits, block, scale_bits, zero_bits, o.load(model, set_, bool(derive)), bool(derive))
-    emit(report, format, output, derive, symbols)
+    return estimate(bits, block, scale_bits, zero_bits, o.load(model, set_, derive), derive)
 
 
 @app.command()
+@o.shown("format", "output", "derive", "symbols")
 def linear(
     rmin: Annotated[str, typer.Option(help="Least real value.", metavar="X")] = "-1",
     rmax: Annotated[str, typer.Option(help="Greatest real value.", metavar="X")] = "1",
     bits: Annotated[int, typer.Option(help="Bits of a code.")] = 8,
     signed: Annotated[bool, typer.Option(help="Codes from -2^(bits-1), or from 0.")] = True,
-    format: o.Format = "table",
-    output: o.Output = None,
-    derive: o.Derive = "",
-    symbols: o.Symbols = None,
-) -> None:
+    derive: bool = False,
+) -> Report:
     """Scale and zero point of linear quantisation."""
-    check_format(format)
     from estimator.commands.compress.report import linear as estimate
 
-    emit(estimate(rmin, rmax, bits, signed, bool(derive)), format, output, derive, symbols)
+    return estimate(rmin, rmax, bits, signed, derive)

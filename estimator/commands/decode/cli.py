@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from estimator import options as o
-from estimator.render import check_format, emit
+from estimator.report import Report
 
 app = o.new_app()
 OptionalModel = Annotated[
@@ -21,44 +21,38 @@ def decode() -> None:
 
 
 @app.command()
+@o.shown("format", "output", "derive", "symbols")
 def beam(
     width: Annotated[str, typer.Option(help="Beam width B, or a letter.", metavar="N")] = "4",
     vocab: Annotated[str, typer.Option(help="Words N, a letter, or 'model'.", metavar="N")] = "50257",
     length: Annotated[str, typer.Option(help="Steps T, or a letter.", metavar="N")] = "20",
     model: OptionalModel = None,
     set_: o.SetField = None,
-    format: o.Format = "table",
-    output: o.Output = None,
-    derive: o.Derive = "",
-    symbols: o.Symbols = None,
-) -> None:
+    derive: bool = False,
+) -> Report:
     """Sequences N^T, time O(TBN) and space O(BT + BN) of beam search, and the real counts."""
-    check_format(format)
     from estimator.commands.decode.report import beam as estimate
 
-    report = estimate(width, vocab, length, o.load(model, set_, bool(derive)), bool(derive))
-    emit(report, format, output, derive, symbols)
+    return estimate(width, vocab, length, o.load(model, set_, derive), derive)
 
 
 @app.command()
+@o.shown("format", "output", "derive", "symbols")
 def speculative(
     alpha: Annotated[float, typer.Option(help="Probability that a draft token is accepted.")] = 0.8,
     gamma: Annotated[int, typer.Option(help="Drafted tokens a pass.")] = 5,
     cost: Annotated[float, typer.Option(help="Draft pass over large pass, in time.")] = 0.05,
     cost_ops: Annotated[float | None, typer.Option(help="The same in operations.")] = None,
-    format: o.Format = "table",
-    output: o.Output = None,
-    derive: o.Derive = "",
-    symbols: o.Symbols = None,
-) -> None:
+    derive: bool = False,
+) -> Report:
     """Expected tokens a pass and speed-up of speculative decoding."""
-    check_format(format)
     from estimator.commands.decode.report import speculative as estimate
 
-    emit(estimate(alpha, gamma, cost, cost_ops, bool(derive)), format, output, derive, symbols)
+    return estimate(alpha, gamma, cost, cost_ops, derive)
 
 
 @app.command()
+@o.shown("format", "output", "derive")
 def tree(
     sequences: Annotated[str | None, typer.Option(help='Candidates: "1 2 3; 1 2 4".', metavar="TOKENS")] = None,
     heads: Annotated[
@@ -67,13 +61,9 @@ def tree(
     root: Annotated[str, typer.Option(help="The token before the heads' guesses.", metavar="TOKEN")] = "1",
     model: OptionalModel = None,
     set_: o.SetField = None,
-    format: o.Format = "table",
-    output: o.Output = None,
-    derive: o.Derive = "",
-) -> None:
+    derive: bool = False,
+) -> Report:
     """Prefix tree and attention mask of candidate sequences."""
-    check_format(format)
     from estimator.commands.decode.report import tree as estimate
 
-    report = estimate(sequences, heads, root, o.load(model, set_), derive=bool(derive))
-    emit(report, format, output, derive)
+    return estimate(sequences, heads, root, o.load(model, set_), derive=derive)

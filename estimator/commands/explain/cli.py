@@ -7,21 +7,19 @@ from typing import Annotated
 import typer
 
 from estimator import options as o
-from estimator.render import check_format, emit
+from estimator.report import Report
 
 app = o.new_app()
 
 
 @app.command()
+@o.shown("format", "output")
 def explain(
     name: Annotated[
         str | None, typer.Argument(help="A method, recipe, optimizer, format, formula, letter, family.")
     ] = None,
-    format: o.Format = "table",
-    output: o.Output = None,
-) -> None:
+) -> Report:
     """What a name means, with its source; without a name, everything that can be explained."""
-    check_format(format)
     from estimator.commands.explain.report import explain as estimate
 
-    emit(estimate(name), format, output)
+    return estimate(name)

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from estimator import options as o
-from estimator.render import check_format, emit
+from estimator.report import Report
 
 app = o.new_app()
 
 
 @app.command()
+@o.shown("format", "output")
 def gpus(
     name: Annotated[str | None, typer.Argument(help="A preset, shown whole; or a part of names (h100, rtx*).")] = None,
     vendor: Annotated[
@@ -22,16 +23,11 @@ def gpus(
         str | None, typer.Option(help="At least so much memory: 80GB, 40GiB.", metavar="SIZE")
     ] = None,
     dtype: Annotated[str, typer.Option(help="The peak to list: bf16, fp16, fp8, fp4, int8, tf32 or fp32.")] = "bf16",
-    format: o.Format = "table",
-    output: o.Output = None,
-) -> None:
+) -> Report:
     """The accelerator presets: a list that filters, or one whole with the sources of its figures."""
-    check_format(format)
     from estimator.commands.gpus import report as catalog_gpus
     from estimator.presets import find, sized
 
     if name and not (vendor or min_memory) and (find("gpus", name) or sized(name)):
-        report = catalog_gpus.gpu(name)
-    else:
-        report = catalog_gpus.gpus(name or "", vendor, min_memory, dtype)
-    emit(report, format, output)
+        return catalog_gpus.gpu(name)
+    return catalog_gpus.gpus(name or "", vendor, min_memory, dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from estimator import options as o
-from estimator.command import TYPES, parameter
+from estimator.command import parameter, spelt
 from estimator.errors import InputError
 from estimator.questions.base import flag_of, options_of
 from estimator.sweep.grid import SweptAxis, values_of
@@ -24,6 +23,7 @@ OWN: dict[str, tuple[Any, Any]] = {
     "keys": (Keys, None), "format": (Format, "csv"), "output": (o.Output, None), "set_": (o.SetField, None),
 }  # fmt: skip
 SINGLE = ("check_fit", "plot")  # of one answer, not of rows
+NUMBERS = ("int", "float")
 HELP = (
     "One row for every combination of sizes and names: --batch-size 1,2,4 --seq-len 1k:64k:x2 --method lora,qlora. "
     "FIRST:LAST is each, FIRST:LAST:STEP steps, FIRST:LAST:xFACTOR factors. Every row equals the single command."
@@ -50,35 +50,30 @@ app = app_of(())
 def _add(app: typer.Typer, name: str) -> None:
     """The options of a command's question as texts, and the sweep's own."""
     question, _ = question_of(name)
-    found = [(f, w) for f, w in options_of(question) if f.name not in SINGLE]
-    fields = {(w.flag or f.name).replace("-", "_"): f.name for f, w in found}
-    numbers = {(w.flag or f.name).replace("-", "_"): w.kind for f, w in found if w.kind in ("int", "float")}
+    fields = {spelt(f.name, w): (f, w) for f, w in options_of(question) if f.name not in SINGLE}
 
     def main(**typed: Any) -> None:
         own = {k: typed.pop(k) for k in OWN}
         axes, fixed = [], {}
-        for spelt, value in typed.items():
-            field = fields[spelt]
+        for k, value in typed.items():
             if value in (None, False, []):
                 continue
-            flag = flag_of(field, question)
-            values = values_of(field, value, flag) if isinstance(value, str) else [value]
-            if spelt in numbers:
-                values = [_number(v, numbers[spelt], flag) for v in values]
+            field, words = fields[k]
+            flag = flag_of(field.name, question)
+            values = values_of(field.name, value, flag) if isinstance(value, str) else [value]
+            if words.kind in NUMBERS:
+                values = [_number(v, words.kind, flag) for v in values]
             if len(values) > 1:
-                axes.append(SweptAxis(field, values))
+                axes.append(SweptAxis(field.name, values))
             else:
-                fixed[field] = values[0] if spelt in numbers else value
+                fixed[field.name] = values[0] if words.kind in NUMBERS else value
         _rows(name, axes, fixed, **own)
 
-    texts = [w._replace(kind="text") if TYPES[w.kind] in (int, float) else w for _, w in found]
-    made = [parameter(f.name, False if w.kind == "flag" else None, w) for (f, _), w in zip(found, texts, strict=True)]
-    made += [
-        inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for k, (kind, default) in OWN.items()
+    made = [
+        parameter(f.name, False if w.kind == "flag" else None, w._replace(kind="text") if w.kind in NUMBERS else w)
+        for f, w in fields.values()
     ]
-    main.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
-    main.__annotations__ = {p.name: p.annotation for p in made}
+    o.takes(main, [*made, *(o.keyword(k, kind, default) for k, (kind, default) in OWN.items())])
     app.command(name, help=f"Rows of llmcalc {name}. {HELP}")(main)
 
 

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from estimator import options as o
-from estimator.render import check_format, emit
+from estimator.report import Report
 
 app = o.new_app()
 
 
 @app.command()
+@o.shown("format", "output")
 def validate(
     file: Annotated[
         str,
@@ -27,13 +28,10 @@ def validate(
     gpu: Annotated[str | None, typer.Option(help="Of a log: the card that it ran on.", metavar="GPU")] = None,
     engine_version: Annotated[str | None, typer.Option(help="Of a log that does not name it.", metavar="V")] = None,
     worst: Annotated[int, typer.Option(help="How many of the largest errors to list.", min=0, max=1000)] = 10,
-    format: o.Format = "table",
-    output: o.Output = None,
-) -> None:
+) -> Report:
     """Compare predictions with a file of your own measurements, or with a server's start-up log."""
-    check_format(format)
     from estimator.commands.validate.report import load_log
     from estimator.commands.validate.report import validate as estimate
 
     log = load_log(file)
-    emit(estimate(file, worst, model, gpu, engine_version) if log is None else log, format, output)
+    return estimate(file, worst, model, gpu, engine_version) if log is None else log
