@@ -10,16 +10,10 @@ from __future__ import annotations
 import inspect
 import sys
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 STUB = ROOT / "estimator" / "api.pyi"
-QUESTIONS = {
-    "memory": "Memory", "peft": "Peft", "zero": "Zero", "kvcache": "KVCache", "flops": "Flops", "train": "Train",
-    "infer": "Infer",
-}  # fmt: skip
 KINDS = {"text": "Value", "flag": "bool", "switch": "bool", "int": "int", "float": "float | None", "list": "Arguments"}
 HEAD = '''"""The types of :mod:`estimator.api`. Written by docs/stubs.py; do not edit."""
 
@@ -39,8 +33,9 @@ def signature(name: str) -> str:
     """The function of a question with all its options: those that may stand by position first."""
     from estimator import api
     from estimator.questions.base import options_of
+    from estimator.sweep.run import question_of
 
-    question: Any = getattr(import_module(f"estimator.commands.{name}.question"), QUESTIONS[name])
+    question, _ = question_of(name)
     kinds = {f.name: KINDS[words.kind] for f, words in options_of(question)}
     known = {f.name: kinds.get(f.name, "Any") for f in fields(question)}
     known["targets"] = "Value | Sequence[str]"
@@ -58,11 +53,13 @@ def signature(name: str) -> str:
 def stub() -> str:
     """The whole file."""
     from estimator import api
+    from estimator.sweep.run import QUESTIONS
 
     other = {k: v for k, v in api._EXPORTS.items() if k not in QUESTIONS}
     imports = sorted((module, name) for name, module in other.items())
     lines = "\n".join(f"from {module} import {name} as {name}" for module, name in imports)
-    return HEAD + lines + "\n" + ALIASES + "\n" + "\n".join(map(signature, QUESTIONS))
+    asked = [signature(name) for name in api._EXPORTS if name in QUESTIONS]
+    return HEAD + lines + "\n" + ALIASES + "\n" + "\n".join(asked)
 
 
 if __name__ == "__main__":
