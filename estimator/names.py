@@ -47,8 +47,7 @@ FOLDED = (*ALIASES, "mode", "logits", "loss", "cache", "offload", "offload_to", 
           "flash_attn")  # fmt: skip
 
 
-
-def read(name: str, value: str, flag: str = "") -> Any:
+def read(name: str, value: str) -> Any:
     """The value of option ``name`` in the project's own spelling; texts that are no names stay as they are."""
     if name not in FOLDED:
         return value

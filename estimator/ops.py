@@ -73,3 +73,12 @@ def _extreme(values: tuple[Any, ...], name: str, plain: Any) -> Any:
                 out = getattr(numpy, name)(out, v)
             return out
     return plain(values)
+
+
+def numpy_there() -> bool:
+    """Whether numpy can be imported (the extra ``fit``)."""
+    try:
+        import numpy  # noqa: F401
+    except ImportError:
+        return False
+    return True

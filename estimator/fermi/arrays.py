@@ -14,6 +14,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from estimator.fermi.algebra import Samples
+from estimator.ops import numpy_there
 
 if TYPE_CHECKING:
     from estimator.fermi.ranges import Interval
@@ -42,13 +43,7 @@ CHECKED = 257  # quantiles that are compared with the library's before the polyn
 
 def wanted(count: int) -> bool:
     """Whether so many samples are drawn with numpy, which must be there."""
-    if count < FROM:
-        return False
-    try:
-        import numpy  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return count >= FROM and numpy_there()
 
 
 def sample(interval: Interval, count: int, random: Random) -> Any:

@@ -117,7 +117,7 @@ def ask(question: type[Q], model: Model | str | None = None, options: Mapping[st
         default = known[name].default
         if value is None and default is not MISSING and default is not None:
             continue  # an option that is not given is its default
-        given[name] = read(name, value, flag_of(name, question)) if isinstance(value, str) else value
+        given[name] = read(name, value) if isinstance(value, str) else value
     if model is None:
         model = question.default_model(options or {})
     if isinstance(model, str):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.ops import NOTHING
+from estimator.ops import NOTHING, numpy_there
 from estimator.questions.base import Question
 from estimator.report import Report
 from estimator.sweep.evaluate import Evaluator
@@ -134,12 +134,3 @@ def plain(value: Any, at: int) -> Any:
         value = value[at]
         return value.item() if hasattr(value, "item") else value
     return value
-
-
-def numpy_there() -> bool:
-    """Whether numpy can be imported (the extra ``fit``)."""
-    try:
-        import numpy  # noqa: F401
-    except ImportError:
-        return False
-    return True

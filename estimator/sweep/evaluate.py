@@ -34,7 +34,8 @@ class Evaluator:
         wanted = [key_of(x.terms) for x in self.outputs.values() if isinstance(x, Number)]
         wanted += self._floats([("real", x.index) for x in self.outputs.values() if isinstance(x, Real)])
         wanted += floats
-        self.later = [i for i in self._needed(wanted) if i not in set(self.needed)]
+        first = set(self.needed)
+        self.later = [i for i in self._needed(wanted) if i not in first]
         self.narrow = all(self._fits(key, LIMIT) for key in self._sums(wanted))
         self.matrices = {
             i: matrix(self.atoms[i].args)

@@ -9,6 +9,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from estimator.errors import InputError
+from estimator.ops import numpy_there
 from estimator.units import parse_size
 
 # sizes that one run is recorded for; the others, and names, are asked anew for each value
@@ -49,8 +50,6 @@ class RowGrid(NamedTuple):
 
     def columns(self, start: int, stop: int) -> dict[str, Any]:
         """The sizes of rows ``start`` to ``stop`` of a combination: arrays with numpy, else lists."""
-        from estimator.sweep.compiled import numpy_there
-
         out: dict[str, Any] = {}
         if numpy_there():
             import numpy as np

@@ -46,9 +46,7 @@ class Number(Recordable):
             if other.record is not self.record:
                 raise Unrecordable("a number of another record")
             return other.terms
-        if isinstance(other, int):
-            return {(): int(other)} if other else {}
-        if getattr(other, "denominator", None) == 1:
+        if isinstance(other, int) or getattr(other, "denominator", None) == 1:
             return {(): int(other)} if other else {}
         raise Unrecordable(f"{type(other).__name__} beside a recorded number")
 

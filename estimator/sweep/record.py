@@ -123,7 +123,7 @@ class Record:
 
     def key(self, x: Any) -> Any:
         """What a size is told apart by in a dictionary: equal where the numbers are, by a guard where that depends."""
-        return x if isinstance(x, Number) else Number(self, x, {(): x} if x else {})
+        return x if isinstance(x, Number) else Number(self, x, terms_of(x))
 
 
 def widest(values: Iterable[Any], most: bool) -> list[Any]:

@@ -8,9 +8,10 @@ from importlib import import_module
 from typing import Any
 
 from estimator.errors import InputError
+from estimator.ops import numpy_there
 from estimator.questions.base import Question, ask
 from estimator.report import Report
-from estimator.sweep.compiled import Compiled, numpy_there, plain
+from estimator.sweep.compiled import Compiled, plain
 from estimator.sweep.grid import RowGrid, SweptAxis, grid_of
 
 # command -> the name of its question
