@@ -112,18 +112,23 @@ def beam_cells(T: Any, B: Any, N: Any) -> Steps:
     return [Step("B sequences of T tokens, and the scores of one step", plus(times(B, T), times(B, N)))]
 
 
+def _gained(alpha: Any, gamma: Any) -> Any:
+    """Tokens of a pass: 1 + alpha + ... + alpha^gamma."""
+    return over(minus(1, power(alpha, plus(gamma, 1))), minus(1, alpha))
+
+
 @working
 def expected_tokens(alpha: Any, gamma: Any) -> Steps:
     return [
         Step("the large model's own token, and draft i with the probability alpha^i that all up to it are accepted",
              series(power(alpha, "i"), "i", 0, gamma)),
-        Step("the sum of a geometric series", over(minus(1, power(alpha, plus(gamma, 1))), minus(1, alpha))),
+        Step("the sum of a geometric series", _gained(alpha, gamma)),
     ]  # fmt: skip
 
 
 @working
 def speculative_speedup(alpha: Any, gamma: Any, c: Any) -> Steps:
-    tokens = over(minus(1, power(alpha, plus(gamma, 1))), minus(1, alpha))
+    tokens = _gained(alpha, gamma)
     return [
         Step("tokens that one pass of the large model gains", tokens, (), "tokens", False),
         Step("its time: gamma drafts of c each, and the pass itself", plus(times(gamma, c), 1), (), "time", False),
@@ -133,7 +138,7 @@ def speculative_speedup(alpha: Any, gamma: Any, c: Any) -> Steps:
 
 @working
 def speculative_operations(alpha: Any, gamma: Any, c_ops: Any) -> Steps:
-    tokens = over(minus(1, power(alpha, plus(gamma, 1))), minus(1, alpha))
+    tokens = _gained(alpha, gamma)
     return [
         Step("operations of a pass, in tokens of the large model: gamma drafts of c, gamma + 1 tokens checked",
              plus(times(gamma, c_ops), gamma, 1), (), "operations", False),

@@ -20,13 +20,13 @@ FORMATS: dict[str, str] = {
     "html": "html",
     "latex-document": "latex",
 }
-
-
 NO_TEXT = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tiff")  # names of pictures
 PAGES = (".html", ".htm")
 # where set, it takes a report (with derive, symbols, detail) in place of a stream: the live page's way to have it
 Receiver = Callable[[Report, bool | str, str | None, bool], None]
 RECEIVER: ContextVar[Receiver | None] = ContextVar("receiver", default=None)
+
+
 def clean(report: Report) -> Report:
     """The report with control characters of other people's texts shown, not sent; itself where there are none."""
     from estimator.render.streams import escaped

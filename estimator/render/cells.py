@@ -20,6 +20,11 @@ def expression(value: Traced, names: Any) -> str:
     return text(value.expr, names)
 
 
+def in_letters(report: Report, derived: Any) -> tuple[dict[str, str], Any]:
+    """(key -> expression, how letters are spelled) of a symbolic report; ({}, None) of any other."""
+    return (derived.by_key("text"), derived.names) if derived and report.symbolic else ({}, None)
+
+
 def with_unit(text: str, unit: Unit | str) -> str:
     """An expression with the name of its unit."""
     name = unit if isinstance(unit, str) else unit.name
@@ -80,12 +85,22 @@ def value_line(d: Any) -> str:
     return with_unit(exact_value, d.unit) + (f"  ({d.shown})" if shown_more else "")
 
 
-def counted_line(item: Any, style: str) -> tuple[str, list[tuple[str, str]], str, str]:
-    """What is counted alike: (names, parts with their shapes, how many, what they come to)."""
+def counted_line(item: Any, style: str, mark: str = "{}") -> tuple[str, list[tuple[str, str]], str, str]:
+    """What is counted alike: (names, parts with their shapes, ", 32 of each" where not one, what they come to).
+
+    mark: how mathematics stands in a line, ``${}$``.
+    """
     names = ", ".join(item.names[:NAMED]) + (f" and {len(item.names) - NAMED} more" if len(item.names) > NAMED else "")
     cross = {"text": " x ", "latex": " \\times ", "mathml": "<mo>&#215;</mo>"}[style]
-    parts = [(name, cross.join(w.in_style(style) for w in shape)) for name, shape in item.parts]
-    return names, parts, item.many.in_style(style), item.term.in_style(style)
+    parts = [(name, mark.format(cross.join(w.in_style(style) for w in shape))) for name, shape in item.parts]
+    of = "them" if len(parts) == 1 else "each"
+    many = "" if item.many.text == "1" else f", {mark.format(item.many.in_style(style))} of {of}"
+    return names, parts, many, mark.format(item.term.in_style(style))
+
+
+def number_of(letter: Any) -> str:
+    """The number that a letter stands for, "" where there is none."""
+    return "" if letter.value is None else f"{letter.value:,}" if isinstance(letter.value, int) else str(letter.value)
 
 
 # facts of a report in words; those that the verdict or a table says already are not said again
@@ -111,6 +126,11 @@ def facts(report: Report) -> list[tuple[str, str]]:
         for k, v in given
         if k not in _SAID
     ]
+
+
+def barred(root: Node, report: Report) -> bool:
+    """Whether the rows of a tree show their share of a sum."""
+    return not report.symbolic and any(n.how == "sum" and len(n.children) > 1 for n in root.walk())
 
 
 def bar_share(share: float) -> tuple[float, str]:

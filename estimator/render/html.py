@@ -8,7 +8,20 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from estimator.render.cells import bar_share, cell_text, counted_line, exact, facts, shown, with_unit
+from estimator.errors import InputError
+from estimator.render.cells import (
+    bar_share,
+    barred,
+    cell_text,
+    counted_line,
+    exact,
+    facts,
+    in_letters,
+    number_of,
+    shown,
+    value_line,
+    with_unit,
+)
 from estimator.render.layout import is_text
 from estimator.report import Cell, Node, Report, Table, Text
 from estimator.trace import Traced, value_of
@@ -80,7 +93,6 @@ def fragment(report: Report, derived: Any = None, derive: bool = False) -> str:
 
 
 def _picture(report: Report) -> list[str]:
-    from estimator.errors import InputError
     from estimator.render.plots_svg import svg
 
     if report.figure is None:
@@ -96,8 +108,7 @@ class _Page:
 
     def __init__(self, report: Report, derived: Any) -> None:
         self.report = report
-        self.names = derived.names if derived and report.symbolic else None
-        self.text = derived.by_key("text") if derived and report.symbolic else {}
+        self.text, self.names = in_letters(report, derived)
 
     def expression(self, value: Traced, unit: str) -> str:
         """A symbolic value as MathML, with its unit."""
@@ -109,7 +120,7 @@ class _Page:
 
     def tree(self, root: Node) -> list[str]:
         rows: list[str] = []
-        bars = any(n.how == "sum" and len(n.children) > 1 for n in root.walk()) and not self.report.symbolic
+        bars = barred(root, self.report)
 
         def walk(node: Node, depth: int, whole: Any) -> None:
             note = f' <span class="dim">{escape(node.note)}</span>' if node.note else ""
@@ -165,9 +176,8 @@ def _bar(share: float | None) -> str:
 def _derivations(derived: Any) -> list[str]:
     out = ["<h2>Derivation</h2>", '<div class="wide"><table>']
     for s in derived.letters:
-        value = "" if s.value is None else f"{s.value:,}" if isinstance(s.value, int) else str(s.value)
         out.append(
-            f'<tr><td><math>{s.mathml}</math></td><td class="n">{escape(value)}</td><td>{escape(s.meaning)}</td>'
+            f'<tr><td><math>{s.mathml}</math></td><td class="n">{escape(number_of(s))}</td><td>{escape(s.meaning)}</td>'
             f'<td class="dim">{escape(s.field)}</td></tr>'
         )
     out.append("</table></div>")
@@ -180,8 +190,6 @@ def _derivations(derived: Any) -> list[str]:
 
 
 def _steps(d: Any) -> list[str]:
-    from estimator.render.cells import value_line
-
     letters_only = d.put is None
     if d.same:
         value = f"{d.written.mathml} {escape(d.unit)}" if letters_only else escape(value_line(d))
@@ -216,10 +224,9 @@ def _step(made: str, why: str, left: str = "") -> str:
 def _counted(line: Any) -> list[str]:
     rows = []
     for item in line.items:
-        names, parts, many, term = counted_line(item, "mathml")
-        shapes = ", ".join(f"{escape(name)} <math>{shape}</math>".strip() for name, shape in parts)
-        each = "" if many == "<mn>1</mn>" else f", <math>{many}</math> of " + ("them" if len(parts) == 1 else "each")
-        rows.append(f"<li>{escape(names)}: {shapes}{each} = <math>{term}</math></li>")
+        names, parts, each, term = counted_line(item, "mathml", "<math>{}</math>")
+        shapes = ", ".join(f"{escape(name)} {shape}".strip() for name, shape in parts)
+        rows.append(f"<li>{escape(names)}: {shapes}{each} = {term}</li>")
     return [f'<div class="step">{escape(line.rule)}:<ul>', *rows, "</ul></div>"]
 
 

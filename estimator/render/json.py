@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from estimator.render.cells import cell_text
+from estimator.render.cells import cell_text, in_letters
 from estimator.render.working_json import steps
 from estimator.report import Cell, Node, Report, Table
 from estimator.trace import Traced, value_of
@@ -14,8 +14,7 @@ from estimator.trace import Traced, value_of
 
 def render(report: Report, derived: Any = None, derive: bool = False) -> str:
     """The report as one JSON object; bytes, parameters and FLOPs are exact integers, infinities null."""
-    by_key = derived.by_key("text") if derived and report.symbolic else {}
-    names = derived.names if derived and report.symbolic else None
+    by_key, names = in_letters(report, derived)
     results = {k: by_key.get(k, _plain(v)) for k, v in report.results().items()}
     trees = [_tree(p, by_key) for p in (*report.body, *report.hidden) if isinstance(p, Node)]
     out: dict[str, Any] = {

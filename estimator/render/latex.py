@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from estimator.render.cells import as_math, cell_text, counted_line, exact, facts, shown
+from estimator.render.cells import as_math, cell_text, counted_line, exact, facts, in_letters, shown
 from estimator.render.latex_tables import tabular
 from estimator.render.latex_text import breakable, escape, with_formulas
 from estimator.render.latex_working import chain
@@ -44,8 +44,7 @@ def verbatim(text: str) -> list[str]:
 
 def render(report: Report, derived: Any = None, derive: bool = False) -> str:
     """The report as a LaTeX fragment; it needs the packages amsmath, booktabs and graphicx."""
-    by_key = derived.by_key("text") if derived and report.symbolic else {}
-    names = derived.names if derived and report.symbolic else None
+    by_key, names = in_letters(report, derived)
     out = [f"% needs \\usepackage{{{PACKAGES}}}", *_heading(report.title)]
     if report.verdict:
         out += [escape(report.verdict), ""]
@@ -146,10 +145,9 @@ def _counted(line: Any) -> list[str]:
     """What a step counts, as a list."""
     rows = []
     for item in line.items:
-        names, parts, many, term = counted_line(item, "latex")
-        shapes = ", ".join(f"{breakable(name)} ${shape}$".strip() for name, shape in parts)
-        each = "" if many == "1" else f", ${many}$ of " + ("them" if len(parts) == 1 else "each")
-        rows.append(f"  \\item {with_formulas(names)}: {shapes}{each}: ${term}$")
+        names, parts, each, term = counted_line(item, "latex", "${}$")
+        shapes = ", ".join(f"{breakable(name)} {shape}".strip() for name, shape in parts)
+        rows.append(f"  \\item {with_formulas(names)}: {shapes}{each}: {term}")
     if not rows:
         return []
     return [f"{with_formulas(line.rule)}:", "\\begin{itemize}\\sloppy", *rows, "\\end{itemize}"]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from estimator.render.cells import as_math, cell_text, counted_line, exact, facts, shown
+from estimator.render.cells import as_math, cell_text, counted_line, exact, facts, in_letters, shown
 from estimator.render.latex_working import chain
 from estimator.report import Cell, Node, Report, Table, Text
 
 
 def render(report: Report, derived: Any = None, derive: bool = False) -> str:
     """The report as a Markdown section."""
-    by_key = derived.by_key("text") if derived and report.symbolic else {}
-    names = derived.names if derived and report.symbolic else None
+    by_key, names = in_letters(report, derived)
     out = [f"## {_escape(report.title)}", "", *((_escape(report.verdict), "") if report.verdict else ())]
     for part in report.body:
         if isinstance(part, Node):
@@ -104,8 +103,7 @@ def _counted(line: Any) -> list[str]:
     """What a step counts, as a list."""
     rows = []
     for item in line.items:
-        names, parts, many, term = counted_line(item, "latex")
-        shapes = ", ".join(f"{name} ${shape}$".strip() for name, shape in parts)
-        each = "" if many == "1" else f", ${many}$ of " + ("them" if len(parts) == 1 else "each")
-        rows.append(f"- {names}: {shapes}{each}: ${term}$")
+        names, parts, each, term = counted_line(item, "latex", "${}$")
+        shapes = ", ".join(f"{name} {shape}".strip() for name, shape in parts)
+        rows.append(f"- {names}: {shapes}{each}: {term}")
     return [f"{line.rule}:", "", *rows, ""] if rows else []

@@ -12,7 +12,19 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
-from estimator.render.cells import bar, cell_text, counted_line, exact, facts, shown, value_line, with_unit
+from estimator.render.cells import (
+    bar,
+    barred,
+    cell_text,
+    counted_line,
+    exact,
+    facts,
+    in_letters,
+    number_of,
+    shown,
+    value_line,
+    with_unit,
+)
 from estimator.render.layout import blocks, is_text, prose
 from estimator.report import Node, Report, Table, Text
 from estimator.trace import value_of
@@ -49,8 +61,7 @@ def render(
     if report.verdict:
         style = {"yes": "green", "tight": "yellow", "no": "red"}.get(str(report.facts.get("fits")), "")
         console.print(RichText(prose(report.verdict, console.width), style=style), soft_wrap=True)
-    names = derived.names if derived and report.symbolic else None
-    by_key = derived.by_key("text") if derived and report.symbolic else {}
+    by_key, names = in_letters(report, derived)
     short = bool(report.brief) and not detail and not derive
     for part in report.brief if short else report.body:
         if isinstance(part, Node):
@@ -90,7 +101,7 @@ def _facts(console: Console, report: Report) -> None:
 
 def _tree(root: Node, report: Report, by_key: dict[str, str], names: Any, width: int) -> RichTable:
     """The tree as rows: label, value, exact count, share of the whole. Labels wrap with a hanging indent."""
-    bars = any(n.how == "sum" and len(n.children) > 1 for n in root.walk()) and not report.symbolic
+    bars = barred(root, report)
     counts = width >= _NARROW and any(exact(n, report) for n in root.walk())
     rows: list[tuple[Node, int, list[RichText]]] = []
 
@@ -162,7 +173,7 @@ def _derivations(console: Console, derived: Any) -> None:
     for s in derived.letters:
         table.add_row(
             "  " + s.name,
-            "" if s.value is None else f"{s.value:,}" if isinstance(s.value, int) else str(s.value),
+            number_of(s),
             s.meaning,
             RichText(s.field, style="dim"),
         )
@@ -209,9 +220,8 @@ def _step(console: Console, line: Any, unit: str) -> None:
 
 
 def _item(item: Any) -> str:
-    names, parts, many, term = counted_line(item, "text")
+    names, parts, each, term = counted_line(item, "text")
     shapes = ", ".join(f"{name} {shape}".strip() for name, shape in parts)
-    each = "" if many == "1" else f", {many} of " + ("them" if len(parts) == 1 else "each")
     return f"{names}: {term}" if shapes == term else f"{names}: {shapes}{each} = {term}"
 
 

@@ -141,7 +141,7 @@ def _memory(spec: GpuSpec) -> list[Node]:
 
 
 def _kernels(spec: GpuSpec) -> list[Node]:
-    """What PyTorch finds: which products and attention kernels there are, and cuBLAS's workspace."""
+    """What PyTorch gives cuBLAS to work in."""
     rows = []
     if spec.cublas_workspace:
         rows.append(Node("cublas_workspace_bytes", "cuBLAS workspace a thread", spec.cublas_workspace, BYTES))

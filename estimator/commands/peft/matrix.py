@@ -36,7 +36,6 @@ def _solved(d_in: Any, d_out: Any, reduction: Any) -> Working:
     return steps
 
 
-
 def matrix(
     text: str, rank: Any = None, reduction: Any = None, dtype: str | None = None, traced: bool = False
 ) -> Report:
