@@ -13,15 +13,6 @@ from estimator.errors import InputError
 if TYPE_CHECKING:
     from estimator.report import Report
 
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        help="Preset, config.json or folder, .safetensors, .gguf, hf:org/name, or symbolic.",
-        metavar="MODEL",
-    ),
-]
 SetField = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a config field; repeatable.", metavar="FIELD=VALUE"),
@@ -48,35 +39,7 @@ SHOWN: dict[str, Any] = {
     "format": Format, "output": Output, "derive": Derive, "symbols": Symbols, "detail": Detail,
 }  # fmt: skip
 DEFAULTS: dict[str, Any] = {"format": "table", "output": None, "derive": "", "symbols": None, "detail": False}
-BatchSize = Annotated[str, typer.Option("--batch-size", "-b", help="Sequences a GPU and step.", metavar="SIZE")]
-SeqLen = Annotated[str | None, typer.Option("--seq-len", "-s", help="Tokens a sequence; 8k is 8192.", metavar="TOKENS")]
 Gpu = Annotated[str | None, typer.Option("--gpu", help="A GPU preset: llmcalc gpus lists them.", metavar="GPU")]
-CheckFit = Annotated[bool, typer.Option("--check-fit", help="Exit with 3 where it does not fit.")]
-
-Method = Annotated[
-    str | None,
-    typer.Option(
-        "--method", help="full, lora, dora, qlora, freeze, or any method of peft.", metavar="METHOD"
-    ),
-]
-Rank = Annotated[
-    str | None, typer.Option("--rank", "-r", help="Rank of the adapter (its default: the peft library's).", metavar="R")
-]
-Targets = Annotated[
-    str | None,
-    typer.Option(
-        "--targets", help="Modules: names with commas, all-linear, default, or a regular expression.", metavar="NAMES"
-    ),
-]
-Arg = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--arg", help="A further argument by its name in the peft library; JSON where it parses.", metavar="NAME=VALUE"
-    ),
-]
-TrainableLayers = Annotated[
-    str | None, typer.Option("--trainable-layers", help="Layers trained from the top (freeze).", metavar="N")
-]
 
 
 def new_app() -> typer.Typer:

@@ -7,7 +7,7 @@ same annotations (:mod:`estimator.checked`), and is imported for that only.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from estimator.units import KIBI, KILO
 
@@ -26,7 +26,7 @@ Positive = Annotated[float, Limit(gt=0, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Limit(gt=0)]
 Text = Annotated[str, Limit(min_length=1)]
 Matmul = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp6", "fp4", "int8"]
-MATMUL_DTYPES = ("fp32", "tf32", "fp16", "bf16", "fp8", "fp6", "fp4", "int8")
+MATMUL_DTYPES: tuple[str, ...] = get_args(Matmul)
 GB = KILO**3
 MIB = KIBI**2
 GIB = KIBI**3

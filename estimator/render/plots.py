@@ -21,7 +21,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 BAR = 0.7  # of the distance between two places
 INK, GREY, GRID = "#222222", "#8a8f98", "#e6e8eb"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_MANY_DECADES = 9  # above this, only every second or third decade is labelled
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The live page answers as the command line does: ten questions, every figure compared with ``--format json``.
+"""The live page answers as the command line does: eleven questions, every figure compared with ``--format json``.
 
 Counts are equal. Seconds, dollars and percentages are floats whose last bits depend on the Python that adds them up
 (``sum`` compensates since 3.12) and its C library, so those are compared to 12 digits.
@@ -74,7 +74,7 @@ def live(watched, served):
     return watched
 
 
-def test_ten_questions(live, served, llmcalc, tmp_path, monkeypatch):
+def test_eleven_questions(live, served, llmcalc, tmp_path, monkeypatch):
     """Asked without a network once the page has loaded."""
     page = live.page
     print(f"first answer after {live.cold:.1f} s")

@@ -24,8 +24,6 @@ from estimator.texts import json_or_text
 from estimator.trace import value_of
 from estimator.units import BYTES, COUNT, ELEMENTS, FLOPS, PARAMS, PERCENT
 
-DEFAULT_METHOD = "lora"
-
 
 def peft(
     model: Model | str | None, method: str | None = None, rank: Any = None, targets: Any = None, **options: Any
