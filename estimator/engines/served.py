@@ -9,6 +9,7 @@ c isl / osl prompt tokens ride along. The times of the passes are the roofline's
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 from estimator.engines import answers
@@ -52,20 +53,43 @@ class RequestLoad:
         return self.found + self.prompt + self.new / 2
 
 
+class Passes:
+    """The passes of a model on a card, each folded once: loads, shares of a load and the ideal ask for the same."""
+
+    def __init__(self, serve: Serving) -> None:
+        self.serve = serve
+        self.prefill = cache(partial(prefill, serve))
+        self.decode = cache(partial(decode, serve))
+
+
 @dataclass(frozen=True, slots=True)
 class Speed:
     """Seconds of an engine's passes.
 
-    serve     the model on the card; stages: of a pipeline, which pass a batch's parts along
+    passes    of the model on the card; stages: of a pipeline, which pass a batch's parts along
     pace      the engine's own share; step_tokens: tokens of its longest step
     ideal     True for the roofline alone
     """
 
-    serve: Serving
+    passes: Passes
     pace: Pace
     stages: int
     step_tokens: int
     ideal: bool = False
+
+    @property
+    def serve(self) -> Serving:
+        """The model on the card."""
+        return self.passes.serve
+
+    def of(self, serve: Serving) -> Speed:
+        """The same engine with another model on the card."""
+        return replace(self, passes=Passes(serve))
+
+    @property
+    def server(self) -> float:
+        """Seconds between a request and its first step."""
+        return 0.0 if self.ideal else self.pace.server
 
     def together(self, sequences: float, tokens: int) -> int:
         """Prompts of ``tokens`` tokens that a step computes at once."""
@@ -74,22 +98,28 @@ class Speed:
     def prompt(self, sequences: float, tokens: int) -> float:
         """Seconds to compute ``sequences`` prompts of ``tokens`` tokens, in the engine's chunks."""
         together = self.together(sequences, tokens)
-        made = prefill(self.serve, together, tokens)
+        made = self.passes.prefill(together, tokens)
         if self.ideal:
             return float(value_of(made.ideal)) * sequences / together
         return self.paced(made, self.pace.prompt) * sequences / together
 
     def step(self, sequences: float, context: float) -> float:
         """Seconds of a decode step of ``sequences`` with ``context`` cached tokens each."""
-        rows = max(1, round(sequences / self.stages))
-        made = decode(self.serve, rows, max(1, round(context)))
+        made = self.decoded(sequences, context)
         if self.ideal:
             return float(value_of(made.ideal))
-        return self.paced(made, self.pace.step) + self.pace.sequence * rows
+        return self.paced(made, self.pace.step) + self.pace.sequence * self._rows(sequences)
+
+    def decoded(self, sequences: float, context: float) -> Times:
+        """The pass of such a step through a stage."""
+        return self.passes.decode(self._rows(sequences), max(1, round(context)))
+
+    def _rows(self, sequences: float) -> int:
+        return max(1, round(sequences / self.stages))
 
     def weights(self, made: Times) -> float:
-        """Seconds in which a decode step ``made`` waits for its weights."""
-        return weights_read(made) * self.pace.step * self._wide
+        """Seconds in which a decode step ``made`` waits for its weights; the ideal shares no reading."""
+        return 0.0 if self.ideal else weights_read(made) * self.pace.step * self._wide
 
     @property
     def _wide(self) -> float:
@@ -128,7 +158,8 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
         raise InputError(f"{asked.model.name}: an encoder generates nothing; its pass is in: llmcalc flops")
     load, wanted = load_of(asked, rank, sizes[0])
     pace = PACE[asked.engine]
-    best, ideal = speed_of(asked, pace, sizes[1]), speed_of(asked, pace, sizes[1], ideal=True)
+    best = speed_of(asked, pace, sizes[1])
+    ideal = replace(best, ideal=True)
     price = price_of(asked.spec, q.price)
     figures = _figures(best, load)
     floor = _figures(ideal, load)  # latencies of what runs at once; the rate of all that is asked for
@@ -153,7 +184,7 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
         body.append(drafted)
         spoken.append(assumed)
     if q.rate is not None:
-        room = ReplicaRoom(float(sizes[0] if rank.pool is None else min(sizes[0], holds(rank, load))), asked.data, usd)
+        room = ReplicaRoom(float(admitted(rank, load, sizes[0])), asked.data, usd)
         met = arrivals(lambda c: arriving(best, load, c), float(q.rate), load.new, room)
         most = {n.key: n.value for n in met.walk()}["rate.most"]
         queue = "" if q.rate < most else f" {q.rate:g} requests a second are more than it can serve: {most:.3g}."
@@ -208,12 +239,19 @@ def load_of(asked: ServerAsked, rank: ServedRank, most: int) -> tuple[RequestLoa
     if not 0 <= hit < 1:
         raise InputError(f"--prefix-hit must be from 0 to below 1, got {hit:g}")
     wanted = asked.batch / asked.data
-    held = most if rank.pool is None else min(most, int(rank.pool.concurrency(prompt + max(1, new // 2), steady=True)))
     computed = max(1, round(prompt * (1 - hit)))
-    return RequestLoad(computed, max(1, new), max(1.0, min(wanted, held)), prompt - computed), wanted
+    load = RequestLoad(computed, max(1, new), wanted, prompt - computed)
+    return replace(load, sequences=max(1.0, min(wanted, int(admitted(rank, load, most))))), wanted
 
 
-def speed_of(asked: ServerAsked, pace: Pace, step_tokens: int, ideal: bool = False) -> Speed:
+def admitted(rank: ServedRank, load: RequestLoad, most: int) -> float:
+    """Sequences of a load that a replica runs at once: ``most``, or what the pool holds of them in steady decode."""
+    if rank.pool is None:
+        return most
+    return min(most, rank.pool.concurrency(load.found + load.prompt + max(1, load.new // 2), steady=True))
+
+
+def speed_of(asked: ServerAsked, pace: Pace, step_tokens: int) -> Speed:
     """The passes of the model on the card, in the type that its scheme is multiplied in."""
     assert asked.spec is not None
     device = machine(asked.spec.id, asked.store.compute_type(asked.spec, asked.dtype))
@@ -221,43 +259,32 @@ def speed_of(asked: ServerAsked, pace: Pace, step_tokens: int, ideal: bool = Fal
         asked.arch, device, asked.store.element, asked.store.width, 0, asked.kv_bits, asked.tensor, "fused", True,
         dealt=asked.dealt,
     )  # fmt: skip
-    return Speed(serve, pace, asked.pipeline, step_tokens, ideal)
+    return Speed(Passes(serve), pace, asked.pipeline, step_tokens)
 
 
 def _figures(speed: Speed, load: RequestLoad) -> dict[str, Any]:
     """Seconds and rates of a load that stays full."""
     c, context = load.sequences, load.context
     every = speed.prompt(c, load.prompt)
-    first = speed.prompt(1, load.prompt) + (0 if speed.ideal else speed.pace.server)
-    step = speed.step(c, context)
-    rows = max(1, round(c / speed.stages))
-    made = decode(speed.serve, rows, max(1, round(context)))
-    read = 0.0 if speed.ideal else speed.weights(made)
+    first = speed.prompt(1, load.prompt) + speed.server
+    step, made = speed.step(c, context), speed.decoded(c, context)
     whole = every + (load.new - 1) * step
     met = arriving(speed, load, c, (c - 1) / whole)
     return {
         "prefill_seconds": every, "ttft_seconds": first, "decode_step_seconds": step,
         "loaded_ttft_seconds": max(first, met.first) if c > 1 else first,
-        "itl_seconds": step + carried(every, c, read) / load.new, "tokens_per_second": c * load.new / whole,
-        "output_seconds": step / c, "input_seconds": every / (c * (load.prompt + load.found)), "whole": whole,
-        "bound": made.bound,
+        "itl_seconds": step + carried(every, c, speed.weights(made)) / load.new,
+        "tokens_per_second": c * load.new / whole, "output_seconds": step / c,
+        "input_seconds": every / (c * (load.prompt + load.found)), "bound": made.bound,
     }  # fmt: skip
 
 
 def arriving(speed: Speed, load: RequestLoad, sequences: float, rate: float = 0.0) -> Arriving:
     """Prompts of ``load`` that arrive ``rate`` a second beside ``sequences`` that decode."""
-    context = load.context
-    made = decode(speed.serve, max(1, round(sequences / speed.stages)), max(1, round(context)))
     own = speed.prompt(1, load.prompt)
     chunks = max(1, -(-load.prompt // speed.step_tokens))
-    shared = 0.0 if speed.ideal else min(own, speed.weights(made) * chunks)
-    return Arriving(rate, speed.step(sequences, context), own - shared, 0 if speed.ideal else speed.pace.server, chunks)
-
-
-def holds(rank: ServedRank, load: RequestLoad) -> float:
-    """Sequences of a load that the pool holds in steady decode."""
-    assert rank.pool is not None
-    return rank.pool.concurrency(load.found + load.prompt + max(1, load.new // 2), steady=True)
+    shared = min(own, speed.weights(speed.decoded(sequences, load.context)) * chunks)
+    return Arriving(rate, speed.step(sequences, load.context), own - shared, speed.server, chunks)
 
 
 def _ranged(key: str, label: str, at: dict[str, Any], floor: dict[str, Any], pace: Pace) -> Node:

@@ -32,7 +32,7 @@ def speculation(q: Any, speed: Any, sequences: float, context: float, step: floa
     if int(value_of(draft.architecture.vocab)) != int(value_of(mine.arch.vocab)):
         raise InputError(f"--draft-model {draft.name}: its vocabulary is not the served model's")
     weights = stored(draft, None, "bf16")
-    small = replace(speed, serve=replace(mine, arch=draft.architecture, element=weights.element))
+    small = speed.of(replace(mine, arch=draft.architecture, element=weights.element))
     drafted = small.step(sequences, context)
     verified: Times = decode(mine, rows, held, drafted=gamma)
     verify = speed.paced(verified, speed.pace.step)
