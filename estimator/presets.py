@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError, unknown
 from estimator.texts import too_long
+from estimator.units import KIBI
 
 if TYPE_CHECKING:
     from estimator.schemas import GpuSpec
 
+LABEL = 1.1  # no card gives a program more of what its label says, counted in GiB: tests/registry holds them to it
 MAX_BYTES = 1 << 20  # no preset comes near; a larger file is not one
 
 _ID = re.compile(r"^[a-z0-9][a-z0-9.-]{0,63}$")
@@ -98,6 +101,15 @@ def sold() -> dict[str, tuple[str, float]]:
         if vendor is not None and size is not None:
             out[name] = (vendor[1].decode(), float(size[1]))
     return out
+
+
+def larger(vendor: str, memory: int) -> Iterator[GpuSpec]:
+    """Every GPU of a vendor that gives a program more than ``memory`` bytes; one whose label is less is not parsed."""
+    for name, (own, label) in sold().items():
+        if own == vendor and label * LABEL * KIBI**3 >= memory:
+            spec = load_gpu(name)
+            if spec.memory_bytes > memory:
+                yield spec
 
 
 def read_file(path: str) -> tuple[str, dict[str, Any]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from estimator.changes import helping
 from estimator.engines import answers
 from estimator.engines.asked import ServerAsked
 from estimator.engines.rank import ServedRank
-from estimator.fit import NO
 from estimator.report import Node, Table
 from estimator.units import human
 
@@ -69,7 +69,4 @@ def _with_range(n: Node, found: dict[str, Node]) -> Node:
 
 def _few(changes: Table | None) -> tuple[Table, ...]:
     """Of the changes those that help, and a few."""
-    if changes is None:
-        return ()
-    helping = [row for row in changes.rows if row[3] != NO] or changes.rows
-    return (changes._replace(rows=tuple(helping[:CHANGES])),)
+    return () if changes is None else (helping(changes, CHANGES),)

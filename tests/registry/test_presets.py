@@ -12,7 +12,6 @@ import pytest
 
 from estimator import presets
 from estimator.checked import ModelSpec, checked_gpu
-from estimator.commands.memory.changes import LABEL
 from estimator.errors import InputError
 from estimator.families import FAMILIES
 
@@ -220,4 +219,4 @@ def test_labels_are_read_off_without_parsing():
     for name in GPUS:
         spec = presets.load_gpu(name)
         assert read[name] == (spec.vendor, spec.memory.sold_gb)
-        assert spec.memory_bytes < LABEL * spec.memory.sold_gb * 2**30
+        assert spec.memory_bytes < presets.LABEL * spec.memory.sold_gb * 2**30

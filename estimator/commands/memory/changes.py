@@ -9,25 +9,18 @@ from typing import Any, NamedTuple
 
 from estimator import presets
 from estimator.card import Card, card_of
+from estimator.changes import Change, card_row, row_of, table_of
 from estimator.commands.memory.plan import plan, simulate
 from estimator.commands.memory.question import Memory
 from estimator.errors import InputError
 from estimator.fit import NO, YES, Fit, need
-from estimator.report import Cell, Table
+from estimator.report import Table
 from estimator.trace import value_of
-from estimator.units import BYTES, KIBI, human
+from estimator.units import BYTES, human
 
 SHOWN = 5
 PAIRS = 3
 BIGGER = "h100-sxm h200 b200"  # looked at first where several cards are as large
-
-
-class Change(NamedTuple):
-    """One change: the flags a user would add, the fields that they set, and what it costs beside memory."""
-
-    flags: str
-    fields: dict[str, Any]
-    price: str
 
 
 class Tried(NamedTuple):
@@ -147,9 +140,6 @@ def try_all(q: Memory, card: Card, peak: int) -> list[Tried]:
     return [*pairs, *rest][:SHOWN]
 
 
-LABEL = 1.1  # no card gives a program more of what its label says, counted in GiB: tests/registry holds them to it
-
-
 class Bigger(NamedTuple):
     """A larger card: its preset, its bytes, and how it was chosen."""
 
@@ -164,16 +154,9 @@ def bigger_card(peak: int, mode: str, than: Card) -> Bigger | None:
     Of the vendor of the card that was asked for, whose software runs there; of NVIDIA's where that was a size.
     """
     found: list[tuple[bool, int, bool, str]] = []
-    least = max(peak, than.bytes or 0) / (LABEL * KIBI**3)
-    for name, (vendor, label) in presets.sold().items():
-        if vendor != than.vendor or label < least:
-            continue
-        spec = presets.load_gpu(name)
-        card = card_of(spec)
-        if card.bytes is None or card.bytes <= (than.bytes or 0):
-            continue
-        if Fit(need(peak, card, mode), card.bytes, name).answer == YES:
-            found.append((not spec.prices, card.bytes, name not in BIGGER.split(), name))
+    for spec in presets.larger(than.vendor, max(peak, than.bytes or 0)):
+        if Fit(need(peak, card_of(spec), mode), spec.memory_bytes, spec.id).answer == YES:
+            found.append((not spec.prices, spec.memory_bytes, spec.id not in BIGGER.split(), spec.id))
     if not found:
         return None
     unpriced, size, _, name = min(found)
@@ -182,15 +165,11 @@ def bigger_card(peak: int, mode: str, than: Card) -> Bigger | None:
 
 def table(tried: list[Tried], peak: int, bigger: Bigger | None) -> Table:
     """The changes as rows: what each needs, saves and costs."""
-    rows: list[tuple[str | Cell | None, ...]] = [
-        (t.change.flags, Cell(t.fit.need.best, BYTES), Cell(peak - t.peak, BYTES), t.fit.answer, t.change.price)
-        for t in tried
-    ]
+    rows = [row_of(t.change, t.fit.need.best, peak - t.peak, t.fit.answer) for t in tried]
     if bigger is not None:
-        price = f"{bigger.choice}: {human(bigger.bytes, BYTES)}"
-        rows.append((f"--gpu {bigger.name}", None, None, YES, price))
+        rows.append(card_row(bigger.name, f"{bigger.choice}: {human(bigger.bytes, BYTES)}"))
     note = "" if any(t.fits for t in tried) else "neither one change nor two of these make it fit on this card"
-    return Table("What would change it", ("change", "needs", "saves", "fits", "costs"), tuple(rows), note)
+    return table_of(rows, note)
 
 
 def sentence(tried: list[Tried], bigger: Bigger | None) -> str:

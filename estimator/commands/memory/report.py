@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.card import Card, Range, find_card
+from estimator.changes import helping
 from estimator.commands.memory import figure
 from estimator.commands.memory.allocator import Reserved
 from estimator.commands.memory.plan import MODES, MemoryPlan, plan, simulate
@@ -171,8 +172,7 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
     title = title_of(p)
     shown: tuple[Any, ...] = () if p.model.kind == "symbolic" else (brief(p, outcome, fit),)
     if shown and isinstance(body[-1], Table):  # of the changes those that help
-        helping = [row for row in body[-1].rows if row[3] != NO][:3]
-        shown += (body[-1]._replace(rows=tuple(helping or body[-1].rows[:3])),)
+        shown += (helping(body[-1], 3),)
     return Report(
         "memory",
         title,
