@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from estimator.card import Card, find_card
@@ -49,7 +48,6 @@ def tune(q: Tune) -> Report:
         for gpu in cards(q.gpu) for n in counts(q.gpus) for method in methods for checkpointing in ("none", "full")
     ]  # fmt: skip
 
-    @cache
     def peak(method: str, checkpointing: str, b: int, n: int, gpu: str) -> int | None:
         options = {**_options(q, method), "batch_size": b, "checkpointing": checkpointing}
         options["accumulation"] = max(1, whole // (b * n))
@@ -66,10 +64,10 @@ def tune(q: Tune) -> Report:
         if load_gpu(gpu).peak_flops("bf16") is None:
             continue
         card = find_card(gpu)
-        fitting = [b for b in BATCHES if b * n <= whole and _fits(peak(method, checkpointing, b, n, gpu), card)]
-        if fitting:
-            found = _row(q, gpu, n, method, checkpointing, fitting[0], whole)
-            rows += [] if found is None else [found]
+        fitting = (b for b in BATCHES if b * n <= whole and _fits(peak(method, checkpointing, b, n, gpu), card))
+        largest = next(fitting, None)
+        found = None if largest is None else _row(q, gpu, n, method, checkpointing, largest, whole)
+        rows += [] if found is None else [found]
     best: dict[tuple[str, int, str], Way] = {}
     for row in rows:  # of two ways on the same cards the faster
         key = (row.gpu, row.gpus, row.layout.split(",")[0])
