@@ -11,7 +11,7 @@ from estimator.commands.memory import figure
 from estimator.commands.memory.allocator import Reserved
 from estimator.commands.memory.plan import MODES, MemoryPlan, plan, simulate
 from estimator.commands.memory.question import Memory
-from estimator.commands.memory.storage import implied_mode
+from estimator.commands.memory.storage import implied_training
 from estimator.commands.memory.text import (
     assumptions,
     brief,
@@ -59,9 +59,9 @@ def memory(model: Model | str, mode: str | None = None, recipe: str | None = Non
 def answer(q: Memory) -> Report:
     """The report of a question."""
     if q.mode is None:
-        mode, note = implied_mode(q)
-        made = answer(replace(q, mode=mode))
-        return made if mode == "inference" else made._replace(assumptions=(note, *made.assumptions))
+        why = implied_training(q)
+        made = answer(replace(q, mode="training" if why else "inference"))
+        return made._replace(assumptions=(why, *made.assumptions)) if why else made
     choice(q.mode, "--mode", MODES)
     if q.check_fit and q.gpu is None and q.gpu_memory is None:
         raise InputError("--check-fit needs --gpu")

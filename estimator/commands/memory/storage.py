@@ -59,14 +59,14 @@ def unused(q: Memory) -> list[str]:
     return [f"--{k.replace('_', '-')} {value} is not used by --mode {mode}" for k, value in _given(q, names).items()]
 
 
-def implied_mode(q: Memory) -> tuple[str, str]:
-    """The mode of a question that names none, and a sentence on it: who says how to train asks for a training step."""
+def implied_training(q: Memory) -> str:
+    """Why a question that names no mode is about a training step: who says how to train asks for one; "": it is not."""
     training = _given(q, ("method", "allocator", *TRAINING_ONLY))
     if not training or _given(q, (*FORWARD_ONLY, "engine")):
-        return "inference", "--mode not given: inference"
+        return ""
     name, value = next(iter(training.items()))
     flag = f"--{name.replace('_', '-')}"
-    return "training", f"--mode not given: training, as {flag if value is True else f'{flag} {value}'} says"
+    return f"--mode not given: training, as {flag if value is True else f'{flag} {value}'} says"
 
 
 def _given(q: Memory, names: tuple[str, ...]) -> dict[str, Any]:
