@@ -126,22 +126,6 @@ def longest(need: Callable[[int], int], room: int) -> int | None:
     return low
 
 
-def last(fits: Callable[[int], bool]) -> int | None:
-    """The largest n >= 0 for which the monotone ``fits(n)`` holds; None where it holds for all."""
-    if not fits(1):
-        return 0
-    low = 1
-    while fits(low * 2):
-        low *= 2
-        if low > LIMIT:
-            return None
-    high = low * 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
-
-
 def check_workspace(kind: str) -> None:
     """InputError unless --workspace is simulated, none or a size."""
     if kind not in ("simulated", "none"):

@@ -197,7 +197,8 @@ def _held(p: CachePlan, q: KVCache, whole: int) -> int:
 
 def growth(report: Report, q: KVCache) -> Figure:
     """The figure of ``--plot``: bytes against tokens, with a pass's workspace where a GPU is asked about."""
-    from estimator.commands.kvcache.fit import room, workspace_of
+    from estimator.card import find_card
+    from estimator.commands.kvcache.fit import workspace_of
     from estimator.commands.kvcache.growth import figure
     from estimator.models import load_model
 
@@ -209,7 +210,6 @@ def growth(report: Report, q: KVCache) -> Figure:
     free = found.get("free_bytes")
     if free is None:
         return figure(p.model.name, lambda t: p.used(b, t), n, p.arch.max_positions, None)
-    card = room(p.model, q.gpu, q.dtype, q.quantization, q.gpu_memory).card
-    extra = workspace_of(p.model, q.workspace, card.kernels)[0]
+    extra = workspace_of(p.model, q.workspace, find_card(q.gpu, q.gpu_memory).kernels)[0]
     longest = found["max_tokens"]
     return figure(p.model.name, lambda t: p.used(b, t) + extra(b, t), n, p.arch.max_positions, free, longest)

@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any
 
 from estimator.card import Card, find_card
-from estimator.commands.kvcache.fit import last
 from estimator.commands.memory.plan import plan, simulate
 from estimator.commands.memory.question import Memory
 from estimator.engines import OWN, answered, engine_of, fit_in
+from estimator.engines.llamacpp.context import padded
 from estimator.errors import InputError
 from estimator.fit import NO, YES, fit_of
 from estimator.report import Node, Report
@@ -23,7 +23,6 @@ FIELDS = {"batch-size": ("batch_size", COUNT), "seq-len": ("seq_len", TOKENS), "
 HERE = ("batch-size", "seq-len", "rank")  # of transformers and of training
 SERVED = ("batch-size", "seq-len")  # of every engine; llama.cpp has all but the rank
 LLAMA_CPP = (*SERVED, "ctx-size", "gpu-layers")
-PAD = 256  # llama.cpp's: GGML_PAD of n_ctx
 MOST = 2**24  # no batch, sequence or rank comes near
 
 
@@ -63,7 +62,7 @@ def largest_served(q: Memory) -> Report:
         return NO if found is None else found.answer
 
     def answer(n: int) -> str:
-        return fits(-(-n // PAD) * PAD if q.largest == "ctx-size" else n)  # a context is padded
+        return fits(padded(n) if q.largest == "ctx-size" else n)
 
     node, said = _found(q, str(q.gpu or card.name), answer)
     shown = answered("memory", with_(max(1, int(node.children[0].value))))
@@ -73,7 +72,7 @@ def largest_served(q: Memory) -> Report:
 
 def served(q: Memory) -> bool:
     """Whether ``--largest`` is asked of a serving engine."""
-    return q.largest is not None and not q.training and engine_of(q) not in OWN
+    return not q.training and engine_of(q) not in OWN
 
 
 def _check(q: Memory, names: tuple[str, ...], card: Card) -> None:
@@ -89,15 +88,7 @@ def _found(q: Memory, card: str, answer: Callable[[int], str]) -> tuple[Node, st
     field, unit = FIELDS[name]
     asked = cache(answer)
 
-    def is_not(n: int) -> bool:
-        return n <= MOST and asked(n) != NO
-
-    def surely(n: int) -> bool:
-        return n <= MOST and asked(n) == YES
-
-    most, sure = last(is_not), last(surely)
-    assert most is not None
-    assert sure is not None
+    most, sure = _last(lambda n: asked(n) != NO), _last(lambda n: asked(n) == YES)
     flag = f"--{name}"
     positions = q.model.architecture.max_positions
     beyond = name in ("seq-len", "ctx-size") and positions is not None and most > positions
@@ -110,3 +101,17 @@ def _found(q: Memory, card: str, answer: Callable[[int], str]) -> tuple[Node, st
     if most == 0:
         said = f"No {flag} fits {card}: not even 1."
     return Node.group("", rows), said + (f" Beyond the model's {positions:,} positions." if beyond else "")
+
+
+def _last(fits: Callable[[int], bool]) -> int:
+    """The largest n from 0 to MOST for which the monotone ``fits(n)`` holds, 0 where none does."""
+    if not fits(1):
+        return 0
+    low, high = 1, 2
+    while high <= MOST and fits(high):
+        low, high = high, 2 * high
+    high = min(high, MOST + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
