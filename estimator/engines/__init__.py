@@ -52,7 +52,7 @@ def _has_graph(model: Any) -> bool:
 
 def server_of(name: str) -> Server:
     """The server of an engine's name. InputError where it is none."""
-    module: Any = import_module(f"estimator.engines.{ENGINES.get(name, name)}") if name in ENGINES else None
+    module: Any = import_module(f"estimator.engines.{ENGINES[name]}") if name in ENGINES else None
     found: Server | None = getattr(module, "SERVER", None)
     if found is None:
         raise unknown("--engine", name, [x for x in ENGINES if x != "llama.cpp"])

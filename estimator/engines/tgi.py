@@ -12,9 +12,9 @@ from fractions import Fraction
 
 from estimator.card import Range
 from estimator.engines.asked import ServerAsked, share, whole
-from estimator.engines.layers import decoder_layers, stages
+from estimator.engines.layers import decoder_layers
 from estimator.engines.pool import FULL, LayerKind, Pool, rank_token_bytes
-from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
+from estimator.engines.rank import ServedRank, check_decoder, check_heads
 from estimator.engines.server import Hardware, Server
 from estimator.engines.vllm import forward
 from estimator.engines.weights import rank_bytes
@@ -37,21 +37,15 @@ CONTEXT, CONTEXT_RANKS = GIB // 2, 2 * GIB  # the driver's context, and with NCC
 
 
 def plan(asked: ServerAsked) -> ServedRank:
-    """The rank with the fewest blocks."""
+    """Any rank: all hold the same."""
     check_decoder(asked)
     check_heads(asked)
     if asked.pipeline > 1:
         raise InputError(f"--pipeline-parallel {asked.pipeline}: TGI shards every layer, it has no stages")
     layers = decoder_layers(asked.arch)
-    return fewest([_rank(asked, s) for s in stages(len(layers), 1)])
-
-
-def _rank(asked: ServerAsked, stage: range) -> ServedRank:
-    layers = decoder_layers(asked.arch)
-    held = [layers[i] for i in stage]
-    if any(isinstance(x.mixer, StateSpace) for x in held):
+    if any(isinstance(x.mixer, StateSpace) for x in layers):
         raise InputError(f"--engine tgi: {asked.model.name} has recurrent layers, whose server is not described")
-    weights, token = rank_bytes(asked, stage), rank_token_bytes(asked, held)
+    weights, token = rank_bytes(asked, range(len(layers))), rank_token_bytes(asked, layers)
     block = 16 if asked.version < ONE_TOKEN else 1
     peak = activation(asked, sizes_of(asked)[1])
     beside = CONTEXT if asked.gpus == 1 else CONTEXT_RANKS

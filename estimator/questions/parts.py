@@ -106,7 +106,7 @@ class OnCard(Question):
 
 @dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class Served(Question):
-    """How an engine serves: its options by its own names (llama.cpp, vLLM, SGLang, TensorRT-LLM)."""
+    """How an engine serves: its options by its own names (llama.cpp, vLLM, SGLang, TensorRT-LLM, TGI)."""
 
     engine: Any = option(None, "transformers, fused, or a serving engine (default: llama.cpp for GGUF).", "NAME")
     engine_version: Any = option(None, "Version of the engine: 0.19.0.", "V")

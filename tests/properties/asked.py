@@ -37,7 +37,6 @@ WIDE = ("llama-3-8b", "mixtral-8x7b", "gpt-oss-20b", "qwen3-next-80b-a3b", "deep
 def report(argv: list[str]) -> Report | None:
     """The report of a command line; None where it is refused. AssertionError for any other exit code."""
     found: list[Report] = []
-    words: list[str] = []
 
     def kept(made: Report, *rest: Any, **more: Any) -> str:
         found.append(made)
@@ -46,7 +45,6 @@ def report(argv: list[str]) -> Report | None:
     out, err = StringIO(), StringIO()
     with redirect_stdout(out), redirect_stderr(err), mock.patch.object(render, "to_text", kept):
         code = run(argv)
-    words.append(err.getvalue())
     assert code in (0, 2, 3), (argv, err.getvalue())
     return found[-1] if found and code in (0, 3) else None
 

@@ -8,7 +8,7 @@ from estimator.trace import value_of
 from estimator.units import BYTES, KIBI, human
 
 if TYPE_CHECKING:
-    from estimator.moments import Outcome
+    from estimator.moments import Moment, Outcome
     from estimator.render.plots import Figure
 
 GIB, MIB = KIBI**3, KIBI**2
@@ -45,9 +45,9 @@ def moments(title: str, outcome: Outcome, have: int | None, card: str) -> Figure
     return Figure(title, x, Axis(f"allocated, {word}", 0, 1.08 * high, False), tuple(series))
 
 
-def _by_part(moment: object) -> dict[str, int]:
+def _by_part(moment: Moment) -> dict[str, int]:
     out: dict[str, int] = {}
-    for (where, what), size in moment.buffers().items():  # type: ignore[attr-defined]
+    for (where, what), size in moment.buffers().items():
         part = where or what
         out[part] = out.get(part, 0) + int(value_of(size))
     return out

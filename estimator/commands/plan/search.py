@@ -1,4 +1,4 @@
-"""What both searches share: cards and counts from their options, rows with their commands, the best of them."""
+"""What the searches share: cards and counts from their options, rows with their commands, the best of them."""
 
 from __future__ import annotations
 
