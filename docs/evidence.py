@@ -140,7 +140,7 @@ RAN = {
     "sft": "TRL 1.16 SFTTrainer; one H100, one H200",
     "dpo": "TRL 1.16 DPOTrainer; one H100, one H200",
     "torch.compile": "PyTorch 2.11 inductor around any of them; one H100, one H200",
-    "deepspeed": "DeepSpeed 0.19.8, stages 1 to 3, with and without adapters and offloading; two H100s",
+    "deepspeed": "DeepSpeed 0.19.8, stages 0 to 3, with and without adapters and offloading; two H100s",
     "fsdp2": "PyTorch 2.11 fully_shard, with and without adapters; two H100s",
     "fsdp1": "PyTorch 2.11 FullyShardedDataParallel, a packed base; two H200s",
     "ddp": "PyTorch 2.11 DistributedDataParallel; two H100s",
