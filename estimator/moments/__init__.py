@@ -14,7 +14,7 @@ from estimator.moments.outcome import Live, Moment, Outcome, phase
 from estimator.moments.passes import at_once, backward_pass, forward_pass, training_machine
 from estimator.moments.run import alternating, machine, split_layers
 from estimator.moments.sharded import sharded, step_bytes
-from estimator.moments.standing import later, standing, trained_tensors
+from estimator.moments.standing import later, rotary_bytes, standing, trained_tensors
 from estimator.moments.workload import THREADS, Workload
 from estimator.optimizers import find_optimizer
 from estimator.stack import compiled
@@ -64,6 +64,9 @@ def training(arch: Architecture, load: Workload) -> Outcome:
 def inference(arch: Architecture, load: Workload) -> Outcome:
     """Prefill and the decode steps after it."""
     base = standing(arch, load, [], None)
+    rotary = rotary_bytes(arch)
+    if rotary:
+        base["model", "rotary frequencies"] = rotary
     tape = Tape(False, False)
     m = machine(arch, load, tape)
     if arch.kind == "encoder":

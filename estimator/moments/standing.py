@@ -13,6 +13,7 @@ from estimator.optimizers import Optimizer, Trained, copy_bytes, held_bytes
 from estimator.peft.base import BASE, INDEX, TRAINED, TUNER, PeftTensor
 from estimator.stack.packed import is_packed, packed_bytes
 from estimator.stack.tape import F32, I64, block_bytes, small_block
+from estimator.trace import value_of
 
 TABLES = (EMBEDDING, POSITION, TOKEN_TYPE)  # torch.nn.Embedding
 
@@ -81,6 +82,17 @@ def buffer_bytes(arch: Architecture, load: Workload) -> Any:
     constants."""
     out: Any = sum((w.times * block_bytes(w.elements * load.width) for w in arch.buffers), 0)
     return out + sum(b.times * block_bytes(b.bytes) for b in arch.constants)
+
+
+def rotary_bytes(arch: Architecture) -> Any:
+    """The frequencies of the rotary embedding (``inv_freq``, fp32), a table for each rotary width, of half that width.
+
+    Measured beside the weights of llama-3.2-1b, llama-3.1-8b and qwen2.5-1.5b: one block of 512 bytes (transformers
+    4.57.6, tests/accuracy/peers.json.gz). transformers 5 keeps a clone of it, one block more, which is not counted; nor
+    are, in a training step, the tables and scalars of one block each, 2,048 bytes of a Llama's.
+    """
+    widths = {int(value_of(a.rope_dim)): a.rope_dim for a in arch.attentions if a.position == "rope" and a.rope_dim}
+    return sum((block_bytes(F32 // 2 * width) for width in widths.values()), 0)
 
 
 def later(load: Workload, base: Live) -> list[tuple[str, str]]:
