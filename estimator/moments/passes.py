@@ -71,5 +71,5 @@ def backward_pass(tape: Tape, out: Forward, load: Workload, wrap: Any = None) ->
         raise InputError(f"--method {name}: nothing trains; it adds no weights to this model and frees none")
     backward(tape, loss, out.bounds, wrap)
     out.held = []
-    settle(tape.log, end)
+    settle(tape.log, end, tape.carried)
     return loss

@@ -89,9 +89,8 @@ class Fully:
         self.mark = 0
 
     def take(self, n: Any, width: int, what: str) -> Tensor:
-        where, self.t.where = self.t.where, "FSDP"
-        made = self.t.alloc(n, width, what)
-        self.t.where = where
+        made = self.t.alloc(n, width, what, "FSDP")
+        self.t.carried.append(made.st.record)  # of one layer, then of the next
         return made
 
     def gather(self, g: FsdpGroup) -> None:

@@ -47,9 +47,8 @@ class Engine:
         self.sizes: list[Any] = []  # of the gradients that stand between micro-batches: stage 1
 
     def take(self, n: Any, width: int, what: str) -> Tensor:
-        where, self.t.where = self.t.where, "DeepSpeed"
-        made = self.t.alloc(n, width, what)
-        self.t.where = where
+        made = self.t.alloc(n, width, what, "DeepSpeed")
+        self.t.carried.append(made.st.record)  # of one layer, then of the next
         return made
 
     def before_forward(self) -> None:

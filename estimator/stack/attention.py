@@ -117,7 +117,9 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
         weights = ops.scale(t, weights, "capped scores")
     if further is not None:
         weights = ops.add(t, weights, further, "scores with those of positions")
-    if mask is not None:
+    if mask is not None and mask.node is not None:  # a learned bias wants its gradient (T5)
+        weights = ops.add(t, weights, mask, "masked scores")
+    elif mask is not None:
         weights = ops.shift(t, weights, "masked scores", maximum(weights.w, mask.w))
     w = q.w
     if scores_w == F32:

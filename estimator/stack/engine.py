@@ -8,7 +8,7 @@ from typing import Any
 
 from estimator.stack import moves
 from estimator.stack.products import differentiate
-from estimator.stack.tape import F32, Tape, Tensor
+from estimator.stack.tape import F32, Record, Tape, Tensor
 
 
 def _sole_owner(x: Tensor, refs: int) -> bool:
@@ -43,6 +43,12 @@ def _reach(root: Any) -> list[Any]:
                         stack.append(parent)
     order.sort(key=lambda x: x.seq, reverse=True)
     return order
+
+
+def _waiting(order: list[Any]) -> list[Record]:
+    """Gradients that wait for their nodes and leaves: a layer takes them over, and leaves its own."""
+    leaves = [parent for node in order for parent in node.ins if parent is not None and parent.leaf]
+    return [g.st.record for node in (*order, *leaves) for g in node.grads if g is not None]
 
 
 def _run(t: Tape, node: Any) -> None:
@@ -136,6 +142,7 @@ def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = (
                 if t.keeper is not None:
                     t.keeper.flush()
                 if times != 1:
+                    t.carried += _waiting(order)
                     outer, t.log = t.log, []
                 if wrap is not None:
                     wrap.enter_layer(key, times != 1)

@@ -85,7 +85,8 @@ def rope_tables(m: Machine, w: int) -> Any:
         if key not in made:
             where, machine.t.where = machine.t.where, "rotary embedding"
             n = machine.s * a.rope_dim
-            made[key] = (machine.t.alloc(n, w, "cos"), machine.t.alloc(n, w, "sin"))
+            with machine.t.once():
+                made[key] = (machine.t.alloc(n, w, "cos"), machine.t.alloc(n, w, "sin"))
             machine.t.where = where
         return made[key]
 
@@ -198,6 +199,7 @@ def stack(m: Machine, x: Tensor, segments: list[Segment], at: Any, out: Forward,
         if t.work is not None:
             t.layer = label(segment.layer)
         low = t.seq
+        t.carried.append(x.st.record)
         with t.repeated(segment.times), t.at("layer"):
             if m.wrap is not None:
                 m.wrap.before_layer(len(out.bounds), segment.layer, len(m.leaves))

@@ -83,8 +83,9 @@ class Offload:
 
     def _back(self, gone: Gone) -> Allocation:
         made = Allocation.__new__(Allocation)
-        made.tape, made.record = self.t, gone.record
-        self.t.log.append((1, gone.record))
+        size, what = gone.record
+        made.tape, made.record = self.t, (size, what)  # another buffer than the one that left
+        self.t.log.append((1, made.record))
         return made
 
     def flush(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,57 +49,27 @@ class Replay:
         self.level, self.peak, self.top = level, peak, top
 
 
-def settle(log: list[Any], start: int) -> None:
+def settle(log: list[Any], start: int, carried: Sequence[Record]) -> None:
     """Give back once what was handed out once, in ``log[start:]``.
 
-    A layer that stands for many frees what came before it in every round. Where the rounds left something of the same
-    size (each its output, the next one's input), each frees the round before's; where they did not (a mask that all
-    layers share), only the last round does: the entry moves behind the segment.
+    A layer that stands for many frees what came before it in every round. What a layer hands to the next (``carried``:
+    its output, a gradient on its way) each round frees of the round before; what all share (a mask, a cosine) only the
+    last one does: the entry moves behind the segment.
     """
-    single = {id(record) for sign, record in log if type(record) is not list and type(sign) is int and sign == 1}
-    wanted = [
-        (i, j)
-        for i in range(start, len(log))
-        if type(log[i][1]) is list
-        for j, (sign, record) in enumerate(log[i][1])
-        if sign == -1 and id(record) in single
-    ]
-    if not wanted:
-        return
-    left = _left_over(log, {_told_apart(log[i][1][j][1][0]) for i, j in wanted})
-    moved: list[tuple[int, int]] = []
-    for i, j in wanted:
-        size, more = _told_apart(log[i][1][j][1][0]), value_of(log[i][0]) - 1
-        if left[size] >= more:
-            left[size] -= more
-        else:
-            moved.append((i, j))
-    for i, j in reversed(moved):
-        log.insert(i + 1, log[i][1].pop(j))
+    shared = {id(record) for sign, record in log if type(record) is not list and type(sign) is int and sign == 1}
+    shared -= {id(record) for record in carried}
+    for i in reversed(range(start, len(log))):
+        if type(log[i][1]) is list:
+            freed = [j for j, (sign, record) in enumerate(log[i][1]) if sign == -1 and id(record) in shared]
+            log[i + 1 : i + 1] = [log[i][1][j] for j in freed]
+            for j in reversed(freed):
+                del log[i][1][j]
 
 
 def _told_apart(size: Any) -> Any:
     """A size as the key of a dictionary."""
     record = recording.get()
     return value_of(size) if record is None else record.key(size)
-
-
-def _left_over(log: list[Any], sizes: set[Any]) -> Counter[Any]:
-    """Of each of these sizes: how many buffers were handed out and, each by its own entry, not given back."""
-    net: dict[int, list[Any]] = {}
-    plain = recording.get() is None
-    for sign, what in log:
-        entries, times = (what, value_of(sign)) if type(what) is list else (((sign, what),), 1)
-        for s, record in entries:
-            size = record[0]
-            size = size if plain and type(size) is int else _told_apart(size)
-            if size in sizes:
-                net.setdefault(id(record), [0, size])[0] += s * times
-    out: Counter[Any] = Counter()
-    for count, size in net.values():
-        if count > 0:
-            out[size] += count
-    return out
 
 
 def alive(log: Sequence[Any], top: tuple[int, int, int] | None) -> dict[tuple[str, str], Any]:

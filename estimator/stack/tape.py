@@ -169,6 +169,8 @@ class Tape:
 
     def __init__(self, grad: bool = True, amp: bool = False) -> None:
         self.log: list[Any] = []
+        self.outer: list[Any] | None = None  # the log that the segment being recorded will stand in
+        self.carried: list[Record] = []  # what a layer hands to the next: each round gives back the round before's
         self.grad, self.amp = grad, amp
         self.where = ""
         self.work: list[Any] | None = None
@@ -188,9 +190,9 @@ class Tape:
         self.counts: Callable[[Any], Any] = block_bytes  # what the allocator counts for a request
         self.on_grad: Any = None  # called with a leaf whose gradient of this pass is complete
 
-    def alloc(self, n: Any, w: int, what: str = "") -> Tensor:
+    def alloc(self, n: Any, w: int, what: str = "", where: str | None = None) -> Tensor:
         """A new tensor outside autograd."""
-        return Tensor(n, w, Allocation(self, n * w, (self.where, what)))
+        return Tensor(n, w, Allocation(self, n * w, (self.where if where is None else where, what)))
 
     def emit(
         self, what: str, n: Any, w: int, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None
@@ -316,11 +318,21 @@ class Tape:
             return
         outer, self.log = self.log, []
         before, self.times = self.times, times
+        above, self.outer = self.outer, outer if self.outer is None else self.outer
         try:
             yield
         finally:
             outer.append((times, self.log))
-            self.log, self.times = outer, before
+            self.log, self.times, self.outer = outer, before, above
+
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """Record what happens inside before the segment: layers share it, and the first of them makes it."""
+        inside, self.log = self.log, self.log if self.outer is None else self.outer
+        try:
+            yield
+        finally:
+            self.log = inside
 
     @contextmanager
     def at(self, where: str, of: Any = None) -> Iterator[None]:

@@ -16,48 +16,33 @@ from tests.properties.asked import SMALL, WIDE, count, models, report, results, 
 CAUSAL = tuple(
     m for m in (*SMALL, *WIDE) if m not in ("bert-base-uncased", "albert-base-v2", "t5-small", "flan-t5-small")
 )
-# Open, and said in docs/reliability.md: kinds of layers that alternate leave a cosine and a sine each in a fully
-# checkpointed step (0.3 MB at 2 x 96 tokens, 1.4 MB at 512), T5's fused attention leaves 2 KB
-MIXED = ("qwen3-next-80b-a3b", "jamba-v0.1", "t5-small", "flan-t5-small")
+KEPT = (
+    *(f"--checkpointing {c} --attention {a}" for c in ("none", "selective", "full") for a in ("eager", "sdpa")),
+    "--activation-offload", "--activation-offload --checkpointing full",
+)  # fmt: skip
 CARDS = st.sampled_from(("h100-sxm", "rtx-4090", "t4", "a100-40gb"))
 
 
 @given(
     models(),
     st.sampled_from([1, 2, 3]),
-    st.sampled_from([96, 300]),
+    st.sampled_from([32, 64, 96, 300]),  # 64: Jamba's mask is as large as a norm's gradient
     st.sampled_from(["torch-bf16", "torch-mixed", "torch-fp32"]),
-)
+    st.sampled_from([[], ["--gpus", "2", "--stage", "2"], ["--gpus", "2", "--stage", "3"],
+                     ["--gpus", "2", "--stage", "3", "--fsdp-version", "1"]]),
+)  # fmt: skip
 @some(20)
-def test_the_step_holds_the_same_however_it_was_reached(model, b, s, recipe):
-    """Activations are gone at the optimizer's step, whatever was kept of them before.
-
-    Not asked where a mask is as large as a norm's gradient (s * s = d): layers that stand for many tell what they share
-    from what they hand on by its size.
-    """
-    argv = [
-        "memory",
-        "--mode",
-        "training",
-        "--model",
-        model,
-        "--batch-size",
-        str(b),
-        "--seq-len",
-        str(s),
-        "--recipe",
-        recipe,
-    ]
+def test_the_step_holds_the_same_however_it_was_reached(model, b, s, recipe, shards):
+    """Activations are gone at the optimizer's step, whatever was kept of them before, on the card or the host."""
+    argv = ["memory", "--mode", "training", "--model", model, "--batch-size", str(b), "--seq-len", str(s),
+            "--recipe", recipe, *shards]  # fmt: skip
     found = {}
-    for checkpointing in ("none", "selective", "full"):
-        for attention in ("eager", "sdpa"):
-            got = results([*argv, "--checkpointing", checkpointing, "--attention", attention])
-            if model in MIXED and (checkpointing == "full" or attention == "sdpa"):
-                continue
-            if got is not None:
-                found[checkpointing, attention] = got["moments.step_bytes"]
+    for kept in KEPT:
+        got = results([*argv, *kept.split()])
+        if got is not None:
+            found[kept] = got["moments.step_bytes"]
     assert len(set(found.values())) <= 1, (argv, found)
-    count("the step's bytes do not depend on checkpointing and attention", len(found))
+    count("the step's bytes do not depend on checkpointing, attention and offloading", len(found))
 
 
 STATES = ("weights_bytes", "gradients_bytes", "optimizer_bytes")
