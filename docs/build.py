@@ -10,9 +10,11 @@ from __future__ import annotations
 import io
 import os
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -34,9 +36,9 @@ def formulas() -> str:
 
     out = [
         "# Formulas\n",
+        opening("explain kv_cache_bytes"),
         "Each is one plain Python function in `estimator/formulas/`, called with exact integers, with traced numbers",
         "for a derivation, or with arrays.\n",
-        opening("explain kv_cache_bytes"),
     ]
     for module in MODULES:
         loaded = import_module(f"estimator.formulas.{module}")
@@ -60,8 +62,9 @@ def letters() -> str:
 
     rows = [f"| ${s.latex}$ | `{s.name}` | `{s.field}` | {s.meaning} |" for s in SYMBOLS]
     head = (
-        "# Letters\n\nIn the order in which a derivation prints the factors of a product. `--symbols L=N_layer,d=D` "
-        f"renames them.\n\n{opening('explain d_ff')}\n"
+        f"# Letters\n\n{opening('explain d_ff')}\n"
+        "In the order in which a derivation prints the factors of a product. `--symbols L=N_layer,d=D` renames"
+        " them.\n\n"
         "| letter | name | config field or option | meaning |\n|:--|:--|:--|:--|\n"
     )
     return head + "\n".join(rows) + "\n"
@@ -76,8 +79,8 @@ def formats() -> str:
         for f in FORMATS.values()
     ]
     head = (
-        "# Storage formats\n\nBits a weight are exact: a block's bits over its elements, scales included.\n\n"
-        f"{opening('explain nf4')}\n"
+        f"# Storage formats\n\n{opening('explain nf4')}\n"
+        "Bits a weight are exact: a block's bits over its elements, scales included.\n\n"
         "| name | elements a block | bits a block | bits a weight | what it is | source |\n|:--|--:|--:|--:|:--|:--|\n"
     )
     return head + "\n".join(rows) + "\n"
@@ -137,6 +140,7 @@ def options() -> str:
 
     parts = [
         "# Options and keys\n",
+        opening("kvcache llama-3-8b --seq-len 8k --format csv"),
         "Of the functions of [the Python API](api.md) that ask a question, and of `--format json`. A size may be an",
         "int or a text (`8k`, `7B`). The keys are those of the answers that this page asks for; others add rows.\n",
     ]
@@ -165,15 +169,93 @@ def reference() -> str:
     """The Python API from its docstrings, for the site."""
     from estimator.api import _EXPORTS
 
-    head = "# Reference\n\nWhat `from estimator import api` offers, by its docstrings; how to use it: [api](api.md).\n"
+    head = "# Reference\n\n```sh\nllmcalc docs api    # how it is used\n```\n\n"
+    head += "What `from estimator import api` offers, by its docstrings; how to use it: [api](api.md).\n"
     return head + "\n" + "\n".join(f"::: {module}.{name}\n" for name, module in _EXPORTS.items())
+
+
+# what docs/plots.md shows: name -> (heading, what it is, the command that draws it)
+PICTURES = {
+    "moments": (
+        "The moments of a step",
+        "Who holds the memory at the peak of each moment, the peak, and what a program gets on the card.",
+        "memory llama-3-8b --mode training --method lora --gpu rtx-4090",
+    ),
+    "lengths": (
+        "Memory against length, by method",
+        "Any result of a sweep against a swept size, a line for each of the other values. A result that is the same on"
+        " all lines (`have_bytes`) is drawn once.",
+        "sweep memory llama-3-8b --mode training --method full,lora,qlora --seq-len 512:8k:512 --gpu rtx-4090"
+        " --keys need_bytes,have_bytes",
+    ),
+    "cache": (
+        "A cache that grows",
+        "Cache and workspace against the context, what the card has left beside the weights, and where they meet.",
+        "kvcache llama-3-8b --gpu rtx-4090",
+    ),
+    "stages": (
+        "The stages of ZeRO",
+        "What the most loaded GPU holds at each stage, and what the card has.",
+        "zero llama-3-8b --gpus 8 --gpu h100-sxm --seq-len 2k",
+    ),
+    "roofline": (
+        "A roofline",
+        "The parts of a pass under the card's bandwidth and its peak: what bounds each.",
+        "flops llama-3-8b --mode decode --context 4k --batch-size 32 --gpu h100-sxm",
+    ),
+    "latency": (
+        "Latency against throughput",
+        "1, 2, 4 ... sequences at once, up to what the engine admits.",
+        "infer llama-3-8b --engine vllm --gpu h100-sxm",
+    ),
+    "pareto": (
+        "A plan",
+        "Every way that fits, cost against time; on the line nothing is both cheaper and faster.",
+        "plan tune llama-3-8b --gpu rtx-4090,a100-80gb,h100-sxm",
+    ),
+    "isoflop": (
+        "Curves of equal compute",
+        "Loss against parameters at fixed budgets, and the optima; `--plot` takes contours, frontier and ratio too.",
+        "chinchilla --compute 1e23 --plot isoflop",
+    ),
+}
+
+
+def drawn(line: str) -> str:
+    """The SVG that ``llmcalc LINE --output x.svg`` writes."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "x.svg"
+        with redirect_stderr(io.StringIO()):
+            _printed([*line.split(), "--output", str(path)])
+        return path.read_text()
+
+
+def plots() -> str:
+    """The pictures, each with the command that draws it."""
+    parts = [
+        "# Pictures\n",
+        opening("kvcache llama-3-8b --gpu rtx-4090 --plot"),
+        "`--plot` draws in the terminal, `--output x.svg` (or `.png`, `.pdf`, with the extra `plot`) into a file, and",
+        "`--output x.html` or `--format html` has the picture beside the tables. A picture shows the figures of the",
+        "answer beside it; tests hold both together. `validate FILE --output x.svg` draws the errors of your own",
+        "measurements.\n",
+    ]
+    for name, (heading, what, line) in PICTURES.items():
+        parts += [f"## {heading}\n", f"{what}\n", f"```sh\nllmcalc {line} --output x.svg\n```\n"]
+        parts.append(f"![{heading}](assets/plot-{name}.svg)\n")
+    return "\n".join(parts)
 
 
 PAGES = {
     "reliability.md": evidence.reliability,
+    "plots.md": plots,
     "accuracy.md": evidence.accuracy,
     "stacks/measured.md": evidence.measured,
     "assets/measured.svg": evidence.picture,
+    "assets/peaks.svg": evidence.peaks_picture,
+    "assets/errors.svg": evidence.errors_picture,
+    "assets/times.svg": evidence.times_picture,
+    **{f"assets/plot-{name}.svg": partial(drawn, line) for name, (*_, line) in PICTURES.items()},
     "reference.md": reference,
     "formulas.md": formulas,
     "symbols.md": letters,

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import statistics
+from contextlib import redirect_stderr
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from estimator.commands.validate.figure import against, errors
+from estimator.commands.validate.report import MOMENTS, peaks_of, predictions, read, summary
+from estimator.render.plots_svg import svg
+
+GIB = 2**30
+TIMED = {"step_seconds": "training step", "prefill_seconds": "prefill", "decode_step_seconds": "decode step"}
 HERE = Path(__file__).resolve().parent
 
 
 def accuracy() -> str:
     """The error table of the measured cases."""
-    from estimator.commands.validate.report import MOMENTS, predictions, read, summary
-
     data = read(str(HERE.parent / "tests" / "accuracy" / "gpu_memory.json.gz"))
     rows = list(predictions(data))
     meta = data["meta"]
@@ -33,6 +40,7 @@ def accuracy() -> str:
     far = sorted((r for r in rows if r.errors), key=lambda r: -abs(r.errors["peak"]))[:10]
     parts = [
         "# Accuracy\n",
+        "```sh\nllmcalc validate tests/accuracy/gpu_memory.json.gz\n```\n",
         f"Predicted peaks beside {len(rows)} real steps of {len(models)} models, measured on one"
         f" {meta['device']} with torch "
         f"{meta['torch']} and transformers {meta['transformers']} (random weights, real forward,"
@@ -42,6 +50,8 @@ def accuracy() -> str:
         "`llmcalc validate tests/accuracy/gpu_memory.json.gz` prints these tables; `python"
         " docs/build.py` writes this page."
         " `benchmarks/measure_memory.py` makes such a file on a GPU of your own.\n",
+        "![Predicted against measured peaks, one mark a step](assets/peaks.svg)\n",
+        "![Errors of the peaks beside their sizes](assets/errors.svg)\n",
         table("all", [("peak allocated", [r for r in rows if r.errors], "peak")]),
         "## By group\n", table("group", by_group),
         "## By moment\n", table("moment", moments),
@@ -67,10 +77,24 @@ def accuracy() -> str:
         " traced to an operation and corrected.\n",
         table("family", [("all", others, "peak"), *((f, found, "peak") for f, found in sorted(families.items()))]),
     ]
+    parts += ["## Seconds\n", *seconds()]
     missing = [f"- `{r.ident}`: {r.why}" for r in rows if r.why]
     if missing:
         parts += ["## Not predicted\n", "\n".join(missing) + "\n"]
     return "\n".join(parts)
+
+
+def seconds() -> list[str]:
+    """The errors of the timed passes, by what was timed."""
+    out = ["| what | cases | median | worst |\n|:--|--:|--:|--:|"]
+    for name, pairs in times().items():
+        far = sorted(100 * abs(p / m - 1) for p, m in pairs)
+        out.append(f"| {name} | {len(far)} | {statistics.median(far):.2f}% | {far[-1]:.2f}% |")
+    said = (
+        "Times on one H100 80GB (`tests/accuracy/step_times.json`), with ceilings of kernels that were fitted on part"
+        " of them. Decode steps are those whose stack copies no cache, replayed from a CUDA graph.\n"
+    )
+    return [said, *out, "\n![Seconds, predicted against measured](assets/times.svg)\n"]
 
 
 def reliability() -> str:
@@ -78,6 +102,7 @@ def reliability() -> str:
     data = json.loads((HERE / "reliability.json").read_text())
     parts = [
         "# Reliability\n",
+        f"```text\n$ llmcalc memory gtp2\n{_error('memory gtp2')}```\n",
         "What held of every input, and how many were tried. `make fuzz` searches for hours, `make mutate` runs"
         " the mutants; `python -m tests.fuzz --record docs/reliability.json` adds to the record from which"
         " `python docs/build.py` writes this page. An input follows from its kind, seed and number.\n",
@@ -106,6 +131,16 @@ def reliability() -> str:
     ]  # fmt: skip
     parts += ["\n## Open\n", *(f"- {line}" for line in data.get("open", []))]
     return "\n".join(parts) + "\n"
+
+
+def _error(line: str) -> str:
+    """What ``llmcalc LINE`` says on standard error."""
+    from estimator.cli import run
+
+    said = io.StringIO()
+    with redirect_stderr(said):
+        run(line.split())
+    return said.getvalue()
 
 
 @lru_cache(maxsize=1)
@@ -153,6 +188,7 @@ def measured() -> str:
     """The errors by stack."""
     lines = [
         "# What was measured, by stack\n",
+        "```sh\nllmcalc validate measured.json    # your own: benchmarks/measure_memory.py --stack trainer\n```\n",
         "Predicted peaks of the allocator beside measured ones, in percent of the measured. `tests/accuracy/` holds the"
         " cases with their options and bounds the errors. The mechanisms were found on part of these steps; 49 of the"
         " first three rows and of torch.compile are of models that none was found on (`stacks_more.json.gz`), and the"
@@ -169,15 +205,46 @@ def measured() -> str:
 
 def picture() -> str:
     """The same as a picture: every step's error beside its size."""
-    from estimator.render.plots import COLOURS, Axis, Figure, Series
-    from estimator.render.plots_svg import svg
+    found = {name: [(m * (1 + e), m) for m, e in rows] for name, rows in stacks().items()}
+    return svg(errors("Predicted peak beside the measured one", found, "GiB", GIB))
 
-    found = stacks()
-    drawn = tuple(
-        Series(name, [b / 2**30 for b, _ in rows], [100 * e for _, e in rows], "ring" if i < len(COLOURS) else "dot", i)
-        for i, (name, rows) in enumerate(found.items())
-    )
-    sizes = [x for s in drawn for x in s.x]
-    most = 1.1 * max(abs(y) for s in drawn for y in s.y)
-    axes = Axis("measured peak, GiB", min(sizes) / 1.2, max(sizes) * 1.2), Axis("error, %", -most, most, log=False)
-    return svg(Figure("Predicted peak beside the measured one", *axes, drawn))
+
+@lru_cache(maxsize=1)
+def peaks() -> dict[str, list[tuple[float, float]]]:
+    """What a step of the accuracy page was -> (predicted, measured) peaks in bytes."""
+    cases = HERE.parent / "tests" / "accuracy"
+    rows = [r for n in ("gpu_memory", "gpu_memory_more") for r in predictions(read(str(cases / f"{n}.json.gz")))]
+    found: dict[str, list[tuple[float, float]]] = {}
+    for group, pairs in peaks_of(rows).items():
+        found.setdefault(group.partition(",")[0], []).extend(pairs)
+    return found
+
+
+def peaks_picture() -> str:
+    """Every step of the accuracy page: predicted against measured."""
+    return svg(against(f"Peaks of {sum(map(len, peaks().values()))} steps", peaks(), "GiB", GIB))
+
+
+def errors_picture() -> str:
+    """The errors of the same."""
+    return svg(errors("Errors of the same peaks", peaks(), "GiB", GIB))
+
+
+@lru_cache(maxsize=1)
+def times() -> dict[str, list[tuple[float, float]]]:
+    """What was timed -> (predicted, measured) seconds, as tests/accuracy/test_step_time.py compares them."""
+    from tests.accuracy.test_step_time import CASES, model_of, timed
+
+    found: dict[str, list[tuple[float, float]]] = {}
+    with TemporaryDirectory() as folder:
+        for case in CASES["cases"]:
+            results, pairs = timed(case, model_of(case, Path(folder)))
+            for key, seconds, same in pairs:
+                if same:
+                    found.setdefault(TIMED[key], []).append((float(results[key]), float(seconds)))
+    return found
+
+
+def times_picture() -> str:
+    """Seconds, predicted against measured."""
+    return svg(against("Seconds of steps, prefills and decode steps", times(), "s"))

@@ -195,6 +195,7 @@ def zero(
     network_gbps: Value = ...,
     pcie_gbps: Value = ...,
     nvme_gbps: Value = ...,
+    plot: bool = ...,
     derive: Any = ...,
 ) -> Report: ...
 
@@ -284,6 +285,7 @@ def flops(
     dtype: Value = ...,
     gpu: Value = ...,
     seconds: float | None = ...,
+    plot: bool = ...,
     forced: Any = ...,
     uncapped: Any = ...,
 ) -> Report: ...

@@ -48,7 +48,7 @@ def with_plot(report: Report, asked: bool) -> Report:
     if not asked:
         return report
     if report.figure is None:
-        raise InputError("--plot: this question has no picture")
+        raise InputError("--plot: this question has no picture: llmcalc docs plots")
     from estimator.render.plots import terminal
 
     figure = report.figure()
@@ -77,7 +77,7 @@ def command(
 
         def answered() -> tuple[Any, Report]:
             asked = ask(question, model, options, overrides, traced=bool(shown.derive))
-            return asked, answer(asked, shown)
+            return asked, with_plot(answer(asked, shown), getattr(asked, "plot", False))
 
         asked, report = answered()
         if report.symbolic:

@@ -187,7 +187,7 @@ SHARED = ("engine_version", "max_model_len", "data_parallel", "pool_bytes")
 
 
 # options of the commands that mean nothing to an engine
-FOREIGN = ("shared_prefix", "kv_group", "encoder_len", "complexity", "plot", "method", "optimizer", "recipe", "stage")
+FOREIGN = ("shared_prefix", "kv_group", "encoder_len", "complexity", "method", "optimizer", "recipe", "stage")
 
 
 def _refuse(q: Any, engine: str, own: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from estimator.engines import answers
 from estimator.engines.asked import ServerAsked, whole
@@ -25,10 +25,14 @@ from estimator.formula import Citation
 from estimator.prices import price_of
 from estimator.report import Node, Report, Table
 from estimator.roofline import machine
+from estimator.serving.picture import doubling
 from estimator.serving.step import Serving, decode, prefill
 from estimator.trace import value_of
 from estimator.units import MILLION, SECONDS, SECONDS_PER_HOUR, TOKEN_RATE, USD
 from estimator.work.times import LINKS, MEMORY, PRODUCTS, Times
+
+if TYPE_CHECKING:
+    from estimator.render.plots import Figure
 
 DEFAULT_PROMPT, DEFAULT_NEW = 2048, 256
 LITTLE = Citation("Little 1961, A Proof for the Queuing Formula L = lambda W")
@@ -215,7 +219,18 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
     return Report(
         "infer", title, inputs, tuple(body), facts, tuple(dict.fromkeys((*notes, *asked.model.notes))), (LITTLE,),
         tuple(asked.model.notes), verdict=verdict, brief=of_speed(body, changes),
+        figure=lambda: _curve(title, best, load, int(admitted(rank, load, sizes[0])), data),
     )  # fmt: skip
+
+
+def _curve(title: str, speed: Speed, load: RequestLoad, most: int, replicas: int) -> Figure:
+    """Time between tokens against tokens a second, for 1, 2, 4 ... sequences a replica up to ``most``."""
+    from estimator.serving.picture import AtOnce, latency
+
+    at = [(c, _figures(speed, replace(load, sequences=float(c)))) for c in doubling(most)]
+    points = [AtOnce(c * replicas, f["tokens_per_second"] * replicas, f["itl_seconds"]) for c, f in at]
+    note = "beside the points: sequences at once, up to what is admitted"
+    return latency(title, points, "generated tokens/s", "ms between tokens, prompts of others included", note)
 
 
 def shaped(asked: ServerAsked) -> ServerAsked:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ PICTURES = (".svg", ".png", ".pdf")
 # Okabe and Ito 2008, colours that the colour-blind tell apart; black is kept for the axes and the emphasised line
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#6A51A3")
 BAR = 0.7  # of the distance between two places
+FILLED = ("bar", "area")
 INK, GREY, GRID = "#222222", "#8a8f98", "#e6e8eb"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -48,9 +49,9 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Points in order. ``kind``: line, dash, dot, ring or bar. ``tag``: a short label at its last visible point.
+    """Points in order. ``kind``: line, dash, dot, ring, bar or area. ``tag``: a short label at its last visible point.
 
-    base: where each bar begins, for bars that stand on others.
+    base: where each bar begins, or the lower edge of an area, for those that stand on others.
 
     ``colour`` indexes COLOURS; None is ink, -1 is grey. An empty ``label`` keeps it out of the legend.
     """
@@ -63,6 +64,10 @@ class Series:
     tag: str = ""
     width: float = 1.6
     base: Sequence[float] = ()
+
+    def scaled(self, unit: float) -> Series:
+        """The same in another unit."""
+        return replace(self, y=[y / unit for y in self.y], base=[y / unit for y in self.base])
 
     @property
     def paint(self) -> str:
@@ -88,6 +93,8 @@ def clip(figure: Figure, series: Series) -> list[list[tuple[float, float]]]:
     """The series in the unit square: pieces of a line cut at the frame, or single points inside it."""
     if series.kind == "bar":
         return [[(left, top), (right, top)] for left, right, _, top in bars(figure, series)]
+    if series.kind == "area":
+        return [edges(figure, series)[1]]
     points = [(figure.x.place(a), figure.y.place(b)) for a, b in zip(series.x, series.y, strict=True)]
     if series.kind in ("dot", "ring"):
         return [[p] for p in points if 0 <= p[0] <= 1 and 0 <= p[1] <= 1]
@@ -110,6 +117,16 @@ def bars(figure: Figure, series: Series) -> list[tuple[float, float, float, floa
         (figure.x.place(x - BAR / 2), figure.x.place(x + BAR / 2), figure.y.place(low), min(1.0, figure.y.place(high)))
         for x, low, high in zip(series.x, base, series.y, strict=True)
     ]
+
+
+def edges(figure: Figure, series: Series) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """The lower and the upper edge of an area in the unit square, left to right."""
+    base = series.base or [figure.y.low] * len(series.x)
+    lower, upper = (
+        [(figure.x.place(x), min(1.0, figure.y.place(y))) for x, y in zip(series.x, ys, strict=True)]
+        for ys in (base, series.y)
+    )
+    return lower, upper
 
 
 def _cut(p: tuple[float, float], q: tuple[float, float]) -> tuple[tuple[float, float], tuple[float, float]] | None:
@@ -139,8 +156,12 @@ def _log_ticks(axis: Axis, most: int) -> list[tuple[float, str]]:
     if len(decades) >= 3:
         step = 1 + (len(decades) - 1) // most
         return [(10.0**k, power(k)) for k in decades if (k - decades[0]) % step == 0]
-    steps = [m * 10.0**k for k in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)]
-    inside = [v for v in steps if axis.low * (1 - 1e-9) <= v <= axis.high * (1 + 1e-9)]
+    inside: list[float] = []
+    for leads in ((1, 2, 5), range(1, 10)):
+        steps = [m * 10.0**k for k in range(math.floor(low), math.ceil(high) + 1) for m in leads]
+        inside = [v for v in steps if axis.low * (1 - 1e-9) <= v <= axis.high * (1 + 1e-9)]
+        if len(inside) >= 3:
+            break
     return [(v, plain(v)) for v in inside]
 
 
@@ -219,6 +240,10 @@ def png(figure: Figure, name: str = "--output") -> bytes:
             base = list(series.base) or [0.0] * len(series.x)
             heights = [y - b for y, b in zip(series.y, base, strict=True)]
             axes.bar(series.x, heights, BAR, base, color=series.paint, label=series.label or None)
+            continue
+        if series.kind == "area":
+            axes.fill_between(series.x, list(series.base) or 0.0, series.y, color=series.paint,
+                              label=series.label or None, linewidth=0)  # fmt: skip
             continue
         line = series.kind in ("line", "dash")
         axes.plot(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estimator.render.plots import GREY, GRID, INK, Figure, Series, bars, clip
+from estimator.render.plots import FILLED, GREY, GRID, INK, Figure, Series, bars, clip, edges
 
 WIDTH, HEIGHT = 900, 520
 LEFT, RIGHT, TOP, BOTTOM = 86, 44, 56, 66
@@ -47,9 +47,14 @@ def svg(figure: Figure) -> str:
     for series in figure.series:
         pieces = [[at(p) for p in piece] for piece in clip(figure, series)]
         if series.kind == "bar":
-            for left, edge, low, high in bars(figure, series):
-                (start, upper), (end, foot) = at((left, high)), at((edge, low))
+            for left, right_edge, low, high in bars(figure, series):
+                (start, upper), (end, foot) = at((left, high)), at((right_edge, low))
                 out.append(_bar(series, start, upper, end - start, foot - upper))
+            continue
+        if series.kind == "area":
+            below, above = ([at(p) for p in edge] for edge in edges(figure, series))
+            corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*above, *reversed(below)])
+            out.append(f'<polygon points="{corners}" fill="{series.paint}"/>')
             continue
         out += _series(series, pieces)
         if series.tag and pieces:
@@ -57,7 +62,7 @@ def svg(figure: Figure) -> str:
     for i, series in enumerate(figure.legend):
         y = TOP + 12 + 20 * i
         x = LEFT + w + RIGHT
-        if series.kind == "bar":
+        if series.kind in FILLED:
             out.append(_bar(series, x, y - 6, 22, 12))
         else:
             out += _series(series, [[(x + 11, y)]] if series.kind in ("dot", "ring") else [[(x, y), (x + 22, y)]])
@@ -91,7 +96,9 @@ def _series(series: Series, pieces: list[list[tuple[float, float]]]) -> list[str
 def _tag(series: Series, end: tuple[float, float], top: float, right: float, used: list[float]) -> list[str]:
     """The label at the end of a line: beside it at the right frame, above it at the upper one; none on another."""
     x, y = end
-    if x < right - 1 and y < top + 1:
+    if series.kind == "dot":
+        x, y = x - 2, y + 14  # below the line through it
+    elif x < right - 1 and y < top + 1:
         if any(abs(x - u) < 34 for u in used):
             return []
         used.append(x)

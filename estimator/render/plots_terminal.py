@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import cycle, pairwise
 from string import ascii_lowercase
 
-from estimator.render.plots import Figure, Series, bars, clip
+from estimator.render.plots import FILLED, Figure, Series, bars, clip, edges
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _DASH = 6  # dots drawn and skipped of a dashed line
@@ -20,11 +20,11 @@ def braille(figure: Figure, width: int = 76, height: int = 20) -> str:
     columns = width - _LEFT - 1
     cells = [[0] * columns for _ in range(height)]
     for series in figure.series:
-        for piece in clip(figure, series) if series.kind != "bar" else ():
+        for piece in clip(figure, series) if series.kind not in FILLED else ():
             if len(piece) > 1:
                 _draw(cells, [(x * (2 * columns - 1), (1 - y) * (4 * height - 1)) for x, y in piece], series.kind)
     text = [[chr(0x2800 + c) if c else " " for c in row] for row in cells]
-    shades = dict(zip((s.label for s in figure.legend if s.kind == "bar"), cycle(_SHADES)))
+    shades = dict(zip((s.label for s in figure.legend if s.kind in FILLED), cycle(_SHADES)))
     for series in figure.series:
         if series.kind == "bar":
             for left, right, low, high in bars(figure, series):
@@ -32,16 +32,35 @@ def braille(figure: Figure, width: int = 76, height: int = 20) -> str:
                 for row in rows:
                     at, end = round(left * (columns - 1)), round(right * (columns - 1))
                     text[row][at:end] = shades.get(series.label, "█") * (end - at)
+        if series.kind == "area":
+            for column, (low, high) in _heights(figure, series, columns).items():
+                for row in range(round((1 - high) * height), round((1 - low) * height)):
+                    text[row][column] = shades.get(series.label, "█")
         if series.kind in _SIGNS:
             for ((x, y),) in clip(figure, series):
-                text[round((1 - y) * (height - 1))][round(x * (columns - 1))] = (
-                    _SIGNS[series.kind] if series.width < _MARK else "◆"
-                )
+                row, column = _cell(x, y, columns, height)
+                text[row][column] = _SIGNS[series.kind] if series.width < _MARK else "◆"
     letters = dict(zip((s.label for s in figure.legend if s.kind in ("line", "dash")), ascii_lowercase, strict=False))
     for series in sorted(figure.series, key=lambda s: s.colour is not None):  # the emphasised line is labelled first
         tag = letters.get(series.label, "") if len(letters) > 1 else ""
         _label(text, figure, series, tag or series.tag)
     return "\n".join([*_frame(figure, text, columns, height), *_keys(figure, letters, shades)])
+
+
+def _cell(x: float, y: float, columns: int, rows: int) -> tuple[int, int]:
+    """(row, column) of the character that holds a point of the unit square, as lines are drawn."""
+    return round((1 - y) * (4 * rows - 1)) // 4, round(x * (2 * columns - 1)) // 2
+
+
+def _heights(figure: Figure, series: Series, columns: int) -> dict[int, tuple[float, float]]:
+    """Column -> (lower, upper edge) of an area there, in the unit square."""
+    lower, upper = edges(figure, series)
+    out = {}
+    for (x0, a0), (x1, a1), (_, b0), (_, b1) in zip(lower, lower[1:], upper, upper[1:], strict=False):
+        for column in range(round(x0 * (columns - 1)), round(x1 * (columns - 1)) + 1):
+            t = min(1.0, max(0.0, (column / (columns - 1) - x0) / (x1 - x0))) if x1 > x0 else 0.0
+            out[column] = (a0 + t * (a1 - a0), b0 + t * (b1 - b0))
+    return out
 
 
 def _draw(cells: list[list[int]], points: list[tuple[float, float]], kind: str) -> None:
@@ -75,12 +94,12 @@ def _frame(figure: Figure, text: list[list[str]], columns: int, height: int) -> 
     left = [" " * (_LEFT - 1)] * height
     marks = ["│"] * height
     for value, label in figure.y.ticks(max(3, height // 4)):
-        row = round((1 - figure.y.place(value)) * (height - 1))
+        row, _ = _cell(0, figure.y.place(value), 1, height)
         left[row], marks[row] = f"{label:>{_LEFT - 1}}", "┤"
     lines = [f"{figure.y.label}", *(f"{a} {m}{''.join(r).rstrip()}" for a, m, r in zip(left, marks, text, strict=True))]
     axis, below = ["─"] * columns, [" "] * (columns + 8)
     for value, label in figure.x.ticks(max(3, columns // 12)):
-        column = round(figure.x.place(value) * (columns - 1))
+        _, column = _cell(figure.x.place(value), 0, columns, 1)
         axis[column] = "┬"
         start = max(0, column - len(label) // 2)
         if all(c == " " for c in below[max(0, start - 1) : start + len(label) + 1]):
@@ -97,7 +116,7 @@ def _keys(figure: Figure, letters: dict[str, str], shades: dict[str, str]) -> li
     signs = {"line": "⣀⣀", "dash": "⠒ ⠒", **_SIGNS}
     keys = []
     for s in figure.legend:
-        if s.kind == "bar":
+        if s.kind in FILLED:
             keys.append(f"{shades[s.label]} {s.label}")
             continue
         sign = "◆" if s.kind in _SIGNS and s.width >= _MARK else signs[s.kind]

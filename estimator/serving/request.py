@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from estimator.card import Range, card_of
 from estimator.errors import InputError
 from estimator.families.base import StateSpace
-from estimator.fit import Fit, need
+from estimator.fit import NO, Fit, need
 from estimator.formulas import inference as f
 from estimator.models import Model
 from estimator.report import Cell, Node, Report, Table
@@ -92,22 +92,17 @@ def curve(run: ServedRequest) -> Table:
 
 
 def figure(report: Report) -> Figure:
-    """The batch-latency curve of a report's table: seconds a token against tokens a second."""
-    from estimator.render.plots import Axis, Figure, Series
+    """The batch-latency curve of a report's table."""
+    from estimator.serving.picture import AtOnce, latency
 
     table = next(x for x in report.body if isinstance(x, Table) and x.title == "By batch")
     points = [
-        (float(r[3].value), 1e3 * float(r[2].value))
+        AtOnce(int(str(r[0]).replace(",", "")), float(r[3].value), float(r[2].value))
         for r in table.rows
-        if isinstance(r[2], Cell) and isinstance(r[3], Cell)
+        if isinstance(r[2], Cell) and isinstance(r[3], Cell) and r[-1] != NO
     ]
-    xs, ys = [p[0] for p in points], [p[1] for p in points]
-    return Figure(
-        "Latency against throughput",
-        Axis("generated tokens/s", min(xs) / 1.2, max(xs) * 1.2),
-        Axis("ms a decode step", min(ys) / 1.2, max(ys) * 1.2),
-        (Series("batch, doubling", xs, ys, "line", 0), Series("", xs, ys, "dot", 1)),
-    )
+    note = "beside the points: sequences at once, those that fit"
+    return latency("Latency against throughput", points, "generated tokens/s", "ms a decode step", note)
 
 
 def speculative(

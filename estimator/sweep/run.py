@@ -39,6 +39,7 @@ class Sweep:
         self, command: str, axes: Sequence[SweptAxis], fixed: Mapping[str, Any], keys: Sequence[str] | None = None,
         overrides: Sequence[str] = (),
     ) -> None:  # fmt: skip
+        self.command = command
         self.question, self.answer = question_of(command)
         self.fixed, self.overrides = dict(fixed), tuple(overrides)
         self.images = "images" in fixed or "image_size" in fixed or any(a.name.startswith("image") for a in axes)

@@ -41,8 +41,8 @@ def multi_head(model: Model) -> bool:
     return all(isinstance(m, Attention) and m.heads == m.kv_heads for m in mixers)
 
 
-def errors_of(case: dict[str, Any], model: Model) -> list[float]:
-    """Relative errors of a case; the ideal roofline is below every measurement, low and high beside the estimate."""
+def timed(case: dict[str, Any], model: Model) -> tuple[dict[str, Any], list[tuple[str, float, bool]]]:
+    """Results of a case, and (key, measured seconds, whether the measured pass is the one described)."""
     if case["kind"] == "train":
         got = train(model, steps=1, recipe="torch-bf16", **options(case)).results()
         pairs = [("step_seconds", case["step_s"], True)]
@@ -51,6 +51,12 @@ def errors_of(case: dict[str, Any], model: Model) -> list[float]:
         pairs = [("prefill_seconds", case["prefill_s"], True)]
         if "decode_graph_s" in case:
             pairs.append(("decode_step_seconds", case["decode_graph_s"], multi_head(model)))
+    return got, pairs
+
+
+def errors_of(case: dict[str, Any], model: Model) -> list[float]:
+    """Relative errors of a case; the ideal roofline is below every measurement, low and high beside the estimate."""
+    got, pairs = timed(case, model)
     for key, seconds, _ in pairs:
         assert got[f"{key}.ideal"] <= seconds
         assert got[f"{key}.low"] <= got[key] <= got[f"{key}.high"]

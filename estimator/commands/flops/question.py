@@ -23,5 +23,6 @@ class Flops(Adapted, Sequences):
     dtype: Any = option("bf16", "Of the operands, for bytes and peaks.", "NAME")
     gpu: Any = again(OnCard, "gpu", None)
     seconds: Any = option(None, "A measured time of this pass, for MFU and HFU.", "S", kind="float")
+    plot: Any = option(False, "Draw the roofline of --gpu with the parts of the pass.", kind="flag")
     forced: Any = option(False, "A fused kernel also where transformers has none.", kind="flag", hidden=True)
     uncapped: Any = option(False, "SDPA drops a soft cap, as transformers does.", kind="flag", hidden=True)

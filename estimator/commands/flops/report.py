@@ -57,10 +57,12 @@ def answer(q: Flops) -> Report:
         body.append(thumb)
     if seconds is not None:
         body.append(tables.utilisation(made, seconds, gpu, dtype))
+    roof = None
     if gpu is not None and not _symbolic(made):
-        from estimator.work.plot import roofline_text
+        from estimator.commands.flops.roofline import roofline
 
-        body.append(roofline_text(made.list, made.work.mode == "training", gpu, dtype, fmt))
+        roof = roofline(made.list, causal, gpu, dtype, fmt)
+        body.append(roof.table())
     return Report(
         "flops",
         _title(made, attention_flops),
@@ -72,6 +74,7 @@ def answer(q: Flops) -> Report:
         (*model.notes, *made.notes),
         symbolic=_symbolic(made),
         hidden=conventions,
+        figure=None if roof is None else roof.figure,
     )
 
 

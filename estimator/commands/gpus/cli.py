@@ -15,7 +15,10 @@ app = o.new_app()
 @app.command()
 @o.shown("format", "output")
 def gpus(
-    name: Annotated[str | None, typer.Argument(help="A preset, shown whole; or a part of names (h100, rtx*).")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A preset or a file of your own (mine.toml), checked and shown; or part of names: h100*."),
+    ] = None,
     vendor: Annotated[
         str | None, typer.Option(help="Only this vendor: nvidia, amd, google, intel, aws, apple.")
     ] = None,
@@ -28,6 +31,7 @@ def gpus(
     from estimator.commands.gpus import report as catalog_gpus
     from estimator.presets import find, sized
 
-    if name and not (vendor or min_memory) and (find("gpus", name) or sized(name)):
+    own = name is not None and name.lower().endswith(".toml")
+    if name and not (vendor or min_memory) and (own or find("gpus", name) or sized(name)):
         return catalog_gpus.gpu(name)
     return catalog_gpus.gpus(name or "", vendor, min_memory, dtype)

@@ -1,4 +1,4 @@
-"""The moments of a step as stacked bars: who holds the memory at each, the peak, and what the card has."""
+"""The moments of a step as a stacked area: who holds the memory at each, the peak, and what the card has."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def moments(title: str, outcome: Outcome, have: int | None, card: str) -> Figure
         if not any(size):
             continue
         top = [a + b / unit for a, b in zip(low, size, strict=True)]
-        series.append(Series(part, places, top, "bar", colour, base=low))
+        series.append(Series(part, places, top, "area", colour, base=low))
         low = top
     peak = max(range(len(low)), key=low.__getitem__)
     label = f"peak: {human(round(low[peak] * unit), BYTES)}"
@@ -39,9 +39,9 @@ def moments(title: str, outcome: Outcome, have: int | None, card: str) -> Figure
     if have is not None:
         high = max(high, have / unit)
         line = [have / unit] * 2
-        series.append(Series(f"{card}: {human(have, BYTES)}", [0.5, len(held) + 0.5], line, "dash", None))
+        series.append(Series(f"{card}: {human(have, BYTES)}", [1, len(held)], line, "dash", None))
     names = tuple(m.label for m in outcome.moments)
-    x = Axis("moments of the step", 0.4, len(held) + 0.6, False, names)
+    x = Axis("moments of the step", 1, len(held), False, names)
     return Figure(title, x, Axis(f"allocated, {word}", 0, 1.08 * high, False), tuple(series))
 
 

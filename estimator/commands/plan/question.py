@@ -17,6 +17,7 @@ class Searched(Question):
     days: Any = option(None, "At most this long.", "X", kind="float")
     usd: Any = option(None, "At most this much.", "X", kind="float")
     top: Any = option(10, "Rows shown.", "N", kind="int")
+    plot: Any = option(False, "Draw every way that fits: cost against time.", kind="flag")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, TypeVar
 
 from estimator import presets
+from estimator.commands.plan.figure import PlanAxes, points
 from estimator.errors import InputError
 from estimator.models import Model
 from estimator.report import Cell, Node, Report, Table
@@ -142,11 +143,12 @@ def run_words(r: Way) -> str:
 
 
 class RowStyle(NamedTuple):
-    """How rows are shown: columns, cells and words of a row; run: its hours and dollars."""
+    """How rows are shown: columns, cells and words of a row, axes of the picture; run: its hours and dollars."""
 
     columns: tuple[str, ...] = COLUMNS
     cells: Callable[[Any], tuple[str | Cell | None, ...]] = run_cells
     words: Callable[[Any], str] = run_words
+    axes: PlanAxes = PlanAxes()
 
 
 RUN = RowStyle()
@@ -177,7 +179,8 @@ def report(kind: str, title: str, inputs: dict[str, Any], rows: Sequence[Way], t
     )
     facts = {"fits": "yes" if shown else "no"}
     kept = [{f.name: getattr(r, f.name) for f in fields(r)} for r in shown]
-    return Report(f"plan {kind}", title, inputs, tuple(body), facts, tuple(notes), verdict=said, rows=tuple(kept))
+    return Report(f"plan {kind}", title, inputs, tuple(body), facts, tuple(notes), verdict=said, rows=tuple(kept),
+                  figure=lambda: points(title, ordered, border, how.axes))  # fmt: skip
 
 
 def _border(ordered: Sequence[Way]) -> int:

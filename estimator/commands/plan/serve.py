@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from estimator.commands.infer.question import Infer
 from estimator.commands.plan import search
+from estimator.commands.plan.figure import PlanAxes
 from estimator.commands.plan.question import Serve
 from estimator.commands.plan.search import LayoutsTried, RowLimit, RowStyle, Way, cards, counts, watched, within
 from estimator.engines import server_of
@@ -278,7 +279,8 @@ def _shown(q: Serve) -> RowStyle:
         )
 
     columns = ("gpus", "layout", "first", "between", "tokens/s", "USD/M", bill)
-    return RowStyle(columns, cells, words)
+    axes = PlanAxes("hours a million generated tokens", "USD a million generated tokens")
+    return RowStyle(columns, cells, words, axes)
 
 
 def _notes(q: Serve) -> tuple[str, ...]:

@@ -19,8 +19,10 @@ from estimator.sweep.write import check, emit
 
 Keys = Annotated[str | None, typer.Option("--keys", help="Results that are wanted, with commas (default: all).")]
 Format = Annotated[str, typer.Option("--format", "-f", help="csv, json or parquet.", metavar="FORMAT")]
+Plot = Annotated[bool, typer.Option("--plot", help="Draw --keys against the swept size; rows go to --output.")]
 OWN: dict[str, tuple[Any, Any]] = {
-    "keys": (Keys, None), "format": (Format, "csv"), "output": (o.Output, None), "set_": (o.SetField, None),
+    "keys": (Keys, None), "plot": (Plot, False), "format": (Format, "csv"), "output": (o.Output, None),
+    "set_": (o.SetField, None),
 }  # fmt: skip
 SINGLE = ("check_fit", "plot")  # of one answer, not of rows
 NUMBERS = ("int", "float")
@@ -87,19 +89,40 @@ def _number(value: Any, kind: str, flag: str) -> Any:
 
 
 def _rows(
-    name: str, axes: list[SweptAxis], fixed: dict[str, Any], keys: str | None, format: str, output: str | None,
-    set_: list[str] | None,
+    name: str, axes: list[SweptAxis], fixed: dict[str, Any], keys: str | None, plot: bool, format: str,
+    output: str | None, set_: list[str] | None,
 ) -> None:  # fmt: skip
+    from estimator.render.plots import picture
+
     check(format, output)
     wanted = None if keys is None else [k.strip() for k in keys.split(",") if k.strip()]
     if wanted == []:
         raise InputError("--keys is empty: name results, or leave it out for all of them")
     asked = Sweep(name, axes, fixed, wanted, set_ or ())
     inputs = {"command": name, **fixed, "swept": {a.name: len(a.values) for a in axes}, "keys": asked.keys}
+    if plot or picture(output):
+        _drawn(asked, wanted, axes, plot, output)
+        if output is None or picture(output):
+            return
     chunks = asked.chunks()
     chunks = chain(list(islice(chunks, 1)), chunks)  # what is asked wrongly is said before anything is printed
     watched = sys.stderr is not None and sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
     emit(format, output, asked.header, _watched(chunks, len(asked.grid)) if watched else chunks, inputs)
+
+
+def _drawn(asked: Sweep, keys: list[str] | None, axes: list[SweptAxis], plot: bool, output: str | None) -> None:
+    """The rows as a picture: in the terminal, or in the file that ``output`` names."""
+    from estimator.render.plots import draw, picture, terminal
+    from estimator.render.streams import write, write_file
+    from estimator.sweep.picture import rows_drawn
+
+    fixed = (f"{k.replace('_', '-')} {v}" for k, v in asked.fixed.items() if k != "model" and v is not True)
+    title = " ".join([asked.command, str(asked.fixed.get("model", ""))]).strip() + ": " + ", ".join(fixed)
+    figure = rows_drawn(title.removesuffix(": "), axes, asked.header, keys, asked.chunks())
+    if output is not None and picture(output):
+        write_file(output, draw(figure, output))
+    if plot:
+        write(f"{figure.title}\n{terminal(figure)}\n", sys.stdout)
 
 
 def _watched(chunks: Iterator[dict[str, Any]], rows: int) -> Iterator[dict[str, Any]]:

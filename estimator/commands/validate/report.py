@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
 
 from estimator.commands.memory.plan import plan, simulate
 from estimator.commands.memory.question import Memory
+from estimator.commands.validate.figure import GIB, errors
 from estimator.config import Config
 from estimator.errors import InputError, LlmcalcError
 from estimator.formula import Citation
@@ -39,12 +40,16 @@ MOMENTS = {
 
 
 class Row(NamedTuple):
-    """One case: its group, the relative errors in percent by moment ("peak" too), or why there is no prediction."""
+    """One case: its group, the relative errors in percent by moment ("peak" too), or why there is no prediction.
+
+    peak  (predicted, measured) bytes, where the peak was measured
+    """
 
     ident: str
     group: str
     errors: dict[str, float]
     why: str = ""
+    peak: tuple[int, int] | None = None
 
 
 def read(path: str) -> dict[str, Any]:
@@ -199,7 +204,7 @@ def predictions(data: Mapping[str, Any]) -> Iterator[Row]:
         except LlmcalcError as error:
             yield Row(ident, group_of(c), {}, str(error))
             continue
-        yield Row(ident, group_of(c), errors)
+        yield Row(ident, group_of(c), errors, "", (got["peak"], want["peak"]) if want.get("peak") else None)
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -278,7 +283,17 @@ def validate(
         (),
         (Citation(f"measured on {source}"),) if source else (),
         unpredicted,
+        figure=lambda: errors(f"Predicted peaks of {Path(path).name}", peaks_of(rows), "GiB", GIB),
     )
+
+
+def peaks_of(rows: Iterable[Row]) -> dict[str, list[tuple[float, float]]]:
+    """Group -> (predicted, measured) peaks of its cases, in bytes."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for r in sorted(rows, key=lambda r: r.group):
+        if r.peak is not None:
+            found.setdefault(r.group, []).append(r.peak)
+    return found
 
 
 def _line(name: str, rows: list[Row], key: str = "peak") -> tuple[Any, ...]:

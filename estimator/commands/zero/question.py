@@ -32,6 +32,7 @@ class Zero(OnCard, Sharded, Sequences):
     network_gbps: Any = option(None, "Link between nodes, 10^9 bits/s a GPU.", "RATE")
     pcie_gbps: Any = option(None, "Link to the host, 10^9 bits/s a GPU.", "RATE")
     nvme_gbps: Any = option(None, "Disks of a node, 10^9 bits/s.", "RATE")
+    plot: Any = option(False, "Draw the stages as bars, with the line of the GPU.", kind="flag")
     derive: Any = option(False, "Trace the sizes.", kind="flag", hidden=True)
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from estimator.commands.zero.figure import stages
 from estimator.commands.zero.plan import ShardedPlan, plan
 from estimator.commands.zero.question import Zero
 from estimator.commands.zero.stage import data_transfers, stage_node
@@ -87,9 +88,10 @@ def _report(q: Zero, p: ShardedPlan, nodes: list[Node], every: dict[int, list[Ra
         body.append(Text("Who holds what", picture(widths, int(value_of(job.degrees.shards)), p.stages, away)))
     if fit is not None:
         body.append(fit.node())
+    title, card = _title(p), p.gpu.id if p.gpu else "a GPU"
     return Report(
         "zero",
-        _title(p),
+        title,
         p.inputs,
         tuple(body),
         facts,
@@ -99,6 +101,7 @@ def _report(q: Zero, p: ShardedPlan, nodes: list[Node], every: dict[int, list[Ra
         p.symbolic,
         hidden=tuple(hidden),
         verdict=verdict,
+        figure=lambda: stages(title, dict(zip(p.stages, nodes, strict=True)), p.symbolic, p.memory, card),
     )
 
 
