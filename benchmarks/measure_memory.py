@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import transformers
 
-SEQ2SEQ, MASKED = ("t5", "bart"), ("bert", "roberta", "distilbert", "modernbert", "albert")
+SEQ2SEQ, SPEECH, MASKED = ("t5", "bart"), ("whisper",), ("bert", "roberta", "distilbert", "modernbert", "albert")
 DTYPES = {"bf16": torch.bfloat16, "amp": torch.float32, "fp32": torch.float32}
 STEPS = 3
 
@@ -38,6 +38,7 @@ def build(config: dict[str, Any], dtype: torch.dtype, attn: str, quant: bool | N
             setattr(made, name, 0.0)
     kind = transformers.AutoModelForCausalLM
     kind = transformers.AutoModelForSeq2SeqLM if config["model_type"] in SEQ2SEQ else kind
+    kind = transformers.AutoModelForSpeechSeq2Seq if config["model_type"] in SPEECH else kind
     kind = transformers.AutoModelForMaskedLM if config["model_type"] in MASKED else kind
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -47,6 +48,16 @@ def build(config: dict[str, Any], dtype: torch.dtype, attn: str, quant: bool | N
     finally:
         torch.set_default_dtype(before)
     return model if quant is None else pack(model, dtype, quant)
+
+
+def inputs(config: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
+    """Random tokens of a batch; a model that hears gets the spectrogram of its whole window too."""
+    ids = torch.randint(0, config["vocab_size"], (case["batch"], case["seq"]), device="cuda")
+    if config["model_type"] not in SPEECH:
+        return {"input_ids": ids, "labels": ids}
+    frames, dtype = 2 * config["max_source_positions"], DTYPES[case.get("precision", "bf16")]
+    heard = torch.zeros(case["batch"], config["num_mel_bins"], frames, device="cuda", dtype=dtype)
+    return {"input_features": heard, "labels": ids}
 
 
 def pack(model: Any, dtype: torch.dtype, double: bool) -> Any:
@@ -135,11 +146,11 @@ def train(case: dict[str, Any], config: dict[str, Any]) -> dict[str, int]:
     clear()
     out = {"load": torch.cuda.memory_allocated()}
     optimizer = optimizer_of(case.get("optimizer", "adamw"), [p for p in model.parameters() if p.requires_grad])
-    ids = torch.randint(0, config["vocab_size"], (case["batch"], case["seq"]), device="cuda")
+    given = inputs(config, case)
     for _ in range(STEPS):
         out["start"] = torch.cuda.memory_allocated()
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=precision == "amp"):
-            loss, out["forward"] = peak(lambda: model(input_ids=ids, labels=ids).loss)
+            loss, out["forward"] = peak(lambda: model(**given).loss)
         _, out["backward"] = peak(loss.backward)
         _, out["step"] = peak(optimizer.step)
         optimizer.zero_grad(set_to_none=True)

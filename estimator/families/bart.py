@@ -53,14 +53,17 @@ KINDS = {
 def attention(
     c: Config, at: str, d: Any, side: str, heads: int = 16, key_bias: bool = True, **fields: Any
 ) -> Attention:
-    """One of BART's attentions: all four projections have biases, but Whisper's keys."""
+    """One of BART's attentions: all four projections have biases. ``key_bias`` False: Whisper's, whose keys have
+    none."""
     h = c.size(f"{side}_attention_heads", heads, letter="num_attention_heads")
     c.divides(h, d, f"{side}_attention_heads", "d_model")
     names = ("q_proj", "k_proj", "v_proj", "out_proj")
     position = "none" if fields.get("cross") else "learned"
     made = gqa(at, d, h, h, d // h, bias=True, names=names, position=position, softmax="scores", **fields)
+    if key_bias:
+        return made
     q, k, v = made.projections
-    return made._replace(projections=(q, k._replace(bias=key_bias), v))
+    return made._replace(projections=(q, k._replace(bias=False), v), query_scale=True, copied=True)
 
 
 def stack(

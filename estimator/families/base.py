@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from estimator.families.feeds import MLP, Ahead, MoE, NoMixer, SideChain
+from estimator.families.feeds import MLP, Ahead, Copies, MoE, NoMixer, SideChain
 from estimator.families.mixers import Attention, Disentangled, StateSpace
 from estimator.families.parts import Buffer, Classes, Extra, Indexer, Linear, Lookup, Norm, Pooling, Streams
 from estimator.families.towers import Tower
@@ -38,7 +38,8 @@ class Layer(NamedTuple):
 
     wiring    "pre" (norm, mixer, add, norm, mlp, add), "post" (BERT, OLMo 2: norms after), "parallel" (one or two
               norms, mixer and mlp side by side: GPT-J, Falcon, Cohere), "sandwich" (Gemma 2 to 4), "mixer" (Mamba: no
-              mlp), "feed" (Nemotron-H: no mixer), "streams" (DeepSeek-V4: pre-norm branches on residual streams)
+              mlp), "feed" (Nemotron-H: no mixer), "streams" (DeepSeek-V4: pre-norm branches on residual streams),
+              "altup" (Gemma 3n: a sandwich on one of several copies of the stream)
     second    a recurrent mixer that reads what the mixer reads, and is added to it (Falcon-H1), or None
     branch_norms  True where "post" norms act on the branch before the addition (OLMo 2), not on the sum (BERT)
     norms     in state-dict order; norm_roles names each: "input", "post_mixer", "pre_mlp", "post_mlp",
@@ -236,6 +237,7 @@ __all__ = [
     "Attention",
     "Buffer",
     "Classes",
+    "Copies",
     "Disentangled",
     "Extra",
     "Indexer",

@@ -16,7 +16,8 @@ class MLP(NamedTuple):
     "bloom_gelu", which is one node of autograd. cast: what goes into ``down`` is converted to its weight's width (T5).
     norm: of what goes into ``down`` (BitNet), or None. extras: weights of the activation (Apertus). clamped: both
     halves are clamped before the activation (DeepSeek-V4). receptance: a gate of the output (RWKV, which mixes
-    its input with the token before by ``extras``), or None.
+    its input with the token before by ``extras``), or None. sparse: gates under a multiple of their deviation are cut
+    off (Gemma 3n). named: its forward pass names the gate, its activation and the other half until it returns.
     """
 
     linears: tuple[Linear, ...]
@@ -29,6 +30,8 @@ class MLP(NamedTuple):
     extras: tuple[Extra, ...] = ()
     clamped: bool = False
     receptance: Linear | None = None
+    sparse: bool = False
+    named: bool = False
 
     def parts(self) -> tuple[Any, ...]:
         more = tuple(x for x in (self.norm, self.receptance) if x is not None)
@@ -49,7 +52,8 @@ class MoE(NamedTuple):
     router_linear True where the router is a torch.nn.Linear (Phi-MoE); elsewhere its weight is a bare parameter
     routing       how experts are chosen: "softmax" (over all, in fp32, weights in the width of the logits),
                   "softmax_fp32" (DeepSeek-V2: logits and weights in fp32 too), "sigmoid_groups" (DeepSeek-V3, GLM-4.5),
-                  "biased" (DeepSeek-V4: scores in the model's width, the best after a bias), "looked_up" (by the token)
+                  "sigmoid" (LFM2) and "biased" (DeepSeek-V4: scores in the model's width, the best after a bias),
+                  "looked_up" (by the token)
     idle          experts without weights, which a token may choose too (LongCat-Flash)
     clamped       True where both halves are clamped before the activation (DeepSeek-V4)
     shared_first  True where the shared experts run before the routed ones
@@ -84,23 +88,31 @@ class MoE(NamedTuple):
 
 class SideChain(NamedTuple):
     """Matrices and norms that run beside a layer's two branches for every token, one after the other, and are added to
-    the stream (Gemma 3n's LAuReL and AltUp, Gemma 4's input of each layer).
+    the stream (Gemma 3n's LAuReL, Gemma 4's input of each layer); or those of AltUp, in its own order ("altup").
 
     parts     Linears, Norms and Extras in the order in which they run
     act       the activation after the first matrix, or ""
-    repeated  how often the first matrix runs (AltUp routes twice)
-    products  (name, m, k, n) of every token's products that no weight takes part in
     scaled    True where another tensor multiplies the activation
     """
 
     parts_: tuple[Any, ...]
     act: str = ""
-    repeated: int = 1
-    products: tuple[tuple[str, Any, Any, Any], ...] = ()
     scaled: bool = False
 
     def parts(self) -> tuple[Any, ...]:
         return self.parts_
+
+
+class Copies(NamedTuple):
+    """AltUp's copies of the stream (Gemma 3n): each but the first goes through a matrix of its own and is made as large
+    as the first; before the layers to make them (``opens``), and after them, where their mean is taken."""
+
+    linears: tuple[Linear, ...]
+    opens: bool = False
+
+    def weights(self, times: Any = 1) -> Iterator[Weight]:
+        for linear in self.linears:
+            yield from linear.weights(times)
 
 
 class Ahead(NamedTuple):

@@ -19,6 +19,7 @@ from estimator.families.base import (
     ROUTER,
     Architecture,
     Attention,
+    Copies,
     Extra,
     Layer,
     Linear,
@@ -45,18 +46,20 @@ from estimator.families.common_moe import expert_sizes, optional_size
 NORM_KIND = "rms_late"
 NORMS = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
 ROLES = ("input", "post_mixer", "pre_mlp", "post_mlp")
+SPARSE = 10  # layers of Gemma 3n that cut small gates off where the config lists none
 GLOBAL_HEAD = 512  # Gemma 4's width of a full layer's head
 
 
 class Kind(NamedTuple):
     """What sets a layer apart: its attention, whether it reuses keys and values, its head's width and heads, its MLP's
-    width."""
+    width, and whether the MLP's gates are cut off."""
 
     attention: str
     reuses: bool
     d_h: Any
     h_kv: Any
     d_ff: Any
+    sparse: bool
 
 
 def build(c: Config, prefix: str = "model", **fields: Any) -> Architecture:
@@ -72,11 +75,12 @@ def build(c: Config, prefix: str = "model", **fields: Any) -> Architecture:
     norms = tuple(Norm(f"{layer}.{name}", D.d, NORM_KIND) for name in NORMS)
     chains = (*(_altup(c, layer, D.d) if third else ()), *(() if own is None else (_input(c, layer, D.d, own),)))
     layers = [
-        Layer(times, _attention(c, layer, D, kind), _mlp(c, layer, D.d, kind), norms, ROLES, "sandwich",
-              indices=at, chains=chains)
+        Layer(times, _attention(c, layer, D, kind), _mlp(c, layer, D.d, kind, third), norms, ROLES,
+              "altup" if third else "sandwich", indices=at, chains=chains)
         for kind, times, at in layer_groups(kinds, D.L, c.traced)
     ]  # fmt: skip
     beside: tuple[Any, ...] = ()
+    final: tuple[Any, ...] = (Norm(f"{prefix}.norm", D.d, NORM_KIND),)
     if own is not None:
         rows = c.size("vocab_size_per_layer_input", 262144, letter="vocab_size")
         beside = (
@@ -85,14 +89,13 @@ def build(c: Config, prefix: str = "model", **fields: Any) -> Architecture:
             Norm(f"{prefix}.per_layer_projection_norm", own, NORM_KIND),
         )
     if third:
-        copies = c.plain("altup_num_inputs", 4, least=1) - 1
-        for name in ("projections", "unembed_projections"):
-            beside += tuple(Linear(f"{prefix}.altup_{name}.{{i}}", D.d, D.d) for _ in range(copies))
+        beside += (_copies(c, f"{prefix}.altup_projections", D.d, True),)
+        final = (_copies(c, f"{prefix}.altup_unembed_projections", D.d), *final)
     fields.setdefault("tied", c.flag("tie_word_embeddings", True))
     cap = c.raw.get("final_logit_softcapping", 30.0 if third else None)
     return decoder(
         c, (Lookup(f"{prefix}.embed_tokens", D.V, D.d, scaled=True),), layers,
-        (Norm(f"{prefix}.norm", D.d, NORM_KIND),), V=D.V, d=D.d, L=D.L,
+        final, V=D.V, d=D.d, L=D.L,
         positions=c.plain("max_position_embeddings", 32768 if third else 131072),
         facts={"embed_scale": True, "logit_softcap": cap is not None}, beside=beside, **fields,
     )  # fmt: skip
@@ -117,12 +120,22 @@ def _kinds(c: Config, D: Dims, n: int, third: bool) -> list[Kind]:
     given: Sequence[Any] = c.items("intermediate_size", n) or [] if isinstance(widths, list) else [D.d_ff] * n
     double = not third and c.flag("use_double_wide_mlp", False)
     overrides = {} if third else _overrides(c, D, types)
+    sparse = _cut_off(c, n) if third else [False] * n
     out = []
     for i, kind in enumerate(types):
         d_h, h_kv = overrides.get(i, (D.d_h, D.h_kv))
         reuses = i >= n - shared
-        out.append(Kind(kind, reuses, d_h, h_kv, given[i] * 2 if double and reuses else given[i]))
+        out.append(Kind(kind, reuses, d_h, h_kv, given[i] * 2 if double and reuses else given[i],
+                        sparse[i]))  # fmt: skip
     return out
+
+
+def _cut_off(c: Config, n: int) -> list[bool]:
+    """Which of ``n`` layers cut small gates off: the first ten, or those with a sparsity of their own."""
+    given = c.raw.get("activation_sparsity_pattern")
+    if isinstance(given, list):
+        return [bool(x) for x in (c.items("activation_sparsity_pattern", n) or ())]
+    return [n > SPARSE and i < SPARSE for i in range(n)] if given is None else [bool(given)] * n
 
 
 def _overrides(c: Config, D: Dims, types: list[str]) -> dict[int, tuple[Any, Any]]:
@@ -158,10 +171,10 @@ def _attention(c: Config, layer: str, D: Dims, kind: Kind) -> Attention:
     return made._replace(projections=made.projections[: 1 if kind.reuses else 2 if same else 3])
 
 
-def _mlp(c: Config, layer: str, d: Any, kind: Kind) -> MLP | MoE:
+def _mlp(c: Config, layer: str, d: Any, kind: Kind, third: bool) -> MLP | MoE:
     """The MLP, with ``enable_moe_block`` beside experts."""
     act = c.text("hidden_activation", "gelu_pytorch_tanh")
-    mlp = gated_mlp(f"{layer}.mlp", d, kind.d_ff, act)
+    mlp = gated_mlp(f"{layer}.mlp", d, kind.d_ff, act)._replace(sparse=kind.sparse, named=third)
     if not c.flag("enable_moe_block", False):
         return mlp
     E, k = expert_sizes(c, "num_experts", None, None, chosen="top_k_experts")
@@ -217,7 +230,12 @@ def _altup(c: Config, layer: str, d: Any) -> tuple[SideChain, ...]:
                 Linear(f"{at}.prediction_coefs", copies, copies * copies),
                 Linear(f"{at}.correction_coefs", copies, copies),
                 Extra(f"{at}.correct_output_scale", (d,)),
-            ),
-            repeated=2, products=((f"{at}.predict", d, copies, copies),),
+            )
         ),
-    )  # fmt: skip
+    )
+
+
+def _copies(c: Config, module: str, d: Any, opens: bool = False) -> Copies:
+    """The matrices of all copies of the stream but the first."""
+    matrix = Linear(f"{module}.{{i}}", d, d)
+    return Copies((matrix,) * (c.plain("altup_num_inputs", 4, least=1) - 1), opens)

@@ -100,7 +100,7 @@ def feeds(c: Config, d: Any, experts: bool) -> tuple[dict[str, MLP | MoE], int |
     mlps: dict[str, MLP | MoE] = {
         DENSE: gated_mlp(FEED, d, c.size("intermediate_size", 7168), names=NAMES),
         MOE: routed(
-            FEED, d, c.size("moe_intermediate_size", 1792), E, k, "silu", routing="sigmoid_groups", router_linear=True
+            FEED, d, c.size("moe_intermediate_size", 1792), E, k, "silu", routing="sigmoid", router_linear=True
         ),
     }
     return mlps, c.plain("num_dense_layers", 2), E

@@ -55,7 +55,8 @@ class Attention(NamedTuple):
     pool          what pools older tokens into further keys (DeepSeek-V4), or None
     joint         True where the keys are the values too, and cached once
     routed        experts that make the queries and take the heads in place of ``out`` (JetMoE), or None
-    query_scale   True where queries are scaled once more, after the rotary embedding (Ministral 3)
+    query_scale   True where queries are scaled once more, after the rotary embedding (Ministral 3; Whisper has none)
+    copied        True where queries, keys and values are copied head by head (Whisper)
     norms_late    True where q and k are normalised after the rotary embedding (Hunyuan)
     out_norm      a Norm between the heads and the output matrix (BitNet), or None
     out_gate      a Linear whose sigmoid gates the heads (AFM: every number; Laguna: one a head), or None
@@ -91,6 +92,7 @@ class Attention(NamedTuple):
     softmax: str = "fp32"
     rotary: str = "whole"
     query_scale: bool = False
+    copied: bool = False
     norms_late: bool = False
     out_norm: Norm | None = None
     out_gate: Linear | None = None

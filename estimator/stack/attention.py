@@ -326,7 +326,7 @@ def attend(
         copied = True
     else:
         copied = False
-    if m.release.copies_heads and m.s != 1:
+    if (m.release.copies_heads or a.copied) and m.s != 1:
         head_major = True
         q = ops.copy(m.t, q)
         if not copied:

@@ -1,6 +1,5 @@
-"""What Gemma 3n and 4 compute beside the stack's two branches: an input of each layer's own, LAuReL and AltUp.
+"""What Gemma 3n and 4 compute beside the stack's two branches: an input of each layer's own, and LAuReL.
 
-AltUp's copies of the stream are not simulated: the products of its routers are, on one stream.
 Source: transformers 5, models/gemma3n and models/gemma4, modeling_*.py.
 """
 
@@ -13,7 +12,6 @@ from estimator.stack import ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear
 from estimator.stack.norms import norm
-from estimator.stack.products import MLP, log
 from estimator.stack.tape import Tensor
 
 
@@ -36,21 +34,20 @@ def inputs_of_layers(m: Machine, x: Tensor, arch: Architecture) -> list[Tensor]:
 
 def chain(m: Machine, x: Tensor, block: SideChain, at: Any) -> Tensor:
     """x and what one chain makes of it."""
+    return ops.add(m.t, x, branch(m, x, block, at), "residual")
+
+
+def branch(m: Machine, x: Tensor, block: SideChain, at: Any) -> Tensor:
+    """What one chain makes of x, [b, s, d]."""
     t, y, first = m.t, x, True
-    routed = x  # what the first matrix puts out, which later ones may read again
     for part in block.parts():
         if isinstance(part, Norm):
             y = norm(m, y, part)
         elif isinstance(part, Linear):
-            again = [linear(m, y, part) for _ in range(block.repeated - 1 if first else 0)]
-            y = linear(m, y if y.n == m.rows * part.d_in else routed, part)
-            routed = y if first else routed
-            del again
+            y = linear(m, y, part)
             if first and block.act:
                 y = activation(t, y, block.act)
             if first and block.scaled and at.get("beside"):
                 y = ops.mul(t, y, ops.piece(t, at["beside"][0], y.n), "scaled by the layer's input")
             first = False
-    for name, rows, inner, n in block.products:
-        log(t, y, name, MLP, rows, inner, n, m.rows, operator="bmm")
-    return ops.add(t, x, y, "residual") if y.n == x.n else x
+    return y

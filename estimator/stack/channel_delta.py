@@ -27,8 +27,7 @@ def channel_delta(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     n = m.rows * s.inner
     mixed = convolve(m, ops.cat(t, [linear(m, x, lin) for lin in parts], "q, k and v"), s, tuple(weights))
     q, k, v = ops.split(t, mixed, (n, n, n))
-    step = ops.add(t, ops.to(t, linear(m, linear(m, x, f_a), f_b), F32), m.extra(bias), "time step")
-    decay = log_decay(m, step, a_log, s)
+    decay = log_decay(m, linear(m, linear(m, x, f_a), f_b), bias, a_log, s)
     beta = ops.sigmoid(t, linear(m, x, b))
     if m.cache is not None and m.past != 0:
         out = next_token(m, s, v)
@@ -39,9 +38,10 @@ def channel_delta(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     return linear(m, gated_norm(m, out, gate, s), out_proj)
 
 
-def log_decay(m: Machine, step: Tensor, a_log: Extra, s: StateSpace) -> Tensor:
+def log_decay(m: Machine, x: Tensor, bias: Extra, a_log: Extra, s: StateSpace) -> Tensor:
     """KimiLinearForgetGate: -exp(A) * softplus(step); bounded: a lower bound times sigmoid(exp(A) * step)."""
-    t, n = m.t, step.n
+    t, n = m.t, x.n
+    step = ops.add(t, ops.to(t, x, F32), m.extra(bias), "time step")
     rate = minus_exp(m, a_log)
     if s.sizes.get("bounded"):
         return ops.scale(t, ops.sigmoid(t, outer(t, rate, step, n, "decay")), "log decay")
@@ -66,19 +66,19 @@ def rule(m: Machine, s: StateSpace, q: Tensor, k: Tensor, v: Tensor, beta: Tenso
     q = ops.scale(t, padded(t, q, n))
     k, v, decay, beta = padded(t, k, n), padded(t, v, n), padded(t, decay, n), padded(t, beta, rows)
     v_beta, k_beta = outer(t, v, beta, n, "beta * v"), outer(t, k, beta, n, "beta * k")
-    sums = cumsum(t, decay)
-    pairs = outer_difference(t, sums, n * size)
+    decay = cumsum(t, decay)
+    pairs = outer_difference(t, decay, n * size)
     pairs = masked(t, pairs, t.alloc(size * size, BOOL, "upper triangle"))
     pairs = ops.unary(t, pairs, "decay of every pair and channel", "result")
     system = within(t, k_beta, k, pairs, rows * size)
     system = inverse(t, masked(t, ops.neg(t, system), t.alloc(size * size, BOOL, "upper triangle")), rows, size)
-    grown = outer(t, k_beta, ops.unary(t, sums, "decay", "result"), n, "decayed beta * k")
+    grown = outer(t, k_beta, ops.unary(t, decay, "decay", "result"), n, "decayed beta * k")
     fresh = ops.matmul(t, system, v_beta, n, size, "fresh values")
     reads = ops.matmul(t, system, grown, n, size, "reads of the state")
     out = t.alloc(n, F32, "output")
-    inner = within(t, q, k, pairs, rows * size)
-    q = outer(t, q, ops.unary(t, sums, "decay", "result"), n, "decayed q")
-    k = outer(t, k, ops.unary(t, ops.shift(t, sums), "decay", "result"), n, "decayed k")
+    inner = one_by_one(t, (q, k, pairs), rows * size, chunks)
+    q = outer(t, q, ops.unary(t, decay, "decay", "result"), n, "decayed q")
+    k = outer(t, k, ops.unary(t, ops.shift(t, decay), "decay", "result"), n, "decayed k")
     out = loop(m, s, (fresh, reads, q, inner, k), out, chunks)
     if rows > scalars:
         out = ops.piece(t, out, m.rows * s.inner)
@@ -90,6 +90,27 @@ def within(t: Tape, a: Tensor, b: Tensor, pairs: Tensor, n: Any) -> Tensor:
     """(a.unsqueeze(-2) * b.unsqueeze(-3) * decay).sum(-1): pointwise, so no product is counted."""
     both = outer(t, a, b, pairs.n, "products of every pair and channel")
     return total(t, ops.mul(t, both, pairs, "decayed products"), n)
+
+
+def one_by_one(t: Tape, ins: tuple[Tensor, Tensor, Tensor], n: Any, chunks: Any) -> Tensor:
+    """The same, a chunk at a time in the loop over them: each keeps its product, and masks its sum."""
+    every = ins[2].n
+    recorded = t.grad and any(i.node is not None for i in ins) and (t.frame is None or t.again is not None)
+    held = [t.alloc(every // chunks, F32, "decayed products") for _ in range(1 if recorded else 2)]
+    kept = many(t, chunks, every // chunks, F32, "products of every pair and channel") if recorded else None
+    made = t.emit("scores of the chunks", n, F32, ins, _one_by_one_bwd, kept, ([i.n for i in ins], chunks))
+    del held
+    return made
+
+
+def _one_by_one_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
+    """A chunk's gradient of the decay comes as zeros of the whole sequence, added in place."""
+    sizes, chunks = node.extra
+    outs = [t.alloc(n, g.w, "gradient of a chunk's part") for n in sizes]
+    more = t.alloc(max(sizes), g.w, "gradient of one chunk, with zeros")
+    held = [t.alloc(max(sizes) // chunks, g.w, "gradient of a product") for _ in range(2)]
+    del more, held
+    return tuple(o if p is not None else None for o, p in zip(outs, node.ins, strict=True))
 
 
 def inverse(t: Tape, a: Tensor, rows: Any, size: Any) -> Tensor:

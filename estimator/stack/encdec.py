@@ -145,6 +145,8 @@ def encdec_layer(m: Machine, x: Tensor, layer: Layer, at: Any) -> Tensor:
 def attention(m: Machine, x: Tensor, a: Attention, at: Any, memory: Tensor | None) -> Tensor:
     """T5Attention, BartAttention."""
     q = linear(m, x, a.projections[0])
+    if a.query_scale:
+        q = ops.scale(m.t, q, "scaled queries")
     key = (m.layer_key, "cross" if a.cross else "self")
     if memory is not None and m.cache is not None and key in m.cache:
         k, v = m.cache[key][:2]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import MLP
-from estimator.stack import liger, moves, ops
+from estimator.stack import gradients, liger, moves, ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear
 from estimator.stack.norms import norm
 from estimator.stack.shapes import clamp
 from estimator.stack.special import bloom_gelu
-from estimator.stack.tape import Tape, Tensor
+from estimator.stack.tape import GradFn, Tape, Tensor
 
 
 def swiglu_oai(t: Tape, gate: Tensor, up: Tensor) -> Tensor:
@@ -19,6 +19,22 @@ def swiglu_oai(t: Tape, gate: Tensor, up: Tensor) -> Tensor:
     gate, up = clamp(t, gate), clamp(t, up)
     glu = ops.mul(t, gate, ops.sigmoid(t, ops.scale(t, gate)), "gate")
     return ops.mul(t, ops.shift(t, up), glu, "gated")
+
+
+def cut_off(t: Tape, x: Tensor, rows: Any) -> Tensor:
+    """Gemma3nTextMLP._gaussian_topk: relu(x - (mean + deviation * factor))."""
+    mean = ops.mean(t, x, rows)
+    deviation = t.emit("deviation", rows, x.w, (x,), _deviation_bwd, x.st, x.n)
+    return ops.relu(t, ops.sub(t, x, ops.add(t, mean, ops.scale(t, deviation))))
+
+
+@moves.moving(moves.reduced, gradients.spread)
+def _deviation_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    """std_backward: what is left of the input without its mean, times the gradient."""
+    held = t.alloc(node.extra, g.w, "input less its mean")
+    out = t.alloc(node.extra, g.w, "gradient of a deviation")
+    del held
+    return (out,)
 
 
 def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
@@ -57,7 +73,15 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
     if m.kernels.mlp:
         gate = linear(m, x, gate_lin, rows)
         return linear(m, liger.gated(t, gate, linear(m, x, up_lin, rows)), down, rows)
-    inner = ops.mul(t, activation(t, linear(m, x, gate_lin, rows), block.act), linear(m, x, up_lin, rows), "gated")
+    gate = linear(m, x, gate_lin, rows)
+    if block.sparse:
+        gate = cut_off(t, gate, m.rows if rows is None else rows)
+    kept = [gate] if block.named else []
+    gate = activation(t, gate, block.act)
+    other = linear(m, x, up_lin, rows)
+    inner = ops.mul(t, gate, other, "gated")
+    if not kept:
+        del gate, other
     moves.fused(t, "activation", 3 * inner.n * inner.w)
     if block.cast:
         inner = ops.to(t, inner, m.w)

@@ -278,10 +278,35 @@ def varied(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     return VARIED[a.form](m, x, a, at)
 
 
+def altup(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
+    """Gemma3nTextDecoderLayer.forward, on all copies of the stream; what it names lives until it returns."""
+    from estimator.stack.altup import added_to_others, corrected, first_of, predicted
+    from estimator.stack.beside import branch, chain
+
+    t, norms = m.t, by_role(layer)
+    laurel, copies, *own = layer.chains
+    assert layer.mlp is not None
+    predictions = predicted(m, x, copies)
+    active = ops.piece(t, predictions, m.rows * norms["input"].width)
+    normed = norm(m, active, norms["input"])
+    beside = chain(m, normed, laurel, at)
+    attn = norm(m, mix(m, normed, layer, at), norms["post_mixer"])
+    gated = ops.add(t, active, attn, "residual")
+    both = ops.scale(t, ops.add(t, gated, beside, "residual and LAuReL"))
+    again = norm(m, both, norms["pre_mlp"])
+    ffw = feed(m, again, layer.mlp)
+    fed = norm(m, ffw, norms["post_mlp"])
+    out = corrected(m, predictions, ops.add(t, both, fed, "residual"), copies)
+    first = first_of(m, out, copies)
+    for block in own:
+        out = added_to_others(t, out, branch(m, first, block, at))
+    return out
+
+
 OTHERS = ("differential", "dynamic_mask", "routed", "gated_positions")
 # what computes each Attention.form but transformers' own interface
 FORMS = {**SPECIAL, "pooled": pooled, **dict.fromkeys(OTHERS, varied)}
 WIRING = {
-    "feed": feed_only, "mixer": mixer_only, "parallel": parallel, "post": post, "pre": pre, "sandwich": sandwich,
-    "streams": streams,
+    "altup": altup, "feed": feed_only, "mixer": mixer_only, "parallel": parallel, "post": post, "pre": pre,
+    "sandwich": sandwich, "streams": streams,
 }  # fmt: skip

@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from estimator.families.base import POSITION, Architecture, Attention, Extra, Layer, Linear, Lookup, Norm, Streams
+from estimator.families.base import (
+    POSITION,
+    Architecture,
+    Attention,
+    Copies,
+    Extra,
+    Layer,
+    Linear,
+    Lookup,
+    Norm,
+    Streams,
+)
 from estimator.families.towers import Conv
 from estimator.stack import moves, ops
 from estimator.stack.layers import WIRING
@@ -245,14 +256,16 @@ def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     return made
 
 
-def joined(m: Machine, x: Tensor, part: Streams) -> Tensor:
+def joined(m: Machine, x: Tensor, part: Streams | Copies) -> Tensor:
     """One stream of many, before the final norm."""
+    from estimator.stack.altup import closed
     from estimator.stack.streams import collapsed
 
-    return collapsed(m, x, part)
+    return closed(m, x, part) if isinstance(part, Copies) else collapsed(m, x, part)
 
 
-FINAL: dict[type, Any] = {Norm: norm, Linear: linear, Streams: joined}  # what runs between the layers and the head
+# what runs between the layers and the head
+FINAL: dict[type, Any] = {Norm: norm, Linear: linear, Streams: joined, Copies: joined}
 LOSSES = {"chunked": chunked_loss, "fused": fused_loss, "tiled": tiled_loss}
 
 
@@ -269,9 +282,11 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     if any(layer.ahead for layer in arch.layers):
         at["first"] = ops.copy(t, inputs, "embeddings, cloned")
     if arch.beside:
+        from estimator.stack.altup import opened
         from estimator.stack.beside import inputs_of_layers
 
         at["beside"] = inputs_of_layers(m, inputs, arch)
+        inputs = opened(m, inputs, arch.beside, parts)
     if parts:  # hidden_states = inputs_embeds + position_embeds: the loop over the layers forgets the sum
         given, inputs = [inputs], parts[0]
         x = stack(m, given.pop(), segments, at, out, checkpointing)

@@ -176,7 +176,7 @@ def grouped(
     """torch._grouped_mm: saves its input where the experts train; a bias is added in place."""
     t = m.t
     weight = with_delta(m, m.extra(stack), lora)
-    a, w = t.autocast(x), t.autocast(weight)
+    a, w = ops.to(t, x, weight.w), weight
     saved = (a.st if weight.node is not None else None, w.st)
     ins = (a, w) if bias is None else (a, w, bias)
     return t.emit("output", n, w.w, ins, _grouped_bwd, saved, (a.n, w.n))

@@ -73,6 +73,16 @@ def biased(m: Machine, x: Tensor, block: MoE) -> Routed:
     return logits, normed(m, weights), index
 
 
+def sigmoid(m: Machine, x: Tensor, block: MoE) -> Routed:
+    """LFM2: sigmoid in the model's width; the choice is made on biased scores."""
+    logits = linear(m, x, block.router[0])
+    scores = ops.sigmoid(m.t, logits)
+    summed = m.t.alloc(scores.n, F32, "biased scores")
+    weights, index = chosen(m, scores, block)
+    del summed
+    return logits, normed(m, weights), index
+
+
 def looked_up(m: Machine, x: Tensor, block: MoE) -> Routed:
     """DeepSeek-V4's first layers: a table says the experts of each token, whose scores weigh them."""
     logits, scores = scored(m, x, block)
@@ -95,4 +105,7 @@ def normed(m: Machine, weights: Tensor) -> Tensor:
 
 
 # MoE.routing
-ROUTERS = {"softmax_fp32": softmax_fp32, "sigmoid_groups": sigmoid_groups, "biased": biased, "looked_up": looked_up}
+ROUTERS = {
+    "softmax_fp32": softmax_fp32, "sigmoid": sigmoid, "sigmoid_groups": sigmoid_groups, "biased": biased,
+    "looked_up": looked_up,
+}  # fmt: skip
