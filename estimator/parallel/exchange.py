@@ -6,6 +6,7 @@ under a ZeRO stage, :func:`estimator.parallel.messages.messages` for the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,15 +64,11 @@ def exchange(
         raise InputError(
             f"--gpus {degrees.gpus}: {spec.id} has no link in its preset; give --link in 10^9 bytes/s one way"
         )
-    sent = [(m.step, m.link) for m in max(
-        (messages(s, work, degrees, micro_batches, arch.hidden, plan.chunks) for s in stages),
-        key=lambda found: sum(float(value_of(m.step)) for m in found),
-    )]  # fmt: skip
+    seconds = model_seconds(arch, degrees, work, micro_batches, plan.chunks, stages, rate)
     for s in stages:  # refuses what cannot be divided
         stage_weights(arch, s, work.cut, degrees.pipeline)
     local = degrees.link("data") == INSIDE
-    data = _data(degrees, recipe, stage, micro_batches, trained, total, local)
-    seconds = sum(float(rate.seconds(n, where)) for n, where in sent)
+    data = data_bytes(degrees, recipe, stage, micro_batches, trained, total, local)
     where = INSIDE if local else BETWEEN
     speed = f"{(rate.rates[where] or 0) / GIGA:g} GB/s one way" + ("" if link else f" {where}")
     notes = [
@@ -88,7 +85,19 @@ def exchange(
     return Exchange(float(rate.seconds(data, where)), seconds, float(plan.bubble), tuple(notes))
 
 
-def _data(
+def model_seconds(
+    arch: Architecture, degrees: Degrees, work: act.MicroBatch, micro_batches: int, chunks: int,
+    stages: Sequence[Stage], rate: Links,
+) -> float:  # fmt: skip
+    """Seconds that the stage which sends most is busy with tensor and pipeline parallelism in a step."""
+    sent = max(
+        (messages(s, work, degrees, micro_batches, arch.hidden, chunks) for s in stages),
+        key=lambda found: sum(float(value_of(m.step)) for m in found),
+    )
+    return sum(float(rate.seconds(m.step, m.link)) for m in sent)
+
+
+def data_bytes(
     degrees: Degrees, recipe: str, stage: int, micro_batches: int, trained: float, total: float, local: bool
 ) -> Any:
     """Bytes that a GPU sends to its data-parallel peers; frozen weights are only ever gathered."""

@@ -128,28 +128,41 @@ def rank(job: Job, stage: Stage, zero: int) -> Rank:
         ]
     gathered: Any = 0
     if zero == 3 and job.arch is not None and job.work is not None and (job.degrees.shards != 1):
-        layer = maximum(*(sum(w.total for w in tensor.layer(g, job.cut)) for g, _ in stage.layers))
+        layer = _widest([sum(w.total for w in tensor.layer(g, job.cut)) for g, _ in stage.layers])
         gathered = GATHERED_LAYERS * job.rates.gathered * layer
     return Rank(stage, parts, rows, out, kept, activations(job, stage), gathered)
 
 
 def activations(job: Job, stage: Stage) -> list[tuple[str, Any]]:
     """What the micro-batches in flight on this stage keep for their backward passes."""
-    w, arch = job.work, job.arch
-    if w is None or arch is None:
+    if job.work is None or job.arch is None:
         return []
-    d = arch.hidden
     flying = job.schedule.in_flight(stage.index)
-    layers = sum(count * act.layer_bytes(g, w, d) for g, count in stage.layers)
-    out = [("saved by the layers", act.times(flying, layers))]
+    each, once = saved(job.arch, job.work, stage)
+    return [*((what, act.times(flying, n)) for what, n in each), *once]
+
+
+Saved = list[tuple[str, Any]]
+
+
+def saved(arch: Architecture, w: act.MicroBatch, stage: Stage) -> tuple[Saved, Saved]:
+    """Bytes that a stage keeps of each micro-batch in flight, and those that stand once, by part."""
+    d = arch.hidden
+    each: Saved = [("saved by the layers", sum(count * act.layer_bytes(g, w, d) for g, count in stage.layers))]
     if w.dropout and stage.first:
-        out.append(("embedding's dropout mask", act.times(flying, ceil_div(w.tokens * d, w.norm_part))))
+        each.append(("embedding's dropout mask", ceil_div(w.tokens * d, w.norm_part)))
+    once: Saved = []
     if w.recompute == "full":
         plain = act.MicroBatch(w.b, w.s, w.cut, w.context, w.sequence, w.fused, w.dropout)
-        out.append(("one layer, recomputed", maximum(*(act.layer_bytes(g, plain, d) for g, _ in stage.layers))))
+        once.append(("one layer, recomputed", _widest([act.layer_bytes(g, plain, d) for g, _ in stage.layers])))
     if stage.last and arch.has_head:
-        out.append(("final norm, output matrix and fp32 logits", act.last_bytes(w, d, job.cut.vocabulary(arch.vocab))))
-    return out
+        once.append(("final norm, output matrix and fp32 logits", act.last_bytes(w, d, w.cut.vocabulary(arch.vocab))))
+    return each, once
+
+
+def _widest(layers: list[Any]) -> Any:
+    """The largest of a stage's layers; 0 of a stage that has an end of the model alone."""
+    return maximum(*layers) if layers else 0
 
 
 def worst(ranks: Sequence[Rank]) -> Rank:
@@ -159,8 +172,9 @@ def worst(ranks: Sequence[Rank]) -> Rank:
 
 def ranks(job: Job, zero: int) -> list[Rank]:
     """One GPU of each pipeline stage that differs from the one before it."""
-    shown: list[Stage] = []
-    for s in job.stages:
-        if s.index < 2 or s.last or s.layers != job.stages[s.index - 1].layers:
-            shown.append(s)
-    return [rank(job, s, zero) for s in shown]
+    return [rank(job, s, zero) for s in distinct(job.stages)]
+
+
+def distinct(stages: Sequence[Stage]) -> list[Stage]:
+    """The pipeline stages that differ from the one before them."""
+    return [s for s in stages if s.index < 2 or s.last or s.layers != stages[s.index - 1].layers]

@@ -38,7 +38,7 @@ def messages(stage: Stage, work: MicroBatch, degrees: Degrees, m: Any, d: Any, c
     n, t = work.tokens, degrees.tensor
     again = 1 if work.recompute == "full" else 0
     if t != 1:
-        blocks = max((1 if g.wiring == "parallel" else 2) for g, _ in stage.layers)
+        blocks = max(((1 if g.wiring == "parallel" else 2) for g, _ in stage.layers), default=0)
         half = ring_elements(n * d, t) * HALF
         once = 2 * half
         # a block's input is kept in parts (Korthikanti, section 4.2.2): the backward pass gathers it once more

@@ -277,3 +277,12 @@ def test_stages_that_do_not_divide_the_layers(llmcalc) -> None:
     assert dealt["step_seconds"] == found.results["step_seconds"]
     turns = llmcalc(f"{line} --steps 1 -s 8192 --schedule interleaved --virtual-stages 8 --format json").results
     assert turns["step_seconds"] < dealt["step_seconds"]  # an eighth of the bubble
+
+
+def test_a_last_stage_without_a_layer(llmcalc):
+    """80 layers and two ends on 64 stages: the last one has the head alone."""
+    deep = "--recipe megatron --gpus 1024 --tensor-parallel 2 --pipeline-parallel 64 --checkpointing full --format json"
+    found = llmcalc(f"train llama-3-70b {deep} --accumulation 64 --stage 3").results
+    held = llmcalc(f"memory llama-3-70b --mode training {deep} --gpu h100-sxm --micro-batches 64 --stage 3").results
+    assert held["need_bytes.low"] > 0
+    assert found["step_seconds"] > 0

@@ -16,6 +16,10 @@ PLANS = [
 ]
 
 
+PLANS.append("plan train --usd 1M --days 30 --gpus 256 --gpu b200,h100-sxm --top 3")
+PLANS.append("plan tune llama-3.2-1b --gpu t4 --gpus 1..2 --examples 1k --method lora --top 2")
+
+
 @pytest.mark.parametrize("line", PLANS)
 def test_every_row_reproduces(llmcalc, line):
     ran = llmcalc(f"{line} --format json")
@@ -27,8 +31,55 @@ def test_every_row_reproduces(llmcalc, line):
         assert words[0] == "llmcalc"
         again = llmcalc(" ".join(words[1:]) + " --format json").results
         assert row["fits"] in ("yes", "tight")
-        for key in ("hours", "usd", "tokens_per_second", "need_bytes", "fits"):
-            assert again[key] == row[key], key
+        for key in ("hours", "usd", "tokens_per_second", "need_bytes", "fits", "step_seconds", "mfu", "energy_kwh"):
+            assert key not in row or again[key] == row[key], key
+
+
+@pytest.mark.parametrize(("line", "says"), [
+    ("plan tune llama-3-70b --gpu rtx-3060 --gpus 1",
+     "Nothing fits: the closest is 1 x rtx-3060, qlora, checkpointed, micro-batch 1, which lacks 42.8"),
+    ("plan tune --global-batch 1 --gpus 2 --gpu l4", "Nothing divides: --global-batch 1"),
+    ("plan train llama-3-70b --gpus 8 --tokens 1T", "Nothing fits: the closest is 8 x h100-sxm, TP4 PP2 DP1 b1 ckpt"),
+    ("plan train gpt2 --gpus 13 --global-batch 16k", "Nothing divides: no layout of 13 GPUs shares the 2 sequences"),
+    ("plan train --gpu t4 --gpus 64", "Nothing can be run: --gpu t4: no matrix products in bf16"),
+    ("plan train --usd 30", "Not even the smallest that was tried, 384.3 M parameters"),
+    ("plan train --tokens 1T --days 1 --gpus 64", "Nothing is within the limits: the fastest takes 19.7 days of 1."),
+])  # fmt: skip
+def test_nothing_is_found_and_why(llmcalc, line, says):
+    ran = llmcalc(f"{line} --format json")
+    assert ran.code == 0
+    assert says in ran.json["verdict"]
+    assert "rows" not in ran.json
+
+
+def test_every_listed_card_without_a_row_says_why(llmcalc):
+    cards = "t4,m3-max,l4,h200,rtx-3060,h100-sxm"
+    for line in ("plan serve --ttft 200ms --gpus 1..2 --top 3", "plan tune llama-3-8b --gpus 1 --top 1",
+                 "plan train llama-3-8b --gpus 8 --tokens 10B --top 1"):  # fmt: skip
+        found = llmcalc(f"{line} --gpu {cards} --format json").json
+        table = next(t for t in found["tables"] if t["title"] == "Cards without a row")
+        rows = {r["gpu"] for r in found["rows"]}
+        why = dict(table["rows"])
+        assert set(why) == set(cards.split(",")) - rows
+        assert all(why.values())
+
+
+def test_the_largest_compute_optimal_model(llmcalc):
+    """One size up is over the limits, and its tokens are what the law says."""
+    from estimator.commands.plan.optimal import SIZES, asks
+    from estimator.commands.plan.pretrain import pretrain
+    from estimator.commands.plan.question import PreTrain
+    from estimator.questions import ask
+
+    found = llmcalc("plan train --usd 200k --days 20 --gpus 128 --format json")
+    layers = int(found.json["rows"][0]["command"].split("num_hidden_layers=")[1].split()[0])
+    results, q = found.results, ask(PreTrain, None, {"usd": "200k", "days": 20.0, "gpus": "128"})
+    assert results["fits"] == "yes"
+    assert all(r["usd"] <= 2e5 and r["hours"] <= 480 for r in found.json["rows"])
+    again = llmcalc(f"chinchilla --params {results['params']} --law epoch --format json").results
+    assert int(again["D_opt"]) == results["tokens"]
+    larger = pretrain(asks(q, SIZES[SIZES.index(layers) + 1]))
+    assert larger.results()["fits"] == "no"
 
 
 SERVED = [
@@ -129,6 +180,9 @@ def test_csv_is_one_row_a_plan(llmcalc):
         ("plan tune --gpus x", "--gpus"),
         ("plan train --global-batch 0", "--global-batch"),
         ("plan nosuch", "nosuch"),
+        ("plan train --usd 0", "--usd must be above 0"),
+        ("plan train --usd lots", "--usd: 'lots'"),
+        ("plan train --usd 1M --law nosuch", "law"),
         ("plan serve --gpu m3-max", "not on m3-max of Apple"),
         ("plan serve --gpu t4 --quantization q9", "unknown --quantization 'q9'"),
         ("plan serve --engine ollama", "unknown --engine"),

@@ -19,6 +19,10 @@ def tune(q: Tune, shown: Shown) -> Report:
 
 def train(q: PreTrain, shown: Shown) -> Report:
     """The report of ``plan train``."""
+    if q.model is None:
+        from estimator.commands.plan.optimal import optimal
+
+        return optimal(q)
     from estimator.commands.plan.pretrain import pretrain as search
 
     return search(q)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from bisect import insort
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any, NamedTuple
 
+from estimator.card import find_card
+from estimator.commands.plan.pieces import JUST_BELOW, Pieces, Shape
 from estimator.commands.plan.question import PreTrain
 from estimator.commands.plan.search import (
     LayoutsTried,
+    Reasons,
+    RowStyle,
+    Shortfall,
     Way,
     cards,
     command_line,
@@ -14,69 +24,231 @@ from estimator.commands.plan.search import (
     report,
     run_limits,
     watched,
-    within,
 )
 from estimator.commands.train.question import Train
 from estimator.commands.train.report import answer as timed
 from estimator.errors import InputError, LlmcalcError
-from estimator.fit import NO
+from estimator.fit import NO, need
 from estimator.presets import load_gpu
 from estimator.questions import ask
-from estimator.report import Report
+from estimator.report import Cell, Report
+from estimator.roofline import dense_peak
 from estimator.trace import value_of
-from estimator.units import parse_size
+from estimator.units import BYTES, KILO, PERCENT, RATIO, SECONDS, USD, parse_size
 
 TENSOR = (1, 2, 4, 8)  # inside a node
-PIPELINE = (1, 2, 4, 8, 16)
-MICRO = (1, 2, 4)
-RECIPE, STAGE = "megatron", 1  # Megatron-LM's distributed optimizer
+MICRO = (1, 2, 4, 8)
+MOST_STAGES = 64
+RECIPE = "megatron"
+TOKENS = "1T"
+STAGES = (1, 2, 3)  # Megatron-LM's distributed optimizer; gradients, and weights, sharded too (Megatron-FSDP)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedWay(Way):
+    """One way to train: a row. step_seconds and mfu of a step, energy_kwh of the run."""
+
+    step_seconds: float
+    mfu: float
+    energy_kwh: float | None
+
+
+def cells(r: TrainedWay) -> tuple[str | Cell | None, ...]:
+    """The cells of a row."""
+    return (
+        f"{r.gpus:,} x {r.gpu}", r.layout, Cell(r.step_seconds, SECONDS), Cell(100 * r.mfu, PERCENT),
+        Cell(r.hours / 24, RATIO), None if r.usd is None else Cell(r.usd, USD),
+        None if r.energy_kwh is None else Cell(r.energy_kwh / KILO, RATIO), Cell(r.need_bytes, BYTES),
+    )  # fmt: skip
+
+
+STYLE = RowStyle(("gpus", "layout", "step", "MFU", "days", "USD", "MWh", "needs"), cells)
+
+
+class Fitting(NamedTuple):
+    """A layout that fits: where it stands among those tried, its shape, ZeRO stage, card, and least seconds a step."""
+
+    place: int
+    shape: Shape
+    stage: int
+    gpu: str
+    seconds: float
 
 
 def pretrain(q: PreTrain) -> Report:
     """The report of a question."""
+    q = q if q.tokens is not None else replace(q, tokens=TOKENS)
     if q.model.kind == "symbolic":
         raise InputError("--model symbolic has no sizes to plan with: give a preset or a config.json")
-    s = parse_size(str(q.seq_len), "--seq-len", "length")
-    whole = max(1, parse_size(str(q.global_batch), "--global-batch", "length") // s)  # sequences a step
-    layers = int(value_of(q.model.architecture.num_layers))
-    wanted = [
-        (gpu, n, t, p, b, c)
-        for gpu in cards(q.gpu) for n in counts(q.gpus) for t in TENSOR for p in PIPELINE
-        for b in MICRO for c in ("none", "full")
-        if n % (t * p) == 0 and p <= layers and whole % (n // (t * p) * b) == 0
-    ]  # fmt: skip
-    rows = []
-    for way in watched(wanted, "planning"):
-        found = _row(q, s, whole, *way)
-        rows += [] if found is None else [found]
-    kept, said = within(rows, run_limits(q.days, q.usd))
-    title = f"Pre-training {q.model.name} on {q.tokens} tokens, {whole:,} sequences of {s:,} a step"
+    found = Search(q)
+    rows = found.rows(found.fitting(), q.top)
+    title = f"Pre-training {q.model.name} on {q.tokens} tokens, {found.whole:,} sequences of {found.s:,} a step"
     inputs = {"model": q.model.name, "tokens": q.tokens, "gpu": q.gpu, "gpus": q.gpus, "days": q.days, "usd": q.usd}
     notes = [
-        f"recipe {RECIPE}, ZeRO stage {STAGE} (its distributed optimizer), 1F1B pipeline",
-        "tensor parallel inside a node; prices are the median of the preset's dated quotes",
+        f"recipe {RECIPE}: ZeRO stage 1 is its distributed optimizer, 2 and 3 shard gradients and weights too",
+        "TP tensor parallel, inside a node; PP pipeline stages, 1F1B (PP4x5: 5 virtual stages a GPU, interleaved); DP "
+        "data parallel; b sequences a micro-batch; ckpt every layer is run again in the backward pass",
+        "prices are the median of the preset's dated quotes",
     ]
-    tried = LayoutsTried(len(wanted), len(rows))
-    return report("train", title, inputs, kept, q.top, said, (*notes, *q.model.notes), tried)
+    notes += [found.stopped] if found.stopped else []
+    tried = LayoutsTried(found.tried, found.fit)
+    said = (*notes, *q.model.notes)
+    return report("train", title, inputs, rows, run_limits(q.days, q.usd), q.top, found.why, said, tried, found.none,
+                  STYLE)  # fmt: skip
 
 
-def _row(q: PreTrain, s: int, whole: int, gpu: str, n: int, t: int, p: int, b: int, c: str) -> Way | None:
-    """The row of one layout, as ``train`` answers it; None where it does not fit or is refused."""
-    if load_gpu(gpu).peak_flops("bf16") is None:
+class Search:
+    """Every layout of a question: those that fit, and of these the rows that are shown, as ``train`` answers them."""
+
+    def __init__(self, q: PreTrain) -> None:
+        self.q = q
+        self.why = Reasons(cards(q.gpu))
+        self.s = parse_size(str(q.seq_len), "--seq-len", "length")
+        self.whole = max(1, parse_size(str(q.global_batch), "--global-batch", "length") // self.s)  # sequences a step
+        self.layers = int(value_of(q.model.architecture.num_layers))
+        self.base: dict[str, Any] = {"tokens": q.tokens, "seq_len": self.s, "recipe": RECIPE}
+        self.pieces = Pieces(q.model, self.base)
+        self.cards: list[str] = []
+        for gpu in self.why.names:
+            try:
+                dense_peak(load_gpu(gpu), "bf16")
+                self.cards.append(gpu)
+            except InputError as error:
+                self.why.refuses(gpu, error)
+        self.counts = counts(q.gpus)
+        self.tried = self.fit = 0
+        self.answers: dict[int, TrainedWay | None] = {}
+        self.stopped = ""
+
+    def shapes(self) -> Iterator[Shape]:
+        """Every way to divide the GPUs and the batch."""
+        for n in self.counts:
+            for t in TENSOR:
+                for p in (p for p in range(1, min(MOST_STAGES, self.layers) + 1) if n % (t * p) == 0):
+                    data = n // (t * p)
+                    for b in (b for b in MICRO if self.whole % (data * b) == 0):
+                        m = self.whole // (data * b)
+                        for v in self.virtual(p, m):
+                            for c in ("none", "full"):
+                                yield Shape(n, t, p, v, b, c, m)
+
+    def virtual(self, p: int, m: int) -> Iterator[int]:
+        """Groups of layers that a GPU can hold: layers divide, with embedding and head as two more or without."""
+        yield 1
+        for v in range(2, self.layers // p + 1 if p > 1 and m % p == 0 else 0):
+            if self.layers % (p * v) == 0 or (self.layers + 2) % (p * v) == 0:
+                yield v
+
+    def fitting(self) -> list[Fitting]:
+        """Every layout that fits, with the least that its step takes. Ctrl-C ends it; what was found stands."""
+        room = [(gpu, self.room(gpu)) for gpu in self.cards]
+        shapes = list(self.shapes())
+        out: list[Fitting] = []
+
+        def look(shape: Shape) -> None:
+            for stage in STAGES if shape.gpus > 1 else (0,):
+                for gpu, most in room:
+                    found = self.tested(Fitting(self.tried, shape, stage, gpu, 0.0), most)
+                    self.tried += 1
+                    out.extend([] if found is None else [found])
+
+        self.stopped = watched(shapes, "planning", look)
+        self.fit = len(out)
+        return out
+
+    def room(self, gpu: str) -> int:
+        """Bytes that tensors may take on a card at the most for the fit not to be a no."""
+        card = find_card(gpu)
+        return (card.bytes or 0) - int(need(0, card, "training").low)
+
+    def tested(self, x: Fitting, most: int) -> Fitting | None:
+        """The layout with its seconds where it fits; what it lacks is remembered."""
+        if x.shape.gpus == 1:  # no share of anything: a step of its own, simulated
+            row = self.row(x)
+            return None if row is None else x
+        try:
+            held = self.pieces.need(x.shape, x.stage)
+            if held <= most:
+                return x._replace(seconds=self.pieces.seconds(x.shape, x.stage, x.gpu))
+            known = self.why.short.get(x.gpu)
+            if known is None or held - most < known.bytes:
+                where = f"{x.shape.gpus:,} x {x.gpu}, {x.shape.words} ZeRO{x.stage}"
+                self.why.lacks(x.gpu, Shortfall(held - most, 0.0, where))
+        except InputError as error:
+            self.why.refuses(x.gpu, error)
         return None
-    options: dict[str, Any] = {
-        "tokens": q.tokens, "seq_len": s, "batch_size": b, "accumulation": whole // (n // (t * p) * b),
-        "gpu": gpu, "gpus": n, "tensor_parallel": t, "pipeline_parallel": p, "stage": STAGE, "recipe": RECIPE,
-        "checkpointing": c,
-    }  # fmt: skip
-    try:
-        r = timed(ask(Train, q.model, options)).results()
-    except LlmcalcError:
-        return None
-    if r["fits"] in (NO, None):
-        return None
-    again = ", checkpointed" if c == "full" else ""
-    layout = f"tensor {t}, pipeline {p}, data {n // (t * p)}, micro-batch {b}{again}"
-    line = command_line(q.model, options.items())
-    return Way(line, layout, gpu, n, str(r["fits"]), int(r["need_bytes"]), float(r["hours"]), r.get("usd"),
-               float(r["tokens_per_second"]))  # fmt: skip
+
+    def rows(self, fitting: Sequence[Fitting], top: int) -> list[TrainedWay]:
+        """The rows that can be among the first ``top`` or say by how much a limit is missed; no other is asked.
+
+        Steps on the same cards differ in time as in money. Of each number of cards the fastest is found first, then
+        the cheapest of all, in the order of the least that they can cost. Ctrl-C ends it; what was found stands.
+        """
+        groups: dict[tuple[str, int], list[Fitting]] = {}
+        for x in sorted(fitting, key=lambda x: x.seconds):
+            groups.setdefault((x.gpu, x.shape.gpus), []).append(x)
+        rest: list[tuple[float, float, Fitting]] = []
+
+        def ask_fastest(group: list[Fitting]) -> None:
+            row = self.fastest(group)
+            if row is not None:
+                hours = row.hours / row.step_seconds * JUST_BELOW
+                rest.extend((x.seconds * hours * row.cost / row.hours, x.seconds * hours, x) for x in group)
+
+        self.stopped = watched(list(groups.values()), "the fastest", ask_fastest) or self.stopped
+        with suppress(KeyboardInterrupt):
+            self.cheapest(sorted(rest, key=lambda x: x[:2]), top)
+        return [row for _, row in sorted(self.answers.items()) if row is not None]
+
+    def fastest(self, group: Sequence[Fitting]) -> TrainedWay | None:
+        """The fastest of a group, which stands in the order of the least seconds."""
+        best: TrainedWay | None = None
+        for x in group:
+            if best is not None and x.seconds > best.step_seconds:
+                break
+            row = self.row(x)
+            best = row if best is None or (row is not None and row.hours < best.hours) else best
+        return best
+
+    def cheapest(self, rest: Sequence[tuple[float, float, Fitting]], top: int) -> None:
+        """Ask for the ``top`` cheapest within the limits; ``rest``: (least cost, least hours, layout), in order."""
+        days, usd = (inf if x is None else x for x in (self.q.days, self.q.usd))
+        kept = sorted((r.cost, r.hours) for r in self.answers.values() if r and r.hours / 24 <= days and r.cost <= usd)
+        for cost, hours, x in rest:
+            if len(kept) >= top and (cost, hours) > kept[top - 1]:
+                break
+            if hours / 24 > days or cost > usd or x.place in self.answers:
+                continue
+            row = self.row(x)
+            if row is not None and row.hours / 24 <= days and row.cost <= usd:
+                insort(kept, (row.cost, row.hours))
+
+    def row(self, x: Fitting) -> TrainedWay | None:
+        """The row of a layout, as ``train`` answers it; None where it does not fit or is refused."""
+        if x.place not in self.answers:
+            self.answers[x.place] = self.asked(x)
+        return self.answers[x.place]
+
+    def asked(self, x: Fitting) -> TrainedWay | None:
+        options = {**self.base, "gpu": x.gpu, **x.shape.options(), "stage": x.stage}
+        try:
+            r = timed(ask(Train, self.q.model, options)).results()
+        except LlmcalcError as error:
+            self.why.refuses(x.gpu, error)
+            return None
+        if r["fits"] in (NO, None):
+            return None
+        line = command_line(self.q.model, options.items())
+        words = f"{x.shape.words} ZeRO{x.stage}"
+        return TrainedWay(line, words, x.gpu, x.shape.gpus, str(r["fits"]), int(r["need_bytes"]),
+                          float(r["hours"]), r.get("usd"), float(r["tokens_per_second"]), float(r["step_seconds"]),
+                          float(r["mfu"]), r.get("energy_kwh"))  # fmt: skip
+
+    @property
+    def none(self) -> str:
+        """What is said where no layout divides."""
+        return (
+            f"Nothing divides: no layout of {', '.join(f'{n:,}' for n in self.counts)} GPUs shares the "
+            f"{self.whole:,} sequences of a step evenly (--global-batch {self.q.global_batch}, --seq-len "
+            f"{self.q.seq_len})."
+        )

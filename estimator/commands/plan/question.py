@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from estimator.errors import InputError
 from estimator.questions.base import Question, option
+from estimator.units import parse_number, parse_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,9 +18,21 @@ class Searched(Question):
     gpu: Any = option("all", "GPU presets with commas, or all that have a price.", "GPU,...")
     gpus: Any = option("1..8", "How many: a number, a list 1,2,8 or a range 1..8 (powers of two).", "N")
     days: Any = option(None, "At most this long.", "X", kind="float")
-    usd: Any = option(None, "At most this much.", "X", kind="float")
+    usd: Any = option(None, "At most this much: 500, 20k, 1M.", "USD")
     top: Any = option(10, "Rows shown.", "N", kind="int")
     plot: Any = option(False, "Draw every way that fits: cost against time.", kind="flag")
+
+    def __post_init__(self) -> None:
+        if self.usd is not None:
+            object.__setattr__(self, "usd", dollars(str(self.usd)))
+
+
+def dollars(text: str) -> float:
+    """``500``, ``0.3``, ``20k`` or ``1M`` above 0; InputError for anything else."""
+    found = parse_size(text, "--usd") if text.strip()[-1:].isalpha() else parse_number(text, "--usd")
+    if found <= 0:
+        raise InputError(f"--usd must be above 0, got {text[:40]}")
+    return float(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +51,22 @@ class Tune(Searched):
 class PreTrain(Searched):
     """Layouts of a pre-training run: tensor, pipeline and data parallel degrees, micro-batch, checkpointing."""
 
+    model: Any = option(
+        None, "As everywhere; with --usd or --days and no model the largest compute-optimal one is looked for.",
+        "MODEL", short="-m",
+    )  # fmt: skip
     gpu: Any = option("h100-sxm", "GPU presets with commas, or all that have a price.", "GPU,...")
     gpus: Any = option("64..512", "How many: a number, a list, or a range 64..512 (powers of two).", "N")
-    tokens: Any = option("1T", "Tokens of the run.", "TOKENS")
+    tokens: Any = option(None, "Tokens of the run (1T).", "TOKENS")
+    law: Any = option("epoch", "Scaling law of the largest model: see llmcalc chinchilla.", "LAW")
     seq_len: Any = option("8192", "Tokens a sequence.", "TOKENS", short="-s")
     global_batch: Any = option("4M", "Tokens an optimizer step, over all GPUs.", "TOKENS")
+
+    @classmethod
+    def default_model(cls, options: Mapping[str, Any]) -> str | None:
+        """The default model, or None where the largest that a budget trains is asked for."""
+        limited = options.get("usd") is not None or options.get("days") is not None
+        return None if limited and options.get("tokens") is None else "llama-3-8b"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,4 +85,4 @@ class Serve(Searched):
     )
     kv_dtype: Any = option(None, "Of the cache (as the weights): bf16, fp8: names with commas, or all.", "NAME")
     days: Any = option(None, "Days of service, whose bill is shown.", "X", kind="float")
-    usd: Any = option(None, "At most this much: for --days, else for a million generated tokens.", "X", kind="float")
+    usd: Any = option(None, "At most this much: for --days, else for a million generated tokens.", "USD")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, TypeVar
 
 from estimator import presets
 from estimator.commands.plan.figure import PlanAxes, points
-from estimator.errors import InputError
+from estimator.errors import InputError, LlmcalcError
 from estimator.models import Model
 from estimator.report import Cell, Node, Report, Table
-from estimator.units import BYTES, COUNT, HOURS, TOKEN_RATE, USD, human_seconds, parse_size
+from estimator.units import BYTES, COUNT, HOURS, TOKEN_RATE, USD, human, human_seconds, parse_size
 
 MOST_COUNTS = 64
-NOTHING = "Nothing fits: no layout that was tried leaves a GPU enough memory."
+NOTHING = "no way was tried"
 T = TypeVar("T")
 W = TypeVar("W", bound="Way")
 
@@ -71,17 +71,25 @@ def counts(text: Any, flag: str = "--gpus") -> list[int]:
     return sorted({first, *powers, last})
 
 
-def watched(items: Sequence[T], what: str) -> Iterator[T]:
-    """The items, with a progress bar on a terminal; Ctrl-C ends them and what was found so far stands."""
+def watched(items: Sequence[T], what: str, do: Callable[[T], None]) -> str:
+    """``do`` each item, with a progress bar on a terminal. Ctrl-C ends it: what was found so far stands, and "stopped
+    after N of M" is returned, to be said; else nothing."""
+    done = 0
     try:
         if len(items) > MOST_COUNTS and sys.stderr is not None and sys.stderr.isatty():
+            from rich.console import Console
             from rich.progress import track
 
-            yield from track(items, description=what, transient=True)
+            for item in track(items, description=what, transient=True, console=Console(stderr=True)):
+                do(item)
+                done += 1
         else:
-            yield from items
+            for item in items:
+                do(item)
+                done += 1
     except KeyboardInterrupt:
-        return
+        return f"stopped by Ctrl-C after {done:,} of {len(items):,}: the rows are the best of those"
+    return ""
 
 
 def pareto(rows: Sequence[W]) -> list[W]:
@@ -94,6 +102,73 @@ def pareto(rows: Sequence[W]) -> list[W]:
             best.append(row)
             fastest = row.hours
     return [*best, *(r for r in ordered if r not in best)]
+
+
+class Shortfall(NamedTuple):
+    """What keeps a way from being a row: bytes a GPU that it lacks, else the requests a second that it can serve."""
+
+    bytes: int
+    rate: float
+    where: str
+
+    @property
+    def words(self) -> str:
+        """By how much."""
+        if self.rate:
+            return f"the most is {self.rate:.3g} requests a second, by {self.where}"
+        return f"the closest is {self.where}, which lacks {human(self.bytes, BYTES)} a GPU"
+
+
+class Reasons:
+    """Why cards have no row: by card, the way that lacks least (keeps up best), and what was refused."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = list(dict.fromkeys(names))
+        self.short: dict[str, Shortfall] = {}
+        self.refused: dict[str, LlmcalcError] = {}
+
+    def lacks(self, gpu: str, found: Shortfall) -> None:
+        """A way on this card that is no row."""
+        known = self.short.get(gpu)
+        if known is None or _order(found) < _order(known):
+            self.short[gpu] = found
+
+    def refuses(self, gpu: str, error: LlmcalcError) -> None:
+        """A way on this card that cannot be run."""
+        self.refused.setdefault(gpu, error)
+
+    def nothing(self, otherwise: str) -> str:
+        """Why there is no row at all; ``otherwise``: where no way lacks memory and none is refused."""
+        if self.short:
+            least = min(self.short.values(), key=_order)
+            return f"{'Nothing keeps up' if least.rate else 'Nothing fits'}: {least.words}."
+        if self.refused:
+            return f"Nothing can be run: {next(iter(self.refused.values()))}"
+        return otherwise
+
+    def absent(self, rows: Sequence[Any], shown: Sequence[Any], limits: Sequence[RowLimit], words: Callable[[Any], str],
+               otherwise: str) -> list[tuple[str, str]]:  # fmt: skip
+        """(card, why) for each that is not ``shown``; rows: all that fit, within the limits or not."""
+        out = []
+        for gpu in self.names:
+            if any(r.gpu == gpu for r in shown):
+                continue
+            own = [r for r in rows if r.gpu == gpu]
+            kept, said = within(own, limits, "")
+            if kept:
+                why = f"others come first; its cheapest: {words(min(kept, key=lambda r: (r.cost, r.hours)))}"
+            elif own:
+                why = said.removeprefix("Nothing is within the limits: ").rstrip(".")
+            elif gpu in self.short:
+                why = self.short[gpu].words
+            else:
+                why = str(self.refused.get(gpu, otherwise))
+            out.append((gpu, why))
+        return out
+
+
+def _order(x: Shortfall) -> tuple[float, int, str]:
+    return -x.rate, x.bytes, x.where
 
 
 class RowLimit(NamedTuple):
@@ -112,8 +187,8 @@ def run_limits(days: float | None, usd: float | None) -> list[RowLimit]:
     ]
 
 
-def within(rows: Sequence[W], limits: Sequence[RowLimit], none: str = NOTHING) -> tuple[list[W], str]:
-    """(rows inside the limits, or where there are none, which limit decided and by how much)."""
+def within(rows: Sequence[W], limits: Sequence[RowLimit], none: str) -> tuple[list[W], str]:
+    """(rows inside the limits, or where there are none, which limit decided and by how much; none: of no rows)."""
     if not rows:
         return [], none
     held = [(x, x.most) for x in limits if x.most is not None]
@@ -161,19 +236,27 @@ class LayoutsTried(NamedTuple):
     fit: int
 
 
-def report(kind: str, title: str, inputs: dict[str, Any], rows: Sequence[Way], top: int, said: str,
-           notes: Sequence[str], n: LayoutsTried, how: RowStyle = RUN) -> Report:  # fmt: skip
-    """The rows best first: those on the border of hours against dollars, cheapest to fastest, then the others."""
+def report(kind: str, title: str, inputs: dict[str, Any], every: Sequence[Way], limits: Sequence[RowLimit],
+           top: int, why: Reasons, notes: Sequence[str], n: LayoutsTried, none: str = NOTHING, how: RowStyle = RUN,
+           ) -> Report:  # fmt: skip
+    """The rows best first: those on the border of hours against dollars, cheapest to fastest, then the others.
+
+    every: rows within ``limits`` or not; why: of the cards that have none; none: what is said where nothing was tried.
+    """
+    rows, said = within(every, limits, why.nothing(none))
     ordered = pareto(rows)
-    border = _border(ordered)
-    shown = ordered[:top]
-    note = f"the first {min(border, top)} rows: none is both faster and cheaper" if border > 1 and rows else ""
+    shown, border = ordered[:top], _border(ordered)
+    first = min(border, len(shown))
+    note = f"the first {first} rows: none is both faster and cheaper" if first > 1 else ""
     body: list[Any] = [Table("", how.columns, tuple(how.cells(r) for r in shown), note)] if shown else []
     if shown:
         body.append(Node.group("Commands", [Node("", r.command, None, None) for r in shown[:3]]))
         said = f"Cheapest: {how.words(ordered[0])}."
         quick = min(ordered, key=lambda r: r.hours)
         said += "" if quick is ordered[0] else f" Fastest: {how.words(quick)}."
+    alone = len(why.names) == 1  # the verdict says it
+    absent = [] if alone else why.absent(every, shown, limits, how.words, none)
+    body += [Table("Cards without a row", ("GPU", "why"), tuple(absent))] if absent else []
     body.append(
         Node.group("", [Node("tried", "Layouts tried", n.tried, COUNT), Node("found", "that fit", n.fit, COUNT)])
     )

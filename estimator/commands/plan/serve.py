@@ -6,26 +6,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.commands.infer.question import Infer
 from estimator.commands.plan import search
 from estimator.commands.plan.figure import PlanAxes
 from estimator.commands.plan.question import Serve
-from estimator.commands.plan.search import LayoutsTried, RowLimit, RowStyle, Way, cards, counts, watched, within
+from estimator.commands.plan.search import (
+    LayoutsTried,
+    Reasons,
+    RowLimit,
+    RowStyle,
+    Shortfall,
+    Way,
+    cards,
+    counts,
+    watched,
+)
 from estimator.engines import server_of
 from estimator.errors import InputError, unknown
 from estimator.questions import ask
 from estimator.report import Cell, Report
 from estimator.sizes import size_option
 from estimator.units import (
-    BYTES,
     MILLION,
     RATIO,
     SECONDS,
     SECONDS_PER_HOUR,
     USD,
-    human,
     human_seconds,
     parse_seconds,
     parse_size,
@@ -62,36 +70,33 @@ def serve(q: Serve) -> Report:
     asked = _load(q)
     wanted = list(_ways(q))
     rows: list[ServedWay] = []
-    short: list[Lack] = []
-    refused: list[InputError] = []
-    for way in watched(wanted, "planning"):
+    why = Reasons(cards(q.gpu))
+    refused: list[ServingLayout] = []
+
+    def look(way: ServingLayout) -> None:
         try:
             found = _row(q, asked, way)
         except InputError as error:
-            refused.append(error)
-            continue
+            why.refuses(way.gpu, error)
+            refused.append(way)
+            return
         if isinstance(found, ServedWay):
             rows.append(found)
         elif found is not None:
-            short.append(found)
+            why.lacks(way.gpu, found)
+
+    stopped = watched(wanted, "planning", look)
     if refused and len(refused) == len(wanted):
-        raise refused[0]
-    kept, said = within(rows, _limits(q), _nothing(short))
+        raise next(iter(why.refused.values()))
     what = f"{asked.rate:g} requests a second" if asked.rate else f"{asked.sequences:,} requests at once"
     title = f"Serving {q.model.name} to {what}: {asked.prompt:,} + {asked.new:,} tokens each"
     inputs = {"model": q.model.name, "context": q.context, "new_tokens": q.new_tokens, "concurrency": q.concurrency,
               "rate": q.rate, "gpu": q.gpu, "gpus": q.gpus, "engine": q.engine, "ttft": q.ttft, "itl": q.itl,
               "days": q.days, "usd": q.usd}  # fmt: skip
     tried = LayoutsTried(len(wanted), len(rows))
-    return search.report("serve", title, inputs, kept, q.top, said, (*_notes(q), *q.model.notes), tried, _shown(q))
-
-
-class Lack(NamedTuple):
-    """A way that does not serve: the bytes a GPU that it lacks, else the requests a second that it can serve."""
-
-    bytes: int
-    rate: float
-    where: str
+    notes = (*_notes(q), *([stopped] if stopped else []), *q.model.notes)
+    none = "Nothing serves this: no layout that was tried has a request for every replica."
+    return search.report("serve", title, inputs, rows, _limits(q), q.top, why, notes, tried, none, _shown(q))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +188,7 @@ def _names(text: Any, known: tuple[str, ...], flag: str) -> tuple[str, ...]:
     return found
 
 
-def _row(q: Serve, load: ServiceLoad, way: ServingLayout) -> ServedWay | Lack | None:
+def _row(q: Serve, load: ServiceLoad, way: ServingLayout) -> ServedWay | Shortfall | None:
     """The row of one way, as ``infer`` answers it; what it lacks; None for a replica that has nothing to do.
 
     Raises InputError where it is refused.
@@ -204,12 +209,12 @@ def _row(q: Serve, load: ServiceLoad, way: ServingLayout) -> ServedWay | Lack | 
         missing = server.missing(alone)
         first = {} if missing else server.infer(replace(alone, rate=load.rate)).results()
         if "rate.sequences" not in first:
-            return Lack(missing, first.get("rate.most", 0.0), where)
+            return Shortfall(missing, first.get("rate.most", 0.0), where)
         options |= {"rate": load.rate, "batch_size": str(max(way.data, ceil(first["rate.sequences"])))}
         asked = ask(Infer, q.model, options)
     missing = server.missing(asked)
     if missing:
-        return Lack(missing, 0.0, where)
+        return Shortfall(missing, 0.0, where)
     r = server.infer(asked).results()
     return _served(q, way, r, search.command_line(q.model, options.items(), "infer"))
 
@@ -246,16 +251,6 @@ def _limits(q: Serve) -> list[RowLimit]:
         RowLimit(itl, lambda r: r.itl_seconds, times("time between tokens")),
         RowLimit(q.usd, cost, money),
     ]
-
-
-def _nothing(short: list[Lack]) -> str:
-    if not short:
-        return "Nothing serves this: no layout that was tried has a request for every replica."
-    most = max(short, key=lambda x: x.rate)
-    if most.rate:
-        return f"Nothing keeps up: the most is {most.rate:.3g} requests a second, by {most.where}."
-    least = min(short)
-    return f"Nothing fits: the closest is {least.where}, which lacks {human(least.bytes, BYTES)} a GPU."
 
 
 def _shown(q: Serve) -> RowStyle:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-from estimator.card import Card, find_card
+from estimator.card import find_card
 from estimator.commands.memory.plan import plan, simulate
 from estimator.commands.memory.question import Memory
 from estimator.commands.plan.question import Tune
 from estimator.commands.plan.search import (
     LayoutsTried,
+    Reasons,
+    Shortfall,
     Way,
     cards,
     command_line,
@@ -17,7 +20,6 @@ from estimator.commands.plan.search import (
     report,
     run_limits,
     watched,
-    within,
 )
 from estimator.commands.train.question import Train
 from estimator.commands.train.report import answer as timed
@@ -28,10 +30,12 @@ from estimator.peft import find
 from estimator.presets import load_gpu
 from estimator.questions import ask
 from estimator.report import Report
+from estimator.roofline import dense_peak
 from estimator.trace import value_of
 from estimator.units import parse_size
 
 BATCHES = (16, 8, 4, 2, 1)  # sequences a GPU and pass, the largest that fits is taken
+BF16, FP16 = "bf16", "fp16"
 SHARDED = 3  # FSDP2 for full training on several GPUs; adapters are copied (DDP)
 
 
@@ -48,42 +52,61 @@ def tune(q: Tune) -> Report:
         for gpu in cards(q.gpu) for n in counts(q.gpus) for method in methods for checkpointing in ("none", "full")
     ]  # fmt: skip
 
-    def peak(method: str, checkpointing: str, b: int, n: int, gpu: str) -> int | None:
+    @cache
+    def peak(method: str, checkpointing: str, b: int, n: int, gpu: str) -> int:
         options = {**_options(q, method), "batch_size": b, "checkpointing": checkpointing}
         options["accumulation"] = max(1, whole // (b * n))
         options |= {"mode": "training", "gpu": gpu}
         if n > 1:
             options |= {"gpus": n, "stage": _stage(method)}
-        try:
-            return int(value_of(simulate(plan(ask(Memory, q.model, options | {"seq_len": q.seq_len}))).worst.peak))
-        except InputError:
-            return None
+        return int(value_of(simulate(plan(ask(Memory, q.model, options | {"seq_len": q.seq_len}))).worst.peak))
 
-    rows = []
-    for gpu, n, method, checkpointing in watched(wanted, "planning"):
-        if load_gpu(gpu).peak_flops("bf16") is None:
-            continue
+    same: dict[Any, str] = {}  # the kernels of a card -> the first card that has them: a step's bytes are the same
+    why = Reasons(cards(q.gpu))
+    rows: list[Way] = []
+
+    def look(way: tuple[str, int, str, str]) -> None:
+        gpu, n, method, checkpointing = way
         card = find_card(gpu)
-        fitting = (b for b in BATCHES if b * n <= whole and _fits(peak(method, checkpointing, b, n, gpu), card))
-        largest = next(fitting, None)
-        found = None if largest is None else _row(q, gpu, n, method, checkpointing, largest, whole)
-        rows += [] if found is None else [found]
+        where = f"{n:,} x {gpu}, {method}" + (", checkpointed" if checkpointing == "full" else "")
+        try:
+            dense_peak(load_gpu(gpu), _dtype(gpu))
+            alike = same.setdefault(card.kernels, gpu)
+            for b in (b for b in BATCHES if b * n <= whole):
+                fit = fit_of(peak(method, checkpointing, b, n, alike), card, "training")
+                if fit is not None and fit.answer == YES:
+                    rows.extend(_row(q, gpu, n, method, checkpointing, b, whole))
+                    return
+                if fit is not None:  # what surely fits is looked for
+                    why.lacks(gpu, Shortfall(int(fit.need.high) - fit.have, 0.0, f"{where}, micro-batch {b}"))
+        except InputError as error:
+            why.refuses(gpu, error)
+
+    stopped = watched(wanted, "planning", look)
     best: dict[tuple[str, int, str], Way] = {}
     for row in rows:  # of two ways on the same cards the faster
         key = (row.gpu, row.gpus, row.layout.split(",")[0])
         if key not in best or row.hours < best[key].hours:
             best[key] = row
-    kept, said = within(list(best.values()), run_limits(q.days, q.usd))
     title = f"Fine-tuning {q.model.name} on {q.examples} examples of {q.seq_len} tokens"
     inputs = {"model": q.model.name, "examples": q.examples, "seq_len": q.seq_len, "gpu": q.gpu, "gpus": q.gpus,
               "method": q.method, "days": q.days, "usd": q.usd}  # fmt: skip
     notes = [
         f"--global-batch {whole}: sequences an optimizer step; gradients accumulate to it",
         "full training on several GPUs is FSDP2 (stage 3), adapters are copied to each (DDP)",
+        "products in bf16, in fp16 on cards without it",
         "prices are the median of the preset's dated quotes: llmcalc gpus NAME",
+        *([stopped] if stopped else []),
     ]
-    tried = LayoutsTried(len(wanted), len(best))
-    return report("tune", title, inputs, kept, q.top, said, (*notes, *q.model.notes), tried)
+    tried, limits = LayoutsTried(len(wanted), len(best)), run_limits(q.days, q.usd)
+    none = f"Nothing divides: --global-batch {whole} is less than a sequence a GPU."
+    return report("tune", title, inputs, list(best.values()), limits, q.top, why, (*notes, *q.model.notes), tried, none)
+
+
+def _dtype(gpu: str) -> str:
+    """What a card multiplies in: bf16, or fp16 where it has no bf16."""
+    spec = load_gpu(gpu)
+    return FP16 if spec.peak_flops(BF16) is None and spec.peak_flops(FP16) else BF16
 
 
 def _stage(method: str) -> int:
@@ -94,31 +117,21 @@ def _options(q: Tune, method: str) -> dict[str, Any]:
     return {} if method == "full" else {"method": method, "rank": q.rank, "targets": "all-linear"}
 
 
-def _fits(peak: int | None, card: Card) -> bool:
-    if peak is None:
-        return False
-    fit = fit_of(peak, card, "training")
-    return fit is not None and fit.answer == YES
-
-
-def _row(q: Tune, gpu: str, n: int, method: str, checkpointing: str, b: int, whole: int) -> Way | None:
-    """The row of one way, as ``train`` answers it; None where it refuses."""
+def _row(q: Tune, gpu: str, n: int, method: str, checkpointing: str, b: int, whole: int) -> list[Way]:
+    """The row of one way, as ``train`` answers it; none where it does not fit. InputError where it refuses."""
     options = {
         **_options(q, method), "batch_size": b, "accumulation": max(1, whole // (b * n)), "seq_len": q.seq_len,
         "checkpointing": checkpointing, "examples": q.examples, "epochs": q.epochs, "gpu": gpu, "gpus": n,
     }  # fmt: skip
     if n > 1:
         options["stage"] = _stage(method)
-    try:
-        made = timed(ask(Train, q.model, options))
-    except InputError:
-        return None
-    r = made.results()
+    options |= {} if _dtype(gpu) == BF16 else {"dtype": _dtype(gpu)}
+    r = timed(ask(Train, q.model, options)).results()
     if r["fits"] in (NO, None):
-        return None
+        return []
     layout = f"{method}, {b} x {options['accumulation']} sequences a GPU" + (
         ", checkpointed" if checkpointing == "full" else ""
     )
     line = command_line(q.model, options.items())
-    return Way(line, layout, gpu, n, str(r["fits"]), int(r["need_bytes"]), float(r["hours"]), r.get("usd"),
-               float(r["tokens_per_second"]))  # fmt: skip
+    return [Way(line, layout, gpu, n, str(r["fits"]), int(r["need_bytes"]), float(r["hours"]), r.get("usd"),
+                float(r["tokens_per_second"]))]  # fmt: skip

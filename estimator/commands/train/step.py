@@ -102,8 +102,7 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
     python, hooked = python_seconds(made, recipe, run)
     behind, carried = offload_seconds(made, recipe, run, own, total, spec)
     whole.host += python
-    hidden = whole.device * BACKWARD_SHARE
-    best = max(whole.device + sent.model + max(0.0, sent.data - hidden), whole.host) + behind
+    best = best_seconds(whole.device, sent.model, sent.data, whole.host) + behind
     points = ((1.0, device.best),)
     quick = replace(device, gemm_points=points, gradient=1.0, elements=device.copy, welford=device.copy, fixed=0.0)
     low = step_times(made, recipe, run, quick, kind, ops, part).device + behind * FAST
@@ -117,6 +116,11 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
         basis = [f"--mfu {100 * mfu:g}% of {spec.id}'s dense {kind} peak in place of the roofline"]
     low, high = min(low, best), max(high, best)
     return StepTime(made, whole, best, low, high, min(whole.ideal, low), sent, spec, peak, parts, tuple(basis), python)
+
+
+def best_seconds(device: float, model: float, data: float, host: float) -> float:
+    """Seconds of a step: model-parallel collectives stand alone, data-parallel ones beside the backward pass."""
+    return max(device + model + max(0.0, data - device * BACKWARD_SHARE), host)
 
 
 def wide_adapters(made: Pass, recipe: Recipe, run: Run) -> bool:
@@ -145,7 +149,7 @@ def step_times(
     how = _how(recipe, dtype, run.quantization, degrees, wide_adapters(made, recipe, run))
     once = times(ops, device, how)
     shards = degrees.tensor * degrees.pipeline * (degrees.shards if run.stage else 1)
-    moved = _optimizer_bytes(made, recipe, run.optimizer) / shards if run.question.offload == "none" else 0.0
+    moved = optimizer_bytes(made, recipe, run.optimizer) / shards if run.question.offload == "none" else 0.0
     busy = run.accumulation * part
     out = Times({k: float(value_of(v)) * busy * (1 + idle) for k, v in once.parts.items()})
     out.add(OPTIMIZER, MEMORY, device.stream(moved))
@@ -175,7 +179,7 @@ def _optimizer_note(optimizer: str) -> list[str]:
     return [] if optimizer in PASSES else [f"{optimizer}: its step is taken to move what fused AdamW moves"]
 
 
-def _optimizer_bytes(made: Pass, recipe: Recipe, optimizer: str) -> float:
+def optimizer_bytes(made: Pass, recipe: Recipe, optimizer: str) -> float:
     """Bytes that one optimizer step reads and writes: gradients read, states and weights read and written."""
     count = trained(made)
     if optimizer not in PASSES:
