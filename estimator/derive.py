@@ -202,7 +202,8 @@ def derived(report: Report, asked: bool | str, symbols: str | None) -> Derivatio
     known = {d.key: d for d in found}
     for key in keys:
         if key not in known:
-            raise unknown("--derive: key", key, [SHORT, STEPS, *known], "Give steps, short, or keys of derived numbers")
+            raise unknown("--derive: key", key, [SHORT, STEPS, *known], "Give steps, short, or keys of derived numbers",
+                          every=False)  # fmt: skip
     if keys:
         found = [known[k] for k in dict.fromkeys(keys)]
     used = {s.name for d in found for s in d.written.form.free_symbols} if keys else occurring(report)

@@ -179,7 +179,7 @@ def tower_of(vision: Config, prefix: str, **options: Any) -> Tower:
         from estimator.errors import unknown
 
         known = [k for k, name in FAMILIES.items() if k.endswith(("vision", "vision_model")) or name in ("pixtral",)]
-        raise unknown(f"{vision.where}: model_type", kind, known, "To add one: llmcalc docs extending")
+        raise unknown(f"{vision.where}: model_type", kind, known, "To add one: llmcalc docs extending", every=False)
     made: Tower = module.tower(vision, prefix, **options)
     return made
 

@@ -72,7 +72,10 @@ def layer_bytes(layer: Layer, work: MicroBatch, d: Any) -> Any:
         if isinstance(mixer, NoMixer):
             continue
         if isinstance(mixer, StateSpace):
-            raise InputError(f"activations of {mixer.kind} layers have no closed form here; use llmcalc memory")
+            raise InputError(
+                f"activations of {mixer.kind} layers have no closed form; simulated: llmcalc memory --mode training "
+                "--recipe torch-mixed"
+            )
         total = total + attention_bytes(mixer, work, d)
     if isinstance(layer.mlp, MoE):
         total = total + moe_bytes(layer.mlp, work, d)

@@ -70,7 +70,7 @@ def answer(q: Memory) -> Report:
 
         if search.served(q):
             return search.largest_served(q)
-    report = None if q.training else answered("memory", q)
+    report = None if q.training and q.engine is None else answered("memory", q)
     if report is not None:
         return report
     if q.model.kind == "symbolic":
@@ -104,8 +104,8 @@ def _letters_only(q: Memory) -> None:
     """InputError where the moments would have to be simulated: the largest of them needs sizes."""
     if not q.training or q.recipe not in IN_LETTERS:
         raise InputError(
-            "--model symbolic: a simulated step needs sizes; in letters: --recipe zero-paper or megatron, "
-            "and llmcalc peft, zero and kvcache"
+            "--model symbolic: a simulated step needs sizes; in letters: --mode training with --recipe zero-paper, "
+            "or with --recipe megatron --checkpointing full, and llmcalc peft, zero and kvcache"
         )
 
 

@@ -64,10 +64,13 @@ def spread(
     if recipe.kind != "simulated":
         return Spread()  # its moments are sums of shares: memory_grid
     host = choice(q.offload, "--offload", OFFLOADS)
+    if host == "optimizer":
+        raise InputError(
+            "--offload optimizer: FSDP2 offloads weights, gradients and states together; use --offload all, "
+            "with --gpus and --stage 2 or 3"
+        )
     if host != "none" and (at < 2 or n == 1):
         raise InputError(f"--offload {host}: of PyTorch's own sharding FSDP2 offloads; add --gpus and --stage 2 or 3")
-    if host == "optimizer":
-        raise InputError("--offload optimizer: FSDP2 offloads weights, gradients and states together: --offload all")
     replicas = _replicas(q, n, at)
     if n != 1 and at >= 2 and adapter is not None:
         said.append("FSDP2 needs one dtype in a group: adapters in the base's (autocast_adapter_dtype=False)")
@@ -127,7 +130,7 @@ def _deepspeed(q: Memory, quantization: str, optimizer: str, said: list[str]) ->
     n, at = _gpus(q, said)
     if not data_parallel(q):
         return Spread()  # with other kinds of parallelism it is an accounting: memory_grid
-    if int(value_of(_replicas(q, n, 0))) != 1:
+    if str(q.replicas) != "1":
         raise InputError("--replicas: recipe deepspeed has no HSDP; use --recipe torch-bf16 or torch-mixed")
     if str(q.fsdp_version) != "2":
         raise InputError("--fsdp-version: recipe deepspeed shards by itself; use --recipe torch-bf16 or torch-mixed")
