@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from estimator.engines.brief import keyed
 from estimator.engines.llamacpp.backend import Place, host_of, place_of
 from estimator.engines.llamacpp.load import Load
-from estimator.engines.llamacpp.question import asked
+from estimator.engines.llamacpp.question import Asked, asked, build_of
+from estimator.engines.llamacpp.rates import OLD, RECENT
 from estimator.engines.llamacpp.report import FIT, SOURCE, inputs, notes_of, title, totals, verdict_of
 from estimator.engines.llamacpp.timing import Seconds, one_pass
 from estimator.errors import InputError
@@ -24,17 +25,23 @@ from estimator.units import SECONDS, TOKEN_RATE, USD
 
 DEFAULT_NEW = 256
 FIRST = ("prefill_seconds", "decode_step_seconds", "request_seconds", "tokens_per_second", "decode_tokens_per_second",
-         "usd_per_million_tokens", "weights_bytes", "kv_cache_bytes")  # fmt: skip
+         "recent.decode_tokens_per_second", "usd_per_million_tokens", "weights_bytes", "kv_cache_bytes")  # fmt: skip
 FAST, SLOW = 0.8, 1.3  # nine of ten measured rows lie between these shares of the estimate: backend.py's source
 LABELS = {
     "weights": "Reading the weights", "products": "Products", "cache": "Keys and values",
     "activations": "Activations between kernels", "launches": "Launches", "sent": "Weights sent over PCIe",
 }  # fmt: skip
-MEASURED = Citation("github.com/XiongjieDai/GPU-Benchmarks-on-LLM-Inference, llama.cpp of December 2023 and May 2024")
-BUILDS = (
-    "speed stands for builds of December 2023 to May 2024, which it was measured against: no CUDA graphs, no fused "
-    "attention unless --flash-attn on; later builds are faster where a model is small or a context long"
+MEASURED = Citation(
+    "github.com/XiongjieDai/GPU-Benchmarks-on-LLM-Inference, llama.cpp of December 2023 and May 2024; "
+    "github.com/ggml-org/llama.cpp/discussions/4167, 10879, 15013 and 15021"
 )
+BUILDS = (
+    "speed stands for builds of December 2023 to May 2024 (no CUDA graphs, quantised prompts through 16 bits, no fused "
+    "attention unless --flash-attn on); `recent`, and --engine-version b6000 or later, for the scoreboards of 2025"
+)
+RECENT_BUILDS = "speed stands for builds of 2025, as llama.cpp's scoreboards have them: CUDA graphs, int8 products"
+RECENT_FROM = 6000  # the scoreboards' builds, of August 2025 on
+FUSED_FROM = 6325  # --flash-attn auto is the default: github.com/ggml-org/llama.cpp/pull/15434
 
 
 class Generation(NamedTuple):
@@ -48,12 +55,8 @@ class Generation(NamedTuple):
 def infer(q: Any) -> Report:
     """Seconds of prompt and generation, rates, cost, and what fits."""
     work, said = _work(q)
-    fused = str(q.flash_attn or "off").lower() in ("on", "1", "true")
-    fused_or_not = "on" if fused else "off"
-    a = asked(replace(q, flash_attn=fused_or_not, seq_len=work.prompt, new_tokens=work.new))
-    places = (host_of(q.host), *(place_of(load_gpu(n)) for n in _names(q)))
-    if not a.load.devices:
-        places = places[:1]
+    recent = q.engine_version is not None and build_of(q) >= RECENT_FROM
+    a, places = _run(q, work, RECENT if recent else OLD)
     prompt, step = estimate(a.load, places, a.mix, work)
     rows, _, facts, verdict = verdict_of(a)
     spec = load_gpu(_names(q)[0])
@@ -62,6 +65,7 @@ def infer(q: Any) -> Report:
         _times("prefill_seconds", "Prompt, time to first token", prompt),
         _times("decode_step_seconds", "A generated token, mean over the generation", step),
         _rates(work, prompt.total, step.total, price.usd, len(places) - 1),
+        *(() if q.engine_version else (_recent(q, work),)),
         *rows,
         Node.group("What is allocated", [*totals(a.load)]),
     ]
@@ -72,9 +76,32 @@ def infer(q: Any) -> Report:
         notes = [n for p in places[1:] for n in p.notes] if a.load.devices else notes
     return Report(
         "infer", f"{title(a)}: {shape} in llama.cpp", inputs(q, a) | _inputs(work, q), tuple(body), facts,
-        (*said, BUILDS, *a.said, *notes, price.note, *notes_of(a)), (SOURCE, MEASURED), tuple(q.model.notes),
-        verdict=verdict, brief=(keyed(body, (*FIRST, *FIT)),),
+        (*said, RECENT_BUILDS if recent else BUILDS, *a.said, *notes, price.note, *notes_of(a)), (SOURCE, MEASURED),
+        tuple(q.model.notes), verdict=verdict, brief=(keyed(body, (*FIRST, *FIT)),),
     )  # fmt: skip
+
+
+def _run(q: Any, work: Generation, build: str) -> tuple[Asked, tuple[Place, ...]]:
+    """The load and its places, the host first, as builds of OLD or RECENT times run it."""
+    fused = str(q.flash_attn or "auto").lower()
+    if fused == "auto":
+        fused = "on" if build == RECENT and build_of(q) >= FUSED_FROM else "off"
+    a = asked(replace(q, flash_attn=fused, seq_len=work.prompt, new_tokens=work.new))
+    places = (host_of(q.host), *(place_of(load_gpu(n), build) for n in _names(q)))
+    return a, places if a.load.devices else places[:1]
+
+
+def _recent(q: Any, work: Generation) -> Node:
+    """The same in builds of 2025."""
+    a, places = _run(q, work, RECENT)
+    prompt, step = estimate(a.load, places, a.mix, work)
+    rate = work.sequences / step.total
+    rows = [
+        Node("recent.prefill_seconds", "Prompt, time to first token", prompt.total, SECONDS),
+        Node("recent.decode_step_seconds", "A generated token", step.total, SECONDS),
+        Node("recent.decode_tokens_per_second", "Generating alone, builds of 2025", rate, TOKEN_RATE),
+    ]
+    return Node.group("In builds of 2025 and later", rows)
 
 
 def estimate(load: Load, places: tuple[Place, ...], mix: str, work: Generation) -> tuple[Seconds, Seconds]:

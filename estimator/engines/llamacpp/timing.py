@@ -16,10 +16,13 @@ from estimator.families.base import Attention, MoE
 from estimator.work.product import MULTIPLY_ADD
 
 PLAIN_MIXES = ("f16", "bf16", "f32")
+BLOCKS = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "iq4_nl")
+UNCOPIED = 64  # tokens up to which CUDA multiplies quantised weights as they are (ggml-cuda: MMQ_MAX_BATCH_SIZE)
+HALF = 2  # bytes of a 16-bit number
 
 
 class PlaceWork(NamedTuple):
-    """What a pass does in one place: weights and cache that it reads, FLOPs, kernels, bytes between them."""
+    """What a pass does in one place: weights (bytes, numbers) and cache that it reads, FLOPs, kernels, bytes moved."""
 
     weights: float = 0.0
     cache: float = 0.0
@@ -29,6 +32,7 @@ class PlaceWork(NamedTuple):
     products: float = 0.0
     moved: float = 0.0
     sent: float = 0.0
+    numbers: float = 0.0
 
     def __add__(self, other: object) -> PlaceWork:
         assert isinstance(other, PlaceWork)
@@ -64,20 +68,22 @@ def one_pass(load: Load, places: tuple[Place, ...], mix: str, tokens: int, cache
     places: the host, then the devices.
     """
     shares = _shares(load, places, tokens, cached, rows)
-    packed = mix not in PLAIN_MIXES
-    out = [_seconds(s, p, packed, tokens) for s, p in zip(shares, places, strict=True)]
+    out = [_seconds(s, p, mix, tokens, load.context.flash) for s, p in zip(shares, places, strict=True)]
     return Seconds(*(sum(x) for x in zip(*out, strict=True)))
 
 
-def _seconds(s: PlaceWork, p: Place, packed: bool, tokens: int) -> Seconds:
+def _seconds(s: PlaceWork, p: Place, mix: str, tokens: int, fused: bool) -> Seconds:
     r = p.rates
-    peak = p.packed_peak if packed else p.peak
-    rate = (r.packed if packed else r.plain) * p.peak
-    cache = (s.query_cache if r.by_query else s.cache) / (p.bandwidth * r.cached)
-    ideal = max((s.weights + s.cache) / p.bandwidth, s.flops / peak)
+    plain = mix in PLAIN_MIXES
+    share, unpack = (r.plain, 0.0) if plain else (r.blocks, 0.0) if mix in BLOCKS else (r.packed, r.unpack_k)
+    rate = r.integer * p.clocks if r.integer and p.clocks and not plain else share * p.peak
+    copied = 0.0 if plain or tokens <= UNCOPIED else (s.weights + HALF * s.numbers * r.copies) / p.bandwidth
+    cache = (s.query_cache if r.by_query and not fused else s.cache) / (p.bandwidth * r.cached)
+    ideal = max((s.weights + s.cache) / p.bandwidth, s.flops / (p.peak if plain else p.packed_peak))
     return Seconds(
-        s.weights / (p.bandwidth * r.read), s.flops / rate, cache, s.moved / p.bandwidth,
-        (s.kernels + (s.products if packed and r.quantises else 0)) * r.launch,
+        s.weights / (p.bandwidth * r.read) + s.numbers * unpack / p.vector,
+        s.flops / rate + (copied if r.copies else 0.0), cache, s.moved / (p.bandwidth * r.moved),
+        (s.kernels + (0 if plain or not r.quantises else s.products)) * r.launch,
         s.sent / p.link if p.link else 0.0, ideal,
     )  # fmt: skip
 
@@ -95,17 +101,19 @@ def _shares(load: Load, places: tuple[Place, ...], tokens: int, cached: float, r
         kept_away = own != HOST and load.place.experts_on_host(i)
         there = HOST if kept_away and tokens < OFFLOAD_FROM else run
         elements = _elements(load, i)
-        out[run] += PlaceWork(part.rest if run == own else 0, 0, 0, MULTIPLY_ADD * tokens * elements.rest, *graph)
+        flops, numbers = MULTIPLY_ADD * tokens * elements.rest, elements.rest
+        out[run] += PlaceWork(part.rest if run == own else 0, 0, 0, flops, *graph, numbers=numbers)
         sent = (part.rest if run != own else 0) + (part.experts * experts if kept_away or run != own else 0)
         local = there in (own, HOST)
         out[there] += PlaceWork(
-            part.experts * experts if local else 0, 0, 0, MULTIPLY_ADD * tokens * elements.experts * active
-        )
+            part.experts * experts if local else 0, 0, 0, MULTIPLY_ADD * tokens * elements.experts * active,
+            numbers=elements.experts * experts,
+        )  # fmt: skip
         out[run] += PlaceWork(sent=sent if there == run and tokens >= OFFLOAD_FROM else 0)
         out[HOST if load.cache_on_host else own] += _attention(load, layer.mixer, tokens, cached + each / 2)
     end = load.place.of(n)
-    head = MULTIPLY_ADD * rows * size(load.arch.vocab) * size(load.arch.hidden)
-    out[end] += PlaceWork(load.weights.head, flops=head)
+    numbers = size(load.arch.vocab) * size(load.arch.hidden)
+    out[end] += PlaceWork(load.weights.head, flops=MULTIPLY_ADD * rows * numbers, numbers=numbers)
     return out
 
 
