@@ -1,9 +1,10 @@
 """Fit the rates of estimator/engines/llamacpp/rates.py to public tables, and print their errors.
 
-python benchmarks/fit_llamacpp.py [--held]    --held: leave each GPU out in turn, and print the errors on it
-Reads tests/engines/llamacpp_speed.json. The bytes, products and kernels of a pass do not depend on what is fitted, so
-they are counted once; then each rate is moved by small factors as long as the error falls: of every GPU the mean
-absolute logarithm, weighed by the root of its rows, so that a card with many rows does not decide alone.
+python benchmarks/fit_llamacpp.py [--held]    --held: leave each GPU out in turn, and print and write the errors on it
+Reads tests/engines/llamacpp_speed.json, writes docs/held_out.json. The bytes, products and kernels of a pass do not
+depend on what is fitted, so they are counted once; then each rate is moved by small factors as long as the error falls:
+of every GPU the mean absolute logarithm, weighed by the root of its rows, so that a card with many rows does not decide
+alone.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ ROUNDS = ((1.25, 1.1), (1.06, 1.03), (1.015,))
 SHARES = ("read", "cached", "moved", "plain", "blocks", "packed")  # no share is more than MOST
 MOST = 0.96
 KEPT = ("launch.older", "cuda.plain")  # for architectures that have no row of their own
+RECORD = HERE.parent / "docs" / "held_out.json"
 UBATCH = 512
 _COUNTED = {}
 
@@ -130,27 +132,31 @@ def held(cases):
 
 
 def said(title, found):
+    """Print and return (title, rows, median, nine of ten, worst)."""
     e = sorted(abs(math.expm1(x)) for x in found)
-    print(f"{title:34s} {len(e):3d} rows  median {median(e):6.1%}  90% {e[int(0.9 * len(e))]:6.1%}  worst {e[-1]:6.1%}")
+    line = (title, len(e), median(e), e[int(0.9 * len(e))], e[-1])
+    print(f"{title:34s} {len(e):3d} rows  median {line[2]:6.1%}  90% {line[3]:6.1%}  worst {line[4]:6.1%}")
+    return line
 
 
 def groups(cases, found, title):
-    """Print the errors by kind of row."""
+    """Print and return the errors by kind of row."""
     parts = defaultdict(list)
     for (row, build, _), e in zip(cases, found, strict=True):
         back = load_gpu(row[1]).vendor
         parts[f"{back}, builds of {build}, {row[4]}" if row[0] != "localscore" else "LocalScore, tg"].append(e)
     print(title)
-    for name in sorted(parts):
-        said(f"  {name}", parts[name])
-    said("  all", found)
+    return [*(said(name, parts[name]) for name in sorted(parts)), said("all", found)]
 
 
 def main():
     cases = [counted(row) for row in json.loads(DATA.read_text())["rows"]]
     if "--held" in sys.argv:
         found = held(cases)
-        groups(cases, found, "each GPU left out")
+        lines = groups(cases, found, "each GPU left out")
+        record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+        made = {"what": f"each of {len({c[0][1] for c in cases})} GPUs left out in turn", "rows": lines}
+        RECORD.write_text(json.dumps(record | {"llama.cpp": made}, indent=1) + "\n")
         at = quantiles([math.exp(-e) for e in found], n=20)
         print("measured over estimated:", {f"{5 * (i + 1)}%": round(at[i], 3) for i in (0, 4, 14, 18)})
         return

@@ -88,7 +88,22 @@ def accuracy() -> str:
     missing = [f"- `{r.ident}`: {r.why}" for r in rows if r.why]
     if missing:
         parts += ["## Not predicted\n", "\n".join(missing) + "\n"]
-    return "\n".join(parts)
+    return "\n".join([*parts, *held_out()])
+
+
+def held_out() -> list[str]:
+    """Errors of speeds whose machine or model no rate was fitted to: from docs/held_out.json."""
+    parts = [
+        "## Speeds of serving, out of sample\n",
+        "Seconds that engines take rest on rates that are fitted to public figures. What the fit has not seen:"
+        " `benchmarks/fit_llamacpp.py --held` and `benchmarks/fit_engines.py` write this table. `tg`: generation,"
+        " `pp`: a prompt.\n",
+        "| engine | rows | median | 90% within | worst |\n|:--|--:|--:|--:|--:|",
+    ]
+    for engine, data in json.loads((HERE / "held_out.json").read_text()).items():
+        parts.append(f"| **{engine}**, {data['what']} | | | | |")
+        parts += [f"| {name} | {n} | {m:.1%} | {p:.1%} | {w:.1%} |" for name, n, m, p, w in data["rows"]]
+    return [*parts, ""]
 
 
 def seconds() -> list[str]:

@@ -37,7 +37,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "docs": ("docs", "A page of the documentation, here in the terminal."),
 }
 MODEL_FIRST = ("memory", "peft", "zero", "kvcache", "flops", "train", "infer")  # whose first word may be the model
-_ALONE = {"-h": "--help", "--derive": "--derive=steps"}  # words that stand for others
+_ALONE = {"-h": "--help", "--derive": "--derive=steps", "--cpu-moe": "--cpu-moe=all", "-cmoe": "--cpu-moe=all",
+          "-fa": "--flash-attn=on", "--flash-attn": "--flash-attn=on"}  # words that stand for others
+_VALUED = ("--cpu-moe", "-fa", "--flash-attn")  # which do so only where no value follows
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
@@ -88,7 +90,7 @@ def _dispatch(argv: list[str]) -> int:
         return _completion(argv)
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS, "See: llmcalc --help")
-    words = _shown_as([_ALONE.get(word, word) for word in argv[1:]])
+    words = _shown_as(_spelt_out(argv[1:]))
     if name in MODEL_FIRST and words and not words[0].startswith("-"):
         words.insert(0, "--model")
     if name in ("plan", "sweep") and len(words) > 1 and not words[1].startswith("-"):
@@ -103,6 +105,15 @@ def _dispatch(argv: list[str]) -> int:
         code = made.main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)
     write(page.getvalue(), sys.stdout)
     return code if isinstance(code, int) else 0
+
+
+def _spelt_out(words: list[str]) -> list[str]:
+    """The words with those that stand alone written out; ``-fa on`` keeps its value."""
+    follows = [*words, "-"][1:]
+    return [
+        word if word in _VALUED and not after.startswith("-") else _ALONE.get(word, word)
+        for word, after in zip(words, follows, strict=True)
+    ]
 
 
 def typer_of(name: str, words: Sequence[str] = ()) -> Any:

@@ -1,6 +1,7 @@
-"""Names of Ollama's library where they name one published model and one mix: ``llama3.1:8b-instruct-q4_K_M``.
+"""Names of Ollama's library where they name one published model: ``llama3.1:8b-instruct-q4_K_M``, ``llama3.1:8b``.
 
-A tag without a mix is left out: what it stands for has changed over the years (Q4_0 until 2024, Q4_K_M since), and some
+A tag without a mix stands for Ollama's default, which is said as an assumption: Q4_0 for the library's first models,
+Q4_K_M since 2024 (its maintainers in github.com/ollama/ollama issues 643, 2495, 4626 and 1543), MXFP4 for gpt-oss. Some
 of Ollama's own files keep matrices in f16 that the quantizer would not. Source: ollama.com/library, the pages of tags.
 """
 
@@ -19,6 +20,8 @@ LIBRARY: dict[str, dict[str, str]] = {
     "mistral-nemo": {"12b": "mistral-nemo-12b"},
     "mixtral": {"8x7b": "mixtral-8x7b", "8x22b": "mixtral-8x22b-instruct"},
     "gemma": {"2b": "gemma-2b", "7b": "gemma-7b"},
+    "gemma3": {"270m": "gemma-3-270m", "1b": "gemma-3-1b", "4b": "gemma-3-4b-text", "27b": "gemma-3-27b-text"},
+    "gpt-oss": {"20b": "gpt-oss-20b", "120b": "gpt-oss-120b"},
     "gemma2": {"2b": "gemma-2-2b", "9b": "gemma-2-9b", "27b": "gemma-2-27b"},
     "qwen2": {"0.5b": "qwen2-0.5b", "7b": "qwen2-7b", "72b": "qwen2-72b"},
     "qwen2.5": {f"{n}b": f"qwen2.5-{n}b" for n in ("0.5", "1.5", "3", "7", "14", "32", "72")},
@@ -35,16 +38,19 @@ LIBRARY: dict[str, dict[str, str]] = {
     "codellama": {"34b": "codellama-34b"},
     "starcoder2": {"3b": "starcoder2-3b", "7b": "starcoder2-7b"},
 }
+DEFAULTS = {"llama2": "q4_0", "llama3": "q4_0", "gpt-oss": "mxfp4_moe"}
+DEFAULT = "q4_k_m"
 _TAG = re.compile(
-    r"^(?:ollama/|library/)?([a-z0-9.\-]+):([0-9][0-9a-z.\-]*?)(-[a-z0-9.\-]+?)?-(q\d\w*|iq\d\w*|fp16|bf16)$"
+    r"^(?:ollama/|library/)?([a-z0-9.\-]+):([0-9][0-9a-z.\-]*?)(-[a-z0-9.\-]+?)?(?:-(q\d\w*|iq\d\w*|fp16|bf16))?$"
 )
 
 
 class Named(NamedTuple):
-    """A preset and a mix of it."""
+    """A preset and a mix of it; ``said``: whether the tag itself says the mix."""
 
     preset: str
     mix: str
+    said: bool
 
 
 def named(text: str) -> Named | None:
@@ -57,4 +63,6 @@ def named(text: str) -> Named | None:
     words = words or ""
     longer = next((s for s in sizes if f"{size}{words}".startswith(s) and s.startswith(size)), size)
     preset = sizes.get(longer)
-    return None if preset is None else Named(preset, {"fp16": "f16"}.get(mix, mix))
+    if preset is None:
+        return None
+    return Named(preset, {"fp16": "f16"}.get(mix, mix or DEFAULTS.get(name, DEFAULT)), mix is not None)

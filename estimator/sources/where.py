@@ -42,7 +42,8 @@ def find(text: str) -> Found:
     if named is not None:
         found = find(named.preset)
         found.mix = named.mix
-        found.notes.append(f"{text}: Ollama's name of {named.preset} in {named.mix}")
+        default = "" if named.said else ", taken as its default: the tag says no mix (ollama show prints it)"
+        found.notes.append(f"{text}: Ollama's name of {named.preset} in {named.mix}{default}")
         return found
     from estimator.sources.hub import REPO, from_cache
 

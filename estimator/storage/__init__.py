@@ -43,8 +43,9 @@ def stored_weights(arch: Architecture, quantization: str = "none", base: str = B
     key = read("quantization", quantization)
     if key == "none":
         return Storage(tuple(plain(w, fmt) for w in arch.weights()))
-    from estimator.storage.gguf_mix import MIXES, mix_storage
+    from estimator.storage.gguf_mix import MIXES, mix_storage, refuse_dynamic
 
+    refuse_dynamic(key)
     if key in MIXES:
         return mix_storage(arch, key)
     from estimator.storage.named import named_scheme

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from estimator.dtypes import FORMATS
+from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention
 from estimator.families.gguf import FALCON, HEADS_BY_LAYER, SEVENTY, SEVENTY_GROUPED, Gguf, gguf_of
 from estimator.inventory import EMBEDDING, EXPERT, HEAD
@@ -27,7 +28,11 @@ MIXES = {
     "iq1_s": "iq1_s", "iq1_m": "iq1_m", "iq2_xxs": "iq2_xxs", "iq2_xs": "iq2_xs", "iq2_s": "iq2_xs", "iq2_m": "iq2_s",
     "iq3_xxs": "iq3_xxs", "iq3_xs": "iq3_s", "iq3_s": "iq3_s", "iq3_m": "iq3_s", "iq4_nl": "iq4_nl", "iq4_xs": "iq4_xs",
     "mxfp4_moe": "mxfp4",
+    "q2_k_l": "q2_k", "q3_k_xl": "q3_k", "q4_k_l": "q4_k", "q5_k_l": "q5_k", "q6_k_l": "q6_k",
 }  # fmt: skip
+# llama-quantize with --token-embedding-type and --output-tensor-type q8_0: bartowski's files of these names. Five files
+# differ from their bases by just that (huggingface.co/bartowski/Qwen_Qwen3-1.7B-GGUF at dcb1915)
+LARGE = {"q2_k_l": "q2_k", "q3_k_xl": "q3_k_l", "q4_k_l": "q4_k_m", "q5_k_l": "q5_k_m", "q6_k_l": "q6_k"}
 NEEDS_IMATRIX = ("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m")
 PLAIN_TYPES = {"f16": "fp16", "bf16": "bf16", "f32": "fp32"}  # as the converter writes them
 BY_IMATRIX = ("iq3_xxs", "iq4_nl", "iq4_xs", "q4_0", "q5_0")
@@ -54,6 +59,19 @@ class Facts:
     tied: bool
     imatrix: bool
     fused_apart: bool  # q, k and v in one matrix have rules of their own (builds before 2026), else those of values
+
+
+def refuse_dynamic(name: str) -> None:
+    """InputError for unsloth's dynamic mixes (``UD-Q4_K_XL``), whose types follow no rule."""
+    text = name.strip().lower().replace("-", "_")
+    if text in MIXES or not (text.startswith("ud_") or text.endswith("_xl")):
+        return
+    like = text.removeprefix("ud_").removesuffix("_xl")
+    like = next((m for m in (like, f"{like}_m", f"{like.removesuffix('_k')}_0") if m in MIXES), "q4_k_m")
+    raise InputError(
+        f"--quantization {name[:40]}: unsloth chooses the types of every model's matrices by measurement, so no rule "
+        f"gives the size. Give the file (--model FILE.gguf; its header says all), or the nearest mix of a rule: {like}"
+    )
 
 
 def more_bits(i: int, n: int) -> bool:
@@ -102,6 +120,8 @@ def mix_storage(arch: Architecture, mix: str, imatrix: bool = False) -> Storage:
 def mix_notes(mix: str, imatrix: bool, odd: set[str]) -> list[str]:
     """What a size in ``mix`` rests on; ``odd``: weights whose rows do not divide into blocks."""
     notes = [f"{mix} as llama.cpp's quantizer mixes types, norms, biases, routers and convolutions in fp32"]
+    if mix in LARGE:
+        notes.append(f"{mix}: {LARGE[mix]} with embeddings and output layer in q8_0, as bartowski's files of this name")
     if mix in NEEDS_IMATRIX:
         notes.append(f"{mix} needs an importance matrix; the types are those used with one")
     elif mix in BY_IMATRIX:
@@ -141,7 +161,10 @@ def _type(mix: str, p: GgufPiece, i: int, ranks: Ranks, f: Facts) -> tuple[str, 
     """The ggml type of one tensor of layer i, and whether it is a fallback for rows that do not divide."""
     default, w = MIXES[mix], p.weight
     n_in = int(p.matrices.n_in)
-    if w.role == HEAD or (w.role == EMBEDDING and f.tied):
+    large, mix = mix in LARGE, LARGE.get(mix, mix)
+    if large and w.role in (HEAD, EMBEDDING):
+        chosen = "q8_0"
+    elif w.role == HEAD or (w.role == EMBEDDING and f.tied):
         chosen = _output(mix, default, f, n_in)
     elif mix == "mxfp4_moe":
         chosen = "mxfp4" if w.role == EXPERT or int(p.matrices.count) > 1 else "q8_0"
@@ -271,4 +294,4 @@ def _out(mix: str, default: str, f: Facts) -> str:
     return {"q2_k": "q3_k", "iq3_xxs": "iq3_s", "q3_k_m": "q4_k", "q3_k_l": "q5_k", "iq3_m": "q4_k"}.get(mix, default)
 
 
-__all__ = ["MIXES", "Facts", "Typed", "mix_notes", "mix_storage", "more_bits", "typed"]
+__all__ = ["MIXES", "Facts", "Typed", "mix_notes", "mix_storage", "more_bits", "refuse_dynamic", "typed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from estimator import api
+from estimator.cli import _spelt_out
 from estimator.errors import InputError
 
 CARD = {"quantization": "q4_k_m", "gpu": "rtx-4090"}
@@ -133,6 +134,22 @@ def test_hosts_and_layers_slow_a_token_down():
     assert steps == sorted(steps)
     assert host["decode_step_seconds"] > 4e9 / 50e9
     assert all(x["decode_step_seconds.ideal"] <= x["decode_step_seconds"] for x in (fast, slow, host))
+
+
+def test_speed_follows_the_build():
+    old, recent = (api.infer("llama-3-8b", engine_version=b, **CARD).results() for b in ("b3000", "b11549"))
+    both = api.infer("llama-3-8b", **CARD).results()
+    for key in ("decode_step_seconds", "prefill_seconds"):
+        assert both[f"recent.{key}"] == recent[key] < both[key]
+        assert abs(both[key] / old[key] - 1) < 0.02  # the graph of an older build differs by a few kernels
+    assert "recent.decode_step_seconds" not in recent
+
+
+def test_words_that_may_stand_alone():
+    assert _spelt_out(["-fa", "-ngl", "99"]) == ["--flash-attn=on", "-ngl", "99"]
+    assert _spelt_out(["-fa", "off", "--cpu-moe"]) == ["-fa", "off", "--cpu-moe=all"]
+    assert _spelt_out(["--cpu-moe", "3", "-fa"]) == ["--cpu-moe", "3", "--flash-attn=on"]
+    assert _spelt_out(["-cmoe", "--derive"]) == ["--cpu-moe=all", "--derive=steps"]
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,12 @@ from estimator.engines.llamacpp.allocate import compute_bytes
 from estimator.engines.llamacpp.caches import check, kept
 from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.model import build as micro_batch
+from estimator.engines.llamacpp.weights import of_mix
 from estimator.errors import InputError
 from estimator.families import FAMILIES, build
 from estimator.families.gguf import gguf_of
 from estimator.formulas.llamacpp import gguf_output_bytes
+from estimator.models import load_model
 from estimator.storage.gguf_mix import mix_storage
 
 HERE = Path(__file__).parent
@@ -86,3 +88,30 @@ def test_mixes_are_the_quantizers(kind):
         for mix, want in zip(data["mixes"], r[kind], strict=True):
             if want is not None:
                 assert mix_storage(arch, mix, kind == "imatrix").bytes == want, (r["model"], mix)
+
+
+def published():
+    return json.loads((HERE / "gguf_published.json").read_text())
+
+
+def test_published_files_are_equal_to_the_byte():
+    """24 files of one repository, the ``_L`` mixes among them: weights, and one header of names and tokens for all."""
+    data = published()
+    arch = load_model("qwen3-1.7b", ["tie_word_embeddings=false"]).architecture
+    for mix, size in data["bytes"].items():
+        header = data["header_bf16" if mix == "bf16" else "header"]
+        weights = of_mix(arch, mix, mix != "bf16", fused_apart=True)
+        assert weights.total + header == size, mix
+
+
+def test_a_dynamic_mix_is_refused_with_the_way_out():
+    with pytest.raises(InputError, match=r"measurement.*FILE\.gguf.*q4_k_m"):
+        load_weights("UD-Q4_K_XL")
+    with pytest.raises(InputError, match="q8_0"):
+        load_weights("ud-q8_k_xl")
+
+
+def load_weights(mix):
+    from estimator.storage import stored_weights
+
+    return stored_weights(load_model("qwen3-1.7b").architecture, mix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from estimator.engines.llamacpp.rates import CPU, DP4A, FITTED, OLD, Rates, multiprocessor_clocks, rates_of
+from estimator.engines.llamacpp.rates import CPU, DP4A, FITTED, OLD, BackendRates, multiprocessor_clocks, rates_of
 from estimator.errors import InputError
 from estimator.schemas import GpuSpec
 from estimator.units import KILO, parse_size
@@ -28,7 +28,7 @@ class Place:
     packed_peak: float
     vector: float
     clocks: float
-    rates: Rates
+    rates: BackendRates
     link: float | None = None
     notes: tuple[str, ...] = ()
 

@@ -174,10 +174,11 @@ def mix_of(q: Any, said: list[str]) -> str:
 
 
 def weights_of(q: Any, mix: str, said: list[str]) -> Weights:
-    from estimator.storage.gguf_mix import MIXES, PLAIN_TYPES, mix_notes
+    from estimator.storage.gguf_mix import MIXES, PLAIN_TYPES, mix_notes, refuse_dynamic
 
     if not mix:
         return of_header(q.model.header, sum(int(value_of(x.times)) for x in q.model.architecture.layers))
+    refuse_dynamic(mix)
     if mix not in MIXES and mix not in PLAIN_TYPES:
         raise InputError(f"--quantization {mix}: llama.cpp reads GGUF mixes: q4_k_m, q5_k_m, q6_k, q8_0, iq4_xs ...")
     if mix in MIXES:

@@ -39,7 +39,7 @@ NEWEST_KNOWN = "12.0"
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class BackendRates:
     """How much of a machine a back end gets.
 
     read, cached    shares of the bandwidth at which weights, and keys and values, pass; by_query: without fused
@@ -69,10 +69,10 @@ class Rates:
 
 # 13900K, DDR5-6400: 54.7 ms a token and 18.1 ms a token of a prompt with LLaMA 7B q4_0
 # (github.com/ggml-org/llama.cpp/issues/34, 12 August 2023): 67% of the bandwidth, 0.73 TFLOP/s
-CPU = Rates("CPU", 0.67, 0.5, 0.5, 0.73, 0.73, 0.73, 2e-6)
+CPU = BackendRates("CPU", 0.67, 0.5, 0.5, 0.73, 0.73, 0.73, 2e-6)
 
 
-def rates_of(spec: GpuSpec, build: str, at: dict[str, float] = FITTED) -> Rates:
+def rates_of(spec: GpuSpec, build: str, at: dict[str, float] = FITTED) -> BackendRates:
     """The rates of a GPU in builds of OLD or RECENT times."""
     if spec.vendor == "Apple":
         return _metal(spec, at)
@@ -83,32 +83,32 @@ def rates_of(spec: GpuSpec, build: str, at: dict[str, float] = FITTED) -> Rates:
     return _cuda(spec, build, at)
 
 
-def _cuda(spec: GpuSpec, build: str, at: dict[str, float]) -> Rates:
+def _cuda(spec: GpuSpec, build: str, at: dict[str, float]) -> BackendRates:
     made = NEAREST.get(spec.compute_capability or NEWEST_KNOWN, spec.compute_capability or NEWEST_KNOWN)
     launch = at.get(f"launch.{build}.{made}") or at["launch.older"] * at.get(
         f"launch.{RECENT}.{made}", at[f"launch.{RECENT}.{NEWEST_KNOWN}"]
     )
     plain = at.get(f"cuda.plain.{made}", at["cuda.plain"])
     stacked = ".hbm" if "HBM" in spec.memory.type.upper() else ""
-    return Rates(
+    return BackendRates(
         "CUDA", at[f"cuda.read{stacked}"], at["cuda.cached"], at["cuda.moved"], plain, plain, plain, launch,
         copies=at["cuda.copies"] if build == OLD else 0.0,
         integer=None if build == OLD else at.get(f"integer.{made}", at[f"integer.{NEWEST_KNOWN}"]), quantises=True,
     )  # fmt: skip
 
 
-def _metal(spec: GpuSpec, at: dict[str, float]) -> Rates:
+def _metal(spec: GpuSpec, at: dict[str, float]) -> BackendRates:
     first = spec.architecture.endswith("family 7")
-    return Rates(
+    return BackendRates(
         "Metal", at["metal.read"], at["metal.cached"], at["metal.moved"], at["metal.plain"], at["metal.blocks"],
         at["metal.packed"], at["metal.launch"], by_query=True,
         unpack_k=at["metal.unpack_k.m1" if first else "metal.unpack_k"],
     )  # fmt: skip
 
 
-def _other(name: str, key: str, share: float, at: dict[str, float]) -> Rates:
+def _other(name: str, key: str, share: float, at: dict[str, float]) -> BackendRates:
     """ROCm and Vulkan: few rows, all of q4_0 and of recent builds."""
-    return Rates(
+    return BackendRates(
         name, at[f"{key}.read"], at["cuda.cached"], at["cuda.moved"], share, share, share, at[f"{key}.launch"],
         quantises=True,
     )  # fmt: skip
