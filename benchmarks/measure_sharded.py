@@ -1,10 +1,11 @@
-"""Measure memory and time of sharded training steps: DDP, FSDP2 and DeepSpeed, with adapters, accumulation, offloading.
+"""Measure memory and time of sharded training steps: DDP, FSDP, tensor parallelism and DeepSpeed.
 
     torchrun --nproc-per-node 2 benchmarks/measure_sharded.py OUT.json CASES.json
 
 CASES.json: ``{"configs": {model: config.json}, "cases": [...]}`` as in tests/accuracy/sharded_stacks.json.gz. A case
-has stack (plain, ddp, fsdp2, deepspeed), model, batch, seq, stage, precision (bf16, fp16, mixed), and where it applies
-lora (rank), adapter_fp32, quant, checkpoint, accumulation, offload, auto, overlap. Random weights, five steps: the last
+has stack (plain, ddp, fsdp1, fsdp2, tensor, deepspeed), model, batch, seq, stage, precision (bf16, fp16, mixed), and
+where it applies lora (rank), adapter_fp32, quant, checkpoint, accumulation, offload, auto, overlap, wrap (tables:
+apart), sequence and loss_parallel (tensor), reference (model, adapter off). Random weights, five steps: the last
 one's bytes, the median of the last three's seconds. Give each case a process of its own: DeepSpeed's stage 3 leaks.
 """
 
@@ -35,7 +36,7 @@ def build(config: dict[str, Any], c: dict[str, Any]) -> Any:
         model = AutoModelForCausalLM.from_config(made, attn_implementation="sdpa")
     torch.set_default_dtype(torch.float32)
     if c.get("quant"):
-        quantise(model)
+        quantise(model, c["stack"].startswith("fsdp"))
     if c.get("lora"):
         import peft
 
@@ -49,7 +50,7 @@ def build(config: dict[str, Any], c: dict[str, Any]) -> Any:
     return model.train()
 
 
-def quantise(model: Any) -> None:
+def quantise(model: Any, sharded: bool) -> None:
     """NF4 with double quantisation on every linear layer but the head."""
     import bitsandbytes as bnb
     import torch
@@ -62,8 +63,9 @@ def quantise(model: Any) -> None:
                     compress_statistics=True, quant_type="nf4",
                 )  # fmt: skip
                 made.weight = bnb.nn.Params4bit(
-                    child.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4"
-                )
+                    child.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4",
+                    quant_storage=torch.bfloat16 if sharded else torch.uint8,
+                )  # fmt: skip
                 setattr(module, name, made.to("cuda"))
 
 
@@ -106,6 +108,10 @@ def spread(model: Any, c: dict[str, Any]) -> Any:
 
     if c["stack"] == "plain":
         return model
+    if c["stack"] == "tensor":
+        return divide(model, c)
+    if c["stack"] == "fsdp1":
+        return flatten(model, c)
     if c["stage"] < 2:
         return torch.nn.parallel.DistributedDataParallel(model, device_ids=[torch.cuda.current_device()])
     how: dict[str, Any] = {"reshard_after_forward": c["stage"] == 3}
@@ -115,7 +121,72 @@ def spread(model: Any, c: dict[str, Any]) -> Any:
         how["offload_policy"] = CPUOffloadPolicy()
     for layer in layers_of(model):
         fully_shard(layer, **how)
+    if c.get("wrap") == "tables":
+        fully_shard(model.get_input_embeddings(), **how)
+        fully_shard(model.get_output_embeddings(), **how)
     fully_shard(model, **how)
+    return model
+
+
+def flatten(model: Any, c: dict[str, Any]) -> Any:
+    """FullyShardedDataParallel around every layer, every trained leaf beside frozen ones, and the model."""
+    import torch
+    from torch.distributed.fsdp import CPUOffload, FullyShardedDataParallel, ShardingStrategy
+    from torch.distributed.fsdp.wrap import CustomPolicy
+
+    layers = set(layers_of(model))
+
+    def apart(module: Any) -> bool:
+        own = getattr(module, "weight", None)
+        return module in layers or bool(c.get("lora") and own is not None and own.requires_grad)
+
+    how = ShardingStrategy.FULL_SHARD if c["stage"] == 3 else ShardingStrategy.SHARD_GRAD_OP
+    return FullyShardedDataParallel(
+        model, auto_wrap_policy=CustomPolicy(apart), sharding_strategy=how, use_orig_params=False,
+        cpu_offload=CPUOffload(offload_params=True) if c.get("offload") else None,
+        device_id=torch.cuda.current_device(),
+    )  # fmt: skip
+
+
+def divide(model: Any, c: dict[str, Any]) -> Any:
+    """parallelize_module: transformers' tp_plan, or with ``sequence`` torchtitan's."""
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Replicate, Shard
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        PrepareModuleInput,
+        RowwiseParallel,
+        SequenceParallel,
+        parallelize_module,
+    )
+
+    mesh, tied = init_device_mesh("cuda", (dist.get_world_size(),)), model.config.tie_word_embeddings
+    out = Shard(1) if c.get("sequence") else Replicate()
+    plan: dict[str, Any] = {f"self_attn.{x}_proj": ColwiseParallel() for x in "qkv"}
+    plan |= {f"mlp.{x}_proj": ColwiseParallel() for x in ("gate", "up")}
+    plan |= {"self_attn.o_proj": RowwiseParallel(output_layouts=out),
+             "mlp.down_proj": RowwiseParallel(output_layouts=out)}  # fmt: skip
+    if c.get("sequence"):
+        plan |= {
+            "input_layernorm": SequenceParallel(), "post_attention_layernorm": SequenceParallel(),
+            "self_attn": PrepareModuleInput(input_kwarg_layouts={"hidden_states": Shard(1)},
+                                            desired_input_kwarg_layouts={"hidden_states": Replicate()}),
+            "mlp": PrepareModuleInput(input_layouts=(Shard(1),), desired_input_layouts=(Replicate(),)),
+        }  # fmt: skip
+    for layer in layers_of(model):
+        parallelize_module(layer, mesh, plan)
+    parallel = bool(c.get("loss_parallel"))
+    head = ColwiseParallel(input_layouts=out, output_layouts=Shard(-1) if parallel else Replicate(),
+                           use_local_output=not parallel)  # fmt: skip
+    if c.get("sequence"):
+        ends = {"model.embed_tokens": RowwiseParallel(input_layouts=Replicate(), output_layouts=Shard(1)),
+                "model.norm": SequenceParallel(use_local_output=True), "lm_head": head}  # fmt: skip
+        parallelize_module(model, mesh, ends)
+        if tied:
+            model.lm_head.weight = model.model.embed_tokens.weight
+    elif not tied:
+        parallelize_module(model, mesh, {"lm_head": head})
     return model
 
 
@@ -135,40 +206,79 @@ def measure(config: dict[str, Any], c: dict[str, Any]) -> dict[str, Any]:
 
     model, deepspeed, times = build(config, c), c["stack"] == "deepspeed", c.get("accumulation", 1)
     clear()
+    other = None
+    if c.get("reference") == "model":
+        other = spread(build(config, c).requires_grad_(False), c).eval()
     net = engine_of(model, c) if deepspeed else spread(model, c)
     clear()
     out: dict[str, Any] = {"load": torch.cuda.memory_allocated()}
     optimizer = None
     if not deepspeed:
-        optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=1e-5, fused=True)
+        trained = [p for p in net.parameters() if p.requires_grad]
+        kinds = {type(p.data): [x for x in trained if type(x.data) is type(p.data)] for p in trained}
+        made = [torch.optim.AdamW(group, lr=1e-5, fused=True) for group in kinds.values()]
+        optimizer = Together(made)  # one fused step takes no DTensors beside plain ones
     ids = torch.randint(0, model.config.vocab_size, (c["batch"], c["seq"]), device="cuda")
     seconds = []
     for _ in range(STEPS):
         torch.cuda.synchronize()
         dist.barrier()
         start = time.perf_counter()
-        out |= step(net, optimizer, ids, c, times, deepspeed)
+        out |= step(net, optimizer, ids, c, times, deepspeed, other)
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     out["peak"] = max(out[k] for k in ("fwd_peak", "bwd_peak", "step_peak"))
     return out | {"seconds": sorted(seconds[2:])[1]}
 
 
-def step(net: Any, optimizer: Any, ids: Any, c: dict[str, Any], times: int, deepspeed: bool) -> dict[str, int]:
-    """One optimizer step; the most bytes of each phase over its micro-batches."""
+class Together:
+    """Several optimizers as one."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self.parts = parts
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self, set_to_none: bool) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none=set_to_none)
+
+
+def scored(net: Any, other: Any, ids: Any, c: dict[str, Any]) -> Any:
+    """The policy's loss; a reference scores the batch after it."""
     import torch
 
-    cuda = torch.cuda
+    more = {}
+    if c.get("sequence"):  # the stream does not show how many tokens there are
+        more["position_ids"] = torch.arange(ids.shape[1], device=ids.device)[None]
+    loss = net(input_ids=ids, labels=ids, **more).loss
+    if c.get("reference"):
+        off = net.disable_adapter() if other is None else contextlib.nullcontext()
+        with torch.no_grad(), off:
+            (net if other is None else other)(input_ids=ids, labels=ids)
+    return loss
+
+
+def step(
+    net: Any, optimizer: Any, ids: Any, c: dict[str, Any], times: int, deepspeed: bool, other: Any
+) -> dict[str, int]:
+    """One optimizer step; the most bytes of each phase over its micro-batches."""
+    import torch
+    from torch.distributed.tensor.parallel import loss_parallel
+
+    cuda, parallel = torch.cuda, loss_parallel if c.get("loss_parallel") else contextlib.nullcontext
     d = {"start": cuda.memory_allocated(), "fwd_peak": 0, "bwd_peak": 0}
     amp = not deepspeed and c["precision"] == "mixed" and c["stage"] < 2
     for k in range(times):
         cuda.reset_peak_memory_stats()
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=amp):
-            loss = net(input_ids=ids, labels=ids).loss
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=amp), parallel():
+            loss = scored(net, other, ids, c)
         d["fwd_peak"], d["fwd_end"] = max(d["fwd_peak"], cuda.max_memory_allocated()), cuda.memory_allocated()
         cuda.reset_peak_memory_stats()
         waits = k < times - 1 and hasattr(net, "no_sync") and not deepspeed
-        with net.no_sync() if waits else contextlib.nullcontext():
+        with net.no_sync() if waits else contextlib.nullcontext(), parallel():
             net.backward(loss) if deepspeed else (loss / times).backward()
         del loss
         d["bwd_peak"], d["bwd_end"] = max(d["bwd_peak"], cuda.max_memory_allocated()), cuda.memory_allocated()

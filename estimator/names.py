@@ -44,7 +44,7 @@ ALIASES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 FOLDED = (*ALIASES, "mode", "logits", "loss", "cache", "offload", "offload_to", "stage", "attention_flops", "schedule",
           "pipeline_split", "part", "kernels", "largest", "autocast", "gradients", "reference", "allocator", "buckets",
-          "flash_attn")  # fmt: skip
+          "flash_attn", "fsdp_wrap", "fsdp_root", "overlap_comm")  # fmt: skip
 
 
 def read(name: str, value: str) -> Any:

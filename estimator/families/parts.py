@@ -8,12 +8,16 @@ from typing import Any, NamedTuple
 
 from estimator.inventory import CONV1D, EMBEDDING, LINEAR, NORM, OTHER, Weight
 
+# what tensor parallelism cuts of a matrix, and so exchanges around it: estimator.parallel.divided
+COLUMN, ROW = "column", "row"
+
 
 class Linear(NamedTuple):
     """A matrix product: ``name`` is the module's, e.g. ``model.layers.{i}.self_attn.q_proj``.
 
     conv1d: transformers' Conv1D, whose weight is [in, out]. role: LINEAR, HEAD or ROUTER. subclass: the module is a
     class of its own that inherits from torch.nn.Linear (Falcon's), which libraries that look for the plain one pass by.
+    across: COLUMN or ROW where tensor parallelism cut it, else "".
     """
 
     name: str
@@ -23,6 +27,7 @@ class Linear(NamedTuple):
     conv1d: bool = False
     role: str = LINEAR
     subclass: bool = False
+    across: str = ""
 
     def weights(self, times: Any = 1) -> Iterator[Weight]:
         role = CONV1D if self.conv1d and self.role == LINEAR else self.role
@@ -63,13 +68,14 @@ class Norm(NamedTuple):
 
 class Lookup(NamedTuple):
     """An embedding table. role: EMBEDDING, POSITION or TOKEN_TYPE. scaled: the module holds a buffer that it multiplies
-    by (Gemma)."""
+    by (Gemma). across: ROW where tensor parallelism cut it, else ""."""
 
     name: str
     rows: Any
     width: Any
     role: str = EMBEDDING
     scaled: bool = False
+    across: str = ""
 
     def weights(self, times: Any = 1) -> Iterator[Weight]:
         yield Weight(f"{self.name}.weight", (self.rows, self.width), times, self.role)

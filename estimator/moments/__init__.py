@@ -36,7 +36,7 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     m = training_machine(arch, run, tape, optimizer)
     m.wrap = wrap
     ids = tape.alloc(m.rows, I64, "token ids")
-    out = forward_pass(m, arch, load, wrap)
+    out = forward_pass(m, arch, run, wrap)
     start = sum(base.values())
     loaded = {k: v for k, v in base.items() if k not in later(load, base)}
     replay = Replay(value_of(start))
@@ -46,7 +46,7 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     end = len(log)
     loss = backward_pass(tape, out, load, wrap)
     moments.append(phase("moments.backward_bytes", "Backward", log, end, replay, base))
-    temporary = 0 if at_once(load, optimizer) else step_bytes(load, wrap, optimizer, own)
+    temporary = 0 if at_once(load, optimizer) else step_bytes(arch, load, wrap, optimizer, own)
     stop = len(log)
 
     def at_step() -> Live:

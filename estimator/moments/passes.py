@@ -42,12 +42,12 @@ def forward_pass(m: Machine, arch: Architecture, load: Workload, wrap: Any = Non
     out = forward(m, arch, split_layers(arch, load, m), load.checkpointing == "full")
     if wrap is not None:
         wrap.after_forward(m.leaves)
-    elif load.reference:
-        scored_by_reference(arch, load, m.t)
+    if load.reference:
+        scored_by_reference(arch, load, m.t, None if wrap is None else wrap.once_more(arch))
     return out
 
 
-def scored_by_reference(arch: Architecture, load: Workload, tape: Tape) -> None:
+def scored_by_reference(arch: Architecture, load: Workload, tape: Tape, wrap: Any) -> None:
     """The frozen model scores the batch once the policy has (trl trainer/dpo_trainer.py, _compute_loss): no gradients.
 
     Its weights want some, so that autocast caches their copies; those below an adapter do not.
@@ -55,7 +55,12 @@ def scored_by_reference(arch: Architecture, load: Workload, tape: Tape) -> None:
     frozen = replace(load, adapter=None)
     tape.grad, m = False, machine(arch, frozen, tape)
     m.trains = lambda name: load.reference == "model"
+    m.wrap = wrap
+    if wrap is not None:
+        wrap.before_forward()
     forward(m, arch, split_layers(arch, frozen), False)
+    if wrap is not None:
+        wrap.after_forward(m.leaves)
     tape.grad = True
 
 

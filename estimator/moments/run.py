@@ -13,6 +13,8 @@ from estimator.stack.packed import is_packed
 from estimator.stack.tape import F32, Tape
 from estimator.trace import value_of
 
+PARALLEL_LOSS = "parallel"  # loss_parallel(): each tensor-parallel GPU keeps the logits of its words
+
 
 def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -> list[Segment]:
     """The stack as segments: the first layer by itself, since what comes before it is no layer.
@@ -85,7 +87,9 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     m.enc_tokens = load.s if arch.encoder_tokens is None else arch.encoder_tokens
     m.training = load.training
     m.logits = "all" if load.training else load.logits
-    m.loss, m.selective = load.loss, load.checkpointing == "selective"
+    m.parallel_loss = load.loss == PARALLEL_LOSS
+    m.loss, m.selective = "full" if m.parallel_loss else load.loss, load.checkpointing == "selective"
+    m.tensor, m.sequence, m.tied = load.tensor, load.sequence, arch.tied
     m.standing = load.kept_gradients and (load.stage < 2 or load.gpus == 1)  # FSDP2 keeps shards of them
     m.kernels, m.card, m.release = load.kernels, load.card, load.release
     m.scored, m.hold_outputs, m.drops = load.scored, load.hold_outputs, load.drops

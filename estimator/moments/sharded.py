@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.families.base import Architecture
+from estimator.inventory import EMBEDDING
 from estimator.moments.outcome import Live
 from estimator.moments.workload import Workload
 from estimator.optimizers import Optimizer, Trained, held_bytes
@@ -34,8 +35,10 @@ def sharded(
     return run, wrapper(tape, arch, load), own
 
 
-def step_bytes(load: Workload, wrap: Any, optimizer: Optimizer, own: list[Trained]) -> Any:
+def step_bytes(arch: Architecture, load: Workload, wrap: Any, optimizer: Optimizer, own: list[Trained]) -> Any:
     """Bytes that the optimizer's step takes for a moment."""
     if load.sharder == "deepspeed":
         return wrap.step_bytes()
+    if load.sequence and not arch.tied and load.gpus == 1:  # the table's gradient is scattered here
+        return optimizer.step(own) + sum(w.elements * load.width for w in arch.weights() if w.role == EMBEDDING)
     return optimizer.step(own) if load.host == "none" else 0

@@ -43,7 +43,10 @@ class Workload:
                  resharding, or DeepSpeed's
     sharder      "torch" or "deepspeed"; buckets: DeepSpeed's sizes, "default" or transformers' "auto"
     host         what lies in host memory: "none", the "optimizer"'s states, or "all" weights too
+    root         FSDP2's root unit after the forward pass: "freed", or "kept"
+    wrap         FSDP's units: "layers", or "tables" too; overlap: DeepSpeed reduces beside the backward pass
     replicas     copies of the model, each on ``gpus`` GPUs (HSDP); fsdp: version of FSDP
+    tensor       GPUs that share each layer (on each of ``gpus``); sequence: they share the stream's tokens too
     """
 
     b: Any
@@ -88,3 +91,8 @@ class Workload:
     host: str = "none"
     replicas: int = 1
     fsdp: int = 2
+    root: str = "freed"
+    wrap: str = "layers"
+    overlap: bool = True
+    tensor: Any = 1
+    sequence: bool = False

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from estimator.families.base import Architecture, Layer
-from estimator.inventory import Weight
+from estimator.errors import InputError
+from estimator.families.base import Architecture, Layer, Linear, Lookup
+from estimator.inventory import EMBEDDING, Weight
 from estimator.ops import ceil_div
 from estimator.optimizers import Trained
 from estimator.parallel.ddp import bucket_bytes, own_tensors
@@ -40,6 +41,18 @@ def elements(shape: tuple[Any, ...]) -> Any:
 def cut_tensors(trained: Iterable[Trained], over: Any) -> list[Trained]:
     """Rank 0's shards of what trains."""
     return [Trained(cut(t.shape, over), t.width, t.times, t.matrix) for t in trained]
+
+
+TABLES, KEPT = "tables", "kept"
+Unit = Layer | Lookup | Linear  # what is gathered together
+
+
+def apart(arch: Architecture) -> tuple[Lookup, Linear]:
+    """The token table and the output matrix, which torchtune's custom_sharded_layers make units."""
+    table = next((x for x in arch.embeddings if isinstance(x, Lookup) and x.role == EMBEDDING), None)
+    if table is None or arch.head is None:
+        raise InputError(f"--fsdp-wrap {TABLES}: the output matrix is the token table, which is one unit's alone")
+    return table, arch.head
 
 
 @dataclass(slots=True)
@@ -74,13 +87,18 @@ class Fully:
     reduce  bytes of an element that is reduced; own: of a stored shard
     adds    shards of gradients stand already, and new ones are added to them
     host    shards of weights, gradients and states lie in host memory (CPUOffloadPolicy)
+    root_kept  the root unit stays gathered from the forward to the backward pass
+    apart   the table and the output matrix are units of their own, in front of the layers and behind them
     """
 
     def __init__(self, tape: Tape, arch: Architecture, load: Any, width: int) -> None:
         self.t, self.over, self.keep = tape, load.gpus, load.stage == 2
+        self.load, self.width = load, width
         self.reduce, self.own = load.width, load.width
+        self.root_kept = self.keep or load.root == KEPT
         self.adds, self.host = load.kept_gradients, load.host != "none"
-        self.parts = Parts(arch, load, width)
+        self.parts, self.apart = Parts(arch, load, width), load.wrap == TABLES
+        self.tables = apart(arch) if self.apart else ()
         self.root = self.parts.group(None)
         self.layers: dict[int, FsdpGroup] = {}
         self.held: Tensor | None = None  # the last gathered buffer, kept until the next copy-out
@@ -111,12 +129,16 @@ class Fully:
         g.gathered = None
         del before
 
+    def once_more(self, arch: Architecture) -> Fully | None:
+        """What another pass over the weights reports to; None where they are still gathered."""
+        return None if self.keep else type(self)(self.t, arch, self.load, self.width)
+
     def before_forward(self) -> None:
         self.gather(self.root)
         self.copy_out(self.root, True)
 
-    def before_layer(self, key: int, layer: Layer, leaves: int) -> None:
-        """pre_forward of a layer; ``leaves``: how many weights were seen before it."""
+    def before_layer(self, key: int, layer: Unit, leaves: int) -> None:
+        """pre_forward of a layer or another unit; ``leaves``: how many weights were seen before it."""
         self.layers[key] = g = self.parts.group(layer)
         self.mark = leaves
         self.gather(g)
@@ -131,13 +153,14 @@ class Fully:
         inner = {id(x) for g in self.layers.values() for x in g.leaves}
         self.root.leaves = [x for x in leaves if id(x) not in inner]
         self.held = None
-        if not self.keep:
+        if not self.root_kept:
             self.root.whole = []
 
     def before_backward(self) -> None:
-        if not self.keep:
+        if not self.root_kept:
             self.gather(self.root)
             self.copy_out(self.root, False)
+        if not self.keep:
             self.gather(self.layers[max(self.layers)])
 
     def enter_layer(self, key: int, again: bool) -> None:
@@ -192,17 +215,12 @@ class Flat(Fully):
     which peft wraps one by one, are taken into their layer's unit.
     """
 
+    def __init__(self, tape: Tape, arch: Architecture, load: Any, width: int) -> None:
+        super().__init__(tape, arch, load, width)
+        self.root_kept = True
+
     def copy_out(self, g: FsdpGroup, forward: bool) -> None:
         g.whole, g.gathered = [g.gathered] if g.gathered is not None else [], None
-
-    def after_forward(self, leaves: Sequence[Any]) -> None:
-        root = self.root.whole
-        super().after_forward(leaves)
-        self.root.whole = root
-
-    def before_backward(self) -> None:
-        if not self.keep:
-            self.gather(self.layers[max(self.layers)])
 
     def scatter_gradients(self, g: FsdpGroup) -> None:
         super().scatter_gradients(g)
@@ -224,10 +242,11 @@ class Parts:
             self.trained = {w.name for w in arch.weights()}
         else:
             self.trained = {f"{t.module}.{t.name}" if t.module else t.name for t in load.adapter.unfrozen}
-        self.inner = [({w.name for w in x.weights()}, {w.module for w in x.weights()}) for x in arch.layers]
+        units: list[Unit] = [*arch.layers, *(apart(arch) if load.wrap == TABLES else ())]
+        self.inner = [({w.name for w in x.weights()}, {w.module for w in x.weights()}) for x in units]
 
-    def group(self, layer: Layer | None) -> FsdpGroup:
-        """One layer's parameters; of None, what belongs to no layer."""
+    def group(self, layer: Unit | None) -> FsdpGroup:
+        """One unit's parameters; of None, what belongs to none."""
         if layer is None:
             names = set().union(*(n for n, _ in self.inner))
             weights = [w for w in self.arch.weights() if w.name not in names]
@@ -260,15 +279,20 @@ def prepare(arch: Architecture, load: Any, trained: list[Trained], base: dict[tu
     if load.stage >= 2:
         base["model", "weights"] = base_shards(arch, load)
         own = cut_tensors(trained, load.gpus)
+        if ("reference model", "weights") in base:
+            base["reference model", "weights"] = base["model", "weights"]
+            if load.stage == 2:  # no backward pass puts it back into shards
+                wide = HALF if load.amp else load.width
+                whole = sum(w.times * block_bytes(w.elements * wide) for w in arch.weights())
+                base["reference model", "gathered"] = whole
         if load.adapter is not None:
             base["adapters", "weights"] = adapter_shards(load)
         if load.kept_gradients:
             base["gradients", "standing"] = sum(t.times * block_bytes(t.n * t.width) for t in own)
         if load.host != "none":
-            for key in (("model", "weights"), ("adapters", "weights"), ("gradients", "standing")):
+            for key in (("adapters", "weights"), ("gradients", "standing"), ("reference model", "weights")):
                 base.pop(key, None)
-            scales = whole_scales(arch, load)
-            base["model", "weights"] = scales
+            base["model", "weights"] = whole_scales(arch, load)
         return own
     base["DDP", "gradient buckets"] = bucket_bytes(arch, trained, load.adapter is None)
     return own_tensors(trained, load.gpus) if load.stage == 1 else trained

@@ -30,10 +30,14 @@ MASTER_AND_MOMENTS = 3  # fp32 numbers a trained weight
 
 
 class Engine:
-    """What the simulated step reports to. ``own``: elements of the weights that touch this GPU's part."""
+    """What the simulated step reports to. ``own``: elements of the weights that touch this GPU's part; overlap: a
+    second bucket fills while the first is reduced (overlap_comm)."""
+
+    apart = False
 
     def __init__(self, tape: Tape, stage: int, over: Any, rules: Settings, trained: Any, accumulates: bool,
-                 offload: str) -> None:  # fmt: skip
+                 offload: str, overlap: bool) -> None:  # fmt: skip
+        self.overlap = overlap
         self.t, self.stage, self.over, self.rules = tape, stage, over, rules
         self.part = ceil_div(trained, over)
         self.accumulates, self.offload = accumulates, offload
@@ -58,7 +62,7 @@ class Engine:
             self.open_buckets()
 
     def open_buckets(self) -> None:
-        count = 2 if self.stage < 3 else 1
+        count = 2 if self.stage < 3 and self.overlap else 1
         self.buckets = [self.take(self.rules.bucket, HALF, "bucket of gradients") for _ in range(count)]
 
     def before_layer(self, key: int, layer: Layer, leaves: int) -> None:
@@ -224,7 +228,7 @@ def wrapper(
     rules = settings(load.buckets, int(value_of(arch.hidden)))
     prepare(arch, load, trained, base, rules)
     n = sum(t.times * t.n for t in trained)
-    given = (tape, load.stage, load.gpus, rules, n, load.kept_gradients, load.host)
+    given = (tape, load.stage, load.gpus, rules, n, load.kept_gradients, load.host, load.overlap)
     if load.stage == 3:
         made: Engine = Partitioned(*given, arch=arch, again=load.checkpointing == "full")
         made.sub_group = largest_sub_group(arch, load, trained)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import MLP
-from estimator.stack import gradients, liger, moves, ops
+from estimator.stack import across, gradients, liger, moves, ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear
 from estimator.stack.norms import norm
@@ -40,6 +40,8 @@ def _deviation_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
 def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
     """A feed-forward block."""
     t = m.t
+    if m.sequence:
+        x = across.gathered(t, x, m.tensor, m.b != 1)
     if block.receptance is not None:
         from estimator.stack.rwkv import channel_mix
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import MLP, Attention, Layer, MoE, Norm, StateSpace
-from estimator.stack import liger, moves, ops
+from estimator.stack import across, liger, moves, ops
 from estimator.stack.attention import attend, cached, head_norm, rotate, rotate_part, rotate_wide
 from estimator.stack.feedforward import mlp
 from estimator.stack.machine import Machine
@@ -31,6 +31,8 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
         return latent(m, x, a, at)
     if a.reuses:
         return reused(m, x, a, at)
+    if m.sequence:
+        x = across.gathered(m.t, x, m.tensor, m.b != 1)
     q, k, v = projected(m, x, a)
     moves.viewed(q, k, v)
     gate = linear(m, x, a.out_gate) if a.out_gate is not None else None

@@ -1,11 +1,11 @@
-"""Losses of a causal language model: on whole logits, in chunks, or fused with the output matrix."""
+"""Losses of a causal language model: on whole logits, in chunks, or fused with the output matrix; divided heads."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from estimator.families.base import POSITION, TOKEN_TYPE, Architecture, Lookup
-from estimator.stack import ops
+from estimator.stack import across, ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import product
 from estimator.stack.products import HEAD, log
@@ -26,9 +26,25 @@ def output_weight(m: Machine, arch: Architecture) -> Param:
     return head_weight(m, arch) if arch.head is None else m.weight(arch.head)[0]
 
 
+def divided_head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
+    """This GPU's words, or all of them where the loss wants them; a tied table that is not divided gives them all."""
+    whole = not m.sequence and arch.head is None
+    weight = output_weight(m, arch)
+    words = weight.n // arch.hidden
+    if m.sequence:
+        x = across.gathered(m.t, x, m.tensor, m.b != 1)
+    elif not whole:
+        x = across.entered(m.t, x)
+    made = product(m.t, x, weight, None, m.rows * words, "logits", name="lm_head", rows=m.rows)
+    del x
+    return made if whole or m.parallel_loss else across.whole_logits(m.t, made, m.tensor)
+
+
 def causal_loss(m: Machine, logits: Tensor, arch: Architecture) -> Tensor:
     """logits.float(), shifted labels, cross-entropy; the caller's logits live on."""
     wide = ops.to(m.t, logits, F32)
+    if m.parallel_loss:
+        return across.cross_entropy(m.t, wide, m.rows)
     if m.release.shifts_logits:
         rows = m.b * (m.s - 1)
         shifted = ops.copy(m.t, ops.piece(m.t, wide, rows * arch.vocab), "shifted logits")
@@ -165,4 +181,4 @@ def _tiled_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return tuple(outs)
 
 
-__all__ = ["causal_loss", "chunked_loss", "fused_loss", "head_weight", "output_weight", "tiled_loss"]
+__all__ = ["causal_loss", "chunked_loss", "divided_head", "fused_loss", "head_weight", "output_weight", "tiled_loss"]

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from estimator.families.base import Extra, Linear, Lookup, Norm
+from estimator.ops import exact_div
 from estimator.stack.dropout import NO_DROPOUT, Dropout
 from estimator.stack.kernels import HOPPER, GpuKernels
 from estimator.stack.liger_models import TORCH, Replaced
@@ -90,6 +91,10 @@ class Machine:
     scored: Fraction = Fraction(1)
     hold_outputs: bool = False
     one_kernel: bool = False  # attention is one fused kernel whatever the model asks of it: a serving engine's
+    tensor: Any = 1  # GPUs that share each layer, and whether they share the stream's tokens too
+    sequence: bool = False
+    tied: bool = False  # the output matrix is the table
+    parallel_loss: bool = False
     wrap: Any = None  # told when a layer begins and ends: estimator.parallel.sharded.Fully
 
     def held_tokens(self, a: Any) -> Any:
@@ -102,6 +107,11 @@ class Machine:
     @property
     def rows(self) -> Any:
         return self.b * self.s
+
+    @property
+    def stream(self) -> Any:
+        """Tokens of the residual stream on this GPU."""
+        return exact_div(self.rows, self.tensor) if self.sequence else self.rows
 
     def hold(self, probs: Tensor) -> None:
         """Attention probabilities that the layer's loop keeps (``x, _ = self.self_attn(...)``), where autograd does

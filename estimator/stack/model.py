@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +20,16 @@ from estimator.families.base import (
     Streams,
 )
 from estimator.families.towers import Conv
-from estimator.stack import moves, ops
+from estimator.stack import across, moves, ops
 from estimator.stack.layers import WIRING
-from estimator.stack.losses import causal_loss, chunked_loss, fused_loss, head_weight, tiled_loss
+from estimator.stack.losses import (
+    causal_loss,
+    chunked_loss,
+    divided_head,
+    fused_loss,
+    head_weight,
+    tiled_loss,
+)
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, convolution, factor, linear, product
 from estimator.stack.norms import norm
@@ -155,6 +164,8 @@ def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None, want
 def looked_up(m: Machine, table: Lookup, rows: Any, wants: bool = False) -> Tensor:
     """A look-up and the table's adapter (peft tuners/lora/layer.py, Embedding): rows of A, multiplied with B."""
     t = m.t
+    if table.across:
+        return across.embedding(t, m.table(table), rows * table.width, m.tensor, m.tied)
     found = ops.embedding(t, m.table(table), rows * table.width)
     moves.fused(t, "embedding", 2 * found.n * found.w)
     spec = m.adapters(table.name)
@@ -243,7 +254,9 @@ def head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     pure = "residual_fp32" in arch.facts  # stacks of state spaces: lm_head(x.to(its dtype)).float()
     if pure:
         x = ops.to(m.t, x, m.w)
-    if arch.head is not None and not arch.always_tied:
+    if m.tensor != 1:
+        made = divided_head(m, x, arch)
+    elif arch.head is not None and not arch.always_tied:
         made = linear(m, x, arch.head, rows)
     else:
         made = product(m.t, x, head_weight(m, arch), None, rows * arch.vocab, "logits", name="lm_head", rows=rows)
@@ -269,12 +282,25 @@ FINAL: dict[type, Any] = {Norm: norm, Linear: linear, Streams: joined, Copies: j
 LOSSES = {"chunked": chunked_loss, "fused": fused_loss, "tiled": tiled_loss}
 
 
+@contextmanager
+def unit(m: Machine, out: Forward, arch: Architecture, which: int) -> Iterator[None]:
+    """The token table (0) or the output matrix (1), where what shards the run takes them for units of their own."""
+    if m.wrap is None or not m.wrap.apart:
+        yield
+        return
+    low, key = m.t.seq, len(out.bounds)
+    m.wrap.before_layer(key, m.wrap.tables[which], len(m.leaves))
+    yield
+    m.wrap.after_layer(key, m.leaves)
+    out.bounds.append((low, m.t.seq, 1))
+
+
 def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Forward:
     """A decoder's forward pass, with ForCausalLMLoss in training (transformers loss/loss_utils.py)."""
     t = m.t
     out = Forward()
     parts: list[Tensor] = []
-    with t.at("embedding"):
+    with t.at("embedding"), unit(m, out, arch, 0):
         inputs = embed(m, arch, parts, checkpointing and m.inputs_want_grad)
     if m.prompted:
         inputs = prompted(m, arch, inputs)
@@ -298,11 +324,11 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
             x = FINAL[type(part)](m, x, part)
     del inputs, parts, at
     if m.training and m.loss != "full" and arch.has_head:
-        with t.at("loss"):
+        with t.at("loss"), unit(m, out, arch, 1):
             out.loss = LOSSES[m.loss](m, x, arch)
         t.leave_autocast()
         return out
-    with t.at("head"):
+    with t.at("head"), unit(m, out, arch, 1):
         logits = head(m, x, arch) if arch.has_head else x
     if m.training:
         with t.at("loss"):

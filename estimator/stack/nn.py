@@ -6,9 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Linear
+from estimator.families.parts import COLUMN, ROW
 from estimator.families.towers import Conv
 from estimator.inventory import HEAD, ROUTER
-from estimator.stack import gradients, moves, ops, products
+from estimator.stack import across, gradients, moves, ops, products
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.tape import F32, HALF, GradFn, Param, Tape, Tensor
 
@@ -35,7 +36,13 @@ def base_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, part: str) -> Ten
             products.linear(m.t, out, x.n, lin.d_in * lin.d_out, lin.name, part, rows)
         return out
     weight, bias = m.weight(lin)
-    return product(m.t, x, weight, bias, rows * lin.d_out, "output", lin.conv1d, lin.name, part, rows)
+    if lin.across == COLUMN:
+        x = x if m.sequence else across.entered(m.t, x)
+    out = product(m.t, x, weight, bias, rows * lin.d_out, "output", lin.conv1d, lin.name, part, rows)
+    if lin.across == ROW:
+        del x
+        return across.scattered(m.t, out, m.tensor, m.b != 1) if m.sequence else across.summed(m.t, out)
+    return out
 
 
 def convolution(m: Machine, x: Tensor | None, conv: Conv) -> Tensor:

@@ -13,7 +13,7 @@ from estimator.stack.tape import F32, HALF, Param, Tape, Tensor
 def norm(m: Machine, x: Tensor, n: Norm, rows: Any = None, heads: bool = False) -> Tensor:
     """A normalisation of ``rows`` vectors, as the family's class carries it out (``Norm.kind``); heads: of queries or
     keys."""
-    rows = m.rows if rows is None else rows
+    rows = m.stream if rows is None else rows
     weight, bias = m.norm_weights(n)
     moves.fused(m.t, "norm", 2 * x.n * x.w)
     if m.kernels.norms and n.kind in ("rms", "rms_plus1", "rms_late") and (m.kernels.heads or not heads):

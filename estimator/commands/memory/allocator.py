@@ -74,7 +74,7 @@ def simulated(p: MemoryPlan) -> Pooled | None:
         raise InputError(f"--allocator simulated {why}")
     from estimator.moments.pooled import pooled
 
-    return pooled(p.arch, p.load, micro_batches(p.question))
+    return pooled(p.share, p.load, micro_batches(p.question))
 
 
 __all__ = ["KINDS", "Reserved", "simulated"]

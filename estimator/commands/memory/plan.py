@@ -9,8 +9,11 @@ from estimator.commands.memory.grid import given, refuse
 from estimator.commands.memory.question import Memory
 from estimator.commands.memory.sharding import (
     DEEPSPEED,
+    DIVIDED_LOSSES,
     SIMULATED,
+    TENSOR,
     data_parallel,
+    divided_loss,
     narrow_adapters,
     spread,
     standing_states,
@@ -29,10 +32,12 @@ from estimator.dtypes import find_format
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention
 from estimator.formulas.params import total_params
+from estimator.inventory import total as elements
 from estimator.models import Model
 from estimator.moments import Moment, Outcome, Workload, inference, trained_tensors, training
 from estimator.names import choice
 from estimator.optimizers import Trained, find_optimizer, managed_bytes, state_bytes
+from estimator.parallel.divided import one_rank
 from estimator.peft.base import Adapter
 from estimator.questions.read import adapter_of, batch, recipe_of, split_cast, storage_of, tokens
 from estimator.recipes.base import Recipe
@@ -48,7 +53,7 @@ CHOICES = {
     "attention": ("eager", "sdpa"),
     "checkpointing": ("none", "selective", "full"),
     "logits": ("last", "all"),
-    "loss": ("full", "chunked", "fused"),
+    "loss": ("full", "chunked", "fused", "parallel", "gathered"),
 }
 DEFAULT_NEW = 8
 # their operations are simulated
@@ -57,12 +62,13 @@ SIMULATED_ADAPTERS = ("lora", "dora", "qlora", "ia3", "prompt_tuning", "freeze",
 
 @dataclass(slots=True)
 class MemoryPlan:
-    """One run: the question, its workload, and what stands still (bytes a GPU)."""
+    """One run: the question, its workload, and what stands still (bytes a GPU); share: a GPU's part of each layer."""
 
     question: Memory
     arch: Architecture
     recipe: Recipe
     load: Workload
+    share: Architecture
     params: list[Trained]
     weights_bytes: Any
     gradients_bytes: Any
@@ -87,7 +93,8 @@ class MemoryPlan:
     @property
     def trainable(self) -> Any:
         """Parameters that the step trains."""
-        return sum((p.times * p.n for p in self.params), 0)
+        whole = self.params if self.load.tensor == 1 else trained_tensors(self.arch, self.load)
+        return sum((p.times * p.n for p in whole), 0)
 
     @property
     def traced(self) -> bool:
@@ -130,6 +137,10 @@ def plan(q: Memory) -> MemoryPlan:
     if train:
         b, s = shape_of(q, chosen, b, s)
     on = spread(q, chosen, adapter, quantization, optimizer.name, said)
+    if on.tensor != 1:
+        stack["loss"] = divided_loss(q, said)
+    elif train and q.loss in DIVIDED_LOSSES:
+        raise InputError(f"--loss {q.loss} is of words that GPUs share: add --tensor-parallel, under a PyTorch recipe")
     if adapter is not None and narrow_adapters(on):
         stack["adapter_width"] = width
     load = Workload(
@@ -142,7 +153,12 @@ def plan(q: Memory) -> MemoryPlan:
     )  # fmt: skip
     if adapter is not None and adapter.method.name not in SIMULATED_ADAPTERS:
         said.append(approximate(adapter))
-    params = trained_tensors(arch, load)
+    share = one_rank(arch, load.tensor, load.sequence)
+    if load.sequence and s % load.tensor != 0:
+        raise InputError(f"--sequence-parallel: --tensor-parallel {value_of(load.tensor)} does not divide --seq-len "
+                         f"{value_of(s)}")  # fmt: skip
+    params = trained_tensors(share, load)
+    stored = stored if load.tensor == 1 else elements(share.weights()) * width
     moved = managed_bytes(optimizer, params) if train else 0
     if moved:
         said.append(
@@ -152,9 +168,9 @@ def plan(q: Memory) -> MemoryPlan:
     grid = _grid(q, chosen, adapter, s) if train else None
     if not train:
         refuse(q, "inference")
-    states = _states(arch, chosen, load, params, stored, grid) if train else (stored, 0, 0)
+    states = _states(share, chosen, load, params, stored, grid) if train else (stored, 0, 0)
     made = MemoryPlan(
-        question=q, arch=arch, recipe=chosen, load=load, params=params, weights_bytes=states[0],
+        question=q, arch=arch, recipe=chosen, load=load, share=share, params=params, weights_bytes=states[0],
         gradients_bytes=states[1], optimizer_bytes=states[2],
         kv_cache_bytes=0 if train else _cache(q, arch, b, s + new, {4: "fp32", 2: "bf16"}[width], said),
         quantization=quantization, grid=grid, said=[*said, *(grid.said if grid else ())],
@@ -165,7 +181,7 @@ def plan(q: Memory) -> MemoryPlan:
 def _grid(q: Memory, recipe: Recipe, adapter: Adapter | None, s: Any) -> Any:
     """A recipe that is an accounting, sharded: the job of its GPUs; None for a simulated step on one or more."""
     if recipe.kind == "simulated":
-        refuse(q, recipe.name, SIMULATED)
+        refuse(q, recipe.name, (*SIMULATED, *TENSOR))
         return None
     if recipe.kind == DEEPSPEED and data_parallel(q):
         return None
@@ -222,7 +238,7 @@ def simulate(p: MemoryPlan) -> Outcome:
         from estimator.commands.memory.grid import outcome
 
         return outcome(p.grid, p.params)
-    return training(p.arch, p.load) if p.recipe.kind in ("simulated", DEEPSPEED) else paper(p)
+    return training(p.share, p.load) if p.recipe.kind in ("simulated", DEEPSPEED) else paper(p)
 
 
 def paper(p: MemoryPlan) -> Outcome:

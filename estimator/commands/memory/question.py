@@ -20,7 +20,7 @@ class Memory(Served, OnCard, Sharded, Stacked, Adapted, StepOptions, Sequences):
     )
     kv_dtype: Any = option(None, "Of the KV cache; as the weights where not given.", "NAME")
     logits: Any = option("last", "last, or all positions of the prompt.", "NAME")
-    loss: Any = option("full", "full (fp32 logits), chunked or fused cross-entropy.", "NAME")
+    loss: Any = option("full", "full (fp32 logits), chunked, fused; of divided words parallel or gathered.", "NAME")
     micro_batches: Any = option("1", "Forward and backward passes a step.", "N")
     block_size: Any = option(None, "vLLM, SGLang: tokens a block of the cache.", "TOKENS")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
+from estimator.moments.run import PARALLEL_LOSS
 from estimator.names import choice
 from estimator.optimizers import Trained, find_optimizer, state_bytes
 from estimator.parallel.offload import allowed
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from estimator.recipes.base import Recipe
 
 FP32 = 4
+LAYERS, TABLES = "layers", "tables"  # FSDP's units
+FREED, KEPT = "freed", "kept"  # its root unit after the forward pass
 PACKED = (
     "quantised weights are cut as packed bytes of 16-bit storage (bnb_4bit_quant_storage=bfloat16), scales stay whole: "
     "two steps of an 8B on two GPUs measured, within 0.1%"
@@ -30,15 +33,26 @@ STAGE_NAMES = {
     TORCH: ("DDP", "DDP with ZeroRedundancyOptimizer", "FSDP2, weights kept after the forward pass", "FSDP2"),
     DEEPSPEED: tuple(f"DeepSpeed ZeRO stage {n}" for n in range(4)),
 }
+LAYER_PLAN = (
+    "tensor parallelism as transformers' tp_plan has it: q, k, v, gate, up and an untied output matrix cut by outputs, "
+    "o and down by inputs, tables and norms whole"
+)
+SEQUENCE_PLAN = (
+    "tensor parallelism as torchtitan's plan has it: the table, every matrix, and between them the tokens of norms and "
+    "residuals are divided; the gathered input of each block is kept"
+)
+DIVIDED_LOSSES = (PARALLEL_LOSS, "gathered")  # each GPU's words, or those of all
 ADAM = ("adamw", "adamw-fused", "adamw-forloop")  # under DeepSpeed all are its own FusedAdam
 # of the sharding options, those that a simulated step takes
-SIMULATED = ("offload", "buckets", "replicas", "fsdp_version")
+SIMULATED = ("offload", "buckets", "overlap_comm", "replicas", "fsdp_version", "fsdp_wrap", "fsdp_root")
+TENSOR = ("tensor_parallel", "sequence_parallel")  # under PyTorch's own recipes
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
     """Fields of a :class:`estimator.moments.Workload`: GPUs that share one copy, ZeRO's stage, who shards, what lies on
-    the host; replicas: copies (HSDP); fsdp: its version."""
+    the host; replicas: copies (HSDP); fsdp: its version, wrap: its units; tensor: GPUs that share each layer, sequence:
+    and its tokens; overlap: DeepSpeed's overlap_comm."""
 
     gpus: Any = 1
     stage: int = 0
@@ -47,6 +61,11 @@ class Spread:
     host: str = "none"
     replicas: int = 1
     fsdp: int = 2
+    tensor: Any = 1
+    sequence: bool = False
+    wrap: str = LAYERS
+    root: str = FREED
+    overlap: bool = True
 
 
 def spread(
@@ -58,11 +77,14 @@ def spread(
         return Spread()
     if recipe.kind == DEEPSPEED:
         return _deepspeed(q, quantization, optimizer, said)
-    if q.gpus is None and q.stage is None and q.offload == "none":
+    if q.gpus is None and q.stage is None and q.offload == "none" and str(q.tensor_parallel) == "1":
         return Spread()
     n, at = _gpus(q, said)
     if recipe.kind != "simulated":
         return Spread()  # its moments are sums of shares: memory_grid
+    ways = _tensor(q, adapter, quantization, said)
+    if ways != 1:
+        n = _beside(q, n, ways, at)
     host = choice(q.offload, "--offload", OFFLOADS)
     if host == "optimizer":
         raise InputError(
@@ -76,16 +98,64 @@ def spread(
         said.append("FSDP2 needs one dtype in a group: adapters in the base's (autocast_adapter_dtype=False)")
         if quantization != "none":
             said.append(PACKED)
-    return Spread(n // replicas, at, TORCH, "default", host, replicas, _version(q, at, host))
+    wrap = choice(q.fsdp_wrap, "--fsdp-wrap", (LAYERS, TABLES))
+    if wrap != LAYERS and at < 2:
+        raise InputError(f"--fsdp-wrap {wrap}: FSDP is --stage 2 or 3")
+    root = choice(q.fsdp_root, "--fsdp-root", (FREED, KEPT))
+    if root != FREED and at < 2:
+        raise InputError(f"--fsdp-root {root}: FSDP is --stage 2 or 3")
+    return Spread(
+        n // replicas, at, TORCH, "default", host, replicas, _version(q, at), ways, q.sequence_parallel, wrap, root
+    )
 
 
-def _version(q: Memory, stage: int, host: str) -> int:
+def _tensor(q: Memory, adapter: Adapter | None, quantization: str, said: list[str]) -> Any:
+    """GPUs that share each layer. InputError for what their plans do not divide."""
+    from estimator.parallel.request import size
+
+    ways = size(q.tensor_parallel, "--tensor-parallel", "tensor_parallel", q.model, q.derives)
+    if ways == 1:
+        if q.sequence_parallel:
+            raise InputError("--sequence-parallel splits norms over the tensor-parallel group: add --tensor-parallel")
+        return 1
+    whole = q.model.architecture.tied and not q.sequence_parallel
+    for wanted, what in (
+        (adapter is not None or quantization != "none", f"--method {q.method}: use --method full"),
+        (str(q.fsdp_version) != "2", "--fsdp-version 1: leave it out"),
+        (q.loss in ("chunked", "fused"), f"--loss {q.loss}: use {' or '.join(DIVIDED_LOSSES)}"),
+        (q.loss == PARALLEL_LOSS and whole, "--loss parallel of a tied output matrix: add --sequence-parallel"),
+        (q.kernels != "torch", "--kernels liger: leave it out"),
+    ):
+        if wanted:
+            raise InputError(f"--tensor-parallel {value_of(ways)} is not simulated with {what}")
+    said.append(SEQUENCE_PLAN if q.sequence_parallel else LAYER_PLAN)
+    return ways
+
+
+def divided_loss(q: Memory, said: list[str]) -> str:
+    """The loss over words that GPUs share: with torchtitan's plan loss_parallel where not told otherwise."""
+    if q.loss == PARALLEL_LOSS or (q.loss == "full" and q.sequence_parallel):
+        said.append("loss_parallel(): a GPU has the logits of its words (torchtitan's default; --loss gathered: all)")
+        return PARALLEL_LOSS
+    return "full"
+
+
+def _beside(q: Memory, n: Any, ways: Any, stage: int) -> Any:
+    """Data-parallel GPUs beside the tensor-parallel ones."""
+    n = ways if q.gpus is None else n
+    if int(value_of(n)) % int(value_of(ways)):
+        raise InputError(f"--tensor-parallel {value_of(ways)} does not divide --gpus {value_of(n)}")
+    n = n // ways
+    if int(value_of(n)) != 1 and stage < 2:
+        raise InputError(f"--stage {stage} with --tensor-parallel: its copies are FSDP2's; add --stage 2 or 3")
+    return n
+
+
+def _version(q: Memory, stage: int) -> int:
     """FSDP's version. InputError where there is none, or it is not simulated."""
     version = choice(str(q.fsdp_version), "--fsdp-version", ("1", "2"))
     if version == "1" and stage < 2:
         raise InputError("--fsdp-version 1: FSDP is --stage 2 (SHARD_GRAD_OP) or 3 (FULL_SHARD)")
-    if version == "1" and host != "none":
-        raise InputError(f"--offload {host}: simulated for FSDP2 only; leave --fsdp-version out")
     return int(version)
 
 
@@ -134,6 +204,9 @@ def _deepspeed(q: Memory, quantization: str, optimizer: str, said: list[str]) ->
         raise InputError("--replicas: recipe deepspeed has no HSDP; use --recipe torch-bf16 or torch-mixed")
     if str(q.fsdp_version) != "2":
         raise InputError("--fsdp-version: recipe deepspeed shards by itself; use --recipe torch-bf16 or torch-mixed")
+    if q.fsdp_wrap != LAYERS or q.fsdp_root != FREED:
+        raise InputError("--fsdp-wrap and --fsdp-root are not DeepSpeed's; use --recipe torch-bf16 or torch-mixed")
+    overlap = choice(q.overlap_comm, "--overlap-comm", ("on", "off")) == "on"
     host = choice(q.offload, "--offload", OFFLOADS)
     if host != "none" and at < allowed(host):
         raise InputError(f"--offload {host} needs --stage {allowed(host)} or more under DeepSpeed")
@@ -141,7 +214,7 @@ def _deepspeed(q: Memory, quantization: str, optimizer: str, said: list[str]) ->
         raise InputError(f"--optimizer {optimizer}: recipe deepspeed is simulated with DeepSpeed's own AdamW")
     if at == 3 and quantization != "none":
         raise InputError("--stage 3: DeepSpeed partitions no packed weights; use --stage 2, or --recipe torch-bf16")
-    return Spread(n, at, DEEPSPEED, choice(q.buckets, "--buckets", BUCKETS), host)
+    return Spread(n, at, DEEPSPEED, choice(q.buckets, "--buckets", BUCKETS), host, overlap=overlap)
 
 
 def standing_states(arch: Architecture, load: Workload, params: list[Trained], stored: Any) -> tuple[Any, Any, Any]:
@@ -182,7 +255,10 @@ def sharding_notes(load: Workload) -> list[str]:
         return [f"DDP: gradients and a copy of them in buckets of 25 MiB (gradient_as_bucket_view=False){dealt}"]
     if load.fsdp == 1:
         kind = {2: "SHARD_GRAD_OP", 3: "FULL_SHARD"}[load.stage]
-        return [f"FullyShardedDataParallel around every layer and the model, {kind}, use_orig_params=False; rank 0"]
+        away = ", CPUOffload(offload_params=True)" if load.host != "none" else ""
+        return [
+            f"FullyShardedDataParallel around every layer and the model, {kind}, use_orig_params=False{away}; rank 0"
+        ]
     policy = ", MixedPrecisionPolicy(param_dtype=bf16, reduce_dtype=fp32)" if load.amp and load.width == FP32 else ""
     after = "False" if load.stage == 2 else "True"
     out = [
@@ -190,6 +266,10 @@ def sharding_notes(load: Workload) -> list[str]:
         "rank 0 is shown, whose shards are rounded up",
         "the backward pass gathers one layer ahead; a gathered buffer lives until the next layer's copy-out",
     ]
+    if load.root == KEPT and load.stage == 3:
+        out[0] = out[0].replace("rank 0", "the root kept gathered between the passes; rank 0")
+    if load.wrap != LAYERS:
+        out[0] = out[0].replace("on every layer", "on every layer, the token table, the output matrix")
     if load.host != "none":
         out.append("CPUOffloadPolicy: shards of weights, gradients and states lie in host memory")
     if load.replicas != 1:
@@ -200,8 +280,8 @@ def sharding_notes(load: Workload) -> list[str]:
 def _deepspeed_notes(load: Workload) -> list[str]:
     sizes = {"default": "DeepSpeed's defaults", "auto": 'what transformers makes of "auto"'}[load.buckets]
     out = [
-        "DeepSpeed 0.19: 16-bit weights and adapters, fp32 master weights, FusedAdam, overlap_comm and "
-        f"contiguous_gradients; sizes of buckets and prefetches: {sizes}",
+        "DeepSpeed 0.19: 16-bit weights and adapters, fp32 master weights, FusedAdam, "
+        f"{'' if load.overlap else 'no '}overlap_comm, contiguous_gradients; sizes of buckets and prefetches: {sizes}",
     ]
     if load.stage in (1, 2) and load.gpus != 1:
         out.append(

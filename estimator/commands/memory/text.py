@@ -32,8 +32,10 @@ def title_of(p: MemoryPlan) -> str:
         how += f", {p.quantization}"
     if p.grid is not None:
         how += f", {show(p.grid.job.degrees.gpus)} GPUs, ZeRO stage {p.grid.stages[0]}"
+    if p.load.tensor != 1:
+        how += f", each layer on {show(p.load.tensor)} GPUs"
     if p.load.gpus != 1:
-        how += f", on each of {show(p.load.gpus * p.load.replicas)} GPUs, {stage_name(p.load)}"
+        how += f", on each of {show(p.load.gpus * p.load.replicas * p.load.tensor)} GPUs, {stage_name(p.load)}"
     return f"Memory of {what}, {p.model.name}: {show(p.load.b)} x {show(p.load.s)} tokens, {how}"
 
 
@@ -45,7 +47,7 @@ def inputs_of(p: MemoryPlan) -> dict[str, Any]:
         "recipe": p.recipe.name, "optimizer": a.optimizer if p.mode == "training" else None,
         "attention": "sdpa" if a.fused else "eager", "checkpointing": a.checkpointing,
         "quantization": p.quantization, "method": p.method, "logits": a.logits,
-        "gpus": p.grid.job.degrees.gpus if p.grid else a.gpus * a.replicas,
+        "gpus": p.grid.job.degrees.gpus if p.grid else a.gpus * a.replicas * a.tensor,
         "stage": p.grid.stages[0] if p.grid else a.stage,
         "gpu": p.question.gpu,
     }  # fmt: skip

@@ -65,13 +65,20 @@ def parse_stages(stage: Any) -> tuple[int, ...]:
     return (int(text),)
 
 
+# options of one stack's buffers, and their defaults
+MEMORY_ONLY = {
+    "buckets": "default", "replicas": "1", "fsdp_version": "2", "fsdp_wrap": "layers", "fsdp_root": "freed",
+    "overlap_comm": "on",
+}  # fmt: skip
+
+
 def plan(q: Zero) -> ShardedPlan:
     """The job that these options describe. Raises InputError for degrees that do not divide, and contradictions."""
     if (q.model is None) == (q.params is None):
         raise InputError("give either --model or --params, not both")
     if not 1 <= q.gpus_per_node <= 10**6:
         raise InputError(f"--gpus-per-node must be >= 1, got {q.gpus_per_node}")
-    for name, usual in (("buckets", "default"), ("replicas", "1"), ("fsdp_version", "2")):
+    for name, usual in MEMORY_ONLY.items():
         if str(getattr(q, name)) != usual:
             flag = f"--{name.replace('_', '-')}"
             raise InputError(f"{flag}: zero counts model states; llmcalc memory --mode training has every buffer")
