@@ -27,8 +27,10 @@ from estimator.models import load_model
 SHALLOW, DEEP, BATCH, TOKENS = 8, 16, 2, 128
 DEPTHS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "num_decoder_layers", "encoder_layers",
           "decoder_layers")  # fmt: skip
+NESTED = ("text_config",)
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_grouped_mm", "convolution", "convolution_backward", "linear")
 MADE = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided")  # neither kernels nor views
+ZEROS = ("new_zeros", "zeros_like", "new_full", "full_like")
 VIEWS = ("detach", "_unsafe_view", "lift_fresh", "alias")
 INDEXED = ("cat", "stack", "index", "index_select", "gather", "scatter", "index_put", "constant_pad_nd", "roll")
 REDUCED = ("mean", "sum", "max", "amax", "topk", "sort", "argsort")
@@ -52,8 +54,10 @@ class Kernels(TorchDispatchMode):
             self.counts[i] += n
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
         name = func._schema.name.split("::")[1]
+        if name == "_local_scalar_dense":  # "is every token attended to?", asked of no device: yes
+            return True
+        out = func(*args, **(kwargs or {}))
         views = any(a.alias_info is not None and not a.alias_info.is_write for a in func._schema.arguments)
         if not views and name not in (*VIEWS, *MADE, *PRODUCTS) and "scaled_dot" not in name:
             ins, outs = ([x for x in tree_flatten(y)[0] if isinstance(x, torch.Tensor)] for y in ((args, kwargs), out))
@@ -69,6 +73,8 @@ class Kernels(TorchDispatchMode):
             self.add(1 + (any(wants[1:]) and wants[0]), (3 * wants[0] + 2 * any(wants[1:])) * nbytes(ins[0]))
         elif name == "native_layer_norm":
             self.add(1, welford=outs[0].numel())
+        elif name in ZEROS:
+            self.add(1, nbytes(*outs))
         elif name == "cat" and len(whole) == 1 and whole[0].is_contiguous():  # the first keys of a cache
             self.add(1, 2 * nbytes(whole[0]))
         elif strided(name, ins, outs):
@@ -90,28 +96,48 @@ def strided(name: str, ins: list[Any], outs: list[Any]) -> bool:
 
 
 class Attention(torch.autograd.Function):
-    """Fused attention as CUDA's kernels lay it out: the output as the queries are."""
+    """Fused attention as CUDA's kernels lay it out: flash attention's output as the queries are, and gradients as what
+    they are of; the memory-efficient kernel's by tokens (native/transformers/cuda/attention{,_backward}.cu)."""
 
     @staticmethod
-    def forward(ctx: Any, q: Any, k: Any, v: Any) -> Any:
-        ctx.like = (q, k, v)
-        if v.shape[-1] == q.shape[-1]:
-            return torch.empty_like(q)
-        return q.new_empty(q.shape[0], q.shape[2], q.shape[1], v.shape[-1]).transpose(1, 2)
+    def forward(ctx: Any, q: Any, k: Any, v: Any, masked: bool) -> Any:
+        ctx.like, ctx.flash = (q, k, v), not masked and v.shape[-1] == q.shape[-1]
+        return torch.empty_like(q) if ctx.flash else by_tokens(q, v.shape[-1])
 
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        return tuple(torch.empty_like(x) for x in ctx.like)
+        return (*(torch.empty_like(x) if ctx.flash else by_tokens(x, x.shape[-1]) for x in ctx.like), None)
+
+
+def by_tokens(x: torch.Tensor, width: int) -> torch.Tensor:
+    return x.new_empty(x.shape[0], x.shape[2], x.shape[1], width).transpose(1, 2)
+
+
+def shortened(raw: dict[str, Any], layers: int) -> dict[str, Any]:
+    """The config with so many layers, of its text model where that has a config of its own."""
+    raw = raw | {f: layers for f in DEPTHS if f in raw}
+    if isinstance(raw.get("layer_types"), list):
+        raw["layer_types"] = raw["layer_types"][:layers]
+    if isinstance(raw.get("attention_types"), list):  # GPT-Neo
+        raw["attention_types"] = [[kinds, layers // len(kinds)] for kinds, _ in raw["attention_types"]]
+        raw.pop("attention_layers", None)
+    return raw | {f: shortened(raw[f], layers) for f in NESTED if isinstance(raw.get(f), dict)}
+
+
+def attend(q: Any, k: Any, v: Any, attn_mask: Any = None, scale: float | None = None, **_: Any) -> Any:
+    """SDPA: a fused kernel, or where a bias does not lie row by row what PyTorch falls back to, operation by operation
+    (sdp_utils.cpp, check_last_dim_stride_equals_1_dense)."""
+    if attn_mask is not None and attn_mask.stride(-1) != 1:
+        return torch.ops.aten._scaled_dot_product_attention_math.default(q, k, v, attn_mask, scale=scale)[0]
+    return Attention.apply(q, k, v, attn_mask is not None)
 
 
 def build(raw: dict[str, Any], layers: int) -> Any:
     """A model of ``layers`` layers on the meta device, with SDPA where its class has it."""
-    raw = {k: v for k, v in raw.items() if k not in STORED}
-    raw |= {f: layers for f in DEPTHS if f in raw}
-    if isinstance(raw.get("layer_types"), list):
-        raw["layer_types"] = raw["layer_types"][:layers]
+    raw = shortened({k: v for k, v in raw.items() if k not in STORED}, layers)
     config = transformers.AutoConfig.for_model(raw.pop("model_type"), **raw)
-    classes = (transformers.AutoModelForCausalLM, transformers.AutoModelForSeq2SeqLM, transformers.AutoModelForMaskedLM)
+    classes = (transformers.AutoModelForSeq2SeqLM,) if config.is_encoder_decoder else (
+        transformers.AutoModelForCausalLM, transformers.AutoModelForMaskedLM)  # fmt: skip
     make = next(c for c in classes if type(config) in c._model_mapping)
     torch.set_default_dtype(torch.bfloat16)
     try:
@@ -149,7 +175,7 @@ def recorded(raw: dict[str, Any]) -> dict[str, list[int]]:
 
 
 def main() -> None:
-    torch.nn.functional.scaled_dot_product_attention = lambda q, k, v, **_: Attention.apply(q, k, v)
+    torch.nn.functional.scaled_dot_product_attention = attend
     transformers.masking_utils.find_packed_sequence_indices = lambda position_ids: None
     made: dict[str, Any] = {}
     families = set()

@@ -16,7 +16,8 @@ def build(c: Config) -> Architecture:
     """Apertus from its config."""
     D = read_dims(c, 4096, 32, 14336, 131072, 32)
     attention = gqa(
-        ATTN, D.d, D.h, D.h_kv, D.d_h, bias=c.flag("attention_bias", False), norms=head_norms(D.d_h)
+        ATTN, D.d, D.h, D.h_kv, D.d_h, bias=c.flag("attention_bias", False), norms=head_norms(D.d_h),
+        normed="transposed",
     )  # fmt: skip
     act = c.text("hidden_act", "xielu")
     mlp = plain_mlp(f"{LAYER}.mlp", D.d, D.d_ff, act, bias=False, names=("up_proj", "down_proj"))

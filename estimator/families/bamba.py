@@ -104,7 +104,7 @@ def falcon(c: Config) -> Architecture:
     """Falcon-H1: attention and Mamba 2 side by side in every layer; the scan's norm is optional."""
     d, h, h_kv, d_h = attention_sizes(c, 4096, 32, 8)
     L, act = c.size("num_hidden_layers", 32), c.text("hidden_act", "silu")
-    attention = gqa(ATTN, d, h, h_kv, d_h, bias=c.flag("attention_bias", False), query_scale=True)
+    attention = gqa(ATTN, d, h, h_kv, d_h, bias=c.flag("attention_bias", False), query_scale="rotated")
     wide = None if "mamba_d_ssm" in c.raw and c.raw["mamba_d_ssm"] is None else c.size("mamba_d_ssm", 1024)
     mixer = mamba(c, d, wide, c.flag("mamba_rms_norm", False), c.flag("projectors_bias", False))
     mlp = gated_mlp(f"{LAYER}.feed_forward", d, c.size("intermediate_size", 14336), act, c.flag("mlp_bias", False))

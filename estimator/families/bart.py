@@ -63,7 +63,7 @@ def attention(
     if key_bias:
         return made
     q, k, v = made.projections
-    return made._replace(projections=(q, k._replace(bias=False), v), query_scale=True, copied=True)
+    return made._replace(projections=(q, k._replace(bias=False), v), query_scale="projected", copied=True)
 
 
 def stack(

@@ -52,6 +52,7 @@ def build(c: Config) -> Architecture:
             ATTN, D.d, D.h, D.h_kv, D.d_h, bias=c.flag("attention_bias", False), norms=qk_norms,
             window=window if kind == SLIDING else None,
             position="rope" if rotated else "none", rope_style="interleaved" if rotated else "none",
+            rotary="widened",
         )  # fmt: skip
         layers.append(Layer(times, attention, mlp, norms, ("input",), "parallel", indices=at))
     return decoder(

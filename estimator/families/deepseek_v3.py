@@ -92,7 +92,7 @@ def smaller(c: Config, mistral: bool) -> Architecture:
     E, k = expert_sizes(c, "n_routed_experts|num_local_experts", 128 if mistral else 64, 4)
     style = "interleaved" if c.flag("rope_interleave", True) else "half"
     sizes = (1024, 256, 64, 64, 128) if mistral else (768, 512, 192, 64, 256)
-    attention = latent_attention(c, d, h, style, sizes, query_scale=mistral)
+    attention = latent_attention(c, d, h, style, sizes, query_scale="rotated" if mistral else "")
     sparse = None if mistral else mlp_types(c, L, lambda i: MOE if i else DENSE)
     d_ff, d_moe = (12288, 2048) if mistral else (10240, 1536)
     routing = "softmax" if mistral else "sigmoid_groups"

@@ -15,7 +15,7 @@ from estimator.families.common_moe import DENSE, MOE, attention_sizes, decoder, 
 
 def attention_of(d: object, h: object, h_kv: object, d_h: object, bias: bool) -> Attention:
     """The attention of both."""
-    return gqa(ATTN, d, h, h_kv, d_h, bias=bias, rope_style="interleaved", rotary="fp32")
+    return gqa(ATTN, d, h, h_kv, d_h, bias=bias, rope_style="interleaved", pairs=True, rotary="fp32")
 
 
 def build(c: Config) -> Architecture:

@@ -25,8 +25,9 @@ def mixers(
     def mixer(kind: str) -> Attention:
         rope = kind == SLIDING or windowless
         return gqa(
-            ATTN, d, h, h_kv, d_h, norms=head_norms(d_h), window=window(kind), position="rope" if rope else "none"
-        )
+            ATTN, d, h, h_kv, d_h, norms=head_norms(d_h), normed="transposed", window=window(kind),
+            position="rope" if rope else "none",
+        )  # fmt: skip
 
     return kinds, mixer
 

@@ -51,9 +51,12 @@ class MoE(NamedTuple):
     transposed    True where an expert's weights are [in, out] (gpt-oss), else [out, in]
     router_linear True where the router is a torch.nn.Linear (Phi-MoE); elsewhere its weight is a bare parameter
     routing       how experts are chosen: "softmax" (over all, in fp32, weights in the width of the logits),
+                  "softmax_kept" (Mixtral: weights in fp32), "best_softmax" (gpt-oss: of the best logits),
+                  "best_softmax_fp32" (Granite: of the best in fp32),
                   "softmax_fp32" (DeepSeek-V2: logits and weights in fp32 too), "sigmoid_groups" (DeepSeek-V3, GLM-4.5),
                   "sigmoid" (LFM2) and "biased" (DeepSeek-V4: scores in the model's width, the best after a bias),
                   "looked_up" (by the token)
+    normed        True where the weights of the chosen are divided by their sum
     idle          experts without weights, which a token may choose too (LongCat-Flash)
     clamped       True where both halves are clamped before the activation (DeepSeek-V4)
     shared_first  True where the shared experts run before the routed ones
@@ -79,6 +82,7 @@ class MoE(NamedTuple):
     norms: tuple[Norm, ...] = ()
     latent: tuple[Linear, ...] = ()
     clamped: bool = False
+    normed: bool = True
     idle: Any = 0
 
     def parts(self) -> tuple[Any, ...]:

@@ -70,7 +70,7 @@ def build_text(c: Config, generation: int, prefix: str = "model", **fields: Any)
         attention = gqa(
             attn, D.d, D.h, D.h_kv, D.d_h, bias=c.flag("attention_bias", False), norms=qk_norms,
             window=window if kind == SLIDING else None, softcap=_cap(c, "attn_logit_softcapping", generation),
-            causal=not both_ways,
+            causal=not both_ways, normed="transposed",
         )  # fmt: skip
         roles, wiring = (SANDWICH_ROLES, "sandwich") if generation > 1 else (("input", "pre_mlp"), "pre")
         layers.append(Layer(times, attention, mlp, norms, roles, wiring, indices=at))

@@ -27,7 +27,7 @@ def build(c: Config) -> Architecture:
     D = read_dims(c, 4096, 32, 13696, 151552, 40, h_kv=2, d_h=128)
     attention = gqa(
         f"{LAYER}.self_attn", D.d, D.h, D.h_kv, D.d_h, bias=c.flag("attention_bias", True), out_bias=False,
-        rope_dim=rotary_width(c, D.d_h, 0.5), rope_style="interleaved", rotary="joined",
+        rope_dim=rotary_width(c, D.d_h, 0.5), rope_style="interleaved", pairs=True, rotary="joined",
     )  # fmt: skip
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"), names=("gate_up_proj", "down_proj"))
     frame = SANDWICH if c.raw.get("model_type") == "glm4" else PRE

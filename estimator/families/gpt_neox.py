@@ -28,7 +28,7 @@ def build(c: Config) -> Architecture:
         projections=(Linear(f"{LAYER}.attention.query_key_value", d, 3 * d, bias),),
         out=Linear(f"{LAYER}.attention.dense", d, d, bias),
         heads=h, kv_heads=h, head_dim=d // h, rope_dim=rotary_width(c, d // h, 0.25, "rotary_pct"),
-        rotary="joined",
+        rotary="joined", taken="heads",
     )  # fmt: skip
     act = c.text("hidden_act", "gelu")
     mlp = plain_mlp(f"{LAYER}.mlp", d, d_ff, act, names=("dense_h_to_4h", "dense_4h_to_h"))

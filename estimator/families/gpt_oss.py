@@ -39,7 +39,7 @@ def experts(d: Any, width: Any, E: Any, k: Any) -> MoE:
             Extra(f"{at}.down_proj_bias", (E, d), EXPERT),
         ),
         router=(Linear(f"{LAYER}.mlp.router", d, E, True, role=ROUTER),),
-        num=E, per_token=k, width=width, d=d, act="clamped_swiglu", transposed=True,
+        num=E, per_token=k, width=width, d=d, act="clamped_swiglu", transposed=True, routing="best_softmax",
     )  # fmt: skip
 
 

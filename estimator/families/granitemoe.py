@@ -37,7 +37,8 @@ def build(c: Config) -> Architecture:
     if c.raw.get("model_type") != "granitemoe":
         shared = shared_mlp(c, d, act)
     moe = routed(
-        f"{LAYER}.block_sparse_moe", d, c.size("intermediate_size", 11008), E, k, act, router="router", shared=shared
-    )
+        f"{LAYER}.block_sparse_moe", d, c.size("intermediate_size", 11008), E, k, act, router="router", shared=shared,
+        routing="best_softmax_fp32",
+    )  # fmt: skip
     layer = Layer(L, attention, moe, *pre_norms(LAYER, d), residual_scale=True)
     return decoder(c, (layer,), d, L, 32000, 2048, facts={"embed_scale": True, "logit_scale": True})

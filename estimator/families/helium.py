@@ -16,7 +16,7 @@ def build(c: Config) -> Architecture:
     """Helium from its config."""
     D = read_dims(c, 2560, 20, 7040, 48000, 24, h_kv=20, d_h=128)
     bias = c.flag("attention_bias", False)
-    attention = gqa(ATTN, D.d, D.h, D.h_kv, D.d_h, bias=bias, rope_style="interleaved")
+    attention = gqa(ATTN, D.d, D.h, D.h_kv, D.d_h, bias=bias, rope_style="interleaved", pairs=True)
     attention = attention._replace(out=Linear(f"{ATTN}.o_proj", D.d, D.d))
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"), c.flag("mlp_bias", False))
     return dense(c, D, lambda kind: attention, mlp, positions=4096, norm="rms_late")

@@ -17,7 +17,7 @@ def build(c: Config) -> Architecture:
     """Hunyuan V1 from its config."""
     D = read_dims(c, 4096, 32, 11008, 290943, 32)
     attention = gqa(
-        ATTN, D.d, D.h, D.h_kv, D.d_h, bias=c.flag("attention_bias", False), norms_late=True,
+        ATTN, D.d, D.h, D.h_kv, D.d_h, bias=c.flag("attention_bias", False), normed="rotated",
         norms=head_norms(D.d_h, names=("query_layernorm", "key_layernorm")),
     )  # fmt: skip
     act = c.text("hidden_act", "silu")

@@ -45,8 +45,9 @@ def build(c: Config) -> Architecture:
     def mixer(kind: str, rope: bool) -> Attention:
         norms = tuple(Norm(f"{ATTN}.{n}_norm", d_h, affine=False) for n in "qk") if normed and rope else ()
         return gqa(
-            ATTN, d, h, h_kv, d_h, bias=bias, chunk=chunk if kind == CHUNKED else None, norms=norms, norms_late=True,
-            position="rope" if rope else "none", rope_style="complex" if rope else "none", query_scale=not rope,
+            ATTN, d, h, h_kv, d_h, bias=bias, chunk=chunk if kind == CHUNKED else None, norms=norms, normed="rotated",
+            position="rope" if rope else "none", rope_style="complex" if rope else "none",
+            query_scale="" if rope else "rotated",
         )  # fmt: skip
 
     layers = tuple(

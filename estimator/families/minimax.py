@@ -49,7 +49,8 @@ def build(c: Config) -> Architecture:
     d, h, h_kv, d_h = attention_sizes(c, 4096, 32, 8)
     L = c.size("num_hidden_layers", 32)
     E, k = expert_sizes(c, "num_local_experts|num_experts", 8, 2)
-    moe = routed(f"{LAYER}.mlp", d, c.size("intermediate_size", 14336), E, k, c.text("hidden_act", "silu"))
+    act = c.text("hidden_act", "silu")
+    moe = routed(f"{LAYER}.mlp", d, c.size("intermediate_size", 14336), E, k, act, routing="softmax_kept")
     mixers: dict[str, Attention | StateSpace] = {
         SSM: linear_attention(c, d, h, d_h),
         FULL: gqa(ATTN, d, h, h_kv, d_h),

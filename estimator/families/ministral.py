@@ -22,7 +22,7 @@ def build(c: Config) -> Architecture:
 
     def mixer(kind: str) -> Attention:
         window = every if kind == SLIDING else None
-        return gqa(ATTN, D.d, D.h, D.h_kv, D.d_h, window=window, query_scale=third)
+        return gqa(ATTN, D.d, D.h, D.h_kv, D.d_h, window=window, query_scale="rotated" if third else "")
 
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"))
     return dense(c, D, mixer, mlp, kinds=kinds, positions=262144 if third else 131072)

@@ -50,14 +50,20 @@ class Attention(NamedTuple):
     sdpa          False where transformers has no fused attention for the class
     softmax       of the eager path: "fp32", or "scores" for the width of the scores
     rotary        how q and k are turned: "whole", "joined" (what is turned is concatenated with the rest, even where
-                  there is no rest), "fp32" (in fp32 copies)
+                  there is no rest), "fp32" (in an fp32 copy for each use), "widened" (in one: Cohere), "promoted" (by
+                  tables in fp32: OLMo)
     disentangled  DeBERTa's further scores, or None
     pool          what pools older tokens into further keys (DeepSeek-V4), or None
+    taken         how a fused projection is taken apart: "columns" (split), "slices" (one after the other: Phi-3),
+                  "heads" (within each head: GPT-NeoX)
     joint         True where the keys are the values too, and cached once
     routed        experts that make the queries and take the heads in place of ``out`` (JetMoE), or None
-    query_scale   True where queries are scaled once more, after the rotary embedding (Ministral 3; Whisper has none)
+    pairs         True where each layer writes every number of the tables twice, for pairs (GLM, Helium, ERNIE 4.5)
+    query_scale   where queries are multiplied with a number: "projected" (before the heads: OPT), "rotated"
+                  (after the rotary embedding: Ministral 3), or "" (the kernel scales)
+    normed        when each head of q and k is normalised: "viewed" (before the heads are transposed), "transposed"
+                  (Gemma 3), "rotated" (after the rotary embedding: Hunyuan, Llama 4)
     copied        True where queries, keys and values are copied head by head (Whisper)
-    norms_late    True where q and k are normalised after the rotary embedding (Hunyuan)
     out_norm      a Norm between the heads and the output matrix (BitNet), or None
     out_gate      a Linear whose sigmoid gates the heads (AFM: every number; Laguna: one a head), or None
     mask          "needed" (made where the kernel cannot do without), "always" (Falcon: made for every pass), "boolean"
@@ -91,14 +97,16 @@ class Attention(NamedTuple):
     sdpa: bool = True
     softmax: str = "fp32"
     rotary: str = "whole"
-    query_scale: bool = False
+    pairs: bool = False
+    query_scale: str = ""
+    normed: str = "viewed"
     copied: bool = False
-    norms_late: bool = False
     out_norm: Norm | None = None
     out_gate: Linear | None = None
     mask: str = "needed"
     disentangled: Disentangled | None = None
     pool: Pooling | None = None
+    taken: str = "columns"
     joint: bool = False
     routed: MoE | None = None
 

@@ -30,5 +30,6 @@ def build(c: Config) -> Architecture:
     L = c.size("num_hidden_layers", 32)
     E, k = expert_sizes(c, "num_local_experts|num_experts", 8, 2)
     attention = gqa(f"{LAYER}.self_attn", d, h, h_kv, d_h, window=optional_size(c, "sliding_window"))
-    moe = routed(f"{LAYER}.mlp", d, c.size("intermediate_size", 14336), E, k, c.text("hidden_act", "silu"))
+    act = c.text("hidden_act", "silu")
+    moe = routed(f"{LAYER}.mlp", d, c.size("intermediate_size", 14336), E, k, act, routing="softmax_kept")
     return decoder(c, (Layer(L, attention, moe, *pre_norms(LAYER, d)),), d, L, 32000, 131072)

@@ -8,7 +8,7 @@ Source: transformers 5, models/olmo, olmo2, olmo3 and flex_olmo, modeling_*.py a
 from __future__ import annotations
 
 from estimator.config import Config
-from estimator.families.base import MLP, Architecture, Layer, Lookup, MoE, Norm
+from estimator.families.base import MLP, Architecture, Attention, Layer, Lookup, MoE, Norm
 from estimator.families.common import FULL, decoder, every, gated_mlp, gqa, read_dims
 from estimator.families.common_dense import ATTN, LAYER, POST, PRE, dense, sliding
 from estimator.families.common_moe import expert_sizes, routed
@@ -30,7 +30,7 @@ def first(c: Config) -> Architecture:
     """OLMo 1."""
     D = read_dims(c, 4096, 32, 11008, 50304, 32)
     norms = tuple(Norm(f"{LAYER}.{n}", D.d, "none", affine=False) for n in PRE.names)
-    attention = gqa(ATTN, D.d, D.h, D.h_kv, D.d_h, bias=c.flag("attention_bias", False))
+    attention = gqa(ATTN, D.d, D.h, D.h_kv, D.d_h, bias=c.flag("attention_bias", False), rotary="promoted")
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"))
     return decoder(
         c, (Lookup("model.embed_tokens", D.V, D.d),), (Layer(D.L, attention, mlp, norms, PRE.roles),),
@@ -50,10 +50,15 @@ def later(c: Config, windows: bool, experts: bool) -> Architecture:
     mlp: MLP | MoE = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, act)
     if experts:
         E, k = expert_sizes(c, "num_experts|num_local_experts", 7, 5)
-        mlp = routed(f"{LAYER}.mlp", D.d, D.d_ff, E, k, act)
+        mlp = routed(f"{LAYER}.mlp", D.d, D.d_ff, E, k, act, normed=c.flag("norm_topk_prob", False))
     kinds, window = sliding(c, D.L, 4096, every(PERIOD)) if windows else ([FULL], lambda kind: None)
+
+    def attention(kind: str) -> Attention:
+        return gqa(
+            ATTN, D.d, D.h, D.h_kv, D.d_h, bias=bias, norms=norms, rotary="promoted", window=window(kind)
+        )
+
     return dense(
-        c, D, lambda kind: gqa(ATTN, D.d, D.h, D.h_kv, D.d_h, bias=bias, norms=norms, window=window(kind)), mlp,
-        kinds=kinds, frame=POST, norm="rms_late", positions=4096 if experts else 2048,
+        c, D, attention, mlp, kinds=kinds, frame=POST, norm="rms_late", positions=4096 if experts else 2048,
         facts={} if experts or windows else {"clip_qkv": False},
     )  # fmt: skip

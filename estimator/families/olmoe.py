@@ -28,6 +28,7 @@ def build(c: Config) -> Architecture:
         attn, d, h, h_kv, d_h, bias=c.flag("attention_bias", False),
         norms=(Norm(f"{attn}.q_norm", d), Norm(f"{attn}.k_norm", d // h * h_kv)),
     )  # fmt: skip
-    moe = routed(f"{LAYER}.mlp", d, c.size("intermediate_size", 2048), E, k, c.text("hidden_act", "silu"))
+    act, normed = c.text("hidden_act", "silu"), c.flag("norm_topk_prob", False)
+    moe = routed(f"{LAYER}.mlp", d, c.size("intermediate_size", 2048), E, k, act, normed=normed)
     facts = {"clip_qkv": True} if c.raw.get("clip_qkv") is not None else {}
     return decoder(c, (Layer(L, attention, moe, *pre_norms(LAYER, d)),), d, L, 50304, 4096, facts=facts)

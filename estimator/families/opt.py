@@ -35,7 +35,7 @@ def build(c: Config) -> Architecture:
 
     attention = gqa(
         f"{LAYER}.self_attn", d, h, h, d // h, bias=bias, names=("q_proj", "k_proj", "v_proj", "out_proj"),
-        position="learned",
+        position="learned", query_scale="projected",
     )  # fmt: skip
     mlp = plain_mlp(LAYER, d, d_ff, c.text("activation_function", "relu"), bias)
     layer = Layer(

@@ -26,7 +26,7 @@ def build(c: Config) -> Architecture:
     qk_norms = tuple(Norm(f"{ATTN}.{n}_layernorm", D.d // D.h, "layer", True) for n in "qk") if qk else ()
     attention = gqa(
         ATTN, D.d, D.h, D.h_kv, D.d_h, bias=True, names=("q_proj", "k_proj", "v_proj", "dense"),
-        norms=qk_norms,
+        norms=qk_norms, normed="transposed",
         rope_dim=rotary_width(c, D.d_h, 0.5), rotary="joined",
     )  # fmt: skip
     mlp = plain_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "gelu_new"))

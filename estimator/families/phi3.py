@@ -24,7 +24,7 @@ def build(c: Config) -> Architecture:
         projections=(Linear(f"{attn}.qkv_proj", D.d, (D.h + 2 * D.h_kv) * D.d_h),),
         out=Linear(f"{attn}.o_proj", D.h * D.d_h, D.d),
         heads=D.h, kv_heads=D.h_kv, head_dim=D.d_h, rope_dim=rotary_width(c, D.d_h),
-        window=window_size(c, None), rotary="joined",
+        window=window_size(c, None), rotary="joined", taken="slices",
     )  # fmt: skip
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"), names=("gate_up_proj", "down_proj"))
     norms = (Norm(f"{LAYER}.input_layernorm", D.d), Norm(f"{LAYER}.post_attention_layernorm", D.d))

@@ -31,8 +31,11 @@ LAYER = "model.layers.{i}"
 GGUF = {"qwen2_moe": Gguf("qwen2moe", router=Router(normed=False, opened="division"))}
 
 
-def shared_experts(c: Config, d: Any, E: Any, k: Any, d_ff: int, d_moe: int, d_sh: int) -> dict[str, MLP | MoE]:
-    """The two feed-forward blocks: experts beside a gated shared one, and dense; widths are the class's defaults."""
+def shared_experts(
+    c: Config, d: Any, E: Any, k: Any, d_ff: int, d_moe: int, d_sh: int, normed: bool = True
+) -> dict[str, MLP | MoE]:
+    """The two feed-forward blocks: experts beside a gated shared one, and dense; widths, and whether the weights of the
+    chosen are divided by their sum, are the class's defaults."""
     act = c.text("hidden_act", "silu")
     mlp = f"{LAYER}.mlp"
     shared = gated_mlp(f"{mlp}.shared_expert", d, c.size("shared_expert_intermediate_size", d_sh), act)
@@ -40,6 +43,7 @@ def shared_experts(c: Config, d: Any, E: Any, k: Any, d_ff: int, d_moe: int, d_s
         MOE: routed(
             mlp, d, c.size("moe_intermediate_size", d_moe), E, k, act,
             shared=shared, shared_gate=Linear(f"{mlp}.shared_expert_gate", d, 1),
+            normed=c.flag("norm_topk_prob", normed),
         ),
         DENSE: gated_mlp(mlp, d, c.size("intermediate_size", d_ff), act),
     }  # fmt: skip
@@ -50,7 +54,7 @@ def build(c: Config) -> Architecture:
     d, h, h_kv, d_h = attention_sizes(c, 2048, 16, 16)
     L = c.size("num_hidden_layers", 24)
     E, k = expert_sizes(c, "num_experts|num_local_experts", 60, 4, least=0)
-    mlps = shared_experts(c, d, E, k, 5632, 1408, 5632)
+    mlps = shared_experts(c, d, E, k, 5632, 1408, 5632, False)
     windowed = c.flag("use_sliding_window", False)
     window = optional_size(c, "sliding_window", 4096) if windowed else None
     below = c.plain("max_window_layers", 28)

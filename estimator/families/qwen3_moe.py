@@ -40,7 +40,9 @@ def build(c: Config) -> Architecture:
         norms=(Norm(f"{attn}.q_norm", d_h), Norm(f"{attn}.k_norm", d_h)),
     )  # fmt: skip
     mlps: dict[str, MLP | MoE] = {
-        MOE: routed(f"{LAYER}.mlp", d, c.size("moe_intermediate_size", 768), E, k, act),
+        MOE: routed(
+            f"{LAYER}.mlp", d, c.size("moe_intermediate_size", 768), E, k, act, normed=c.flag("norm_topk_prob", False)
+        ),
         DENSE: gated_mlp(f"{LAYER}.mlp", d, c.size("intermediate_size", 6144), act),
     }
     sparse = sparse_layers(c, L, E)

@@ -31,6 +31,7 @@ def build(c: Config) -> Architecture:
         )
     attention = gqa(
         ATTN, D.d, D.h, D.h_kv, d_h, bias=c.flag("use_qkv_bias", False), out_bias=False, norms=qk_norms,
+        normed="transposed",
         rope_dim=rotary_width(c, d_h, 0.25), rotary="joined",
     )  # fmt: skip
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"))

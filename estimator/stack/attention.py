@@ -92,7 +92,7 @@ def as_numbers(m: Machine, mask: Tensor, w: int) -> Tensor:
     return bias
 
 
-@moves.moving(moves.attended_rows, gradients.unattended)
+@moves.moving(moves.attended_rows, gradients.unattended_rows)
 def _efficient_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     sizes, rows = node.extra
     outs = [t.alloc(n, g.w, "gradient of attention") for n in sizes]
@@ -160,6 +160,11 @@ def rotate_wide(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return ops.add(t, first, ops.mul(t, rotate_half(t, ops.to(t, x, F32)), sin), "rotated")
 
 
+def rotate_widened(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The same of one fp32 copy."""
+    return rotate(t, ops.to(t, x, F32), cos, sin)
+
+
 def rotate_half(t: Tape, x: Tensor) -> Tensor:
     """cat((-x2, x1))."""
     x1 = ops.piece(t, x, x.n // 2)
@@ -169,7 +174,7 @@ def rotate_half(t: Tape, x: Tensor) -> Tensor:
 
 def rotate_part(t: Tape, x: Tensor, cos: Tensor, sin: Tensor, part: Any, whole: Any) -> Tensor:
     """The first ``part`` of ``whole`` dimensions rotated, the rest passed through, both concatenated again."""
-    rot = ops.piece(t, x, x.n // whole * part)
+    rot = x if part == whole else ops.piece(t, x, x.n // whole * part)  # a slice of all is a view without a node
     rest = ops.piece(t, x, x.n // whole * (whole - part))
     return ops.cat(t, (rotate(t, rot, cos, sin), rest), "rotated and passed")
 
@@ -207,6 +212,8 @@ def cached(m: Machine, a: Attention, k: Tensor, v: Tensor, key: Any = None) -> t
     where, t.where = t.where, "KV cache"
     held = m.cache.get(key)
     if held is None:
+        if a.cache_window is not None and m.past == 0:
+            moves.log(t, "window, to the device")  # DynamicSlidingWindowLayer.lazy_initialization
         m.cache[key] = held = [None, None, t.times, 0, None]
     for i, new in enumerate((k, v)):
         n = new.n if a.cross else new.n // (m.s + m.prefix) * (m.held_tokens(a) + m.prefix)

@@ -145,7 +145,7 @@ def encdec_layer(m: Machine, x: Tensor, layer: Layer, at: Any) -> Tensor:
 def attention(m: Machine, x: Tensor, a: Attention, at: Any, memory: Tensor | None) -> Tensor:
     """T5Attention, BartAttention."""
     q = linear(m, x, a.projections[0])
-    if a.query_scale:
+    if a.query_scale == "projected":
         q = ops.scale(m.t, q, "scaled queries")
     key = (m.layer_key, "cross" if a.cross else "self")
     if memory is not None and m.cache is not None and key in m.cache:
@@ -154,9 +154,10 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Any, memory: Tensor | Non
         source = x if memory is None else memory
         rows = m.rows if memory is None else m.b * m.enc_tokens
         k, v = linear(m, source, a.projections[1], rows), linear(m, source, a.projections[2], rows)
+        moves.by_heads(k, v)
         if a.causal or a.cross:
             k, v = cached(m, a, k, v, key)
-    moves.by_heads(q, k, v)
+    moves.by_heads(q)
     s_k = m.enc_tokens if memory is not None else m.kv
     if at["relative"]:
         out = biased(m, q, k, v, a, at, s_k)

@@ -25,7 +25,7 @@ def _accumulate(t: Tape, target: Any, idx: int, g: Tensor) -> None:
         moves.accumulated(t, held, g)
     if not _sole_owner(held, 4):
         target.grads[idx] = t.alloc(g.n, held.w, "gradients, added")
-        target.grads[idx].lay = held.lay
+        target.grads[idx].lay = moves.AFTER[held.lay]
 
 
 def _reach(root: Any) -> list[Any]:

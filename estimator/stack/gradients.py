@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from estimator.stack.moves import AFTER, BROKEN, BY_HEADS, PART_OF, ROWS, SEEN_BY_HEADS, log, one
+from estimator.stack.moves import AFTER, BROKEN, BY_HEADS, PART, PART_OF, ROWS, SEEN_BY_HEADS, awry, log, one
 
 if TYPE_CHECKING:
     from typing import Any
@@ -22,7 +22,10 @@ def summed(t: Tape, node: GradFn, g: Tensor, like: tuple[Any, int]) -> None:
     if g.n != n:
         one(t, node, g, "gradient, summed", (g.n + n) * g.w)
     if g.w != w:
-        log(t, "gradient, converted", moved=n * (g.w + w))
+        if g.n == n:
+            one(t, node, g, "gradient, converted", n * (g.w + w))
+        else:
+            log(t, "gradient, converted", moved=n * (g.w + w))
 
 
 def sums(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
@@ -30,6 +33,13 @@ def sums(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> Non
     for out, like in zip(outs, node.extra, strict=True):
         if out is not None:
             summed(t, node, g, like)
+
+
+def differences(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a subtraction: the second one is negated first."""
+    if outs[1] is not None:
+        one(t, node, g, "gradient, negated", 2 * g.n * g.w)
+    sums(t, node, g, outs)
 
 
 def multiplied(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
@@ -53,6 +63,7 @@ def spread(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> N
     for out in outs:
         if out is not None:
             log(t, "gradient, spread", strided=out.n)
+            out.lay = BY_HEADS if node.lays[0] >= SEEN_BY_HEADS else ROWS
 
 
 def filled(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
@@ -60,7 +71,68 @@ def filled(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> N
     for out in outs:
         if out is not None:
             log(t, "gradient of a slice", 2, moved=out.n * out.w, strided=g.n)
-            out.lay = BY_HEADS if g.lay >= SEEN_BY_HEADS else ROWS
+            out.lay = BY_HEADS if node.lays[0] >= SEEN_BY_HEADS else ROWS
+
+
+def put_back(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of what was picked by an index: zeros, into which the gradient is put."""
+    for out in outs:
+        if out is not None:
+            log(t, "gradient, put into zeros", 2, moved=out.n * out.w, strided=out.n)
+
+
+def masked(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of masked_fill: the gradient is masked too."""
+    for out in outs:
+        if out is not None:
+            log(t, "gradient, masked", strided=out.n)
+
+
+def expanded(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a sum: a view in which a number stands for many."""
+    for out in outs:
+        if out is not None:
+            out.lay = PART
+
+
+def divided(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a quotient by sums: for them, two further divisions, a product and a sum."""
+    if outs[0] is not None:
+        log(t, "gradient of a quotient", strided=g.n)
+    if outs[1] is not None:
+        log(t, "gradient of a quotient's sums", 4, moved=5 * g.n * g.w, strided=2 * g.n)
+        log(t, "gradient, summed", moved=(g.n + outs[1].n) * g.w)
+
+
+def in_rows(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a view by heads: the gradient is copied where its rows are not whole."""
+    for out in outs:
+        if out is not None and g.lay != SEEN_BY_HEADS:
+            log(t, "gradient, copied", strided=out.n)
+
+
+def in_heads(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """The same of numbers seen in pairs: the gradient is copied where a head does not lie by itself."""
+    for out in outs:
+        if out is not None and g.lay != BY_HEADS:
+            log(t, "gradient, copied", strided=out.n)
+            out.lay = BY_HEADS
+
+
+def written(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a tensor written in two parts (CopySlices): the whole is copied for each, each part is cloned, and zeros are
+    put into the second one's place; the second part is summed where all heads share it."""
+    n_first, n_second, n_shared, _ = node.extra
+    whole, broken = (1, 1) if g.lay in BROKEN else (2, 0)
+    log(t, "gradient of the parts", 6, (3 * whole * g.n + n_second) * g.w, broken * g.n + n_first + 2 * n_second)
+    if outs[1] is not None and n_shared != n_second:
+        log(t, "gradient, summed", moved=(n_second + n_shared) * g.w)
+
+
+def complex_product(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a product of pairs with complex numbers: their conjugates are copied."""
+    if outs[0] is not None:
+        log(t, "gradient of a complex product", 2, strided=node.extra // 4 + g.n // 2)
 
 
 def rejoined(t: Tape, node: GradFn, g: Any, outs: Sequence[Tensor | None]) -> None:
@@ -68,23 +140,33 @@ def rejoined(t: Tape, node: GradFn, g: Any, outs: Sequence[Tensor | None]) -> No
     for out in outs:
         if out is not None:
             log(t, "gradient, concatenated", strided=out.n)
+            out.lay = BY_HEADS if node.lays[0] >= SEEN_BY_HEADS else ROWS
 
 
 def collected(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
     """Of what was spread: the gradient summed."""
     for out in outs:
         if out is not None:
-            log(t, "gradient, summed", moved=g.n * g.w + out.n * out.w)
+            if node.lays[0] == ROWS and g.lay == SEEN_BY_HEADS:  # its heads were seen first after it was written
+                g.lay = ROWS
+            one(t, node, g, "gradient, summed", g.n * g.w + out.n * out.w)
             out.lay = BY_HEADS if g.lay >= SEEN_BY_HEADS else ROWS
 
 
 def through(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
     """Of a pointwise function: the gradient and what was saved are read; with powers first (``node.extra`` kernels)."""
     for out in outs:
-        if out is not None:
-            more = node.extra
-            log(t, "gradient of a function", 1 + more, moved=(3 + 2 * more) * g.n * g.w)
-            out.lay = AFTER[g.lay]
+        if out is None:
+            continue
+        if node.extra and node.lays[0] in BROKEN:
+            log(t, "gradient of a power", node.extra, strided=node.extra * g.n)
+        elif node.extra:
+            log(t, "gradient of a power", node.extra, moved=2 * node.extra * g.n * g.w)
+        if node.lays[0] in BROKEN or awry(node, g):
+            log(t, "gradient of a function", strided=g.n)
+        else:
+            log(t, "gradient of a function", moved=3 * g.n * g.w)
+        out.lay = AFTER[g.lay]
 
 
 def biased(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
@@ -132,6 +214,13 @@ def zeroed(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> N
     for out in outs:
         if out is not None:
             log(t, "gradient, put into zeros", moved=out.n * out.w)
+
+
+def unattended_rows(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Gradients that lie by tokens."""
+    for out in outs:
+        if out is not None:
+            out.lay = SEEN_BY_HEADS
 
 
 def unattended(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.families.base import MLP, Attention, Layer, MoE, Norm, StateSpace
 from estimator.stack import across, liger, moves, ops
-from estimator.stack.attention import attend, cached, head_norm, rotate, rotate_part, rotate_wide
+from estimator.stack.attention import attend, cached, head_norm, rotate, rotate_part, rotate_wide, rotate_widened
 from estimator.stack.feedforward import mlp
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
@@ -34,17 +34,25 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     if m.sequence:
         x = across.gathered(m.t, x, m.tensor, m.b != 1)
     q, k, v = projected(m, x, a)
-    moves.viewed(q, k, v)
+    if a.query_scale == "projected":
+        q = ops.scale(m.t, q, "scaled queries")
     gate = linear(m, x, a.out_gate) if a.out_gate is not None else None
-    if a.norms and not a.norms_late:
+    whole = bool(a.norms) and a.norms[0].width != a.head_dim  # normalised, then viewed head by head
+    if not whole:
+        moves.viewed(q, k, v)
+    if a.norms and a.normed == "viewed":
         q, k = head_norm(m, q, a.norms[0]), head_norm(m, k, a.norms[1])
         v = head_norm(m, v, a.norms[2]) if len(a.norms) > 2 else v
-    moves.by_heads(q, k, v)
+    if whole:
+        moves.viewed(q, k, v)
+    seen_by_heads(a, q, k, v)
+    if a.norms and a.normed == "transposed":
+        q, k = head_norm(m, q, a.norms[0]), head_norm(m, k, a.norms[1])
     if a.position == "rope":
         q, k = rotated(m, q, k, a, at)
-    if a.norms and a.norms_late:
+    if a.norms and a.normed == "rotated":
         q, k = head_norm(m, q, a.norms[0]), head_norm(m, k, a.norms[1])
-    if a.query_scale:
+    if a.query_scale == "rotated":
         q = ops.scale(m.t, q, "scaled queries")
     k, v = cached(m, a, k, v)
     major = a.position == "rope" and concatenates(a)
@@ -76,6 +84,13 @@ def reused(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     return linear(m, attend(m, q, k, v, a, at["masks"](m, a)), a.out)
 
 
+def seen_by_heads(a: Attention, q: Tensor, k: Tensor, v: Tensor) -> None:
+    """View them with the heads before the tokens: a single head lies as before."""
+    moves.by_heads(q)
+    if a.kv_heads != 1:
+        moves.by_heads(k, v)
+
+
 def projected(m: Machine, x: Tensor, a: Attention) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values; two matrices where the keys are the values too (Gemma 4)."""
     if len(a.projections) == 2:
@@ -87,6 +102,11 @@ def projected(m: Machine, x: Tensor, a: Attention) -> tuple[Tensor, Tensor, Tens
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
     sizes = (m.rows * a.heads * a.head_dim, m.rows * a.kv_heads * a.head_dim, m.rows * a.kv_heads * d_v)
     both = linear(m, x, a.projections[0])
+    if a.taken == "slices":
+        q, k, v = (ops.piece(m.t, both, n) for n in sizes)
+        return q, k, v
+    if a.taken == "heads":
+        moves.by_heads(both)
     q, k, v = ops.split(m.t, both, sizes)
     return q, k, v
 
@@ -100,8 +120,11 @@ def rotated(m: Machine, q: Tensor, k: Tensor, a: Attention, at: Positions) -> tu
     """apply_rotary_pos_emb."""
     cos, sin = at["rope"](m, a)
     moves.fused(m.t, "rotary embedding", 2 * (q.n + k.n) * q.w)
-    if a.rotary == "fp32":
-        w, q, k = q.w, rotate_wide(m.t, q, cos, sin), rotate_wide(m.t, k, cos, sin)
+    if a.pairs:
+        cos, sin = (ops.repeat(m.t, ops.piece(m.t, x, x.n // 2), 2, "table, each number twice") for x in (cos, sin))
+    if a.rotary in WIDE:
+        w, turn = q.w, WIDE[a.rotary]
+        q, k = turn(m.t, q, cos, sin), turn(m.t, k, cos, sin)
         return ops.to(m.t, q, w), ops.to(m.t, k, w)
     if m.kernels.rotary:
         return liger.rotated(m.t, q, k)
@@ -110,6 +133,9 @@ def rotated(m: Machine, q: Tensor, k: Tensor, a: Attention, at: Positions) -> tu
         return q, rotate(m.t, k, cos, sin)
     q = rotate_part(m.t, q, cos, sin, a.rope_dim, a.head_dim)
     return q, rotate_part(m.t, k, cos, sin, a.rope_dim, a.head_dim)
+
+
+WIDE = {"fp32": rotate_wide, "widened": rotate_widened, "promoted": rotate}  # Attention.rotary, in fp32
 
 
 def by_role(layer: Layer) -> dict[str, Norm]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from estimator.families.base import Attention, Indexer
 from estimator.ops import ceil_div
-from estimator.stack import moves, ops
+from estimator.stack import gradients, moves, ops
 from estimator.stack.attention import MAX_FLASH_WIDTH, bmm, cached, efficient, flash, rotate
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, product
@@ -110,6 +110,7 @@ def expanded(m: Machine, a: Attention, narrow: Tensor, k_rope: Tensor, up: Any) 
     return keys, values
 
 
+@moves.moving(moves.written, gradients.written)
 def _written_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     """CopySlices twice (torch/csrc/autograd/functions/tensor.cpp): each copies the whole gradient and its own part."""
     n_nope, n_rope, n_k, w_k = node.extra
@@ -139,9 +140,15 @@ def complex_pair(t: Tape, q: Tensor, k: Tensor, table: Tensor, fused: bool) -> t
 def _turned(t: Tape, x: Tensor, table: Tensor, permuted: bool) -> Tensor:
     """The product with the complex table, seen as real numbers; ``permuted``: its gradient is copied to be so seen."""
     out = t.emit("rotated", x.n, F32, (x,), _complex_bwd, None, 2 * table.n)
-    return ops.by_heads(t, out) if permuted else out
+    return ops.by_heads(t, out, _paired_bwd) if permuted else out
 
 
+@moves.moving(backward=gradients.in_heads)
+def _paired_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    return (t.alloc(g.n, g.w, "gradient"),)
+
+
+@moves.moving(moves.complex_product, gradients.complex_product)
 def _complex_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     conj = t.alloc(node.extra, HALF, "conjugate of the table")
     out = t.alloc(g.n, g.w, "gradient of a product")

@@ -101,12 +101,13 @@ def rope_tables(m: Machine, w: int) -> Any:
     made: dict[Any, tuple[Tensor, Tensor]] = {}
 
     def rope(machine: Machine, a: Attention) -> tuple[Tensor, Tensor]:
-        key = int(a.rope_dim)
+        width = F32 if a.rotary == "promoted" else w
+        key = int(a.rope_dim), width
         if key not in made:
             where, machine.t.where = machine.t.where, "rotary embedding"
             n = machine.s * a.rope_dim
             with machine.t.once():
-                made[key] = (machine.t.alloc(n, w, "cos"), machine.t.alloc(n, w, "sin"))
+                made[key] = (machine.t.alloc(n, width, "cos"), machine.t.alloc(n, width, "sin"))
             machine.t.where = where
         return made[key]
 

@@ -21,6 +21,7 @@ FORWARD, AGAIN, BACKWARD = "forward", "recomputed", "backward"
 ROWS, PART, SEEN_BY_HEADS, BY_HEADS, PART_SEEN, PART_BY_HEADS = range(6)
 BROKEN = (PART, SEEN_BY_HEADS, PART_SEEN, PART_BY_HEADS)  # not contiguous
 AFTER = (ROWS, ROWS, SEEN_BY_HEADS, BY_HEADS, SEEN_BY_HEADS, BY_HEADS)  # how what a pointwise kernel makes of them lies
+AS_ROWS = (ROWS, PART, ROWS, ROWS, PART, PART)  # how it lies where the tokens come first again
 PART_OF = (PART, PART, PART_SEEN, PART_BY_HEADS, PART_SEEN, PART_BY_HEADS)
 
 
@@ -123,9 +124,10 @@ def one(t: Tape, node: GradFn, g: Tensor, what: str, moved: Any) -> None:
 
 def backward(t: Tape, node: GradFn, g: Any, outs: Sequence[Tensor | None]) -> None:
     """Log what a node's backward formula ran."""
-    if node.rows and not isinstance(g, list) and g.lay == BY_HEADS:
-        log(t, "gradient, copied", strided=g.n)
-        g.lay = ROWS
+    if node.rows and not isinstance(g, list):
+        if g.lay == BY_HEADS:
+            log(t, "gradient, copied", strided=g.n)
+        g.lay = AS_ROWS[g.lay]
     rule = BACKWARDS.get(node.fn)
     if rule is not None:
         rule(t, node, g, outs)
@@ -142,7 +144,10 @@ def nothing(*_: Any) -> None:
 
 def reduced(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
     """A sum or a mean: every input is read, few numbers are written."""
-    log(t, what, moved=sum(x.n * x.w for x in ins) + out.n * out.w)
+    if ins[0].lay in BROKEN:
+        log(t, what, strided=ins[0].n)
+    else:
+        log(t, what, moved=sum(x.n * x.w for x in ins) + out.n * out.w)
 
 
 def copied(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
@@ -171,10 +176,10 @@ def part_of(x: Tensor) -> int:
     return PART_OF[x.lay]
 
 
-def in_parts(tensors: Sequence[Tensor]) -> None:
+def in_parts(whole: Tensor, tensors: Sequence[Tensor]) -> None:
     """They are columns of one tensor."""
     for x in tensors:
-        x.lay = PART
+        x.lay = PART_OF[whole.lay]
 
 
 def by_heads(*tensors: Tensor) -> None:
@@ -223,6 +228,18 @@ def repeated(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
     out.lay = BY_HEADS
 
 
+def written(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """Each of the parts copied into a tensor that lies head by head."""
+    log(t, what, len(ins), strided=out.n)
+    out.lay = BY_HEADS
+
+
+def complex_product(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """Pairs of numbers, each multiplied as one."""
+    log(t, what, strided=out.n // 2)
+    out.lay = AFTER[ins[0].lay]
+
+
 def multiplied_out(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
     """A batch of products, one a head."""
     out.lay = BY_HEADS
@@ -245,13 +262,13 @@ def attended(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
 
 def attended_rows(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
     """Memory-efficient attention: the result lies by tokens."""
-    out.lay = ROWS
+    out.lay = SEEN_BY_HEADS
 
 
 def stored(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
     """New keys or values written into a cache, whose layers hold theirs: only they move."""
     x = ins[0]
-    if x.lay == SEEN_BY_HEADS:
+    if x.lay in BROKEN:
         log(t, what, strided=x.n)
     else:
         log(t, what, moved=2 * x.n * x.w)

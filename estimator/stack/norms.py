@@ -91,8 +91,8 @@ def layer_fp32(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param 
     w = x.w
     x = ops.to(t, x, F32)
     mean = ops.mean(t, x, rows)
-    variance = ops.mean(t, ops.power(t, ops.add(t, x, ops.scale(t, mean), "centred")), rows)
-    x = ops.mul(t, ops.add(t, x, mean, "centred"), _rsqrt(t, variance), "normalised")
+    variance = ops.mean(t, ops.power(t, ops.sub(t, x, mean, "centred")), rows)
+    x = ops.mul(t, ops.sub(t, x, mean, "centred"), _rsqrt(t, variance), "normalised")
     if weight is not None:
         x = ops.mul(t, ops.to(t, weight, F32), x, "norm output")
     return ops.to(t, x, w)

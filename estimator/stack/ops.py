@@ -65,7 +65,7 @@ def sub(t: Tape, a: Tensor, b: Tensor, what: str = "difference") -> Tensor:
     return t.emit(what, n, w, (a, b), _sub_bwd, None, ((a.n, a.w), (b.n, b.w)))
 
 
-@moves.moving(backward=gradients.sums)
+@moves.moving(backward=gradients.differences)
 def _sub_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     a, b = node.extra
     gb = None if node.ins[1] is None else reduced(t, t.alloc(g.n, g.w, "gradient, negated"), b)
@@ -192,10 +192,11 @@ def _piece_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
 def split(t: Tape, x: Tensor, sizes: Sequence[Any]) -> list[Tensor]:
     """torch.split, chunk or unbind: views; one backward node concatenates their gradients."""
     outs = [Tensor(n, x.w, x.st) for n in sizes]
-    moves.in_parts(outs)
+    moves.in_parts(x, outs)
     if t.grad and x.node is not None:
         t.seq += 1
         node = GradFn(t.seq, _split_bwd, (x.node,), [x.idx], None, (x.n, x.w), t.where, len(outs))
+        node.lays = (x.lay,)
         for i, out in enumerate(outs):
             out.node, out.idx = node, i
     return outs
@@ -223,13 +224,18 @@ def _pass(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (g,)
 
 
-def by_heads(t: Tape, x: Tensor) -> Tensor:
-    """A permuted view (heads before tokens): its gradient is copied to be seen as rows again."""
+def by_heads(t: Tape, x: Tensor, fn: Any = None) -> Tensor:
+    """A permuted view (heads before tokens): its gradient is copied to be seen as rows again (or what ``fn`` does)."""
     out = Tensor(x.n, x.w, x.st)
     out.lay = moves.SEEN_BY_HEADS
     if t.grad and x.node is not None:
-        t.record(out, (x,), fresh_bwd)
+        t.record(out, (x,), fn or _heads_bwd)
     return out
+
+
+@moves.moving(backward=gradients.in_rows)
+def _heads_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
+    return (t.alloc(g.n, g.w, "gradient"),)
 
 
 def where_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:

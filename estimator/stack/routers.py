@@ -6,8 +6,10 @@ Source: transformers 5, DeepseekV2TopkRouter, DeepseekV3TopkRouter, Glm4MoeTopkR
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from estimator.families.base import MoE
-from estimator.stack import ops, products
+from estimator.stack import gradients, moves, ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, product
 from estimator.stack.parametrised import delta, with_delta
@@ -34,7 +36,7 @@ def softmax_fp32(m: Machine, x: Tensor, block: MoE) -> Routed:
     t = m.t
     logits = logits_fp32(m, x, block)
     scores = ops.softmax(t, logits, F32)
-    weights, index = chosen(m, scores, block)
+    weights, index = best(m, scores, block)
     return logits, ops.scale(t, weights, "routing weights"), index
 
 
@@ -48,17 +50,23 @@ def sigmoid_groups(m: Machine, x: Tensor, block: MoE) -> Routed:
     drop = t.alloc(scores.n, BOOL, "group mask")
     choice = t.alloc(scores.n, F32, "scores of the best groups")
     del biased, drop
-    weights, index = chosen(m, scores, block)
+    weights, index = best(m, scores, block)
     del keep, choice
     return logits, ops.scale(t, weights, "routing weights"), index
 
 
-def chosen(m: Machine, scores: Tensor, block: MoE) -> tuple[Tensor, Tensor]:
-    """topk or gather along the experts: the gradient is scattered into zeros."""
+def best(m: Machine, scores: Tensor, block: MoE) -> tuple[Tensor, Tensor]:
+    """torch.topk: the gradient is scattered into zeros."""
     index = m.t.alloc(m.rows * block.per_token, I64, "chosen experts")
     return m.t.emit("routing weights", index.n, scores.w, (scores,), _scatter_bwd, index.st, scores.n), index
 
 
+def chosen_of(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """Every score is read; values and their places are written."""
+    moves.log(t, what, moved=ins[0].n * ins[0].w + out.n * (out.w + I64))
+
+
+@moves.moving(chosen_of, gradients.put_back)
 def _scatter_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (t.alloc(node.extra, g.w, "gradient of the choice"),)
 
@@ -69,7 +77,7 @@ def biased(m: Machine, x: Tensor, block: MoE) -> Routed:
     logits, scores = scored(m, x, block)
     summed = t.alloc(scores.n, F32, "biased scores")
     del summed
-    weights, index = chosen(m, scores, block)
+    weights, index = best(m, scores, block)
     return logits, normed(m, weights), index
 
 
@@ -78,7 +86,7 @@ def sigmoid(m: Machine, x: Tensor, block: MoE) -> Routed:
     logits = linear(m, x, block.router[0])
     scores = ops.sigmoid(m.t, logits)
     summed = m.t.alloc(scores.n, F32, "biased scores")
-    weights, index = chosen(m, scores, block)
+    weights, index = best(m, scores, block)
     del summed
     return logits, normed(m, weights), index
 
@@ -86,7 +94,7 @@ def sigmoid(m: Machine, x: Tensor, block: MoE) -> Routed:
 def looked_up(m: Machine, x: Tensor, block: MoE) -> Routed:
     """DeepSeek-V4's first layers: a table says the experts of each token, whose scores weigh them."""
     logits, scores = scored(m, x, block)
-    weights, index = chosen(m, scores, block)
+    weights, index = best(m, scores, block)
     return logits, normed(m, weights), index
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.stack import ops, products
+from estimator.stack import gradients, moves, ops, products
 from estimator.stack.tape import BOOL, GradFn, Tape, Tensor
 
 
@@ -13,6 +13,7 @@ def masked(t: Tape, x: Tensor, mask: Tensor) -> Tensor:
     return t.emit("masked", x.n, x.w, (x,), masked_bwd, mask.st)
 
 
+@moves.moving(moves.gathered, gradients.masked)
 def masked_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (t.alloc(g.n, g.w, "gradient, masked"),)
 
@@ -75,6 +76,7 @@ def contracted(t: Tape, a: Tensor, b: Tensor, n: Any, k: Any, what: str, name: s
     return total(t, made, n)
 
 
+@moves.moving(moves.reduced, gradients.expanded)
 def _total_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     out = Tensor(node.extra, g.w, g.st)
     out.view = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Attention
-from estimator.stack import moves, ops
+from estimator.stack import gradients, moves, ops
 from estimator.stack.attention import bmm, cached, efficient, flash, math, rotate, rotate_part
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
@@ -22,8 +22,8 @@ def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     if a.cached_heads is not None:  # the new decoder writes keys and values out for every query head
         q = ops.piece(t, fused, m.rows * a.heads * a.head_dim)
         k, v = (
-            ops.repeat(t, ops.copy(t, ops.piece(t, fused, m.rows * a.kv_heads * a.head_dim)), a.heads // a.kv_heads)
-            for _ in range(2)
+            ops.repeat(t, at_index(t, fused, m.rows * a.kv_heads * a.head_dim, what), a.heads // a.kv_heads)
+            for what in ("keys", "values")
         )
         q = ops.copy(t, q)
     else:  # a single key head is picked by its index, which copies; others are views
@@ -52,6 +52,17 @@ def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     else:
         out = efficient(m, q, k, v, a, m.s, mask, a.head_dim)
     return linear(m, out, a.out)
+
+
+def at_index(t: Tape, x: Tensor, n: Any, what: str) -> Tensor:
+    """x[..., [i], :]: a copy, which saves the index; its backward pass puts the gradient into zeros."""
+    index = t.alloc(1, I64, "index")
+    return t.emit(what, n, x.w, (x,), _at_index_bwd, index.st, x.n)
+
+
+@moves.moving(moves.gathered, gradients.put_back)
+def _at_index_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    return (t.alloc(node.extra, g.w, "gradient of the picked"),)
 
 
 def mpt(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:

@@ -12,9 +12,10 @@ from estimator.families.base import Attention
 from estimator.stack import ops
 from estimator.stack.attention import attend, cached, head_norm, repeat_kv, rotate
 from estimator.stack.machine import Machine
-from estimator.stack.moe import gather, grouped, log_experts, pick
+from estimator.stack.moe import gather, grouped, log_experts
 from estimator.stack.nn import linear
 from estimator.stack.norms import norm
+from estimator.stack.routers import best
 from estimator.stack.shapes import outer, total
 from estimator.stack.tape import F32, I64, Tensor
 
@@ -72,7 +73,8 @@ def routed(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     up, down = block.experts
     rows = m.rows * block.per_token
     logits = ops.to(t, linear(m, x, block.router[0]), F32)
-    weights, _ = pick(m, logits, block, x.w)
+    weights, _ = best(m, logits, block)
+    weights = ops.to(t, ops.softmax(t, weights), x.w)
     order = t.alloc(rows, I64, "tokens by expert")
     chosen = gather(t, x, rows * block.d, order)
     q = grouped(m, chosen, up, rows * block.width, None)

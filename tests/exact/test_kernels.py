@@ -23,24 +23,30 @@ RECORD = json.loads(gzip.decompress((Path(__file__).parents[1] / "data" / "kerne
 ABOUT, LAYERS = RECORD["about"], RECORD["layers"]
 DEPTHS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "num_decoder_layers", "encoder_layers",
           "decoder_layers")  # fmt: skip
-# every count is the same, forward and backward
-EXACT = (
-    "albert-base-v2-encoder", "bert-base-uncased", "codellama-34b", "distilbert-base", "distilgpt2",
-    "gemma-3-12b-multimodal", "granite-3.1-2b", "phi-1.5", "qwen1.5-0.5b", "qwen3-0.6b", "roberta-base", "smollm3-3b",
-    "stablelm-2-1.6b", "starcoder-15b",
+NESTED = ("text_config",)
+# where the recording and our default differ by choice: Gemma 2 was recorded with SDPA, which leaves out the cap
+CHOICES: dict[str, dict[str, Any]] = {"gemma-2-27b": {"uncapped": True}}
+# not equal yet: products written out score by score, scans token by token, and routers of classes of their own
+UNLIKE = (
+    "bloom-176b", "codestral-mamba-7b", "deepseek-v3", "falcon-mamba-7b", "flan-t5-base", "glm-4.5-air", "gpt-j-6b",
+    "gpt-neo-1.3b", "gpt-oss-120b", "jamba-v0.1", "mamba-1.4b", "mpt-7b", "phi-3.5-moe", "qwen3-next-80b-a3b",
 )  # fmt: skip
-# a forward pass is; of the backward pass the copies of gradients that were split by heads differ
-FORWARD_EXACT = (*EXACT, "falcon-180b", "gpt-neox-20b", "modernbert-base")
-# transformers 5.24 checks a mask of experts no more, loops over tokens elsewhere, or has a kernel in one node
-OTHER = ("bloom-176b", "codestral-mamba-7b", "falcon-mamba-7b", "jamba-v0.1", "mamba-1.4b", "mpt-7b", "phi-3.5-moe",
-         "flan-t5-base")  # fmt: skip
+EQUAL = [n for n in LAYERS if n not in UNLIKE]
+PHASES = (("prefill", "forward", FORWARD), ("forward", "training", FORWARD), ("backward", "training", BACKWARD))
 
 
-def shortened(raw: dict[str, Any], layers: int) -> Model:
+def shortened(raw: dict[str, Any], layers: int) -> dict[str, Any]:
     raw = raw | {f: layers for f in DEPTHS if f in raw}
     if isinstance(raw.get("layer_types"), list):
         raw["layer_types"] = raw["layer_types"][:layers]
-    return Model("shortened", "file", Config(raw))
+    if isinstance(raw.get("attention_types"), list):
+        raw["attention_types"] = [[kinds, layers // len(kinds)] for kinds, _ in raw["attention_types"]]
+        raw.pop("attention_layers", None)
+    return raw | {f: shortened(raw[f], layers) for f in NESTED if isinstance(raw.get(f), dict)}
+
+
+def of_depth(raw: dict[str, Any], layers: int) -> Model:
+    return Model("shortened", "file", Config(shortened(raw, layers)))
 
 
 def counted(model: Model, mode: str, phase: str, **more: Any) -> list[Any]:
@@ -54,32 +60,27 @@ def layers(name: str, mode: str, phase: str) -> list[Any]:
     """The same of as many layers as were recorded."""
     config = load_model(name).config
     assert config is not None
-    n, caches = ABOUT["layers"], mode == "forward"
-    one, two = (counted(shortened(dict(config.raw), k), mode, phase, caches=caches) for k in (n, 2 * n))
+    n, more = ABOUT["layers"], CHOICES.get(name, {}) | {"caches": mode == "forward"}
+    one, two = (counted(of_depth(dict(config.raw), k), mode, phase, **more) for k in (n, 2 * n))
     return [b - a for a, b in zip(one, two, strict=True)]
 
 
-@pytest.mark.parametrize("name", FORWARD_EXACT)
-def test_forward(name: str) -> None:
-    assert layers(name, "forward", FORWARD) == LAYERS[name]["prefill"]
-    assert layers(name, "training", FORWARD) == LAYERS[name]["forward"]
+@pytest.mark.parametrize("key", [p[0] for p in PHASES])
+@pytest.mark.parametrize("name", EQUAL)
+def test_every_count_is_equal(name: str, key: str) -> None:
+    _, mode, phase = next(p for p in PHASES if p[0] == key)
+    assert layers(name, mode, phase) == LAYERS[name][key]
 
 
-@pytest.mark.parametrize("name", EXACT)
-def test_backward(name: str) -> None:
-    assert layers(name, "training", BACKWARD) == LAYERS[name]["backward"]
-
-
-@pytest.mark.parametrize("name", [n for n in LAYERS if n not in (*FORWARD_EXACT, *OTHER)])
-def test_launches_of_other_classes(name: str) -> None:
-    """A fifth at most is missing or too much, of what a layer launches."""
-    for mode, phase, key in (("forward", FORWARD, "prefill"), ("training", BACKWARD, "backward")):
-        assert layers(name, mode, phase)[0] == pytest.approx(LAYERS[name][key][0], rel=0.2)
+def test_few_classes_are_unlike() -> None:
+    """Each name is one that was recorded: none hides a class that is not there."""
+    assert set(UNLIKE) < set(LAYERS)
+    assert len(EQUAL) >= 36
 
 
 def test_checkpointing_runs_a_layer_again_but_for_its_end() -> None:
     """All but what follows the last tensor that is kept: the addition to the residual stream."""
-    model = shortened(dict(load_model("llama-3.2-1b").config.raw), 1)  # type: ignore[union-attr]
+    model = of_depth(dict(load_model("llama-3.2-1b").config.raw), 1)  # type: ignore[union-attr]
     once = operations(model.architecture, PassSizes("training", 2, 128, checkpointing=True))
     made = [k for k in once if isinstance(k, Kernel)]
     ahead = [k.what for k in made if k.phase == FORWARD and k.where in ("layer", "attention", "MLP")]

@@ -17,7 +17,8 @@ from estimator.families.base import Attention, Layer, MoE, Norm, StateSpace
 from estimator.kv.layers import STATES
 from estimator.models import load_model
 from estimator.presets import names
-from estimator.stack.layers import FORMS, WIRING
+from estimator.stack.layers import FORMS, WIDE, WIRING
+from estimator.stack.moe import ROUTES
 from estimator.stack.norms import NORMS
 from estimator.stack.routers import ROUTERS
 
@@ -33,12 +34,15 @@ KNOWN = {
     (Norm, "kind"): {*NORMS, "rms_gated"},
     (Attention, "form"): {"interface", *FORMS},
     (Attention, "softmax"): {"fp32", "scores"},
-    (Attention, "rotary"): {"whole", "joined", "fp32"},
+    (Attention, "rotary"): {"whole", "joined", *WIDE},
+    (Attention, "normed"): {"viewed", "transposed", "rotated"},
+    (Attention, "query_scale"): {"", "projected", "rotated"},
+    (Attention, "taken"): {"columns", "slices", "heads"},
     (Attention, "rope_style"): {"half", "interleaved", "complex", "none"},
     (Attention, "position"): {"rope", "learned", "alibi", "relative", "none"},
     (Attention, "mask"): {"needed", "always", "boolean"},
     (StateSpace, "kind"): {*STATES},
-    (MoE, "routing"): {"softmax", *ROUTERS},
+    (MoE, "routing"): {*ROUTES, *ROUTERS},
     (Layer, "wiring"): set(WIRING),
     (Layer, "side"): {"encoder", "decoder"},
 }

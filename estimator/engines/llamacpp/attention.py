@@ -93,16 +93,16 @@ def _normed(p: GraphBuilder, a: Attention, y: GgmlTensor, which: int) -> GgmlTen
     norm = _norms(a, which)
     if not norm or (norm[0].affine is False and a.position != "rope"):
         return y
-    return y if a.norms_late else p.norm(norm[0], y)
+    return y if a.normed == "rotated" else p.norm(norm[0], y)
 
 
 def _placed(p: GraphBuilder, a: Attention, y: GgmlTensor, which: int) -> GgmlTensor:
     """Rotary embedding, and what else is done to queries before the scores."""
     if a.position == "rope":
         y = like("ROPE", y, p.positions())
-        if a.norms_late and _norms(a, which):
+        if a.normed == "rotated" and _norms(a, which):
             y = p.norm(_norms(a, which)[0], y)
-    if which == Q and a.query_scale:  # by their position
+    if which == Q and a.query_scale == "rotated":  # by their position
         y = like("MUL", y, p.graph.input("attn_scale", (1, 1, p.tokens)))
     return like("SCALE", y) if which == Q and p.gguf.scaled_queries else y
 
