@@ -20,8 +20,8 @@ def reply(line: str) -> str:
     """The answer to ``line`` (``llmcalc memory gpt2 --gpu t4``) as JSON.
 
     ``code``, the exit code; ``error``: the one line of the command line where it is not 0. ``html``: the report, with
-    its derivations where asked for; ``json``: what ``--format json`` prints; ``text``: what the command prints where
-    that is no report (``--help``).
+    its derivations where asked for; ``json``: what ``--format json`` prints, as text (JavaScript's
+    numbers are all floats); ``text``: what the command prints where that is no report (``--help``).
     """
     out, err = io.StringIO(), io.StringIO()
     got: dict[str, object] = {}
@@ -29,7 +29,7 @@ def reply(line: str) -> str:
     def receive(report: Report, derive: bool | str, symbols: str | None, detail: bool) -> None:
         asked_first = report if detail or not report.brief else report._replace(body=report.brief)
         got["html"] = to_text(asked_first, "html", derive, symbols, fragment=True)
-        got["json"] = json.loads(to_text(report, "json", False, symbols if report.symbolic else None))
+        got["json"] = to_text(report, "json", False, symbols if report.symbolic else None)
         got["notes"] = report.notes
 
     try:

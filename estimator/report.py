@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from estimator.alike import add_up
 from estimator.errors import InputError, InternalError, unknown
 from estimator.formula import Citation, Formula
 from estimator.ops import NOTHING, maximum
@@ -46,7 +47,7 @@ class Node(NamedTuple):
     ) -> Node:
         """The sum of its children, which must share one unit."""
         rows = tuple(children)
-        return cls(key, label, sum(r.value for r in rows), _one_unit(key, rows), rows, "sum", note, formula, working)
+        return cls(key, label, add_up(r.value for r in rows), _one_unit(key, rows), rows, "sum", note, formula, working)
 
     @classmethod
     def max(cls, key: str, label: str, children: Iterable[Node], note: str = "") -> Node:

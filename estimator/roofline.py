@@ -9,13 +9,13 @@ Times are seconds; sizes may be traced numbers, and the seconds then are too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from estimator.alike import exp, log
 from estimator.errors import InputError
 from estimator.ops import maximum
 from estimator.trace import value_of
@@ -118,8 +118,8 @@ class Accelerator:
         rows = [float(value_of(x)) * width for x in (k, n) if value_of(x) != 1]
         if any(x % ALIGNMENT_BYTES for x in rows):
             return self.unaligned * self.best
-        size = (float(value_of(m)) * float(value_of(k)) * float(value_of(n))) ** (1 / 3)
-        return interpolate(self.gemm_points, size)
+        size = float(value_of(m)) * float(value_of(k)) * float(value_of(n))
+        return interpolate(self.gemm_points, exp(log(size) / 3))
 
     def skinny_rate(self, m: Any) -> float:
         """Bytes of a matrix a second where ``m`` rows are multiplied with it."""
@@ -167,8 +167,8 @@ def interpolate(points: Points, at: float) -> float:
         return points[0][1]
     for (x0, y0), (x1, y1) in pairwise(points):
         if at <= x1:
-            share = math.log(at / x0) / math.log(x1 / x0)
-            return math.exp(math.log(y0) + share * math.log(y1 / y0))
+            share = log(at / x0) / log(x1 / x0)
+            return exp(log(y0) + share * log(y1 / y0))
     return points[-1][1]
 
 

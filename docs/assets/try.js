@@ -126,7 +126,7 @@ async function start(place) {
     status.textContent = `Answered in ${Math.max(1, Math.round(took))} ms, here in your browser.`;
     report.dataset.line = latest;
     report.dataset.code = answer.code;
-    report.dataset.json = answer.json ? JSON.stringify(answer.json) : "";
+    report.dataset.json = answer.json ?? "";
     const parts = [];
     if (answer.code) parts.push(make("p", { class: "try-error" }, answer.error || `exit code ${answer.code}`));
     if (answer.html) {

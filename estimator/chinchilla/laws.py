@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from estimator import presets
+from estimator.alike import add_up, exp, log
 from estimator.errors import InputError, unknown
 from estimator.formula import Citation
 from estimator.formulas import scaling as f
@@ -203,11 +204,11 @@ def _power(raw: Mapping[str, Any]) -> Power:
 
 def regress(rows: list[list[float]]) -> Power:
     """N = k C**a by least squares through the logarithms of ``[parameters, FLOPs]`` rows."""
-    x = [math.log(c) for _, c in rows]
-    y = [math.log(n) for n, _ in rows]
-    mx, my = sum(x) / len(x), sum(y) / len(y)
-    slope = sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / sum((a - mx) ** 2 for a in x)
-    return Power(math.exp(my - slope * mx), slope)
+    x = [log(c) for _, c in rows]
+    y = [log(n) for n, _ in rows]
+    mx, my = add_up(x) / len(x), add_up(y) / len(y)
+    slope = add_up((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / add_up((a - mx) ** 2 for a in x)
+    return Power(exp(my - slope * mx), slope)
 
 
 def own(text: str) -> Law:

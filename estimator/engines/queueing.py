@@ -14,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
-from math import exp, inf, lgamma, log, sqrt
+from math import inf, sqrt
 from typing import NamedTuple
 
+from estimator.alike import exp, lgamma, log
 from estimator.errors import InputError
 from estimator.report import Node
 from estimator.units import MILLION, PERCENT, RATIO, SECONDS, TOKEN_RATE, USD

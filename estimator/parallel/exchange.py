@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from estimator.alike import add_up
 from estimator.errors import InputError
 from estimator.families.base import Architecture
 from estimator.parallel import activations as act
@@ -92,9 +93,9 @@ def model_seconds(
     """Seconds that the stage which sends most is busy with tensor and pipeline parallelism in a step."""
     sent = max(
         (messages(s, work, degrees, micro_batches, arch.hidden, chunks) for s in stages),
-        key=lambda found: sum(float(value_of(m.step)) for m in found),
+        key=lambda found: add_up(float(value_of(m.step)) for m in found),
     )
-    return sum(float(rate.seconds(m.step, m.link)) for m in sent)
+    return float(add_up(float(rate.seconds(m.step, m.link)) for m in sent))
 
 
 def data_bytes(

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from estimator.alike import add_up
 from estimator.families.base import Architecture
 from estimator.peft.base import TRAINED, Adapter
 from estimator.trace import value_of
@@ -81,7 +82,7 @@ def units(
 def hook_seconds(of: str, found: Hooks) -> float:
     """Seconds of one step."""
     own = LIBRARIES[of]
-    return MICRO * sum(float(getattr(own, f.name) * getattr(found, f.name)) for f in fields(Hooks))
+    return float(MICRO * add_up(float(getattr(own, f.name) * getattr(found, f.name)) for f in fields(Hooks)))
 
 
 def _modules(arch: Architecture, adapter: Adapter | None) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from estimator.alike import add_up
 from estimator.ops import maximum
 from estimator.roofline import BF16, Accelerator
 from estimator.stack.moves import Kernel
@@ -76,7 +77,7 @@ class Times:
 
     def of(self, *what: str) -> Any:
         """Seconds spent on these things."""
-        return sum((v for (name, _), v in self.parts.items() if name in what), start=0)
+        return add_up(v for (name, _), v in self.parts.items() if name in what)
 
     @property
     def by_bound(self) -> dict[str, Any]:
@@ -89,7 +90,7 @@ class Times:
     @property
     def device(self) -> Any:
         """Seconds that the accelerator is busy."""
-        return sum(self.parts.values())
+        return add_up(self.parts.values())
 
     @property
     def total(self) -> Any:

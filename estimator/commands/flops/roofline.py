@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from estimator.alike import add_up
 from estimator.commands.flops.tables import INTENSITY
 from estimator.dtypes import Format
 from estimator.presets import load_gpu
@@ -81,7 +82,7 @@ def roofline(products: Sequence[Product], causal: bool, gpu: str, dtype: str, fm
     parts = []
     for group in by_part(products, causal):
         real = [q for q in group.products if q.operator != "backward"]
-        moved = sum(float(value_of(q.times * moved_elements(q))) for q in real) * width
+        moved = add_up(float(value_of(q.times * moved_elements(q))) for q in real) * width
         work = int(value_of(group.forward))
         if moved and work:
             intensity = work / moved

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from estimator.alike import add_up
 from estimator.commands.flops.passes import Pass
 from estimator.commands.memory.sharding import DEEPSPEED, TORCH, Spread, narrow_adapters
 from estimator.commands.train.run import Run, real, share
@@ -96,7 +97,7 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
     sent = exchange(
         made.arch, degrees, recipe.name, run.stage, repeats, work, own, total, spec, link, plan, stages
     )
-    part = max(float(value_of(s.count)) for s in stages) / sum(float(value_of(s.count)) for s in stages)
+    part = max(float(value_of(s.count)) for s in stages) / add_up(float(value_of(s.count)) for s in stages)
     ops = run_once(made, recipe, run, kind)
     whole = step_times(made, recipe, run, device, kind, ops, part, sent.bubble)
     python, hooked = python_seconds(made, recipe, run)

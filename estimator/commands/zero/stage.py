@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from estimator.alike import add_up
 from estimator.commands.zero.plan import ShardedPlan
 from estimator.parallel import deepspeed
 from estimator.parallel.degrees import INSIDE
@@ -181,7 +182,7 @@ def _communication(p: ShardedPlan, key: str, sent: Sequence[Transfer]) -> list[N
         )
     times = [p.links.seconds(value_of(t.bytes), "inside a node" if t.inside else "between nodes") for t in sent]
     if p.links.known and not p.symbolic:
-        out.append(Node(f"{key}.communication_seconds", "Links busy", sum(x or 0 for x in times), SECONDS))
+        out.append(Node(f"{key}.communication_seconds", "Links busy", add_up(x or 0 for x in times), SECONDS))
     return out
 
 

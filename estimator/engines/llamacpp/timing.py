@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import NamedTuple
 
+from estimator.alike import add_up
 from estimator.engines.llamacpp.backend import Place
 from estimator.engines.llamacpp.caches import cache_rows, cells_of
 from estimator.engines.llamacpp.graph import SIZES
@@ -69,7 +70,7 @@ def one_pass(load: Load, places: tuple[Place, ...], mix: str, tokens: int, cache
     """
     shares = _shares(load, places, tokens, cached, rows)
     out = [_seconds(s, p, mix, tokens, load.context.flash) for s, p in zip(shares, places, strict=True)]
-    return Seconds(*(sum(x) for x in zip(*out, strict=True)))
+    return Seconds(*(add_up(x) for x in zip(*out, strict=True)))
 
 
 def _seconds(s: PlaceWork, p: Place, mix: str, tokens: int, fused: bool) -> Seconds:
