@@ -1,8 +1,8 @@
-"""Llama, SmolLM3, EXAONE 3 and InternLM 3: RMSNorm, rotary grouped-query attention, a gated MLP.
+"""Llama, SmolLM3, EXAONE 3, InternLM 1 and 3: RMSNorm, rotary grouped-query attention, a gated MLP.
 
 SmolLM3 leaves every fourth layer without rotary embedding, and may window those layers.
 transformers builds EXAONE 3 and InternLM 3 as Llamas, whose own fields it maps. Source: transformers 5, models/llama,
-smollm3, exaone and internlm3, modeling_*.py and configuration_*.py.
+smollm3, exaone and internlm3, modeling_*.py and configuration_*.py; of the first InternLM internlm/internlm-7b.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from estimator.families.common import (
 from estimator.families.gguf import SEVENTY_GROUPED, Gguf
 
 LAYER = "model.layers.{i}"
-POSITIONS = {"smollm3": 32768, "exaone": 4096, "internlm3": 32768}  # the classes' defaults
+POSITIONS = {"smollm3": 32768, "exaone": 4096, "internlm": 2048, "internlm3": 32768}  # the classes' defaults
 
 
 GGUF = {"llama": Gguf("llama", quantizer=(SEVENTY_GROUPED,)), "smollm3": Gguf("smollm3")}
@@ -38,6 +38,8 @@ def build(c: Config) -> Architecture:
     smol, positions = kind == "smollm3", POSITIONS.get(kind, 2048)
     D = _dims(c, kind)
     a_bias, m_bias = c.flag("attention_bias|qkv_bias", False), c.flag("mlp_bias|bias", False)
+    if kind == "internlm":  # the first InternLM: biases of the attention alone
+        a_bias, m_bias = c.flag("bias", True), False
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act|activation_function", "silu"), m_bias)
     norms = (Norm(f"{LAYER}.input_layernorm", D.d), Norm(f"{LAYER}.post_attention_layernorm", D.d))
     window = window_size(c, None) if smol and c.flag("use_sliding_window", False) else None
@@ -61,6 +63,8 @@ def _dims(c: Config, kind: str) -> Dims:
         return read_dims(c, 2048, 16, 11008, 128256, 36, h_kv=4)
     if kind == "exaone":
         return read_dims(c, 4096, 32, 14336, 102400, 32, h_kv=8)
+    if kind == "internlm":
+        return read_dims(c, 4096, 32, 11008, 103168, 32)
     if kind == "internlm3":
         return read_dims(c, 4096, 32, 10240, 128512, 48, h_kv=2, d_h=128)
     return read_dims(c, 4096, 32, 11008, 32000, 32)

@@ -243,7 +243,23 @@ def _t5(m: Meta) -> Config:
     return config | ({"num_decoder_layers": m.size("decoder_block_count", config["num_layers"])} if whole else {})
 
 
+def _chatglm(m: Meta) -> Config:
+    """ChatGLM 2 and 3, GLM-4-9B: the class of transformers has their q, k and v apart."""
+    config = _partial("glm")(m) | {"attention_bias": m.has(".attn_qkv.bias")}
+    config.setdefault("head_dim", config["hidden_size"] // max(1, config["num_attention_heads"]))
+    return config
+
+
+def _baichuan(m: Meta) -> Config:
+    """The 7B is a Llama whose q, k and v are parted; the 13B has ALiBi, which no graph here has beside RMSNorms."""
+    if m.size("embedding_length") != BAICHUAN_TURNED:
+        raise Lacks("a rotary embedding (a Baichuan of 13B)")
+    return plain("llama")(m)
+
+
+BAICHUAN_TURNED = 4096  # width of the models with rotary embedding, as llama.cpp tells them apart
 READERS: dict[str, Reader] = {
+    "baichuan": _baichuan, "chatglm": _chatglm, "internlm2": plain("llama"), "minicpm": plain("granite"),
     "llama": _llama, "mistral": plain("mistral"), "mistral3": plain("mistral"), "smollm3": plain("smollm3", bias=True),
     "qwen2": plain("qwen2"), "qwen2vl": plain("qwen2"), "qwen3": plain("qwen3", bias=True),
     "qwen3vl": plain("qwen3", bias=True), "qwen2moe": _qwen_moe("qwen2_moe"), "qwen3moe": _qwen_moe("qwen3_moe"),

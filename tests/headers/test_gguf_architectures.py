@@ -55,6 +55,12 @@ CASES = {
     "falcon 40b": (HEADS | {"attention.head_count_kv": 2, "feed_forward_length": 256}, {
         "blk.0.attn_norm_2.weight": (64,)}, CONFIG | {
         "model_type": "falcon", "num_kv_heads": 2, "new_decoder_architecture": True}),
+    "internlm2": (GQA, {"output.weight": (100, 64)}, WIDE | {"model_type": "llama"}),
+    "minicpm": (GQA, {}, WIDE | {"model_type": "granite", "tie_word_embeddings": True}),
+    "baichuan": (GQA | {"embedding_length": 4096, "attention.head_count": 32}, {"output.weight": (100, 64)}, WIDE | {
+        "model_type": "llama", "hidden_size": 4096, "num_attention_heads": 32}),
+    "chatglm": (GQA | {"rope.dimension_count": 8}, {"output.weight": (100, 64), "blk.0.attn_qkv.bias": (128,)}, WIDE | {
+        "model_type": "glm", "attention_bias": True, "head_dim": 16, "tie_word_embeddings": False}),
     "bloom": (HEADS | {"feed_forward_length": 256}, {"output.weight": (100, 64)}, CONFIG | {
         "model_type": "bloom", "tie_word_embeddings": False}),
     "mpt": (HEADS | {"feed_forward_length": 256}, {}, {

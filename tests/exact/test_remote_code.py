@@ -1,0 +1,109 @@
+"""Families that only remote code has: what their checkpoints hold, and what others count in a forward pass.
+
+Elements: of Baichuan's README (total parameters); of the indices and headers of the published files, less ChatGLM's
+32 rotary frequencies (InternLM2-7B 15,475,417,088 bytes, Qwen-7B 15,442,649,088, ChatGLM2-6B 12,487,168,064). GMACs of
+one pass of 128 tokens: the table of calflops 0.3 (chatglm2-6b, baichuan-7B, Qwen-7B), to two decimals.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from estimator import api
+from estimator.config import Config
+from estimator.errors import InputError
+from estimator.families import build
+from estimator.models import Model
+
+BASE = {"hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 32, "intermediate_size": 11008}
+GLM = {
+    "model_type": "chatglm", "architectures": ["ChatGLMModel"], "add_qkv_bias": True, "add_bias_linear": False,
+    "ffn_hidden_size": 13696, "hidden_size": 4096, "kv_channels": 128, "multi_query_attention": True,
+    "multi_query_group_num": 2, "num_attention_heads": 32, "num_layers": 28, "padded_vocab_size": 65024,
+    "post_layer_norm": True, "rmsnorm": True, "seq_length": 8192,
+}  # fmt: skip
+MINI = {"hidden_size": 2304, "intermediate_size": 5760, "num_attention_heads": 36, "num_key_value_heads": 36,
+        "num_hidden_layers": 40, "vocab_size": 122753, "scale_emb": 12, "scale_depth": 1.4}  # fmt: skip
+# config -> elements, bytes that a token keeps in bf16, GMACs
+CASES = {
+    "internlm2-7b": ({**BASE, "model_type": "internlm2", "bias": False, "intermediate_size": 14336,
+                      "num_key_value_heads": 8, "vocab_size": 92544}, 7_737_708_544, 2 * 32 * 8 * 128 * 2, None),
+    "baichuan-7b": ({**BASE, "model_type": "baichuan", "vocab_size": 64000},
+                    7_000_559_616, 2 * 32 * 4096 * 2, 866.78),
+    "baichuan-13b": ({"model_type": "baichuan", "hidden_size": 5120, "intermediate_size": 13696,
+                      "num_attention_heads": 40, "num_hidden_layers": 40, "vocab_size": 64000},
+                     13_264_901_120, 2 * 40 * 5120 * 2, None),
+    "chatglm2-6b": (GLM, 6_243_584_000, 2 * 28 * 2 * 128 * 2, 768.8),
+    "glm-4-9b": ({**GLM, "num_layers": 40, "padded_vocab_size": 151552}, 9_399_951_360, 2 * 40 * 2 * 128 * 2, None),
+    "minicpm-2b": ({**MINI, "model_type": "minicpm"}, 2_724_880_896, 2 * 40 * 2304 * 2, None),
+    "qwen-7b": ({**BASE, "model_type": "qwen", "intermediate_size": 22016, "vocab_size": 151936},
+                7_721_324_544, 2 * 32 * 4096 * 2, 912.88),
+}  # fmt: skip
+
+
+def model(name):
+    return Model(name, "file", Config(CASES[name][0]))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_published_files_hold(name):
+    _, elements, token, gmacs = CASES[name]
+    made = model(name)
+    assert sum(w.total for w in made.architecture.weights()) == elements
+    assert api.kvcache(made, batch_size=1, seq_len=100, kv_dtype="bf16").results()["kv_cache_bytes"] == 100 * token
+    if gmacs is not None:
+        options = {"batch_size": 1, "seq_len": 128, "mode": "forward", "attention": "eager"}
+        assert round(api.flops(made, **options).results()["total_flops"] / 2e9, 2) == gmacs
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_command_takes_them(name):
+    made = model(name)
+    step = api.memory(made, mode="training", recipe="torch-bf16", seq_len=256).results()
+    weights = 2 * CASES[name][1]
+    assert step["peak.allocated_bytes"] > 4 * weights  # weights, gradients, two moments
+    assert api.infer(made, gpu="h100-sxm", dtype="bf16").results()["decode_step_seconds"] > 0
+    assert api.peft(made, method="lora", targets="all-linear").results()["trainable_params"] > 0
+
+
+@pytest.mark.parametrize(("change", "elements"), [
+    ({"vocab_size": 30528, "type_vocab_size": 0}, 136_776_192),
+    ({"vocab_size": 250048, "type_vocab_size": 1}, 305_368_320),
+    ({"vocab_size": 250048, "type_vocab_size": 1, "architectures": ["NewForSequenceClassification"], "num_labels": 1},
+     305_368_320 + 768 * 769 + 769),
+    ({"vocab_size": 30528, "type_vocab_size": 2, "hidden_size": 1024, "num_hidden_layers": 24,
+      "num_attention_heads": 16, "intermediate_size": 4096}, 434_139_136),
+])  # fmt: skip
+def test_gte(change, elements):
+    """GTE's sizes, by its modeling file: base, multilingual with its reranker, large. The second is that of
+    Snowflake/snowflake-arctic-embed-m-v2.0 too, whose file holds as many."""
+    made = Model("gte", "file", Config({"model_type": "new", "architectures": ["NewModel"], **change}))
+    assert sum(w.total for w in made.architecture.weights()) == elements
+    assert api.flops(made, batch_size=1, seq_len=128).results()["total_flops"] > 0
+    assert api.memory(made, mode="inference").results()["peak.allocated_bytes"] > 2 * elements
+
+
+def test_the_first_internlm():
+    """internlm/internlm-7b, by its modeling file: a Llama with biases in its attention."""
+    d, ff, V, L = 4096, 11008, 103168, 32
+    made = build(Config({**BASE, "model_type": "internlm", "bias": True, "vocab_size": V}))
+    assert sum(w.total for w in made.weights()) == 2 * V * d + L * (4 * d * d + 4 * d + 3 * d * ff + 2 * d) + d
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    ({"inner_hidden_size": 16384}, "first ChatGLM-6B"), ({"rmsnorm": False}, "RMSNorm"),
+])  # fmt: skip
+def test_others_are_refused(change, says):
+    with pytest.raises(InputError, match=says):
+        build(Config({**GLM, **change}))
+    with pytest.raises(InputError, match="experts"):
+        build(Config({**MINI, "model_type": "minicpm", "num_experts": 8}))
+
+
+def test_names_are_the_files_own():
+    names = {w.name for w in model("internlm2-7b").architecture.weights()}
+    assert names >= {"model.tok_embeddings.weight", "output.weight", "model.layers.{i}.attention.wqkv.weight"}
+    names = {w.name for w in model("chatglm2-6b").architecture.weights()}
+    assert names >= {"transformer.output_layer.weight", "transformer.encoder.layers.{i}.mlp.dense_h_to_4h.weight"}
+    names = {w.name for w in model("qwen-7b").architecture.weights()}
+    assert names >= {"transformer.wte.weight", "transformer.h.{i}.attn.c_attn.bias", "transformer.h.{i}.mlp.w1.weight"}
