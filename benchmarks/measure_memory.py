@@ -9,8 +9,8 @@ CASES.json is ``{"configs": {name: config.json}, "cases": [{"id", "kind", "model
 ``quant`` (NF4; true: double quantisation), ``new_tokens``, ``logits_to_keep``. Weights are random, dropout is 0. Three
 steps are taken; the last one, the steady state, is written.
 
-``--stack trainer``, ``sft`` or ``dpo``: under transformers.Trainer or TRL, with cases as measure_stacks.py says.
-Sharded runs (DDP, FSDP2, DeepSpeed) are measured by measure_sharded.py, which torchrun starts.
+``--stack trainer``, ``sft``, ``dpo``, ``reward``, ``grpo``, ``ddp``, ``fsdp``, ``deepspeed``, ``torchtune`` or
+``litgpt``: under that library, with cases as measure_stacks.py says.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ DTYPES = {"bf16": torch.bfloat16, "amp": torch.float32, "fp32": torch.float32}
 STEPS = 3
 
 
-def build(config: dict[str, Any], dtype: torch.dtype, attn: str, quant: bool | None) -> Any:
-    """A model with random weights on the GPU."""
+def build(config: dict[str, Any], dtype: torch.dtype, attn: str, quant: bool | None, kind: Any = None) -> Any:
+    """A model with random weights on the GPU, of the class ``kind`` (None: the language model of its type)."""
     fields = {k: v for k, v in config.items() if k not in ("architectures", "model_type")}
     made = transformers.AutoConfig.for_model(config["model_type"], **fields)
     for name in list(vars(made)):
         if "dropout" in name or name.endswith("_pdrop"):
             setattr(made, name, 0.0)
-    kind = transformers.AutoModelForCausalLM
-    kind = transformers.AutoModelForSeq2SeqLM if config["model_type"] in SEQ2SEQ else kind
-    kind = transformers.AutoModelForSpeechSeq2Seq if config["model_type"] in SPEECH else kind
-    kind = transformers.AutoModelForMaskedLM if config["model_type"] in MASKED else kind
+    if kind is None:
+        kind = transformers.AutoModelForCausalLM
+        kind = transformers.AutoModelForSeq2SeqLM if config["model_type"] in SEQ2SEQ else kind
+        kind = transformers.AutoModelForSpeechSeq2Seq if config["model_type"] in SPEECH else kind
+        kind = transformers.AutoModelForMaskedLM if config["model_type"] in MASKED else kind
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -66,7 +67,7 @@ def pack(model: Any, dtype: torch.dtype, double: bool) -> Any:
 
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, torch.nn.Linear) and name != "lm_head":
+            if isinstance(child, torch.nn.Linear) and name not in ("lm_head", "score"):
                 packed = bnb.nn.Linear4bit(
                     child.in_features,
                     child.out_features,
@@ -190,8 +191,9 @@ def main() -> None:
         import measure_stacks
 
         stack = sys.argv[sys.argv.index("--stack") + 1]
-        if stack not in measure_stacks.STACKS:
-            raise SystemExit(f"--stack: one of {', '.join(measure_stacks.STACKS)}; sharded runs: measure_sharded.py")
+        known = (*measure_stacks.STACKS, *measure_stacks.SHARDED, *measure_stacks.CODES)
+        if stack not in known:
+            raise SystemExit(f"--stack: one of {', '.join(known)}")
         measure_stacks.run(target, source, stack)
         return
     given = json.loads(Path(source).read_text())

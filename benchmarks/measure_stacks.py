@@ -1,13 +1,19 @@
 """Measure peak memory of transformers.Trainer and TRL's trainers on your GPU, for ``llmcalc validate FILE.json``.
 
     pip install torch transformers peft datasets trl     # bitsandbytes and liger-kernel for what uses them
-    python benchmarks/measure_memory.py OUT.json CASES.json --stack trainer    # or sft, dpo
+    python benchmarks/measure_memory.py OUT.json CASES.json --stack trainer    # or sft, dpo, reward, grpo, ddp, fsdp,
+                                                                               # deepspeed, torchtune, litgpt
 
 CASES.json is ``{"configs": {name: config.json}, "cases": [{"id", "model", "options": {...}}]}``. ``options`` are those
 of ``llmcalc memory``: batch_size, seq_len, dtype, autocast, optimizer, checkpointing, reentrant, accumulation, kernels,
-method lora with rank and targets, quantization nf4 or nf4-dq, prepare_kbit, packing, activation_offload, compile. Each
-case runs in a process of its own; weights and tokens are random, dropout is 0. Four optimizer steps are taken; the last
-one, the steady state, is written.
+method lora with rank and targets, quantization nf4 or nf4-dq, prepare_kbit, packing, activation_offload, compile,
+answer_len, reference. Each case runs in a process of its own; weights and tokens are random, dropout is 0. GRPO's
+completions are handed over ready (rollout_func). Four optimizer steps are taken; the last one, the steady state, is
+written, with the seconds of the last two.
+
+Sharded cases (ddp, fsdp, deepspeed) are handed to measure_sharded.py, each under a torchrun of its own: options gpus,
+stage, batch_size, seq_len, recipe (torch-bf16, torch-mixed), method lora with rank, args autocast_adapter_dtype,
+quantization nf4-dq, checkpointing, accumulation, offload, buckets. torchtune and litgpt: see measure_codes.py.
 """
 
 from __future__ import annotations
@@ -17,23 +23,30 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
-STACKS = ("trainer", "sft", "dpo")
+STACKS = ("trainer", "sft", "dpo", "reward", "grpo")
+SHARDED = {"ddp": "ddp", "fsdp": "fsdp2", "deepspeed": "deepspeed"}
+CODES = ("torchtune", "litgpt")  # measure_codes.py
 STEPS = 4
 WORDS = 2000  # of the tokenizer that DPO's texts are written in
 
 
-def model_of(config: dict[str, Any], o: dict[str, Any]) -> Any:
+def model_of(stack: str, config: dict[str, Any], o: dict[str, Any]) -> Any:
     """The model with random weights on the GPU, packed and prepared where the options say so."""
     import torch
+    import transformers
     from measure_memory import build
 
     dtype = getattr(torch, DTYPES[o.get("dtype", "bf16")])
     quant = {"nf4": False, "nf4-dq": True}.get(str(o.get("quantization")))
-    model = build(config, dtype, o.get("attention", "sdpa"), quant)
+    kind = None
+    if stack == "reward":
+        config, kind = {**config, "num_labels": 1}, transformers.AutoModelForSequenceClassification
+    model = build(config, dtype, o.get("attention", "sdpa"), quant, kind)
     if quant is None:
         return model
     from transformers.quantizers.auto import AutoHfQuantizer
@@ -61,8 +74,13 @@ def examples(stack: str, vocab: int, o: dict[str, Any]) -> Any:
     def tokens(n: int, top: int) -> list[int]:
         return list(torch.randint(3, top, (n,), generator=generator).tolist())
 
+    top, half = min(vocab, WORDS) - 1, seq // 2
+    if stack == "reward":
+        pair = ("chosen_ids", "rejected_ids")
+        return datasets.Dataset.from_list([{x: tokens(seq, top) for x in pair} for _ in range(rows)])
+    if stack == "grpo":
+        return datasets.Dataset.from_list([{"prompt": f"w{i + 3}"} for i in range(rows)])
     if stack == "dpo":
-        top, half = min(vocab, WORDS) - 1, seq // 2
         words = lambda n: " ".join(f"w{i}" for i in tokens(n, top))  # noqa: E731
         made = [{"prompt": words(half), "chosen": f" {words(seq - half - 1)}", "rejected": f" {words(seq - half - 1)}"}
                 for _ in range(rows)]  # fmt: skip
@@ -96,25 +114,49 @@ def arguments(stack: str, o: dict[str, Any]) -> dict[str, Any]:
         "save_strategy": "no", "use_liger_kernel": o.get("kernels") == "liger", "torch_compile": bool(o.get("compile")),
         "disable_tqdm": True, "lr_scheduler_type": "constant",
     }  # fmt: skip
-    if stack != "trainer":
+    if stack == "grpo":
+        whole = out["per_device_train_batch_size"] * out["gradient_accumulation_steps"]
+        out |= {"num_generations": whole, "beta": 0.04 if o.get("reference") == "policy" else 0.0}
+        out["max_completion_length"] = answer(o)
+    elif stack != "trainer":
         out["max_length"] = int(o["seq_len"])
     if stack == "sft":
         out |= {"packing": bool(o.get("packing")), "activation_offloading": bool(o.get("activation_offload"))}
     return out
 
 
+def answer(o: dict[str, Any]) -> int:
+    """Tokens of a completion."""
+    return int(o.get("answer_len") or int(o["seq_len"]) // 2)
+
+
+def rollouts(vocab: int, o: dict[str, Any]) -> Any:
+    """Completions that were generated before: of random tokens, as long as the options say."""
+    import torch
+
+    def give(prompts: list[Any], trainer: Any) -> dict[str, Any]:
+        def tokens(n: int) -> list[list[int]]:
+            return list(torch.randint(3, min(vocab, WORDS) - 1, (len(prompts), n)).tolist())
+
+        made = answer(o)
+        return {"prompt_ids": tokens(int(o["seq_len"]) - made), "completion_ids": tokens(made), "logprobs": None}
+
+    return give
+
+
 def trainer_of(stack: str, config: dict[str, Any], o: dict[str, Any], meter: Any) -> Any:
     """The stack's trainer around the model."""
     import transformers
 
-    model = model_of(config, o)
+    model = model_of(stack, config, o)
     vocab = config["vocab_size"]
     adapter = None
     if o.get("method") == "lora":
         import peft
 
+        task = "SEQ_CLS" if stack == "reward" else "CAUSAL_LM"
         targets = o["targets"].split(",") if isinstance(o["targets"], str) else o["targets"]
-        adapter = peft.LoraConfig(r=int(o["rank"]), target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM")
+        adapter = peft.LoraConfig(r=int(o["rank"]), target_modules=targets, lora_dropout=0.0, task_type=task)
     given = {"train_dataset": examples(stack, vocab, o), "callbacks": [meter]}
     if stack == "trainer":
         if adapter is not None:
@@ -126,6 +168,12 @@ def trainer_of(stack: str, config: dict[str, Any], o: dict[str, Any], meter: Any
     given |= {"processing_class": tokenizer(vocab), "peft_config": adapter}
     if stack == "sft":
         return trl.SFTTrainer(model=model, args=trl.SFTConfig(**arguments(stack, o)), **given)
+    if stack == "reward":
+        return trl.RewardTrainer(model=model, args=trl.RewardConfig(**arguments(stack, o)), **given)
+    if stack == "grpo":
+        given["rollout_func"] = rollouts(vocab, o)
+        given["reward_funcs"] = lambda completions, **more: [float(i % 3) for i in range(len(completions))]
+        return trl.GRPOTrainer(model=model, args=trl.GRPOConfig(**arguments(stack, o)), **given)
     import copy
 
     if adapter is None:
@@ -133,15 +181,18 @@ def trainer_of(stack: str, config: dict[str, Any], o: dict[str, Any], meter: Any
     return trl.DPOTrainer(model=model, args=trl.DPOConfig(**arguments(stack, o)), **given)
 
 
-def measure(stack: str, config: dict[str, Any], options: dict[str, Any]) -> dict[str, int]:
+def measure(stack: str, config: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """Bytes at the start of the last step, at most in its passes and in its update, and what was reserved."""
     import torch
     import transformers
 
-    seen: dict[str, int] = {}
+    seen: dict[str, Any] = {}
+    times: list[float] = []
 
     class Meter(transformers.TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, *args: Any, **more: Any) -> None:
+            torch.cuda.synchronize()
+            times.append(time.perf_counter())
             torch.cuda.reset_peak_memory_stats()
             seen["start"] = torch.cuda.memory_allocated()
 
@@ -152,19 +203,73 @@ def measure(stack: str, config: dict[str, Any], options: dict[str, Any]) -> dict
         def on_optimizer_step(self, *args: Any, **more: Any) -> None:
             seen["step"] = torch.cuda.max_memory_allocated()
 
+        def on_step_end(self, *args: Any, **more: Any) -> None:
+            torch.cuda.synchronize()
+            times[-1] = time.perf_counter() - times[-1]
+
     trainer = trainer_of(stack, config, options, Meter())
     gc.collect()
     torch.cuda.empty_cache()
     trainer.train()
     free, total = torch.cuda.mem_get_info()
     shown = {"reserved": torch.cuda.max_memory_reserved(), "device": total - free}
-    return {**seen, "peak": max(seen["passes"], seen["step"]), **shown}
+    return {**seen, "peak": max(seen["passes"], seen["step"]), "seconds": times[-2:], **shown}
+
+
+def sharded_case(stack: str, model: str, o: dict[str, Any]) -> dict[str, Any]:
+    """Options of ``llmcalc memory`` as a case of measure_sharded.py."""
+    half = "fp16" if o.get("dtype") == "fp16" else "bf16"
+    out: dict[str, Any] = {
+        "stack": SHARDED[stack], "model": model, "batch": int(o.get("batch_size", 1)), "seq": int(o["seq_len"]),
+        "stage": int(o["stage"]), "precision": "mixed" if o.get("recipe") == "torch-mixed" else half,
+        "checkpoint": o.get("checkpointing") == "full", "accumulation": int(o.get("accumulation", 1)),
+        "auto": o.get("buckets") == "auto", "quant": o.get("quantization") == "nf4-dq",
+        "adapter_fp32": (o.get("args") or {}).get("autocast_adapter_dtype", True),
+    }  # fmt: skip
+    if o.get("method") == "lora":
+        out["lora"] = int(o["rank"])
+    if o.get("offload", "none") != "none":
+        out["offload"] = o["offload"]
+    return out
+
+
+def sharded(stack: str, config: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
+    """The bytes of one sharded case, measured under a torchrun of its own: rank 0's, by phase."""
+    folder = Path(tempfile.mkdtemp())
+    name = case["model"]
+    asked = {"configs": {name: config}, "cases": [sharded_case(stack, name, case["options"])]}
+    (folder / "cases.json").write_text(json.dumps(asked))
+    script = str(Path(__file__).with_name("measure_sharded.py"))
+    files = [str(folder / "out.json"), str(folder / "cases.json")]
+    gpus = str(case["options"]["gpus"])
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", gpus, script, *files]
+    ran = subprocess.run(start, capture_output=True, text=True)
+    if ran.returncode:
+        raise RuntimeError((ran.stderr.strip().splitlines() or ["no output"])[-1])
+    (found,) = json.loads((folder / "out.json").read_text())["cases"]
+    phases = {"forward": "fwd_peak", "backward": "bwd_peak", "step": "step_peak", "peak": "peak", "load": "load"}
+    return {key: found[own] for key, own in phases.items()}
 
 
 def one() -> None:
     """The case on standard input, measured in this process; its figures on the last line."""
     given = json.load(sys.stdin)
-    print(json.dumps(measure(given["stack"], given["config"], given["options"])))
+    how = measure
+    if given["stack"] in CODES:
+        import measure_codes
+
+        how = measure_codes.measure
+    print(json.dumps(how(given["stack"], given["config"], given["options"])))
+
+
+def alone(stack: str, config: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The figures of one case, measured in a process of its own."""
+    asked = {"stack": stack, "config": config, "options": options}
+    ran = subprocess.run([sys.executable, __file__], input=json.dumps(asked), capture_output=True, text=True)
+    if ran.returncode:
+        raise RuntimeError((ran.stderr.strip().splitlines() or ["no output"])[-1])
+    found: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])
+    return found
 
 
 def run(target: str, source: str, stack: str) -> None:
@@ -173,16 +278,18 @@ def run(target: str, source: str, stack: str) -> None:
 
     given = json.loads(Path(source).read_text())
     found = {d.metadata["Name"].lower(): d.version for d in installed.distributions()}
-    names = ("torch", "transformers", "accelerate", "peft", "trl", "bitsandbytes", "liger-kernel")
+    names = ("torch", "transformers", "accelerate", "peft", "trl", "bitsandbytes", "liger-kernel", "deepspeed",
+             "torchtune", "litgpt")  # fmt: skip
     done = []
     for case in given["cases"]:
-        asked = {"stack": stack, "config": given["configs"][case["model"]], "options": case["options"]}
-        ran = subprocess.run([sys.executable, __file__], input=json.dumps(asked), capture_output=True, text=True)
-        if ran.returncode:
-            print(f"{case['id']}: {ran.stderr.strip().splitlines()[-1][:200]}", flush=True)
+        config = given["configs"][case["model"]]
+        try:
+            measured = sharded(stack, config, case) if stack in SHARDED else alone(stack, config, case["options"])
+        except RuntimeError as error:
+            print(f"{case['id']}: {str(error)[:200]}", flush=True)
             continue
-        measured = json.loads(ran.stdout.strip().splitlines()[-1])
-        options = {"recipe": stack, **case["options"]}
+        recipe = stack if stack not in SHARDED else "deepspeed" if stack == "deepspeed" else "torch-bf16"
+        options = {"recipe": recipe, **({"optimizer": "adamw-fused"} if stack in SHARDED else {}), **case["options"]}
         done.append({**case, "kind": "train", "options": options, "measured": measured})
         print(f"{case['id']}: {measured['peak'] / 2**30:.3f} GiB", flush=True)
     meta = {name: found[name] for name in names if name in found}

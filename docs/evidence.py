@@ -190,7 +190,7 @@ def stacks() -> dict[str, list[tuple[float, float]]]:
     def add(name: str, predicted: Any, measured: int) -> None:
         found.setdefault(name, []).append((float(measured), float(predicted) / measured - 1))
 
-    for c in [c for name in ("stacks", "stacks_more", "compiled") for c in one.cases(name)]:
+    for c in [c for name in ("stacks", "stacks_more", "compiled", "stacks_other") for c in one.cases(name)]:
         name = "torch.compile" if "--compile" in c["options"] else c["id"].split("/")[0]
         add(name, one.predicted(c).worst.peak, c["measured"]["peak_allocated"])
     for c in one.cases("peers"):
@@ -208,6 +208,10 @@ RAN = {
     "trainer": "transformers 5.17 Trainer; one H100, one H200",
     "sft": "TRL 1.16 SFTTrainer; one H100, one H200",
     "dpo": "TRL 1.16 DPOTrainer; one H100, one H200",
+    "reward": "TRL 1.16 RewardTrainer; one H100",
+    "grpo": "TRL 1.16 GRPOTrainer, completions handed over; one H100",
+    "torchtune": "torchtune 0.6.1, models and losses in a loop of its recipe; one H100",
+    "litgpt": "litgpt 0.5.13, models and losses in a loop of its scripts; one H100",
     "torch.compile": "PyTorch 2.11 inductor around any of them; one H100, one H200",
     "deepspeed": "DeepSpeed 0.19.8, stages 0 to 3, with and without adapters and offloading; two H100s",
     "fsdp2": "PyTorch 2.11 fully_shard, with and without adapters; two H100s",
@@ -226,7 +230,8 @@ def measured() -> str:
         "```sh\nllmcalc validate measured.json    # your own: benchmarks/measure_memory.py --stack trainer\n```\n",
         "Predicted peaks of the allocator beside measured ones, in percent of the measured. `tests/accuracy/` holds the"
         " cases with their options and bounds the errors. The mechanisms were found on part of these steps; 49 of the"
-        " first three rows and of torch.compile are of models that none was found on (`stacks_more.json.gz`), and the"
+        " first three rows and of torch.compile are of models that none was found on (`stacks_more.json.gz`), 8 of"
+        " reward, grpo and torchtune were measured after their code was settled (`late` in `stacks_other.json.gz`), the"
         " runs that others published had no part in it but for what an older card or release does. Single cards without"
         " a trainer are in [Accuracy](../accuracy.md), engines on their own pages.\n",
         "| stack | what ran | steps | median | worst |\n|:--|:--|--:|--:|--:|",

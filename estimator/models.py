@@ -98,6 +98,28 @@ class Model:
             )
         return made
 
+    def scored(self) -> Model:
+        """The same model with one score a sequence in its head's place, as ``...ForSequenceClassification`` has it.
+
+        InputError where its family has no such class.
+        """
+        from estimator.families.base import LANGUAGE_MODELS
+
+        end = "ForSequenceClassification"
+        made = self.architecture
+        if made.facts.get("class") == end:
+            return self
+        if self.config is not None and made.kind == "decoder":
+            raw = {k: v for k, v in self.config.raw.copied().items() if k not in ("id2label", "label2id")}
+            named = next(iter(raw.get("architectures") or ()), "Model")
+            stem = next((named.removesuffix(x) for x in LANGUAGE_MODELS if named.endswith(x)), "Model")
+            raw |= {"architectures": [stem + end], "num_labels": 1}
+            config = Config(raw, self.config.traced, self.config.where)
+            out = replace(self, config=config, header=None, expect={})
+            if out.architecture.facts.get("class") == end:
+                return out
+        raise InputError(f"{self.name}: a {made.model_type} with one score a sequence ({end}) is not described")
+
     @property
     def notes(self) -> tuple[str, ...]:
         """Guesses and findings, each a sentence, for notes and assumptions; read after :attr:`architecture`."""

@@ -36,19 +36,23 @@ def training_machine(arch: Architecture, run: Workload, tape: Tape, optimizer: O
 
 
 def forward_pass(m: Machine, arch: Architecture, load: Workload, wrap: Any = None) -> Forward:
-    """The forward pass and the loss; a reference scores the batch after it. wrap: what shards the run."""
+    """The forward pass and the loss; a reference scores the batch before or after it. wrap: what shards the run."""
+    if load.reference and load.scored_first:
+        scored_by_reference(arch, load, m.t, None if wrap is None else wrap.once_more(arch))
     if wrap is not None:
         wrap.before_forward()
+    before = m.t.alloc(m.rows * arch.vocab, m.w, "logits of the step before") if load.names_on else None
     out = forward(m, arch, split_layers(arch, load, m), load.checkpointing == "full")
+    del before
     if wrap is not None:
         wrap.after_forward(m.leaves)
-    if load.reference:
+    if load.reference and not load.scored_first:
         scored_by_reference(arch, load, m.t, None if wrap is None else wrap.once_more(arch))
     return out
 
 
 def scored_by_reference(arch: Architecture, load: Workload, tape: Tape, wrap: Any) -> None:
-    """The frozen model scores the batch once the policy has (trl trainer/dpo_trainer.py, _compute_loss): no gradients.
+    """The frozen model scores the batch (trl trainer/dpo_trainer.py, _compute_loss, and grpo_trainer.py): no gradients.
 
     Its weights want some, so that autocast caches their copies; those below an adapter do not.
     """
@@ -75,6 +79,7 @@ def backward_pass(tape: Tape, out: Forward, load: Workload, wrap: Any = None) ->
         name = load.adapter.method.name if load.adapter is not None else "full"
         raise InputError(f"--method {name}: nothing trains; it adds no weights to this model and frees none")
     backward(tape, loss, out.bounds, wrap)
-    out.held = []
+    if not load.names_on:
+        out.held = []
     settle(tape.log, end, tape.carried)
     return loss

@@ -78,9 +78,12 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
 
 
 def buffer_bytes(arch: Architecture, load: Workload) -> Any:
-    """Buffers that a model keeps beside its weights, where they are of any size: those that are stored with it, and the
-    constants."""
-    out: Any = sum((w.times * block_bytes(w.elements * load.width) for w in arch.buffers), 0)
+    """Buffers that a model keeps beside its weights, where they are of any size: those that are stored with it, the
+    constants, and a table of cos and sin."""
+    rope = next((a.rope_dim for a in arch.attentions if a.position == "rope"), 0)
+    positions = arch.max_positions or 0
+    table: Any = block_bytes(positions * rope * F32) if load.release.table and load.training else 0
+    out: Any = table + sum((w.times * block_bytes(w.elements * load.width) for w in arch.buffers), 0)
     return out + sum(b.times * block_bytes(b.bytes) for b in arch.constants)
 
 

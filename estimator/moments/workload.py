@@ -29,10 +29,12 @@ class Workload:
     half         the 16-bit format of products: bf16 or fp16
     adapter_width bytes of an adapter's number; kbit: prepare_model_for_kbit_training was called
     kept_gradients the gradients of the micro-batch before stand during the pass (accumulation, set_to_none=False)
-    hold_outputs the loop names the model's outputs, and so the logits, until the backward pass is over
+    hold_outputs the loop names the model's outputs, and so the logits, until the backward pass is over; names_on: and
+                 until the next forward pass is
     kernels      what Liger replaces; drops: where the model drops
-    scored       the share of the tokens that the loss is taken on; reference: who scores the batch too: "model" (a
-                 frozen copy stands), "adapter off", or nobody
+    scored       the share of the tokens that the loss is taken on
+    reference    who scores the batch too: "model" (a frozen copy stands), "adapter off", or nobody; scored_first: it
+                 does before the step, not after the forward pass
     packing      the batch is one row with a mask of blocks; offload: activations go to the host
     reentrant    checkpointing as use_reentrant=True does it; compiled: torch.compile around the model
     in_backward  each gradient is stepped and dropped as soon as it is there
@@ -71,10 +73,12 @@ class Workload:
     kbit: bool = False
     kept_gradients: bool = False
     hold_outputs: bool = False
+    names_on: bool = False
     kernels: Replaced = TORCH
     drops: Dropout = NO_DROPOUT
     scored: Fraction = Fraction(1)
     reference: str = ""
+    scored_first: bool = False
     packing: bool = False
     offload: bool = False
     reentrant: bool = False

@@ -41,7 +41,7 @@ class StepOptions(Question):
     """How a training step is run."""
 
     recipe: Any = option(
-        None, "trainer, sft, dpo, torch, torch-mixed, torch-bf16, torch-fp32, deepspeed, megatron ... or all.", "NAME"
+        None, "trainer, sft, dpo, reward, grpo, torchtune, litgpt, torch, torch-bf16, deepspeed ... or all.", "NAME"
     )
     optimizer: Any = option(
         None, "adamw, adamw-fused, adamw-forloop, adamw8bit, sgd, sgd-momentum, adafactor, lion, muon ...", "NAME"
@@ -63,7 +63,8 @@ class Stacked(Question):
     accumulation: Any = option("1", "Micro-batches an optimizer step.", "N")
     kernels: Any = option("torch", "torch, or liger for Liger's norms, MLPs, rotations and loss.", "NAME")
     prepare_kbit: Any = option(False, "peft's prepare_model_for_kbit_training was called.", kind="flag")
-    reference: Any = option(None, "dpo: policy (scores each batch), or precomputed.", "NAME")
+    reference: Any = option(None, "dpo, grpo: policy (scores each batch), or precomputed.", "NAME")
+    answer_len: Any = option(None, "dpo, grpo: tokens of a sequence that are the answer (half).", "TOKENS")
     packing: Any = option(False, "Pack examples into one row of full length.", kind="flag")
     optimizer_in_backward: Any = option(False, "Step each tensor in the backward pass (LOMO, torchtune).", kind="flag")
     compile: Any = option(False, "torch.compile around the model (inductor).", kind="flag")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
@@ -87,3 +88,11 @@ def recipe_of(q: Any, said: list[str]) -> Recipe:
         return find_recipe(q.recipe)
     said.append(f"--recipe not given: {DEFAULT_RECIPE}")
     return find_recipe(DEFAULT_RECIPE)
+
+
+def scored(q: Any, recipe: Recipe) -> Any:
+    """The question as a recipe with one score a sequence asks it: the model's class, and what peft trains with it."""
+    if not recipe.scores:
+        return q
+    task = {} if q.method in (*FULL, "freeze") else {"task_type": "SEQ_CLS"}
+    return replace(q, model=q.model.scored(), args={**task, **q.args})

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from estimator.formula import Citation
+from estimator.stack.releases import Release
 
 FP32_BYTES = 4
 
@@ -24,8 +25,14 @@ class Recipe:
     wide_embeddings 8-bit states of embeddings stay in 32 bits
     loss         the loss it brings along; scored: the share of the tokens it is taken on
     quantised_adapters bytes of an adapter's parameter over a quantised base
-    sequences    sequences of one example of the batch; reference: a frozen model scores them too
+    sequences    sequences of one example of the batch
+    reference    a frozen model scores them too: "after" the policy's forward pass, "before" it where --reference asks
+                 for it, "" never; scores: the model has one score a sequence in its head's place
     masked       batches come with an attention_mask; drops: the model drops where its config says so
+    code         whose modeling code runs, where it is not transformers'; holds: its loop names the logits until the
+                 next are there
+    narrow       adapters have the base's width
+    checkpoints  checkpointing is the stack's own default (here it is --checkpointing that says so)
     """
 
     name: str
@@ -46,9 +53,14 @@ class Recipe:
     quantised_adapters: int = 4
     sequences: int = 1
     scored: Fraction = Fraction(1)
-    reference: bool = False
+    reference: str = ""
+    scores: bool = False
     masked: bool = False
     drops: bool = False
+    code: Release | None = field(default=None, hash=False)
+    holds: bool = False
+    narrow: bool = False
+    checkpoints: bool = False
 
     @property
     def casts(self) -> bool:

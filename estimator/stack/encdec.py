@@ -10,9 +10,10 @@ from estimator.stack import moves, ops
 from estimator.stack.attention import attend, cached, drop_cache, eager, efficient, math
 from estimator.stack.layers import by_role, feed
 from estimator.stack.machine import Machine
-from estimator.stack.model import Forward, Segment, head, pooled, prompted, stack
+from estimator.stack.model import Forward, Segment, head, pooled, stack
 from estimator.stack.nn import activation, convolution, linear
 from estimator.stack.norms import norm
+from estimator.stack.prompt import prompted
 from estimator.stack.tape import BOOL, HALF, Leaf, Param, Tensor
 
 BUCKETS = 32  # T5Config.relative_attention_num_buckets

@@ -9,9 +9,10 @@ from estimator.families.towers import Conv
 from estimator.stack import ops
 from estimator.stack.losses import head_weight
 from estimator.stack.machine import Machine
-from estimator.stack.model import Forward, Segment, embed, pooled, prompted, rope_tables, stack, transformed
+from estimator.stack.model import Forward, Segment, embed, pooled, rope_tables, stack, transformed
 from estimator.stack.nn import convolution, linear, product
 from estimator.stack.norms import norm
+from estimator.stack.prompt import prompted
 from estimator.stack.tape import BOOL, F32, Tensor
 
 

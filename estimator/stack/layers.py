@@ -34,6 +34,10 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     if m.sequence:
         x = across.gathered(m.t, x, m.tensor, m.b != 1)
     q, k, v = projected(m, x, a)
+    if m.release.fuses:
+        from estimator.stack.codes import padded_adapters
+
+        q = padded_adapters(m, q, a)
     if a.query_scale == "projected":
         q = ops.scale(m.t, q, "scaled queries")
     gate = linear(m, x, a.out_gate) if a.out_gate is not None else None
@@ -55,7 +59,7 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     if a.query_scale == "rotated":
         q = ops.scale(m.t, q, "scaled queries")
     k, v = cached(m, a, k, v)
-    major = a.position == "rope" and concatenates(a)
+    major = a.position == "rope" and (concatenates(a) or m.release.fuses)
     mask = at["masks"](m, a)
     if a.indexer is not None:
         from estimator.stack.mla import index
@@ -118,8 +122,12 @@ def concatenates(a: Attention) -> bool:
 
 def rotated(m: Machine, q: Tensor, k: Tensor, a: Attention, at: Positions) -> tuple[Tensor, Tensor]:
     """apply_rotary_pos_emb."""
-    cos, sin = at["rope"](m, a)
     moves.fused(m.t, "rotary embedding", 2 * (q.n + k.n) * q.w)
+    if m.release.pairs:
+        from estimator.stack.codes import rotated_pairs
+
+        return rotated_pairs(m.t, q), rotated_pairs(m.t, k)
+    cos, sin = at["rope"](m, a)
     if a.pairs:
         cos, sin = (ops.repeat(m.t, ops.piece(m.t, x, x.n // 2), 2, "table, each number twice") for x in (cos, sin))
     if a.rotary in WIDE:

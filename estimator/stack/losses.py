@@ -145,6 +145,12 @@ def tiled_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     return t.emit("loss", 1, F32, (spread,), _sum_bwd, None, spread.n)
 
 
+def score_loss(m: Machine, scores: Tensor) -> Tensor:
+    """A loss on each sequence's last score, in its own width (modeling_layers.py, GenericForSequenceClassification)."""
+    last = m.t.emit("last scores", scores.n // m.s, scores.w, (scores,), _scatter_bwd, None, scores.n)
+    return m.t.emit("loss", 1, F32, (last,), _sum_bwd, None, last.n)
+
+
 def scored_rows(m: Machine) -> Any:
     """Tokens that the loss is taken on: every label but each row's first, or the answers' share."""
     if m.scored == 1:
@@ -181,4 +187,7 @@ def _tiled_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return tuple(outs)
 
 
-__all__ = ["causal_loss", "chunked_loss", "divided_head", "fused_loss", "head_weight", "output_weight", "tiled_loss"]
+__all__ = [
+    "causal_loss", "chunked_loss", "divided_head", "fused_loss", "head_weight", "output_weight", "score_loss",
+    "tiled_loss",
+]  # fmt: skip

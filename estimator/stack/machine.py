@@ -90,6 +90,7 @@ class Machine:
     drops: Dropout = NO_DROPOUT
     scored: Fraction = Fraction(1)
     hold_outputs: bool = False
+    named: list[Tensor] = field(default_factory=list)  # logits that the loss has left in the loop's hands
     one_kernel: bool = False  # attention is one fused kernel whatever the model asks of it: a serving engine's
     tensor: Any = 1  # GPUs that share each layer, and whether they share the stream's tokens too
     sequence: bool = False

@@ -21,20 +21,15 @@ from estimator.families.base import (
 )
 from estimator.families.towers import Conv
 from estimator.stack import across, moves, ops
+from estimator.stack.codes import LOSSES
 from estimator.stack.layers import WIRING
-from estimator.stack.losses import (
-    causal_loss,
-    chunked_loss,
-    divided_head,
-    fused_loss,
-    head_weight,
-    tiled_loss,
-)
+from estimator.stack.losses import causal_loss, divided_head, head_weight, score_loss
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, convolution, factor, linear, product
 from estimator.stack.norms import norm
 from estimator.stack.products import label
-from estimator.stack.tape import BOOL, F32, GradFn, Leaf, Param, Tape, Tensor
+from estimator.stack.prompt import prompted
+from estimator.stack.tape import BOOL, F32, Leaf, Param, Tensor
 
 
 @dataclass(slots=True)
@@ -280,7 +275,6 @@ def joined(m: Machine, x: Tensor, part: Streams | Copies) -> Tensor:
 
 # what runs between the layers and the head
 FINAL: dict[type, Any] = {Norm: norm, Linear: linear, Streams: joined, Copies: joined}
-LOSSES = {"chunked": chunked_loss, "fused": fused_loss, "tiled": tiled_loss}
 
 
 @contextmanager
@@ -327,30 +321,16 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     if m.training and m.loss != "full" and arch.has_head:
         with t.at("loss"), unit(m, out, arch, 1):
             out.loss = LOSSES[m.loss](m, x, arch)
+        out.held, m.named = m.named if m.hold_outputs else [], []
         t.leave_autocast()
         return out
     with t.at("head"), unit(m, out, arch, 1):
         logits = head(m, x, arch) if arch.has_head else x
     if m.training:
         with t.at("loss"):
-            out.loss = causal_loss(m, logits, arch)
+            pooled = arch.facts.get("class") == "ForSequenceClassification"
+            out.loss = score_loss(m, logits) if pooled else causal_loss(m, logits, arch)
         if m.hold_outputs:
             out.held = [logits]
     t.leave_autocast()
     return out
-
-
-def prompted(m: Machine, arch: Architecture, x: Tensor, side: str = "") -> Tensor:
-    """peft: the virtual tokens' embeddings before the text's, in place of as many tokens of ``x``."""
-    prompt = m.param(f"{side}prompt", m.prompted * arch.hidden, F32, m.training)
-    text = Tensor(m.b * (m.s - m.prompted) * arch.hidden, x.w, x.st, x.node)
-    del x
-    return m.t.emit(
-        "embeddings with prompt", m.rows * arch.hidden, text.w, (text, prompt), _prompt_bwd, None, (text.n, prompt.n)
-    )
-
-
-def _prompt_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
-    text, prompt = node.extra
-    made = t.alloc(prompt, F32, "gradient of the prompt")
-    return (None if node.ins[0] is None else Tensor(text, g.w, g.st), made)

@@ -18,7 +18,7 @@ def norm(m: Machine, x: Tensor, n: Norm, rows: Any = None, heads: bool = False) 
     moves.fused(m.t, "norm", 2 * x.n * x.w)
     if m.kernels.norms and n.kind in ("rms", "rms_plus1", "rms_late") and (m.kernels.heads or not heads):
         return liger.rms(m.t, x, rows, weight, m.kernels.in_place)
-    return NORMS[n.kind](m.t, x, rows, weight, bias)
+    return NORMS["rms_late" if m.release.wide_norms and n.kind == "rms" else n.kind](m.t, x, rows, weight, bias)
 
 
 def rms(t: Tape, x: Tensor, rows: Any, weight: Param | None, bias: Param | None) -> Tensor:

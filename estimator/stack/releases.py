@@ -1,4 +1,4 @@
-"""What earlier releases of transformers keep that the present one does not.
+"""What earlier releases of transformers, and other libraries' modeling code, keep that the present one does not.
 
 Found by reading modeling files release by release (4.46 to 5.17) and, for 4.57, beside steps measured on an RTX A6000.
 """
@@ -16,13 +16,16 @@ OLDEST = (4, 46)
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release of transformers.
+    """A release of transformers, or of a library with code of its own (estimator.stack.codes).
 
     shifts_logits  the loss copies the fp32 logits without each row's last (loss_utils.py before 4.50)
     repeats_heads  SDPA is given a key and a value for every query head (sdpa_attention.py before 4.54)
     makes_masks    without an attention_mask a causal one is always made, which rules the flash kernel out
                    (masking_utils.py, find_packed_sequence_indices, 4.53 to 4.57)
     copies_heads   queries, keys and values are made contiguous for SDPA (4.48 to 4.55)
+    wide_norms     an RMSNorm multiplies with its weight in fp32, too
+    pairs          queries and keys are rotated in fp32, pair by pair; table: cos and sin of all positions stand in fp32
+    unties         the output matrix is never tied; fuses: queries, keys and values come out of one matrix
     """
 
     name: str = LATEST
@@ -30,6 +33,11 @@ class Release:
     repeats_heads: bool = False
     makes_masks: bool = False
     copies_heads: bool = False
+    wide_norms: bool = False
+    pairs: bool = False
+    table: bool = False
+    unties: bool = False
+    fuses: bool = False
 
     def said(self) -> list[str]:
         """What a report assumes of it."""

@@ -39,9 +39,10 @@ from estimator.names import choice
 from estimator.optimizers import Trained, find_optimizer, managed_bytes, state_bytes
 from estimator.parallel.divided import one_rank
 from estimator.peft.base import Adapter
-from estimator.questions.read import adapter_of, batch, recipe_of, split_cast, storage_of, tokens
+from estimator.questions.read import adapter_of, batch, recipe_of, scored, split_cast, storage_of, tokens
 from estimator.recipes.base import Recipe
 from estimator.sizes import size_option
+from estimator.stack.codes import own_weights
 from estimator.stack.tape import F32
 from estimator.storage import model_storage
 from estimator.storage.file import base_format
@@ -103,8 +104,12 @@ class MemoryPlan:
 
 def plan(q: Memory) -> MemoryPlan:
     """The run that a question describes. Raises InputError for options that do not exist or contradict each other."""
-    model, arch, train = q.model, q.model.described, q.training
+    train = q.training
     said: list[str] = []
+    default: list[str] = []
+    chosen = recipe_of(q, default)
+    q = scored(q, chosen) if train else q
+    model, arch = q.model, q.model.described
     for name, known in CHOICES.items():
         choice(getattr(q, name), f"--{name}", known)
     given_new = q.new_tokens is not None
@@ -121,8 +126,10 @@ def plan(q: Memory) -> MemoryPlan:
     args, cast = split_cast(q.args)
     q = replace(q, args=args)
     adapter = adapter_of(q)
+    if train and chosen.code is not None:
+        arch = own_weights(arch, chosen.code, adapter is not None)
     own = storage_of(q, said)
-    chosen = recipe_of(q, said if train else [])
+    said += default if train else []
     asked = find_format(q.dtype or base_format(model)).name
     width = width_of(chosen, asked, said, q.dtype is not None) if train else WIDTHS.get(asked, 2)
     rest = {4: "fp32", 2: "bf16"}[F32 if q.prepare_kbit else width] if train else q.dtype and asked
@@ -132,8 +139,10 @@ def plan(q: Memory) -> MemoryPlan:
         raise InputError(f"--quantization {quantization} needs an adapter to train: add --method lora")
     said += storage.notes
     stored = storage.computed if train else storage.bytes
+    if train and chosen.code is not None and chosen.code.unties:
+        stored = stored + width * (elements(arch.weights()) - elements(model.described.weights()))
     optimizer = find_optimizer(chosen.optimizers.get(q.optimizer, q.optimizer) if q.optimizer else chosen.optimizer)
-    stack = fields_of(q, chosen, adapter, quantization, width, cast, said) if train else serving(q)
+    stack = fields_of(q, chosen, adapter, quantization, width, cast, s, said) if train else serving(q)
     if train:
         b, s = shape_of(q, chosen, b, s)
     on = spread(q, chosen, adapter, quantization, optimizer.name, said)
@@ -141,7 +150,7 @@ def plan(q: Memory) -> MemoryPlan:
         stack["loss"] = divided_loss(q, said)
     elif train and q.loss in DIVIDED_LOSSES:
         raise InputError(f"--loss {q.loss} is of words that GPUs share: add --tensor-parallel, under a PyTorch recipe")
-    if adapter is not None and narrow_adapters(on):
+    if adapter is not None and (chosen.narrow or narrow_adapters(on)):
         stack["adapter_width"] = width
     load = Workload(
         b=b, s=s, new=new, width=width, training=train, optimizer=optimizer.name,

@@ -224,10 +224,16 @@ def compare(q: Memory) -> Report:
     from estimator.recipes import RECIPES, find_recipe
 
     rows: list[tuple[str | Cell | None, ...]] = []
-    hidden, fits, last = [], [], None
+    hidden, fits, last, out = [], [], None, []
     card = find_card(q.gpu, q.gpu_memory)
     for name in RECIPES:
-        last = plan(replace(q, recipe=name, mode="training"))
+        try:
+            last = plan(replace(q, recipe=name, mode="training"))
+        except InputError as error:
+            if not find_recipe(name).scores:
+                raise
+            out.append(f"{name} is left out: {error}")
+            continue
         outcome = simulate(last)
         r = find_recipe(name)
         peak = outcome.worst.total(last.traced)
@@ -254,7 +260,7 @@ def compare(q: Memory) -> Report:
         inputs_of(last) | {"recipe": "all"},
         (table,),
         {"fits": best} if best else {},
-        (*(text for text, _ in _recipes()), *last.said, *last.model.notes),
+        (*out, *(text for text, _ in _recipes()), *last.said, *last.model.notes),
         (STACK, *(cite for _, cite in _recipes())),
         last.model.notes,
         hidden=tuple(hidden),

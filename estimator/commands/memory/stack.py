@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from estimator.card import find_card
@@ -46,6 +47,8 @@ REFERENCES = {
     "adapter off": "the model with the adapter off",
     "": "gone: its log-probabilities were computed before (precompute_ref_log_probs)",
 }
+NO_REFERENCE = "there is no reference: the KL term's coefficient is 0, as it is by default (--reference policy)"
+CHECKPOINTS = "checkpointing is off, where {}'s own default is on: --checkpointing full"
 
 
 def given(q: Stacked) -> dict[str, Any]:
@@ -75,11 +78,24 @@ def loss_of(q: Memory, recipe: Recipe) -> str:
     return "fused" if replaced(q).loss else "full"
 
 
-def reference_of(q: Memory, recipe: Recipe, adapter: Adapter | None) -> str:
+def reference_of(q: Any, recipe: Recipe, adapter: Adapter | None) -> str:
     """What scores the batch beside the policy: a frozen copy of it, the model with the adapter off, or nobody."""
-    if not recipe.reference or q.reference == "precomputed":
+    if not recipe.reference or q.reference == "precomputed" or (recipe.reference == "before" and q.reference is None):
         return ""
     return "model" if adapter is None else "adapter off"
+
+
+def answer_share(q: Memory, recipe: Recipe, s: Any, said: list[str]) -> Fraction:
+    """The share of a sequence's ``s`` tokens that the loss is taken on: as asked, or the recipe's."""
+    if q.answer_len is None:
+        return recipe.scored
+    if recipe.scored == 1:
+        said.append(f"--answer-len is not used by recipe {recipe.name}")
+        return recipe.scored
+    answer = value_of(size_option(q.model, q.answer_len, "--answer-len", "answer_len", "length"))
+    if answer >= value_of(s):
+        raise InputError(f"--answer-len {answer}: must be less than the whole sequence, {value_of(s)} tokens")
+    return Fraction(int(answer), int(value_of(s)))
 
 
 def micro_batches(q: Memory) -> int:
@@ -88,7 +104,8 @@ def micro_batches(q: Memory) -> int:
 
 
 def fields_of(
-    q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: str, width: int, cast: bool, said: list[str]
+    q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: str, width: int, cast: bool, s: Any,
+    said: list[str],
 ) -> dict[str, Any]:
     """The fields of :class:`estimator.moments.Workload` that the stack decides."""
     for name, known in CHOICES.items():
@@ -99,22 +116,29 @@ def fields_of(
         return {}
     if q.prepare_kbit and quantization not in (*UNPACKED, *EIGHT_BITS):
         raise InputError(f"--prepare-kbit is for a base of 4 or 8 bits: add --quantization {UNPACKED[0]} or int8")
-    card, of = find_card(q.gpu, q.gpu_memory).kernels, release(q.transformers)
+    card, of = find_card(q.gpu, q.gpu_memory).kernels, recipe.code or release(q.transformers)
     amp = recipe.amp if q.autocast is None else q.autocast != "none"
     half = "fp16" if "fp16" in (q.autocast, q.dtype) else "bf16"
     kept = micro_batches(q) > 1 or q.gradients == "kept"
     drops = stated(q.model.config.raw) if recipe.drops and q.model.config else Dropout()
-    said += of.said() if q.transformers is not None else []
+    if recipe.code is not None and q.transformers is not None:
+        said.append(f"--transformers is not used by recipe {recipe.name}, whose modeling code is its own")
+    elif q.transformers is not None:
+        said += of.said()
     if half == "bf16" and not card.bf16 and (amp or width == 2):
         said.append(f"{q.gpu} has no bf16 in hardware: PyTorch emulates it; fp16 takes the same bytes")
     if not card.flash and q.attention == "sdpa":
         said.append(BEFORE_FLASH.format(q.gpu))
-    if recipe.reference:
+    if recipe.reference == "before" and not reference_of(q, recipe, adapter):
+        said.append(NO_REFERENCE)
+    elif recipe.reference:
         said.append("the reference is " + REFERENCES[reference_of(q, recipe, adapter)])
     elif q.reference is not None:
         said.append(f"--reference is not used by recipe {recipe.name}")
-    if recipe.scored != 1:
-        said.append(f"the answer is {recipe.scored} of the tokens: the loss is taken on those alone")
+    if recipe.checkpoints and q.checkpointing == "none":
+        said.append(CHECKPOINTS.format(recipe.title))
+    if recipe.scored != 1 and q.answer_len is None:
+        said.append(f"the answer is {recipe.scored} of the tokens (--answer-len): the loss is taken on those alone")
     if q.kernels == "liger" and (note := LIGER.get(replaced(q))):
         said.append(note.format(q.model.architecture.model_type))
     if replaced(q).mlp and any(isinstance(x.mlp, MoE) for x in q.model.architecture.layers):
@@ -127,9 +151,11 @@ def fields_of(
     if kept:
         said.append("the gradients of the micro-batch before stand throughout")
     return {
-        "amp": amp, "half": half, "kept_gradients": kept, "hold_outputs": q.hold_outputs, "kernels": replaced(q),
+        "amp": amp, "half": half, "kept_gradients": kept, "kernels": replaced(q),
+        "hold_outputs": q.hold_outputs or recipe.holds, "names_on": recipe.holds,
         "adapter_width": adapter_width(recipe, quantization, width, cast), "kbit": q.prepare_kbit, "drops": drops,
-        "scored": recipe.scored, "reference": reference_of(q, recipe, adapter),
+        "scored": answer_share(q, recipe, s, said), "reference": reference_of(q, recipe, adapter),
+        "scored_first": recipe.reference == "before",
         "packing": q.packing, "offload": q.activation_offload, "wide_embeddings": recipe.wide_embeddings,
         "reentrant": q.reentrant, "compiled": q.compile, "in_backward": q.optimizer_in_backward,
         "card": card, "release": of, "masked": recipe.masked, "loss": loss_of(q, recipe),

@@ -23,7 +23,7 @@ from estimator.ops import ceil_div
 from estimator.parallel.degrees import Degrees
 from estimator.parallel.request import zero_stage
 from estimator.questions import ask
-from estimator.questions.read import recipe_of, storage_of
+from estimator.questions.read import batch, recipe_of, scored, storage_of
 from estimator.report import Cell, Node, Report, Table
 from estimator.sizes import size_option
 from estimator.trace import value_of
@@ -67,8 +67,10 @@ def answer(q: Train) -> Report:
         raise InputError("--model symbolic has no sizes to time: give a preset or a config.json")
     choice(q.attention_flops, "--attention-flops", tuple(CONVENTIONS))
     said: list[str] = []
-    made = plan(one_pass(q))
     recipe = recipe_of(q, said)
+    q = scored(q, recipe)
+    model = q.model
+    made = plan(one_pass(q, recipe.sequences))
     run = run_of(q, said)
     loop = _not_timed(q)
     gpus = run.degrees.gpus
@@ -101,7 +103,8 @@ def _not_timed(q: Train) -> list[str]:
     """What of the training loop's options the memory has and the time has not."""
     from estimator.commands.memory.stack import given
 
-    timed = ("accumulation", "packing", "prepare_kbit", "transformers", "reentrant", "gradients", "hold_outputs")
+    timed = ("accumulation", "packing", "prepare_kbit", "transformers", "reentrant", "gradients", "hold_outputs",
+             "compile", "reference")  # fmt: skip
     names = ", ".join(f"--{name.replace('_', '-')}" for name in given(q) if name not in timed)
     return [f"{names}: counted in the memory of the step, not in its time"] if names else []
 
@@ -126,13 +129,14 @@ def _brief(body: tuple[Node | Table, ...], fit: Fit | None) -> tuple[Node, ...]:
     return (Node.group("", rows),)
 
 
-def one_pass(q: Train) -> Flops:
-    """The pass that a step repeats."""
+def one_pass(q: Train, sequences: int = 1) -> Flops:
+    """The pass that a step repeats. sequences: of one example of the batch."""
     if q.checkpointing == "selective":
         raise InputError("--checkpointing selective is not timed: use none or full, or llmcalc memory for its bytes")
-    same = ("batch_size", "seq_len", "method", "rank", "targets", "args", "trainable_layers", "checkpointing",
+    same = ("seq_len", "method", "rank", "targets", "args", "trainable_layers", "checkpointing",
             "attention_flops")  # fmt: skip
     return Flops(
+        batch_size=q.batch_size if sequences == 1 else str(sequences * value_of(batch(q.model, q.batch_size))),
         model=q.model, mode="training", uncapped=True, attention=q.attention or "sdpa", forced=q.attention == "sdpa",
         **{k: getattr(q, k) for k in same},
     )  # fmt: skip

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from estimator.alike import add_up
 from estimator.commands.flops.passes import Pass
 from estimator.commands.memory.sharding import DEEPSPEED, TORCH, Spread, narrow_adapters
+from estimator.commands.memory.stack import reference_of
+from estimator.commands.train.compiled import LEAST, MOST, NOTE, compiled
 from estimator.commands.train.run import Run, real, share
 from estimator.commands.train.shard import offload_seconds, python_seconds
 from estimator.errors import InputError
@@ -99,17 +101,21 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
     )
     part = max(float(value_of(s.count)) for s in stages) / add_up(float(value_of(s.count)) for s in stages)
     ops = run_once(made, recipe, run, kind)
-    whole = step_times(made, recipe, run, device, kind, ops, part, sent.bubble)
+    whole = eager = step_times(made, recipe, run, device, kind, ops, part, sent.bubble)
+    if q.compile:
+        whole = compiled(eager, made.adapter is not None)
     python, hooked = python_seconds(made, recipe, run)
     behind, carried = offload_seconds(made, recipe, run, own, total, spec)
     whole.host += python
     best = best_seconds(whole.device, sent.model, sent.data, whole.host) + behind
     points = ((1.0, device.best),)
     quick = replace(device, gemm_points=points, gradient=1.0, elements=device.copy, welford=device.copy, fixed=0.0)
-    low = step_times(made, recipe, run, quick, kind, ops, part).device + behind * FAST
-    high = whole.device + whole.host * (SLOW if python else 1.0) + sent.model + sent.data + behind * SLOW
-    basis = [*device.notes, *_optimizer_note(run.optimizer), *sent.notes, *hooked, *carried,
-             *uneven(made.arch, degrees.pipeline, plan.chunks, q.pipeline_split)]  # fmt: skip
+    least = step_times(made, recipe, run, quick, kind, ops, part)
+    low = (compiled(least, made.adapter is not None, LEAST) if q.compile else least).device + behind * FAST
+    most = compiled(eager, made.adapter is not None, MOST) if q.compile else whole
+    high = most.device + whole.host * (SLOW if python else 1.0) + sent.model + sent.data + behind * SLOW
+    basis = [*device.notes, *([NOTE] if q.compile else ()), *_optimizer_note(run.optimizer), *sent.notes, *hooked,
+             *carried, *uneven(made.arch, degrees.pipeline, plan.chunks, q.pipeline_split)]  # fmt: skip
     mfu = share(q.mfu, "--mfu")
     if mfu is not None:
         flops = float(value_of(Group("", made.list, q.attention_flops == "causal").model)) * repeats
@@ -135,7 +141,10 @@ def run_once(made: Pass, recipe: Recipe, run: Run, dtype: str) -> Sequence[Produ
     width = FP32_BYTES if dtype == "fp32" or recipe.casts else HALF
     own = FP32_BYTES if recipe.amp or wide_adapters(made, recipe, run) else width
     work = replace(made.work, width=width, amp=recipe.casts, adapter_width=own)
-    return operations(made.arch, work, made.adapter)
+    ops = operations(made.arch, work, made.adapter)
+    if not reference_of(run.question, recipe, made.adapter):
+        return ops
+    return [*ops, *operations(made.arch, replace(work, mode="forward"), None)]
 
 
 def step_times(
