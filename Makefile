@@ -22,9 +22,10 @@ test: $(DEV)
 browser: $(BROWSER) site
 	$(BIN)/python -m pytest tests/browser -m browser -n 0
 
-# with LaTeX, KaTeX and shells, which are installed where they are missing (Debian, as root)
+# with LaTeX, KaTeX, shells and pandas, which are installed where they are missing (Debian, as root)
 programs: $(DEV)
 	.ci/programs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[pandas]'
 	$(BIN)/python -m pytest -m programs
 
 lint: $(DEV)

@@ -160,7 +160,7 @@ class Printer:
             return self._pow(e)
         top, bottom = sympy.fraction(e)
         if bottom == 1:
-            return self._product(top)
+            return self._product(e)  # as it stands: a number times a sum is multiplied out in ``top``
         if hasattr(s, "fraction"):
             made: str = s.fraction(self._add(top), self._add(bottom))
             return made
@@ -269,7 +269,10 @@ def _tidied(expr: Any) -> Any:
         factored = sympy.factor(expr)
     except (sympy.PolynomialError, NotImplementedError):
         return expr
-    return factored if factored.count_ops() < expr.count_ops() else expr
+    best = factored if factored.count_ops() < expr.count_ops() else expr
+    constant = expr.as_coeff_Add()[0]
+    apart = _tidied(expr - constant) + constant if constant else best  # a header beside what grows with the sizes
+    return apart if apart.count_ops() < best.count_ops() else best
 
 
 class Written:

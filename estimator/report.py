@@ -93,11 +93,15 @@ class Table(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A drawing or a piece of prose, printed as it is; ``latex`` is used instead in LaTeX output where given."""
+    """A drawing or a piece of prose, printed as it is; ``latex`` is used instead in LaTeX output where given.
+
+    steps  a working as plain data, which JSON carries: rule and relations (left, expression, latex) of each step
+    """
 
     title: str
     body: str
     latex: str = ""
+    steps: tuple[Mapping[str, Any], ...] = ()
 
 
 class Report(NamedTuple):
@@ -169,7 +173,7 @@ class Report(NamedTuple):
         try:
             import pandas
         except ImportError:
-            raise InputError("to_pandas needs pandas: pip install pandas") from None
+            raise InputError("to_pandas needs pandas: pip install 'llmcalc-estimator[pandas]'") from None
         if self.rows:
             return pandas.DataFrame([dict(row) for row in self.rows])
         nodes = {n.key: n for n in self.nodes() if n.key and n.unit is not None}

@@ -7,7 +7,7 @@ InternalError, so nothing wrong is printed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,11 +179,14 @@ def text(law: Law, symbol_names: str | None = None) -> Text:
     steps, _ = derive(symbols())
     plain, tex = printer(names.text, "text"), printer(names.latex, "latex")
     body, latex = [], ["\\paragraph{Derivation of the compute-optimal frontier.}"]
+    data: list[dict[str, Any]] = []
     for i, step in enumerate(steps, 1):
         body.append(f"  {i}. {step.sentence}:")
         body += [f"       {_side(left, plain)} = {plain(right)}" for left, right in step.relations]
         rows = " \\\\\n".join(f"  {_tex_side(left, tex)} &= {tex(right)}" for left, right in step.relations)
         latex += [f"{i}. {_tex_sentence(step.sentence)}:", "\\begin{align*}", rows, "\\end{align*}"]
+        relations = [(_side(left, plain), plain(right), tex(right)) for left, right in step.relations]
+        data.append({"rule": step.sentence, "relations": _relations(relations)})
     if law.parametric:
         body.append(f"  {len(steps) + 1}. With the numbers of {law.label}:")
         latex.append(f"{len(steps) + 1}. With the numbers of {law.label.replace('_', ' ')}:")
@@ -195,7 +198,13 @@ def text(law: Law, symbol_names: str | None = None) -> Text:
             " \\\\\n".join(f"  {_tex_side(k, tex)} &= {t}" for k, _, t in found),
             "\\end{align*}",
         ]
-    return Text("Derivation, worked by SymPy", "\n".join(body), "\n".join(latex))
+        data.append({"rule": f"With the numbers of {law.label}", "given": given, "relations": _relations(found)})
+    return Text("Derivation, worked by SymPy", "\n".join(body), "\n".join(latex), tuple(data))
+
+
+def _relations(rows: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:
+    """(left, text, LaTeX) of equations as plain data."""
+    return [{"left": left, "expression": made, "latex": tex} for left, made, tex in rows]
 
 
 def numbers(p: Parametric, c0: Any) -> tuple[dict[str, float], list[tuple[str, str, str]]]:

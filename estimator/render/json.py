@@ -8,7 +8,7 @@ from typing import Any
 
 from estimator.render.cells import cell_text, in_letters
 from estimator.render.working_json import steps
-from estimator.report import Cell, Node, Report, Table
+from estimator.report import Cell, Node, Report, Table, Text
 from estimator.trace import Traced, value_of
 
 
@@ -30,6 +30,8 @@ def render(report: Report, derived: Any = None, derive: bool = False) -> str:
         "citations": [str(c) for c in report.sources()],
         "notes": list(report.notes),
     }
+    if worked := [step for p in report.body if isinstance(p, Text) for step in p.steps]:
+        out["steps"] = worked
     if report.rows:
         out["rows"] = [dict(row) for row in report.rows]
     if derive and derived:

@@ -32,6 +32,7 @@ from estimator.trace import value_of
 
 FILE_WIDTH = 100
 WIDEST = 400  # a wider terminal gains nothing
+PAGE = 6  # quantities whose working is longer than a page
 _INDENT = 2
 LONG = 320  # characters of an expression; in a longer one the numbers put in tell nobody anything
 _LABEL = 18  # a label is not squeezed below this
@@ -197,8 +198,8 @@ def _derivations(console: Console, derived: Any) -> None:
             RichText(s.field, style="dim"),
         )
     console.print(table)
-    brief = False
-    for d in derived.worked():
+    brief, worked = False, derived.worked()
+    for d in worked:
         one = d.same or (d.put is None and len(d.lines) == 1 and not d.lines[0].rule)
         if not (one and brief):
             console.print()
@@ -218,6 +219,9 @@ def _derivations(console: Console, derived: Any) -> None:
             _line(console, value_line(d), style="bold")
         if d.source:
             console.print(Padding(RichText(d.source, style="dim"), (0, 0, 0, 4)))
+    if len(worked) > PAGE:
+        console.print()
+        _bullet(console, "more", f"one of them alone, a page to hand in: --derive={worked[0].key}")
     console.print()
 
 

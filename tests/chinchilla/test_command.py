@@ -194,3 +194,18 @@ def test_coefficients_and_their_intervals_are_results(llmcalc: Callable[..., Ran
     assert (got["E"], got["alpha"], got["beta"]) == (1.81686404, 0.34781303, 0.36585412)
     assert got["A.low"] < got["A"] < got["A.high"]
     assert "A" not in llmcalc("chinchilla --law kaplan --format json").results
+
+
+def test_json_carries_the_working(llmcalc):
+    """The steps of the table's derivation as data, each relation equal to what the table prints."""
+    told = llmcalc("chinchilla --compute 1e21 --law hoffmann --derive")
+    steps = llmcalc("chinchilla --compute 1e21 --law hoffmann --derive --format json").json["steps"]
+    text = " ".join(told.out.split())
+    assert len(steps) > 5
+    for number, step in enumerate(steps, 1):
+        assert f"{number}. {step['rule']}:" in text
+        assert step["relations"]
+        for relation in step["relations"]:
+            assert f"{relation['left']} = {relation['expression']}" in text
+            assert relation["latex"]
+    assert steps[-1]["given"]["alpha"] == 0.34

@@ -227,7 +227,8 @@ def _bytes(adapter: Adapter, fmt: Format, own: Format, optimizer: str, letters: 
         )
 
     added = {id(t) for t in adapter.tensors}
-    trained = held(lambda t: t.state == TRAINED)
+    trained, saved = held(lambda t: t.state == TRAINED), held(lambda t: t.saved, True)
+    header = 0 if letters else _header(adapter, fmt, own)
     states = optimizer_state_bytes(adapter, fmt, own, optimizer)
     return [
         node("added_bytes", "Bytes added and trained", lambda t: id(t) in added and t.state == TRAINED),
@@ -240,8 +241,8 @@ def _bytes(adapter: Adapter, fmt: Format, own: Format, optimizer: str, letters: 
         ),
         Node("checkpoint_elements", "Numbers in the checkpoint", adapter.saved, ELEMENTS),
         Node(
-            "checkpoint_bytes", f"Checkpoint, {fmt.name}",
-            held(lambda t: t.saved, True) + (0 if letters else _header(adapter, fmt, own)), BYTES,
+            "checkpoint_bytes", f"Checkpoint, {fmt.name}", saved + header, BYTES,
+            working=working.checkpoint(saved, header),
         ),
     ]  # fmt: skip
 

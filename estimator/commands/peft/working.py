@@ -55,6 +55,12 @@ def held(adapter: Adapter, fmt: Format, base: int, wanted: Callable[[PeftTensor]
     return steps
 
 
+def checkpoint(saved: Any, header: Any) -> Working:
+    """The file: what is saved, and the header before it."""
+    rule = "the numbers saved, and the header of the safetensors file: names, types, shapes and places of its tensors"
+    return lambda: [Step(rule, plus(saved, header))] if value_of(header) else []
+
+
 def _bytes(bits: int) -> Any:
     return bits // BITS_PER_BYTE if bits % BITS_PER_BYTE == 0 else Fraction(bits, BITS_PER_BYTE)
 
