@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 class Exchange:
     """Seconds that links are busy in a step: ``data`` can hide behind the backward pass, ``model`` cannot.
 
-    bubble   idle over busy time of a pipeline
+    tensor   of ``model``, the tensor-parallel group's; bubble: idle over busy time of a pipeline
     """
 
     data: float = 0.0
     model: float = 0.0
+    tensor: float = 0.0
     bubble: float = 0.0
     notes: tuple[str, ...] = ()
 
@@ -55,9 +56,10 @@ def exchange(
     link: float | None,
     plan: Schedule,
     stages: list[Stage],
+    experts: float = 0.0,
 ) -> Exchange:
-    """The exchange of one step. trained, total: parameters; link: bytes/s one way between any two GPUs, if given;
-    plan: of the pipeline's ``stages``."""
+    """The exchange of one step. trained, total: parameters, experts of them; link: bytes/s one way between any two
+    GPUs, if given; plan: of the pipeline's ``stages``."""
     if int(value_of(degrees.gpus)) == 1:
         return Exchange()
     rate = Links({INSIDE: link, BETWEEN: link}) if link else links(spec, None, None, None, None)
@@ -65,11 +67,11 @@ def exchange(
         raise InputError(
             f"--gpus {degrees.gpus}: {spec.id} has no link in its preset; give --link in 10^9 bytes/s one way"
         )
-    seconds = model_seconds(arch, degrees, work, micro_batches, plan.chunks, stages, rate)
+    groups = group_seconds(arch, degrees, work, micro_batches, plan.chunks, stages, rate)
     for s in stages:  # refuses what cannot be divided
         stage_weights(arch, s, work.cut, degrees.pipeline)
     local = degrees.link("data") == INSIDE
-    data = data_bytes(degrees, recipe, stage, micro_batches, trained, total, local)
+    data = data_bytes(degrees, recipe, stage, micro_batches, trained, total, local, experts)
     where = INSIDE if local else BETWEEN
     speed = f"{(rate.rates[where] or 0) / GIGA:g} GB/s one way" + ("" if link else f" {where}")
     notes = [
@@ -79,35 +81,55 @@ def exchange(
     if not link and int(value_of(degrees.gpus)) > degrees.node:
         notes.append(f"nodes of {degrees.node} GPUs, {NETWORK_GBPS} x 10^9 bits/s a GPU between them (or give --link)")
     if not degrees.plain:
+        others = "".join(
+            f", {name} over {n}" for name in ("context", "expert") if (n := int(value_of(getattr(degrees, name)))) != 1
+        )
         notes.append(
             f"tensor parallel over {int(value_of(degrees.tensor))}, pipeline ({plan.name}) over "
-            f"{int(value_of(degrees.pipeline))}: collectives of llmcalc zero, not overlapped"
+            f"{int(value_of(degrees.pipeline))}{others}: collectives of llmcalc zero, not overlapped unless told"
         )
-    return Exchange(float(rate.seconds(data, where)), seconds, float(plan.bubble), tuple(notes))
+    busy = float(rate.seconds(data, where))
+    return Exchange(busy, float(add_up(groups.values())), groups.get("tensor", 0.0), float(plan.bubble), tuple(notes))
 
 
 def model_seconds(
     arch: Architecture, degrees: Degrees, work: act.MicroBatch, micro_batches: int, chunks: int,
     stages: Sequence[Stage], rate: Links,
 ) -> float:  # fmt: skip
-    """Seconds that the stage which sends most is busy with tensor and pipeline parallelism in a step."""
+    """Seconds that the stage which sends most is busy with all but data parallelism in a step."""
+    return float(add_up(group_seconds(arch, degrees, work, micro_batches, chunks, stages, rate).values()))
+
+
+def group_seconds(
+    arch: Architecture, degrees: Degrees, work: act.MicroBatch, micro_batches: int, chunks: int,
+    stages: Sequence[Stage], rate: Links,
+) -> dict[str, float]:  # fmt: skip
+    """The same by the group that sends: tensor, context, expert, pipeline."""
     sent = max(
         (messages(s, work, degrees, micro_batches, arch.hidden, chunks) for s in stages),
         key=lambda found: add_up(float(value_of(m.step)) for m in found),
     )
-    return float(add_up(float(rate.seconds(m.step, m.link)) for m in sent))
+    return {m.group: float(rate.seconds(m.step, m.link)) for m in sent}
 
 
 def data_bytes(
-    degrees: Degrees, recipe: str, stage: int, micro_batches: int, trained: float, total: float, local: bool
-) -> Any:
-    """Bytes that a GPU sends to its data-parallel peers; frozen weights are only ever gathered."""
+    degrees: Degrees, recipe: str, stage: int, micro_batches: int, trained: float, total: float, local: bool,
+    experts: float = 0.0,
+) -> Any:  # fmt: skip
+    """Bytes that a GPU sends to its data-parallel peers; frozen weights are only ever gathered.
+
+    experts: parameters that expert parallelism divides too
+    """
     if int(value_of(degrees.shards)) == 1:
         return 0
     parts, found = int(value_of(degrees.tensor * degrees.pipeline)), rates(recipe, "adamw")
 
     def sent(n: float) -> Any:
-        return transfers([Piece("weights", int(n) // parts, degrees.shards)], found, stage, micro_batches, inside=local)
+        routed = int(experts) if degrees.expert != 1 and n > experts else 0
+        pieces = [Piece("weights", (int(n) - routed) // parts, degrees.shards)]
+        if routed:
+            pieces.append(Piece("experts", routed // parts // degrees.expert, degrees.expert_shards))
+        return transfers(pieces, found, stage, micro_batches, inside=local)
 
     if stage < 3 or trained == total:
         return sum(t.bytes for t in sent(trained))

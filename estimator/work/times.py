@@ -23,7 +23,7 @@ COMPUTE, MEMORY, CACHE, LAUNCH, LINK = "compute", "memory", "cache", "launch", "
 PRODUCTS, ADAPTERS, ATTENTION, ELEMENTWISE, OPTIMIZER, KERNELS, LINKS, CACHED = (
     "products", "adapters", "attention", "elementwise", "optimizer", "kernels", "links", "cache",
 )  # fmt: skip
-STREAM = ("layer", "embedding", "final norm")  # the residual stream, whole on every tensor-parallel accelerator
+STREAM = ("layer", "embedding", "final norm")  # the residual stream, whole on all accelerators but those of How.stream
 UNPACK_ROWS = 1  # bitsandbytes MatMul4Bit: a single row is multiplied with the packed matrix, more with an unpacked one
 
 
@@ -33,7 +33,8 @@ class How:
 
     width     bytes of an activation's element in a product
     element   bytes an element of a product's stored weight
-    shards    tensor-parallel accelerators that share every product
+    shards    tensor-parallel accelerators that share every product; stream: those that share the residual stream's
+              tokens
     adapters32  adapters multiply in fp32, as peft keeps them over a narrower base: no tensor cores without TF32
     every_pair  attention computes the pairs beyond a window too (transformers passes a mask)
     decode    keys and values come from the cache, whose bytes are counted by the caller
@@ -46,6 +47,7 @@ class How:
     width: float = BF16
     element: Callable[[Product], float] | None = None
     shards: Any = 1
+    stream: Any = 1
     adapters32: bool = False
     every_pair: bool = True
     decode: bool = False
@@ -124,7 +126,8 @@ def times(operations: Iterable[Product | Kernel], machine: Accelerator, how: How
 def _kernel(out: Times, q: Kernel, machine: Accelerator, how: How) -> None:
     seconds = q.times * (machine.stream(q.moved) + machine.strided(q.strided) + machine.layer_norm(q.welford))
     out.launches = out.launches + q.times * q.launches
-    out.add(ELEMENTWISE, MEMORY, seconds if how.shards == 1 or q.where in STREAM else seconds / how.shards)
+    shards = how.stream if q.where in STREAM else how.shards
+    out.add(ELEMENTWISE, MEMORY, seconds if shards == 1 else seconds / shards)
 
 
 def _product(out: Times, q: Product, machine: Accelerator, how: How) -> None:

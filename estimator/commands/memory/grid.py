@@ -36,7 +36,7 @@ def refuse(q: Memory, recipe: str, taken: tuple[str, ...] = ()) -> None:
     """InputError where a simulated recipe is asked to do more than data parallelism; taken: options that it heeds."""
     for name in [n for n in given(q) if n not in taken]:
         raise InputError(
-            f"--{name.replace('_', '-')}: {recipe} is simulated on data-parallel GPUs only; "
+            f"--{name.replace('_', '-')}: {recipe} is simulated without it; "
             "use --mode training --recipe megatron"
         )
 

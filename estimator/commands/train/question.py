@@ -31,6 +31,9 @@ class Train(OnCard, Sharded, Stacked, Adapted, StepOptions, Sequences):
     gpus: Any = again(Sharded, "gpus", "1")
     stage: Any = again(Sharded, "stage", "0")
     link: Any = option(None, "10^9 bytes/s one way between GPUs; the preset's where not given.", "GB/S")
+    tp_comm_overlap: Any = option(
+        False, "Tensor-parallel collectives run beside the products (Megatron-LM's option).", kind="flag"
+    )
     dtype: Any = option("bf16", "Of the matrix products.", "NAME")
     attention: Any = option(None, "sdpa (fused) or eager; what transformers has for the model where not given.", "NAME")
     loss: Any = option("full", "full (fp32 logits), chunked or fused cross-entropy.", "NAME")

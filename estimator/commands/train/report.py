@@ -14,6 +14,7 @@ from estimator.commands.train.question import Train
 from estimator.commands.train.run import LETTERS, Run, energy_rows, length, money, named, productive_share
 from estimator.commands.train.step import StepTime, one_step
 from estimator.errors import InputError
+from estimator.families.base import MoE
 from estimator.fit import YES, Fit, fit_of, require_fit
 from estimator.formulas import cost, time
 from estimator.formulas.flops import utilisation
@@ -144,14 +145,14 @@ def one_pass(q: Train, sequences: int = 1) -> Flops:
 
 def _degrees(q: Train) -> Degrees:
     """How the GPUs are divided. Raises InputError where the degrees do not divide them."""
-    given = (("gpus", q.gpus), ("tensor_parallel", q.tensor_parallel), ("pipeline_parallel", q.pipeline_parallel))
-    for name in ("context_parallel", "expert_parallel", "sequence_parallel"):
-        if str(getattr(q, name)) not in ("1", "False", "none"):
-            raise InputError(f"--{name.replace('_', '-')} is not timed; llmcalc zero has its memory and messages")
-    gpus, tensor, pipeline = (
-        int(value_of(size_option(q.model, value, f"--{field.replace('_', '-')}", field))) for field, value in given
-    )
-    return Degrees(gpus, tensor, pipeline)
+    names = ("gpus", "tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel")
+    found = (size_option(q.model, getattr(q, name), f"--{name.replace('_', '-')}", name) for name in names)
+    gpus, tensor, pipeline, context, expert = (int(value_of(n)) for n in found)
+    if q.sequence_parallel and tensor == 1:
+        raise InputError("--sequence-parallel splits norms over the tensor-parallel group: add --tensor-parallel")
+    if expert != 1 and not any(isinstance(layer.mlp, MoE) for layer in q.model.architecture.layers):
+        raise InputError(f"--expert-parallel {expert}: {q.model.name} has no experts")
+    return Degrees(gpus, tensor, pipeline, context, expert, q.sequence_parallel, q.gpus_per_node)
 
 
 def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:

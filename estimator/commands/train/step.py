@@ -15,7 +15,9 @@ from estimator.commands.train.run import Run, real, share
 from estimator.commands.train.shard import offload_seconds, python_seconds
 from estimator.errors import InputError
 from estimator.formulas import time
+from estimator.inventory import EXPERT
 from estimator.inventory import total as elements
+from estimator.parallel import activations as act
 from estimator.parallel.degrees import Degrees
 from estimator.parallel.exchange import Exchange, exchange, work_of
 from estimator.parallel.hooks import FAST, SLOW
@@ -28,9 +30,10 @@ from estimator.trace import value_of
 from estimator.work.folds import Group
 from estimator.work.product import FP32_BYTES, Product
 from estimator.work.run import operations
-from estimator.work.times import MEMORY, OPTIMIZER, How, Times, times
+from estimator.work.times import MEMORY, OPTIMIZER, PRODUCTS, How, Times, times
 
 if TYPE_CHECKING:
+    from estimator.commands.train.question import Train
     from estimator.recipes.base import Recipe
     from estimator.schemas import GpuSpec
 
@@ -90,14 +93,15 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
     spec = load_gpu(gpu)
     kind = "fp32" if recipe.name == "torch-fp32" else q.dtype
     peak = dense_peak(spec, kind)
-    device, parts = machine(gpu, kind), int(degrees.tensor * degrees.pipeline)
+    device, parts = machine(gpu, kind), int(degrees.tensor * degrees.pipeline * degrees.context)
     link = None if q.link is None else real(q.link, "--link") * GIGA
     total, own = float(value_of(elements(made.arch.weights()))), trained(made)
     work = work_of(value_of(made.work.b), value_of(made.work.s), degrees, made.work.fused, made.work.checkpointing)
     plan = schedule(q.schedule, degrees.pipeline, repeats, q.virtual_stages)
     stages = split(made.arch, degrees.pipeline, plan.chunks, q.pipeline_split)
+    act.check(work)
     sent = exchange(
-        made.arch, degrees, recipe.name, run.stage, repeats, work, own, total, spec, link, plan, stages
+        made.arch, degrees, recipe.name, run.stage, repeats, work, own, total, spec, link, plan, stages, experts(made)
     )
     part = max(float(value_of(s.count)) for s in stages) / add_up(float(value_of(s.count)) for s in stages)
     ops = run_once(made, recipe, run, kind)
@@ -107,7 +111,8 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
     python, hooked = python_seconds(made, recipe, run)
     behind, carried = offload_seconds(made, recipe, run, own, total, spec)
     whole.host += python
-    best = best_seconds(whole.device, sent.model, sent.data, whole.host) + behind
+    beside = hidden(q, degrees, sent, whole)
+    best = best_seconds(whole.device, sent.model - beside, sent.data, whole.host) + behind
     points = ((1.0, device.best),)
     quick = replace(device, gemm_points=points, gradient=1.0, elements=device.copy, welford=device.copy, fixed=0.0)
     least = step_times(made, recipe, run, quick, kind, ops, part)
@@ -128,6 +133,16 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
 def best_seconds(device: float, model: float, data: float, host: float) -> float:
     """Seconds of a step: model-parallel collectives stand alone, data-parallel ones beside the backward pass."""
     return max(device + model + max(0.0, data - device * BACKWARD_SHARE), host)
+
+
+def hidden(q: Train, degrees: Degrees, sent: Exchange, whole: Times) -> float:
+    """Seconds of tensor-parallel collectives that run beside the products they feed (--tp-comm-overlap): all but the
+    first of the t parts that each is cut into, as far as there are products."""
+    if not q.tp_comm_overlap:
+        return 0.0
+    if degrees.tensor == 1:
+        raise InputError("--tp-comm-overlap: there are no such collectives; add --tensor-parallel")
+    return float(min(sent.tensor * (1 - 1 / degrees.tensor), value_of(whole.of(PRODUCTS))))
 
 
 def wide_adapters(made: Pass, recipe: Recipe, run: Run) -> bool:
@@ -159,11 +174,15 @@ def step_times(
     how = _how(recipe, dtype, run.quantization, degrees, wide_adapters(made, recipe, run))
     once = times(ops, device, how)
     shards = degrees.tensor * degrees.pipeline * (degrees.shards if run.stage else 1)
+    if degrees.expert != 1 and not run.stage:  # experts are divided all the same
+        routed = experts(made) / trained(made)
+        shards = shards / (1 - routed + routed / degrees.expert)
     moved = optimizer_bytes(made, recipe, run.optimizer) / shards if run.question.offload == "none" else 0.0
-    busy = run.accumulation * part
+    passes = run.accumulation * part
+    busy = passes / degrees.context  # of each sequence's tokens
     out = Times({k: float(value_of(v)) * busy * (1 + idle) for k, v in once.parts.items()})
     out.add(OPTIMIZER, MEMORY, device.stream(moved))
-    out.host = float(value_of(once.host)) * busy * (1 + idle)
+    out.host = float(value_of(once.host)) * passes * (1 + idle)
     out.ideal = float(value_of(once.ideal)) * busy + moved / device.bandwidth
     return out
 
@@ -180,7 +199,8 @@ def _how(recipe: Recipe, kind: str, quantization: str, degrees: Degrees, adapter
         return PACKED[quantization] if packed else width
 
     return How(
-        width, element if quantization != "none" else None, degrees.tensor, adapters32=adapters32,
+        width, element if quantization != "none" else None, degrees.tensor,
+        degrees.tensor if degrees.sequence else 1, adapters32=adapters32,
         unpack=quantization != "none", autograd=True,
     )  # fmt: skip
 
@@ -205,6 +225,11 @@ def optimizer_bytes(made: Pass, recipe: Recipe, optimizer: str) -> float:
     if made.method != "full" and not recipe.master and made.method != "freeze":
         fused = ADAMW_PASSES * FP32_BYTES  # adapters are kept in fp32
     return count * fused * passes / ADAMW_PASSES
+
+
+def experts(made: Pass) -> float:
+    """Elements of the routed experts."""
+    return float(value_of(elements(made.arch.weights(), EXPERT)))
 
 
 def trained(made: Pass) -> float:

@@ -1,0 +1,35 @@
+"""Steps of large jobs whose layouts were published, with every degree that their reports name, against their speeds.
+
+Llama 3: Grattafiori et al. 2024, arXiv 2407.21783, table 4 (BF16, TFLOP/s a GPU over 989.4; section 3.3: interleaved
+stages, sequence parallelism, 16 M tokens a step). NVIDIA-NeMo Megatron-Bridge, docs/performance-summary.md (25.11):
+fp8, TP4 PP8 VP5; its recipes overlap tensor-parallel collectives.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+LLAMA = (
+    "train llama-3.1-405b --recipe megatron --gpu h100-sxm --tensor-parallel 8 --pipeline-parallel 16 --stage 2 -b 1 "
+    "--sequence-parallel --schedule interleaved --virtual-stages 8 --pipeline-split ends --attention-flops causal "
+)
+BRIDGE = (
+    "train llama-3-70b --recipe megatron --gpu h100-sxm --gpus 64 --tensor-parallel 4 --pipeline-parallel 8 "
+    "--dtype fp8 --sequence-parallel --schedule interleaved --virtual-stages 5 --tp-comm-overlap -b 1 -s 8192 "
+    "--accumulation 64"
+)
+PUBLISHED = {
+    "8,192 GPUs": (LLAMA + "--gpus 8192 -s 8192 --accumulation 32", "mfu", 430 / 989.4, 0.08),
+    "16,384 GPUs": (LLAMA + "--gpus 16384 -s 8192 --accumulation 16", "mfu", 400 / 989.4, 0.08),
+    "131,072 tokens over 16": (
+        LLAMA + "--gpus 16384 -s 131072 --context-parallel 16 --accumulation 16", "mfu", 380 / 989.4, 0.20,
+    ),
+    "fp8": (BRIDGE, "tokens_per_second_per_gpu", 1602, 0.10),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_layout(name, llmcalc):
+    line, key, want, off = PUBLISHED[name]
+    found = llmcalc(f"{line} --steps 1 --format json").results[key]
+    assert abs(found / want - 1) < off, found
