@@ -45,6 +45,7 @@ class Workload:
                  resharding, or DeepSpeed's
     sharder      "torch" or "deepspeed"; buckets: DeepSpeed's sizes, "default" or transformers' "auto"
     host         what lies in host memory: "none", the "optimizer"'s states, or "all" weights too
+    last         the last rank instead of the first (DeepSpeed's stages 1 and 2)
     root         FSDP2's root unit after the forward pass: "freed", or "kept"
     wrap         FSDP's units: "layers", or "tables" too; overlap: DeepSpeed reduces beside the backward pass
     replicas     copies of the model, each on ``gpus`` GPUs (HSDP); fsdp: version of FSDP
@@ -98,5 +99,6 @@ class Workload:
     root: str = "freed"
     wrap: str = "layers"
     overlap: bool = True
+    last: bool = False
     tensor: Any = 1
     sequence: bool = False

@@ -4,7 +4,8 @@ Stages 1 and 2 hold whole 16-bit weights and flatten what trains into one buffer
 part in fp32. A gradient is copied into a bucket as it arrives and freed; a full bucket is reduced, and what belongs to
 this GPU's part is copied out. Stage 1 does the same where contiguous_gradients or overlap_comm are on, as by default,
 but keeps whole gradients between micro-batches. Stage 3 partitions every weight; :mod:`coordinator` says which of them
-lie gathered when. Rank 0 is followed: its part holds the first layers, whose gradients come last.
+lie gathered when. Rank 0 is followed, whose part holds the first layers, whose gradients come last; or under stages 1
+and 2 the last rank, which has its 16-bit gradients through most of the backward pass.
 
 Sources (0.19.8): deepspeed/runtime/zero/stage_1_and_2.py, stage3.py, runtime/fp16/fused_optimizer.py (stage 0),
 runtime/comm/coalesced_collectives.py.
@@ -31,13 +32,13 @@ MASTER_AND_MOMENTS = 3  # fp32 numbers a trained weight
 
 class Engine:
     """What the simulated step reports to. ``own``: elements of the weights that touch this GPU's part; overlap: a
-    second bucket fills while the first is reduced (overlap_comm)."""
+    second bucket fills while the first is reduced (overlap_comm); last: the last rank's part."""
 
     apart = False
 
     def __init__(self, tape: Tape, stage: int, over: Any, rules: Settings, trained: Any, accumulates: bool,
-                 offload: str, overlap: bool) -> None:  # fmt: skip
-        self.overlap = overlap
+                 offload: str, overlap: bool, last: bool) -> None:  # fmt: skip
+        self.overlap, self.rank = overlap, int(value_of(over)) - 1 if last else 0
         self.t, self.stage, self.over, self.rules = tape, stage, over, rules
         self.part = ceil_div(trained, over)
         self.accumulates, self.offload = accumulates, offload
@@ -76,7 +77,7 @@ class Engine:
         at, part = 0, int(value_of(self.part))
         for leaf in leaves:
             self.offsets[id(leaf)] = at
-            if at < part:
+            if touches(at, int(value_of(leaf.n)), self.rank, part):
                 self.own = self.own + leaf.n
             at += int(value_of(leaf.n))
 
@@ -114,7 +115,7 @@ class Engine:
         last = (self.offsets[id(self.waiting[0])] + int(value_of(self.waiting[0].n)) - 1) // part
         copy = self.take(self.filled, HALF, "gradients of several GPUs, flattened") if first != last else None
         del copy
-        if self.kept is None and first == 0 and self.offload == "none":
+        if self.kept is None and first <= self.rank <= last and self.offload == "none":
             self.kept = self.take(self.own, HALF, "gradients of this GPU's part")
         for leaf in self.waiting:
             leaf.held = None
@@ -228,7 +229,7 @@ def wrapper(
     rules = settings(load.buckets, int(value_of(arch.hidden)))
     prepare(arch, load, trained, base, rules)
     n = sum(t.times * t.n for t in trained)
-    given = (tape, load.stage, load.gpus, rules, n, load.kept_gradients, load.host, load.overlap)
+    given = (tape, load.stage, load.gpus, rules, n, load.kept_gradients, load.host, load.overlap, load.last)
     if load.stage == 3:
         made: Engine = Partitioned(*given, arch=arch, again=load.checkpointing == "full")
         made.sub_group = largest_sub_group(arch, load, trained)
@@ -283,14 +284,18 @@ def standing_bytes(arch: Architecture, load: Any, trained: Sequence[Trained], st
 
 
 def own_elements(arch: Architecture, load: Any, trained: Sequence[Trained], part: Any) -> Any:
-    """Elements of the tensors that touch the first of the equal parts."""
-    at, own, most = 0, 0, int(value_of(part))
+    """Elements of the tensors that touch the rank's of the equal parts."""
+    at, own, rank = 0, 0, int(value_of(load.gpus)) - 1 if load.last else 0
     for t in in_order(arch, trained, load.adapter is None):
-        if at >= most:
-            break
-        own += int(value_of(t.n))
-        at = own
+        n = int(value_of(t.n))
+        own += n if touches(at, n, rank, int(value_of(part))) else 0
+        at += n
     return own
+
+
+def touches(at: int, n: int, rank: int, part: int) -> bool:
+    """Whether n elements from ``at`` on reach into the part of this rank."""
+    return at < (rank + 1) * part and at + n > rank * part
 
 
 def largest_sub_group(arch: Architecture, load: Any, trained: Sequence[Trained]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,17 @@ def test_every_phase(index, architectures):
                          ids=lambda c: c["id"])  # fmt: skip
 def test_blocks_of_small_matrices(c, architectures):
     assert abs(pooled(*run_of(c, architectures[SMALL])).allocated / c["peak"] - 1) < 0.003
+
+
+def test_the_last_rank(architectures):
+    """DeepSpeed's stages 1 and 2: both ranks, where the last one holds up to 3% more."""
+    found = [c for c in CASES if c["case"]["stack"] == "deepspeed" and c["case"]["stage"] in (1, 2)]
+    for c in found:
+        arch, load = run_of(c, architectures[c["case"]["model"]])
+        last = training(arch, replace(load, last=True)).worst.peak
+        assert abs(last / c["peak_by_rank"][1] - 1) < 0.0003, c["id"]
+    assert len(found) == 11
+    assert max(c["peak_by_rank"][1] / c["peak_by_rank"][0] for c in found) > 1.029
 
 
 def test_distribution(architectures):

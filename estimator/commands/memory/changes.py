@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from estimator import presets
 from estimator.card import Card, card_of
 from estimator.changes import Change, card_row, row_of, table_of
-from estimator.commands.memory.plan import plan, simulate
+from estimator.commands.memory.plan import needed, plan
 from estimator.commands.memory.question import Memory
 from estimator.errors import InputError
 from estimator.fit import NO, YES, Fit, need
@@ -108,7 +108,7 @@ def run(q: Memory, change: Change, card: Card) -> Tried | None:
     """The question with a change, run; None where it does not apply to this model."""
     try:
         p = plan(replace(q, **change.fields))
-        peak = int(value_of(simulate(p).worst.peak))
+        peak = needed(p)
     except InputError:
         return None
     assert card.bytes is not None

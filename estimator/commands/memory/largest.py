@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from estimator.card import Card, find_card
-from estimator.commands.memory.plan import plan, simulate
+from estimator.commands.memory.plan import needed, plan
 from estimator.commands.memory.question import Memory
 from estimator.engines import OWN, answered, engine_of, fit_in
 from estimator.engines.llamacpp.context import padded
@@ -37,7 +37,7 @@ def largest(q: Memory, card: Card) -> tuple[Node, str]:
 
     def answer(n: int) -> str:
         p = plan(replace(q, **{field: n, "largest": None}))
-        fit = fit_of(int(value_of(simulate(p).worst.peak)), card, p.mode)
+        fit = fit_of(needed(p), card, p.mode)
         return NO if fit is None else fit.answer
 
     return _found(q, card.name, answer)

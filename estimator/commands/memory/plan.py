@@ -36,6 +36,7 @@ from estimator.inventory import total as elements
 from estimator.models import Model
 from estimator.moments import Moment, Outcome, Workload, inference, trained_tensors, training
 from estimator.names import choice
+from estimator.ops import maximum
 from estimator.optimizers import Trained, find_optimizer, managed_bytes, state_bytes
 from estimator.parallel.divided import one_rank
 from estimator.peft.base import Adapter
@@ -248,6 +249,19 @@ def simulate(p: MemoryPlan) -> Outcome:
 
         return outcome(p.grid, p.params)
     return training(p.share, p.load) if p.recipe.kind in ("simulated", DEEPSPEED) else paper(p)
+
+
+def fullest(p: MemoryPlan, shown: Outcome) -> Any:
+    """Bytes of the GPU that holds most at its peak; shown: the run of the one whose moments are shown."""
+    load, peak = p.load, shown.worst.total(p.traced)
+    if p.grid is not None or load.sharder != DEEPSPEED or load.stage not in (1, 2) or load.gpus == 1:
+        return peak
+    return maximum(peak, training(p.share, replace(load, last=True)).worst.total(p.traced))
+
+
+def needed(p: MemoryPlan) -> int:
+    """Bytes of tensors that the run needs on its fullest GPU."""
+    return int(value_of(fullest(p, simulate(p))))
 
 
 def paper(p: MemoryPlan) -> Outcome:

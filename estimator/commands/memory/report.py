@@ -9,7 +9,7 @@ from estimator.card import Card, Range, find_card
 from estimator.changes import helping
 from estimator.commands.memory import figure
 from estimator.commands.memory.allocator import Reserved
-from estimator.commands.memory.plan import MODES, MemoryPlan, plan, simulate
+from estimator.commands.memory.plan import MODES, MemoryPlan, fullest, plan, simulate
 from estimator.commands.memory.question import Memory
 from estimator.commands.memory.storage import implied_training
 from estimator.commands.memory.text import (
@@ -114,7 +114,8 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
     bare = recording.get() is not None  # a sweep: numbers without words
     worst = outcome.worst
     peak = worst.total(p.traced)
-    held = Reserved(p, peak, card)
+    most = fullest(p, outcome)
+    held = Reserved(p, most, card)
     params = Node.group(
         "Parameters",
         [
@@ -157,6 +158,8 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         body.insert(3, Node("peak.blocks_bytes", rests, held.pooled.allocated, BYTES))
     if p.mode == "training" and p.load.gpus != 1:
         body.insert(3, first_step(outcome, p))
+    if value_of(most) > value_of(peak):
+        body.insert(3, Node("peak.fullest_bytes", "The last GPU's peak, which is higher", most, BYTES))
     if fit is not None:
         body.append(fit.node())
     if bare:
@@ -167,7 +170,7 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         elif fit.answer != YES:
             from estimator.commands.memory.changes import advice
 
-            changes, best = advice(p.question, card, int(value_of(peak)))
+            changes, best = advice(p.question, card, int(value_of(most)))
             body.append(changes)
     title = title_of(p)
     shown: tuple[Any, ...] = () if p.model.kind == "symbolic" else (brief(p, outcome, fit),)

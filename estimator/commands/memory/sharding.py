@@ -285,8 +285,8 @@ def _deepspeed_notes(load: Workload) -> list[str]:
     ]
     if load.stage in (1, 2) and load.gpus != 1:
         out.append(
-            "rank 0 is shown, whose part is reduced last; the last rank holds its 16-bit gradients through most of "
-            "the backward pass"
+            "rank 0 is shown, whose part is reduced last; the last rank has its 16-bit gradients through most of the "
+            "backward pass: the fit is the fuller one's"
         )
     if load.stage == 3:
         out.append("the whole model stands on a GPU before it is partitioned, unless it is made under zero.Init")

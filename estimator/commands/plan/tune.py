@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from estimator.card import find_card
-from estimator.commands.memory.plan import plan, simulate
+from estimator.commands.memory.plan import needed, plan
 from estimator.commands.memory.question import Memory
 from estimator.commands.plan.question import Tune
 from estimator.commands.plan.search import (
@@ -31,7 +31,6 @@ from estimator.presets import load_gpu
 from estimator.questions import ask
 from estimator.report import Report
 from estimator.roofline import dense_peak
-from estimator.trace import value_of
 from estimator.units import parse_size
 
 BATCHES = (16, 8, 4, 2, 1)  # sequences a GPU and pass, the largest that fits is taken
@@ -59,7 +58,7 @@ def tune(q: Tune) -> Report:
         options |= {"mode": "training", "gpu": gpu}
         if n > 1:
             options |= {"gpus": n, "stage": _stage(method)}
-        return int(value_of(simulate(plan(ask(Memory, q.model, options | {"seq_len": q.seq_len}))).worst.peak))
+        return needed(plan(ask(Memory, q.model, options | {"seq_len": q.seq_len})))
 
     same: dict[Any, str] = {}  # the kernels of a card -> the first card that has them: a step's bytes are the same
     why = Reasons(cards(q.gpu))

@@ -157,8 +157,8 @@ def _degrees(q: Train) -> Degrees:
 
 def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
     """(fit, verdict, notes): whether a step fits one GPU, as ``memory`` says it of the same options."""
+    from estimator.commands.memory.plan import needed
     from estimator.commands.memory.plan import plan as memory_plan
-    from estimator.commands.memory.plan import simulate
 
     q = run.question
     same = [f.name for f in fields(Memory) if hasattr(q, f.name) and f.name not in ("dtype", "check_fit")]
@@ -168,20 +168,20 @@ def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
         "micro_batches": str(run.accumulation) if not run.degrees.plain else "1",
     })  # fmt: skip
     try:
-        peak = simulate(memory_plan(asked)).worst.peak
+        peak = needed(memory_plan(asked))
     except InputError as error:
         if q.check_fit:
             raise
         return None, "", [f"whether it fits is not known: {error}"]
     card = find_card(q.gpu, q.gpu_memory)
-    fit = fit_of(value_of(peak), card, "training")
+    fit = fit_of(peak, card, "training")
     if fit is None:
         return None, "", []
     best = ""
     if fit.answer != YES:
         from estimator.commands.memory.changes import advice
 
-        best = advice(asked, card, int(value_of(peak)))[1]
+        best = advice(asked, card, peak)[1]
     return fit, fit.sentence(f"a step of {q.model.name}") + best, []
 
 

@@ -124,15 +124,15 @@ def _fits(q: Zero, p: ShardedPlan, nodes: list[Node]) -> tuple[dict[str, Any], s
 
 def simulated_peak(q: Zero, stage: int) -> int:
     """The peak of a step of the same run as :mod:`estimator.commands.memory.report` simulates it, in bytes."""
+    from estimator.commands.memory.plan import needed
     from estimator.commands.memory.plan import plan as step
-    from estimator.commands.memory.plan import simulate
     from estimator.commands.memory.question import Memory
 
     asked = Memory(
         model=q.model, mode="training", batch_size=q.batch_size, seq_len=q.seq_len, recipe=q.recipe,
         optimizer=q.optimizer, attention=q.attention, checkpointing=q.checkpointing, gpus=q.gpus, stage=stage,
     )  # fmt: skip
-    return int(value_of(simulate(step(asked)).worst.peak))
+    return needed(step(asked))
 
 
 def _need(node: Node) -> int:
