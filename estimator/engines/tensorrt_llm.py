@@ -22,6 +22,9 @@ from estimator.schemas import GIB
 NAME, LATEST = "tensorrt-llm", (1, 0)
 OWN = ("kv_fraction", "tokens_per_block", "max_num_seqs", "max_num_batched_tokens", "rate", "prefix_hit")
 TOKENS, SEQUENCES = 8192, 2048  # max_num_tokens and max_batch_size of an engine as it is built
+# until 0.10 an engine that was not told its tokens was laid out for its batch of prompts of the longest input
+# (builder; examples/llama/build.py of 0.5: --max_batch_size 8, --max_input_len 2048, as in issue 59 of its backend)
+PADDED, PADDED_BATCH, PADDED_INPUT = (0, 11), 8, 2048
 SAMPLED_ROWS = 256  # rows of logits of the trial run: a guess, the trial's requests are not logged
 CONTEXT, CONTEXT_RANKS = GIB // 2, 2 * GIB  # the driver's context, and with NCCL (vLLM's logs on an H100)
 SMALL_BLOCKS = (0, 19)  # since then 32 tokens a block, 64 before
@@ -44,7 +47,7 @@ def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
     q, layers = asked.question, decoder_layers(asked.arch)
     held = [layers[i] for i in stage]
     weights = rank_bytes(asked, stage)
-    t = whole(q, "max_num_batched_tokens", TOKENS)
+    t = sizes_of(asked)[1]
     peak = activation(asked, SAMPLED_ROWS, t, stage.start == 0, stage.stop == len(layers))
     beside = CONTEXT if asked.gpus == 1 else CONTEXT_RANKS
     pool, budget = asked.pool, None
@@ -66,7 +69,9 @@ def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
 def sizes_of(asked: ServerAsked) -> tuple[int, int]:
     """(sequences at once, tokens of a step)."""
     q = asked.question
-    return whole(q, "max_num_seqs", SEQUENCES), whole(q, "max_num_batched_tokens", TOKENS)
+    padded = asked.version < PADDED
+    n = whole(q, "max_num_seqs", PADDED_BATCH if padded else SEQUENCES)
+    return n, whole(q, "max_num_batched_tokens", n * PADDED_INPUT if padded else TOKENS)
 
 
 SERVER = Server(NAME, LATEST, OWN, HARDWARE, plan, sizes_of)
