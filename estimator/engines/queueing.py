@@ -36,6 +36,7 @@ class Arriving:
 
     rate     a second; step: seconds of a step without a prompt; prompt: seconds that one adds
     server   seconds between a request and its first step; steps: that a prompt takes (one a chunk)
+    ahead    steps that are scheduled already when a request comes, or that its token waits for on its way out
     """
 
     rate: float
@@ -43,6 +44,7 @@ class Arriving:
     prompt: float
     server: float = 0.0
     steps: float = 1.0
+    ahead: float = 0.0
 
     @property
     def busy(self) -> float:
@@ -69,7 +71,8 @@ class Arriving:
     def first(self) -> float:
         """Seconds to a request's first token, in the mean."""
         with_me = 2 * self.rest * self.rate
-        return self.server + self.rest + self.step * self.steps + self.prompt * (1 + with_me)
+        waits = self.rest + self.between * self.ahead
+        return self.server + waits + self.step * self.steps + self.prompt * (1 + with_me)
 
     def request(self, new: float) -> float:
         """Seconds of a request of ``new`` tokens, in the mean."""
@@ -87,7 +90,7 @@ class Arriving:
     def first_within(self, *shares: float) -> list[float]:
         """Seconds to the first token that each share of the requests does not exceed."""
         found = []
-        own = self.server + self.step * self.steps + self.prompt
+        own = self.server + self.between * self.ahead + self.step * self.steps + self.prompt
         for n, p in self._joining:
             running = self.step + n * self.prompt
             met = p * running / self.between / POINTS
@@ -135,7 +138,8 @@ def arrivals(beside: Callable[[int], Arriving], rate: float, new: int, room: Rep
     steps = cache(beside)
 
     def at(sequences: float, arriving: float) -> Arriving:
-        return replace(steps(max(1, round(sequences))), rate=arriving)
+        found = steps(max(1, round(sequences)))
+        return replace(found, rate=arriving, ahead=found.ahead * min(1.0, sequences))  # an idle engine is not ahead
 
     most = _most(at, new, room.held) * room.replicas
     limit = Node("rate.most", "Requests a second that it can serve", most, RATIO)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from estimator.engines import answers
 from estimator.engines.asked import ServerAsked, whole
 from estimator.engines.brief import of_speed
-from estimator.engines.pace import ALL_REDUCES, FP4, PACE, Pace
+from estimator.engines.pace import ALL_REDUCES, FP4, PACE, Pace, reads_by_query, steps_ahead
 from estimator.engines.queueing import Arriving, ReplicaRoom, arrivals
 from estimator.engines.rank import ServedRank
 from estimator.engines.speculation import speculation
@@ -71,7 +71,7 @@ class Speed:
     """Seconds of an engine's passes.
 
     passes    of the model on the card; stages: of a pipeline, which pass a batch's parts along
-    pace      the engine's own share; step_tokens: tokens of its longest step
+    pace      the engine's own share; step_tokens: tokens of its longest step; ahead: steps scheduled before a newcomer
     ideal     True for the roofline alone
     """
 
@@ -80,6 +80,7 @@ class Speed:
     stages: int
     step_tokens: int
     ideal: bool = False
+    ahead: float = 0.0
 
     @property
     def serve(self) -> Serving:
@@ -272,9 +273,10 @@ def speed_of(asked: ServerAsked, pace: Pace, step_tokens: int) -> Speed:
     device = machine(asked.spec.id, asked.store.compute_type(asked.spec, asked.dtype))
     serve = Serving(
         asked.arch, device, asked.store.element, asked.store.width, 0, asked.kv_bits, asked.tensor, "fused", True,
-        dealt=asked.dealt,
+        dealt=asked.dealt, by_query=reads_by_query(asked.engine, asked.version),
     )  # fmt: skip
-    return Speed(Passes(serve), pace, asked.pipeline, step_tokens)
+    ahead = steps_ahead(asked.engine, asked.version)
+    return Speed(Passes(serve), pace, asked.pipeline, step_tokens, ahead=ahead)
 
 
 def _figures(speed: Speed, load: RequestLoad) -> dict[str, Any]:
@@ -299,7 +301,8 @@ def arriving(speed: Speed, load: RequestLoad, sequences: float, rate: float = 0.
     own = speed.prompt(1, load.prompt)
     chunks = max(1, -(-load.prompt // speed.step_tokens))
     shared = min(own, speed.weights(speed.decoded(sequences, load.context)) * chunks)
-    return Arriving(rate, speed.step(sequences, load.context), own - shared, speed.server, chunks)
+    step = speed.step(sequences, load.context)
+    return Arriving(rate, step, own - shared, speed.server, chunks, 0.0 if speed.ideal else speed.ahead)
 
 
 def _ranged(key: str, label: str, at: dict[str, Any], floor: dict[str, Any], pace: Pace) -> Node:

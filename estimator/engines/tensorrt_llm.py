@@ -69,9 +69,9 @@ def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
 def sizes_of(asked: ServerAsked) -> tuple[int, int]:
     """(sequences at once, tokens of a step)."""
     q = asked.question
-    padded = asked.version < PADDED
-    n = whole(q, "max_num_seqs", PADDED_BATCH if padded else SEQUENCES)
-    return n, whole(q, "max_num_batched_tokens", n * PADDED_INPUT if padded else TOKENS)
+    padded = PADDED_INPUT * whole(q, "max_num_seqs", PADDED_BATCH)
+    tokens = whole(q, "max_num_batched_tokens", padded if asked.version < PADDED else TOKENS)
+    return whole(q, "max_num_seqs", SEQUENCES), tokens
 
 
 SERVER = Server(NAME, LATEST, OWN, HARDWARE, plan, sizes_of)

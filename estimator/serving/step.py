@@ -33,6 +33,7 @@ class Serving:
     engine      "transformers" (its kernels one by one) or "fused" (a serving engine's)
     dealt       over how many of them the tokens of a sequence's cache are dealt, beside its heads
     graph       decode steps are replayed from a CUDA graph: the host launches nothing
+    by_query    attention reads a sequence's keys and values once a query head, not once for all that share them
     """
 
     arch: Architecture
@@ -46,6 +47,7 @@ class Serving:
     graph: bool = True
     unpack: bool = False
     dealt: int = 1
+    by_query: bool = False
 
     @property
     def fused(self) -> bool:
@@ -93,7 +95,8 @@ def decode(serve: Serving, b: Any, context: Any, encoder: Any = 0, drafted: int 
     compute = out.of(ATTENTION)  # the scores and values of one row a sequence wait for the cache
     for key in [k for k in out.parts if k[0] == ATTENTION]:
         del out.parts[key]
-    out.add(CACHED, CACHE, maximum(cache / machine.copy, compute))
+    read = cache * sharing(serve.arch) if serve.by_query else cache
+    out.add(CACHED, CACHE, maximum(read / machine.copy, compute))
     out.ideal = out.ideal + cache / machine.bandwidth
     _links(out, serve, rows)
     if serve.graph:
@@ -130,6 +133,12 @@ def cache_shards(serve: Serving) -> Any:
     heads = [g.mixer.kv_heads for g in serve.arch.layers if isinstance(g.mixer, Attention) and g.mixer.mla is None]
     shards = minimum(serve.gpus, *(int(h) for h in heads)) if heads else 1
     return minimum(serve.gpus, serve.dealt * shards) if serve.dealt > 1 else shards
+
+
+def sharing(arch: Architecture) -> Any:
+    """Query heads that share a key/value head, the most of all layers; a latent is shared by its kernel."""
+    mixers = [g.mixer for g in arch.layers if isinstance(g.mixer, Attention) and g.mixer.mla is None]
+    return maximum(1, *(m.heads // m.kv_heads for m in mixers))
 
 
 def check_split(arch: Architecture, gpus: int) -> None:

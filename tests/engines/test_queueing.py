@@ -10,27 +10,26 @@ from statistics import mean, median
 import pytest
 
 from estimator.engines.queueing import Arriving
+from tests.engines.make_records import found
 
 RUNS = json.loads((Path(__file__).parent / "arrivals.json").read_text())["runs"]
 
 
 def test_runs_that_others_measured(llmcalc):
-    """Their prefix cache was on, and how much of a prompt it found is not told: at high rates the runs are faster."""
+    """They send 45 to 50 prompts over and over, so that vLLM finds all whole blocks of each in its cache."""
     errors: dict[str, list[float]] = {"sequences": [], "request_seconds": [], "ttft_seconds": []}
     for r in RUNS:
         got = llmcalc(
-            f"infer {r['model']} --engine vllm --gpu {r['gpu']} --tensor-parallel {r['tensor']} --rate {r['rate']} "
-            f"--seq-len {r['prompt']} --new-tokens {r['new']} --format json"
+            f"infer {r['model']} --engine vllm --engine-version 0.15 --gpu {r['gpu']} --tensor-parallel {r['tensor']} "
+            f"--rate {r['rate']} --seq-len {r['prompt']} --new-tokens {r['new']} --prefix-hit {found(r['prompt'])} "
+            "--format json"
         ).results
-        if "rate.sequences" in got:
-            for key, found in errors.items():
-                found.append(abs(got[f"rate.{key}"] / r[key] - 1))
-        else:
-            assert r["rate"] / got["rate.most"] < 1.2  # served with prefixes cached, not without
-    assert len(errors["sequences"]) >= len(RUNS) - 1
-    assert median(errors["request_seconds"]) < 0.07
-    assert median(errors["sequences"]) < 0.08
-    assert median(errors["ttft_seconds"]) < 0.35
+        for key, every in errors.items():
+            every.append(abs(got[f"rate.{key}"] / r[key] - 1))
+    for key, half, most in (("sequences", 0.05, 0.1), ("request_seconds", 0.05, 0.1), ("ttft_seconds", 0.1, 0.2)):
+        every = sorted(errors[key])
+        assert median(every) < half, key
+        assert every[int(0.9 * len(every)) - 1] < most, key
 
 
 @pytest.mark.parametrize("busy", [0.05, 0.3, 0.6, 0.8])
