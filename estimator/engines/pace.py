@@ -38,8 +38,7 @@ _VLLM = _SAID.format(what="multiples", n="23", median="5%", most="12%")
 _SERVED = (0.937, 1.099), (0.762, 1.413)
 
 # engine -> (first version, steps ahead): vLLM schedules a step while another runs (async scheduling, the default since
-# 0.14). Half a step, its own and this much are the first token of 15 measured runs of 0.15, of three models with steps of
-# 7 to 22 ms
+# 0.14). Half a step, its own and this much are the first token of 15 measured runs of 0.15, of three models
 AHEAD = {"vllm": ((0, 14), 1.25)}
 
 
