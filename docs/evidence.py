@@ -270,6 +270,34 @@ def errors_picture() -> str:
     return svg(errors("Errors of the same peaks", peaks(), "GiB", GIB))
 
 
+def peers() -> str:
+    """Other calculators on the same steps, and their time beside llmcalc's: what benchmarks/peers.py recorded."""
+    data = json.loads((HERE / "peers.json").read_text())
+    errors_of_ours = [100 * (p / m - 1) for pairs in peaks().values() for p, m in pairs]
+    far = sorted(map(abs, errors_of_ours))
+    ours = (len(far), statistics.median(far), far[round(0.9 * (len(far) - 1))], statistics.mean(errors_of_ours))
+    lines = [
+        f"The {data['steps']} steps of [Accuracy](accuracy.md), on {data['date']} by `benchmarks/peers.py`, which asks"
+        " each calculator about every step that it can express, with the model's own config.json and no network. Errors"
+        " in percent: of the tensors, beside the allocator's peak, and of the whole device, beside what the driver"
+        " showed (with the context, and what the allocator reserved). Time: the processor's, of one answer about"
+        f" llama-3-8b, as a multiple of llmcalc {data['llmcalc']}'s for the same question in the same run. llmcalc's"
+        " mechanisms were found on part of these steps; what the others were fitted to are runs of their authors.\n",
+        "| calculator | answers for | steps answered | tensors: median, p90, bias | device: median, p90, bias | time |",
+        "|:--|:--|--:|--:|--:|--:|",
+        f"| llmcalc {data['llmcalc']} | | {ours[0]} | {ours[1]:.2f}, {ours[2]:.2f}, {ours[3]:+.2f} | a range | 1 |",
+    ]
+    for name, row in data["peers"].items():
+        tensors, whole = (_three(row[key]) if key in row else "-" for key in ("tensors", "whole"))
+        lines.append(f"| {name} {row['version']} | {row['what']} | {row['tensors']['cases']} | {tensors} | {whole} |"
+                     f" {row['cpu_ratio']:g} |")  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _three(row: dict[str, float]) -> str:
+    return f"{row['median']:.1f}, {row['p90']:.1f}, {row['bias']:+.1f}"
+
+
 @lru_cache(maxsize=1)
 def times() -> dict[str, list[tuple[float, float]]]:
     """What was timed -> (predicted, measured) seconds, as tests/accuracy/test_step_time.py compares them."""
