@@ -53,7 +53,7 @@ def training(arch: Architecture, load: Workload) -> Outcome:
         return base | alive(log, (stop, 0, 0)) | {("optimizer", "temporaries"): temporary}
 
     level = replay.level
-    if load.compiled and compiled.known(arch, load.loss, load.offload):
+    if load.compiled and compiled.known(arch, load.loss, bool(load.offload)):
         moments[1:] = compiled_moments(arch, load, base, trained)
     moments.append(Moment("moments.step_bytes", "Optimizer step", level + value_of(temporary), level, at_step))
     del ids, loss

@@ -13,7 +13,7 @@ from estimator.optimizers import Optimizer, Trained
 from estimator.stack.engine import backward
 from estimator.stack.machine import Machine
 from estimator.stack.model import Forward
-from estimator.stack.offload import Offload
+from estimator.stack.offload import INPUTS, Inputs, Offload
 from estimator.stack.program import forward
 from estimator.stack.replay import settle
 from estimator.stack.tape import Tape, Tensor
@@ -28,7 +28,7 @@ def training_machine(arch: Architecture, run: Workload, tape: Tape, optimizer: O
     """The machine of a training step, and the tape as its checkpointing and offloading want it."""
     tape.stops = not run.reentrant
     if run.offload:
-        tape.keeper = Offload(tape)
+        tape.keeper = Inputs(tape) if run.offload == INPUTS else Offload(tape)
     m = machine(arch, run, tape)
     if at_once(run, optimizer):
         m.update = lambda n, width: optimizer.step([Trained((n,), width)])

@@ -35,7 +35,8 @@ class Workload:
     scored       the share of the tokens that the loss is taken on
     reference    who scores the batch too: "model" (a frozen copy stands), "adapter off", or nobody; scored_first: it
                  does before the step, not after the forward pass
-    packing      the batch is one row with a mask of blocks; offload: activations go to the host
+    packing      the batch is one row with a mask of blocks; offload: activations go to the host, or "inputs" of
+                 checkpointed layers alone
     reentrant    checkpointing as use_reentrant=True does it; compiled: torch.compile around the model
     in_backward  each gradient is stepped and dropped as soon as it is there
     wide_embeddings 8-bit states of embeddings stay in 32 bits, as the Trainer has it
@@ -81,7 +82,7 @@ class Workload:
     reference: str = ""
     scored_first: bool = False
     packing: bool = False
-    offload: bool = False
+    offload: bool | str = False
     reentrant: bool = False
     in_backward: bool = False
     compiled: bool = False

@@ -41,7 +41,7 @@ class StepOptions(Question):
     """How a training step is run."""
 
     recipe: Any = option(
-        None, "trainer, sft, dpo, reward, grpo, torchtune, litgpt, torch, torch-bf16, deepspeed ... or all.", "NAME"
+        None, "trainer, sft, dpo, reward, grpo, unsloth, torchtune, torch, torch-bf16, deepspeed ... or all.", "NAME"
     )
     optimizer: Any = option(
         None, "adamw, adamw-fused, adamw-forloop, adamw8bit, sgd, sgd-momentum, adafactor, lion, muon ...", "NAME"

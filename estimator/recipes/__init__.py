@@ -16,6 +16,8 @@ RECIPES: dict[str, str] = {
     "dpo": "dpo",
     "reward": "reward",
     "grpo": "grpo",
+    "axolotl": "axolotl",
+    "unsloth": "unsloth",
     "torchtune": "torchtune",
     "litgpt": "litgpt",
     "torch": "torch",

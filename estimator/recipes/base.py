@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 from estimator.formula import Citation
 from estimator.stack.releases import Release
@@ -32,6 +33,7 @@ class Recipe:
     code         whose modeling code runs, where it is not transformers'; holds: its loop names the logits until the
                  next are there
     narrow       adapters have the base's width
+    always       options that it sets itself; adapters: LoRA runs as functions of its own
     checkpoints  checkpointing is the stack's own default (here it is --checkpointing that says so)
     """
 
@@ -60,6 +62,8 @@ class Recipe:
     code: Release | None = field(default=None, hash=False)
     holds: bool = False
     narrow: bool = False
+    always: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    adapters: bool = False
     checkpoints: bool = False
 
     @property

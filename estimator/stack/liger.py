@@ -47,6 +47,11 @@ def _gated_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return tuple(None if p is None else Tensor(n, w, st) for p, st in zip(node.ins, node.saved, strict=True))
 
 
+def is_gated(node: object) -> bool:
+    """Whether a tensor of this node is what came out of gate and up."""
+    return getattr(node, "fn", None) is _gated_bwd
+
+
 def rotated(t: Tape, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     """LigerRopeFunction: queries and keys are turned where they lie, and so are their gradients."""
     outs = []
@@ -62,4 +67,4 @@ def _same_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (Tensor(g.n, g.w, g.st),)
 
 
-__all__ = ["gated", "rms", "rotated"]
+__all__ = ["gated", "is_gated", "rms", "rotated"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 @dataclass(frozen=True)
 class Replaced:
     """What is replaced: norms (whose backward overwrites the incoming gradient), rotation, gated product, loss; heads:
-    the norms of queries and keys too."""
+    the norms of queries and keys too; adapters: LoRA, as functions of its own (stack/nn.py, fused_lora)."""
 
     norms: bool = True
     in_place: bool = True
@@ -16,6 +16,7 @@ class Replaced:
     mlp: bool = True
     loss: bool = True
     heads: bool = True
+    adapters: bool = False
 
 
 TORCH = Replaced(False, False, False, False, False)

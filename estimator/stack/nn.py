@@ -9,7 +9,7 @@ from estimator.families.base import Linear
 from estimator.families.parts import COLUMN, ROW
 from estimator.families.towers import Conv
 from estimator.inventory import HEAD, ROUTER
-from estimator.stack import across, gradients, moves, ops, products
+from estimator.stack import across, gradients, liger, moves, ops, products
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.tape import F32, HALF, GradFn, Param, Tape, Tensor
 
@@ -106,6 +106,8 @@ def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, p
     b = m.param(f"{lin.name}.lora_B", lin.d_out * spec.rank, spec.width, True)
     if spec.dora:
         return dora(m, x, lin, rows, spec, result, a, b)
+    if m.kernels.adapters and not spec.dropout:
+        return fused_lora(t, x, rows * spec.rank, result, a, b)
     if packed:
         result = ops.copy(t, result, "output, cloned")
     if not (packed and t.amp):  # lora/bnb.py leaves the conversion to autocast
@@ -123,6 +125,27 @@ def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, p
     if not packed:
         del scaled
     return ops.to(t, result, w)
+
+
+def fused_lora(t: Tape, x: Tensor, size: Any, result: Tensor, a: Param, b: Param) -> Tensor:
+    """LoRA as a function of its own, as Unsloth and Axolotl write it: the adapter's product (of ``size`` numbers in
+    between) is added to ``result`` where it lies; its input is kept in 16 bits, and for down's computed again.
+
+    Source: unsloth 2026.10.9, kernels/fast_lora.py (LoRA_MLP, LoRA_QKV, LoRA_W); axolotl 0.21, kernels/lora.py.
+    """
+    low = product(t, x, a, None, size, "LoRA A(x)")
+    if low.node is not None and low.node.saved and liger.is_gated(x.node):
+        low.node.saved = (None, low.node.saved[1])
+    wide = t.autocast(b)
+    out = Tensor(result.n, result.w, result.st)
+    t.record(out, (result, low, wide), _fused_lora_bwd, [low.st, wide.st], (low.n, low.w, wide.n, wide.w))
+    return out
+
+
+def _fused_lora_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
+    n, w, size, width = node.extra
+    low = None if node.ins[1] is None else t.alloc(n, w, "gradient of A(x)")
+    return (g, low, None if node.ins[2] is None else t.alloc(size, width, "gradient of B"))
 
 
 def factor(t: Tape, x: Tensor, weight: Tensor, n: Any, what: str, name: str, at: int, rows: Any) -> Tensor:

@@ -15,6 +15,7 @@ from estimator.stack.tape import BLOCK, Allocation, GradFn, Tape, Tensor
 
 STASH = 5  # max_fwd_stash_size
 LEAST = 1024  # min_offload_size, bytes
+INPUTS = "inputs"  # of checkpointed layers alone
 
 
 class Gone:
@@ -113,3 +114,14 @@ class Offload:
         """After a node: what the node before it brought back goes."""
         if made:
             self.back = made
+
+
+class Inputs(Offload):
+    """Only what a checkpointed layer is given goes to the host, at once (unsloth_zoo/gradient_checkpointing.py)."""
+
+    def saved(self, node: GradFn) -> None:
+        """What a layer keeps within its own pass stays."""
+
+    def checkpointed(self, x: Tensor) -> Tensor:
+        gone: Any = Gone(x.st.record)
+        return Tensor(x.n, x.w, gone, x.node, x.idx)

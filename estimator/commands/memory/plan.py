@@ -109,7 +109,7 @@ def plan(q: Memory) -> MemoryPlan:
     said: list[str] = []
     default: list[str] = []
     chosen = recipe_of(q, default)
-    q = scored(q, chosen) if train else q
+    q = replace(scored(q, chosen), **chosen.always) if train else q
     model, arch = q.model, q.model.described
     for name, known in CHOICES.items():
         choice(getattr(q, name), f"--{name}", known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,13 @@ def width_of(recipe: Recipe, asked: str, said: list[str], given_dtype: bool) -> 
 def replaced(q: Memory) -> Replaced:
     """What the kernels asked for replace in this model."""
     return liger_kernels(q.model.architecture.model_type) if q.kernels == "liger" else TORCH
+
+
+def kernels_of(q: Memory, recipe: Recipe, adapter: Adapter | None) -> Replaced:
+    """What runs in the place of PyTorch's operations: as asked, and LoRA's own functions where the stack has them."""
+    if not recipe.adapters or adapter is None or adapter.method.name not in ("lora", "qlora"):
+        return replaced(q)
+    return replace(replaced(q), mlp=True, adapters=True)
 
 
 def loss_of(q: Memory, recipe: Recipe) -> str:
@@ -151,7 +158,7 @@ def fields_of(
     if kept:
         said.append("the gradients of the micro-batch before stand throughout")
     return {
-        "amp": amp, "half": half, "kept_gradients": kept, "kernels": replaced(q),
+        "amp": amp, "half": half, "kept_gradients": kept, "kernels": kernels_of(q, recipe, adapter),
         "hold_outputs": q.hold_outputs or recipe.holds, "names_on": recipe.holds,
         "adapter_width": adapter_width(recipe, quantization, width, cast), "kbit": q.prepare_kbit, "drops": drops,
         "scored": answer_share(q, recipe, s, said), "reference": reference_of(q, recipe, adapter),
