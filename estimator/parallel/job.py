@@ -18,6 +18,8 @@ from estimator.parallel.pipeline import Schedule, Stage
 from estimator.parallel.recipe import Rates
 from estimator.parallel.sharding import Piece, Share, held, keeps_gathered
 from estimator.parallel.traffic import HPZ
+from estimator.peft.arguments import TRAINED
+from estimator.peft.base import Adapter
 from estimator.trace import value_of
 
 GATHERED = "gathered, from forward to backward"
@@ -31,6 +33,7 @@ class Job:
     arch        None where only a number of parameters is known; params: that number
     stages      pipeline stages (one without an architecture); work: one micro-batch, None where no tokens are given
     largest     parameters of the largest module, 0 where not known
+    adapter     what is trained in place of the model, or None
     """
 
     arch: Architecture | None
@@ -45,6 +48,7 @@ class Job:
     target: str = "cpu"
     zero_pp: tuple[str, ...] = ()
     largest: Any = 0
+    adapter: Adapter | None = None
 
     @property
     def cut(self) -> tensor.Cut:
@@ -82,6 +86,8 @@ def pieces(job: Job, stage: Stage) -> tuple[Piece, ...]:
     if job.arch is None:
         return (Piece("weights", ceil_div(job.params, d.tensor * d.pipeline), d.shards),)
     weights = stage_weights(job.arch, stage, job.cut, d.pipeline)
+    if job.adapter is not None:
+        return _adapted(job.adapter, weights, d.shards)
     if d.expert == 1:
         return (Piece("weights", sum(w.total for w in weights), d.shards, tuple(weights)),)
     dense = tuple(w for w in weights if w.role != EXPERT)
@@ -91,6 +97,21 @@ def pieces(job: Job, stage: Stage) -> tuple[Piece, ...]:
     return (
         Piece("dense weights", sum(w.total for w in dense), d.shards, dense),
         Piece("experts", sum(w.total for w in routed), d.expert_shards, routed),
+    )
+
+
+def _adapted(adapter: Adapter, weights: list[Weight], shards: Any) -> tuple[Piece, ...]:
+    """The model as it is, and what trains: the adapter's tensors and those of the model that it unfreezes.
+
+    Where it unfreezes some, the frozen rest is taken to be shared out evenly.
+    """
+    added = [t for t in adapter.tensors if t.state == TRAINED]
+    trained = tuple(Weight(f"{t.module}.{t.name}", t.shape, t.times) for t in (*added, *adapter.unfrozen))
+    frozen = sum(w.total for w in weights) - sum(t.elements for t in adapter.unfrozen) + adapter.frozen
+    whole = tuple(weights) if not adapter.unfrozen and not value_of(adapter.frozen) else ()
+    return (
+        Piece("frozen weights", frozen, shards, whole, trains=False),
+        Piece("the adapter" if added else "trained weights", adapter.trained, shards, trained),
     )
 
 

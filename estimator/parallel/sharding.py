@@ -30,12 +30,14 @@ class Piece:
 
     label     "weights", "experts"
     elements  on this rank; over: how many GPUs hold the same ones; weights: their tensors, where known
+    trains    False of what an adapter leaves as it is: no gradients, no optimizer state
     """
 
     label: str
     elements: Any
     over: Any
     weights: tuple[Weight, ...] = ()
+    trains: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,12 @@ def held(pieces: Sequence[Piece], recipe: Rates, stage: int) -> list[Share]:
     widths = {WEIGHTS: recipe.weight, GRADIENTS: recipe.gradient, OPTIMIZER: recipe.optimizer}
     out = []
     for part, width in widths.items():
+        own = pieces if part == WEIGHTS else [p for p in pieces if p.trains]
         if part not in sharded_parts(recipe, stage):
-            total = sum(replicated_bytes(p.elements, width) for p in pieces)
+            total = sum(replicated_bytes(p.elements, width) for p in own)
             out.append(Share(part, total, replicated_bytes, False))
             continue
-        shares = [(p, shard(p, recipe, stage)) for p in pieces]
+        shares = [(p, shard(p, recipe, stage)) for p in own]
         padding = sum(value_of(n) * value_of(p.over) - value_of(p.elements) for p, n in shares)
         out.append(Share(part, sum(width * n for _, n in shares), sharded_bytes, True, width * int(padding)))
     return out

@@ -83,8 +83,14 @@ def transfers(
     out: list[Transfer] = []
     for p in pieces:
         what = f" of {p.label}" if len(pieces) > 1 else ""
-        out += _piece(p, recipe, stage, micro_batches, zero_pp, node, inside, what)
+        found = _piece(p, recipe, stage, micro_batches, zero_pp, node, inside, what)
+        out += found if p.trains else [t for t in found if _of_frozen(t)]
     return out
+
+
+def _of_frozen(t: Transfer) -> bool:
+    """Whether weights that do not train are sent so: gathered to compute with, not reduced and not updated."""
+    return t.op == ALL_GATHER and not t.what.startswith("updated")
 
 
 def _piece(

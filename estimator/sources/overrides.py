@@ -14,7 +14,7 @@ STORAGE_FIELDS = ("dtype", "torch_dtype", "quantization_config", "quantization",
 
 
 def set_fields(raw: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """(``raw`` with the texts applied to a copy, the names at its top level that it did not have)."""
+    """(``raw`` with the texts applied to a copy, the names that it did not have)."""
     out: dict[str, Any] = dict(raw)
     new: list[str] = []
     for name, value in pairs(list(overrides), "--set").items():
@@ -31,8 +31,7 @@ def set_fields(raw: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[s
                 near = get_close_matches(leaf, at, n=1, cutoff=0.85)
                 if near:
                     raise InputError(f"--set {name}: {parents[-1]} has no such field; did you mean {near[0]}?")
-            else:
-                new.append(leaf)
+            new.append(name)
         at[leaf] = json_or_text(value)
     return out, new
 
@@ -45,6 +44,9 @@ def unread(new: Sequence[str], known: Collection[str], read: Collection[str]) ->
     notes = []
     for name in new:
         if name in read or name in STORAGE_FIELDS:
+            continue
+        if "." in name:  # what a part's class reads is not known here
+            notes.append(f"--set {name}: the config had no such field")
             continue
         near = get_close_matches(name, sorted({*known, *read, *STORAGE_FIELDS} - {name}), n=1, cutoff=0.8)
         if near:

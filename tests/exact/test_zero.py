@@ -286,3 +286,30 @@ def test_a_last_stage_without_a_layer(llmcalc):
     held = llmcalc(f"memory llama-3-70b --mode training {deep} --gpu h100-sxm --micro-batches 64 --stage 3").results
     assert held["need_bytes.low"] > 0
     assert found["step_seconds"] > 0
+
+
+def test_an_adapter_trains_alone(llmcalc, tmp_path):
+    """LoRA of rank 8 on q and v of Llama-3-8B: 3,407,872 numbers with gradients and states, the rest held only."""
+    base, own = 8_030_261_248, 32 * 8 * (4096 + 4096 + 4096 + 1024)
+    line = "zero --model llama-3-8b --gpus 8 --recipe zero-paper --format json"
+    ran = llmcalc(f"{line} --method lora --rank 8 --targets q_proj,v_proj --stage all").results
+    assert ran["stage0.memory_bytes"] == 2 * (base + own) + (2 + 12) * own
+    assert ran["stage1.memory_bytes"] == 2 * (base + own) + 2 * own + 12 * own // 8
+    assert ran["stage2.memory_bytes"] == 2 * (base + own) + (2 + 12) * own // 8
+    assert ran["stage3.memory_bytes"] == 2 * base // 8 + 2 * own // 8 + (2 + 12) * own // 8
+    assert ran["stage0.communication_elements"] == 2 * own
+    assert ran["stage3.communication_elements"] == 2 * (base + own) + own
+    (tmp_path / "adapter_config.json").write_text(
+        '{"peft_type": "LORA", "base_model_name_or_path": "meta-llama/Meta-Llama-3-8B", "r": 8,'
+        ' "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}'
+    )
+    saved = llmcalc(f"zero --adapter {tmp_path} --gpus 8 --stage all --format json").results
+    assert saved == ran
+
+
+def test_frozen_layers_have_no_gradients(llmcalc):
+    """FSDP2 of the top two layers of GPT-2: a quarter of every matrix of theirs."""
+    line = "--model gpt2 --method freeze --trainable-layers 2 --gpus 4 --stage 2 --recipe torch-bf16 --format json"
+    found = llmcalc(f"zero {line}").results
+    layers = 2 * (12 * 768 * 768 + 13 * 768)
+    assert found["stage2.gradients_bytes"] == 2 * layers // 4

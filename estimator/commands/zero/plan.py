@@ -22,6 +22,8 @@ from estimator.parallel.request import size
 from estimator.parallel.sharding import STAGES
 from estimator.parallel.tensor import Cut
 from estimator.parallel.traffic import check_zero_pp
+from estimator.peft.base import Adapter
+from estimator.questions.read import FULL, adapter_of
 from estimator.sizes import is_letter
 from estimator.trace import value_of
 
@@ -114,6 +116,7 @@ def plan(q: Zero) -> ShardedPlan:
         q.offload_to,
         check_zero_pp(q.zero_pp, stages, degrees.shards, q.gpus_per_node),
         _largest(q, stages, said),
+        _adapter(q, degrees, said),
     )
     if q.model is None and not degrees.plain:
         said.append(
@@ -159,6 +162,31 @@ def plan(q: Zero) -> ShardedPlan:
         said + list(rate.said),
         tuple(q.model.notes) if q.model else (),
     )
+
+
+def _adapter(q: Zero, degrees: Degrees, said: list[str]) -> Adapter | None:
+    """The adapter that is trained in the model's place. InputError where its sharding is not known."""
+    if q.model is None:
+        if q.method not in FULL:
+            raise InputError(f"--method {q.method} goes into a model's matrices: add --model")
+        return None
+    adapter = adapter_of(q)
+    if adapter is None:
+        return None
+    if not degrees.plain:
+        raise InputError(
+            f"--method {q.method}: adapters are sharded over data-parallel GPUs alone; leave --tensor-parallel, "
+            "--pipeline-parallel, --context-parallel and --expert-parallel out"
+        )
+    if q.recipe == "deepspeed":
+        raise InputError(
+            "--recipe deepspeed: its estimators count every parameter as trained; simulated, with an adapter: "
+            "llmcalc memory --mode training --recipe deepspeed"
+        )
+    if q.seq_len is not None:
+        raise InputError(f"--seq-len: what a step with --method {q.method} keeps is in: llmcalc memory --mode training")
+    said.append("weights that do not train have no gradient and no optimizer state; all are as wide as the recipe's")
+    return adapter
 
 
 def _pipeline(model: Model | None, degrees: Degrees, chunks: int, how: str) -> tuple[Stage, ...]:

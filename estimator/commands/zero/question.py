@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import again, option
-from estimator.questions.parts import OnCard, Sequences, Sharded
+from estimator.questions.parts import Adapted, OnCard, Sequences, Sharded
 
 
 @dataclass(frozen=True, kw_only=True)
-class Zero(OnCard, Sharded, Sequences):
+class Zero(OnCard, Sharded, Sequences, Adapted):
     """Memory and communication a GPU: ZeRO and FSDP stages, tensor, pipeline, context and expert parallelism."""
 
     model: Any = option(None, "As everywhere; llama-3-8b where --params is not given either.", "MODEL", short="-m")

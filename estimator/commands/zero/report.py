@@ -81,7 +81,7 @@ def _report(q: Zero, p: ShardedPlan, nodes: list[Node], every: dict[int, list[Ra
     if sent:
         body.append(communication(sent, data_transfers(p, last, top), p, last))
         hidden += _message_nodes(sent, p)
-    if not p.symbolic:
+    if not p.symbolic and job.adapter is None:
         r = job.rates
         widths = {WEIGHTS: r.weight, GRADIENTS: r.gradient, OPTIMIZER: r.optimizer}
         away = {s: offloaded(job.offload, s) for s in p.stages}
