@@ -13,7 +13,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from estimator.alike import add_up
-from estimator.families.base import Architecture
+from estimator.families.base import Architecture, Norm
+from estimator.parallel.divided import one_rank
 from estimator.peft.base import TRAINED, Adapter
 from estimator.trace import value_of
 
@@ -51,6 +52,9 @@ MEASURED = "89 steps of 0.01 to 8 B parameters on three hosts with two H100 or H
 # single steps took so many times the best value (87 of 89 lie between low and high); beside the host that the preset's
 # launches were measured on, the three as wholes took 0.88, 0.88 and 1.23 times
 SLOW, FAST = 1.5, 0.5
+# microseconds of DTensor's dispatch for a module that it runs in a pass, beside what the plain module launches: 607,
+# 671 and 629 in three steps (Llama 1.2 B plain and with sequence parallelism, a Qwen of 0.6 B) of one host, two H200
+DTENSOR = 630
 # nanoseconds an element of DeepSpeedCPUAdam on the host, one thread (torchrun sets OMP_NUM_THREADS=1), and of PyTorch's
 # fused AdamW there: one step each, of 3.2 and 1.2 B parameters on two H100 (tests/accuracy/sharded_stacks.json.gz)
 CPU_ADAM = {ZERO: 2.8, ZERO3: 2.8, FSDP2: 1.0}
@@ -77,6 +81,21 @@ def units(
         passes * _modules(arch, adapter), passes * (layers + 1), gatherings * tensors, micro_batches * trained,
         trained, 1.0,
     )  # fmt: skip
+
+
+def dtensor_seconds(arch: Architecture, tensor: Any, sequence: bool, checkpointed: bool, micro_batches: int) -> float:
+    """Seconds of the host that DTensor's dispatch takes in a step: matrices that are divided, and with sequence
+    parallelism the table and the norms."""
+    share = one_rank(arch, tensor, sequence)
+    layers = sum(float(value_of(g.times)) * (_cut(g.parts()) + sequence * len(g.norms)) for g in share.layers)
+    ends = _cut((*share.embeddings, share.head))
+    if sequence:  # the final norm, and the table once more where it is the output matrix
+        ends += sum(isinstance(x, Norm) for x in share.final) + (share.head is None)
+    return MICRO * DTENSOR * micro_batches * (3 if checkpointed else 2) * (layers + ends)
+
+
+def _cut(parts: Any) -> int:
+    return sum(bool(getattr(x, "across", "")) for x in parts)
 
 
 def hook_seconds(of: str, found: Hooks) -> float:

@@ -102,8 +102,7 @@ def test_distribution(architectures):
     assert errors[-1] < 0.01
 
 
-UNTIMED = ("plain", "tensor")
-TIMED = [c for c in CASES if c["case"]["stack"] not in UNTIMED and "seconds" in c]
+TIMED = [c for c in CASES if c["case"]["stack"] not in ("plain", "tensor") and "seconds" in c]
 
 
 def answered(c, llmcalc, folder):
@@ -135,3 +134,17 @@ def test_steps_of_any_host_lie_in_the_range(llmcalc, tmp_path):
     for c in others:
         found = answered(c, llmcalc, tmp_path)
         assert found["step_seconds.low"] <= c["seconds"] <= found["step_seconds.high"], c["id"]
+
+
+def test_steps_of_divided_layers(llmcalc, tmp_path):
+    """DTensor's dispatch decides: three steps that ran alone, which its one constant was taken from."""
+    found = [c for c in CASES if c["case"]["stack"] == "tensor" and "seconds" in c]
+    for c in found:
+        k = c["case"]
+        config = tmp_path / "config.json"
+        config.write_text(json.dumps(DATA["configs"][k["model"]]))
+        line = f"train --model {config} --steps 1 --recipe torch-bf16 --gpu h200 --gpus 2 --tensor-parallel 2"
+        line += f" -b {k['batch']} -s {k['seq']}"
+        line += " --sequence-parallel --loss gathered" if k.get("sequence") else ""
+        assert abs(llmcalc(f"{line} --format json").results["step_seconds"] / c["seconds"] - 1) < 0.05, c["id"]
+    assert len(found) == 3

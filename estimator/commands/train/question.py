@@ -36,7 +36,7 @@ class Train(OnCard, Sharded, Stacked, Adapted, StepOptions, Sequences):
     )
     dtype: Any = option("bf16", "Of the matrix products.", "NAME")
     attention: Any = option(None, "sdpa (fused) or eager; what transformers has for the model where not given.", "NAME")
-    loss: Any = option("full", "full (fp32 logits), chunked or fused cross-entropy.", "NAME")
+    loss: Any = option("full", "full (fp32 logits), chunked, fused; of divided words parallel or gathered.", "NAME")
     attention_flops: Any = option("full", "Convention of MFU: full or causal.", "NAME")
     mfu: Any = option(None, "Model FLOPs utilisation in place of the roofline: 0.4 or 40%.", "SHARE")
     price: Any = option(None, "USD a GPU-hour; the preset's median where not given.", "USD")

@@ -23,8 +23,9 @@ def python_seconds(made: Pass, recipe: Recipe, run: Run) -> tuple[float, tuple[s
     """(seconds of the host that the sharding library's hooks take in a step, what is said of them)."""
     d = run.degrees
     of = hooks.library(recipe.kind, run.stage)
+    divided, said = _dtensor(made, recipe, run)
     if of is None or int(value_of(d.shards)) == 1:
-        return 0.0, ()
+        return divided, said
     found = hooks.units(made.arch, made.adapter, run.stage, made.work.checkpointing, run.accumulation)
     seconds = hooks.hook_seconds(of, found) / float(value_of(d.pipeline))
     note = (
@@ -32,7 +33,20 @@ def python_seconds(made: Pass, recipe: Recipe, run: Run) -> tuple[float, tuple[s
         f"steps took {hooks.FAST:g} to {hooks.SLOW:g} times the best value, and high is a host {hooks.SLOW:g} times as "
         "slow"
     )
-    return seconds, (note,)
+    return seconds + divided, (note, *said)
+
+
+def _dtensor(made: Pass, recipe: Recipe, run: Run) -> tuple[float, tuple[str, ...]]:
+    """The same of PyTorch's tensor parallelism."""
+    d = run.degrees
+    if recipe.kind != "simulated" or d.tensor == 1:
+        return 0.0, ()
+    seconds = hooks.dtensor_seconds(made.arch, d.tensor, d.sequence, made.work.checkpointing, run.accumulation)
+    seconds = seconds / float(value_of(d.pipeline))
+    return seconds, (
+        f"DTensor's dispatch takes {seconds:.3g} s of the host in a step ({hooks.DTENSOR} us a module and pass, fitted "
+        "to three steps of one host with two H200)",
+    )
 
 
 def offload_seconds(
