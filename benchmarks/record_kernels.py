@@ -90,6 +90,8 @@ def strided(name: str, ins: list[Any], outs: list[Any]) -> bool:
         return True
     if name in REDUCED:
         return any(not x.is_contiguous() for x in like)
+    if name not in SPARSE and len({x.dtype for x in like}) > 1:  # aten/native/cuda/Loops.cuh does not vectorise these
+        return True
     if name not in SPARSE and any(x.dim() > 0 and x.numel() != outs[0].numel() for x in like):
         return True
     return any(not x.is_contiguous() for x in (*like, *outs))

@@ -50,12 +50,13 @@ def multiplied(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) 
             continue
         n, w = sizes[1 - i]
         other = node.lays[1 - i]
-        if n != g.n or g.lay in BROKEN or other != g.lay:
+        if n != g.n or w != g.w or g.lay in BROKEN or other != g.lay:
             log(t, "gradient of a product", strided=g.n)
         else:
             log(t, "gradient of a product", moved=g.n * (2 * g.w + w))
+        lay, g.lay = g.lay, AFTER[g.lay]  # so lies the product, which is then summed
         summed(t, node, g, sizes[i])
-        out.lay = AFTER[g.lay] if out.n == g.n else ROWS
+        out.lay, g.lay = g.lay if out.n == g.n else ROWS, lay
 
 
 def spread(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Extra, StateSpace
-from estimator.stack import ops, products
+from estimator.stack import moves, ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation
 from estimator.stack.tape import F32, Allocation, GradFn, Param, Tape, Tensor, block_bytes
@@ -103,6 +103,12 @@ def _convolution(m: Machine, x: Tensor, weight: Param, bias: Param | None, n: An
     return out
 
 
+def _convolved(t: Tape, what: str, out: Tensor, ins: Any) -> None:
+    """A product, which lies channel by channel."""
+    out.lay = moves.BY_HEADS
+
+
+@moves.moving(_convolved, moves.nothing)
 def _convolution_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     copied = t.alloc(node.extra[0], g.w, "input of the convolution, contiguous")
     outs = [

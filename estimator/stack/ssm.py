@@ -102,7 +102,9 @@ def selective(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     weight, bias = m.weight(dt_proj)
     assert bias is not None
     step = product(t, step, weight, None, n, "time step", rows=m.rows)
+    moves.by_heads(step)
     step = ops.by_heads(t, ops.copy(t, step))
+    step.lay = moves.BY_HEADS
     wide_bias = ops.to(t, bias, F32)
     if m.cache is not None and m.past != 0:
         out = next_token(m, s, hidden, step, a, b, c, m.extra(d_skip), gate, wide_bias)
@@ -110,7 +112,26 @@ def selective(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     else:
         out, final = scan(m, s, hidden, step, a, b, c, ops.to(t, m.extra(d_skip), F32), gate, wide_bias)
         hold(m, 1, final.n, final.w, "recurrent state")
+    out = by_tokens(t, out)
     return strided_linear(m, ops.to(t, out, w), out_proj)
+
+
+def by_tokens(t: Tape, x: Tensor) -> Tensor:
+    """A view of what lies channel by channel, with the tokens first: so does its gradient lie."""
+    out = Tensor(x.n, x.w, x.st)
+    out.lay = moves.PART_BY_HEADS
+    if t.grad and x.node is not None:
+        t.record(out, (x,), _by_tokens_bwd)
+    return out
+
+
+def _seen_by_channels(t: Tape, node: GradFn, g: Tensor, outs: Any) -> None:
+    g.lay = moves.SEEN_BY_HEADS
+
+
+@moves.moving(backward=_seen_by_channels)
+def _by_tokens_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    return (g,)
 
 
 def scan(
@@ -153,7 +174,8 @@ def loop(m: Machine, s: StateSpace, hidden: Tensor, decay: Tensor, fed: Tensor, 
         final = t.alloc(n, F32, "last state")
         del turn, old
         saved = (first.st,) if recorded else None  # in a checkpointed layer nothing outlives its turn
-    moves.log(t, "turns of the scan", 6 * m.s, 12 * decay.n * F32)  # six kernels a token
+    cast = int(w != F32)
+    moves.log(t, "turns of the scan", (2 + cast) * m.s + 2, cast * m.s * n * (F32 + w) + n * w, 2 * m.s * n + hidden.n)
     out = t.emit("scan", hidden.n, w, (decay, fed, c), _loop_bwd, saved, (decay.n, n, c.n, c.w))
     if t.work is not None:
         products.log(t, out, products.scan_name(t), products.SCAN, s.inner, s.state, 1, m.rows, operator="bmm",
@@ -162,13 +184,27 @@ def loop(m: Machine, s: StateSpace, hidden: Tensor, decay: Tensor, fed: Tensor, 
     return out, final
 
 
+def _scanned(t: Tape, what: str, out: Tensor, ins: Any) -> None:
+    """The turns have a log of their own; their outputs are stacked channel by channel."""
+    out.lay = moves.BY_HEADS
+
+
 def _turns_back(t: Tape, node: GradFn, g: Tensor, outs: Any) -> None:
-    """Nine kernels a token, over twenty tensors of the state's size where the forward pass has twelve."""
-    whole, n, *_ = node.extra
-    moves.log(t, "gradient of the scan", 9 * (whole // n), 20 * whole * F32)
+    """Of each token: two products with the state's gradient and their sum, and the gradients of what was selected:
+    zeros of the whole sequence, into which one token's are put, and which are added to those of the tokens after it."""
+    whole, n, n_c, w = node.extra
+    tokens = whole // n
+    later, wide = tokens - 1, w == F32
+    moves.log(t, "gradient of the state", 3 * later + 1, (24 * later + 12 * wide) * n, (tokens - wide) * n)
+    if not wide:
+        moves.log(t, "gradient of the state, converted", tokens, tokens * n * (F32 + w))
+    moves.log(t, "gradients of the selected", 4 * tokens, 2 * tokens * whole * F32, 2 * whole)
+    moves.log(t, "gradients of the selected, added", 2 * later, 24 * later * whole)
+    moves.log(t, "gradient of C", 2 * tokens + later, (tokens + 3 * later) * n_c * w, n_c)
+    moves.log(t, "gradient of the outputs", 2 * tokens, g.n * g.w, g.n)
 
 
-@moves.moving(moves.nothing, _turns_back)
+@moves.moving(_scanned, _turns_back)
 def _loop_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     """select_backward fills zeros of the whole sequence for every token; they are added in place."""
     whole, n, n_c, w_c = node.extra
