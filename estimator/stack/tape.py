@@ -356,6 +356,3 @@ class Tape:
 def to_backward(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor, ...]:
     """The gradient of a conversion: back to the width of the input, which is ``node.extra``."""
     return (g if g.w == node.extra else t.alloc(g.n, node.extra, "gradient, converted"),)
-
-
-Hook = Callable[[Any], Any]

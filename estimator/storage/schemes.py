@@ -67,7 +67,6 @@ class Scheme:
 
 
 _BNB = "output layer, embeddings, norms, biases and routers stay in the base type"
-_BNB_ONLY = {"experts": "kept", "subclasses": False}
 
 
 def _named(name: str, layout: Layout, experts: str, note: str, **more: Any) -> Scheme:

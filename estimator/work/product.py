@@ -91,9 +91,5 @@ class Product:
         gradients = 1 if self.operator == "sdpa" and self.gradients else int(self.left) + int(self.right)
         return self.times * (1 + gradients + int(self.recomputed))
 
-    def in_layers(self, times: Any, layer: str) -> Product:
-        """This product in ``times`` layers of the group ``layer``."""
-        return replace(self, times=times, layer=layer)
-
 
 FP32_BYTES = 4

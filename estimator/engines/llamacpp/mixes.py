@@ -25,7 +25,6 @@ SHOWN = (
 MXFP4 = "mxfp4_moe"
 FEW = 8  # rows of the short answer
 NOTE = "bits: of the file a weight; layers: as many as fit; longest: context; tokens/s: with half of the context cached"
-ON_CARD = ("needs", "fits", "layers", "longest", "tokens/s")
 
 
 def compare(q: Any) -> Report:
