@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,8 +70,7 @@ def main() -> None:
             row = {"kind": kind, "layers": layers, "batch": batch, "seq": seq} | measured(kind, layers, batch, seq)
             cases.append(row)
             print(row, flush=True)
-    with open(sys.argv[1], "w") as file:
-        json.dump({"about": about, "shapes": SHAPES, "cases": cases}, file, indent=1)
+    Path(sys.argv[1]).write_text(json.dumps({"about": about, "shapes": SHAPES, "cases": cases}, indent=1))
 
 
 if __name__ == "__main__":

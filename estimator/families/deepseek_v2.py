@@ -81,9 +81,11 @@ def layers_of(
     first: int,
     sparse: Callable[[int], str] | None = None,
     other: tuple[Attention, frozenset[int]] | None = None,
+    groups: tuple[Any, Any] = (1, 1),
 ) -> tuple[Layer, ...]:
     """The stack: dense below ``first_k_dense_replace``, experts above, or as ``sparse`` says; ``bias`` of the dense and
-    shared MLPs; the numbers are the class's defaults. other: an attention of its own for some layers."""
+    shared MLPs; the numbers are the class's defaults. other: an attention of its own for some layers;
+    groups: of experts, and those that a token may choose from."""
     act = c.text("hidden_act", "silu")
     width = c.size("moe_intermediate_size", d_moe)
     n_shared = c.size("n_shared_experts", shared, least=0)
@@ -91,6 +93,7 @@ def layers_of(
         MOE: routed(
             f"{LAYER}.mlp", d, width, E, k, act,
             shared=gated_mlp(f"{LAYER}.mlp.shared_experts", d, n_shared * width, act, bias), routing=routing,
+            groups=groups,
         ),
         DENSE: gated_mlp(f"{LAYER}.mlp", d, c.size("intermediate_size", d_ff), act, bias),
     }  # fmt: skip

@@ -38,10 +38,10 @@ def build(c: Config) -> Architecture:
     E, k = expert_sizes(c, "n_routed_experts|num_local_experts", 256, 8)
     style = "interleaved" if c.flag("rope_interleave", True) else "half"
     attention = latent_attention(c, d, h, style)
-    layers = layers_of(
-        c, d, L, E, k, attention, False, "sigmoid_groups", d_ff=18432, d_moe=2048, shared=1, first=3
-    )
     groups = (c.plain("n_group", 8, least=1), c.plain("topk_group", 4, least=1))
+    layers = layers_of(
+        c, d, L, E, k, attention, False, "sigmoid_groups", d_ff=18432, d_moe=2048, shared=1, first=3, groups=groups
+    )  # fmt: skip
     return decoder(
         c, layers, d, L, 129280, 4096, buffers=correction_bias(layers, E), facts={"expert_groups": groups}
     )  # fmt: skip

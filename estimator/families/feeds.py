@@ -56,6 +56,7 @@ class MoE(NamedTuple):
                   "softmax_fp32" (DeepSeek-V2: logits and weights in fp32 too), "sigmoid_groups" (DeepSeek-V3, GLM-4.5),
                   "sigmoid" (LFM2) and "biased" (DeepSeek-V4: scores in the model's width, the best after a bias),
                   "looked_up" (by the token)
+    groups        (groups of experts, those a token may choose from) ("sigmoid_groups")
     normed        True where the weights of the chosen are divided by their sum
     idle          experts without weights, which a token may choose too (LongCat-Flash)
     clamped       True where both halves are clamped before the activation (DeepSeek-V4)
@@ -82,6 +83,7 @@ class MoE(NamedTuple):
     norms: tuple[Norm, ...] = ()
     latent: tuple[Linear, ...] = ()
     clamped: bool = False
+    groups: tuple[Any, Any] = (1, 1)
     normed: bool = True
     idle: Any = 0
 

@@ -159,6 +159,7 @@ def _complex_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
 def interleaved(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """apply_rotary_pos_emb_interleave: even and odd dimensions turned against each other."""
     even, odd = ops.piece(t, x, x.n // 2), ops.piece(t, x, x.n // 2)
+    cos, sin = ops.piece(t, cos, cos.n // 2), ops.piece(t, sin, sin.n // 2)
     first = ops.sub(t, ops.mul(t, even, cos), ops.mul(t, odd, sin), "rotated half")
     return ops.cat(t, (first, ops.add(t, ops.mul(t, odd, cos), ops.mul(t, even, sin), "rotated half")), "rotated")
 

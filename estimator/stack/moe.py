@@ -16,8 +16,8 @@ from estimator.stack.nn import activation, linear, product
 from estimator.stack.norms import norm
 from estimator.stack.parametrised import delta, with_delta
 from estimator.stack.products import ROUTER
-from estimator.stack.routers import ROUTERS, best
-from estimator.stack.shapes import clamp, masked, masked_bwd, total
+from estimator.stack.routers import ROUTERS, best, normalised
+from estimator.stack.shapes import clamp, masked, masked_bwd
 from estimator.stack.tape import BOOL, F32, I64, RESULT, GradFn, Tape, Tensor
 
 # bytes a routed token of the sort, its tokens' numbers, their copy in 32 bits, the comparison and the bound against
@@ -116,14 +116,6 @@ def router_logits(m: Machine, x: Tensor, router: Any, block: MoE) -> Tensor:
     return product(m.t, x, made, None, m.rows * block.num, "output", False, name, ROUTER, m.rows)
 
 
-def normalised(t: Tape, x: Tensor, rows: Any) -> Tensor:
-    """x /= x.sum(-1): in place, but autograd keeps a copy of what was divided."""
-    sums = total(t, x, rows)
-    if t.grad and x.node is not None:
-        moves.log(t, "routing weights, copied", moved=2 * x.n * x.w)
-    return t.emit("routing weights", x.n, x.w, (x, sums), _divided_bwd, (sums.st, x.st), rows)
-
-
 def undivided(t: Tape, x: Tensor) -> Tensor:
     """No kernel; the bytes of a division's result are counted all the same: measured peaks of OLMoE lie above even that
     (by 0.03%)."""
@@ -133,14 +125,6 @@ def undivided(t: Tape, x: Tensor) -> Tensor:
 @moves.moving(moves.nothing, moves.nothing)
 def _undivided_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (t.alloc(g.n, g.w, "gradient"),)
-
-
-@moves.moving(backward=gradients.divided)
-def _divided_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
-    outs = [None if p is None else t.alloc(g.n, g.w, "gradient of a quotient") for p in node.ins]
-    if outs[1] is not None:
-        outs[1] = t.alloc(node.extra, g.w, "gradient, summed")
-    return tuple(outs)
 
 
 def experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) -> Tensor:

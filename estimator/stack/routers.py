@@ -7,6 +7,7 @@ Source: transformers 5, DeepseekV2TopkRouter, DeepseekV3TopkRouter, Glm4MoeTopkR
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from estimator.families.base import MoE
 from estimator.stack import gradients, moves, ops, products
@@ -50,9 +51,53 @@ def sigmoid_groups(m: Machine, x: Tensor, block: MoE) -> Routed:
     drop = t.alloc(scores.n, BOOL, "group mask")
     choice = t.alloc(scores.n, F32, "scores of the best groups")
     del biased, drop
-    weights, index = best(m, scores, block)
+    log_groups(m, scores.n, block)
+    index = t.alloc(m.rows * block.per_token, I64, "chosen experts")
+    weights = t.emit("routing weights", index.n, scores.w, (scores,), _gathered_bwd, index.st, scores.n)
     del keep, choice
+    if block.normed:
+        weights = normalised(t, weights, m.rows, True)
     return logits, ops.scale(t, weights, "routing weights"), index
+
+
+def normalised(t: Tape, x: Tensor, rows: Any, shifted: bool = False) -> Tensor:
+    """x /= x.sum(-1): in place, but autograd keeps a copy of what was divided. ``shifted``: a number is added first."""
+    sums = total(t, x, rows)
+    sums = ops.shift(t, sums) if shifted else sums
+    if t.grad and x.node is not None:
+        moves.log(t, "routing weights, copied", moved=2 * x.n * x.w)
+    return t.emit("routing weights", x.n, x.w, (x, sums), _divided_bwd, (sums.st, x.st), rows)
+
+
+@moves.moving(backward=gradients.divided)
+def _divided_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
+    outs = [None if p is None else t.alloc(g.n, g.w, "gradient of a quotient") for p in node.ins]
+    if outs[1] is not None:
+        outs[1] = t.alloc(node.extra, g.w, "gradient, summed")
+    return tuple(outs)
+
+
+def log_groups(m: Machine, scores: Any, block: MoE) -> None:
+    """Kernels of the choice: scores with their bias, the two best of each group and their sum, the best groups, a mask
+    of them written out, the scores masked, the best of those."""
+    t, (groups, kept) = m.t, block.groups
+    n = m.rows * groups
+    moves.log(t, "scores with bias", strided=scores)
+    moves.log(t, "groups' scores", 2, scores * F32 + 2 * n * (F32 + I64) + (2 * n + n) * F32)
+    moves.log(t, "best groups", moved=n * F32 + m.rows * kept * (F32 + I64))
+    moves.log(t, "mask of the groups", 2, n * F32, n)
+    if groups == 1:  # a view of the groups'
+        moves.log(t, "mask of the experts", strided=scores)
+    else:
+        moves.log(t, "mask of the experts", 2, scores * (F32 + 1), scores)
+    moves.log(t, "mask of the others", moved=2 * scores)
+    moves.log(t, "scores of the best groups", strided=scores)
+    moves.log(t, "chosen experts", moved=scores * F32 + m.rows * block.per_token * (F32 + I64))
+
+
+@moves.moving(moves.gathered, gradients.put_back)
+def _gathered_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    return (t.alloc(node.extra, g.w, "gradient of the choice"),)
 
 
 def best(m: Machine, scores: Tensor, block: MoE) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ NESTED = ("text_config",)
 CHOICES: dict[str, dict[str, Any]] = {"gemma-2-27b": {"uncapped": True}}
 # not equal yet: products written out score by score, scans token by token, and routers of classes of their own
 UNLIKE = (
-    "bloom-176b", "codestral-mamba-7b", "deepseek-v3", "falcon-mamba-7b", "flan-t5-base", "glm-4.5-air", "gpt-j-6b",
+    "bloom-176b", "codestral-mamba-7b", "falcon-mamba-7b", "flan-t5-base", "gpt-j-6b",
     "gpt-neo-1.3b", "gpt-oss-120b", "jamba-v0.1", "mamba-1.4b", "mpt-7b", "phi-3.5-moe", "qwen3-next-80b-a3b",
 )  # fmt: skip
 EQUAL = [n for n in LAYERS if n not in UNLIKE]
@@ -75,7 +75,7 @@ def test_every_count_is_equal(name: str, key: str) -> None:
 def test_few_classes_are_unlike() -> None:
     """Each name is one that was recorded: none hides a class that is not there."""
     assert set(UNLIKE) < set(LAYERS)
-    assert len(EQUAL) >= 36
+    assert len(EQUAL) >= 38
 
 
 def test_checkpointing_runs_a_layer_again_but_for_its_end() -> None:
