@@ -89,9 +89,11 @@ class Typed(NamedTuple):
     odd: bool = False
 
 
-def typed(arch: Architecture, mix: str, imatrix: bool = False, fused_apart: bool = False) -> Iterator[Typed]:
+def typed(
+    arch: Architecture, mix: str, imatrix: bool = False, fused_apart: bool = False, mla_whole: bool = False
+) -> Iterator[Typed]:
     """Every tensor of the file, layer by layer, with its type in ``mix`` (or in a plain type: f16, bf16, f32)."""
-    parts = list(pieces(arch))
+    parts = list(pieces(arch, mla_whole))
     counted = ranks(parts)
     facts = _facts(arch, parts, imatrix or mix in NEEDS_IMATRIX, fused_apart)
     for p in parts:

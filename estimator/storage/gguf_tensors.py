@@ -37,10 +37,10 @@ class GgufPiece(NamedTuple):
     shared: bool = False
 
 
-def pieces(arch: Architecture) -> Iterator[GgufPiece]:
-    """Every tensor of the file but the metadata, in the order of the checkpoint."""
+def pieces(arch: Architecture, mla_whole: bool = False) -> Iterator[GgufPiece]:
+    """Every tensor of the file but the metadata, in the order of the checkpoint. mla_whole: see :func:`_splits`."""
     moe, kinds, shared = moe_of(arch), _kinds(arch), _shared(arch)
-    split = _splits(arch)
+    split = _splits(arch, mla_whole)
     for w in (*arch.weights(), *arch.buffers, *rotary_tables(arch)):
         if not _is_matrix(w):
             yield GgufPiece(w, PLAIN, Matrices(1, w.elements, 1))
@@ -99,12 +99,15 @@ def _shared(arch: Architecture) -> set[str]:
     return {p.name for m in mlps if isinstance(m, MoE) and m.shared for p in m.shared.linears}
 
 
-def _splits(arch: Architecture) -> dict[str, tuple[tuple[str, Matrices], ...]]:
-    """Modules that the file holds in parts: MLA's kv_b by heads, the delta net's qkvz as qkv and z."""
+def _splits(arch: Architecture, mla_whole: bool) -> dict[str, tuple[tuple[str, Matrices], ...]]:
+    """Modules that the file holds in parts: MLA's kv_b by heads, the delta net's qkvz as qkv and z.
+
+    mla_whole: kv_b is one matrix, as before llama.cpp kept latents (github.com/ggml-org/llama.cpp/pull/12801).
+    """
     out: dict[str, tuple[tuple[str, Matrices], ...]] = {}
     for layer in arch.layers:
         m = layer.mixer
-        if isinstance(m, Attention) and m.mla is not None:
+        if isinstance(m, Attention) and m.mla is not None and not mla_whole:
             rank, nope, v = m.mla["kv_rank"], m.mla["nope"], m.mla["v"]
             keys, values = Matrices(m.heads, nope, rank), Matrices(m.heads, rank, v)
             out[m.projections[-1].name] = ((OTHER, keys), (OTHER, values))

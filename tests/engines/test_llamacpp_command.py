@@ -100,6 +100,13 @@ def test_files_of_2024_follow_the_quantizer_of_their_build(mix, gb):
     assert round((found["weights_bytes"] + 800_000) / 1e9, 2) == gb
 
 
+@pytest.mark.parametrize(("mix", "gb"), [("q4_k_m", 10.36), ("q5_k_m", 11.85), ("q6_k", 14.06), ("iq4_xs", 8.57)])
+def test_files_before_latents_hold_an_expansion_whole(mix, gb):
+    """DeepSeek-Coder-V2-Lite's GGUF files as a table of 2024 lists them, cut to two digits; tokens take 3 to 7 MB."""
+    found = memory("deepseek-v2-lite", quantization=mix, engine_version="b3200", imatrix=True)
+    assert {int((found["weights_bytes"] + header) / 1e7) / 100 for header in (3e6, 6.9e6)} == {gb}
+
+
 def test_unequal_cards_share_whole_layers():
     options = {"quantization": "q4_k_m", "ctx_size": 8192}
     report = api.memory("qwen3-32b", mode="inference", gpu="rtx-3090,rtx-3060", tensor_split="3,1", **options)
@@ -143,6 +150,11 @@ def test_speed_follows_the_build():
         assert both[f"recent.{key}"] == recent[key] < both[key]
         assert abs(both[key] / old[key] - 1) < 0.02  # the graph of an older build differs by a few kernels
     assert "recent.decode_step_seconds" not in recent
+
+
+def test_speed_needs_a_card_by_name():
+    with pytest.raises(InputError, match="a preset of a GPU"):
+        api.infer("llama-3-8b", quantization="q4_k_m", gpu="12GB")
 
 
 def test_words_that_may_stand_alone():

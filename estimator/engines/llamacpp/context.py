@@ -13,9 +13,9 @@ PAD = 256  # cells: GGML_PAD(n_ctx, 256)
 N_BATCH = 2048  # llama_context_default_params
 N_UBATCH = 512
 BUILD = 11549  # what everything here was measured on
-# from which builds on, as far as public logs tell: rows of the cache are written by index (August 2025); embeddings mix
-# with tokens, masks are f16 and quantised caches rotated (2026)
-INDEXED, MIXED = 6000, 8000
+# from which builds on, as far as public logs tell: MLA's kv_b is written in two parts (pull 12801, April 2025); a cache
+# is written by index (August 2025); embeddings mix with tokens, masks are f16 and quantised caches rotated (2026)
+LATENT, INDEXED, MIXED = 5140, 6000, 8000
 PLAIN = ("f32", "f16", "bf16")  # cache types that are no blocks
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from estimator.config import Config
 from estimator.engines.llamacpp.caches import kept
-from estimator.engines.llamacpp.context import BUILD, MIXED, Context
+from estimator.engines.llamacpp.context import BUILD, Context
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.placement import Placement
 from estimator.engines.llamacpp.question import known
@@ -154,7 +154,7 @@ def _tensors(model: Model) -> int:
 def _load(model: Model, mix: str, text: str) -> Load:
     """The load that the log describes."""
     said = dict(_SETTING.findall(text))
-    weights: Weights = of_mix(model.architecture, mix, False, _build(text) < MIXED)
+    weights: Weights = of_mix(model.architecture, mix, False, _build(text))
     cache = _CACHE.search(text)
     old = _OLD_CACHE.search(text)
     k, v = (cache[5], cache[6]) if cache else (old[2], old[3]) if old else ("f16", "f16")

@@ -183,7 +183,7 @@ def weights_of(q: Any, mix: str, said: list[str]) -> Weights:
         raise InputError(f"--quantization {mix}: llama.cpp reads GGUF mixes: q4_k_m, q5_k_m, q6_k, q8_0, iq4_xs ...")
     if mix in MIXES:
         said += mix_notes(mix, bool(q.imatrix), set())
-    return of_mix(q.model.architecture, mix, bool(q.imatrix), build_of(q) < MIXED)
+    return of_mix(q.model.architecture, mix, bool(q.imatrix), build_of(q))
 
 
 def cards_of(q: Any) -> tuple[Card, ...]:

@@ -15,7 +15,7 @@ from estimator.engines.llamacpp.timing import Seconds, one_pass
 from estimator.errors import InputError
 from estimator.formula import Citation
 from estimator.formulas import inference as f
-from estimator.presets import load_gpu
+from estimator.presets import find, load_gpu
 from estimator.prices import price_of
 from estimator.questions.read import batch, tokens
 from estimator.report import Node, Report
@@ -128,6 +128,9 @@ def _names(q: Any) -> list[str]:
     n = int(value_of(size_option(None, q.gpus, "--gpus", "gpus")))
     if n > 1 and len(names) > 1 and n != len(names):
         raise InputError(f"--gpus {n}, but --gpu names {len(names)}")
+    sizes = [name for name in names if find("gpus", name) is None and name[:1].isdigit()]
+    if sizes:
+        raise InputError(f"--gpu {sizes[0][:40]}: speed needs a preset of a GPU, not a size: --gpu rtx-3060")
     return names * n if len(names) == 1 else names
 
 

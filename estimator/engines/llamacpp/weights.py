@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from estimator.engines.llamacpp.context import BUILD, LATENT, MIXED
 from estimator.families.base import Architecture
 from estimator.headers import Header
 from estimator.inventory import EMBEDDING, EXPERT, POSITION
@@ -56,9 +57,9 @@ class Weights:
         return self.output + (self.table if self.tied else 0)
 
 
-def of_mix(arch: Architecture, mix: str, imatrix: bool, fused_apart: bool = False) -> Weights:
-    """The weights of ``arch`` in a mix, or in a plain type (f16, bf16, f32: vectors stay in fp32)."""
-    parts: list[Typed] = list(typed(arch, mix, imatrix, fused_apart))
+def of_mix(arch: Architecture, mix: str, imatrix: bool, build: int = BUILD) -> Weights:
+    """The weights of ``arch`` in a mix, or in a plain type (f16, bf16, f32: vectors stay in fp32), made by a build."""
+    parts: list[Typed] = list(typed(arch, mix, imatrix, build < MIXED, build < LATENT))
     ends = {"table": 0, "output": 0}
     layers = [[0, 0] for _ in range(sum(int(value_of(x.times)) for x in arch.layers))]
     numbers = [[0, 0] for _ in layers]
