@@ -30,6 +30,7 @@ LOCAL = {"M1 Pro 8P+2E+16GPU": "m1-pro", "M1 Max 8P+2E+32GPU": "m1-max", "M1 Ult
          "M3 Pro 6P+6E+18GPU": "m3-pro", "M3 Max 12P+4E+40GPU": "m3-max", "M3 Ultra 24P+8E+80GPU": "m3-ultra",
          "M4 Pro 10P+4E+20GPU": "m4-pro", "M4 Max 12P+4E+40GPU": "m4-max"}  # fmt: skip
 LOCAL_MODELS = {"meta-llama/Llama-3.1-8B": "llama-3.1-8b", "Qwen/Qwen2.5-14B": "qwen2.5-14b"}
+TYPED = ("2023-12", "2024-01", "2024-05")  # rows that were read from pages: kept as they are
 LOCAL_TOKENS = 1024  # LocalScore's mean over nine shapes of 16 to 3,072 generated tokens, about here
 
 
@@ -59,12 +60,12 @@ def local(r: dict[str, Any]) -> list[Any] | None:
 
 
 def main() -> None:
-    """Rewrite the file: the rows of GPU-Benchmarks-on-LLM-Inference as they are, then the others."""
+    """Rewrite the file: the rows that were read from pages, then the others."""
     from estimator.presets import find
 
     path, clone = HERE / "llamacpp_speed.json", Path(sys.argv[1]) / "data" / "normalized"
     old = json.loads(path.read_text())
-    rows = [[*r[:6], False, r[-1]] for r in old["rows"] if r[0] in ("2023-12", "2024-05")]
+    rows = [[*r[:6], False, r[-1]] for r in old["rows"] if r[0] in TYPED]
     for name, read in (("llama_cpp_cuda.jsonl", board), ("localscore.jsonl", local)):
         found = [read(json.loads(line)) for line in (clone / name).read_text().splitlines()]
         rows += [r for r in found if r is not None and find("gpus", r[1])]

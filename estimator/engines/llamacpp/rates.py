@@ -7,7 +7,7 @@ the data sheet's int8 peak; Metal unpacks blocks in the vector units, K mixes wi
 M1's generation with more than later ones; every kernel costs a launch, which CUDA graphs shorten.
 
 :data:`FITTED` is what is left: benchmarks/fit_llamacpp.py fits it to tests/engines/llamacpp_speed.json, public tables
-of 60 GPUs, and prints the errors with each GPU left out (docs/accuracy.md).
+of 59 GPUs, and prints the errors with each GPU left out (docs/accuracy.md).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from estimator.schemas import GpuSpec
 OLD, RECENT = "2024", "2025"  # builds of December 2023 to May 2024; scoreboards of 2025
 FITTED = {
     "cuda.read": 0.92, "cuda.read.hbm": 0.68, "cuda.cached": 0.586, "cuda.moved": 0.619, "cuda.copies": 0.566,
-    "cuda.plain": 0.55, "cuda.plain.8.6": 0.633, "cuda.plain.8.9": 0.954, "launch.2024.8.0": 4.68e-06,
-    "launch.2024.8.6": 3.69e-06, "launch.2024.8.9": 2.55e-06, "launch.2024.9.0": 4.75e-06, "launch.older": 1.7,
-    "launch.2025.6.0": 1.01e-05, "launch.2025.6.1": 8.02e-06, "launch.2025.7.0": 1.65e-06, "launch.2025.7.5": 3.8e-06,
-    "launch.2025.8.0": 2.64e-06, "launch.2025.8.6": 2.24e-06, "launch.2025.8.7": 1.02e-05, "launch.2025.8.9": 1.5e-06,
-    "launch.2025.9.0": 2.23e-06, "launch.2025.12.0": 1.27e-06, "integer.6.0": 146, "integer.6.1": 370,
-    "integer.7.0": 370, "integer.7.5": 391, "integer.8.0": 539, "integer.8.6": 710, "integer.8.7": 970,
-    "integer.8.9": 1220, "integer.9.0": 672, "integer.12.0": 946, "metal.read": 0.936, "metal.cached": 0.485,
-    "metal.moved": 0.95, "metal.plain": 0.77, "metal.blocks": 0.7, "metal.packed": 0.609, "metal.unpack_k": 3.34,
-    "metal.unpack_k.m1": 11.7, "metal.launch": 8.23e-06, "hip.read": 0.71, "hip.launch": 1.45e-06,
-    "hip.packed": 0.491, "hip.packed.RDNA2": 0.661, "vulkan.read": 0.949, "vulkan.launch": 1.18e-05,
-    "vulkan.packed": 0.0769,
+    "cuda.plain": 0.55, "cuda.plain.8.6": 0.633, "cuda.plain.8.9": 0.954, "launch.2024.6.1": 8.02e-06,
+    "launch.2024.8.0": 4.68e-06, "launch.2024.8.6": 3.69e-06, "launch.2024.8.9": 2.55e-06,
+    "launch.2024.9.0": 4.75e-06, "launch.older": 1.7, "launch.2025.6.0": 1.01e-05, "launch.2025.6.1": 8.02e-06,
+    "launch.2025.7.0": 1.65e-06, "launch.2025.7.5": 3.8e-06, "launch.2025.8.0": 2.64e-06, "launch.2025.8.6": 2.24e-06,
+    "launch.2025.8.7": 1.02e-05, "launch.2025.8.9": 1.5e-06, "launch.2025.9.0": 2.23e-06,
+    "launch.2025.12.0": 1.27e-06, "integer.6.0": 146, "integer.6.1": 370, "integer.7.0": 370, "integer.7.5": 391,
+    "integer.8.0": 539, "integer.8.6": 710, "integer.8.7": 970, "integer.8.9": 1220, "integer.9.0": 672,
+    "integer.12.0": 946, "metal.read": 0.936, "metal.cached": 0.485, "metal.moved": 0.95, "metal.plain": 0.77,
+    "metal.blocks": 0.7, "metal.packed": 0.609, "metal.unpack_k": 3.34, "metal.unpack_k.m1": 11.7,
+    "metal.launch": 8.23e-06, "hip.read": 0.71, "hip.launch": 1.45e-06, "hip.packed": 0.491,
+    "hip.packed.RDNA2": 0.661, "vulkan.read": 0.949, "vulkan.launch": 1.18e-05, "vulkan.packed": 0.0769,
 }  # fmt: skip
 # a compute capability without rows of its own -> the one whose rates it takes
 NEAREST = {"5.2": "6.1", "6.2": "6.1", "7.2": "7.0", "10.0": "12.0", "10.3": "12.0", "12.1": "12.0"}
@@ -89,11 +89,12 @@ def _cuda(spec: GpuSpec, build: str, at: dict[str, float]) -> BackendRates:
         f"launch.{RECENT}.{made}", at[f"launch.{RECENT}.{NEWEST_KNOWN}"]
     )
     plain = at.get(f"cuda.plain.{made}", at["cuda.plain"])
+    copied = build == OLD and made != DP4A  # without tensor cores int8 products were the faster way in 2024 too
     stacked = ".hbm" if "HBM" in spec.memory.type.upper() else ""
     return BackendRates(
         "CUDA", at[f"cuda.read{stacked}"], at["cuda.cached"], at["cuda.moved"], plain, plain, plain, launch,
-        copies=at["cuda.copies"] if build == OLD else 0.0,
-        integer=None if build == OLD else at.get(f"integer.{made}", at[f"integer.{NEWEST_KNOWN}"]), quantises=True,
+        copies=at["cuda.copies"] if copied else 0.0,
+        integer=None if copied else at.get(f"integer.{made}", at[f"integer.{NEWEST_KNOWN}"]), quantises=True,
     )  # fmt: skip
 
 
