@@ -231,7 +231,8 @@ def measured() -> str:
         "Predicted peaks of the allocator beside measured ones, in percent of the measured. `tests/accuracy/` holds the"
         " cases with their options and bounds the errors. The mechanisms were found on part of these steps; 49 of the"
         " first three rows and of torch.compile are of models that none was found on (`stacks_more.json.gz`), 8 of"
-        " reward, grpo and torchtune were measured after their code was settled (`late` in `stacks_other.json.gz`), the"
+        " reward, grpo and torchtune were measured after the others were explained (`late` in `stacks_other.json.gz`:"
+        " at most 0.39% then, and one mechanism more was found on them), the"
         " runs that others published had no part in it but for what an older card or release does. Single cards without"
         " a trainer are in [Accuracy](../accuracy.md), engines on their own pages.\n",
         "| stack | what ran | steps | median | worst |\n|:--|:--|--:|--:|--:|",

@@ -64,7 +64,7 @@ def _run(t: Tape, node: Any) -> None:
     if t.moves is not None:
         moves.backward(t, node, g, outs)
     g = None
-    node.saved = None
+    node.saved = node.frame = None  # what a checkpointed call was given lives as long as what it made of it
     if back:
         t.keeper.done(back)
         back = None

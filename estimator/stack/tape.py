@@ -281,7 +281,7 @@ class Tape:
         self.grad, self.where, self.casts, self.seq = keep, where, casts, seq
         self.frame, self.again, frame.done, frame.nodes = None, None, True, []
         self.keeper = keeper
-        frame.fn = frame.x = None
+        frame.fn = None
 
     def autocast(self, p: Tensor) -> Tensor:
         """``p`` as autocast feeds it to a matrix product: half precision, weights through the cache."""

@@ -19,26 +19,27 @@ def of(stack):
 
 
 def test_trl():
-    """Reward and GRPO: 15 of 17 within 0.9%.
+    """Reward and GRPO: 15 of 17 within 0.7%.
 
     The fp32 SmolLM2 135M (2.1%) holds rests of segments, which ``--allocator simulated`` follows to 0.5%. Qwen2.5 1.5B
-    under NF4 (2.7%) holds 46 MiB more than its tensors before the step, which is not explained.
+    under NF4 (2.2%) holds 46 MiB more than its tensors before the step, which is not explained.
     """
     found = of("reward") | of("grpo")
     assert len(found) == 17
     mid, _, worst = spread(found)
-    assert mid <= 0.0012
-    assert sum(abs(e) > 0.009 for e in found.values()) == 2
-    assert worst <= 0.028
+    assert mid <= 0.0001
+    assert sum(abs(e) > 0.007 for e in found.values()) == 2
+    assert worst <= 0.0225
 
 
-def test_trl_settled():
-    """The six of them that were measured after the code was settled."""
+def test_trl_late():
+    """The six of them that were measured after the others were explained: at most 0.39% then, before what a
+    checkpointed layer was given was seen to live as long as the layer's own backward pass."""
     found = errors("stacks_other", lambda c: c["late"] and c["id"].startswith(("reward", "grpo")))
     assert len(found) == 6
     mid, _, worst = spread(found)
-    assert mid <= 0.0011
-    assert worst <= 0.004
+    assert mid <= 0.0001
+    assert worst <= 0.0011
 
 
 def test_torchtune():
