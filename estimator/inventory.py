@@ -6,6 +6,7 @@ shape (ints or traced numbers); ``times`` is how many identical layers hold it, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from math import prod
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ EXPERT = "expert"  # stacked routed experts [E, ...]
 ROUTER = "router"
 CONV = "conv"  # torch.nn.Conv1d
 OTHER = "other"  # A_log, dt_bias, relative_attention_bias, sinks ...
+NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")  # of a layer or an expert, in a name
 
 
 class Weight(NamedTuple):

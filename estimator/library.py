@@ -6,7 +6,6 @@ a repository is run, and no weight is allocated. Needs the extra ``measure``.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +13,9 @@ from typing import Any
 from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import Architecture
-from estimator.inventory import CONV, CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, NORM, OTHER, Weight
+from estimator.inventory import CONV, CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, NORM, NUMBER, OTHER, Weight
 
 NEEDS = "--with-transformers needs torch and transformers: pip install 'llmcalc-estimator[measure]'"
-NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 
 
 def build(c: Config) -> Architecture:

@@ -70,10 +70,11 @@ class Model:
     def architecture(self) -> Architecture:
         """What the model computes; InputError where its config is not known or has no family."""
         if self.config is None:
-            raise InputError(
-                f"{self.name}: holds tensors but no architecture; put the model's config.json beside it "
-                "(llmcalc models FILE counts the tensors)"
-            )
+            if self.header is not None and self.header.kind == "safetensors" and not self.header.missing:
+                from estimator.headers.alone import architecture
+
+                return architecture(self.name, self.header)
+            raise self._unknown()
         if self.library:
             from estimator.library import build as built
 
@@ -87,10 +88,18 @@ class Model:
             raise InputError(f"--part {self.part}: {self.name} has no part beside its text")
         return made._replace(towers=())
 
+    def _unknown(self) -> InputError:
+        return InputError(
+            f"{self.name}: holds tensors but no architecture; put the model's config.json beside it "
+            "(llmcalc models FILE counts the tensors)"
+        )
+
     @property
     def described(self) -> Architecture:
         """The architecture where what it computes is known too; InputError where its weights alone are."""
         made = self.architecture
+        if self.config is None:
+            raise self._unknown()
         if made.counted_only:
             raise InputError(
                 f"{self.name}: of a {made.model_type} only the weights are known (parameters, bytes, peft and zero), "

@@ -124,7 +124,7 @@ def read(q: Any, engine: str, latest: Version, own: tuple[str, ...]) -> ServerAs
     if model.kind == "symbolic":
         raise InputError(f"--engine {engine}: an engine serves a model of known sizes; symbolic has none")
     _refuse(q, engine, own)
-    arch, said = model.architecture, []
+    arch, said = model.described, []
     if arch.kind == "encoder-decoder":
         raise InputError(f"--engine {engine}: {model.name} has an encoder beside its decoder, which is not described")
     if getattr(q, "mode", None) == "training":

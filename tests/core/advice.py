@@ -107,6 +107,7 @@ CASES: list[tuple[str, str]] = [
      "memory mixtral-8x7b --mode training --gpus 8 --tensor-parallel 2 --stage 2 --recipe megatron"),
     ("memory llama-3-8b --engine llama.cpp --quantization ud-q4_k_xl",
      "memory llama-3-8b --engine llama.cpp --quantization q4_k_m"),
+    ("zero --model {weights} --gpus 4 --tensor-parallel 2", "zero --model {weights} --gpus 4"),
     # train
     ("train --model symbolic --gpu h100-sxm", "train --model llama-3-8b --gpu h100-sxm"),
     (f"{STEP} --checkpointing selective", f"{STEP} --checkpointing full"),

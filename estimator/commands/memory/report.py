@@ -75,7 +75,7 @@ def answer(q: Memory) -> Report:
         return report
     if q.model.kind == "symbolic":
         _letters_only(q)
-    if not q.training and q.model.config is not None and q.model.architecture.counted_only:
+    if not q.training and q.model.architecture.counted_only:
         from estimator.commands.memory.weights import weights_alone
 
         return weights_alone(q)

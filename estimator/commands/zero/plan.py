@@ -99,6 +99,11 @@ def plan(q: Zero) -> ShardedPlan:
     degrees = Degrees(
         n, found["tensor"], found["pipeline"], found["context"], found["expert"], q.sequence_parallel, q.gpus_per_node
     )
+    if q.model is not None and q.model.architecture.counted_only and not degrees.plain:
+        raise InputError(
+            f"{q.model.name}: only its weights are known, not how they are divided; leave --tensor-parallel, "
+            "--pipeline-parallel, --context-parallel and --expert-parallel out"
+        )
     m = size(q.micro_batches, "--micro-batches", "micro_batches", q.model, q.derive)
     off.check(q.offload, q.offload_to, stages, len(stages) > 1)
     plainly = schedule(q.schedule, degrees.pipeline, m, q.virtual_stages)

@@ -95,7 +95,7 @@ def refuse_foreign(q: Any) -> None:
 
 def known(model: Any) -> Gguf:
     """What llama.cpp makes of the model's family; InputError where it has no such architecture."""
-    found = gguf_of(model.architecture.model_type)
+    found = gguf_of(model.described.model_type)
     if found is None:
         what = model.architecture.model_type
         raise InputError(f"{model.name}: llama.cpp's graph of a {what} is not written down; --engine transformers")
