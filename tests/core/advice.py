@@ -115,7 +115,7 @@ CASES: list[tuple[str, str]] = [
      "memory --model llama-3-8b --mode training --recipe megatron --checkpointing selective"),
     (f"{STEP} --stage 3 --offload all --recipe torch-mixed --offload-to nvme",
      f"{STEP} --stage 3 --offload all --recipe deepspeed"),
-    (f"{STEP} --context-parallel 2", "zero --model llama-3-8b --gpus 8 --context-parallel 2 --seq-len 8192"),
+    (f"{STEP} --tp-comm-overlap", f"{STEP} --tp-comm-overlap --tensor-parallel 2"),
     # plan
     # chinchilla
     ("chinchilla --model mixtral-8x7b --active-fraction 0.5", "chinchilla --model mixtral-8x7b"),
