@@ -22,6 +22,8 @@ def sharded(
 
         return load, zero_engine.wrapper(tape, arch, load, trained, base), trained
     if load.gpus == 1:
+        if load.kept_gradients and whole_table(arch, load):  # all words', until the step
+            base["gradients", "standing"] += (load.tensor - 1) * table_bytes(arch, load)
         return load, None, trained
     from estimator.parallel.sharded import prepare, wrapper
 
@@ -39,6 +41,16 @@ def step_bytes(arch: Architecture, load: Workload, wrap: Any, optimizer: Optimiz
     """Bytes that the optimizer's step takes for a moment."""
     if load.sharder == "deepspeed":
         return wrap.step_bytes()
-    if load.sequence and not arch.tied and load.gpus == 1:  # the table's gradient is scattered here
-        return optimizer.step(own) + sum(w.elements * load.width for w in arch.weights() if w.role == EMBEDDING)
+    if whole_table(arch, load):
+        return optimizer.step(own) + table_bytes(arch, load)
     return optimizer.step(own) if load.host == "none" else 0
+
+
+def whole_table(arch: Architecture, load: Workload) -> bool:
+    """Whether the gradient of a table that is cut by words is one of all words until the step scatters it."""
+    return load.sequence and not arch.tied and load.gpus == 1
+
+
+def table_bytes(arch: Architecture, load: Workload) -> Any:
+    """Bytes of this GPU's words of the table."""
+    return sum(w.elements * load.width for w in arch.weights() if w.role == EMBEDDING)

@@ -44,13 +44,14 @@ def _layer(x: Layer, cut: Cut) -> Layer:
         isinstance(a, Attention) and isinstance(block, MLP) and a.form == "interface" and len(a.projections) == 3
         and not (a.mla or a.gate or a.joint or a.reuses or a.extras or a.disentangled or a.pool or a.routed)
         and a.out_norm is None and a.out_gate is None and a.indexer is None
+        and all(n.width == a.head_dim for n in a.norms)
         and not (block.fused or block.norm or block.extras or block.receptance)
         and not (x.cross or x.second or x.extras or x.chains or x.streams or x.ahead or x.shared or x.residual_weights)
     )  # fmt: skip
     if not plain:
         raise InputError(
-            f"{FLAG} {value_of(cut.tensor)}: simulated for layers of attention with separate q, k, v and a dense MLP; "
-            "use --mode training --recipe megatron"
+            f"{FLAG} {value_of(cut.tensor)}: simulated for attention with separate q, k, v, normed by heads if at all, "
+            "and a dense MLP; use --mode training --recipe megatron"
         )
     assert isinstance(a, Attention)
     assert isinstance(block, MLP)

@@ -59,3 +59,39 @@ def test_what_cannot_be_divided(options, said):
 
     with pytest.raises(InputError, match=said):
         asked(**options)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "said"),
+    [
+        ("gpt2", {}, "separate q, k, v"),
+        ("olmo-2-7b", {}, "normed by heads"),
+        ("qwen3-0.6b", {"recipe": "sft"}, "whose loss takes the whole head"),
+        ("llama-3.2-1b", {"method": "lora", "rank": 8}, "use --method full"),
+        ("llama-3.2-1b", {"loss": "parallel"}, "add --sequence-parallel"),
+        ("llama-3.2-1b", {"gpus": 4}, "add --stage 2 or 3"),
+        ("llama-3.2-1b", {"sequence_parallel": True, "seq_len": 511}, "does not divide --seq-len"),
+    ],
+)
+def test_what_tensor_parallelism_of_pytorch_refuses(model, options, said):
+    from estimator.commands.memory.report import memory
+    from estimator.errors import InputError
+
+    usual = {"recipe": "torch-bf16", "seq_len": 512, "batch_size": 1, "tensor_parallel": 2}
+    with pytest.raises(InputError, match=said):
+        memory(model, mode="training", **(usual | options))
+
+
+def test_a_divided_table_has_a_gradient_of_all_words():
+    from estimator.commands.memory.report import memory
+
+    usual = {"recipe": "torch-bf16", "seq_len": 512, "batch_size": 1, "tensor_parallel": 2, "mode": "training",
+             "optimizer": "adamw-fused"}  # fmt: skip
+
+    def step(**more):
+        return memory("llama-3-8b", **usual, **more).results()["moments.step_bytes"]
+
+    table = 128_256 // 2 * 4096 * 2
+    plain, divided = step(), step(sequence_parallel=True)
+    # weights, a gradient and two states of the other half; but its gradient too, and what it is scattered into
+    assert plain - divided == pytest.approx(4 * table - 2 * table, rel=0.01)

@@ -82,7 +82,7 @@ def spread(
     n, at = _gpus(q, said)
     if recipe.kind != "simulated":
         return Spread()  # its moments are sums of shares: memory_grid
-    ways = _tensor(q, adapter, quantization, said)
+    ways = _tensor(q, recipe, adapter, quantization, said)
     if ways != 1:
         n = _beside(q, n, ways, at)
     host = choice(q.offload, "--offload", OFFLOADS)
@@ -109,7 +109,7 @@ def spread(
     )
 
 
-def _tensor(q: Memory, adapter: Adapter | None, quantization: str, said: list[str]) -> Any:
+def _tensor(q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: str, said: list[str]) -> Any:
     """GPUs that share each layer. InputError for what their plans do not divide."""
     from estimator.parallel.request import size
 
@@ -125,6 +125,7 @@ def _tensor(q: Memory, adapter: Adapter | None, quantization: str, said: list[st
         (q.loss in ("chunked", "fused"), f"--loss {q.loss}: use {' or '.join(DIVIDED_LOSSES)}"),
         (q.loss == PARALLEL_LOSS and whole, "--loss parallel of a tied output matrix: add --sequence-parallel"),
         (q.kernels != "torch", "--kernels liger: leave it out"),
+        (recipe.loss != "full", f"--recipe {recipe.name}, whose loss takes the whole head: use --recipe trainer"),
     ):
         if wanted:
             raise InputError(f"--tensor-parallel {value_of(ways)} is not simulated with {what}")
