@@ -124,7 +124,11 @@ def _expanded_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
 
 def clamped(t: Tape, x: Tensor) -> Tensor:
     """torch.clamp: saves its input."""
-    return t.emit("clamped", x.n, x.w, (x,), ops.where_bwd, x.st)
+    return t.emit("clamped", x.n, x.w, (x,), _clamped_bwd, x.st)
+
+
+def _clamped_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    return (t.alloc(g.n, g.w, "gradient, masked"),)
 
 
 def next_token(

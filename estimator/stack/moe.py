@@ -203,6 +203,8 @@ def grouped(
     a, w = ops.to(t, x, weight.w), weight
     saved = (a.st if weight.node is not None else None, w.st)
     ins = (a, w) if bias is None else (a, w, bias)
+    if bias is not None:
+        moves.log(t, "bias, added in place", moved=3 * n * w.w)
     return t.emit("output", n, w.w, ins, _grouped_bwd, saved, (a.n, w.n))
 
 

@@ -238,6 +238,7 @@ def _heads_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(g.n, g.w, "gradient"),)
 
 
+@moves.moving(moves.gathered, gradients.masked)
 def where_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     """torch.where with a number: the gradient is masked."""
     return (t.alloc(g.n, g.w, "gradient, masked"),)

@@ -69,14 +69,16 @@ def mpt(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     """MptAttention: an fp32 alibi makes the scores fp32; the masked scores live until it returns."""
     t = m.t
     fused = linear(m, x, a.projections[0])
-    q, k, v = (ops.piece(t, fused, m.rows * a.heads * a.head_dim) for _ in range(3))
+    n = m.rows * a.heads * a.head_dim
+    q, k, v = ops.split(t, fused, (n, n, n))
     moves.by_heads(q, k, v)
     del fused
     k, v = cached(m, a, k, v)
     split = m.b > 1
     view = split and m.cache is None
     scores = bmm(t, q, k, m.b * a.heads * m.s * m.kv, a.head_dim, (split, view), "attention scores")
-    scores = ops.shift(t, ops.scale(t, scores, "scaled scores"), "biased scores", F32)
+    alibi = Tensor(a.heads * m.kv, F32, None)  # of the model
+    scores = ops.add(t, ops.scale(t, scores, "scaled scores"), alibi, "biased scores")
     mask = at["masks"](m, a)
     if mask is not None:
         scores = t.emit("masked scores", scores.n, F32, (scores,), ops.where_bwd, mask.st)
@@ -103,7 +105,7 @@ def bloom(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
             k, v = ops.copy(t, k), ops.copy(t, v)
     scores = ops.matmul(t, t.autocast(q), t.autocast(k), m.b * a.heads * m.s * m.kv, a.head_dim, "attention scores")
     mask = at["masks"](m, a)
-    weights = scores if mask is None else ops.shift(t, scores, "masked scores")
+    weights = scores if mask is None else ops.add(t, scores, mask, "masked scores")
     probs = ops.to(t, ops.softmax(t, weights, F32), q.w)
     m.hold(probs)
     out = ops.matmul(t, t.autocast(probs), t.autocast(v), n, m.kv, "attention output")
@@ -151,7 +153,7 @@ def wide_scores(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask:
     else:
         weights = ops.scale(t, weights, "scaled scores")
     if mask is not None:
-        weights = ops.shift(t, weights, "masked scores", max(weights.w, mask.w))
+        weights = ops.add(t, weights, mask, "masked scores")
     weights = ops.softmax(t, weights, F32 if t.amp else weights.w)
     weights = ops.to(t, weights, v.w)
     m.hold(weights)
@@ -188,7 +190,7 @@ def with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: An
     )
     mask = at["masks"](m, a)
     if mask is not None:
-        weights = ops.shift(t, weights, "masked scores", max(weights.w, mask.w))
+        weights = ops.add(t, weights, mask, "masked scores")
     sinks = m.extra(a.extras[0])
     logits = t.emit(
         "scores and sinks",
@@ -200,7 +202,8 @@ def with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: An
         (weights.n, sinks.n),
     )
     best, where = t.alloc(rows, logits.w, "row maxima"), t.alloc(rows, I64, "row maxima")
-    logits = t.emit("shifted scores", logits.n, logits.w, (logits,), _max_bwd, where.st)
+    moves.log(t, "row maxima", moved=logits.n * logits.w + rows * (logits.w + I64))
+    logits = t.emit("shifted scores", logits.n, logits.w, (logits,), _max_bwd, where.st, rows)
     del best, where
     probs = ops.softmax(t, logits, F32 if t.amp else None)
     weights = ops.to(t, ops.piece(t, probs, rows * s_k), v.w)
@@ -210,11 +213,27 @@ def with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: An
     return ops.copy(t, out, "attention output, transposed"), weights
 
 
+def _joined_by_sinks(t: Tape, node: GradFn, g: Tensor, outs: Any) -> None:
+    """Of scores beside sinks: a view of the scores' part; the sinks' is summed over rows."""
+    out, sinks = outs
+    if sinks is not None:
+        moves.log(t, "gradient of the sinks", strided=g.n - node.extra[0])
+    if out is not None:
+        out.lay = moves.PART
+
+
+@moves.moving(moves.joined, _joined_by_sinks)
 def _sink_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     n, sinks = node.extra
     return (Tensor(n, g.w, g.st), None if node.ins[1] is None else t.alloc(sinks, g.w, "gradient of the sinks"))
 
 
+def _less_maximum(t: Tape, node: GradFn, g: Tensor, outs: Any) -> None:
+    """Of x - x.max(): negated, summed, put into zeros, added."""
+    moves.log(t, "gradient of the maximum", 5, (7 * g.n + node.extra) * g.w, g.n)
+
+
+@moves.moving(moves.gathered, _less_maximum)
 def _max_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     """x - x.max(): the gradient passes, and a scattered one is added to it."""
     negative = t.alloc(g.n, g.w, "gradient, negated")
@@ -276,7 +295,7 @@ def bloom_gelu(t: Tape, x: Tensor) -> Tensor:
     return out
 
 
-@moves.several(8, 18, 11, 28)
+@moves.several(9, 21, 18, 44)
 def _bloom_gelu_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     held = [t.alloc(g.n, g.w, "gelu temporary") for _ in range(4)]
     out = t.alloc(g.n, g.w, "gradient")
