@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.ops import maximum
-from estimator.stack.tape import block_bytes
+from estimator.stack.blocks import block_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from estimator.optimizer_kinds import (
     two,
 )
 from estimator.optimizers_low import LOW
-from estimator.stack.tape import F32, block_bytes
+from estimator.stack.blocks import block_bytes
+from estimator.stack.tape import F32
 from estimator.trace import value_of
 
 EIGHT_BIT_BLOCK = 256  # bitsandbytes 0.4x: blockwise states share one fp32 scale in 256

@@ -11,8 +11,9 @@ from estimator.moments.outcome import Live
 from estimator.moments.workload import Workload
 from estimator.optimizers import Optimizer, Trained, copy_bytes, held_bytes
 from estimator.peft.base import BASE, INDEX, TRAINED, TUNER, PeftTensor
+from estimator.stack.blocks import block_bytes, small_block
 from estimator.stack.packed import is_packed, packed_bytes
-from estimator.stack.tape import F32, I64, block_bytes, small_block
+from estimator.stack.tape import F32, I64
 from estimator.trace import value_of
 
 TABLES = (EMBEDDING, POSITION, TOKEN_TYPE)  # torch.nn.Embedding

@@ -12,7 +12,7 @@ from typing import Any
 from estimator.families.base import Architecture
 from estimator.optimizers import Trained
 from estimator.parallel.order import in_order
-from estimator.stack.tape import block_bytes
+from estimator.stack.blocks import block_bytes
 from estimator.trace import value_of
 
 FIRST_BUCKET = 1024 * 1024  # reducer.hpp: kDefaultFirstBucketBytes

@@ -21,8 +21,9 @@ from estimator.ops import ceil_div
 from estimator.optimizers import Trained
 from estimator.parallel.ddp import bucket_bytes, own_tensors
 from estimator.peft.base import TRAINED
+from estimator.stack.blocks import block_bytes, small_block
 from estimator.stack.packed import is_packed, packed_bytes
-from estimator.stack.tape import HALF, Tape, Tensor, block_bytes, small_block
+from estimator.stack.tape import HALF, Tape, Tensor
 from estimator.trace import value_of
 
 

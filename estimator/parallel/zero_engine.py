@@ -22,8 +22,9 @@ from estimator.ops import ceil_div
 from estimator.optimizers import Trained
 from estimator.parallel.coordinator import Settings, available, settings, trace
 from estimator.parallel.order import in_order
+from estimator.stack.blocks import block_bytes, small_block
 from estimator.stack.packed import is_packed, packed_bytes
-from estimator.stack.tape import F32, HALF, Tape, Tensor, block_bytes, small_block
+from estimator.stack.tape import F32, HALF, Tape, Tensor
 from estimator.trace import value_of
 
 SUB_GROUP = 1_000_000_000  # sub_group_size: elements of a GPU's part that are stepped at once (stage 3)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
-from estimator.stack.tape import BLOCK, KIB, MIN_LARGE, ROUND_LARGE, SPLIT_REST
+from estimator.stack.blocks import BLOCK, KIB, MIN_LARGE, ROUND_LARGE, SPLIT_REST
 
 SMALL_SEGMENT = 2 * KIB * KIB  # kSmallBuffer: one segment of requests of up to 1 MiB
 LARGE_SEGMENT = 20 * KIB * KIB  # kLargeBuffer: one segment of requests under kMinLargeAlloc

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.stack.tape import BLOCK, Allocation, GradFn, Tape, Tensor
+from estimator.stack.blocks import BLOCK
+from estimator.stack.tape import Allocation, GradFn, Tape, Tensor
 
 STASH = 5  # max_fwd_stash_size
 LEAST = 1024  # min_offload_size, bytes

@@ -6,9 +6,10 @@ from typing import Any
 
 from estimator.families.base import Extra, StateSpace
 from estimator.stack import moves, ops, products
+from estimator.stack.blocks import block_bytes
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation
-from estimator.stack.tape import F32, Allocation, GradFn, Param, Tape, Tensor, block_bytes
+from estimator.stack.tape import F32, Allocation, GradFn, Param, Tape, Tensor
 
 
 class Blocks(Allocation):

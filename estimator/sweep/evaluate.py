@@ -277,7 +277,7 @@ def blocks(nbytes: Any) -> Any:
     """:func:`estimator.stack.tape.block_bytes` of an array of requests, all more than 0."""
     import numpy as np
 
-    from estimator.stack.tape import BLOCK, MIN_LARGE, ROUND_LARGE, SPLIT_REST
+    from estimator.stack.blocks import BLOCK, MIN_LARGE, ROUND_LARGE, SPLIT_REST
 
     size = (nbytes + (BLOCK - 1)) & -BLOCK
     rest = -size & (ROUND_LARGE - 1)

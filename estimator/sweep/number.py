@@ -127,7 +127,7 @@ class Number(Recordable):
 
     def blocks(self) -> Any:
         """The bytes that the caching allocator counts for a request of this many, more than 0."""
-        from estimator.stack.tape import block_bytes
+        from estimator.stack.blocks import block_bytes
 
         low, high = self.record.bounds(self.terms)
         args = (key_of(self.terms),)

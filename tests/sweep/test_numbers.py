@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from estimator.ops import ceil_div, maximum, minimum, root
+from estimator.stack.blocks import block_bytes
 from estimator.stack.replay import Replay
-from estimator.stack.tape import block_bytes
 from estimator.sweep.evaluate import Evaluator
 from estimator.sweep.fold import Recording
 from estimator.sweep.number import Number, Unrecordable, int_of
