@@ -47,8 +47,8 @@ docs: $(DEV)
 check: lint types test
 
 fuzz: $(DEV)
-	$(BIN)/python -m tests.fuzz --minutes $${MINUTES:-60} --seed $${SEED:-1}
-	LLMCALC_MORE=$${MORE:-100} $(BIN)/python -m pytest -n0 tests/properties
+	$(BIN)/python -m tests.fuzz --jobs $${JOBS:-$$(nproc)} --inputs $${INPUTS:-1000000} --seed $${SEED:-1}
+	$(BIN)/python -m tests.properties --jobs $${JOBS:-$$(nproc)} --evaluations $${EVALUATIONS:-1000000} --seed $${SEED:-1}
 
 mutate: $(DEV)
 	$(BIN)/python -m tests.mutation

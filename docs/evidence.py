@@ -137,20 +137,28 @@ def reliability() -> str:
     parts = [
         "# Reliability\n",
         f"```text\n$ llmcalc memory gtp2\n{_error('memory gtp2')}```\n",
-        "What held of every input, and how many were tried. `make fuzz` searches for hours, `make mutate` runs"
-        " the mutants; `python -m tests.fuzz --record docs/reliability.json` adds to the record from which"
-        " `python docs/build.py` writes this page. An input follows from its kind, seed and number.\n",
+        "What held of every input, and how many were tried. `make fuzz` tries a million inputs and evaluates a million"
+        " properties, `make mutate` runs the mutants; `--record docs/reliability.json` adds to the record from which"
+        " `python docs/build.py` writes this page. An input follows from its kind, seed and number, a property's"
+        " examples from its task's seed.\n",
         "## Attacks\n",
         "Held of each: exit code 0, 2, 3 or 130; one line of at most 300 characters for an error, and nothing before"
         " it; no traceback, no control character, valid JSON; under 5 s of its own (a search or a fit: 60 s) and 1 GiB;"
         " no file written but `--output`, nothing started, no connection. `found` is what broke, all mended since.\n",
-        "| date | seed | minutes | inputs | of which | found |\n|:--|--:|--:|--:|:--|--:|",
+        "| date | seed | minutes | inputs | of which | answered | found |\n|:--|--:|--:|--:|:--|--:|--:|",
     ]  # fmt: skip
     for r in data.get("fuzz", []):
         kinds = ", ".join(f"{k} {n:,}" for k, n in r["inputs"].items())
-        row = (r["date"], r["seed"], r["minutes"], f"{sum(r['inputs'].values()):,}", kinds, sum(r["found"].values()))
+        codes = r.get("codes", {})
+        answered = f"{sum(codes.get(k, 0) for k in ('0', '3')):,}" if codes else "-"
+        row = (r["date"], r["seed"], r["minutes"], f"{sum(r['inputs'].values()):,}", kinds, answered,
+               sum(r["found"].values()))  # fmt: skip
         parts.append("| " + " | ".join(map(str, row)) + " |")
-    parts += ["\n## Properties\n", "| property | evaluations |\n|:--|--:|"]
+    tried = sum(sum(r["inputs"].values()) for r in data.get("fuzz", []))
+    parts += [f"\n{tried:,} inputs in all.", "\n## Properties\n",
+              "\n".join(f"- {r['date']}, seed {r.get('seed', '-')}: {sum(r['evaluations'].values()):,} evaluations,"
+                        f" {int(r['failed'])} failed" for r in data.get("properties", [])),
+              "\n| property | evaluations |\n|:--|--:|"]  # fmt: skip
     total: dict[str, int] = {}
     for r in data.get("properties", []):
         for name, n in r["evaluations"].items():
@@ -159,10 +167,15 @@ def reliability() -> str:
     parts += [f"| all | {sum(total.values()):,} |", "\n## Mutants\n"]
     parts += [
         "A mutant is the program with one operator, comparison or number changed; it dies where a test fails.\n",
-        *(["| part | mutants | died | share |\n|:--|--:|--:|--:|"] if data.get("mutants") else []),
-        *(f"| {m['part']} | {m['mutants']} | {m['died']} | {100 * m['died'] / m['mutants']:.1f}% |"
+        *(["| part | mutants in all | run | died | share |\n|:--|--:|--:|--:|--:|"] if data.get("mutants") else []),
+        *(f"| {m['part']} | {m['in_all']} | {m['mutants']} | {m['died']} | {100 * m['died'] / m['mutants']:.1f}% |"
           for m in data.get("mutants", [])),
     ]  # fmt: skip
+    from tests.core.test_finds import FINDS
+
+    parts += ["\n## Finds\n", "What broke under attack once, and the tests that hold it.\n", "| find | what it was |"
+              " tests |\n|:--|:--|:--|"]  # fmt: skip
+    parts += [f"| {k} | {what} | {', '.join(f'`{t}`' for t in tests)} |" for k, (what, tests) in FINDS.items()]
     parts += ["\n## Open\n", *(f"- {line}" for line in data.get("open", []))]
     return "\n".join(parts) + "\n"
 

@@ -23,6 +23,7 @@ from estimator.working import WORKINGS, Form, Item, Step, plus
 
 _READ = (workings, workings_peft)  # they fill WORKINGS
 
+_FLOATS = 12  # digits that sums of doubles in another order share
 _PRIMES = (101, 211, 307, 401, 503, 601, 701, 809, 907, 1009, 1103, 1201, 1301, 1409, 1511, 1601, 1709, 1801, 1901)
 _DIGITS = 30
 _NAMED = 6  # parts of a sum that are named; more are counted
@@ -155,7 +156,8 @@ def equal(a: Any, b: Any) -> bool:
             same = one == other
         else:
             x, y = sympy.N(one, _DIGITS), sympy.N(other, _DIGITS)
-            same = abs(x - y) <= sympy.Float(10) ** (10 - _DIGITS) * max(abs(x), abs(y), 1)
+            digits = _FLOATS if one.has(sympy.Float) or other.has(sympy.Float) else _DIGITS - 10
+            same = abs(x - y) <= sympy.Float(10) ** -digits * max(abs(x), abs(y))
         if not same:
             return False
     return True

@@ -46,7 +46,7 @@ def budget(rank: ServedRank) -> Node:
     if rank.budget is not None:
         rows.insert(0, Node("budget_bytes", "What the engine allows itself", rank.budget, BYTES))
     if rank.pool_bytes is not None:
-        rows.append(Node("pool_bytes", "Pool of blocks", rank.pool_bytes, BYTES))
+        rows.append(Node("pool_bytes", "Pool of blocks", max(0, rank.pool_bytes), BYTES))
     return Node.group("A GPU", rows)
 
 

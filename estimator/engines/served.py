@@ -168,9 +168,10 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
     price = price_of(asked.spec, q.price)
     figures = _figures(best, load)
     floor = _figures(ideal, load)  # latencies of what runs at once; the rate of all that is asked for
-    floor["tokens_per_second"] = _figures(ideal, replace(load, sequences=wanted))["tokens_per_second"]
+    all_at_once = replace(load, sequences=max(wanted, load.sequences))
+    floor["tokens_per_second"] = _figures(ideal, all_at_once)["tokens_per_second"]
     usd = None if price.usd is None else price.usd * asked.gpus / SECONDS_PER_HOUR
-    data = asked.data
+    data = min(asked.data, asked.batch)  # replicas beyond the requests stand idle
     body: list[Any] = [
         _ranged("prefill_seconds", f"Prompts of {load.sequences:,.0f} requests", figures, floor, pace),
         _ranged("ttft_seconds", "First token of one request, alone", figures, floor, pace),
@@ -321,12 +322,13 @@ def _ranged(key: str, label: str, at: dict[str, Any], floor: dict[str, Any], pac
 def _rate(at: dict[str, Any], floor: dict[str, Any], pace: Pace, replicas: int) -> Node:
     key = "tokens_per_second"
     best = at[key] * replicas
+    ideal = max(at[key], floor[key]) * replicas
     rows = [
-        Node(f"{key}.ideal", "ideal roofline", max(at[key], floor[key]) * replicas, TOKEN_RATE),
+        Node(f"{key}.ideal", "ideal roofline", ideal, TOKEN_RATE),
         Node(f"{key}.low", "low", best / pace.ends[1], TOKEN_RATE),
         Node(f"{key}.p25", "a quarter is slower", best / pace.middle[1], TOKEN_RATE),
-        Node(f"{key}.p75", "a quarter is faster", best / pace.middle[0], TOKEN_RATE),
-        Node(f"{key}.high", "high", best / pace.ends[0], TOKEN_RATE),
+        Node(f"{key}.p75", "a quarter is faster", min(ideal, best / pace.middle[0]), TOKEN_RATE),
+        Node(f"{key}.high", "high", min(ideal, best / pace.ends[0]), TOKEN_RATE),
     ]
     return Node.group("", [Node(key, "Generated tokens a second", best, TOKEN_RATE), *rows])
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.families.base import Architecture
-from estimator.inventory import EXPERT, Weight
+from estimator.inventory import EXPERT, HEAD, Weight
 from estimator.ops import ceil_div, maximum
 from estimator.parallel import activations as act
 from estimator.parallel import tensor
@@ -116,14 +116,17 @@ def _adapted(adapter: Adapter, weights: list[Weight], shards: Any) -> tuple[Piec
 
 
 def stage_weights(arch: Architecture, stage: Stage, cut: tensor.Cut, stages: Any) -> list[Weight]:
-    """Every weight of one pipeline stage; a tied output matrix is a copy of the token table on the last stage."""
+    """Every weight of one pipeline stage; a tied output matrix is a copy of the token table on the last stage.
+
+    transformers ties the head of every T5, whatever the config says.
+    """
     out = tensor.first(arch, cut) if stage.first else []
     for layer, count in stage.layers:
         times = 1 if layer.shared else count
         out += [Weight(w.name, w.shape, times * w.times, w.role) for w in tensor.layer(layer, cut)]
     if stage.last:
-        out += tensor.last(arch, cut)
-        if arch.tied and stages != 1:
+        out += [w for w in tensor.last(arch, cut) if not (arch.always_tied and w.role == HEAD)]
+        if (arch.tied or arch.always_tied) and stages != 1:
             out += tensor.token_table(arch, cut)
     return out
 

@@ -95,12 +95,13 @@ def rope_tables(m: Machine, w: int) -> Any:
     """cos and sin of the rotary embedding, made once for all layers in the width of the hidden states."""
     made: dict[Any, tuple[Tensor, Tensor]] = {}
 
-    def rope(machine: Machine, a: Attention) -> tuple[Tensor, Tensor]:
+    def rope(machine: Machine, a: Attention, halves: int = 1) -> tuple[Tensor, Tensor]:
+        """``halves`` 2: the angles stand once, not once for each half of a head (gpt-oss)."""
         width = F32 if a.rotary == "promoted" else w
-        key = int(a.rope_dim), width
+        key = int(a.rope_dim), width, halves
         if key not in made:
             where, machine.t.where = machine.t.where, "rotary embedding"
-            n = machine.s * a.rope_dim
+            n = machine.s * a.rope_dim // halves
             with machine.t.once():
                 made[key] = (machine.t.alloc(n, width, "cos"), machine.t.alloc(n, width, "sin"))
             machine.t.where = where

@@ -166,7 +166,7 @@ def gpt_oss(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     t = m.t
     q, k, v = (linear(m, x, p) for p in a.projections)
     moves.by_heads(q, k, v)
-    cos, sin = at["rope"](m, a)
+    cos, sin = at["rope"](m, a, 1 if a.rotary == "joined" else 2)
     if a.rotary == "joined":  # MiMo-V2-Flash turns a part of each head
         q, k = (rotate_part(t, i, cos, sin, a.rope_dim, a.head_dim) for i in (q, k))
     else:

@@ -1,6 +1,7 @@
-"""Attacks the command line for as long as asked: ``python -m tests.fuzz --minutes 60`` (``make fuzz``).
+"""Attacks the command line as often as asked: ``python -m tests.fuzz --minutes 60`` (``make fuzz``).
 
-Inputs are made by kind, seed and number alone: ``--kind configs --seed 7 --only 123`` makes one again and shows it.
+``--jobs 8 --inputs 1000000`` tries a million in eight processes. Inputs are made by kind, seed and number alone:
+``--kind configs --seed 7 --only 123`` makes one again and shows it.
 Children of one warm process run them, so that neither a crash nor a hang ends the search. ``--record FILE`` adds what
 was tried and found to a JSON file, from which docs/reliability.md is generated.
 """
@@ -8,6 +9,7 @@ was tried and found to a JSON file, from which docs/reliability.md is generated.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -18,7 +20,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
@@ -26,8 +30,12 @@ from random import Random
 from typing import Any
 
 import estimator
+from estimator import presets
+from estimator.models import load_model
 from tests.fuzz.inputs import KINDS
 from tests.fuzz.judge import judge
+from tests.fuzz.surface import FORMATS, gpus, known, models, surfaces
+from tests.pool import spread
 
 # of a round, which one child runs: searches and fits take a hundred times as long as the rest
 SHARES = {
@@ -42,15 +50,39 @@ SHARES = {
     "measurements": 5,
     "adapters": 40,
 }
+# asked before children are made: what they would each import and read
+FIRST = (
+    ["memory", "--mode", "training", "--derive"],
+    ["peft", "--method", "lora", "--derive"],
+    ["infer", "--gpu", "h100-sxm"],
+    ["train", "--gpu", "h100-sxm", "--tokens", "1G"],
+    ["zero", "--gpus", "8"],
+    ["chinchilla", "--compute", "1e21"],
+)
 MEMORY = 2**30  # bytes that an input may take beside the program itself
 STALL = 90  # seconds after which a child that says nothing is ended
 
 
 def warm() -> None:
-    """Import everything once, so that children do not."""
+    """Import everything once and read what inputs are made from, so that children do not."""
     for module in walk_packages(estimator.__path__, "estimator."):
         if not module.name.endswith("__main__"):
             import_module(module.name)
+    for name in ("sympy", "numpy", "rich.console", "rich.table"):
+        import_module(name)
+    for command in surfaces():
+        for option in command.options if command.words[0] in ("memory", "peft", "infer", "flops") else ():
+            if option.valued and option.flag != "--output":
+                known(command.words, option.flag)
+    for name in models():
+        load_model(name)
+    for name in gpus():
+        presets.load_gpu(name)
+    for argv in FIRST:
+        for output in FORMATS:
+            judge([*argv, "--format", output])
+    gc.collect()
+    gc.freeze()  # pages of what is there already stay shared
 
 
 def one(kind: str, seed: int, number: int, folder: Path) -> tuple[list[str], int, list[str]]:
@@ -126,7 +158,22 @@ def batch(work: list[tuple[str, int]], seed: int) -> list[dict[str, Any]]:
     return done
 
 
-def record(path: Path, seed: int, tried: Counter[str], found: Counter[str], seconds: float) -> None:
+def one_round(kinds: Sequence[str], seed: int, number: int) -> list[list[Any]]:
+    """(kind and number, exit code, faults, words where there are faults) of each input of a round."""
+    out: list[list[Any]] = []
+    work = [(kind, number * SHARES[kind] + i) for kind in kinds for i in range(SHARES[kind])]
+    while work:
+        done = batch(work, seed)
+        out += [[d["done"], d["code"], d["faults"], d["argv"] if d["faults"] else []] for d in done]
+        if not done:
+            raise RuntimeError("a child ended without a word")
+        work = work[len(done) :]
+    return out
+
+
+def record(
+    path: Path, seed: int, tried: Counter[str], codes: Counter[str], found: Counter[str], seconds: float
+) -> None:
     """Add a search to the record."""
     data: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     data.setdefault("fuzz", []).append(
@@ -135,6 +182,7 @@ def record(path: Path, seed: int, tried: Counter[str], found: Counter[str], seco
             "seed": seed,
             "minutes": round(seconds / 60, 1),
             "inputs": dict(sorted(tried.items())),
+            "codes": dict(sorted(codes.items())),
             "found": dict(sorted(found.items())),
         }
     )
@@ -148,7 +196,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", type=int, default=0, help="the first round's number")
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--inputs", type=int, help="end after so many")
+    parser.add_argument("--minutes", type=float, help="end after so long (default without --rounds and --inputs: 1)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--only", type=int, help="one input, shown")
     parser.add_argument("--record", type=Path)
     asked = parser.parse_args()
@@ -162,30 +212,37 @@ def main() -> int:
                 print(f"--- {path.name}\n{path.read_bytes()[:4000].decode(errors='replace')}")
         return bool(faults)
     tried: Counter[str] = Counter()
+    codes: Counter[str] = Counter()
     found: Counter[str] = Counter()
-    begin, number = time.time(), asked.start
-    while (number < asked.start + asked.rounds) if asked.rounds else (time.time() - begin < asked.minutes * 60):
-        work = [(kind, number * SHARES[kind] + i) for kind in kinds for i in range(SHARES[kind])]
-        while work:
-            done = batch(work, asked.seed)
-            for one_ in done:
-                kind, i = one_["done"]
-                tried[kind] += 1
-                if one_["faults"]:
-                    found[kind] += 1
-                    print(f"{kind} {i}: {one_['faults']}\n    llmcalc {shlex.join(one_['argv'])[:400]}", flush=True)
-            if not done:
-                print("a child ended without a word", file=sys.stderr)
-                return 1
-            work = work[len(done) :]
-        number += 1
+    begin = time.time()
+    minutes = asked.minutes or (None if asked.rounds or asked.inputs else 1.0)
+
+    def rounds() -> Iterator[int]:
+        number = asked.start
+        while asked.rounds is None or number < asked.start + asked.rounds:
+            planned = (number - asked.start) * sum(SHARES[kind] for kind in kinds)
+            if (minutes and time.time() - begin >= minutes * 60) or (asked.inputs and planned >= asked.inputs):
+                return
+            yield number
+            number += 1
+
+    for number, done in spread(asked.jobs, rounds(), partial(one_round, kinds, asked.seed), 3600):
+        if done is None:
+            print(f"round {number} ended without a word", file=sys.stderr)
+            return 1
+        for (kind, i), code, faults, argv in done:
+            tried[kind] += 1
+            codes[str(code)] += 1
+            if faults:
+                found[kind] += 1
+                print(f"{kind} {i}: {faults}\n    llmcalc {shlex.join(argv)[:400]}", flush=True)
     seconds = time.time() - begin
     print(
         f"seed {asked.seed}: {tried.total():,} inputs in {seconds / 60:.1f} minutes, "
-        f"{found.total()} found; {dict(tried)}"
+        f"{found.total()} found; {dict(tried)}; exit codes {dict(codes)}"
     )
     if asked.record:
-        record(asked.record, asked.seed, tried, found, seconds)
+        record(asked.record, asked.seed, tried, codes, found, seconds)
     return 1 if found else 0
 
 

@@ -8,6 +8,7 @@ import json
 import struct
 from collections.abc import Callable
 from functools import cache
+from math import prod
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -128,7 +129,9 @@ def _configs() -> tuple[dict[str, Any], ...]:
 
 
 def _with_model(rng: Random) -> Surface:
-    return rng.choice([s for s in surfaces() if "--model" in s.flags and s.words[0] not in ("chinchilla", "plan")])
+    known = [s for s in surfaces() if "--model" in s.flags and s.words[0] not in ("chinchilla", "plan")]
+    models = [s for s in known if s.words[0] not in ("compress", "decode", "validate", "sweep")]
+    return rng.choice(models if rng.random() < 0.85 else known)
 
 
 def _model_line(rng: Random, path: str) -> list[str]:
@@ -196,41 +199,57 @@ def safetensors(rng: Random, folder: Path) -> Input:
     return _model_line(rng, str(path if rng.random() < 0.7 else where)), None
 
 
+_COUNTS = {  # plausible values of a small model's metadata
+    "embedding_length": (64, 128, 256),
+    "block_count": (1, 2, 3),
+    "feed_forward_length": (128, 256),
+    "attention.head_count": (1, 2, 4),
+    "attention.head_count_kv": (1, 2),
+    "context_length": (128, 2048),
+    "expert_count": (2, 8),
+    "expert_used_count": (1, 2),
+    "attention.key_length": (16, 64),
+    "rope.dimension_count": (16, 64),
+    "ssm.state_size": (8, 16),
+    "ssm.inner_size": (128,),
+    "ssm.conv_kernel": (4,),
+    "ssm.time_step_rank": (4, 8),
+    "vocab_size": (100,),
+    "attention.sliding_window": (64,),
+}
+_GGML = {0: (1, 4), 1: (1, 2), 2: (32, 18), 8: (32, 34), 12: (256, 144)}  # type -> elements of a block, its bytes
+
+
+def _tensor(
+    rng: Random, kinds: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]
+) -> tuple[int, tuple[int, ...], int]:
+    """A GGML type, a shape, and the bytes that they take."""
+    shape = rng.choice(shapes)
+    fitting = [kind for kind in kinds if not shape or shape[-1] % _GGML[kind][0] == 0]
+    kind = rng.choice(fitting if rng.random() < 0.98 else kinds)
+    block, size = _GGML[kind]
+    return kind, shape, -(-prod(shape) // block) * size
+
+
 def gguf(rng: Random, folder: Path) -> Input:
     """A GGUF header of any known architecture with any metadata, changed as bytes half of the time."""
     from estimator.headers.gguf_architectures import READERS
 
     arch = rng.choice(sorted(READERS))
-    keys = (
-        "embedding_length",
-        "block_count",
-        "feed_forward_length",
-        "attention.head_count",
-        "attention.head_count_kv",
-        "context_length",
-        "expert_count",
-        "expert_used_count",
-        "attention.key_length",
-        "rope.dimension_count",
-        "ssm.state_size",
-        "ssm.inner_size",
-        "vocab_size",
-        "attention.sliding_window",
-    )
     pairs: dict[str, Any] = {"general.architecture": arch}
-    for key in rng.sample(keys, rng.randint(2, len(keys))):
-        pairs[f"{arch}.{key}"] = rng.choice((1, 2, 4, 8, 64, 128, 256, 0, 2**31, "x", 1.5, [1, 2], ["a"]))
-    tensors = {"token_embd.weight": (rng.choice((0, 1, 2, 8, 12)), (100, 64), 25600)}
+    keys = list(_COUNTS) if rng.random() < 0.5 else rng.sample([*_COUNTS], rng.randint(2, len(_COUNTS)))
+    for key in keys:
+        strange = rng.random() < 0.05
+        pairs[f"{arch}.{key}"] = rng.choice((0, 2**31, "x", 1.5, [1, 2], ["a"]) if strange else _COUNTS[key])
+    tensors = {"token_embd.weight": _tensor(rng, (0, 1, 2, 8), ((100, 64),))}
     for i in range(rng.randint(0, 3)):
         for name in ("attn_q", "attn_k", "ffn_up", "ffn_down", "ffn_gate_exps", "attn_norm"):
-            tensors[f"blk.{i}.{name}.weight"] = (
-                rng.choice((0, 1, 8)),
-                rng.choice(((64, 64), (128, 64), (64,), (), (2, 64, 64))),
-                16384,
+            tensors[f"blk.{i}.{name}.weight"] = _tensor(
+                rng, (0, 1, 8, 12), ((64, 64), (128, 64), (64,), (2, 64, 64), (64, 256), ())
             )
     path = folder / "m.gguf"
     make.gguf(path, pairs, tensors)
-    if rng.random() < 0.5:
+    if rng.random() < 0.4:
         path.write_bytes(_damaged(rng, path.read_bytes()[:4000]))
     return _model_line(rng, str(path)), None
 
@@ -365,16 +384,15 @@ def measurements(rng: Random, folder: Path) -> Input:
 def _adapters() -> tuple[dict[str, Any], ...]:
     from estimator.peft import METHODS
 
-    base = {
-        "base_model_name_or_path": "meta-llama/Meta-Llama-3-8B",
-        "task_type": "CAUSAL_LM",
-        "r": 8,
-        "lora_alpha": 16,
-        "target_modules": ["q_proj", "v_proj"],
-        "bias": "none",
-        "inference_mode": True,
-    }
-    return tuple({"peft_type": name.upper(), **base} for name in METHODS)
+    base = {"base_model_name_or_path": "meta-llama/Meta-Llama-3-8B", "task_type": "CAUSAL_LM", "inference_mode": True}
+    lora = {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"], "bias": "none"}
+    real = json.loads((ROOT / "tests/data/adapter_files.json").read_text())["cases"]
+    files = [{"peft_type": c["method"].upper(), **base, "target_modules": c["targets"], **c["args"]} for c in real]
+    return (
+        *({"peft_type": name.upper(), **base} for name in METHODS),
+        *({"peft_type": name.upper(), **base, **lora} for name in METHODS),
+        *files,
+    )
 
 
 def adapters(rng: Random, folder: Path) -> Input:
@@ -391,7 +409,7 @@ def adapters(rng: Random, folder: Path) -> Input:
         *command.words,
         "--adapter",
         str(where),
-        *line(rng, command, 2, 0.97, ("--adapter", "--model", "--targets")),
+        *line(rng, command, 2, 0.97, ("--adapter", "--model", "--targets", "--method", "--arg", "--rank")),
     ], None
 
 

@@ -126,7 +126,8 @@ def _surface(words: tuple[str, ...], made: Any) -> Surface:
         if flag == "--help":
             continue
         off = max(p.secondary_opts, key=len) if p.secondary_opts else ""
-        options.append(Option(flag, not p.is_flag, p.metavar or "", _type(p), p.default, off))
+        bare = p.is_flag or flag == "--derive"  # which takes a key too, but after an equals sign alone
+        options.append(Option(flag, not bare, p.metavar or "", _type(p), p.default, off))
     return Surface(words, tuple(options), tuple(arguments))
 
 
@@ -154,7 +155,7 @@ def known(words: tuple[str, ...], flag: str) -> tuple[str, ...]:
             _dispatch([*words, flag, "zzqqx"])
     except LlmcalcError as error:
         found = re.search(r"Known: ([^;:]*?)(?:\. |$)", str(error))
-        return tuple(w.strip().strip("'") for w in found[1].split(",") if w.strip()) if found else ()
+        return tuple(w.strip(" '.") for w in found[1].split(",") if w.strip()) if found else ()
     except Exception as error:  # a usage error of Typer
         if not hasattr(error, "format_message"):
             raise

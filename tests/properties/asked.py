@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
@@ -13,13 +14,14 @@ from unittest import mock
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from estimator import render
+from estimator import presets, render
 from estimator.cli import run
 from estimator.report import Report
 from tests.fuzz.surface import Surface, line, searches, surfaces
 
 MORE = int(os.environ.get("LLMCALC_MORE", "1"))  # make fuzz: how many times as many examples as in CI
 TALLY: Counter[str] = Counter()  # evaluations of each property, for docs/reliability.md
+ALL = tuple(presets.ids("models"))
 SMALL = (
     "pythia-14m",
     "gpt2",
@@ -55,9 +57,24 @@ def results(argv: list[str]) -> dict[str, Any] | None:
     return None if made is None else made.results()
 
 
+def printed(argv: list[str]) -> dict[str, Any] | None:
+    """The JSON that a command line prints; None where it is refused."""
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = run([*argv, "--format", "json"])
+    assert code in (0, 2, 3), (argv, err.getvalue())
+    found: dict[str, Any] | None = json.loads(out.getvalue()) if code in (0, 3) else None
+    return found
+
+
 def surface(*words: str) -> Surface:
     """The options of one command."""
     return next(s for s in surfaces() if s.words == words)
+
+
+def surface_of(argv: list[str]) -> Surface:
+    """The options of the command that a line asks."""
+    return max((s for s in surfaces() if tuple(argv[: len(s.words)]) == s.words), key=lambda s: len(s.words))
 
 
 @st.composite
@@ -71,8 +88,8 @@ def lines(draw: Any, *commands: str, without: tuple[str, ...] = (), most: int = 
 
 
 def models(*names: str) -> Any:
-    """A strategy of presets."""
-    return st.sampled_from(names or (*SMALL, *WIDE))
+    """A strategy of presets: half of the time a small one or one of an unlike kind."""
+    return st.sampled_from(names) if names else st.one_of(st.sampled_from((*SMALL, *WIDE)), st.sampled_from(ALL))
 
 
 def count(name: str, n: int = 1) -> None:

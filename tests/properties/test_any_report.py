@@ -16,7 +16,7 @@ from estimator.render import FORMATS, to_text
 from estimator.report import Node, Report
 from estimator.trace import value_of
 from estimator.units import human
-from tests.properties.asked import count, lines, models, report, some, surface
+from tests.properties.asked import count, lines, models, report, some, surface_of
 
 TOLERANCE = 1e-9  # of floats: sums in another order
 SIGNED = re.compile(
@@ -53,11 +53,13 @@ def sums(made: Report) -> None:
 
 
 def ranges(made: Report) -> None:
-    """ideal <= low <= best <= high, for whatever has them."""
+    """ideal <= low <= best <= high, for whatever has them; of a rate the ideal is the most."""
+    rates = {n.key for n in walk(made) if n.unit is not None and n.unit.name == "tokens/s"}
     found = {k: v for k, v in made.results().items() if isinstance(v, int | float)}
     for key, best in found.items():
         ideal = None if key == "critical_batch" else found.get(f"{key}.ideal")  # of two rooflines, neither a bound
         ordered = [ideal, found.get(f"{key}.low"), best, found.get(f"{key}.high")]
+        ordered = [*ordered[1:], ideal] if key in rates else ordered
         ordered = [v for v in ordered if v is not None]
         assert all(a <= b * (1 + TOLERANCE) for a, b in pairwise(ordered)), (key, ordered)
     count("ideal <= low <= best <= high")
@@ -77,9 +79,9 @@ def money(made: Report) -> None:
     """usd = gpu_hours x price, hours x GPUs = GPU-hours."""
     found = made.results()
     if made.command == "train" and found.get("usd") is not None:
-        price = made.inputs.get("price") or made.inputs.get("usd_per_hour")
-        if isinstance(price, int | float):
-            assert near(found["usd"], found["gpu_hours"] * price)
+        price = made.inputs.get("price")
+        if price is not None:
+            assert near(found["usd"], found["gpu_hours"] * float(price))
         assert near(found["gpu_hours"], found["hours"] * (made.inputs.get("gpus") or 1))
         assert near(found["days"] * 24, found["hours"])
         count("usd = gpu_hours x price")
@@ -120,13 +122,14 @@ def formats(made: Report) -> None:
                 want = human(value_of(node.value), node.unit)
                 head = want.split(" ")[0]
                 assert head in text, (name, node.label, want)
+        count("formats agree to the digit")
     count("formats agree to the digit")
 
 
 @given(argv=lines(), model=models(), plain_table=st.booleans())
 @some(120)
 def test_any_report(argv, model, plain_table):
-    asked = [*argv, "--model", model] if "--model" in surface(*_words(argv)).flags and argv[0] != "chinchilla" else argv
+    asked = [*argv, "--model", model] if "--model" in surface_of(argv).flags and argv[0] != "chinchilla" else argv
     made = report(asked)
     if made is None or made.symbolic:
         return
@@ -138,7 +141,17 @@ def test_any_report(argv, model, plain_table):
         formats(made)
 
 
-def _words(argv):
-    from tests.fuzz.surface import surfaces
-
-    return max((s.words for s in surfaces() if tuple(argv[: len(s.words)]) == s.words), key=len)
+@given(
+    lines("train", without=("--gpu", "--gpus", "--price", "--tokens", "--check-fit")),
+    models(),
+    st.sampled_from(("h100-sxm", "a100-40gb", "rtx-4090", "mi300x")),
+    st.integers(1, 64),
+    st.integers(1, 900),
+)
+@some(20)
+def test_money(argv, model, card, gpus, cents):
+    more = ["--gpu", card, "--gpus", str(gpus), "--price", f"{cents / 100:.2f}", "--tokens", "1G"]
+    made = report([*argv, "--model", model, *more])
+    if made is not None:
+        money(made)
+        ranges(made)

@@ -17,10 +17,6 @@ GROWING = {
 # --batch-size of llama.cpp and of an engine is another thing; a solved size does not grow with itself
 FIXED = ("--batch-size", "--seq-len", "--rank", "--largest", "--engine", "--mode", "--ctx-size", "--trainable-layers",
          "--context", "--parallel", "--pool-bytes", "--reduction", "--budget", "--trainable", "--matrix")  # fmt: skip
-# The allocator hands out blocks of 512 bytes, and a kernel of many rows takes other temporaries than one of few:
-# a larger shape may take a little less. That a step does so was not measured; more than this was not seen.
-ROUNDING = 1 - 1e-3
-
 
 def grows(command: str, argv: list[str], few: list[str], many: list[str], what: str) -> None:
     first = results([*argv, *few])
@@ -29,7 +25,7 @@ def grows(command: str, argv: list[str], few: list[str], many: list[str], what: 
         return
     for key in GROWING[command]:
         if isinstance(first.get(key), int) and isinstance(second.get(key), int):
-            assert second[key] >= first[key] * ROUNDING, (argv, few, many, key, first[key], second[key])
+            assert second[key] >= first[key], (argv, few, many, key, first[key], second[key])
     count(f"grows with the {what}")
 
 
@@ -65,6 +61,8 @@ PLAIN = ("llama-3-8b", "qwen3-0.6b", "pythia-14m", "mixtral-8x7b", "falcon-7b", 
 def test_with_the_layers(one, model, few, more):
     command, argv = one
     argv = [*argv[:-1], model]
+    if "--pipeline-parallel" in argv:  # the layers are dealt out anew: the fullest stage may be another, and smaller
+        return
     sizes = [] if command in ("peft", "zero") else ["--seq-len", "64"]
     one_, two = (["--set", f"num_hidden_layers={n}"] for n in (few, few + more))
     grows(command, [*argv, *sizes], one_, two, "layers")

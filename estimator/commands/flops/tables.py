@@ -155,8 +155,8 @@ def utilisation(made: Pass, seconds: float, gpu: str | None, dtype: str) -> Tabl
     """MFU and HFU of a measured time, under both conventions of attention."""
     if gpu is None:
         raise InputError("--seconds needs --gpu: utilisation is a share of its peak")
-    if not seconds > 0:
-        raise InputError(f"--seconds must be > 0, got {seconds}")
+    if not 0 < seconds < float("inf"):
+        raise InputError(f"--seconds must be a finite number > 0, got {seconds}")
     from estimator.presets import load_gpu
     from estimator.roofline import dense_peak
 
