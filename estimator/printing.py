@@ -225,7 +225,8 @@ def sympified(value: Any) -> Any:
             case "()":
                 return args[0]
             case "Sum":
-                return sympy.Sum(args[0], (args[1], args[2], args[3]))
+                index = sympy.Symbol(str(args[1]), integer=True)  # of any sign: a sum may be empty
+                return sympy.Sum(args[0].subs(args[1], index), (index, args[2], args[3]))
         raise ValueError(value.op)
     if isinstance(value, str):
         return sympy.Symbol(value, positive=True, integer=True)

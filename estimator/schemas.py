@@ -22,7 +22,7 @@ class Limit:
         return {**handler(source), **self.limits}
 
 
-Positive = Annotated[float, Limit(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Limit(gt=0, le=1e24, allow_inf_nan=False)]  # a peak in TFLOP/s fits a float in FLOP/s
 PositiveInt = Annotated[int, Limit(gt=0)]
 Text = Annotated[str, Limit(min_length=1)]
 Matmul = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp6", "fp4", "int8"]

@@ -36,6 +36,8 @@ def build(b: Build) -> Iterator[PeftTensor]:
     r, size = a.count("r", 0), a.count("oft_block_size", 0)
     if (r == 0) == (size == 0):
         raise a.bad("oft_block_size", "or --rank must be given, and not both: r * oft_block_size = d_in")
+    if size == 1:
+        raise a.bad("oft_block_size", "must be at least 2: a block of one number has no angle to turn by")
     b.rank = r or None
     share = a.flag("block_share")
     for m in b.match():

@@ -308,3 +308,36 @@ def test_a_name_too_long_for_a_file(llmcalc):
     for line in ("models", "validate"):
         ran = llmcalc(line, "9" * 5000)
         assert (ran.code, ran.err.count("\n"), "internal" in ran.err) == (2, 1, False)
+
+
+def test_a_sum_of_no_terms(llmcalc):
+    for gamma in (0, 1, 5):
+        assert llmcalc(f"decode speculative --gamma {gamma} --derive").code == 0
+
+
+def test_numbers_of_a_log_are_numbers(llmcalc, tmp_path):
+    text = (ROOT / "tests/engines/llamacpp_qwen3.log").read_text()
+    line = next(line for line in text.splitlines() if "model buffer size" in line)
+    size = line.rpartition("=")[2].split()[0]
+    path = tmp_path / "x.log"
+    for value in ("0.00", "0..50", "1.2.3", "."):
+        path.write_text(text.replace(line, line.replace(size, value)))
+        ran = llmcalc("validate", path)
+        assert (ran.code in (0, 2), "internal" in ran.err) == (True, False), value
+
+
+def test_a_rotation_of_one_number_is_none(llmcalc):
+    for line in ("peft", "train", "memory --mode training"):
+        ran = llmcalc(f"{line} --method oft --arg oft_block_size=1")
+        assert (ran.code, "oft_block_size" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("field", ["fp32", "gb_s", "bf16"])
+def test_a_peak_beyond_floats(llmcalc, tmp_path, field):
+    path = tmp_path / "card.toml"
+    lines = (ROOT / "presets/gpus/a100-40gb.toml").read_text().splitlines()
+    large = [f"{field} = 1e300" if x.startswith(f"{field} =") and "true" not in x else x for x in lines]
+    path.write_text("\n".join(large))
+    for line in ("flops", "infer"):
+        ran = llmcalc(f"{line} --gpu {path}")
+        assert (ran.code, "internal" in ran.err) == (2, False)

@@ -30,6 +30,7 @@ def test_packed_weights():
     """100 inputs of 7 outputs: 100 is no multiple of 16, 32, 64 or 128."""
     assert storage.mxfp4_bytes(100, 7) == 7 * 4 * 17  # 32 codes are 16 bytes, and a scale
     assert storage.nvfp4_bytes(100, 7) == 7 * 7 * 9 + 4
+    assert (storage.mxfp4_bytes(33, 1), storage.nvfp4_bytes(17, 1)) == (2 * 17, 2 * 9 + 4)
     assert storage.mlx_bytes(100, 7) == 7 * 13 * 4 + 7 * 2 * (2 + 2)  # 400 bits are 13 words; two groups of 64
     assert storage.mlx_bytes(100, 7, 3, 32) == 7 * 10 * 4 + 7 * 4 * (2 + 2)
     assert storage.hqq_bytes(64, 11, 5) == 32 * 11 + 5 * 4
@@ -88,3 +89,9 @@ def test_workings_of_caches():
     assert (same[1][0], unlike[1][0]) == ("a number takes 16 bits", "a number takes 8 bits")
     latent = steps("mla_cache_bytes", 3, 1, 5, 11, 2, 16)
     assert [i[:2] for i in latent[0][1]] == [(("latent",), (("", (5, 11)),)), (("rotary key",), (("", (5, 2)),))]
+
+
+def test_workings_of_shares():
+    assert "ceiling" in repr(workings.sharded_bytes(10, 4, 2))
+    assert "ceiling" not in repr(workings.sharded_bytes(12, 4, 2))
+    assert "ceiling" not in repr(workings.sharded_bytes(3, 1, 2))

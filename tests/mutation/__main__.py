@@ -289,7 +289,15 @@ def run_one(session: Any, item: Any) -> bool:
     return all(r.passed or r.skipped for r in reports)
 
 
-KNOWN: dict[str, str] = {}
+# survivors that change nothing: what they come to
+KNOWN: dict[str, str] = {
+    "estimator/formulas/storage.py: mxfp4_bytes: 8 -> 9": "(128 + 9) // 8 is (128 + 8) // 8",
+    "estimator/formulas/storage.py: nvfp4_bytes: 8 -> 9": "(64 + 9) // 8 is (64 + 8) // 8",
+    "estimator/formulas/storage.py: mlx_bytes: Mult -> Add": "2 * FP16 is 2 + FP16",
+    "estimator/formulas/storage.py: hqq_bytes: Mult -> Add": "2 * FP16 is 2 + FP16",
+    "estimator/formulas/storage.py: torchao_int4_bytes: Mult -> Add": "2 * FP16 is 2 + FP16",
+    "estimator/formulas/params.py: active_params: 1 -> 2": "(1, 1): only whether both are equal is asked",
+}
 
 
 def main() -> int:

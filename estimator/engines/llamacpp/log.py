@@ -38,12 +38,12 @@ _TEXT = re.compile(r"- kv +\d+: +(general\.architecture) +str += +(\S+)")
 _META = re.compile(r"(?:print_info|llm_load_print_meta): +([\w .]+?) += +(.+)")
 _SETTING = re.compile(r"(?:llama_context|llama_new_context_with_model|llama_init_from_model): +(\w+) += +(\S+)")
 _CACHE = re.compile(
-    r"size = +([\d.]+) MiB \( *(\d+) cells, +(\d+) layers, +(\d+)(?:/\d+)? seqs\), K \((\w+)\): .*V \((\w+)\)"
+    r"size = +(\d+(?:\.\d+)?) MiB \( *(\d+) cells, +(\d+) layers, +(\d+)(?:/\d+)? seqs\), K \((\w+)\): .*V \((\w+)\)"
 )
-_OLD_CACHE = re.compile(r"KV self size +=  *([\d.]+) MiB, K \((\w+)\): +[\d.]+ MiB, V \((\w+)\)")
-_BUFFER = re.compile(r"(\S+) +(model|KV|RS|output|compute) buffer size += +([\d.]+) MiB")
+_OLD_CACHE = re.compile(r"KV self size +=  *(\d+(?:\.\d+)?) MiB, K \((\w+)\): +\d+(?:\.\d+)? MiB, V \((\w+)\)")
+_BUFFER = re.compile(r"(\S+) +(model|KV|RS|output|compute) buffer size += +(\d+(?:\.\d+)?) MiB")
 _OFFLOADED = re.compile(r"offloaded (\d{1,12})/(\d{1,12}) layers")
-_SIZE = re.compile(r"([\d.]+) (MiB|GiB)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) (MiB|GiB)")
 _BUILD = re.compile(r"build: (\d{1,12}) \(")
 _TENSORS = re.compile(r"and (\d{1,12}) tensors")
 MIB = KIBI**2
@@ -79,6 +79,11 @@ def is_log(text: str) -> bool:
     return any(mark in text for mark in MARKS)
 
 
+def _off(predicted: float, logged: float) -> str:
+    """How far a prediction is from what was logged."""
+    return f"{100 * (predicted / logged - 1):+.2f}%" if logged else "logged as 0"
+
+
 def validate(name: str, text: str) -> Report:
     """Predicted beside logged. InputError where the log does not say enough to predict from."""
     model, mix, said = model_of(name, text)
@@ -86,7 +91,7 @@ def validate(name: str, text: str) -> Report:
     lines = list(_lines(load, mix, text))
     rows = tuple(
         (x.what, Cell(round(x.logged), BYTES), None if x.predicted is None else Cell(round(x.predicted), BYTES),
-         "" if x.predicted is None else "equal" if x.right else f"{100 * (x.predicted / x.logged - 1):+.2f}%")
+         "" if x.predicted is None else "equal" if x.right else _off(x.predicted, x.logged))
         for x in lines
     )  # fmt: skip
     table = Table("Line by line", ("line", "logged", "predicted", ""), rows, "equal: to the printed digit")
