@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from estimator.formula import Citation
+from estimator.stack.liger_models import TORCH, Replaced
 from estimator.stack.releases import Release
 
 FP32_BYTES = 4
@@ -29,6 +30,7 @@ class Recipe:
     sequences    sequences of one example of the batch
     reference    a frozen model scores them too: "after" the policy's forward pass, "before" it where --reference asks
                  for it, "" never; scores: the model has one score a sequence in its head's place
+    kernels      what runs as one kernel, forward and backward, in a step's time
     masked       batches come with an attention_mask; drops: the model drops where its config says so
     code         whose modeling code runs, where it is not transformers'; holds: its loop names the logits until the
                  next are there
@@ -65,6 +67,7 @@ class Recipe:
     always: Mapping[str, Any] = field(default_factory=dict, hash=False)
     adapters: bool = False
     checkpoints: bool = False
+    kernels: Replaced = TORCH
 
     @property
     def casts(self) -> bool:

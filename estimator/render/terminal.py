@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -27,6 +28,7 @@ from estimator.render.cells import (
     with_unit,
 )
 from estimator.render.layout import blocks, is_text, prose
+from estimator.render.screen import SCREEN, shorter
 from estimator.report import Node, Report, Table, Text
 from estimator.trace import value_of
 
@@ -44,8 +46,21 @@ def render(
 ) -> str:
     """The report as text for ``stream`` (colour where it is a terminal), or plain text 100 columns wide for a file.
 
-    Without ``detail``: its brief, and of what was assumed only what the user did not give.
+    Without ``detail``: its brief, cut to a screen, and of what was assumed only what the user did not give.
     """
+    short = bool(report.brief) and not detail and not derive
+    body = report.brief if short else report.body
+    text = _printed(report, body, derived, derive, stream, short)
+    if short and text.count("\n") > SCREEN:
+        for less in shorter(body):
+            text = _printed(report, less, derived, derive, stream, short)
+            if text.count("\n") <= SCREEN:
+                break
+    return text
+
+
+def _printed(report: Report, body: Sequence[Any], derived: Any, derive: bool, stream: Any, short: bool) -> str:
+    """The report with ``body`` in place of its own."""
     buffer = io.StringIO()
     if stream is not None:
         probe = Console(file=stream)
@@ -64,8 +79,7 @@ def render(
         style = {"yes": "green", "tight": "yellow", "no": "red"}.get(str(report.facts.get("fits")), "")
         console.print(RichText(prose(report.verdict, console.width), style=style), soft_wrap=True)
     by_key, names = in_letters(report, derived)
-    short = bool(report.brief) and not detail and not derive
-    for part in report.brief if short else report.body:
+    for part in body:
         if isinstance(part, Node):
             console.print(_tree(part, report, by_key, names, console.width))
         elif isinstance(part, Table):

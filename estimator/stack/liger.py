@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from estimator.stack import moves
 from estimator.stack.tape import F32, GradFn, Param, Tape, Tensor
 
 Grads = tuple[Tensor | None, ...]
@@ -21,6 +22,17 @@ def rms(t: Tape, x: Tensor, rows: Any, weight: Param | None, in_place: bool) -> 
     return t.emit("norm output", x.n, x.w, ins, _rms_bwd, (x.st, inverse.st), (shape, in_place))
 
 
+def _rms_fore(t: Tape, what: str, out: Tensor, ins: Any) -> None:
+    """One kernel reads the rows and writes them."""
+    moves.log(t, what, 1, ins[0].n * ins[0].w + out.n * out.w)
+
+
+def _rms_back(t: Tape, node: GradFn, g: Tensor, outs: Any) -> None:
+    """One kernel reads the gradient and the input, and writes the input's; another sums the weight's."""
+    moves.log(t, "gradient of the norm", 1 + (len(outs) > 1), 3 * g.n * g.w)
+
+
+@moves.moving(forward=_rms_fore, backward=_rms_back)
 def _rms_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     """The gradient of the input overwrites the incoming one; Gemma's is a new tensor."""
     weight, in_place = node.extra
@@ -42,6 +54,12 @@ def gated(t: Tape, gate: Tensor, up: Tensor, copied: bool = False) -> Tensor:
     return t.emit("gated", gate.n, gate.w, (gate, up), _gated_bwd, tuple(k.st for k in kept), (gate.n, gate.w))
 
 
+def _gated_back(t: Tape, node: GradFn, g: Tensor, outs: Any) -> None:
+    """One kernel reads the gradient and both halves, and writes theirs."""
+    moves.log(t, "gradient of the gated product", 1, 5 * g.n * g.w)
+
+
+@moves.moving(backward=_gated_back)
 def _gated_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     n, w = node.extra
     return tuple(None if p is None else Tensor(n, w, st) for p, st in zip(node.ins, node.saved, strict=True))
@@ -55,6 +73,7 @@ def is_gated(node: object) -> bool:
 def rotated(t: Tape, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     """LigerRopeFunction: queries and keys are turned where they lie, and so are their gradients."""
     outs = []
+    moves.log(t, "rotation", 1, 2 * (q.n * q.w + k.n * k.w))
     for x in (q, k):
         out = Tensor(x.n, x.w, x.st)
         if t.grad:
@@ -63,6 +82,12 @@ def rotated(t: Tape, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     return outs[0], outs[1]
 
 
+def _same_back(t: Tape, node: GradFn, g: Tensor, outs: Any) -> None:
+    """Read and written where it lies."""
+    moves.log(t, "rotation of a gradient", 1, 2 * g.n * g.w)
+
+
+@moves.moving(backward=_same_back)
 def _same_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (Tensor(g.n, g.w, g.st),)
 

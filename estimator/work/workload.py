@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.families.base import Architecture
+from estimator.stack.liger_models import TORCH, Replaced
 from estimator.stack.tape import F32, HALF
 
 
@@ -24,6 +25,7 @@ class PassSizes:
     uncapped    True where SDPA runs soft-capped models too, without the cap, as transformers 5.17 does
     forced      True where a stack of its own has a fused kernel for every model
     caches      True where a pass over a prompt writes its keys and values into a cache
+    kernels     what runs as one kernel, forward and backward: norms, rotation, gated product
     width       bytes of a number of the model, adapter_width: of an adapter; amp: autocast over fp32 weights
     """
 
@@ -44,6 +46,7 @@ class PassSizes:
     width: int = HALF
     amp: bool = False
     adapter_width: int = F32
+    kernels: Replaced = TORCH
 
 
 def fused_exists(arch: Architecture, uncapped: bool = False) -> bool:

@@ -125,19 +125,59 @@ def test_qlora_means_one_base_everywhere(llmcalc):
         assert one == other
 
 
-def test_one_verdict(llmcalc):
-    """`memory`, `train` and `zero` say the same of one run; so do `memory`, `infer` and `kvcache` of another."""
-    run = "--model llama-3-8b --batch-size 1 --seq-len 4k --checkpointing full --recipe torch-mixed --gpu h100-sxm"
-    shard = "--gpus 8 --stage 3"
-    found = [
-        llmcalc(f"{c} {run} {shard} --optimizer adamw-fused{MODE.get(c, '')} --format json").results
-        for c in ("memory", "train", "zero")
-    ]
-    assert len({r["need_bytes"] for r in found}) == 1
-    assert {r["fits"] for r in found} == {"yes"}
-    serve = "--model llama-3-8b --batch-size 4 --seq-len 1k --gpu rtx-4090"
-    two = [llmcalc(f"{c} {serve} --new-tokens 8 --format json").results for c in ("memory", "infer")]
-    assert two[0]["need_bytes"] == two[1]["need_bytes"]
+ONE = "--model llama-3.2-1b --batch-size 2 --seq-len 2k"
+# (commands, options): one question that these commands answer; what they leave out they refuse
+ALL = ("memory", "train", "zero")
+TRAINED = [
+    (("memory", "train"), ""),
+    (("memory", "train"), "--checkpointing full --accumulation 4"),
+    (("memory", "train"), "--method lora --rank 32 --targets all-linear"),
+    (("memory", "train"), "--method qlora --accumulation 2 --checkpointing full"),
+    (("memory", "train"), "--gpus 2 --stage 3 --method lora --arg autocast_adapter_dtype=false --recipe torch-bf16 "
+     "--optimizer adamw"),
+    (("memory", "train"), "--gpus 4 --stage 2 --accumulation 2 --recipe torch-mixed --optimizer adamw"),
+    *((ALL, f"--gpus 8 --stage {n} --recipe torch-mixed --optimizer adamw-fused") for n in range(4)),
+    *((ALL, f"--gpus 4 --stage {n} --recipe deepspeed --optimizer adamw") for n in range(1, 4)),
+    *((ALL, f"--gpus 16 --stage {n} --recipe megatron --optimizer adamw --tensor-parallel 2 "
+       f"--pipeline-parallel 4 {how}") for n in (1, 3)
+      for how in ("", "--schedule interleaved --virtual-stages 2", "--pipeline-split ends")),
+]  # fmt: skip
+NEED = ("need_bytes", "need_bytes.low", "need_bytes.high", "have_bytes", "fits")
+MICRO = {"train": "--accumulation 8", "memory": "--micro-batches 8", "zero": "--micro-batches 8"}
+
+
+@pytest.mark.parametrize("gpu", ["rtx-3060", "h100-sxm"])
+@pytest.mark.parametrize(("commands", "options"), TRAINED, ids=[x.replace(" ", "") for _, x in TRAINED])
+def test_one_verdict_of_a_step(llmcalc, commands, options, gpu):
+    """`memory`, `train` and `zero` say the same of one step: stage, degrees, accumulation, adapter."""
+    found = []
+    for c in commands:
+        micro = MICRO[c] if "--pipeline-parallel" in options else ""
+        ran = llmcalc(f"{c} {ONE} --gpu {gpu} {options} {micro}{MODE.get(c, '')} --format json")
+        assert ran.code == 0, (c, ran.err)
+        found.append({k: ran.results[k] for k in NEED})
+    assert all(f == found[0] for f in found), found
+
+
+SERVED = [
+    "", "--quantization nf4", "--engine vllm", "--engine vllm --tensor-parallel 2 --kv-dtype fp8",
+    "--engine sglang --quantization fp8", "--engine tensorrt-llm --pipeline-parallel 2", "--engine tgi",
+    "--engine llama.cpp --quantization q4_k_m", "--engine llama.cpp --quantization q8_0 --kv-dtype q8_0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("gpu", ["l4", "h100-sxm"])
+@pytest.mark.parametrize("options", SERVED, ids=lambda x: x.replace(" ", ""))
+def test_one_verdict_of_a_service(llmcalc, options, gpu):
+    """`memory`, `infer` and `kvcache` say the same of one service, in every engine."""
+    new = {"memory": "--new-tokens 8", "infer": "--new-tokens 8"}
+    found = {}
+    for c in ("memory", "infer", "kvcache"):
+        ran = llmcalc(f"{c} {ONE} --gpu {gpu} {options} {new.get(c, '')} --format json")
+        assert ran.code == 0, (c, ran.err)
+        found[c] = {k: ran.results.get(k) for k in ("need_bytes", "have_bytes", "fits")}
+    assert found["memory"] == found["infer"]
+    assert found["kvcache"]["fits"] == found["memory"]["fits"], found
 
 
 def test_every_question_is_a_command():

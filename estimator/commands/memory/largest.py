@@ -23,7 +23,7 @@ FIELDS = {"batch-size": ("batch_size", COUNT), "seq-len": ("seq_len", TOKENS), "
 HERE = ("batch-size", "seq-len", "rank")  # of transformers and of training
 SERVED = ("batch-size", "seq-len")  # of every engine; llama.cpp has all but the rank
 LLAMA_CPP = (*SERVED, "ctx-size", "gpu-layers")
-MOST = 2**24  # no batch, sequence or rank comes near
+MOST = 2**32  # no batch, sequence or rank comes near
 
 
 def largest(q: Memory, card: Card) -> tuple[Node, str]:
@@ -48,6 +48,8 @@ def largest_served(q: Memory) -> Report:
     card = find_card(str(q.gpu).split(",")[0] if q.gpu else None, q.gpu_memory)
     llamacpp = engine_of(q) == "llama.cpp"
     _check(q, LLAMA_CPP if llamacpp else SERVED, card)
+    if q.largest == "batch-size" and q.parallel is not None:
+        raise InputError(f"--largest batch-size: --parallel {q.parallel} says how many there are; leave it out")
     layers = int(value_of(q.model.architecture.num_layers)) + 1  # the output layer counts as one
 
     def with_(n: int) -> Memory:
@@ -93,6 +95,7 @@ def _found(q: Memory, card: str, answer: Callable[[int], str]) -> tuple[Node, st
     positions = q.model.architecture.max_positions
     beyond = name in ("seq-len", "ctx-size") and positions is not None and most > positions
     note = f"the model has {positions:,} positions" if beyond else ""
+    note = "the search ends here: nothing that grows with it was found" if most >= MOST else note
     rows = [
         Node(f"largest.{field}", f"Largest {flag} that fits", most, unit, note=note),
         Node(f"largest.{field}.sure", "that fits with the most that was measured", sure, unit),

@@ -11,6 +11,7 @@ from estimator.commands.flops.passes import Pass
 from estimator.commands.memory.sharding import DEEPSPEED, TORCH, Spread, narrow_adapters
 from estimator.commands.memory.stack import reference_of
 from estimator.commands.train.compiled import LEAST, MOST, NOTE, compiled
+from estimator.commands.train.eight import FP8, SAID, step_in_fp8
 from estimator.commands.train.run import Run, real, share
 from estimator.commands.train.shard import offload_seconds, python_seconds
 from estimator.errors import InputError
@@ -113,13 +114,12 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
     whole.host += python
     beside = hidden(q, degrees, sent, whole)
     best = best_seconds(whole.device, sent.model - beside, sent.data, whole.host) + behind
-    points = ((1.0, device.best),)
-    quick = replace(device, gemm_points=points, gradient=1.0, elements=device.copy, welford=device.copy, fixed=0.0)
-    least = step_times(made, recipe, run, quick, kind, ops, part)
+    least = step_times(made, recipe, run, ceiling(device), kind, ops, part)
     low = (compiled(least, made.adapter is not None, LEAST) if q.compile else least).device + behind * FAST
     most = compiled(eager, made.adapter is not None, MOST) if q.compile else whole
     high = most.device + whole.host * (SLOW if python else 1.0) + sent.model + sent.data + behind * SLOW
-    basis = [*device.notes, *([NOTE] if q.compile else ()), *_optimizer_note(run.optimizer), *sent.notes, *hooked,
+    basis = [*device.notes, *([NOTE] if q.compile else ()), *_kernels_note(recipe, kind),
+             *_optimizer_note(run.optimizer), *sent.notes, *hooked,
              *carried, *uneven(made.arch, degrees.pipeline, plan.chunks, q.pipeline_split)]  # fmt: skip
     mfu = share(q.mfu, "--mfu")
     if mfu is not None:
@@ -145,6 +145,12 @@ def hidden(q: Train, degrees: Degrees, sent: Exchange, whole: Times) -> float:
     return float(min(sent.tensor * (1 - 1 / degrees.tensor), value_of(whole.of(PRODUCTS))))
 
 
+def ceiling(device: Accelerator) -> Accelerator:
+    """A machine whose every kernel is as fast as the fastest alone."""
+    points = ((1.0, device.best),)
+    return replace(device, gemm_points=points, gradient=1.0, elements=device.copy, welford=device.copy, fixed=0.0)
+
+
 def wide_adapters(made: Pass, recipe: Recipe, run: Run) -> bool:
     """Whether adapters multiply in fp32."""
     on = Spread(int(value_of(run.degrees.shards)), run.stage, DEEPSPEED if recipe.kind == DEEPSPEED else TORCH)
@@ -155,7 +161,7 @@ def run_once(made: Pass, recipe: Recipe, run: Run, dtype: str) -> Sequence[Produ
     """What one micro-batch runs, in the widths of the recipe."""
     width = FP32_BYTES if dtype == "fp32" or recipe.casts else HALF
     own = FP32_BYTES if recipe.amp or wide_adapters(made, recipe, run) else width
-    work = replace(made.work, width=width, amp=recipe.casts, adapter_width=own)
+    work = replace(made.work, width=width, amp=recipe.casts, adapter_width=own, kernels=recipe.kernels)
     ops = operations(made.arch, work, made.adapter)
     if not reference_of(run.question, recipe, made.adapter):
         return ops
@@ -172,7 +178,11 @@ def step_times(
     """
     degrees = run.degrees
     how = _how(recipe, dtype, run.quantization, degrees, wide_adapters(made, recipe, run))
-    once = times(ops, device, how)
+    if dtype == FP8:
+        wide = machine(device.name)
+        once = step_in_fp8(ops, device, wide if device.fixed else ceiling(wide), how)
+    else:
+        once = times(ops, device, how)
     shards = degrees.tensor * degrees.pipeline * (degrees.shards if run.stage else 1)
     if degrees.expert != 1 and not run.stage:  # experts are divided all the same
         routed = experts(made) / trained(made)
@@ -203,6 +213,12 @@ def _how(recipe: Recipe, kind: str, quantization: str, degrees: Degrees, adapter
         degrees.tensor if degrees.sequence else 1, adapters32=adapters32,
         unpack=quantization != "none", autograd=True,
     )  # fmt: skip
+
+
+def _kernels_note(recipe: Recipe, dtype: str) -> list[str]:
+    """What of a step's kernels is not PyTorch's own."""
+    out = [f"{recipe.name}: a norm, a rotation, a gated product is one kernel each"] if recipe.kernels.norms else []
+    return [*out, SAID] if dtype == FP8 else out
 
 
 def _optimizer_note(optimizer: str) -> list[str]:

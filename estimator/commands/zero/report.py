@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from estimator.commands.memory.sharding import DEEPSPEED
 from estimator.commands.zero.figure import stages
 from estimator.commands.zero.plan import ShardedPlan, plan
 from estimator.commands.zero.question import Zero
@@ -110,7 +111,7 @@ def _fits(q: Zero, p: ShardedPlan, nodes: list[Node]) -> tuple[dict[str, Any], s
     if p.memory is None or p.symbolic:
         return {}, "", None
     card = p.gpu.id if p.gpu else "the GPU"
-    simulated = p.gpu is not None and p.job.rates.recipe.kind == "simulated" and p.job.work is not None
+    simulated = p.gpu is not None and p.job.rates.recipe.kind in ("simulated", DEEPSPEED) and p.job.work is not None
     fits = {}
     for stage, node in zip(p.stages, nodes, strict=True):
         step = simulated_peak(q, stage) if simulated and p.job.degrees.plain and q.offload == "none" else None
@@ -122,8 +123,9 @@ def _fits(q: Zero, p: ShardedPlan, nodes: list[Node]) -> tuple[dict[str, Any], s
     return facts, fits[best].sentence(f"a GPU of {p.name or 'it'} at stage {best}"), fits[best]
 
 
-def simulated_peak(q: Zero, stage: int) -> int:
-    """The peak of a step of the same run as :mod:`estimator.commands.memory.report` simulates it, in bytes."""
+def simulated_peak(q: Zero, stage: int) -> int | None:
+    """The peak of a step of the same run as :mod:`estimator.commands.memory.report` simulates it, in bytes; None where
+    it refuses the run (an optimizer that DeepSpeed does not bring)."""
     from estimator.commands.memory.plan import needed
     from estimator.commands.memory.plan import plan as step
     from estimator.commands.memory.question import Memory
@@ -131,8 +133,12 @@ def simulated_peak(q: Zero, stage: int) -> int:
     asked = Memory(
         model=q.model, mode="training", batch_size=q.batch_size, seq_len=q.seq_len, recipe=q.recipe,
         optimizer=q.optimizer, attention=q.attention, checkpointing=q.checkpointing, gpus=q.gpus, stage=stage,
+        gpu=q.gpu,
     )  # fmt: skip
-    return needed(step(asked))
+    try:
+        return needed(step(asked))
+    except InputError:
+        return None
 
 
 def _need(node: Node) -> int:

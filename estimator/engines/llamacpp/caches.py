@@ -17,6 +17,7 @@ from estimator.families.gguf import Gguf
 from estimator.formulas.llamacpp import gguf_cache_bytes, gguf_state_bytes
 from estimator.trace import value_of
 
+UNFUSED = ("f16", "bf16", "f32")  # types of values that lie transposed where the fused kernel does not run
 CACHE_TYPES = ("f16", "bf16", "f32", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl")
 
 
@@ -72,7 +73,7 @@ def check(arch: Architecture, context: Context) -> None:
                 raise InputError(
                     f"--cache-type-{flag} {kind}: its blocks of {block} do not divide heads of {width}. Use f16 or bf16"
                 )
-    if not context.flash and context.v not in ("f16", "bf16", "f32"):
+    if not context.flash and context.v not in UNFUSED:
         raise InputError(
             f"--cache-type-v {context.v} needs the fused kernel: llama.cpp keeps values transposed without it. "
             "Use --flash-attn on, or f16"

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from estimator.engines.brief import keyed
 from estimator.engines.llamacpp.backend import Place, host_of, place_of
+from estimator.engines.llamacpp.caches import UNFUSED
 from estimator.engines.llamacpp.load import Load
-from estimator.engines.llamacpp.question import Asked, asked, build_of
+from estimator.engines.llamacpp.question import Asked, asked, build_of, context_of
 from estimator.engines.llamacpp.rates import OLD, RECENT
 from estimator.engines.llamacpp.report import FIT, SOURCE, inputs, notes_of, title, totals, verdict_of
 from estimator.engines.llamacpp.timing import Seconds, one_pass
@@ -58,7 +59,8 @@ def infer(q: Any) -> Report:
     recent = q.engine_version is not None and build_of(q) >= RECENT_FROM
     a, places = _run(q, work, RECENT if recent else OLD)
     prompt, step = estimate(a.load, places, a.mix, work)
-    rows, _, facts, verdict = verdict_of(a)
+    held = asked(replace(q, seq_len=work.prompt, new_tokens=work.new))  # as memory loads it, whatever the speed's build
+    rows, _, facts, verdict = verdict_of(held)
     spec = load_gpu(_names(q)[0])
     price = price_of(spec, q.price)
     body = [
@@ -67,7 +69,7 @@ def infer(q: Any) -> Report:
         _rates(work, prompt.total, step.total, price.usd, len(places) - 1),
         *(() if q.engine_version else (_recent(q, work),)),
         *rows,
-        Node.group("What is allocated", [*totals(a.load)]),
+        Node.group("What is allocated", [*totals(held.load)]),
     ]
     facts |= {"bound": step.bound, "prefill.bound": prompt.bound}
     shape = f"{work.sequences:,} x ({work.prompt:,} + {work.new:,}) tokens"
@@ -85,7 +87,8 @@ def _run(q: Any, work: Generation, build: str) -> tuple[Asked, tuple[Place, ...]
     """The load and its places, the host first, as builds of OLD or RECENT times run it."""
     fused = str(q.flash_attn or "auto").lower()
     if fused == "auto":
-        fused = "on" if build == RECENT and build_of(q) >= FUSED_FROM else "off"
+        packed = context_of(q, []).v not in UNFUSED  # llama.cpp keeps such values only for the fused kernel
+        fused = "on" if packed or (build == RECENT and build_of(q) >= FUSED_FROM) else "off"
     a = asked(replace(q, flash_attn=fused, seq_len=work.prompt, new_tokens=work.new))
     places = (host_of(q.host), *(place_of(load_gpu(n), build) for n in _names(q)))
     return a, places if a.load.devices else places[:1]
