@@ -164,7 +164,7 @@ def reliability() -> str:
         for name, n in r["evaluations"].items():
             total[name] = total.get(name, 0) + n
     parts += [f"| {name} | {n:,} |" for name, n in sorted(total.items())]
-    parts += [f"| all | {sum(total.values()):,} |", "\n## Mutants\n"]
+    parts += [f"| all | {sum(total.values()):,} |", *largest(), "\n## Mutants\n"]
     parts += [
         "A mutant is the program with one operator, comparison or number changed; it dies where a test fails.\n",
         *(["| part | mutants in all | run | died | share |\n|:--|--:|--:|--:|--:|"] if data.get("mutants") else []),
@@ -178,6 +178,24 @@ def reliability() -> str:
     parts += [f"| {k} | {what} | {', '.join(f'`{t}`' for t in tests)} |" for k, (what, tests) in FINDS.items()]
     parts += ["\n## Open\n", *(f"- {line}" for line in data.get("open", []))]
     return "\n".join(parts) + "\n"
+
+
+def largest() -> list[str]:
+    """What was asked of ``--largest``: from docs/largest.json."""
+    data = json.loads((HERE / "largest.json").read_text())
+    kinds: dict[str, int] = {}
+    for name, n in data["checked"].items():
+        kinds[name.partition(",")[0]] = kinds.get(name.partition(",")[0], 0) + n
+    return [
+        "\n## The largest that fits\n",
+        "Random runs of all kinds, each with `--largest` of one of its sizes: the single command says that the maximum"
+        " fits, that one more does not, that the sure maximum surely fits and one more no longer surely"
+        " (`python -m tests.properties.largest`). `found` is what broke, mended since and asked again: llama.cpp's"
+        " batch size beside `--parallel`, which decides alone.\n",
+        "| date | seed | checked | of which | found |\n|:--|--:|--:|:--|--:|",
+        f"| {data['date']} | {data['seed']} | {sum(kinds.values()):,} | "
+        + ", ".join(f"{k} {n:,}" for k, n in sorted(kinds.items())) + f" | {data['wrong']} |",
+    ]  # fmt: skip
 
 
 def _error(line: str) -> str:
