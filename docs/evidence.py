@@ -245,7 +245,7 @@ RAN = {
     "litgpt": "litgpt 0.5.13, models and losses in a loop of its scripts; one H100",
     "torch.compile": "PyTorch 2.11 inductor around any of them; one H100, one H200",
     "deepspeed": "DeepSpeed 0.19.8, stages 0 to 3, with and without adapters and offloading; two H100s",
-    "fsdp2": "PyTorch 2.11 fully_shard, with and without adapters; two H100s",
+    "fsdp2": "PyTorch 2.11 fully_shard, with and without adapters; two H100s or H200s",
     "fsdp1": "PyTorch 2.11 FullyShardedDataParallel, a packed base, CPU offload; two H200s",
     "tensor": "PyTorch 2.11 parallelize_module, plain, with sequence and loss parallelism; two H200s",
     "ddp": "PyTorch 2.11 DistributedDataParallel; two H100s",

@@ -366,6 +366,7 @@ def train(
     epochs: float | None = ...,
     mean_tokens: Value = ...,
     link: Value = ...,
+    tp_comm_overlap: bool = ...,
     dtype: Value = ...,
     loss: Value = ...,
     attention_flops: Value = ...,

@@ -22,7 +22,8 @@ from estimator.schemas import GIB
 NAME, LATEST = "tensorrt-llm", (1, 0)
 OWN = ("kv_fraction", "tokens_per_block", "max_num_seqs", "max_num_batched_tokens", "rate", "prefix_hit")
 TOKENS, SEQUENCES = 8192, 2048  # max_num_tokens and max_batch_size of an engine as it is built
-# until 0.10 an engine that was not told its tokens was laid out for its batch of prompts of the longest input
+# an engine of 0.10 or before (when that ended was not looked up) that was not told its tokens was laid out for its
+# batch of prompts of the longest input
 # (builder; examples/llama/build.py of 0.5: --max_batch_size 8, --max_input_len 2048, as in issue 59 of its backend)
 PADDED, PADDED_BATCH, PADDED_INPUT = (0, 11), 8, 2048
 SAMPLED_ROWS = 256  # rows of logits of the trial run: a guess, the trial's requests are not logged

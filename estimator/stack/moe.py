@@ -18,7 +18,7 @@ from estimator.stack.parametrised import delta, with_delta
 from estimator.stack.products import ROUTER
 from estimator.stack.routers import ROUTERS, best, normalised
 from estimator.stack.shapes import clamp, masked, masked_bwd
-from estimator.stack.tape import BOOL, F32, I64, RESULT, GradFn, Tape, Tensor
+from estimator.stack.tape import BOOL, F32, I64, GradFn, Tape, Tensor
 
 # bytes a routed token of the sort, its tokens' numbers, their copy in 32 bits, the comparison and the bound against
 # sentinels, a range, and the inverse permutation; beside them the counts of each expert, and their sums
@@ -83,7 +83,7 @@ def route_kept(m: Machine, x: Tensor, block: MoE) -> tuple[Tensor, Tensor]:
 
 def route_fp32(m: Machine, logits: Tensor, block: MoE) -> tuple[Tensor, Tensor]:
     weights, index = best(m, ops.softmax(m.t, logits, F32), block)
-    return (normalised(m.t, weights, m.rows) if block.normed else undivided(m.t, weights)), index
+    return (normalised(m.t, weights, m.rows) if block.normed else weights), index
 
 
 def route_best(m: Machine, x: Tensor, block: MoE) -> tuple[Tensor, Tensor]:
@@ -114,17 +114,6 @@ def router_logits(m: Machine, x: Tensor, router: Any, block: MoE) -> Tensor:
     weight = m.weight(router)[0] if isinstance(router, Linear) else m.extra(router)
     made = with_delta(m, weight, delta(m, name, weight.n, weight, False))
     return product(m.t, x, made, None, m.rows * block.num, "output", False, name, ROUTER, m.rows)
-
-
-def undivided(t: Tape, x: Tensor) -> Tensor:
-    """No kernel; the bytes of a division's result are counted all the same: measured peaks of OLMoE lie above even that
-    (by 0.03%)."""
-    return t.emit("routing weights", x.n, x.w, (x,), _undivided_bwd, RESULT)
-
-
-@moves.moving(moves.nothing, moves.nothing)
-def _undivided_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
-    return (t.alloc(g.n, g.w, "gradient"),)
 
 
 def experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) -> Tensor:

@@ -139,9 +139,12 @@ def test_tensor_and_pipeline_parallel() -> None:
         return train(model, steps=1, accumulation=8, **given, batch_size=1, seq_len=2048).results()
 
     one, tensor, pipeline = at(), at(gpus=4, tensor_parallel=4), at(gpus=4, pipeline_parallel=4)
-    for split in (tensor, pipeline):
-        assert one["step_seconds"] / 4 < split["step_seconds"] < one["step_seconds"]
-        assert split["tokens"] == one["tokens"]
+    whole, divided = at(recipe="megatron"), at(recipe="megatron", gpus=4, tensor_parallel=4)
+    for all_of, split in ((one, tensor), (one, pipeline), (whole, divided)):
+        # the host dispatches DTensors for longer than the GPUs of this short step work; Megatron has none
+        key = "device_seconds" if split is tensor else "step_seconds"
+        assert all_of[key] / 4 < split[key] < all_of[key]
+        assert split["tokens"] == all_of["tokens"]
         assert split["step_seconds.ideal"] <= split["step_seconds.low"]
     # 1F1B idles (p-1)/m of its busy time; the optimizer's share is not idle
     assert pipeline["device_seconds"] == pytest.approx(one["device_seconds"] / 4 * (1 + 3 / 8), rel=0.02)

@@ -30,6 +30,10 @@ CASES: list[tuple[str, str]] = [
     ("zero --params 7e9 --set hidden_size=64 --gpus 8", "zero --set hidden_size=4096 --gpus 8 --model llama-3-8b"),
     ("zero --model llama-3-8b --params 8e9 --gpus 8", "zero --model llama-3-8b --gpus 8"),
     # memory
+    ("memory llama-3-8b --engine llama.cpp --gpu rtx-4090 --largest batch-size --parallel 2",
+     "memory llama-3-8b --engine llama.cpp --gpu rtx-4090 --largest batch-size"),
+    ("infer llama-3-8b --engine llama.cpp --quantization q4_k_m --gpu 12GB",
+     "infer llama-3-8b --engine llama.cpp --quantization q4_k_m --gpu rtx-3060"),
     (f"{TRAIN} --quantization nf4", f"{TRAIN} --quantization nf4 --method lora"),
     ("memory symbolic --mode training", "memory symbolic --mode training --recipe zero-paper"),
     ("memory symbolic --mode training", "peft symbolic"),

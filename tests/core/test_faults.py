@@ -38,7 +38,7 @@ def test_attention_is_timed_as_asked(llmcalc):
 
 
 def test_a_machine_without_a_matrix_peak_has_a_bandwidth(llmcalc):
-    ran = llmcalc("infer --model llama-3-8b --gpu m3-max --format json")
+    ran = llmcalc("infer --model llama-3-8b --gpu m5-max --format json")
     assert ran.code == 0
     assert any("no matrix peak" in line for line in ran.json["assumptions"])
 

@@ -18,7 +18,7 @@ COMMANDS = [
     "zero --gpus 16 --tensor-parallel 4 --pipeline-parallel 2 --micro-batches 4 -s 4k --gpu h100-sxm",
     "chinchilla --compute 1e24",
     "fermi gpt3-cost",
-    "infer --gpu h100-sxm",
+    "infer --gpu h100-sxm --detail",
     "models llama",
     "explain lora",
 ]
