@@ -7,11 +7,11 @@ measured (:mod:`estimator.card`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.card import KERNELS, Card, Range, device, reserved
 from estimator.errors import DoesNotFit, InputError
+from estimator.records import dataclass
 from estimator.report import Node, Report
 from estimator.trace import value_of
 from estimator.units import BYTES, human

@@ -8,12 +8,13 @@ letters. Where each is found: :mod:`estimator.sources`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from estimator.config import Config
 from estimator.errors import InputError, unknown
+from estimator.records import dataclass
 from estimator.sources.found import HF_QUANT, Found
 from estimator.sources.where import PRESET_STORAGE, SYMBOLIC, find
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.ops import maximum
+from estimator.records import dataclass
 from estimator.stack.blocks import block_bytes
 
 

@@ -6,7 +6,6 @@ Estimates build it, renderers print it. A total is never typed: ``Node.sum`` and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from estimator.alike import add_up
 from estimator.errors import InputError, InternalError, unknown
 from estimator.formula import Citation, Formula
 from estimator.ops import NOTHING, maximum
+from estimator.records import dataclass
 from estimator.trace import Traced, value_of
 from estimator.units import Unit
 from estimator.working import Working

@@ -10,7 +10,6 @@ Times are seconds; sizes may be traced numbers, and the seconds then are too.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from estimator.alike import exp, log
 from estimator.errors import InputError
 from estimator.ops import maximum
+from estimator.records import dataclass
 from estimator.trace import value_of
 from estimator.units import KILO
 from estimator.work.product import MULTIPLY_ADD

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import sympy
@@ -17,6 +17,7 @@ from estimator.errors import InternalError
 from estimator.formula import Formula
 from estimator.formulas import workings, workings_peft
 from estimator.printing import Names, Written, sympified, tidy
+from estimator.records import dataclass
 from estimator.render.streams import escaped
 from estimator.report import Node
 from estimator.working import WORKINGS, Form, Item, Step, plus

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 
 from estimator.errors import InputError
+from estimator.records import dataclass
 
 MAX_NODES = 1000  # a pass verifies tens (Medusa: 64); the mask is nodes x nodes
 _TOKEN = re.compile(r"^[A-Za-z0-9_<>|.'-]{1,40}$")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from estimator.chinchilla.runs import TrainingRun
 from estimator.errors import InputError
+from estimator.records import dataclass
 
 Array = NDArray[np.float64]
 HUBER_DELTA = 1e-3

@@ -11,7 +11,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from estimator.errors import InputError, unknown
 from estimator.formula import Citation
 from estimator.formulas import scaling as f
 from estimator.headers import regular_file
+from estimator.records import dataclass
 from estimator.texts import too_long
 
 FLOPS_PER_PARAM_TOKEN = 6  # Kaplan et al. 2020, section 2.1: 2 forward, 4 backward

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from estimator.chinchilla import laws
 from estimator.chinchilla.laws import Law, Parametric, Power
 from estimator.errors import InputError
 from estimator.formulas import scaling as f
+from estimator.records import dataclass
 from estimator.trace import trace, value_of
 from estimator.units import parse_size
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from estimator.chinchilla.laws import FLOPS_PER_PARAM_TOKEN
 from estimator.errors import InputError
 from estimator.headers import regular_file
+from estimator.records import dataclass
 
 MAX_BYTES = 8 << 20
 MAX_RUNS = 20_000

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from estimator.chinchilla.laws import Law, Parametric
 from estimator.errors import InputError
 from estimator.formulas.scaling import INFERENCE_FLOPS
+from estimator.records import dataclass
 
 # Muennighoff et al. 2023, appendix A: how fast repeated tokens and excess parameters lose their value
 REPEAT_HALF_LIFE_TOKENS = 15.387756

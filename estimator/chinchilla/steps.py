@@ -8,12 +8,12 @@ InternalError, so nothing wrong is printed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.chinchilla.laws import Law, Parametric
 from estimator.errors import InternalError
 from estimator.formulas import scaling as f
+from estimator.records import dataclass
 from estimator.report import Text
 from estimator.trace import value_of
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +13,7 @@ from estimator.errors import InputError
 from estimator.families.base import Architecture
 from estimator.kv.layers import kv_format
 from estimator.models import Model
+from estimator.records import dataclass
 from estimator.schemas import GpuSpec
 from estimator.sizes import size_option
 from estimator.trace import value_of

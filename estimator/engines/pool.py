@@ -8,13 +8,13 @@ single_type_kv_cache_manager.py.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
 from estimator.engines.asked import ServerAsked
 from estimator.families.base import Attention, Layer, StateSpace
 from estimator.ops import ceil_div
+from estimator.records import dataclass
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE
 

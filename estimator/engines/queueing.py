@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import accumulate
 from math import inf, sqrt
@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from estimator.alike import exp, lgamma, log
 from estimator.errors import InputError
+from estimator.records import dataclass
 from estimator.report import Node
 from estimator.units import MILLION, PERCENT, RATIO, SECONDS, TOKEN_RATE, USD
 

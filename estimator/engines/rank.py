@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from estimator.card import Range
 from estimator.engines.asked import ServerAsked
 from estimator.engines.pool import Pool
 from estimator.errors import InputError
+from estimator.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ c isl / osl prompt tokens ride along. The times of the passes are the roofline's
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from estimator.errors import InputError
 from estimator.fit import Fit
 from estimator.formula import Citation
 from estimator.prices import price_of
+from estimator.records import dataclass
 from estimator.report import Node, Report, Table
 from estimator.roofline import machine
 from estimator.serving.picture import doubling

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from estimator.inventory import Weight
 from estimator.models import Model
+from estimator.records import dataclass
 from estimator.schemas import GpuSpec
 from estimator.storage import model_storage, stored_weights
 from estimator.storage.layouts import WEIGHT_ONLY

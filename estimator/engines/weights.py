@@ -8,7 +8,6 @@ queries and outputs. What is logged is what torch's allocator has handed out, wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -18,6 +17,7 @@ from estimator.families.base import Attention, Layer, MoE
 from estimator.inventory import EXPERT, Weight
 from estimator.ops import round_up
 from estimator.parallel import tensor
+from estimator.records import dataclass
 from estimator.storage.layouts import MXFP4
 from estimator.trace import value_of
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import HEAD, MLP, Architecture, Attention, Extra, Layer, Linear
+from estimator.records import dataclass
 from estimator.trace import trace
 
 MAX_PATTERN = 100_000  # layers of a stack that is described layer by layer; no model comes near

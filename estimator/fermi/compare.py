@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from estimator.fermi.units import Dim, measure
+from estimator.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

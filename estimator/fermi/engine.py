@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from random import Random
@@ -22,6 +22,7 @@ from estimator.fermi.numbers import Number
 from estimator.fermi.parser import names
 from estimator.fermi.ranges import HIGH, LOW, MIDDLE
 from estimator.fermi.units import Dim, Measure, dim_text, natural
+from estimator.records import dataclass
 
 MAX_SAMPLES = 10_000_000
 FEW = 200  # below this many samples a histogram shows them all

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 
 from estimator.fermi.numbers import Number
 from estimator.fermi.parser import Expr
 from estimator.fermi.ranges import Interval
 from estimator.fermi.units import Measure
+from estimator.records import dataclass
 
 CELL = "cell"  # what a table's formulas call the number of the cell
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 
 from estimator.errors import InputError, unknown
 from estimator.fermi.numbers import parse_number, shorten
+from estimator.records import dataclass
 
 MAX_LENGTH = 1000
 MAX_NODES = 200

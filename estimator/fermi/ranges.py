@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from random import Random
 from statistics import NormalDist
@@ -21,6 +20,7 @@ from statistics import NormalDist
 from estimator.errors import InputError, unknown
 from estimator.fermi.numbers import Number, parse_number, shorten, square_root
 from estimator.fermi.units import WORDS, Measure, dim_text, measure
+from estimator.records import dataclass
 
 KINDS = ("lognormal", "normal", "uniform", "triangular")
 LOW, MIDDLE, HIGH = 0.05, 0.5, 0.95

@@ -9,12 +9,12 @@ is an error. Grammar: ``A/B/C`` divides left to right, a space or a hyphen multi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
 from estimator.errors import InputError, unknown
 from estimator.fermi.numbers import shorten
+from estimator.records import dataclass
 from estimator.units import KIBI, KILO, SECONDS_PER_DAY, SECONDS_PER_HOUR
 
 Dim = tuple[tuple[str, Fraction], ...]  # sorted (base, exponent); () is a plain number

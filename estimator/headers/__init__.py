@@ -5,11 +5,12 @@ from __future__ import annotations
 import stat
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from estimator.errors import InputError
+from estimator.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

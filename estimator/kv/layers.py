@@ -7,7 +7,7 @@ Sources: transformers 5.23 cache_utils.py; vLLM v1/core (paged blocks).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from estimator.dtypes import Format, find_format
@@ -25,6 +25,7 @@ from estimator.formulas.kvcache import (
     state_bytes,
 )
 from estimator.ops import ceil_div, maximum, minimum
+from estimator.records import dataclass
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE
 

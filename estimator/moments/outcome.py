@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from estimator.optimizers import Trained
+from estimator.records import dataclass
 from estimator.stack.replay import Replay, alive
 from estimator.trace import value_of
 

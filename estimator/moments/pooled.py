@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -19,6 +19,7 @@ from estimator.moments.standing import number_bytes, trained_tensors, weight_ten
 from estimator.moments.workload import Workload
 from estimator.optimizer_kinds import foreach
 from estimator.optimizers import Optimizer, Trained, find_optimizer
+from estimator.records import dataclass
 from estimator.stack.caching import Block, CachingAllocator
 from estimator.stack.tape import F32, I64, Tape
 from estimator.trace import value_of

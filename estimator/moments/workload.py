@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from estimator.peft.base import Adapter
+from estimator.records import dataclass
 from estimator.stack.dropout import NO_DROPOUT, Dropout
 from estimator.stack.kernels import HOPPER, GpuKernels
 from estimator.stack.liger_models import TORCH, Replaced

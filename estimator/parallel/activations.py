@@ -7,13 +7,13 @@ dropout masks. For a GPT layer with dropout it is the paper's s*b*h*(34 + 5*a*s/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.errors import InputError
 from estimator.families.base import MLP, Attention, Layer, MoE, NoMixer, StateSpace
 from estimator.ops import ceil_div, exact_div
 from estimator.parallel.tensor import Cut
+from estimator.records import dataclass
 from estimator.trace import value_of
 
 HALF = 2  # bytes of a 16-bit number

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from estimator.records import dataclass
 
 MAX_LIVE = 1_000_000_000  # stage3_max_live_parameters, elements
 MAX_REUSE = 1_000_000_000  # stage3_max_reuse_distance, elements

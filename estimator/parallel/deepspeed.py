@@ -7,11 +7,11 @@ Source: DeepSpeed docs, memory.rst; deepspeed/runtime/zero/stage_1_and_2.py and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.formulas.zero import deepspeed_stage2_bytes, deepspeed_stage3_bytes
 from estimator.ops import maximum
+from estimator.records import dataclass
 
 NUM, DEN = 3, 2  # additional_buffer_factor = 1.5
 ALL = 20

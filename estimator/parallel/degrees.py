@@ -6,10 +6,10 @@ stages last, so that the groups that talk most sit in one node.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.errors import InputError
+from estimator.records import dataclass
 from estimator.trace import value_of
 
 INSIDE, BETWEEN = "inside a node", "between nodes"

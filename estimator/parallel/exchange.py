@@ -7,7 +7,6 @@ under a ZeRO stage, :func:`estimator.parallel.messages.messages` for the others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from estimator.alike import add_up
@@ -23,6 +22,7 @@ from estimator.parallel.recipe import rates
 from estimator.parallel.sharding import Piece
 from estimator.parallel.tensor import Cut
 from estimator.parallel.traffic import ALL_GATHER, transfers
+from estimator.records import dataclass
 from estimator.trace import value_of
 
 if TYPE_CHECKING:

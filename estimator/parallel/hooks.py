@@ -9,13 +9,14 @@ over all trained tensors. The microseconds are least squares over the measured s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from estimator.alike import add_up
 from estimator.families.base import Architecture, Norm
 from estimator.parallel.divided import one_rank
 from estimator.peft.base import TRAINED, Adapter
+from estimator.records import dataclass
 from estimator.trace import value_of
 
 MICRO, NANO = 1e-6, 1e-9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from estimator.errors import InputError
@@ -20,6 +20,7 @@ from estimator.parallel.sharding import Piece, Share, held, keeps_gathered
 from estimator.parallel.traffic import HPZ
 from estimator.peft.arguments import TRAINED
 from estimator.peft.base import Adapter
+from estimator.records import dataclass
 from estimator.trace import value_of
 
 GATHERED = "gathered, from forward to backward"

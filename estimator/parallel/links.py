@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from estimator.errors import InputError
 from estimator.parallel.degrees import BETWEEN, INSIDE
+from estimator.records import dataclass
 from estimator.units import BITS_PER_BYTE, KILO, parse_number
 
 GIGA = KILO**3

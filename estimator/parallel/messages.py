@@ -7,7 +7,6 @@ Ring Attention (arXiv 2310.01889): keys and values go round; GShard (arXiv 2006.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.families.base import Attention, MoE
@@ -16,6 +15,7 @@ from estimator.ops import ceil_div
 from estimator.parallel.activations import FP32, HALF, MicroBatch
 from estimator.parallel.degrees import Degrees
 from estimator.parallel.pipeline import Stage
+from estimator.records import dataclass
 
 BOTH = 2  # the backward pass sends what the forward pass sends
 

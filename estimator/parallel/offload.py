@@ -7,12 +7,12 @@ shard, so that all PCIe links work; the largest operator's weights and gradients
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.errors import InputError, unknown
 from estimator.parallel.recipe import Rates
 from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, WEIGHTS, Share
+from estimator.records import dataclass
 
 OFFLOADS = ("none", "optimizer", "all")
 TARGETS = ("cpu", "nvme")

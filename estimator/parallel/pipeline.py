@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -18,6 +17,7 @@ from estimator.formulas.zero import (
     in_flight_zb_h2,
 )
 from estimator.ops import exact_div
+from estimator.records import dataclass
 from estimator.trace import value_of
 
 SCHEDULES = ("1f1b", "gpipe", "interleaved", "zb-h1", "zb-h2")

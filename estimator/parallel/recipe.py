@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from estimator.errors import InputError, unknown
 from estimator.recipes import find_recipe
 from estimator.recipes.base import Recipe
+from estimator.records import dataclass
 
 # recipe -> (bytes of an element when weights are gathered, when gradients are reduced, flat shards).
 # Flat: shards are cut from one padded buffer. Not flat: FSDP2 cuts each tensor along its first dimension, and

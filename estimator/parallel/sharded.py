@@ -11,7 +11,7 @@ torch/distributed/fsdp/_flat_param.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from estimator.errors import InputError
@@ -21,6 +21,7 @@ from estimator.ops import ceil_div
 from estimator.optimizers import Trained
 from estimator.parallel.ddp import bucket_bytes, own_tensors
 from estimator.peft.base import TRAINED
+from estimator.records import dataclass
 from estimator.stack.blocks import block_bytes, small_block
 from estimator.stack.packed import is_packed, packed_bytes
 from estimator.stack.tape import HALF, Tape, Tensor

@@ -8,7 +8,6 @@ all-reduce; stages 2 and 3 are FSDP2 without and with resharding after the forwa
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from heapq import heapify, heapreplace
 from typing import Any
 
@@ -17,6 +16,7 @@ from estimator.formulas.zero import replicated_bytes, sharded_bytes
 from estimator.inventory import Weight
 from estimator.ops import ceil_div
 from estimator.parallel.recipe import Rates
+from estimator.records import dataclass
 from estimator.trace import Traced, value_of
 
 STAGES = (0, 1, 2, 3)

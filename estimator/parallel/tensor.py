@@ -8,13 +8,13 @@ projections and biases of row-parallel layers are copied. Key/value heads fewer 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.errors import InputError
 from estimator.families.base import MLP, Architecture, Attention, Layer, Linear, Lookup, MoE, NoMixer, StateSpace
 from estimator.inventory import EMBEDDING, Weight
 from estimator.ops import exact_div, round_up
+from estimator.records import dataclass
 from estimator.trace import value_of
 
 VOCAB_MULTIPLE = 128  # Megatron-LM --make-vocab-size-divisible-by: the vocabulary is padded to 128 x t

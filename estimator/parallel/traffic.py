@@ -7,7 +7,6 @@ ring of N; an all-reduce is both, one after the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.errors import InputError
@@ -15,6 +14,7 @@ from estimator.formulas.zero import ring_elements
 from estimator.ops import ceil_div
 from estimator.parallel.recipe import Rates
 from estimator.parallel.sharding import Piece
+from estimator.records import dataclass
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE
 

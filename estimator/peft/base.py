@@ -8,7 +8,6 @@ frozen, saved or not. Everything else (bytes, optimizer states, checkpoints, sha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.errors import unknown
@@ -33,6 +32,7 @@ from estimator.peft.arguments import (
 )
 from estimator.peft.build import Build
 from estimator.peft.modules import CONV1D, LINEAR, Module
+from estimator.records import dataclass
 
 INDEX_BITS = 64
 

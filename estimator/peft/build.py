@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import prod
 from typing import Any
 
@@ -24,6 +24,7 @@ from estimator.peft.targets import (
     select,
     where,
 )
+from estimator.records import dataclass
 
 # methods whose config refuses layers_to_transform beside a regular expression or all-linear
 STRICT_LAYERS = {

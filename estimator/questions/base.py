@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, field, fields
 from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
 
 from estimator.errors import InputError
 from estimator.models import Model, load_model
 from estimator.names import read
+from estimator.records import dataclass
 from estimator.texts import arguments
 from estimator.trace import adopt
 

@@ -5,10 +5,11 @@ Only questions are made of these, so that no methods are generated for the parts
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from estimator.questions.base import COMMON, Question, option
+from estimator.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from typing import Any
 
 from estimator.formula import Citation
+from estimator.records import dataclass
 from estimator.stack.liger_models import TORCH, Replaced
 from estimator.stack.releases import Release
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from estimator.errors import InputError
+from estimator.records import dataclass
 
 PICTURES = (".svg", ".png", ".pdf")
 # Okabe and Ito 2008, colours that the colour-blind tell apart; black is kept for the axes and the emphasised line

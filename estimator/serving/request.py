@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from estimator.card import Range, card_of
@@ -11,6 +10,7 @@ from estimator.families.base import StateSpace
 from estimator.fit import NO, Fit, need
 from estimator.formulas import inference as f
 from estimator.models import Model
+from estimator.records import dataclass
 from estimator.report import Cell, Node, Report, Table
 from estimator.schemas import GpuSpec
 from estimator.serving import setup as plan

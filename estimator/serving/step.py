@@ -4,7 +4,7 @@ step, with the cache's bytes and the all-reduces of tensor parallelism."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from estimator.errors import InputError
@@ -13,6 +13,7 @@ from estimator.formulas.inference import all_reduce_seconds
 from estimator.kv.layers import cache_bytes
 from estimator.ops import maximum, minimum
 from estimator.parallel.messages import sums
+from estimator.records import dataclass
 from estimator.roofline import BF16, Accelerator
 from estimator.stack.moves import Kernel
 from estimator.work.product import Product

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from estimator.errors import InputError
 from estimator.headers import Header, reason, regular_file, shown
 from estimator.headers.safetensors import parse_object
+from estimator.records import dataclass
 
 MAX_CONFIG_BYTES = 10_000_000  # the longest config.json in use is under 100 kB
 CONFIG = "config.json"

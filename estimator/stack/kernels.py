@@ -6,7 +6,7 @@ from compute capability 8.0; memory-efficient from 5.0, in bf16 from 8.0; only f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from estimator.records import dataclass
 
 HOPPER_WORKSPACE = 32 * 1024 * 1024  # bytes; measured on one H100, torch 2.11
 

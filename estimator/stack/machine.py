@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from typing import Any
 
 from estimator.families.base import Extra, Linear, Lookup, Norm
 from estimator.ops import exact_div
+from estimator.records import dataclass
 from estimator.stack.dropout import NO_DROPOUT, Dropout
 from estimator.stack.kernels import HOPPER, GpuKernels
 from estimator.stack.liger_models import TORCH, Replaced

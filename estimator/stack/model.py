@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from estimator.families.base import (
@@ -20,6 +20,7 @@ from estimator.families.base import (
     Streams,
 )
 from estimator.families.towers import Conv
+from estimator.records import dataclass
 from estimator.stack import across, moves, ops
 from estimator.stack.codes import LOSSES
 from estimator.stack.layers import WIRING

@@ -9,8 +9,9 @@ and is held to what its dispatcher counts (tests/exact/test_kernels.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from estimator.records import dataclass
 
 if TYPE_CHECKING:
     from estimator.stack.tape import GradFn, Tape, Tensor

@@ -7,11 +7,11 @@ runs it, and what checkpointing adds when it runs a layer again; no second descr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.families.base import Attention, Layer, MoE, StateSpace
 from estimator.ops import root
+from estimator.records import dataclass
 from estimator.stack.tape import GradFn, Tape, Tensor
 from estimator.work.product import (
     ADAPTER,

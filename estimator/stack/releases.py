@@ -6,9 +6,9 @@ Found by reading modeling files release by release (4.46 to 5.17) and, for 4.57,
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from estimator.errors import InputError
+from estimator.records import dataclass
 
 LATEST = "5.17"
 OLDEST = (4, 46)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.dtypes import Format
@@ -11,6 +10,7 @@ from estimator.errors import InputError
 from estimator.families.base import Architecture, MoE
 from estimator.formula import Formula
 from estimator.inventory import CONV1D, Weight
+from estimator.records import dataclass
 from estimator.storage.layouts import Layout
 
 

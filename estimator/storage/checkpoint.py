@@ -7,11 +7,11 @@ become a :class:`Scheme`. What cannot be mapped is said loudly: its weights are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.dtypes import ALIASES, FORMATS
 from estimator.errors import InputError
+from estimator.records import dataclass
 from estimator.storage.fields import Fields
 from estimator.storage.schemes import Scheme
 

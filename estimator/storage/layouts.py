@@ -8,12 +8,12 @@ accelerator can (:mod:`estimator.storage.products`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.formula import Formula
 from estimator.formulas import storage as f
 from estimator.ops import ceil_div
+from estimator.records import dataclass
 
 WEIGHT_ONLY = "weight-only"
 FP8, INT8, NVFP4, MXFP4 = "fp8", "int8", "nvfp4", "mxfp4"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from estimator.dtypes import FORMATS, Format
 from estimator.families.base import Architecture, Attention
 from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, OTHER, POSITION, ROUTER, TOKEN_TYPE, Weight
+from estimator.records import dataclass
 from estimator.storage import layouts as lay
 from estimator.storage.base import Matrices, Storage, Stored, layers_of, matrices, moe_of, plain
 from estimator.storage.layouts import Layout

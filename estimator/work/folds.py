@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
+from estimator.records import dataclass
 from estimator.work import product as p
 from estimator.work.product import Product
 

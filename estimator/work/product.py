@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from estimator.records import dataclass
 
 MULTIPLY_ADD = 2  # operations in one multiply-add
 

@@ -7,11 +7,12 @@ it is slower, it decides. Training steps, prefills and decode steps are all fold
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from estimator.alike import add_up
 from estimator.ops import maximum
+from estimator.records import dataclass
 from estimator.roofline import BF16, Accelerator
 from estimator.stack.moves import Kernel
 from estimator.trace import value_of

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.families.base import Architecture
+from estimator.records import dataclass
 from estimator.stack.liger_models import TORCH, Replaced
 from estimator.stack.tape import F32, HALF
 

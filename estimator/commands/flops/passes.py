@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from estimator.commands.flops.question import Flops
@@ -13,6 +13,7 @@ from estimator.models import Model
 from estimator.names import choice
 from estimator.questions.images import seen
 from estimator.questions.read import adapter_of, batch, split_cast, tokens
+from estimator.records import dataclass
 from estimator.sizes import size_option
 from estimator.work.product import Product
 from estimator.work.run import products

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import again, option
 from estimator.questions.parts import Adapted, OnCard, Sequences
+from estimator.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

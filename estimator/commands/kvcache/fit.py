@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.card import Card, find_card
 from estimator.errors import InputError
 from estimator.models import Model
+from estimator.records import dataclass
 from estimator.report import Node
 from estimator.stack.kernels import HOPPER, GpuKernels
 from estimator.storage import model_storage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from estimator.commands.kvcache.question import KVCache
@@ -12,6 +12,7 @@ from estimator.kv.layers import CACHES, GROUP, KV_FORMATS, Held, Store, cache_pa
 from estimator.models import Model
 from estimator.names import choice
 from estimator.questions.read import batch, tokens
+from estimator.records import dataclass
 from estimator.sizes import size_option
 from estimator.trace import trace, value_of
 from estimator.units import BITS_PER_BYTE

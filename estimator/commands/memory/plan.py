@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from typing import Any, cast
 
 from estimator.commands.memory.grid import given, refuse
@@ -42,6 +42,7 @@ from estimator.parallel.divided import one_rank
 from estimator.peft.base import Adapter
 from estimator.questions.read import adapter_of, batch, recipe_of, scored, split_cast, storage_of, tokens
 from estimator.recipes.base import Recipe
+from estimator.records import dataclass
 from estimator.sizes import size_option
 from estimator.stack.codes import own_weights
 from estimator.stack.tape import F32

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import option
 from estimator.questions.parts import Adapted, OnCard, Sequences, Served, Sharded, Stacked, StepOptions
+from estimator.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
@@ -10,6 +9,7 @@ from estimator.moments.run import PARALLEL_LOSS
 from estimator.names import choice
 from estimator.optimizers import Trained, find_optimizer, state_bytes
 from estimator.parallel.offload import allowed
+from estimator.records import dataclass
 from estimator.trace import value_of
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import option
 from estimator.questions.parts import Adapted
+from estimator.records import dataclass
 
 METHOD = (
     "A method of the peft library in lower case, or dora, qlora, adapter, freeze, bitfit, soft-prompt, full; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ from estimator.errors import InputError, LlmcalcError
 from estimator.fit import NO, need
 from estimator.presets import load_gpu
 from estimator.questions import ask
+from estimator.records import dataclass
 from estimator.report import Cell, Report
 from estimator.roofline import dense_peak
 from estimator.trace import value_of

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.errors import InputError
 from estimator.questions.base import Question, option
+from estimator.records import dataclass
 from estimator.units import parse_number, parse_size
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from math import ceil
 from typing import Any
@@ -26,6 +26,7 @@ from estimator.commands.plan.search import (
 from estimator.engines import server_of
 from estimator.errors import InputError, unknown
 from estimator.questions import ask
+from estimator.records import dataclass
 from estimator.report import Cell, Report
 from estimator.sizes import size_option
 from estimator.units import (

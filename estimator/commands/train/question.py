@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import again, option
 from estimator.questions.parts import Adapted, OnCard, Sequences, Sharded, Stacked, StepOptions
+from estimator.records import dataclass
 
 PUE = 1.1  # Touvron et al. 2023, LLaMA, arXiv 2302.13971, section 6
 INTENSITY = 0.385  # kg CO2e a kWh, the US average that LLaMA, section 6, uses

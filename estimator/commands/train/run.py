@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from estimator.formulas import cost, energy, time
 from estimator.ops import ceil_div
 from estimator.parallel.degrees import Degrees
 from estimator.prices import price_of
+from estimator.records import dataclass
 from estimator.report import Node
 from estimator.sizes import size_option
 from estimator.trace import trace, value_of

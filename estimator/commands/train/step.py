@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from estimator.alike import add_up
@@ -24,6 +24,7 @@ from estimator.parallel.exchange import Exchange, exchange, work_of
 from estimator.parallel.hooks import FAST, SLOW
 from estimator.parallel.links import GIGA
 from estimator.parallel.pipeline import schedule, split, uneven
+from estimator.records import dataclass
 from estimator.roofline import Accelerator, dense_peak, machine
 from estimator.stack.moves import Kernel
 from estimator.stack.tape import HALF

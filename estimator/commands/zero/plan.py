@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from estimator.card import Range, card_of
@@ -24,6 +24,7 @@ from estimator.parallel.tensor import Cut
 from estimator.parallel.traffic import check_zero_pp
 from estimator.peft.base import Adapter
 from estimator.questions.read import FULL, adapter_of
+from estimator.records import dataclass
 from estimator.sizes import is_letter
 from estimator.trace import value_of
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from estimator.questions.base import again, option
 from estimator.questions.parts import Adapted, OnCard, Sequences, Sharded
+from estimator.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from estimator.engines.llamacpp.rates import CPU, DP4A, FITTED, OLD, BackendRates, multiprocessor_clocks, rates_of
 from estimator.errors import InputError
+from estimator.records import dataclass
 from estimator.schemas import GpuSpec
 from estimator.units import KILO, parse_size
 

@@ -5,9 +5,8 @@ Source: src/llama-context.cpp (llama_context::llama_context), src/llama-kv-cache
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from estimator.ops import ceil_div
+from estimator.records import dataclass
 
 PAD = 256  # cells: GGML_PAD(n_ctx, 256)
 N_BATCH = 2048  # llama_context_default_params

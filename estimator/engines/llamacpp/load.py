@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from estimator.engines.llamacpp.weights import Weights
 from estimator.families.base import Architecture
 from estimator.families.gguf import Gguf
 from estimator.formulas.llamacpp import gguf_output_bytes
+from estimator.records import dataclass
 from estimator.trace import value_of
 
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
 
 from estimator.engines.llamacpp.graph import SIZES, GgmlTensor
 from estimator.engines.llamacpp.passes import GraphBuilder
+from estimator.records import dataclass
 
 HOST = 0
 OFFLOAD_FROM = 32  # tokens of a batch whose host products run on a device: ggml-cuda, min_batch_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from estimator.card import Card, find_card
@@ -15,6 +15,7 @@ from estimator.errors import InputError
 from estimator.families.gguf import Gguf, gguf_of
 from estimator.names import choice
 from estimator.questions.parts import Served
+from estimator.records import dataclass
 from estimator.sizes import size_option
 from estimator.trace import value_of
 

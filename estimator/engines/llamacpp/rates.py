@@ -12,8 +12,7 @@ of 59 GPUs, and prints the errors with each GPU left out (docs/accuracy.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from estimator.records import dataclass
 from estimator.schemas import GpuSpec
 
 OLD, RECENT = "2024", "2025"  # builds of December 2023 to May 2024; scoreboards of 2025
