@@ -80,10 +80,11 @@ def test_lora_on_experts_keeps_w_plus_ba():
 
 
 def test_recomputed_experts_as_they_are_saved():
-    """olmoe-1b-7b, 4 x 4,096 in amp, checkpointed: what it was when steps of four such models were measured."""
+    """olmoe-1b-7b, 4 x 4,096 in amp, checkpointed. 60,228,355,584 before experts were seen to multiply in fp32 under
+    autocast: with that a measured step of granite-3.0-1b-a400m went from +3.9% forward and +0.5% backward to -0.01%."""
     given = {"mode": "training", "recipe": "torch-mixed", "batch_size": 4, "seq_len": 4096, "checkpointing": "full"}
     p = plan(ask(Memory, "olmoe-1b-7b", given | {"optimizer": "sgd"}))
-    assert simulate(p).worst.peak == 62_507_697_664
+    assert simulate(p).worst.peak == 62_507_173_376
 
 
 def test_eight_bits_are_prepared_too(llmcalc) -> None:
