@@ -11,6 +11,7 @@ def test_an_encoder_has_no_cache_and_no_decode(llmcalc):
     assert "moments.decode_bytes" not in ran.results
     assert not any("are generated" in line for line in ran.json["assumptions"])
     assert llmcalc("memory bert-base-uncased-encoder --kv-dtype fp8").code == 2
+    assert "--new-tokens 3 is not used by an encoder" in llmcalc("memory bert-base-uncased-encoder --new-tokens 3").out
 
 
 def test_a_context_beyond_the_model_is_said(llmcalc):

@@ -117,7 +117,9 @@ def plan(q: Memory) -> MemoryPlan:
     given_new = q.new_tokens is not None
     new = size_option(model, q.new_tokens if given_new else DEFAULT_NEW, "--new-tokens", "new_tokens", "length")
     b, s = batch(model, q.batch_size), tokens(model, q.seq_len, said, 0 if train or given_new else DEFAULT_NEW)
-    if not train and not given_new and arch.kind != "encoder":
+    if not train and arch.kind == "encoder":
+        said += [f"--new-tokens {q.new_tokens} is not used by an encoder, which generates nothing"] if given_new else []
+    elif not train and not given_new:
         said.append(f"--new-tokens not given: {DEFAULT_NEW} tokens are generated")
     if q.images is not None:
         said.append(
