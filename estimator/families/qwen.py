@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from estimator.config import Config
 from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, Norm
-from estimator.families.common import decoder, gated_mlp
+from estimator.families.common import decoder, gated_mlp, rotary_width
 
 LAYER = "transformer.h.{i}"
 
@@ -17,12 +17,11 @@ def build(c: Config) -> Architecture:
     """Qwen from its config."""
     d, h, L = c.size("hidden_size", 4096), c.size("num_attention_heads", 32), c.size("num_hidden_layers", 32)
     V, d_h = c.size("vocab_size", 151936), c.size("kv_channels", 128, letter="head_dim")
-    rope = int(c.number("rotary_pct", 1.0) * d_h) if not c.traced else d_h
     bias = not c.flag("no_bias", True)
     attention = Attention(
         projections=(Linear(f"{LAYER}.attn.c_attn", d, 3 * h * d_h, True),),
         out=Linear(f"{LAYER}.attn.c_proj", h * d_h, d, bias),
-        heads=h, kv_heads=h, head_dim=d_h, rope_dim=rope,
+        heads=h, kv_heads=h, head_dim=d_h, rope_dim=rotary_width(c, d_h, spelling="rotary_pct"),
     )  # fmt: skip
     d_ff = c.size("intermediate_size", 22016) // 2
     mlp = gated_mlp(f"{LAYER}.mlp", d, d_ff, "silu", bias, names=("w2", "w1", "c_proj"))
