@@ -38,7 +38,7 @@ def training_machine(arch: Architecture, run: Workload, tape: Tape, optimizer: O
 def forward_pass(m: Machine, arch: Architecture, load: Workload, wrap: Any = None) -> Forward:
     """The forward pass and the loss; a reference scores the batch before or after it. wrap: what shards the run."""
     if load.reference and load.scored_first:
-        scored_by_reference(arch, load, m.t, None if wrap is None else wrap.once_more(arch))
+        scored_by_reference(arch, load, m.t, wrap)
     if wrap is not None:
         wrap.before_forward()
     before = m.t.alloc(m.rows * arch.vocab, m.w, "logits of the step before") if load.names_on else None
@@ -47,7 +47,7 @@ def forward_pass(m: Machine, arch: Architecture, load: Workload, wrap: Any = Non
     if wrap is not None:
         wrap.after_forward(m.leaves)
     if load.reference and not load.scored_first:
-        scored_by_reference(arch, load, m.t, None if wrap is None else wrap.once_more(arch))
+        scored_by_reference(arch, load, m.t, wrap)
     return out
 
 
@@ -56,6 +56,7 @@ def scored_by_reference(arch: Architecture, load: Workload, tape: Tape, wrap: An
 
     Its weights want some, so that autocast caches their copies; those below an adapter do not.
     """
+    wrap = None if wrap is None else wrap.once_more(arch)
     frozen = replace(load, adapter=None)
     tape.grad, m = False, machine(arch, frozen, tape)
     m.trains = lambda name: load.reference == "model"

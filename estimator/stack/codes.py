@@ -1,7 +1,7 @@
 """Modeling code that is not transformers': what torchtune and litgpt keep differently.
 
-Both write the norm out in fp32 to its end, copy keys and values for every query head and compute the output matrix in
-parts of the tokens, all of whose logits are there before the first is scored.
+Both write the norm out in fp32 to its end, copy keys and values for every query head and score the tokens in parts,
+once the logits of all are there.
 
 Source: torchtune 0.6.1, modules/{attention,rms_norm,position_embeddings,transformer}.py and
 loss/ce_chunked_output_loss.py; litgpt 0.5.13, model.py, utils.py (chunked_cross_entropy), finetune/{full,lora}.py.
@@ -93,14 +93,19 @@ def held_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     scored = ops.piece(t, made, rows * arch.vocab)
     if m.b != 1:  # the last token of each row is left out, so that they do not lie in one piece
         scored = ops.copy(t, scored, "scored logits")
-    sizes = [PART] * (rows // PART) + ([rows % PART] if rows % PART else [])
+    sizes = _sizes(rows, PART)
     parts = ops.split(t, scored, [n * arch.vocab for n in sizes])
     return _summed(t, [ops.cross_entropy(t, part, n) for part, n in zip(parts, sizes, strict=True)])
 
 
+def _sizes(n: Any, size: Any) -> list[Any]:
+    """Of ``n`` in parts of ``size``, and of the rest."""
+    return [size] * (n // size) + ([n % size] if n % size else [])
+
+
 def _in_parts(m: Machine, x: Tensor, arch: Architecture, size: Any, wide: bool) -> tuple[Tensor, list[Tensor]]:
     t, weight = m.t, output_weight(m, arch)
-    tokens = [size] * (m.s // size) + ([m.s % size] if m.s % size else [])
+    tokens = _sizes(m.s, size)
     logits = []
     for h, n in zip(ops.split(t, x, [m.b * n * arch.hidden for n in tokens]), tokens, strict=True):
         if m.b != 1 and weight.node is not None:  # a part of every row does not lie in one piece

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from estimator.stack.moves import AFTER, BROKEN, BY_HEADS, PART, PART_OF, ROWS, SEEN_BY_HEADS, awry, log, one
+from estimator.stack.moves import AFTER, ANEW, BROKEN, BY_HEADS, PART, PART_OF, ROWS, SEEN_BY_HEADS, awry, log, one
 
 if TYPE_CHECKING:
     from typing import Any
@@ -64,7 +64,7 @@ def spread(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> N
     for out in outs:
         if out is not None:
             log(t, "gradient, spread", strided=out.n)
-            out.lay = BY_HEADS if node.lays[0] >= SEEN_BY_HEADS else ROWS
+            out.lay = ANEW[node.lays[0]]
 
 
 def filled(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
@@ -72,7 +72,7 @@ def filled(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> N
     for out in outs:
         if out is not None:
             log(t, "gradient of a slice", 2, moved=out.n * out.w, strided=g.n)
-            out.lay = BY_HEADS if node.lays[0] >= SEEN_BY_HEADS else ROWS
+            out.lay = ANEW[node.lays[0]]
 
 
 def put_back(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
@@ -141,7 +141,7 @@ def rejoined(t: Tape, node: GradFn, g: Any, outs: Sequence[Tensor | None]) -> No
     for out in outs:
         if out is not None:
             log(t, "gradient, concatenated", strided=out.n)
-            out.lay = BY_HEADS if node.lays[0] >= SEEN_BY_HEADS else ROWS
+            out.lay = ANEW[node.lays[0]]
 
 
 def collected(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
@@ -151,7 +151,7 @@ def collected(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -
             if node.lays[0] == ROWS and g.lay == SEEN_BY_HEADS:  # its heads were seen first after it was written
                 g.lay = ROWS
             one(t, node, g, "gradient, summed", g.n * g.w + out.n * out.w)
-            out.lay = BY_HEADS if g.lay >= SEEN_BY_HEADS else ROWS
+            out.lay = ANEW[g.lay]
 
 
 def through(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:

@@ -23,6 +23,7 @@ ROWS, PART, SEEN_BY_HEADS, BY_HEADS, PART_SEEN, PART_BY_HEADS = range(6)
 BROKEN = (PART, SEEN_BY_HEADS, PART_SEEN, PART_BY_HEADS)  # not contiguous
 AFTER = (ROWS, ROWS, SEEN_BY_HEADS, BY_HEADS, SEEN_BY_HEADS, BY_HEADS)  # how what a pointwise kernel makes of them lies
 AS_ROWS = (ROWS, PART, ROWS, ROWS, PART, PART)  # how it lies where the tokens come first again
+ANEW = (ROWS, ROWS, BY_HEADS, BY_HEADS, BY_HEADS, BY_HEADS)  # how what is written in their place lies
 PART_OF = (PART, PART, PART_SEEN, PART_BY_HEADS, PART_SEEN, PART_BY_HEADS)
 
 
@@ -180,7 +181,7 @@ def part_of(x: Tensor) -> int:
 def in_parts(whole: Tensor, tensors: Sequence[Tensor]) -> None:
     """They are columns of one tensor."""
     for x in tensors:
-        x.lay = PART_OF[whole.lay]
+        x.lay = part_of(whole)
 
 
 def by_heads(*tensors: Tensor) -> None:

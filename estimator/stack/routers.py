@@ -1,6 +1,7 @@
-"""Routers that score in fp32 throughout, so that the routed tokens are weighted, and summed, in fp32.
+"""Routers whose logits the caller holds. DeepSeek-V2's, V3's and GLM's score in fp32 throughout, so that the routed
+tokens are weighted, and summed, in fp32; LFM2's and DeepSeek-V4's score in the model's width.
 
-Each returns the logits (which the caller holds), the weights [rows * k] and the chosen experts [rows * k].
+Each returns the logits, the weights [rows * k] and the chosen experts [rows * k].
 Source: transformers 5, DeepseekV2TopkRouter, DeepseekV3TopkRouter, Glm4MoeTopkRouter.
 """
 
