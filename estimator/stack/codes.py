@@ -100,7 +100,7 @@ def held_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
 
 def _sizes(n: Any, size: Any) -> list[Any]:
     """Of ``n`` in parts of ``size``, and of the rest."""
-    return [size] * (n // size) + ([n % size] if n % size else [])
+    return [size] * int(n // size) + ([n % size] if n % size else [])
 
 
 def _in_parts(m: Machine, x: Tensor, arch: Architecture, size: Any, wide: bool) -> tuple[Tensor, list[Tensor]]:

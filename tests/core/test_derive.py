@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import sympy
 
 from estimator import derive, printing
 from estimator.errors import InputError, InternalError
+from estimator.recipes import RECIPES
 from estimator.report import Node, Report
 from estimator.trace import Traced, forget, letter, trace
 from estimator.units import BYTES
@@ -76,3 +79,12 @@ def test_a_letter_of_two_names_for_one_number_is_no_error(llmcalc, line):
     ran = llmcalc(f"{line} --derive")
     assert ran.code == 0
     assert "\n  N  " in ran.out
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_derived_to_what_it_answers(llmcalc, recipe):
+    """Also where the loss goes in parts of the tokens, as many as there are."""
+    line = f"memory pythia-14m --mode training --recipe {recipe} --batch-size 2 --seq-len 300 --format json"
+    plain, derived = (json.loads(llmcalc(f"{line}{more}").out) for more in ("", " --derive"))
+    assert derived["derivations"]
+    assert plain["results"] == derived["results"]
