@@ -44,6 +44,12 @@ def test_experts_are_reduced_among_those_that_hold_them():
     assert dealt["tokens_per_second"] > whole["tokens_per_second"]
 
 
+def test_an_adapters_optimizer_does_not_depend_on_experts_that_it_leaves():
+    lora = MIXTRAL | {"method": "lora", "targets": "q_proj,v_proj"}
+    whole, dealt = (train.train("mixtral-8x7b", **lora, expert_parallel=n).results() for n in (1, 8))
+    assert dealt["device_seconds"] == whole["device_seconds"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -185,8 +185,8 @@ def step_times(
     else:
         once = times(ops, device, how)
     shards = degrees.tensor * degrees.pipeline * (degrees.shards if run.stage else 1)
-    if degrees.expert != 1 and not run.stage:  # experts are divided all the same
-        routed = experts(made) / trained(made)
+    if degrees.expert != 1 and not run.stage and (routed := experts(made) / trained(made)) < 1:
+        # experts that train are divided all the same
         shards = shards / (1 - routed + routed / degrees.expert)
     moved = optimizer_bytes(made, recipe, run.optimizer) / shards if run.question.offload == "none" else 0.0
     passes = run.accumulation * part
