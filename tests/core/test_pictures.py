@@ -103,6 +103,18 @@ def test_a_sweeps_lines_are_its_rows(llmcalc, tmp_path):
     assert {round(y * unit) for y in once.y} == {int(rows[0]["have_bytes"])}
 
 
+def test_a_way_without_a_price_takes_no_ones_place_on_the_border():
+    from estimator.commands.plan.figure import PlanAxes, points
+    from estimator.commands.plan.search import Way, _border, pareto
+
+    def way(gpu, hours, usd):
+        return Way("", "", gpu, 1, "yes", 1, hours, usd, 1.0)
+
+    ordered = pareto([way("cheap", 9.0, 1.0), way("beaten", 10.0, 2.0), way("unpriced", 1.0, None)])
+    figure = points("", ordered, _border(ordered), PlanAxes())
+    assert {s.label: s.kind for s in figure.series} == {"1 x cheap": "dot", "beaten in both": "ring"}
+
+
 @pytest.mark.parametrize(("line", "said"), [
     ("sweep memory gpt2 --seq-len 1k:2k:x2 --plot", "--plot needs a size to draw against and what to draw"),
     ("sweep memory gpt2 --method lora,qlora --keys weights_bytes --plot", "--plot needs a size"),

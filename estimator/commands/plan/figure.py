@@ -23,10 +23,13 @@ def points(title: str, ordered: Sequence[Way], border: int, axes: PlanAxes) -> F
     """Hours against dollars; of ``ordered`` the first ``border`` are on the border."""
     from estimator.render.plots import Axis, Figure, Series
 
-    found = [(r.cost, r.hours, f"{r.gpus:,} x {r.gpu}") for r in ordered if r.usd is not None]
+    best, others = (
+        [(r.cost, r.hours, f"{r.gpus:,} x {r.gpu}") for r in rows if r.usd is not None]
+        for rows in (ordered[:border], ordered[border:])
+    )
+    found = [*best, *others]
     if not found:
         raise InputError("--plot: no layout that fits has a price")
-    best, others = found[:border], found[border:]
     xs, ys = [p[0] for p in found], [p[1] for p in found]
     series = [Series("beaten in both", [p[0] for p in others], [p[1] for p in others], "ring", -1)] if others else []
     if len(best) > 1:
