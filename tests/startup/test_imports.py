@@ -81,6 +81,10 @@ def test_json_does_without_rich():
     assert not found & (HEAVY | {"rich", "rich.table"})
 
 
+def test_zero_without_tokens_loads_no_simulator():
+    assert "estimator.moments" not in modules("zero", "--params", "7.5e9", "--gpus", "64")
+
+
 def test_one_command_imports_one_command():
     found = modules(*MAIN)
     assert {m.split(".")[2] for m in found if m.startswith("estimator.commands.")} == {"peft"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from estimator.commands.memory.sharding import DEEPSPEED
 from estimator.commands.zero.figure import stages
 from estimator.commands.zero.plan import ShardedPlan, plan
 from estimator.commands.zero.question import Zero
@@ -111,7 +110,7 @@ def _fits(q: Zero, p: ShardedPlan, nodes: list[Node]) -> tuple[dict[str, Any], s
     if p.memory is None or p.symbolic:
         return {}, "", None
     card = p.gpu.id if p.gpu else "the GPU"
-    simulated = p.gpu is not None and p.job.rates.recipe.kind in ("simulated", DEEPSPEED) and p.job.work is not None
+    simulated = p.gpu is not None and p.job.rates.recipe.kind in ("simulated", "deepspeed") and p.job.work is not None
     fits = {}
     for stage, node in zip(p.stages, nodes, strict=True):
         step = simulated_peak(q, stage) if simulated and p.job.degrees.plain and q.offload == "none" else None
