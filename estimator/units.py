@@ -116,6 +116,11 @@ def human(value: float, unit: Unit) -> str:
 _BEYOND = 10**30  # no suffix reaches so far, and floats end at 10**308
 
 
+def byte_unit(most: float) -> tuple[int, str]:
+    """(bytes, name) of the unit of an axis that reaches ``most`` bytes: GiB or MiB."""
+    return (KIBI**3, "GiB") if most >= KIBI**3 else (KIBI**2, "MiB")
+
+
 def power_of_ten(value: int, digits: int = 4) -> str:
     """An int of any length with ``digits`` significant digits: ``1.234e+567``."""
     size = max(0, abs(value).bit_length() * 30103 // 100000 - 20)  # decimal digits to drop, less some

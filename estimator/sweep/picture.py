@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
 from estimator.sweep.grid import SweptAxis
-from estimator.units import KIBI
+from estimator.units import byte_unit
 
 if TYPE_CHECKING:
     from estimator.render.plots import Figure, Series
 
 MOST_LINES, MOST_ROWS = 24, 100_000
 FEW = 10  # values that a linear axis shows well; more, or ones that span decades, stand on a logarithmic one
-GIB, MIB = KIBI**3, KIBI**2
 
 
 def rows_drawn(
@@ -48,7 +47,7 @@ def rows_drawn(
         raise InputError(f"--plot: {len(series)} lines are too many to tell apart; {MOST_LINES} at most")
     top = max((y for s in series for y in s.y), default=0.0)
     in_bytes = all(k.endswith("bytes") or "_bytes." in k for k in keys)
-    unit, word = (1.0, "") if not in_bytes else (GIB, "GiB") if top >= GIB else (MIB, "MiB")
+    unit, word = (1.0, "") if not in_bytes else byte_unit(top)
     series = [s.scaled(unit) for s in series]
     first, last = min(across.values), max(across.values)
     wide = len(across.values) > 1 and last / first >= 2 * FEW

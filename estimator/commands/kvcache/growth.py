@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from estimator.units import BYTES, KIBI, human
+from estimator.units import BYTES, byte_unit, human
 
 if TYPE_CHECKING:
     from estimator.render.plots import Figure
 
 POINTS = 64
-GIB = KIBI**3
-MIB = KIBI**2
 
 
 def figure(
@@ -27,7 +25,7 @@ def figure(
     end = max(tokens, most or 2 * tokens, round(1.1 * (longest or 0)), 2)
     xs = sorted({max(1, round(end * i / POINTS)) for i in range(1, POINTS + 1)})
     size = [cache(x) for x in xs]
-    unit, word = (GIB, "GiB") if size[-1] >= GIB else (MIB, "MiB")
+    unit, word = byte_unit(size[-1])
     top = max(size[-1], free if free is not None and free < 4 * size[-1] else 0) * 1.05 / unit
     label = f"KV cache of {name}" if free is None else f"{name}: cache and workspace"
     series = [Series(label, xs, [v / unit for v in size], "line", 0)]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from estimator.trace import value_of
-from estimator.units import BYTES, KIBI, human
+from estimator.units import BYTES, byte_unit, human
 
 if TYPE_CHECKING:
     from estimator.moments import Moment, Outcome
     from estimator.render.plots import Figure
 
-GIB, MIB = KIBI**3, KIBI**2
 PARTS = 7  # holders that are named; smaller ones are one part
 
 
@@ -22,7 +21,7 @@ def moments(title: str, outcome: Outcome, have: int | None, card: str) -> Figure
     held = [_by_part(m) for m in outcome.moments]
     most = {part: max(h.get(part, 0) for h in held) for h in held for part in h}
     named = sorted(most, key=lambda part: -most[part])[:PARTS]
-    unit, word = (GIB, "GiB") if max(sum(h.values()) for h in held) >= GIB else (MIB, "MiB")
+    unit, word = byte_unit(max(sum(h.values()) for h in held))
     places = [float(i) for i in range(1, len(held) + 1)]
     low, series = [0.0] * len(held), []
     for colour, part in enumerate([*named, "everything else"]):

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 from estimator.errors import InputError
 from estimator.report import Node
 from estimator.trace import value_of
-from estimator.units import BYTES, KIBI, human
+from estimator.units import BYTES, byte_unit, human
 
 if TYPE_CHECKING:
     from estimator.render.plots import Figure
-
-GIB, MIB = KIBI**3, KIBI**2
 
 
 def stages(title: str, found: dict[int, Node], symbolic: bool, have: int | None, card: str) -> Figure:
@@ -23,8 +21,7 @@ def stages(title: str, found: dict[int, Node], symbolic: bool, have: int | None,
     if symbolic:
         raise InputError("--plot needs a model of known sizes: --model symbolic has none")
     held = {stage: dict(_parts(node)) for stage, node in found.items()}
-    most = max(sum(parts.values()) for parts in held.values())
-    unit, word = (GIB, "GiB") if most >= GIB else (MIB, "MiB")
+    unit, word = byte_unit(max(sum(parts.values()) for parts in held.values()))
     places = [float(i) for i in range(1, len(held) + 1)]
     low, series = [0.0] * len(held), []
     for colour, part in enumerate(dict.fromkeys(part for parts in held.values() for part in parts)):
