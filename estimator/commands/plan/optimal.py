@@ -16,7 +16,7 @@ from estimator.trace import value_of
 from estimator.units import PARAMS, TOKENS, human
 
 BASE = "llama-3-8b"
-HEAD = 128  # width of a head, in every Llama 3
+HEAD = 128  # width of a head: Llama 3 8B, 70B and 405B
 WIDER = 7 / 2  # of the feed-forward part over the width: Llama 3 8B and 70B
 SIZES = range(8, 161, 4)  # layers
 SHAPE = (
