@@ -15,6 +15,12 @@ from estimator.trace import value_of
 INSIDE, BETWEEN = "inside a node", "between nodes"
 
 
+def check_sequence(sequence: bool, tensor: Any) -> None:
+    """InputError for sequence parallelism without a tensor-parallel group."""
+    if sequence and value_of(tensor) == 1:
+        raise InputError("--sequence-parallel splits norms over the tensor-parallel group: add --tensor-parallel")
+
+
 @dataclass(frozen=True, slots=True)
 class Degrees:
     """How ``gpus`` GPUs are divided.

@@ -8,6 +8,7 @@ from estimator.errors import InputError
 from estimator.moments.run import PARALLEL_LOSS
 from estimator.names import choice
 from estimator.optimizers import Trained, find_optimizer, state_bytes
+from estimator.parallel.degrees import check_sequence
 from estimator.parallel.offload import allowed
 from estimator.records import dataclass
 from estimator.trace import value_of
@@ -114,9 +115,8 @@ def _tensor(q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: st
     from estimator.parallel.request import size
 
     ways = size(q.tensor_parallel, "--tensor-parallel", "tensor_parallel", q.model, q.derives)
+    check_sequence(q.sequence_parallel, ways)
     if ways == 1:
-        if q.sequence_parallel:
-            raise InputError("--sequence-parallel splits norms over the tensor-parallel group: add --tensor-parallel")
         return 1
     whole = q.model.architecture.tied and not q.sequence_parallel
     for wanted, what in (

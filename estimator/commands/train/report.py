@@ -21,7 +21,7 @@ from estimator.formulas.flops import utilisation
 from estimator.models import Model
 from estimator.names import choice
 from estimator.ops import ceil_div
-from estimator.parallel.degrees import Degrees
+from estimator.parallel.degrees import Degrees, check_sequence
 from estimator.parallel.request import zero_stage
 from estimator.questions import ask
 from estimator.questions.read import batch, recipe_of, scored, storage_of
@@ -148,8 +148,7 @@ def _degrees(q: Train) -> Degrees:
     names = ("gpus", "tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel")
     found = (size_option(q.model, getattr(q, name), f"--{name.replace('_', '-')}", name) for name in names)
     gpus, tensor, pipeline, context, expert = (int(value_of(n)) for n in found)
-    if q.sequence_parallel and tensor == 1:
-        raise InputError("--sequence-parallel splits norms over the tensor-parallel group: add --tensor-parallel")
+    check_sequence(q.sequence_parallel, tensor)
     if expert != 1 and not any(isinstance(layer.mlp, MoE) for layer in q.model.architecture.layers):
         raise InputError(f"--expert-parallel {expert}: {q.model.name} has no experts")
     return Degrees(gpus, tensor, pipeline, context, expert, q.sequence_parallel, q.gpus_per_node)

@@ -13,7 +13,7 @@ from estimator.models import Model
 from estimator.names import choice
 from estimator.parallel import activations as act
 from estimator.parallel import offload as off
-from estimator.parallel.degrees import Degrees
+from estimator.parallel.degrees import Degrees, check_sequence
 from estimator.parallel.job import Job
 from estimator.parallel.links import Links, links
 from estimator.parallel.pipeline import Stage, schedule, split, uneven
@@ -95,8 +95,7 @@ def plan(q: Zero) -> ShardedPlan:
         "expert": q.expert_parallel,
     }
     found = {k: size(given[k], f"--{f.replace('_', '-')}", f, q.model, q.derive) for k, f in DEGREES}
-    if q.sequence_parallel and value_of(found["tensor"]) == 1:
-        raise InputError("--sequence-parallel splits norms over the tensor-parallel group: add --tensor-parallel")
+    check_sequence(q.sequence_parallel, found["tensor"])
     degrees = Degrees(
         n, found["tensor"], found["pipeline"], found["context"], found["expert"], q.sequence_parallel, q.gpus_per_node
     )
