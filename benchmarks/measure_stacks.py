@@ -233,20 +233,24 @@ def sharded_case(stack: str, model: str, o: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def sharded(stack: str, config: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
-    """The bytes of one sharded case, measured under a torchrun of its own: rank 0's, by phase."""
-    folder = Path(tempfile.mkdtemp())
-    name = case["model"]
-    asked = {"configs": {name: config}, "cases": [sharded_case(stack, name, case["options"])]}
-    (folder / "cases.json").write_text(json.dumps(asked))
-    script = str(Path(__file__).with_name("measure_sharded.py"))
-    files = [str(folder / "out.json"), str(folder / "cases.json")]
-    gpus = str(case["options"]["gpus"])
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", gpus, script, *files]
-    ran = subprocess.run(start, capture_output=True, text=True)
+def finished(line: list[str], given: str | None = None) -> str:
+    """What Python printed, run with these arguments; RuntimeError with the last line of its complaint."""
+    ran = subprocess.run([sys.executable, *line], input=given, capture_output=True, text=True)
     if ran.returncode:
         raise RuntimeError((ran.stderr.strip().splitlines() or ["no output"])[-1])
-    (found,) = json.loads((folder / "out.json").read_text())["cases"]
+    return ran.stdout
+
+
+def sharded(stack: str, config: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
+    """The bytes of one sharded case, measured under a torchrun of its own: rank 0's, by phase."""
+    name = case["model"]
+    asked = {"configs": {name: config}, "cases": [sharded_case(stack, name, case["options"])]}
+    script, gpus = str(Path(__file__).with_name("measure_sharded.py")), str(case["options"]["gpus"])
+    with tempfile.TemporaryDirectory() as folder:
+        out, given = Path(folder) / "out.json", Path(folder) / "cases.json"
+        given.write_text(json.dumps(asked))
+        finished(["-m", "torch.distributed.run", "--nproc-per-node", gpus, script, str(out), str(given)])
+        (found,) = json.loads(out.read_text())["cases"]
     phases = {"forward": "fwd_peak", "backward": "bwd_peak", "step": "step_peak", "peak": "peak", "load": "load"}
     return {key: found[own] for key, own in phases.items()}
 
@@ -265,10 +269,7 @@ def one() -> None:
 def alone(stack: str, config: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """The figures of one case, measured in a process of its own."""
     asked = {"stack": stack, "config": config, "options": options}
-    ran = subprocess.run([sys.executable, __file__], input=json.dumps(asked), capture_output=True, text=True)
-    if ran.returncode:
-        raise RuntimeError((ran.stderr.strip().splitlines() or ["no output"])[-1])
-    found: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])
+    found: dict[str, Any] = json.loads(finished([__file__], json.dumps(asked)).strip().splitlines()[-1])
     return found
 
 
