@@ -6,7 +6,7 @@ import io
 import json
 import statistics
 from contextlib import redirect_stderr
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,8 +22,7 @@ HERE = Path(__file__).resolve().parent
 
 def accuracy() -> str:
     """The error table of the measured cases."""
-    data = read(str(HERE.parent / "tests" / "accuracy" / "gpu_memory.json.gz"))
-    rows = list(predictions(data))
+    data, rows = steps("gpu_memory")
     meta = data["meta"]
 
     def table(head: str, lines: list[tuple[str, list[Any], str]]) -> str:
@@ -119,12 +118,16 @@ def seconds() -> list[str]:
     return [said, *out, "\n![Seconds, predicted against measured](assets/times.svg)\n"]
 
 
+@cache
+def steps(name: str) -> tuple[dict[str, Any], list[Any]]:
+    """A file of tests/accuracy and the predictions of its cases."""
+    data = read(str(HERE.parent / "tests" / "accuracy" / f"{name}.json.gz"))
+    return data, list(predictions(data))
+
+
 def by_family(name: str) -> tuple[dict[str, Any], list[Any], dict[str, list[Any]]]:
     """A file of tests/accuracy, the predictions of its cases, and these by model_type."""
-    from estimator.commands.validate.report import predictions, read
-
-    data = read(str(HERE.parent / "tests" / "accuracy" / f"{name}.json.gz"))
-    rows = list(predictions(data))
+    data, rows = steps(name)
     families: dict[str, list[Any]] = {}
     for r, c in zip(rows, data["cases"], strict=True):
         families.setdefault(data["configs"][c["model"]]["model_type"], []).append(r)
@@ -208,7 +211,7 @@ def _error(line: str) -> str:
     return said.getvalue()
 
 
-@lru_cache(maxsize=1)
+@cache
 def stacks() -> dict[str, list[tuple[float, float]]]:
     """What ran a measured step -> (measured bytes, relative error of the peak) of each, as the tests compute them."""
     from estimator.config import Config
@@ -281,11 +284,10 @@ def picture() -> str:
     return svg(errors("Predicted peak beside the measured one", found, "GiB", GIB))
 
 
-@lru_cache(maxsize=1)
+@cache
 def peaks() -> dict[str, list[tuple[float, float]]]:
     """What a step of the accuracy page was -> (predicted, measured) peaks in bytes."""
-    cases = HERE.parent / "tests" / "accuracy"
-    rows = [r for n in ("gpu_memory", "gpu_memory_more") for r in predictions(read(str(cases / f"{n}.json.gz")))]
+    rows = [r for name in ("gpu_memory", "gpu_memory_more") for r in steps(name)[1]]
     found: dict[str, list[tuple[float, float]]] = {}
     for group, pairs in peaks_of(rows).items():
         found.setdefault(group.partition(",")[0], []).extend(pairs)
@@ -330,7 +332,7 @@ def _three(row: dict[str, float]) -> str:
     return f"{row['median']:.1f}, {row['p90']:.1f}, {row['bias']:+.1f}"
 
 
-@lru_cache(maxsize=1)
+@cache
 def times() -> dict[str, list[tuple[float, float]]]:
     """What was timed -> (predicted, measured) seconds, as tests/accuracy/test_step_time.py compares them."""
     from tests.accuracy.test_step_time import CASES, model_of, timed
