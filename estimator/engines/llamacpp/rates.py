@@ -67,7 +67,8 @@ class BackendRates:
 
 
 # 13900K, DDR5-6400: 54.7 ms a token and 18.1 ms a token of a prompt with LLaMA 7B q4_0
-# (github.com/ggml-org/llama.cpp/issues/34, 12 August 2023): 67% of the bandwidth, 0.73 TFLOP/s
+# (github.com/ggml-org/llama.cpp/issues/34, 12 August 2023): 67% of the bandwidth, 0.73 TFLOP/s;
+# of caches, activations and launches nothing was measured: guesses
 CPU = BackendRates("CPU", 0.67, 0.5, 0.5, 0.73, 0.73, 0.73, 2e-6)
 
 

@@ -78,12 +78,14 @@ def _seconds(s: PlaceWork, p: Place, mix: str, tokens: int, fused: bool) -> Seco
     plain = mix in PLAIN_MIXES
     share, unpack = (r.plain, 0.0) if plain else (r.blocks, 0.0) if mix in BLOCKS else (r.packed, r.unpack_k)
     rate = r.integer * p.clocks if r.integer and p.clocks and not plain else share * p.peak
-    copied = 0.0 if plain or tokens <= UNCOPIED else (s.weights + HALF * s.numbers * r.copies) / p.bandwidth
+    copied = 0.0
+    if r.copies and not plain and tokens > UNCOPIED:
+        copied = (s.weights + HALF * s.numbers * r.copies) / p.bandwidth
     cache = (s.query_cache if r.by_query and not fused else s.cache) / (p.bandwidth * r.cached)
     ideal = max((s.weights + s.cache) / p.bandwidth, s.flops / (p.peak if plain else p.packed_peak))
     return Seconds(
         s.weights / (p.bandwidth * r.read) + s.numbers * unpack / p.vector,
-        s.flops / rate + (copied if r.copies else 0.0), cache, s.moved / (p.bandwidth * r.moved),
+        s.flops / rate + copied, cache, s.moved / (p.bandwidth * r.moved),
         (s.kernels + (0 if plain or not r.quantises else s.products)) * r.launch,
         s.sent / p.link if p.link else 0.0, ideal,
     )  # fmt: skip
