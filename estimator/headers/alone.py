@@ -12,14 +12,14 @@ from estimator.inventory import EMBEDDING, EXPERT, HEAD, LINEAR, NORM, NUMBER, O
 TABLES = ("embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in", "shared")
 HEADS = ("lm_head", "output", "embed_out", "proj_out")
 NORMS = re.compile(r"(norm|ln_\w+|ln\d?)$", re.IGNORECASE)
-PLAIN = ("fp64", "fp32", "fp16", "bf16", "f64", "f32", "f16")  # of weights that nothing has packed
+PLAIN = ("F64", "F32", "F16", "BF16")  # of weights that nothing has packed
 
 
 def architecture(name: str, header: Header) -> Architecture:
     """The weights alone. InputError where they are packed, so that their sizes are not those of the matrices."""
     groups: dict[tuple[str, tuple[int, ...], str], list[int]] = {}
     for t in header.tensors:
-        if t.dtype.lower() not in PLAIN:
+        if t.dtype not in PLAIN:
             what = f"{name}: {t.name[:60]} in {t.dtype}"
             raise InputError(f"{what}: packed weights need the model's config.json beside it")
         numbers = NUMBER.findall(t.name)
