@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -9,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -88,6 +90,14 @@ def test_ctrl_c_keeps_what_was_found():
     assert watched([1], "planning", seen.append) == ""
 
 
+def drained(terminal):
+    """Reads what a terminal still shows, so that nobody waits to write to it."""
+    with contextlib.suppress(OSError):  # the other side is gone
+        while os.read(terminal, 4096):
+            pass
+    os.close(terminal)
+
+
 def test_a_bar_on_a_terminal_and_ctrl_c():
     """On a terminal a bar is drawn on standard error; interrupted, the search prints its rows and ends with 0."""
     ours, theirs = pty.openpty()
@@ -95,16 +105,20 @@ def test_a_bar_on_a_terminal_and_ctrl_c():
     line = f"plan train llama-3-70b --tokens 15T --gpu all --gpus {counts} --format json"
     env = {**os.environ, "TERM": "xterm", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     env.pop("NO_COLOR", None)
+    # a shell that runs the tests in the background has SIGINT ignored, and children inherit that
     ran = subprocess.Popen([sys.executable, "-m", "estimator", *line.split()], stdout=subprocess.PIPE, stderr=theirs,
-                           env=env)  # fmt: skip
+                           env=env, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
     os.close(theirs)
     shown = b""
-    while b"planning" not in shown and select.select([ours], [], [], 60)[0]:
-        shown += os.read(ours, 4096)
-    assert b"planning" in shown
-    ran.send_signal(signal.SIGINT)
-    out, _ = ran.communicate(timeout=60)
-    os.close(ours)
+    try:
+        while b"planning" not in shown and select.select([ours], [], [], 60)[0]:
+            shown += os.read(ours, 4096)
+        assert b"planning" in shown
+        ran.send_signal(signal.SIGINT)
+        threading.Thread(target=drained, args=(ours,), daemon=True).start()
+        out, _ = ran.communicate(timeout=60)
+    finally:
+        ran.kill()
     assert ran.returncode == 0
     found = json.loads(out)
     assert any(x.startswith("stopped by Ctrl-C after ") for x in found["assumptions"])
