@@ -15,6 +15,28 @@ from estimator.cli import run
 from estimator.render import RECEIVER, to_text
 from estimator.report import Report
 
+# asked while nobody waits, so that a first question of its kind finds its modules imported and its presets read
+WARMING = (
+    "memory llama-3.1-8b --mode training --method qlora --gpu rtx-4090",
+    "kvcache deepseek-v3 --gpu h200",
+    "peft llama-3-8b --method lora --rank 8",
+    "zero llama-3.1-70b --gpus 64 --stage 3",
+    "infer llama-3.1-8b --gpu h100-sxm",
+    "train llama-3.1-8b --tokens 1B --gpus 8 --gpu h100-sxm",
+    "flops llama-3.1-8b --gpu h100-sxm",
+    "memory mixtral-8x7b --mode training --gpus 8 --stage 3 --gpu h100-sxm",
+    "kvcache llama-3.1-8b --engine vllm --gpu h100-sxm",
+    "infer llama-3.1-8b --gpu h100-sxm --engine vllm --rate 2",
+    "peft --model symbolic --method lora --rank r --derive",
+)
+
+
+def warm(step: int) -> bool:
+    """Ask one of WARMING, by its place; False where there is none left."""
+    if step < len(WARMING):
+        reply(WARMING[step])
+    return step + 1 < len(WARMING)
+
 
 def reply(line: str) -> str:
     """The answer to ``line`` (``llmcalc memory gpt2 --gpu t4``) as JSON.

@@ -149,9 +149,12 @@ async function start(place) {
       show(data.answer, data.took);
       if (!place.dataset.warm) {
         place.dataset.warm = "yes";
-        setTimeout(() => worker.postMessage({ warm: true }), 1500);
+        setTimeout(() => worker.postMessage({ warm: 0 }), 500);
       }
-    }
+    } else if (data.more) {
+      // a step at a time: a question asked meanwhile waits for one of them at most
+      setTimeout(() => worker.postMessage({ warm: data.warmed + 1 }), 20);
+    } else if ("warmed" in data) place.dataset.warm = "all";
   };
 
   typed.onkeydown = (e) => {

@@ -1,6 +1,6 @@
 // Python in a thread of its own: loads Pyodide and the wheels of this site, then answers command lines.
 const began = performance.now();
-let python, reply;
+let python, page;
 
 async function load() {
   const { loadPyodide } = await import("./pyodide/pyodide.mjs");
@@ -17,7 +17,7 @@ async function load() {
   }
   python.globals.set("path", python.toPy(path));
   python.runPython("import os, sys; sys.path[:0] = path; os.chdir('/home/model')");
-  reply = python.runPython("from estimator.page import reply; reply");
+  page = python.pyimport("estimator.page");
 }
 
 const ready = load().then(
@@ -27,12 +27,12 @@ const ready = load().then(
 
 onmessage = async ({ data }) => {
   await ready;
-  if (!reply) return;
+  if (!page) return;
   if (data.file) python.FS.writeFile(data.file.name, data.file.text);
-  else if (data.warm) python.runPython("import sympy"); // what derivations and letters need, while nobody waits
+  else if ("warm" in data) postMessage({ warmed: data.warm, more: page.warm(data.warm) });
   else {
     const start = performance.now();
-    const answer = reply(data.line);
+    const answer = page.reply(data.line);
     postMessage({ id: data.id, answer: JSON.parse(answer), took: performance.now() - start });
   }
 };

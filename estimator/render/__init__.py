@@ -59,6 +59,7 @@ def clean(report: Report) -> Report:
         citations=tuple(type(c)(*(escaped(w) if isinstance(w, str) else w for w in c)) for c in report.citations),
         assumptions=tuple(map(escaped, report.assumptions)),
         notes=tuple(map(escaped, report.notes)),
+        letters={k: escaped(v) for k, v in report.letters.items()},
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from estimator.render.streams import escaped
+
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "\n": " ", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -13,7 +15,9 @@ _SPECIAL = {
 
 
 def escape(text: str) -> str:
-    """Plain text as LaTeX text."""
+    """Plain text as LaTeX text; control characters shown."""
+    if not text.isprintable():
+        text = "\n".join(map(escaped, text.split("\n")))
     return "".join(_SPECIAL.get(c, c) for c in text).replace("--", "-{}-")
 
 

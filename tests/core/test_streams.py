@@ -66,10 +66,13 @@ def test_a_long_error_is_cut(llmcalc):
 def test_control_characters_of_a_file_are_shown(llmcalc, tmp_path):
     scenario = tmp_path / "s.toml"
     scenario.write_text(
-        'title = "\\u001b]0;pwned\\u0007"\nanswer = "x"\n[quantities]\nx = { value = "2", label = "a\\u001b[31mb" }\n'
+        'title = "\\u001b]0;pwned\\u0007"\nanswers = ["y"]\n[quantities]\nx = { value = 2, label = "a\\u001b[31mb" }\n'
+        'z = { value = 3, source = "\\u001b[31m" }\ny = { formula = "x * z" }\n'
     )
-    ran = llmcalc(f"fermi {scenario}")
-    assert "\x1b" not in ran.out + ran.err
+    for options in ("", "--derive", "--format markdown --derive", "--format latex --derive", "--format html --derive"):
+        ran = llmcalc(f"fermi {scenario} {options}")
+        assert ran.code == 0
+        assert "\x1b" not in ran.out + ran.err
     assert escaped("a\x1b[31m\nb\x07") == "a\\x1b[31m\\nb\\x07"
 
 
