@@ -45,6 +45,7 @@ def unknown(kind: str, got: str, known: Iterable[str], hint: str = "", every: bo
     names = sorted(known)
     by_key = {name.lower(): name for name in names}
     near = [by_key[key] for key in get_close_matches(got.lower(), by_key, n=3, cutoff=0.6)]
+    near.sort(key=lambda name: sorted(name.lower()) != sorted(got.lower()))  # letters swapped: lroa, lora
     shown = got if len(got) <= 60 else got[:57] + "..."
     where, _, what = kind.rpartition(": ")
     text = f"{where}{': ' if where else ''}unknown {what} {shown!r}."

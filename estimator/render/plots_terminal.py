@@ -11,7 +11,7 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _DASH = 6  # dots drawn and skipped of a dashed line
 _SIGNS = {"dot": "•", "ring": "○"}
 _MARK = 4  # dots this wide are marks, drawn as a diamond
-_SHADES = "█▓▒░#=+*"  # what bars are filled with
+_SHADES = "█▓▒░@=+*"  # what bars are filled with; in ASCII too they differ
 _LEFT = 10  # columns for the labels of the y axis
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -19,8 +20,10 @@ _ASCII = str.maketrans({
     "┃": "|", "┌": "+", "┐": "+", "└": "+", "┘": "+", "├": "+", "┤": "+", "┬": "+", "┴": "+", "┼": "+", "╭": "+",
     "╮": "+", "╯": "+", "╰": "+", "╴": "-", "╶": "-", "╵": "|", "╷": "|", "·": ".", "•": "*", "●": "o", "○": "o",
     "×": "x", "÷": "/", "≤": "<=", "≥": ">=", "≈": "~", "µ": "u", "−": "-", "–": "-", "—": "-", "→": "->", "∞": "inf",
-    "∝": "~", "²": "^2", "³": "^3", "±": "+-", "√": "sqrt", "ε": "eps", "…": "...",
+    "∝": "~", "±": "+-", "√": "sqrt", "ε": "eps", "…": "...",
+    "▓": "%", "▒": "o", "░": ":", "◆": "O", **{chr(0x2800 + dots): "." if dots else " " for dots in range(256)},
 })  # fmt: skip
+_RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 # a terminal acts on these; a file's title or a config's text has no business sending them
 _CONTROL = {i: f"\\x{i:02x}" for i in (*range(32), 127, *range(128, 160))}
 _CONTROL |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): " "}
@@ -42,7 +45,8 @@ def fitting(text: str, encoding: str | None) -> str:
     try:
         text.encode(encoding)
     except (UnicodeEncodeError, LookupError):
-        return text.translate(_ASCII).encode(encoding, errors="replace").decode(encoding)
+        flat = re.sub("[⁻⁰¹²³⁴-⁹]+", lambda digits: "^" + digits[0].translate(_RAISED), text)
+        return flat.translate(_ASCII).encode(encoding, errors="replace").decode(encoding)
     return text
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from estimator.render.plots_terminal import _SHADES
 from estimator.render.streams import escaped, fitting, write_file
 
 COMMANDS = [
@@ -32,7 +33,23 @@ def test_any_encoding(line, encoding):
     assert ran.stdout.decode(encoding)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "memory --mode training --gpu h100 --plot", "memory --mode training --method all --plot", "infer --plot",
+        "kvcache --gpu h100 --plot", "zero --gpus 8 --plot", "chinchilla --compute 1e21 --plot", "fermi gpt3-cost",
+        "plan tune --model gpt2 --examples 1k --seq-len 512 --gpu h100,rtx-4090 --plot",
+    ],
+)  # fmt: skip
+def test_plots_in_ascii(llmcalc, line):
+    """Nothing that is drawn becomes a question mark, and what differs stays different."""
+    drawn = llmcalc(line).out
+    assert fitting(drawn, "ascii").count("?") == drawn.count("?")
+
+
 def test_drawings_in_ascii():
+    assert len(set(fitting(_SHADES, "ascii"))) == len(_SHADES)
+    assert fitting("5x10⁻²", "ascii") == "5x10^-2"
     assert fitting("██▌ 25% ─── ≈", "ascii") == "##= 25% --- ~"
     assert fitting("██▌", "utf-8") == fitting("██▌", None) == "██▌"
     assert fitting("é漢", "cp1252") == "é?"
@@ -55,6 +72,10 @@ def test_a_reader_that_goes_away_is_no_error():
     ran = run("models --format json", capture_output=False, stdout=end, stderr=subprocess.PIPE)
     os.close(end)
     assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+def test_swapped_letters_come_first(llmcalc):
+    assert "Did you mean 'lora' or" in llmcalc("memory --method lroa").err
 
 
 def test_a_long_error_is_cut(llmcalc):
