@@ -6,7 +6,6 @@ Seconds and dollars too, though the page's Python is another one with another C 
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import time
 from urllib.parse import urlencode
