@@ -58,6 +58,7 @@ mutate: $(DEV)
 benchmark: $(DEV)
 	$(BIN)/python benchmarks/startup.py --runs 5 --check --margin 2
 	$(BIN)/python benchmarks/sweep.py --check --margin 4
+	$(BIN)/python benchmarks/plan.py --check
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "llmcalc needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }

@@ -13,6 +13,7 @@ from estimator.records import dataclass
 from estimator.trace import value_of
 
 INSIDE, BETWEEN = "inside a node", "between nodes"
+NODE = 8  # GPUs in one node
 
 
 def check_sequence(sequence: bool, tensor: Any) -> None:
@@ -36,7 +37,7 @@ class Degrees:
     context: Any = 1
     expert: Any = 1
     sequence: bool = False
-    node: int = 8
+    node: int = NODE
 
     def __post_init__(self) -> None:
         inner = value_of(self.tensor) * value_of(self.pipeline) * value_of(self.context)

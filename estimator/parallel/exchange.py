@@ -16,7 +16,7 @@ from estimator.parallel import activations as act
 from estimator.parallel.degrees import BETWEEN, INSIDE, Degrees
 from estimator.parallel.job import stage_weights
 from estimator.parallel.links import GIGA, NETWORK_GBPS, Links, links
-from estimator.parallel.messages import messages
+from estimator.parallel.messages import Message, messages
 from estimator.parallel.pipeline import Schedule, Stage
 from estimator.parallel.recipe import rates
 from estimator.parallel.sharding import Piece
@@ -67,7 +67,7 @@ def exchange(
         raise InputError(
             f"--gpus {degrees.gpus}: {spec.id} has no link in its preset; give --link in 10^9 bytes/s one way"
         )
-    groups = group_seconds(arch, degrees, work, micro_batches, plan.chunks, stages, rate)
+    groups = group_seconds(most_sent(arch, degrees, work, micro_batches, plan.chunks, stages), rate)
     for s in stages:  # refuses what cannot be divided
         stage_weights(arch, s, work.cut, degrees.pipeline)
     local = degrees.link("data") == INSIDE
@@ -92,23 +92,19 @@ def exchange(
     return Exchange(busy, float(add_up(groups.values())), groups.get("tensor", 0.0), float(plan.bubble), tuple(notes))
 
 
-def model_seconds(
+def most_sent(
     arch: Architecture, degrees: Degrees, work: act.MicroBatch, micro_batches: int, chunks: int,
-    stages: Sequence[Stage], rate: Links,
-) -> float:  # fmt: skip
-    """Seconds that the stage which sends most is busy with all but data parallelism in a step."""
-    return float(add_up(group_seconds(arch, degrees, work, micro_batches, chunks, stages, rate).values()))
-
-
-def group_seconds(
-    arch: Architecture, degrees: Degrees, work: act.MicroBatch, micro_batches: int, chunks: int,
-    stages: Sequence[Stage], rate: Links,
-) -> dict[str, float]:  # fmt: skip
-    """The same by the group that sends: tensor, context, expert, pipeline."""
-    sent = max(
+    stages: Sequence[Stage],
+) -> list[Message]:  # fmt: skip
+    """All but data parallelism's of the stage that sends most in a step."""
+    return max(
         (messages(s, work, degrees, micro_batches, arch.hidden, chunks) for s in stages),
         key=lambda found: add_up(float(value_of(m.step)) for m in found),
     )
+
+
+def group_seconds(sent: Sequence[Message], rate: Links) -> dict[str, float]:
+    """Seconds that links are busy by the group that sends: tensor, context, expert, pipeline."""
     return {m.group: float(rate.seconds(m.step, m.link)) for m in sent}
 
 

@@ -15,6 +15,7 @@ import time
 
 import pytest
 
+from estimator.commands.plan import pretrain
 from estimator.commands.plan.pretrain import Fitting, Search
 from estimator.commands.plan.question import PreTrain
 from estimator.commands.plan.search import pareto, run_limits, watched, within
@@ -24,16 +25,19 @@ from estimator.errors import LlmcalcError
 from estimator.questions import ask
 
 CASES = [
-    ("llama-3-8b", {"gpus": "8,16", "gpu": "h100-sxm,a100-80gb", "tokens": "10B", "global_batch": "512k"}),
+    ("llama-3-8b", {"gpus": "8,16", "gpu": "a100-80gb", "tokens": "10B", "global_batch": "128k"}),
     ("llama-3-70b", {"gpus": "48", "gpu": "h200", "global_batch": "384k", "days": 3000, "usd": 6e7}),
     ("gpt2", {"gpus": "1,2", "gpu": "rtx-4090,l4", "seq_len": "1k", "global_batch": "8k", "tokens": "1B"}),
-    ("mixtral-8x7b", {"gpus": "16", "gpu": "h100-sxm", "global_batch": "256k", "usd": 2e7}),
-    ("qwen3-30b-a3b", {"gpus": "8", "gpu": "rtx-4090,h200", "global_batch": "128k"}),
+    ("mixtral-8x7b", {"gpus": "16", "gpu": "h100-sxm", "global_batch": "64k", "usd": 2e7}),
+    ("qwen3-30b-a3b", {"gpus": "8", "gpu": "h200", "global_batch": "64k"}),
+    ("llama-3.1-8b", {"gpus": "16", "gpu": "h200", "seq_len": "32k", "global_batch": "128k"}),
 ]
 
 
 @pytest.mark.parametrize(("model", "options"), CASES, ids=[c[0] for c in CASES])
-def test_nothing_is_left_out(model, options):
+def test_nothing_is_left_out(monkeypatch, model, options):
+    monkeypatch.setattr(pretrain, "TENSOR", (1, 4))
+    monkeypatch.setattr(pretrain, "MICRO", (1, 4))
     q = ask(PreTrain, model, options)
     found, every = Search(q), Search(q)
     fitting = {x.place: x for x in found.fitting()}
@@ -48,11 +52,11 @@ def test_nothing_is_left_out(model, options):
                 except LlmcalcError:
                     assert place not in fitting
                     continue
-                assert (r["fits"] not in ("no", None)) == (place in fitting), asked
+                assert (r["fits"] == "yes") == (place in fitting), asked
                 if place in fitting:
                     least = fitting[place].seconds
                     assert least <= r["step_seconds"]
-                    if shape.gpus > 1 and r["host_seconds"] < r["step_seconds"]:  # the device and its links decide
+                    if shape.gpus > 1:
                         assert least == pytest.approx(r["step_seconds"], rel=1e-8)
                     rows.append(every.row(Fitting(place, shape, stage, gpu, 0.0)))
     assert found.tried == place + 1
@@ -66,13 +70,14 @@ def test_nothing_is_left_out(model, options):
 
 def test_a_hundred_thousand_layouts_take_seconds():
     """No more than a few of them are asked of ``train``: the rest is put together from pieces."""
-    q = ask(PreTrain, "llama-3-70b", {"gpus": "512..4096", "gpu": "h100-sxm,h200,b200", "tokens": "15T"})
+    q = ask(PreTrain, "llama-3-70b", {"gpus": "256..8192", "gpu": "h100-sxm,h200,b200,a100-80gb", "tokens": "15T"})
     found = Search(q)
     fitting = found.fitting()
     start = time.process_time()
     assert Search(q).fitting() == fitting
     spent = time.process_time() - start
-    assert spent < 10 * found.tried / 100_000 + 2, f"{spent:.1f} s for {found.tried:,} layouts"
+    assert found.tried >= 100_000
+    assert spent < 10 * found.tried / 100_000, f"{spent:.1f} s for {found.tried:,} layouts"
     found.rows(fitting, 10)
     assert len(found.answers) < 100
 

@@ -1,9 +1,9 @@
 """What a layout of a pre-training run needs and takes, put together from pieces that many layouts share.
 
-A search asks about tens of thousands of layouts that differ in few things: what a pipeline stage holds does not depend
-on the batch, what its layers keep does not depend on the number of GPUs. Each such piece is computed once, by the
-functions that ``memory`` and ``train`` call. Bytes are those of ``memory`` to the byte. Seconds are never more than
-``train``'s: what the host launches is left out, and ``JUST_BELOW`` covers sums in another order.
+A search asks about hundreds of thousands of layouts that differ in few things: what a pipeline stage holds does not
+depend on the batch, what its layers keep does not depend on the number of GPUs. Each such piece is computed once, by
+the functions that ``memory`` and ``train`` call. Bytes are those of ``memory`` to the byte. Seconds are never more than
+``train``'s: ``JUST_BELOW`` covers sums in another order.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from estimator.commands.flops.passes import Pass
 from estimator.commands.flops.passes import plan as pass_of
 from estimator.commands.train.question import Train
 from estimator.commands.train.report import one_pass, run_of
-from estimator.commands.train.step import best_seconds, optimizer_bytes, run_once, step_times
+from estimator.commands.train.step import beside, best_seconds, experts, optimizer_bytes, run_once, step_times
 from estimator.errors import InputError
 from estimator.families.base import Architecture
 from estimator.inventory import total as elements
 from estimator.parallel import activations as act
-from estimator.parallel.degrees import BETWEEN, INSIDE, Degrees
-from estimator.parallel.exchange import data_bytes, model_seconds, work_of
+from estimator.parallel.degrees import BETWEEN, INSIDE, NODE, Degrees
+from estimator.parallel.exchange import data_bytes, group_seconds, most_sent, work_of
 from estimator.parallel.job import Job, distinct, rank, saved
-from estimator.parallel.links import links
+from estimator.parallel.links import Links, links
+from estimator.parallel.messages import Message
 from estimator.parallel.pipeline import Schedule, Stage, schedule, split
 from estimator.parallel.recipe import rates
 from estimator.presets import load_gpu
@@ -33,19 +34,26 @@ from estimator.questions import ask
 from estimator.questions.read import recipe_of
 from estimator.roofline import machine
 from estimator.trace import value_of
-from estimator.work.times import OPTIMIZER
+from estimator.work.times import OPTIMIZER, PRODUCTS
 
 JUST_BELOW = 1 - 1e-9
-ONCE = ("stages", "flying", "bubble", "kept", "saved", "active", "made", "passes", "sent", "reduced", "updated")
+ONCE = ("stages", "flying", "bubble", "kept", "saved", "active", "made", "passes", "posted", "sent", "reduced", "whole",
+        "updated", "rate")  # fmt: skip
 Saved = list[tuple[list[int], int]]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Shape(NamedTuple):
-    """A layout but for its card and ZeRO stage: how many GPUs, how divided, the micro-batch and how many of them."""
+    """A layout but for its card and ZeRO stage: how many GPUs, how divided, the micro-batch and how many of them.
+
+    sequence   Megatron's sequence parallelism, whose collectives run beside the products (--tp-comm-overlap)
+    """
 
     gpus: int
     tensor: int
+    sequence: bool
+    context: int
+    expert: int
     pipeline: int
     virtual: int
     batch: int
@@ -53,25 +61,31 @@ class Shape(NamedTuple):
     accumulation: int
 
     @property
-    def parts(self) -> int:
-        """GPUs that share one copy of the model."""
-        return self.tensor * self.pipeline
+    def shards(self) -> int:
+        """GPUs that hold the same part of the model."""
+        return self.gpus // (self.tensor * self.pipeline)
 
     def options(self) -> dict[str, Any]:
         """The options of ``train``."""
+        beside = {"sequence_parallel": True, "tp_comm_overlap": True} if self.sequence else {}
+        others = {"context_parallel": self.context, "expert_parallel": self.expert}
         virtual = {"schedule": "interleaved", "virtual_stages": self.virtual} if self.virtual > 1 else {}
         return {
             "batch_size": self.batch, "accumulation": self.accumulation, "gpus": self.gpus,
-            "tensor_parallel": self.tensor, "pipeline_parallel": self.pipeline, **virtual,
-            "checkpointing": self.checkpointing,
+            "tensor_parallel": self.tensor, **beside, **{k: n for k, n in others.items() if n > 1},
+            "pipeline_parallel": self.pipeline, **virtual, "checkpointing": self.checkpointing,
         }  # fmt: skip
 
     @property
     def words(self) -> str:
         """The layout for a table."""
-        virtual = f"x{self.virtual}" if self.virtual > 1 else ""
-        again = " ckpt" if self.checkpointing == "full" else ""
-        return f"TP{self.tensor} PP{self.pipeline}{virtual} DP{self.gpus // self.parts} b{self.batch}{again}"
+        parts = [
+            f"TP{self.tensor}{'s' if self.sequence else ''}", f"CP{self.context}" if self.context > 1 else "",
+            f"EP{self.expert}" if self.expert > 1 else "",
+            f"PP{self.pipeline}{f'x{self.virtual}' if self.virtual > 1 else ''}", f"DP{self.shards // self.context}",
+            f"b{self.batch}", "ckpt" if self.checkpointing == "full" else "",
+        ]  # fmt: skip
+        return " ".join(x for x in parts if x)
 
 
 class Pieces:
@@ -105,21 +119,26 @@ class Pieces:
 
         return raised  # type: ignore[return-value]
 
-    def need(self, x: Shape, stage: int) -> int:
-        """Bytes of the tensors of the most loaded GPU at the peak, as ``memory``."""
-        kept = self.kept(x.tensor, x.pipeline, x.virtual, stage, x.gpus // x.parts)
-        active = self.active(x.tensor, x.pipeline, x.virtual, x.batch, x.checkpointing, x.accumulation)
-        return max(map(int.__add__, kept, active))
+    def needs(self, x: Shape, stages: tuple[int, ...]) -> list[int]:
+        """Bytes of the tensors of the most loaded GPU at the peak, as ``memory``, at each ZeRO stage."""
+        active = self.active(x.tensor, x.sequence, x.context, *x[5:])
+        kept = (self.kept(x.tensor, x.expert, x.pipeline, x.virtual, stage, x.shards) for stage in stages)
+        return [max(map(int.__add__, each, active)) for each in kept]
 
     def seconds(self, x: Shape, stage: int, gpu: str) -> float:
         """Seconds that a step takes at the least."""
-        one = self.passes(gpu, x.batch, x.checkpointing, x.tensor)
-        model = self.sent(gpu, x[:6])
-        stages, bubble = self.stages(x.pipeline, x.virtual), self.bubble(x.pipeline, x.virtual, x.accumulation)
-        data = self.reduced(gpu, x.gpus, x.tensor, x.pipeline, stage, x.accumulation if stage > 1 else 1)
-        busy = one * x.accumulation * stages[2] * (1 + bubble)
-        device = busy + self.updated(gpu, x.parts * (x.gpus // x.parts if stage else 1))
-        return best_seconds(device, model * x.accumulation, data, 0.0) * JUST_BELOW
+        once, products, host = self.passes(gpu, x.batch, x.checkpointing, x.tensor, x.sequence)
+        passes = x.accumulation * self.stages(x.pipeline, x.virtual)[2]
+        passes *= 1 + self.bubble(x.pipeline, x.virtual, x.accumulation)
+        every = NODE * x.tensor * x.context * x.expert * x.pipeline  # more GPUs have no other links
+        model, tensor = (v * x.accumulation for v in self.sent(gpu, min(x.gpus, every), x[1:9]))
+        if x.sequence:
+            model -= beside(tensor, x.tensor, products * passes / x.context)
+        m = x.accumulation if stage > 1 else 1
+        data = self.reduced(gpu, x.gpus, x.tensor, x.pipeline, x.expert, stage, m)
+        update = self.updated(gpu, x.tensor * x.pipeline * (x.shards if stage else 1))
+        device = once * passes / x.context + update
+        return best_seconds(device, model, data, host * passes) * JUST_BELOW
 
     def stages(self, pipeline: int, virtual: int) -> tuple[list[Stage], list[Stage], float]:
         """(all pipeline stages, those that differ, the share of the layers that the longest holds)."""
@@ -139,30 +158,34 @@ class Pieces:
         plan = self.plan(pipeline, virtual, m)
         return tuple(plan.in_flight(s.index) for s in self.stages(pipeline, virtual)[1])
 
-    def kept(self, tensor: int, pipeline: int, virtual: int, stage: int, shards: int) -> tuple[int, ...]:
+    def kept(self, tensor: int, expert: int, pipeline: int, virtual: int, stage: int, shards: int) -> tuple[int, ...]:
         """Bytes of weights, gradients, states and what is gathered, on each of the stages that differ."""
         stages = self.stages(pipeline, virtual)
-        degrees = Degrees(shards * tensor * pipeline, tensor, pipeline)
+        degrees = Degrees(shards * tensor * pipeline, tensor, pipeline, expert=expert)
         work = work_of(1, 1, degrees, True, True)  # what it keeps is counted apart; it says that there is a step
         job = Job(self.arch, None, degrees, self.rates, Schedule("1f1b", 1, 1), (), 1, work)
         ranks = (rank(job, s, stage) for s in stages[1])
         return tuple(int(value_of(r.states + r.gathered)) for r in ranks)
 
-    def active(self, tensor: int, pipeline: int, virtual: int, b: int, checkpointing: str, m: int) -> tuple[int, ...]:
+    def active(self, tensor: int, sequence: bool, context: int, pipeline: int, virtual: int, b: int,
+               checkpointing: str, m: int) -> tuple[int, ...]:  # fmt: skip
         """Bytes of what micro-batches in flight keep, on each of the stages that differ."""
-        flying, found = self.flying(pipeline, virtual, m), self.saved(tensor, pipeline, virtual, b, checkpointing)
+        flying = self.flying(pipeline, virtual, m)
+        found = self.saved(tensor, sequence, context, pipeline, virtual, b, checkpointing)
         return tuple(
             sum(int(act.times(n, x)) for x in each) + once for n, (each, once) in zip(flying, found, strict=True)
         )
 
-    def work(self, tensor: int, b: int, checkpointing: str) -> act.MicroBatch:
+    def work(self, degrees: Degrees, b: int, checkpointing: str) -> act.MicroBatch:
         fused = (self.q.attention or "sdpa") == "sdpa"
-        return work_of(b, int(self.q.seq_len), Degrees(tensor, tensor), fused, checkpointing == "full")
+        return work_of(b, int(self.q.seq_len), degrees, fused, checkpointing == "full")
 
-    def saved(self, tensor: int, pipeline: int, virtual: int, b: int, checkpointing: str) -> Saved:
+    def saved(self, tensor: int, sequence: bool, context: int, pipeline: int, virtual: int, b: int,
+              checkpointing: str) -> Saved:  # fmt: skip
         """(what each micro-batch in flight keeps, what stands once) on each of the stages that differ."""
-        stages, work = self.stages(pipeline, virtual), self.work(tensor, b, checkpointing)
-        found = (saved(self.arch, work, s) for s in stages[1])
+        degrees = Degrees(tensor * context, tensor, context=context, sequence=sequence)
+        work = self.work(degrees, b, checkpointing)
+        found = (saved(self.arch, work, s) for s in self.stages(pipeline, virtual)[1])
         return [([int(n) for _, n in each], sum(int(n) for _, n in once)) for each, once in found]
 
     def made(self, b: int, checkpointing: str) -> tuple[Pass, Any]:
@@ -171,30 +194,45 @@ class Pieces:
         made = pass_of(one_pass(q))
         return made, run_once(made, self.recipe, run_of(q, []), q.dtype)
 
-    def passes(self, gpu: str, b: int, checkpointing: str, tensor: int) -> float:
-        """Seconds of the device for one micro-batch through all layers."""
+    def passes(self, gpu: str, b: int, checkpointing: str, tensor: int, sequence: bool) -> tuple[float, float, float]:
+        """Seconds of one micro-batch through all layers: the device, of it matrix products, the host."""
         made, ops = self.made(b, checkpointing)
         q = replace(self.q, gpu=gpu)
-        run = replace(run_of(q, []), degrees=Degrees(tensor, tensor), accumulation=1)
+        run = replace(run_of(q, []), degrees=Degrees(tensor, tensor, sequence=sequence), accumulation=1)
         t = step_times(made, self.recipe, run, machine(gpu, q.dtype), q.dtype, ops)
-        return float(sum(v for (what, _), v in t.parts.items() if what != OPTIMIZER))
+        device = sum(float(v) for (what, _), v in t.parts.items() if what != OPTIMIZER)
+        return device, float(value_of(t.of(PRODUCTS))), float(t.host)
 
-    def sent(self, gpu: str, x: tuple[Any, ...]) -> float:
-        """Seconds of the tensor- and pipeline-parallel collectives of one micro-batch."""
-        gpus, tensor, pipeline, virtual, b, checkpointing = x
-        stages = self.stages(pipeline, virtual)
-        rate = links(load_gpu(gpu), None, None, None, None)
-        if not rate.known:
+    def rate(self, gpu: str) -> Links:
+        """The links of a card."""
+        found = links(load_gpu(gpu), None, None, None, None)
+        if not found.known:
             raise InputError(f"{gpu} has no link in its preset")
-        work = self.work(tensor, b, checkpointing)
-        return model_seconds(self.arch, Degrees(gpus, tensor, pipeline), work, 1, virtual, stages[1], rate)
+        return found
 
-    def reduced(self, gpu: str, gpus: int, tensor: int, pipeline: int, stage: int, m: int) -> float:
+    def sent(self, gpu: str, gpus: int, x: tuple[Any, ...]) -> tuple[float, float]:
+        """Seconds of the collectives of one micro-batch that are not data parallelism's: all, tensor parallelism's."""
+        groups = group_seconds(self.posted(gpus, x), self.rate(gpu))
+        return sum(groups.values()), groups.get("tensor", 0.0)
+
+    def posted(self, gpus: int, x: tuple[Any, ...]) -> list[Message]:
+        """What the stage that sends most sends for one micro-batch."""
+        tensor, sequence, context, expert, pipeline, virtual, b, checkpointing = x
+        degrees = Degrees(gpus, tensor, pipeline, context, expert, sequence)
+        work = self.work(degrees, b, checkpointing)
+        return most_sent(self.arch, degrees, work, 1, virtual, self.stages(pipeline, virtual)[1])
+
+    def reduced(self, gpu: str, gpus: int, tensor: int, pipeline: int, expert: int, stage: int, m: int) -> float:
         """Seconds of the data-parallel collectives of a step."""
-        degrees, total = Degrees(gpus, tensor, pipeline), float(value_of(elements(self.arch.weights())))
+        degrees = Degrees(gpus, tensor, pipeline, expert=expert)
         local = degrees.link("data") == INSIDE
-        sent = data_bytes(degrees, self.recipe.name, stage, m, total, total, local)
-        return float(links(load_gpu(gpu), None, None, None, None).seconds(sent, INSIDE if local else BETWEEN))
+        total, routed = self.whole()
+        sent = data_bytes(degrees, self.recipe.name, stage, m, total, total, local, routed)
+        return float(self.rate(gpu).seconds(sent, INSIDE if local else BETWEEN))
+
+    def whole(self) -> tuple[float, float]:
+        """(elements of the model, of them the routed experts')."""
+        return float(value_of(elements(self.arch.weights()))), experts(self.made(1, "none")[0])
 
     def updated(self, gpu: str, shards: int) -> float:
         """Seconds of the optimizer over a share of the weights."""

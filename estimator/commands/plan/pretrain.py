@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from math import inf
+from itertools import product
+from math import gcd, inf
 from typing import Any, NamedTuple
 
 from estimator.card import find_card
@@ -28,7 +29,8 @@ from estimator.commands.plan.search import (
 from estimator.commands.train.question import Train
 from estimator.commands.train.report import answer as timed
 from estimator.errors import InputError, LlmcalcError
-from estimator.fit import NO, need
+from estimator.families.base import MoE
+from estimator.fit import YES, need
 from estimator.presets import load_gpu
 from estimator.questions import ask
 from estimator.records import dataclass
@@ -40,6 +42,8 @@ from estimator.units import BYTES, KILO, PERCENT, RATIO, SECONDS, USD, parse_siz
 TENSOR = (1, 2, 4, 8)  # inside a node
 MICRO = (1, 2, 4, 8)
 MOST_STAGES = 64
+POWERS = (1, 2, 4, 8, 16, 32, 64)  # GPUs that share a sequence, or the experts
+LEAST_TOKENS = 4096  # of a sequence on a GPU that shares it: where 8,192 GPUs train Llama 3 405B (table 4), 8,192
 RECIPE = "megatron"
 TOKENS = "1T"
 STAGES = (1, 2, 3)  # Megatron-LM's distributed optimizer; gradients, and weights, sharded too (Megatron-FSDP)
@@ -87,8 +91,11 @@ def pretrain(q: PreTrain) -> Report:
     inputs = {"model": q.model.name, "tokens": q.tokens, "gpu": q.gpu, "gpus": q.gpus, "days": q.days, "usd": q.usd}
     notes = [
         f"recipe {RECIPE}: ZeRO stage 1 is its distributed optimizer, 2 and 3 shard gradients and weights too",
-        "TP tensor parallel, inside a node; PP pipeline stages, 1F1B (PP4x5: 5 virtual stages a GPU, interleaved); DP "
-        "data parallel; b sequences a micro-batch; ckpt every layer is run again in the backward pass",
+        "TP tensor parallel, inside a node (TP4s: sequence parallel too, its collectives beside the products); CP GPUs "
+        f"that share a sequence, {LEAST_TOKENS:,} tokens each or more; EP GPUs that share the experts; PP pipeline "
+        "stages, 1F1B (PP4x5: 5 virtual stages a GPU, interleaved); DP data parallel; b sequences a micro-batch; ckpt "
+        "every layer is run again in the backward pass",
+        "what surely fits is looked for, with the most fragmentation measured",
         "prices are the median of the preset's dated quotes",
     ]
     notes += [found.stopped] if found.stopped else []
@@ -107,6 +114,8 @@ class Search:
         self.s = parse_size(str(q.seq_len), "--seq-len", "length")
         self.whole = max(1, parse_size(str(q.global_batch), "--global-batch", "length") // self.s)  # sequences a step
         self.layers = int(value_of(q.model.architecture.num_layers))
+        blocks = (layer.mlp for layer in q.model.architecture.layers)
+        self.experts = gcd(*(int(value_of(x.num)) for x in blocks if isinstance(x, MoE)))  # 0 where there are none
         self.base: dict[str, Any] = {"tokens": q.tokens, "seq_len": self.s, "recipe": RECIPE}
         self.pieces = Pieces(q.model, self.base)
         self.cards: list[str] = []
@@ -126,19 +135,23 @@ class Search:
         for n in self.counts:
             for t in TENSOR:
                 for p in (p for p in range(1, min(MOST_STAGES, self.layers) + 1) if n % (t * p) == 0):
-                    data = n // (t * p)
-                    for b in (b for b in MICRO if self.whole % (data * b) == 0):
-                        m = self.whole // (data * b)
-                        for v in self.virtual(p, m):
-                            for c in ("none", "full"):
-                                yield Shape(n, t, p, v, b, c, m)
+                    for c, e in self.shared(n // (t * p)):
+                        data = n // (t * p * c)
+                        for b in (b for b in MICRO if self.whole % (data * b) == 0):
+                            m = self.whole // (data * b)
+                            for v, again in product(self.virtual(p, m), ("none", "full")):
+                                for sequence in (False, True)[: 2 if t > 1 and self.s // c % t == 0 else 1]:
+                                    yield Shape(n, t, sequence, c, e, p, v, b, again, m)
 
-    def virtual(self, p: int, m: int) -> Iterator[int]:
+    def shared(self, shards: int) -> Iterator[tuple[int, int]]:
+        """(GPUs that share a sequence, GPUs that share the experts) of those that hold the same part of the model."""
+        for c in (c for c in POWERS if shards % c == 0 and self.s % c == 0 and (c == 1 or self.s // c >= LEAST_TOKENS)):
+            yield from ((c, e) for e in POWERS if e == 1 or (self.experts and shards % e == self.experts % e == 0))
+
+    def virtual(self, p: int, m: int) -> list[int]:
         """Groups of layers that a GPU can hold: layers divide, with embedding and head as two more or without."""
-        yield 1
-        for v in range(2, self.layers // p + 1 if p > 1 and m % p == 0 else 0):
-            if self.layers % (p * v) == 0 or (self.layers + 2) % (p * v) == 0:
-                yield v
+        more = range(2, self.layers // p + 1 if p > 1 and m % p == 0 else 0)
+        return [1, *(v for v in more if self.layers % (p * v) == 0 or (self.layers + 2) % (p * v) == 0)]
 
     def fitting(self) -> list[Fitting]:
         """Every layout that fits, with the least that its step takes. Ctrl-C ends it; what was found stands."""
@@ -147,37 +160,52 @@ class Search:
         out: list[Fitting] = []
 
         def look(shape: Shape) -> None:
-            for stage in STAGES if shape.gpus > 1 else (0,):
-                for gpu, most in room:
-                    found = self.tested(Fitting(self.tried, shape, stage, gpu, 0.0), most)
-                    self.tried += 1
-                    out.extend([] if found is None else [found])
+            stages = STAGES if shape.gpus > 1 else (0,)
+            out.extend(self.tested(shape, stages, room))
+            self.tried += len(stages) * len(room)
 
         self.stopped = watched(shapes, "planning", look)
         self.fit = len(out)
         return out
 
     def room(self, gpu: str) -> int:
-        """Bytes that tensors may take on a card at the most for the fit not to be a no."""
+        """Bytes that tensors may take on a card at the most for the step to fit surely."""
         card = find_card(gpu)
-        return (card.bytes or 0) - int(need(0, card, "training").low)
+        have = card.bytes or 0
+        return bisect_right(range(have), have, key=lambda n: int(need(n, card, "training").high)) - 1
 
-    def tested(self, x: Fitting, most: int) -> Fitting | None:
-        """The layout with its seconds where it fits; what it lacks is remembered."""
-        if x.shape.gpus == 1:  # no share of anything: a step of its own, simulated
-            row = self.row(x)
-            return None if row is None else x
+    def tested(self, shape: Shape, stages: tuple[int, ...], room: Sequence[tuple[str, int]]) -> Iterator[Fitting]:
+        """The ways of a shape that fit, with their seconds; what others lack is remembered."""
+        place = self.tried - 1
         try:
-            held = self.pieces.need(x.shape, x.stage)
-            if held <= most:
-                return x._replace(seconds=self.pieces.seconds(x.shape, x.stage, x.gpu))
-            known = self.why.short.get(x.gpu)
-            if known is None or held - most < known.bytes:
-                where = f"{x.shape.gpus:,} x {x.gpu}, {x.shape.words} ZeRO{x.stage}"
-                self.why.lacks(x.gpu, Shortfall(held - most, 0.0, where))
+            needs = self.pieces.needs(shape, stages) if shape.gpus > 1 else [0]
         except InputError as error:
-            self.why.refuses(x.gpu, error)
-        return None
+            for gpu, _ in room:
+                self.why.refuses(gpu, error)
+            return
+        for stage, held in zip(stages, needs, strict=True):
+            for gpu, most in room:
+                place += 1
+                found = Fitting(place, shape, stage, gpu, 0.0)
+                if shape.gpus == 1:  # no share of anything: a step of its own, simulated
+                    if self.row(found) is not None:
+                        yield found
+                elif held > most:
+                    self.lacks(found, held)
+                else:
+                    try:
+                        yield found._replace(seconds=self.pieces.seconds(shape, stage, gpu))
+                    except InputError as error:
+                        self.why.refuses(gpu, error)
+
+    def lacks(self, x: Fitting, held: int) -> None:
+        """Remember a layout whose tensors take ``held`` bytes if it lacks less than any before it."""
+        card = find_card(x.gpu)
+        missing = int(need(held, card, "training").high) - (card.bytes or 0)
+        known = self.why.short.get(x.gpu)
+        if known is None or missing < known.bytes:
+            where = f"{x.shape.gpus:,} x {x.gpu}, {x.shape.words} ZeRO{x.stage}"
+            self.why.lacks(x.gpu, Shortfall(missing, 0.0, where))
 
     def rows(self, fitting: Sequence[Fitting], top: int) -> list[TrainedWay]:
         """The rows that can be among the first ``top`` or say by how much a limit is missed; no other is asked.
@@ -225,7 +253,7 @@ class Search:
                 insort(kept, (row.cost, row.hours))
 
     def row(self, x: Fitting) -> TrainedWay | None:
-        """The row of a layout, as ``train`` answers it; None where it does not fit or is refused."""
+        """The row of a layout, as ``train`` answers it; None where it does not surely fit or is refused."""
         if x.place not in self.answers:
             self.answers[x.place] = self.asked(x)
         return self.answers[x.place]
@@ -237,7 +265,7 @@ class Search:
         except LlmcalcError as error:
             self.why.refuses(x.gpu, error)
             return None
-        if r["fits"] in (NO, None):
+        if r["fits"] != YES:
             return None
         line = command_line(self.q.model, options.items())
         words = f"{x.shape.words} ZeRO{x.stage}"

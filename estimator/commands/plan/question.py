@@ -49,7 +49,7 @@ class Tune(Searched):
 
 @dataclass(frozen=True, kw_only=True)
 class PreTrain(Searched):
-    """Layouts of a pre-training run: tensor, pipeline and data parallel degrees, micro-batch, checkpointing."""
+    """Layouts of a pre-training run: tensor, sequence, context, expert, pipeline, data parallel; checkpointing."""
 
     model: Any = option(
         None, "As everywhere; with --usd or --days and no model the largest compute-optimal one is looked for.",

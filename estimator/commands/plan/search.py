@@ -49,7 +49,10 @@ def command_line(model: Model, words: Iterable[tuple[str, Any]], name: str = "tr
     """``llmcalc NAME --model MODEL --flag value ...``: the model as it was asked for."""
     text, *overrides = model.asked or (model.name,)
     named = [("model", text), *(("set", x) for x in overrides), *((("part", model.part),) if model.part else ())]
-    parts = [f"--{flag.replace('_', '-')} {shlex.quote(str(value))}" for flag, value in (*named, *words)]
+    parts = [
+        f"--{flag.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(str(value))}")
+        for flag, value in (*named, *words)
+    ]
     return " ".join(["llmcalc", name, *parts])
 
 

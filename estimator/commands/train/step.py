@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from estimator.alike import add_up
 from estimator.commands.flops.passes import Pass
@@ -113,8 +113,7 @@ def one_step(made: Pass, recipe: Recipe, run: Run) -> StepTime:
     python, hooked = python_seconds(made, recipe, run)
     behind, carried = offload_seconds(made, recipe, run, own, total, spec)
     whole.host += python
-    beside = hidden(q, degrees, sent, whole)
-    best = best_seconds(whole.device, sent.model - beside, sent.data, whole.host) + behind
+    best = best_seconds(whole.device, sent.model - hidden(q, degrees, sent, whole), sent.data, whole.host) + behind
     least = step_times(made, recipe, run, ceiling(device), kind, ops, part)
     low = (compiled(least, made.adapter is not None, LEAST) if q.compile else least).device + behind * FAST
     most = compiled(eager, made.adapter is not None, MOST) if q.compile else whole
@@ -137,13 +136,18 @@ def best_seconds(device: float, model: float, data: float, host: float) -> float
 
 
 def hidden(q: Train, degrees: Degrees, sent: Exchange, whole: Times) -> float:
-    """Seconds of tensor-parallel collectives that run beside the products they feed (--tp-comm-overlap): all but the
-    first of the t parts that each is cut into, as far as there are products."""
+    """Seconds of tensor-parallel collectives that run beside the products they feed (--tp-comm-overlap)."""
     if not q.tp_comm_overlap:
         return 0.0
     if degrees.tensor == 1:
         raise InputError("--tp-comm-overlap: there are no such collectives; add --tensor-parallel")
-    return float(min(sent.tensor * (1 - 1 / degrees.tensor), value_of(whole.of(PRODUCTS))))
+    return beside(sent.tensor, degrees.tensor, float(value_of(whole.of(PRODUCTS))))
+
+
+def beside(sent: float, ways: Any, products: float) -> float:
+    """Seconds of ``sent`` that are hidden behind products: all but the first of the ``ways`` parts that each collective
+    is cut into, as far as there are products."""
+    return float(min(sent * (1 - 1 / ways), products))
 
 
 def ceiling(device: Accelerator) -> Accelerator:
