@@ -14,6 +14,7 @@ from typing import Any
 from estimator.errors import InputError
 from estimator.trace import Recordable
 
+NUMBERS = frozenset((int, float))  # that Python compares by itself
 NOTHING: Mapping[str, Any] = MappingProxyType({})  # the empty default of a field that holds a mapping
 
 
@@ -61,6 +62,8 @@ def minimum(*values: Any) -> Any:
 
 
 def _extreme(values: tuple[Any, ...], name: str, plain: Any) -> Any:
+    if NUMBERS.issuperset(map(type, values)):
+        return plain(values)
     recorded = next((v for v in values if isinstance(v, Recordable)), None)
     if recorded is not None:
         return recorded.extreme(values, name == "maximum")

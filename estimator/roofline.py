@@ -115,11 +115,10 @@ class Accelerator:
 
     def gemm_rate(self, m: Any, k: Any, n: Any, width: float = BF16) -> float:
         """FLOP/s of a product [m, k] x [k, n] by its size, and by whether rows of k and n elements are aligned."""
-        rows = [float(value_of(x)) * width for x in (k, n) if value_of(x) != 1]
-        if any(x % ALIGNMENT_BYTES for x in rows):
+        rows, inner, columns = float(value_of(m)), float(value_of(k)), float(value_of(n))
+        if any(x != 1 and x * width % ALIGNMENT_BYTES for x in (inner, columns)):
             return self.unaligned * self.best
-        size = float(value_of(m)) * float(value_of(k)) * float(value_of(n))
-        return interpolate(self.gemm_points, exp(log(size) / 3))
+        return _rate(self.gemm_points, rows * inner * columns)
 
     def skinny_rate(self, m: Any) -> float:
         """Bytes of a matrix a second where ``m`` rows are multiplied with it."""
@@ -165,11 +164,22 @@ def interpolate(points: Points, at: float) -> float:
     """The value at ``at``, linear in logarithms between the measured points, constant beyond them."""
     if at <= points[0][0]:
         return points[0][1]
-    for (x0, y0), (x1, y1) in pairwise(points):
+    for x0, x1, width, low, height in _segments(points):
         if at <= x1:
-            share = log(at / x0) / log(x1 / x0)
-            return exp(log(y0) + share * log(y1 / y0))
+            return exp(low + log(at / x0) / width * height)
     return points[-1][1]
+
+
+@lru_cache(maxsize=256)
+def _rate(points: Points, size: float) -> float:
+    """The rate of products of ``size`` multiply-adds, of which several of a layer are alike."""
+    return interpolate(points, exp(log(size) / 3))
+
+
+@lru_cache(maxsize=64)
+def _segments(points: Points) -> list[tuple[float, float, float, float, float]]:
+    """(from, to, and the logarithms of its width, its first value and its height) of each piece between two points."""
+    return [(x0, x1, log(x1 / x0), log(y0), log(y1 / y0)) for (x0, y0), (x1, y1) in pairwise(points)]
 
 
 @lru_cache(maxsize=16)

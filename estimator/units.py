@@ -196,6 +196,8 @@ def parse_size(text: str, flag: str, kind: str = "count") -> int:
     ``kind``: ``count`` (suffixes are powers of 1000), ``bytes`` (GB and GiB told apart), ``length`` (k is 1024).
     Raises InputError that names ``flag`` for anything that is not a positive whole number.
     """
+    if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and int(text):
+        return int(text)
     shown = text if len(text) <= 40 else text[:37] + "..."
     match = _SIZE.match(text.strip())
     if len(text) > _MAX_DIGITS or not match:

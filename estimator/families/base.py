@@ -9,6 +9,7 @@ mixers, activation memory over the layers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from estimator.families.feeds import MLP, Ahead, Copies, MoE, NoMixer, SideChain
@@ -29,6 +30,7 @@ from estimator.inventory import (
     Weight,
 )
 from estimator.ops import NOTHING
+from estimator.same import Same
 
 LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # the classes that families describe
 
@@ -189,36 +191,26 @@ class Architecture(NamedTuple):
 
     def weights(self) -> list[Weight]:
         """The inventory: every unique weight, tied ones once."""
-        out: list[Weight] = []
-        for part in (*self.embeddings, *self.encoder_embeddings):
-            out += part.weights()
-        for layer in self.layers:
-            out += layer.weights()
-        for part in (
-            *self.beside,
-            *self.encoder_final,
-            *self.final,
-            *self.pooler,
-            *((self.head,) if self.head else ()),
-            *self.head_extras,
-        ):
-            out += part.weights()
-        return [*out, *self.loose_weights()]
+        return list(_inventory(Same(self)))
 
 
-class Same:
-    """An architecture as a key: equal for the same object alone, without a look at its parts."""
-
-    __slots__ = ("arch",)
-
-    def __init__(self, arch: Architecture) -> None:
-        self.arch = arch
-
-    def __hash__(self) -> int:
-        return id(self.arch)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and other.arch is self.arch
+@lru_cache(maxsize=64)
+def _inventory(same: Same[Architecture]) -> tuple[Weight, ...]:
+    arch, out = same.it, list[Weight]()
+    for part in (*arch.embeddings, *arch.encoder_embeddings):
+        out += part.weights()
+    for layer in arch.layers:
+        out += layer.weights()
+    for part in (
+        *arch.beside,
+        *arch.encoder_final,
+        *arch.final,
+        *arch.pooler,
+        *((arch.head,) if arch.head else ()),
+        *arch.head_extras,
+    ):
+        out += part.weights()
+    return (*out, *arch.loose_weights())
 
 
 __all__ = [
@@ -248,7 +240,6 @@ __all__ = [
     "NoMixer",
     "Norm",
     "Pooling",
-    "Same",
     "SideChain",
     "StateSpace",
     "Streams",

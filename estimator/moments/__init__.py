@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from estimator.families.base import Architecture
 from estimator.moments.compiled import compiled_moments
-from estimator.moments.outcome import Live, Moment, Outcome, phase
+from estimator.moments.outcome import Alive, Live, Moment, Outcome, phase
 from estimator.moments.passes import at_once, backward_pass, forward_pass, training_machine
+from estimator.moments.repeated import again
 from estimator.moments.run import alternating, machine, split_layers
 from estimator.moments.sharded import sharded, step_bytes
 from estimator.moments.standing import later, rotary_bytes, standing, trained_tensors
@@ -21,13 +22,22 @@ from estimator.stack import compiled
 from estimator.stack.attention import grow_cache
 from estimator.stack.model import Forward
 from estimator.stack.program import forward
-from estimator.stack.replay import Replay, alive
+from estimator.stack.replay import Replay
 from estimator.stack.tape import I64, Tape
 from estimator.trace import value_of
 
 
 def training(arch: Architecture, load: Workload) -> Outcome:
     """One step in the steady state: forward, backward, optimizer."""
+    return again(_training, arch, load)
+
+
+def inference(arch: Architecture, load: Workload) -> Outcome:
+    """Prefill and the decode steps after it."""
+    return again(_inference, arch, load)
+
+
+def _training(arch: Architecture, load: Workload) -> Outcome:
     optimizer = find_optimizer(load.optimizer)
     trained = trained_tensors(arch, load)
     base = standing(arch, load, trained, optimizer)
@@ -48,10 +58,7 @@ def training(arch: Architecture, load: Workload) -> Outcome:
     moments.append(phase("moments.backward_bytes", "Backward", log, end, replay, base))
     temporary = 0 if at_once(load, optimizer) else step_bytes(arch, load, wrap, optimizer, own)
     stop = len(log)
-
-    def at_step() -> Live:
-        return base | alive(log, (stop, 0, 0)) | {("optimizer", "temporaries"): temporary}
-
+    at_step = Alive(base, log, (stop, 0, 0), {("optimizer", "temporaries"): temporary})
     level = replay.level
     if load.compiled and compiled.known(arch, load.loss, bool(load.offload)):
         moments[1:] = compiled_moments(arch, load, base, trained)
@@ -61,8 +68,7 @@ def training(arch: Architecture, load: Workload) -> Outcome:
                    tuple(sorted(m.unmet)))  # fmt: skip
 
 
-def inference(arch: Architecture, load: Workload) -> Outcome:
-    """Prefill and the decode steps after it."""
+def _inference(arch: Architecture, load: Workload) -> Outcome:
     base = standing(arch, load, [], None)
     rotary = rotary_bytes(arch)
     if rotary:

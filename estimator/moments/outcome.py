@@ -8,10 +8,23 @@ from typing import Any
 
 from estimator.optimizers import Trained
 from estimator.records import dataclass
-from estimator.stack.replay import Replay, alive
+from estimator.stack.replay import At, Replay, alive
 from estimator.trace import value_of
 
 Live = dict[tuple[str, str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Who is alive at a place of a log, over what stands and beside what the log does not hold: read when asked."""
+
+    base: Live
+    log: list[Any]
+    top: At | None
+    more: Live = field(default_factory=dict)
+
+    def __call__(self) -> Live:
+        return self.base | alive(self.log, self.top) | self.more
 
 
 @dataclass(slots=True)
@@ -59,9 +72,4 @@ def phase(key: str, label: str, log: list[Any], start: int, replay: Replay, base
     """Replay ``log[start:]`` and name what is alive at its peak."""
     replay.peak, replay.top = replay.level, (start, 0, 0)
     replay.run(log, start)
-    top = replay.top
-
-    def live() -> Live:
-        return base | alive(log, top)
-
-    return Moment(key, label, replay.peak, replay.level, live)
+    return Moment(key, label, replay.peak, replay.level, Alive(base, log, replay.top))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from estimator.errors import InputError
@@ -10,6 +11,7 @@ from estimator.families.base import Architecture
 from estimator.models import Model
 from estimator.peft import find
 from estimator.peft.base import Adapter, Method, run
+from estimator.same import Same
 from estimator.sizes import size_option
 
 VIRTUAL = "num_virtual_tokens"
@@ -64,6 +66,21 @@ def prepare(
         default = found.args[found.rank]
         if default > 0 and _traces(model):
             given[found.rank] = size_option(model, "r" if model.kind == "symbolic" else default, "--rank", "rank")
+    plain = all(x is None or type(x) in (str, bool, int, float) for x in (rank, targets, *given.values()))
+    if not plain or _traces(model) or model.kind == "symbolic":
+        return _built(model, method, rank, targets, given)
+    return _remembered(Same(model), method, rank, targets, tuple((k, type(v), v) for k, v in given.items()))
+
+
+@lru_cache(maxsize=64, typed=True)
+def _remembered(
+    model: Same[Model], method: str, rank: int | None, targets: str | None, given: tuple[tuple[str, type, Any], ...]
+) -> Adapter:
+    """The adapter of plain options, built once: a question that comes with other sizes is of the same one."""
+    return _built(model.it, method, rank, targets, {k: v for k, _, v in given})
+
+
+def _built(model: Model, method: str, rank: Any, targets: Any, given: Mapping[str, Any]) -> Adapter:
     config = model.config.raw if model.config else {}
     return build_adapter(model.architecture, model.name, config, method, rank, targets, given)
 

@@ -156,5 +156,7 @@ class Served(Question):
 
     def engine_options(self) -> list[str]:
         """Names of the engine's options that are given."""
-        own = (f for f in fields(Served) if f.name not in ("engine", *COMMON))
-        return [f.name for f in own if getattr(self, f.name) not in (None, False)]
+        return [name for name in OF_ENGINES if getattr(self, name) not in (None, False)]
+
+
+OF_ENGINES = tuple(f.name for f in fields(Served) if f.name not in ("engine", *COMMON))

@@ -62,25 +62,27 @@ def need_of(run: ServedRequest, b: int) -> Range:
     return need(sum(int(value_of(x)) for x in held), card_of(run.spec), "inference")
 
 
-def batches(run: ServedRequest) -> list[int]:
-    """Powers of two up to the first that does not fit, and the batch asked for."""
-    out = []
+def batches(run: ServedRequest) -> list[tuple[int, Range]]:
+    """Powers of two up to the first that does not fit, and the batch asked for, with what each needs."""
+    out = {}
     for i in range(MOST):
-        out.append(2**i)
-        if need_of(run, 2**i).low > run.spec.memory_bytes:
+        out[2**i] = need_of(run, 2**i)
+        if out[2**i].low > run.spec.memory_bytes:
             break
-    return sorted({*out, int(value_of(run.b))})
+    asked = int(value_of(run.b))
+    if asked not in out:
+        out[asked] = need_of(run, asked)
+    return sorted(out.items())
 
 
-def curve(run: ServedRequest) -> Table:
-    """Latency, throughput and money by batch."""
-    s, new = int(value_of(run.s)), int(value_of(run.new))
+def curve(run: ServedRequest, asked: tuple[Times, Times]) -> Table:
+    """Latency, throughput and money by batch; asked: the passes of the batch asked for."""
+    s, new, own = int(value_of(run.s)), int(value_of(run.new)), int(value_of(run.b))
     rows: list[tuple[str | Cell | None, ...]] = []
-    for b in batches(run):
-        first, step = passes(run.serve, b, s, new)
+    for b, needed in batches(run):
+        first, step = asked if b == own else passes(run.serve, b, s, new)
         t0, t1 = float(value_of(first.total)), float(value_of(step.total))
         rate = b * new / (t0 + (new - 1) * t1)
-        needed = need_of(run, b)
         fits = Fit(needed, run.spec.memory_bytes, run.spec.id).answer
         usd = run.usd(rate)
         rows.append((

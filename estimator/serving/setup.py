@@ -8,13 +8,14 @@ from typing import Any
 
 from estimator.dtypes import find_format
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Attention, Same
+from estimator.families.base import Architecture, Attention
 from estimator.kv.layers import cache_bytes, kv_format
 from estimator.models import Model
 from estimator.names import choice
 from estimator.ops import ceil_div
 from estimator.presets import load_gpu
 from estimator.roofline import Accelerator, machine
+from estimator.same import Same
 from estimator.serving.step import ENGINES, UNPACKED, Serving, cache_shards, check_split
 from estimator.stack.kernels import HOPPER, GpuKernels, serving_threads
 from estimator.storage import Storage, model_storage
@@ -161,12 +162,12 @@ def workspace(
 
 
 @lru_cache(maxsize=64)
-def _workspace(same: Same, b: int, s: int, new: int, card: GpuKernels) -> tuple[int, tuple[str, ...]]:
+def _workspace(same: Same[Architecture], b: int, s: int, new: int, card: GpuKernels) -> tuple[int, tuple[str, ...]]:
     """:func:`workspace`, simulated once for each batch and length that a report looks at again."""
     from estimator.moments import Workload, inference
 
     try:
-        made = inference(same.arch, Workload(b, s, new, training=False, card=card, threads=serving_threads(card)))
+        made = inference(same.it, Workload(b, s, new, training=False, card=card, threads=serving_threads(card)))
     except InputError as error:
         return 0, (f"the workspace is not counted: {error}",)
     beside = [

@@ -17,7 +17,7 @@ from estimator.records import dataclass
 from estimator.roofline import BF16, Accelerator
 from estimator.stack.moves import Kernel
 from estimator.work.product import Product
-from estimator.work.run import operations
+from estimator.work.run import timed
 from estimator.work.times import ATTENTION, CACHE, CACHED, LINK, LINKS, How, Times, times
 from estimator.work.workload import PassSizes
 
@@ -78,7 +78,7 @@ def prefill(serve: Serving, b: Any, s: Any) -> Times:
         "forward", b, 1 if two else s, encoder=s if two else None, last=True, engine=serve.fused, fused_scan=True,
         uncapped=True, caches=True,
     )
-    out = times(operations(serve.arch, work), serve.machine, serve.how(False))
+    out = times(timed(serve.arch, work), serve.machine, serve.how(False))
     _links(out, serve, b * s)
     return out
 
@@ -89,7 +89,7 @@ def decode(serve: Serving, b: Any, context: Any, encoder: Any = 0, drafted: int 
     work = PassSizes(
         "decode", rows, context=context, encoder=encoder or None, engine=serve.fused, fused_scan=True, uncapped=True
     )
-    made = operations(serve.arch, work)
+    made = timed(serve.arch, work)
     out = times([_absorbed(q, rows) for q in made] if serve.fused else made, machine, serve.how(True))
     held = cache_bytes(serve.arch, b, context + 1 + drafted, encoder, serve.kv_bits)
     cache = held / cache_shards(serve)

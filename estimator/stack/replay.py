@@ -8,6 +8,8 @@ from typing import Any
 from estimator.stack.tape import Record
 from estimator.trace import Traced, recording, value_of
 
+At = tuple[int, int, int]  # where a level is reached: entries before, rounds before, entries within
+
 
 class Replay:
     """What a log amounts to: bytes at the ``end``, the ``peak``, and which buffers were alive at it.
@@ -18,7 +20,7 @@ class Replay:
     def __init__(self, base: int = 0) -> None:
         self.level = base
         self.peak = base
-        self.top: tuple[int, int, int] | None = None  # entries before, rounds before, entries within
+        self.top: At | None = None
 
     def run(self, log: Sequence[Any], start: int = 0) -> None:
         """Go through ``log[start:]``."""
@@ -72,8 +74,18 @@ def _told_apart(size: Any) -> Any:
     return value_of(size) if record is None else record.key(size)
 
 
-def alive(log: Sequence[Any], top: tuple[int, int, int] | None) -> dict[tuple[str, str], Any]:
-    """Bytes alive at a peak, by (where, what): what was handed out before it less what was given back."""
+def alive(log: Sequence[Any], top: At | None) -> dict[tuple[str, str], Any]:
+    """Bytes alive at a peak, by (where, what)."""
+    out: dict[tuple[str, str], Any] = {}
+    for (label, _), (times, size) in holders(log, top).items():
+        if times != 0:
+            out[label] = out.get(label, 0) + times * size
+    return {k: v for k, v in out.items() if v != 0}
+
+
+def holders(log: Sequence[Any], top: At | None) -> dict[Any, list[Any]]:
+    """[how many, size] of the buffers alive at a peak, by ((where, what), size): what was handed out before it less
+    what was given back."""
     counts: dict[Any, list[Any]] = {}
     plain = recording.get() is None
 
@@ -104,11 +116,7 @@ def alive(log: Sequence[Any], top: tuple[int, int, int] | None) -> dict[tuple[st
             for s, record in what[:within]:
                 add(record, s)
     _rename(counts)
-    out: dict[tuple[str, str], Any] = {}
-    for (label, _), (times, size) in counts.items():
-        if times != 0:
-            out[label] = out.get(label, 0) + times * size
-    return {k: v for k, v in out.items() if v != 0}
+    return counts
 
 
 def _rename(counts: dict[Any, list[Any]]) -> None:

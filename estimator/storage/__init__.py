@@ -10,12 +10,14 @@ mixes: :mod:`estimator.storage.gguf_mix`. What a checkpoint says of itself: :mod
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from estimator.dtypes import find_format
+from estimator.dtypes import Format, find_format
 from estimator.errors import unknown
 from estimator.families.base import Architecture
 from estimator.names import read
+from estimator.same import Same
 from estimator.storage.base import Storage, Stored, plain
 from estimator.storage.schemes import SCHEMES, Scheme, scheme_storage
 
@@ -42,7 +44,7 @@ def stored_weights(arch: Architecture, quantization: str = "none", base: str = B
     fmt = find_format(base)
     key = read("quantization", quantization)
     if key == "none":
-        return Storage(tuple(plain(w, fmt) for w in arch.weights()))
+        return _unquantised(Same(arch), fmt)
     from estimator.storage.gguf_mix import MIXES, mix_storage, refuse_dynamic
 
     refuse_dynamic(key)
@@ -54,6 +56,11 @@ def stored_weights(arch: Architecture, quantization: str = "none", base: str = B
     if scheme is None:
         raise unknown("--quantization", quantization, ("none", *schemes()))
     return scheme_storage(arch, scheme, fmt)
+
+
+@lru_cache(maxsize=64)
+def _unquantised(arch: Same[Architecture], fmt: Format) -> Storage:
+    return Storage(tuple(plain(w, fmt) for w in arch.it.weights()))
 
 
 def model_storage(model: Model, quantization: str | None = None, base: str | None = None) -> Storage:

@@ -9,24 +9,29 @@ from estimator.sweep import real
 from estimator.sweep.record import Record, widest
 
 if TYPE_CHECKING:
-    from estimator.stack.replay import Replay
-
-Place = tuple[int, int, int]  # as Replay.top: entries before, rounds before, entries within
+    from estimator.stack.replay import At, Replay
 
 
 class Top:
-    """The places that may be the peak, in order; which it is is asked where somebody wants to know who is alive."""
+    """The places that may be the peak, in order; which it is is asked where somebody wants to know who is alive.
 
-    def __init__(self, found: list[tuple[Any, Place | None]]) -> None:
+    A place is one of :class:`estimator.stack.replay.Replay`, whose rounds are (how many before the last, bytes that
+    each leaves): a segment that leaves nothing peaks in its first.
+    """
+
+    def __init__(self, found: list[tuple[Any, Any]]) -> None:
         self.found = found
 
-    def place(self) -> Place | None:
+    def place(self) -> At | None:
         """The first place of the largest level in this run; the record holds where it is that one."""
         best, at = self.found[0]
         for level, place in self.found[1:]:
             if level > best:
                 best, at = level, place
-        return at
+        if at is None:
+            return None
+        before, (rounds, left), within = at
+        return before, rounds if left > 0 else 0, within
 
 
 class Recording(Record):
@@ -37,20 +42,22 @@ class Recording(Record):
     def run(self, replay: Replay, log: Sequence[Any], start: int) -> None:
         """:meth:`Replay.run` on recorded numbers: ``replay.peak`` is the largest level of each row."""
         level = replay.level
-        found: list[tuple[Any, Place | None]] = [(replay.peak, replay.top)]
+        before: Any = replay.top
+        if isinstance(before, tuple):
+            before = before[0], (before[1], before[1]), before[2]
+        found: list[tuple[Any, Any]] = [(replay.peak, before)]
         for i in range(start, len(log)):
             sign, what = log[i]
             if type(what) is list:
                 now, levels = _within(what)
-                last = (sign - 1) * now if now > 0 else 0
                 if sign > 0:
-                    rounds = sign - 1 if type(last) is not int or last else 0
-                    found += [(level + last + x, (i, rounds, j)) for x, j in levels]
+                    last = (sign - 1) * self.extreme([now, 0], True)
+                    found += [(level + last + x, (i, (sign - 1, now), j)) for x, j in levels]
                     level = level + sign * now
             else:
                 level = level + sign * what[0]
                 if sign > 0 and (i + 1 == len(log) or type(log[i + 1][1]) is list or log[i + 1][0] < 0):
-                    found.append((level, (i + 1, 0, 0)))
+                    found.append((level, (i + 1, (0, 0), 0)))
         kept = {id(x) for x in widest([x for x, _ in found], True)}
         left = [(x, at) for x, at in found if id(x) in kept]
         replay.level, replay.peak = level, self.extreme([x for x, _ in left], True)

@@ -36,10 +36,17 @@ def int_of(x: Any) -> int:
 class Number(Recordable):
     """An exact int of the run that records, and the polynomial that it is of the swept sizes."""
 
-    __slots__ = ("number", "record", "terms")
+    __slots__ = ("_number", "record", "terms")
 
-    def __init__(self, record: Any, number: int, terms: Terms) -> None:
-        self.record, self.number, self.terms = record, number, terms
+    def __init__(self, record: Any, terms: Terms, number: int | None = None) -> None:
+        self.record, self.terms, self._number = record, terms, number
+
+    @property
+    def number(self) -> int:
+        """What it is in the run that records; computed when somebody asks, as most numbers only go into others."""
+        if self._number is None:
+            self._number = self.record.value(self.terms)
+        return self._number
 
     def _terms(self, other: Any) -> Terms:
         if isinstance(other, Number):
@@ -76,7 +83,7 @@ class Number(Recordable):
         return NotImplemented if hasattr(b, "index") else self.record.floats.made(self.record, op, a, b)
 
     def __neg__(self) -> Any:
-        return Number(self.record, -self.number, {p: -f for p, f in self.terms.items()})
+        return Number(self.record, {p: -f for p, f in self.terms.items()})
 
     def __mul__(self, other: Any) -> Any:
         if not isinstance(other, int | Number | Fraction):
@@ -197,7 +204,9 @@ class Number(Recordable):
         return not self.record.holds(BELOW, self - other)
 
     def __format__(self, spec: str) -> str:
-        """Texts say the number of this run; they are no part of a row."""
+        """Texts say the number of this run; they are no part of a row, where the record does not want them."""
+        if self.record.worded:
+            raise Unrecordable("a text that says a recorded number")
         return format(self.number, spec)
 
     def __repr__(self) -> str:

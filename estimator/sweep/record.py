@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from math import prod
+from operator import ge, le
 from typing import Any, NamedTuple
 
 from estimator.sweep.number import AT_MOST, BELOW, EQUAL, Key, Number, Terms, int_of, key_of, terms_of
+
+CORNERS = 6  # where sums are compared before their bounds are: more find little more
 
 
 class Atom(NamedTuple):
@@ -25,6 +28,7 @@ class Record:
     """
 
     floats: Any = None  # what makes floats of its numbers: estimator.sweep.real
+    worded = False  # texts are part of what is recorded
 
     def __init__(self, ranges: Mapping[str, tuple[int, int]]) -> None:
         self.atoms: list[Atom] = []
@@ -33,6 +37,8 @@ class Record:
         self.reals: list[tuple[str, Any, Any]] = []  # operations on floats, each on operands made before
         self.reals_met: dict[tuple[str, Any, Any], bool] = {}  # comparisons of floats -> answer
         self._known: dict[Any, int] = {}
+        self._corners: dict[tuple[int, ...], list[int]] = {}
+        self.ends: dict[tuple[int, ...], tuple[int, int]] = {}  # of the products met
         self.ranges = dict(ranges)
 
     def size(self, name: str, value: int) -> Any:
@@ -49,7 +55,7 @@ class Record:
             known = self._known[op, args] = len(self.atoms)
             self.atoms.append(Atom(op, args, low, high))
             self.numbers.append(value)
-        return Number(self, value, {(known,): 1})
+        return Number(self, {(known,): 1}, value)
 
     def made(self, terms: Terms) -> Any:
         """The number of these terms, none of them zero; an int where they are constant."""
@@ -57,24 +63,47 @@ class Record:
             return 0
         if len(terms) == 1 and () in terms:
             return terms[()]
-        return Number(self, sum(f * prod([self.numbers[i] for i in p]) for p, f in terms.items()), terms)
+        return Number(self, terms)
+
+    def value(self, terms: Terms) -> int:
+        """What the terms come to in this run."""
+        return sum([f * prod([self.numbers[i] for i in p]) for p, f in terms.items()])
 
     def bounds(self, terms: Terms) -> tuple[int, int]:
         """The least and the most that the terms can come to."""
         least = most = 0
         for product, factor in terms.items():
-            low = high = 1
-            for index in product:
-                a = self.atoms[index]
-                if low >= 0 and a.low >= 0:
-                    low, high = low * a.low, high * a.high
-                else:
-                    ends = (low * a.low, low * a.high, high * a.low, high * a.high)
-                    low, high = min(ends), max(ends)
-            if factor < 0:
-                low, high = high, low
-            least, most = least + factor * low, most + factor * high
+            low, high = self.ends.get(product) or self.end(product)
+            if factor > 0:
+                least, most = least + factor * low, most + factor * high
+            else:
+                least, most = least + factor * high, most + factor * low
         return least, most
+
+    def end(self, product: tuple[int, ...]) -> tuple[int, int]:
+        """The least and the most that a product of atoms can come to."""
+        low = high = 1
+        for index in product:
+            a = self.atoms[index]
+            if low >= 0 and a.low >= 0:
+                low, high = low * a.low, high * a.high
+            else:
+                ends = (low * a.low, low * a.high, high * a.low, high * a.high)
+                low, high = min(ends), max(ends)
+        self.ends[product] = low, high
+        return low, high
+
+    def corners(self, terms: Terms) -> list[int]:
+        """What the terms come to where each product is at one of its ends: a few of all such places."""
+        sums = [0] * CORNERS
+        for product, factor in terms.items():
+            found = self._corners.get(product)
+            if found is None:
+                low, high = self.ends.get(product) or self.end(product)
+                count = len(self._corners)  # told apart by the bits of its number
+                found = self._corners[product] = [high if count >> i & 1 else low for i in range(CORNERS)]
+            sums = [x + factor * y for x, y in zip(sums, found, strict=True)]
+        return sums
 
     def holds(self, comparison: str, number: Any) -> bool:
         """Whether ``number`` is < 0, <= 0 or == 0: decided by its bounds, else in this run and kept as a guard."""
@@ -123,21 +152,41 @@ class Record:
 
     def key(self, x: Any) -> Any:
         """What a size is told apart by in a dictionary: equal where the numbers are, by a guard where that depends."""
-        return x if isinstance(x, Number) else Number(self, x, terms_of(x))
+        return x if isinstance(x, Number) else Number(self, terms_of(x), x)
 
 
 def widest(values: Iterable[Any], most: bool) -> list[Any]:
     """Those that are the first to be the largest (smallest) in some row, in order."""
-    left: list[Any] = []
-    for value in values:
-        if any(least_gap(x, value, most) >= 0 for x in left):
+    given = list(values)
+    record = next((x.record for x in given if isinstance(x, Number)), None)
+    if record is None:
+        return [max(given) if most else min(given)]
+    left: list[tuple[Any, list[int]]] = []
+    for value in given:
+        own = record.corners(terms_of(value))
+        first, second = (ge, le) if most else (le, ge)
+        # neighbours are alike; who is not ahead at every corner is not everywhere
+        if any(all(map(first, at, own)) and least_gap(x, value, most) >= 0 for x, at in reversed(left)):
             continue
-        left = [x for x in left if least_gap(value, x, most) <= 0]
-        left.append(value)
-    return left
+        left = [(x, at) for x, at in left if not (all(map(second, at, own)) and least_gap(value, x, most) > 0)]
+        left.append((value, own))
+    return [x for x, _ in left]
 
 
 def least_gap(a: Any, b: Any, most: bool) -> int:
     """The least that a - b can come to whatever the sizes are; b - a where not ``most``."""
-    gap = a - b if most else b - a
-    return gap.record.bounds(gap.terms)[0] if isinstance(gap, Number) else int(gap)
+    if not most:
+        a, b = b, a
+    if not isinstance(a, Number) and not isinstance(b, Number):
+        return int(a - b)
+    record = a.record if isinstance(a, Number) else b.record
+    left, right, ends, least = terms_of(a), terms_of(b), record.ends, 0
+    for product, factor in left.items():
+        if gap := factor - right.get(product, 0):
+            low, high = ends.get(product) or record.end(product)
+            least += gap * (low if gap > 0 else high)
+    for product, factor in right.items():
+        if product not in left:
+            low, high = ends.get(product) or record.end(product)
+            least -= factor * (high if factor > 0 else low)
+    return least

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
-from estimator.families.base import Architecture, Same
+from estimator.families.base import Architecture
 from estimator.moments import Workload, machine, split_layers
 from estimator.peft.base import Adapter
+from estimator.same import Same
 from estimator.stack.dropout import Dropout
 from estimator.stack.engine import backward
 from estimator.stack.machine import Machine
@@ -17,9 +19,16 @@ from estimator.stack.moves import Kernel
 from estimator.stack.products import Entry
 from estimator.stack.program import forward
 from estimator.stack.tape import Tape
+from estimator.sweep.again import Again, recordable
+from estimator.trace import Recordable
 from estimator.work.product import Product
 from estimator.work.workload import PassSizes, fused_exists
 
+if TYPE_CHECKING:
+    from estimator.sweep.ints import Single
+
+SIZED = ("b", "s", "context")
+OTHERS = attrgetter(*(f.name for f in fields(PassSizes) if f.name not in (*SIZED, "encoder")))
 RECURRENT = "mixer"  # where recurrent mixers run
 SIZES = tuple(f.name for f in fields(Entry) if f.name not in ("times", "excess"))
 
@@ -52,8 +61,58 @@ def operations(arch: Architecture, work: PassSizes, adapter: Adapter | None = No
 
 
 @lru_cache(maxsize=64)
-def _remembered(same: Same, work: PassSizes) -> tuple[Product | Kernel, ...]:
-    return tuple(_operations(same.arch, work, None))
+def _remembered(same: Same[Architecture], work: PassSizes) -> tuple[Product | Kernel, ...]:
+    return tuple(_operations(same.it, work, None))
+
+
+def timed(arch: Architecture, work: PassSizes) -> Sequence[Product | Kernel]:
+    """:func:`operations` for a fold of seconds alone: the kernels of each part of the model as one entry.
+
+    Out of a record where passes of other sizes were asked for before (:mod:`estimator.sweep.again`).
+    """
+    if not recordable(work.b, work.s, work.context, work.encoder or 0):
+        return _timed(arch, work)
+    return _passes(Same(arch), SIZED if work.encoder is None else (*SIZED, "encoder"), OTHERS(work)).at(work)
+
+
+@lru_cache(maxsize=64)
+def _passes(same: Same[Architecture], names: tuple[str, ...], others: Any) -> Again[tuple[Product | Kernel, ...]]:
+    return Again(partial(_timed, same.it), names, KeptPass)
+
+
+def _timed(arch: Architecture, work: PassSizes) -> tuple[Product | Kernel, ...]:
+    found: dict[tuple[str, str], list[Any]] = {}
+    made = _operations(arch, work, None)
+    for k in made:
+        if isinstance(k, Kernel):
+            sums = found.setdefault((k.where, k.phase), [0, 0, 0, 0])
+            for i, x in enumerate((k.launches, k.moved, k.strided, k.welford)):
+                sums[i] = sums[i] + k.times * x
+    kernels = (Kernel("", where, phase, 1, *sums) for (where, phase), sums in found.items())
+    return (*(q for q in made if isinstance(q, Product)), *kernels)
+
+
+class KeptPass:
+    """Operations of the slots of their record."""
+
+    def __init__(self, single: Single, made: Sequence[Product | Kernel]) -> None:
+        from estimator.sweep.ints import total
+
+        self.total = total
+        self.made = []
+        for q in made:
+            values = [getattr(q, f.name) for f in fields(q)]
+            open_ = [(i, single.of(x)) for i, x in enumerate(values) if isinstance(x, Recordable)]
+            self.made.append((type(q), values, open_))
+
+    def __call__(self, v: list[int]) -> tuple[Product | Kernel, ...]:
+        out = []
+        for kind, values, open_ in self.made:
+            own = values.copy()
+            for i, terms in open_:
+                own[i] = self.total(terms, v)
+            out.append(kind(*own))
+        return tuple(out)
 
 
 def _operations(arch: Architecture, work: PassSizes, adapter: Adapter | None) -> list[Product | Kernel]:

@@ -83,7 +83,7 @@ def answer(q: Infer) -> Report:
         _rates(run, first, step, low, high),
         _memory(held, spec),
         _critical(run),
-        curve(run),
+        curve(run, (first, step)),
     ]
     if q.draft_model is not None:
         draft = load_model(q.draft_model) if isinstance(q.draft_model, str) else q.draft_model

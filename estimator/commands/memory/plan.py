@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, field, replace
+from dataclasses import field, fields, replace
 from typing import Any, cast
 
 from estimator.commands.memory.grid import given, refuse
@@ -128,7 +128,7 @@ def plan(q: Memory) -> MemoryPlan:
         )
     said += unused(q)
     args, cast = split_cast(q.args)
-    q = replace(q, args=args)
+    q = q if args == q.args else replace(q, args=args)
     adapter = adapter_of(q)
     if train and chosen.code is not None:
         arch = own_weights(arch, chosen.code, adapter is not None)
@@ -160,7 +160,7 @@ def plan(q: Memory) -> MemoryPlan:
         b=b, s=s, new=new, width=width, training=train, optimizer=optimizer.name,
         fused=q.attention == "sdpa", checkpointing=q.checkpointing,
         quantization=quantization if quantization in UNPACKED else "", logits=q.logits,
-        adapter=adapter, top=_top(adapter), **asdict(on),
+        adapter=adapter, top=_top(adapter), **{f.name: getattr(on, f.name) for f in fields(on)},
         unpacked=left_alone(storage, said) if quantization in UNPACKED else frozenset(),
         stored=unsimulated(stored, storage.computed, "" if train else asked, quantization, said), **stack,
     )  # fmt: skip

@@ -173,7 +173,8 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
             changes, best = advice(p.question, card, int(value_of(most)))
             body.append(changes)
     title = title_of(p)
-    shown: tuple[Any, ...] = () if p.model.kind == "symbolic" else (brief(p, outcome, fit),)
+    buffers = next(n.children for n, m in zip(moments, outcome.moments, strict=True) if m is worst)
+    shown: tuple[Any, ...] = () if p.model.kind == "symbolic" else (brief(p, worst, buffers, fit),)
     if shown and isinstance(body[-1], Table):  # of the changes those that help
         shown += (helping(body[-1], 3),)
     return Report(
@@ -196,8 +197,7 @@ def _moment(m: Moment, worst: bool, p: MemoryPlan) -> Node:
     """One moment; the peak's buffers below it."""
     if not worst:
         return Node(m.key, m.label, m.total(p.traced), BYTES)
-    rows = buffer_rows(m, p)
-    node = Node.sum(m.key, m.label, rows, note="the peak")
+    node = Node.sum(m.key, m.label, buffer_rows(m, p), note="the peak")
     if value_of(node.value) != value_of(m.peak):
         raise InternalError(f"{m.key}: buffers sum to {value_of(node.value)}, the log to {value_of(m.peak)}")
     return node

@@ -71,8 +71,8 @@ def implied_training(q: Memory) -> str:
 
 def _given(q: Memory, names: tuple[str, ...]) -> dict[str, Any]:
     """Those of the fields that are not their defaults."""
-    defaults = {f.name: f.default for f in fields(q)}
-    return {k: getattr(q, k) for k in names if getattr(q, k) != defaults[k]}
+    known = type(q).__dataclass_fields__
+    return {k: getattr(q, k) for k in names if getattr(q, k) != known[k].default}
 
 
 def approximate(adapter: Adapter) -> str:

@@ -74,16 +74,15 @@ def buffer_rows(m: Moment, p: MemoryPlan) -> list[Node]:
 WIDEST = 6  # buffers of the peak that the brief answer names
 
 
-def brief(p: MemoryPlan, outcome: Outcome, fit: Fit | None) -> Node:
-    """What stands, the peak and its widest buffers, what the card must hold: the rows that people ask first."""
-    worst = outcome.worst
+def brief(p: MemoryPlan, worst: Moment, buffers: tuple[Node, ...], fit: Fit | None) -> Node:
+    """What stands, the peak and its widest ``buffers``, what the card must hold: the rows that people ask first."""
     rows = [Node("", "Weights", p.weights_bytes, BYTES)]
     if p.mode == "training":
         rows.append(Node("", "Gradients", p.gradients_bytes, BYTES))
         rows.append(Node("", f"Optimizer states ({p.load.optimizer})", p.optimizer_bytes, BYTES))
     elif p.kv_cache_bytes:
         rows.append(Node("", "KV cache", p.kv_cache_bytes, BYTES))
-    found = [r for r in buffer_rows(worst, p) if not r.label.endswith("smaller buffers")]
+    found = [r for r in buffers if not r.label.endswith("smaller buffers")]
     rest = sum(value_of(v) for v in worst.buffers().values()) - sum(value_of(r.value) for r in found[:WIDEST])
     more = [Node("", "everything else", rest, BYTES)] if rest else []
     rows.append(Node.sum("", f"Peak: {worst.label.lower()}", [*found[:WIDEST], *more]))
