@@ -47,7 +47,7 @@ def counted(row):
         arch = load_model(name).architecture
         weights = of_mix(arch, mix, False)
         place = Placement(len(weights.layers), len(weights.layers) + 1, (1.0,))
-        load = Load(name, arch, gguf_of(arch.model_type), Context(n + 1, flash=flash, outputs=1), weights, place)
+        load = Load(name, arch, gguf_of(arch), Context(n + 1, flash=flash, outputs=1), weights, place)
         places = (host_of("90GB/s"), place_of(load_gpu(gpu)))
         passes = [(1, 1, n / 2)] if test == "tg" else [(max(1, n // UBATCH), min(n, UBATCH), max(0, n - UBATCH) / 2)]
         _COUNTED[key] = [(times, t, timing._shares(load, places, t, cached, 1)[1]) for times, t, cached in passes]

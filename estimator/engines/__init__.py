@@ -47,7 +47,7 @@ def _has_graph(model: Any) -> bool:
     """Whether llama.cpp's graph of the model's family is known."""
     from estimator.families.gguf import gguf_of
 
-    return model.kind != "symbolic" and gguf_of(model.architecture.model_type) is not None
+    return model.kind != "symbolic" and gguf_of(model.architecture) is not None
 
 
 def server_of(name: str) -> Server:

@@ -11,12 +11,14 @@ from estimator.families.base import MLP, Architecture, Attention, Extra, Layer, 
 from estimator.families.common import SLIDING, every, gated_mlp, gqa
 from estimator.families.common_dense import ATTN, LAYER, NormSet, head_norms, sliding
 from estimator.families.common_moe import DENSE, MOE, attention_sizes, decoder, expert_sizes, pattern, routed
+from estimator.families.gguf import SIGMOID, Gguf
 
 FRAME = NormSet(
     ("input_layernorm", "post_attention_layernorm", "pre_mlp_layernorm", "post_mlp_layernorm"),
     ("input", "post_mixer", "pre_mlp", "post_mlp"),
     "sandwich",
 )
+GGUF = {"afmoe": Gguf("afmoe", windows=True, rows_last=True, router=SIGMOID)}
 
 
 def build(c: Config) -> Architecture:

@@ -10,6 +10,9 @@ from estimator.config import Config
 from estimator.families.base import Architecture, Extra
 from estimator.families.common import gqa, plain_mlp, read_dims
 from estimator.families.common_dense import ATTN, LAYER, PRE, dense, head_norms
+from estimator.families.gguf import Gguf
+
+GGUF = {"apertus": Gguf("apertus")}
 
 
 def build(c: Config) -> Architecture:

@@ -24,12 +24,17 @@ from estimator.families.common_moe import (
     routed,
 )
 from estimator.families.common_ssm import chunked, head_size
+from estimator.families.gguf import HEADS_BY_LAYER, Gguf
 from estimator.families.granitemoe import shared_mlp
 
 LAYER = "model.layers.{i}"
 ATTN = f"{LAYER}.self_attn"
 LINEAR = "linear_attention"
 AFTER = "pre_ff_layernorm"
+GGUF = {
+    "granitemoehybrid": Gguf("granitehybrid", split=True, quantizer=(HEADS_BY_LAYER,)),
+    "falcon_h1": Gguf("falcon-h1", folded=True),
+}
 
 
 def mamba(c: Config, d: Any, inner: Any = None, normed: bool = True, out_bias: bool | None = None) -> StateSpace:

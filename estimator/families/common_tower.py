@@ -13,6 +13,7 @@ from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Extra, Layer, Linear, Norm
 from estimator.families.common import gated_mlp, gqa, plain_mlp
+from estimator.families.gguf import TEXT_TYPE
 from estimator.families.towers import Conv, Tower
 
 SELF_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
@@ -208,4 +209,5 @@ def wrapped(c: Config, text: Architecture, towers: tuple[Tower, ...], at: str = 
     from estimator.families.classes import moved
 
     inner: Architecture = moved(f"{at}.", text)
-    return inner._replace(model_type=c.text("model_type", ""), towers=towers)
+    facts = {**inner.facts, TEXT_TYPE: text.model_type}
+    return inner._replace(model_type=c.text("model_type", ""), towers=towers, facts=facts)

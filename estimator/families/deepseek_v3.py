@@ -17,7 +17,8 @@ from estimator.families.common_moe import DENSE, MOE, decoder, expert_sizes, mlp
 from estimator.families.deepseek_v2 import LAYER, latent_attention, layers_of
 from estimator.families.gguf import Gguf, Router
 
-GGUF = {"deepseek_v3": Gguf("deepseek2", router=Router("sigmoid", normed=False, corrected=True))}
+_GGUF = Gguf("deepseek2", router=Router("sigmoid", normed=False, corrected=True))
+GGUF = {"deepseek_v3": _GGUF, "kimi_k2": _GGUF, "glm4_moe_lite": _GGUF}
 
 
 def correction_bias(layers: tuple[Layer, ...], E: Any, module: str = "mlp.gate") -> tuple[Weight, ...]:

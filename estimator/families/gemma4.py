@@ -42,12 +42,20 @@ from estimator.families.common import (
     window_size,
 )
 from estimator.families.common_moe import expert_sizes, optional_size
+from estimator.families.gguf import Gguf, Router
 
 NORM_KIND = "rms_late"
 NORMS = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
 ROLES = ("input", "post_mixer", "pre_mlp", "post_mlp")
 SPARSE = 10  # layers of Gemma 3n that cut small gates off where the config lists none
 GLOBAL_HEAD = 512  # Gemma 4's width of a full layer's head
+GGUF = {
+    "gemma3n_text": Gguf("gemma3n", windows=True, embed_rows=True, up_first=True, all_keys=True),
+    "gemma4_text": Gguf(
+        "gemma4", windows=True, embed_rows=True, layer_scale=True, table_first=True, rope_tables=1,
+        router=Router(joined=True, scaled=True),
+    ),
+}  # fmt: skip
 
 
 class Kind(NamedTuple):

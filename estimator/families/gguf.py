@@ -12,6 +12,9 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from estimator.families import FAMILIES
+from estimator.families.base import Architecture
+
+TEXT_TYPE = "text_type"  # the fact of a multimodal model that names its text
 
 BRANCH, RESIDUAL, MIXER, MLP_OUT = "branch", "residual", "mixer", "mlp"
 
@@ -28,6 +31,7 @@ class Router(NamedTuple):
     normed     the chosen experts' weights are divided by their sum
     corrected  a correction bias is added to the scores that choose (not to the weights)
     first      True where the weights multiply the experts' input (Llama 4), else their output
+    joined     True where gate and up of the experts are one tensor of the file; scaled: each expert's output is scaled
     opened     how a shared expert's gate is written: "sigmoid", or "division" (silu(g) / g: Qwen2-MoE)
     """
 
@@ -35,7 +39,12 @@ class Router(NamedTuple):
     normed: bool = True
     corrected: bool = False
     first: bool = False
+    joined: bool = False
+    scaled: bool = False
     opened: str = "sigmoid"
+
+
+SIGMOID = Router("sigmoid", corrected=True)  # as DeepSeek-V3's, with weights that are divided by their sum
 
 
 class Gguf(NamedTuple):
@@ -44,6 +53,10 @@ class Gguf(NamedTuple):
     name             ``general.architecture`` of its files
     windows          True where it keeps a cache of the window's size for windowed layers; elsewhere it keeps every
                      token in every layer, whatever the config says of windows
+    split            True where the file holds apart what the checkpoint fuses: q, k and v; gate and up
+    folded           True where the scales of the embedding and of the heads are multiplied into the file's matrices
+    positions        numbers of a token's position: 4 for images beside text (M-RoPE)
+    deepstack        layers to whose outputs an image's own rows are added, which come behind its embedding (Qwen3-VL)
     packed           True where the file holds q, k and v as one matrix though the checkpoint holds three
     scaled_queries   True where the queries are multiplied by 1/sqrt(d_h) in the graph, not in the kernel
     embed_rows       True where the embedding's scale is a number a row (Gemma 3: image rows are not scaled)
@@ -52,8 +65,13 @@ class Gguf(NamedTuple):
     parallel         the operands of the two sums of a parallel layer, in order
     rms              True where it norms by RMS what the checkpoint's class gives a LayerNorm (Phi-3.5-MoE)
     rows_first       True where a parallel layer's second norm sees the wanted rows only (GPT-NeoX)
+    rows_last        True where the wanted rows are taken behind the norm after the last layer's mixer (AFM)
     rope_tables      tables of rotary factors that its files hold, whatever the config says of scaling (Llama 4)
     early_norm       True where the norm before the mixer is expanded before the mixer's states are read
+    layer_scale      True where a number of the file scales each layer's output (Gemma 4)
+    up_first         True where an MLP's up is computed before its gate, and the two multiplied in a node of their own
+    all_keys         True where its files hold keys and values of layers that reuse others' (Gemma 3n)
+    table_first      True where the rows of the layers' own inputs are read before the token table's (Gemma 4)
     keeps_last       True where the last layer's output is a graph output (gpt-oss), so never freed
     quantizer        what its quantizer's rules ask about the architecture: FALCON, SEVENTY ...
     router           how experts are chosen
@@ -62,6 +80,10 @@ class Gguf(NamedTuple):
 
     name: str
     windows: bool = False
+    split: bool = False
+    folded: bool = False
+    positions: int = 1
+    deepstack: int = 0
     packed: bool = False
     scaled_queries: bool = False
     embed_rows: bool = False
@@ -69,18 +91,27 @@ class Gguf(NamedTuple):
     parallel: tuple[str, str, str] = (MLP_OUT, RESIDUAL, MIXER)
     rms: bool = False
     rows_first: bool = False
+    rows_last: bool = False
     rope_tables: int = 0
     early_norm: bool = False
+    layer_scale: bool = False
+    up_first: bool = False
+    all_keys: bool = False
+    table_first: bool = False
     keeps_last: bool = False
     quantizer: tuple[str, ...] = ()
     router: Router = Router()
     reader: Callable[[Any], dict[str, Any]] | None = None
 
 
-def gguf_of(model_type: str) -> Gguf | None:
-    """What llama.cpp makes of a model_type, or None where it has no architecture for it (or none is known here)."""
-    if model_type not in FAMILIES:
-        return None
-    module: Any = import_module(f"estimator.families.{FAMILIES[model_type]}")
-    found: dict[str, Gguf] = getattr(module, "GGUF", {})
-    return found.get(model_type)
+def gguf_of(arch: Architecture) -> Gguf | None:
+    """What llama.cpp makes of a model, of a multimodal one of its text; None where it has no architecture for it (or
+    none is known here).
+    """
+    for model_type in (arch.model_type, str(arch.facts.get(TEXT_TYPE, ""))):
+        if model_type in FAMILIES:
+            module: Any = import_module(f"estimator.families.{FAMILIES[model_type]}")
+            found: dict[str, Gguf] = getattr(module, "GGUF", {})
+            if model_type in found:
+                return found[model_type]
+    return None

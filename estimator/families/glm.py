@@ -19,7 +19,7 @@ SANDWICH = NormSet(
 )
 
 
-GGUF = {"glm": Gguf("chatglm", packed=True)}
+GGUF = {"glm": Gguf("chatglm", packed=True), "glm4": Gguf("glm4")}
 
 
 def build(c: Config) -> Architecture:

@@ -22,11 +22,13 @@ from estimator.families.common_tower import (
     vit_layer,
     wrapped,
 )
+from estimator.families.gguf import Gguf
 from estimator.families.towers import Conv, ImageGrid, Tower
 from estimator.inventory import POSITION
 
 SANDWICH = ("input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm", "post_mlp_layernorm")
 ROLES = ("input", "post_mixer", "pre_mlp", "post_mlp")
+GGUF = {"glm4v_text": Gguf("glm4", positions=4)}
 
 
 def tower(c: Config, prefix: str, merge: int = 1, tokens: int | None = None) -> Tower:

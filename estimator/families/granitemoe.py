@@ -17,7 +17,7 @@ from estimator.families.gguf import Gguf
 LAYER = "model.layers.{i}"
 
 
-GGUF = {"granitemoe": Gguf("granitemoe")}
+GGUF = {"granitemoe": Gguf("granitemoe"), "granitemoeshared": Gguf("granitemoe", split=True)}
 
 
 def shared_mlp(c: Config, d: Any, act: str, default: int = 0) -> MLP | None:

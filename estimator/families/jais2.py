@@ -9,6 +9,9 @@ from estimator.config import Config
 from estimator.families.base import Architecture
 from estimator.families.common import gqa, plain_mlp, read_dims
 from estimator.families.common_dense import ATTN, LAYER, dense
+from estimator.families.gguf import Gguf
+
+GGUF = {"jais2": Gguf("jais2")}
 
 
 def build(c: Config) -> Architecture:

@@ -22,7 +22,7 @@ from estimator.families.common_moe import (
     pattern,
     routed,
 )
-from estimator.families.gguf import HEADS_BY_LAYER, RESIDUAL, Gguf
+from estimator.families.gguf import HEADS_BY_LAYER, RESIDUAL, SIGMOID, Gguf
 from estimator.inventory import CONV
 from estimator.ops import ceil_div
 
@@ -30,7 +30,8 @@ LAYER = "model.layers.{i}"
 FEED = f"{LAYER}.feed_forward"
 NAMES = ("w1", "w3", "w2")
 CONVOLUTION = "conv"
-GGUF = {"lfm2": Gguf("lfm2", sums=(RESIDUAL, RESIDUAL), quantizer=(HEADS_BY_LAYER,))}
+_GGUF = Gguf("lfm2", sums=(RESIDUAL, RESIDUAL), quantizer=(HEADS_BY_LAYER,))
+GGUF = {"lfm2": _GGUF, "lfm2_moe": _GGUF._replace(name="lfm2moe", router=SIGMOID)}
 
 
 def short_conv(c: Config, d: Any) -> StateSpace:

@@ -29,7 +29,8 @@ LAYER = "model.layers.{i}"
 POSITIONS = {"smollm3": 32768, "exaone": 4096, "internlm": 2048, "internlm3": 32768}  # the classes' defaults
 
 
-GGUF = {"llama": Gguf("llama", quantizer=(SEVENTY_GROUPED,)), "smollm3": Gguf("smollm3")}
+_GGUF = Gguf("llama", quantizer=(SEVENTY_GROUPED,))
+GGUF = {"llama": _GGUF, "internlm3": _GGUF, "exaone": Gguf("exaone"), "smollm3": Gguf("smollm3")}
 
 
 def build(c: Config) -> Architecture:

@@ -13,8 +13,10 @@ from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, gqa, read_dims
 from estimator.families.common_dense import ATTN, LAYER, PRE
 from estimator.families.deepseek_v2 import latent_attention
+from estimator.families.gguf import Gguf
 
 LATENT = (768, 256, 64, 32, 64)  # MiniCPM 3: q_lora_rank, kv_lora_rank, widths of a head
+GGUF = {"minicpm": Gguf("minicpm")}
 
 
 def build(c: Config) -> Architecture:

@@ -9,6 +9,9 @@ from estimator.config import Config
 from estimator.families.base import Architecture
 from estimator.families.common import gqa, plain_mlp, read_dims, rotary_width
 from estimator.families.common_dense import ATTN, LAYER, dense
+from estimator.families.gguf import Gguf
+
+GGUF = {"nemotron": Gguf("nemotron")}
 
 
 def build(c: Config) -> Architecture:

@@ -28,12 +28,14 @@ from estimator.families.common import MAX_PATTERN, gqa, layer_groups, plain_mlp
 from estimator.families.common_moe import expert_sizes, optional_size
 from estimator.families.common_ssm import chunked
 from estimator.families.deepseek_v3 import correction_bias
+from estimator.families.gguf import HEADS_BY_LAYER, Gguf
 
 AT = "model.layers.{i}.mixer"
 SSM, FULL, DENSE, MOE = "linear_attention", "full_attention", "mlp", "moe"
 LETTERS = {"M": SSM, "*": FULL, "-": DENSE, "E": MOE}
 OLDER = {"mamba": SSM, "attention": FULL}
 UP_DOWN = ("up_proj", "down_proj")
+GGUF = {"nemotron_h": Gguf("nemotron_h", quantizer=(HEADS_BY_LAYER,))}
 
 
 def kinds_of(c: Config) -> list[str]:

@@ -17,7 +17,7 @@ from estimator.families.gguf import Gguf
 PERIOD = 4  # OLMo 3: the last of every four layers sees all tokens
 
 
-GGUF = {"olmo": Gguf("olmo"), "olmo2": Gguf("olmo2")}
+GGUF = {"olmo": Gguf("olmo"), "olmo2": Gguf("olmo2"), "olmo3": Gguf("olmo2", windows=True)}
 
 
 def build(c: Config) -> Architecture:

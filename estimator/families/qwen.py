@@ -9,8 +9,10 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, rotary_width
+from estimator.families.gguf import Gguf
 
 LAYER = "transformer.h.{i}"
+GGUF = {"qwen": Gguf("qwen")}
 
 
 def build(c: Config) -> Architecture:

@@ -22,11 +22,13 @@ from estimator.families.common_moe import (
     pattern,
     pre_norms,
 )
+from estimator.families.gguf import Gguf
 from estimator.families.qwen2_moe import shared_experts
 from estimator.families.qwen3_next import delta_net, gated_attention
 
 LAYER = "model.layers.{i}"
 LINEAR = "linear_attention"
+GGUF = {"qwen3_5_text": Gguf("qwen35", positions=4), "qwen3_5_moe_text": Gguf("qwen35moe", positions=4)}
 
 
 def separate(net: StateSpace, d: Any) -> StateSpace:

@@ -14,6 +14,7 @@ from typing import Any
 from estimator.config import Config
 from estimator.families.base import Architecture
 from estimator.families.common_tower import part, text_model, tower_of, wrapped
+from estimator.families.gguf import Gguf
 
 _SECOND = {
     "vocab_size": 152064, "hidden_size": 8192, "intermediate_size": 29568, "num_hidden_layers": 80,
@@ -36,6 +37,12 @@ TEXTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "qwen3_vl_moe_text": ("qwen3_moe", _EXPERTS),
 }
 FLAT = ("qwen2_vl", "qwen2_5_vl")  # types whose older files have no text_config
+GGUF = {
+    "qwen2_vl_text": Gguf("qwen2vl", positions=4),
+    "qwen2_5_vl_text": Gguf("qwen2vl", positions=4),
+    "qwen3_vl_text": Gguf("qwen3vl", positions=4, deepstack=3),
+    "qwen3_vl_moe_text": Gguf("qwen3vlmoe", positions=4, deepstack=3),
+}
 
 
 def text_of(c: Config, tied: bool | None = None) -> Architecture:

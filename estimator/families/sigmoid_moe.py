@@ -28,8 +28,16 @@ from estimator.families.common_moe import (
 )
 from estimator.families.deepseek_v3 import correction_bias
 from estimator.families.exaone4 import mixers
+from estimator.families.gguf import SIGMOID, Gguf
 
 Kinds = tuple[list[str], Callable[[str], Attention]]  # of every layer, and the attention of a kind
+
+GGUF = {
+    "dots1": Gguf("dots1", router=SIGMOID),
+    "solar_open": Gguf("glm4moe", router=SIGMOID),
+    "exaone_moe": Gguf("exaone-moe", windows=True, router=SIGMOID),
+    "minimax_m2": Gguf("minimax-m2", router=SIGMOID),
+}
 
 
 def build(c: Config) -> Architecture:

@@ -15,7 +15,7 @@ Config = dict[str, Any]
 Reader = Callable[[Meta], Config]
 
 
-def _base(m: Meta, kind: str) -> Config:
+def base(m: Meta, kind: str) -> Config:
     """What nearly every architecture has: widths, layers, heads, vocabulary, whether the head is tied."""
     heads = m.size("attention.head_count")
     config: Config = {
@@ -37,7 +37,7 @@ def plain(kind: str, *, bias: bool = False, mlp_bias: bool = False, **fixed: Any
     """A decoder without surprises; bias, mlp_bias: its class asks for them and the tensors say."""
 
     def read(m: Meta) -> Config:
-        config = _base(m, kind) | fixed
+        config = base(m, kind) | fixed
         if bias:
             config["attention_bias"] = m.has(".attn_q.bias")
         if mlp_bias:
@@ -47,11 +47,11 @@ def plain(kind: str, *, bias: bool = False, mlp_bias: bool = False, **fixed: Any
     return read
 
 
-def _renamed(config: Config, **names: str) -> Config:
+def renamed(config: Config, **names: str) -> Config:
     return {names.get(k, k): v for k, v in config.items()}
 
 
-def _experts(m: Meta, config: Config, count: str = "num_experts", width: str = "moe_intermediate_size") -> Config:
+def experts(m: Meta, config: Config, count: str = "num_experts", width: str = "moe_intermediate_size") -> Config:
     """The experts' fields, under the names that the class gives them."""
     config |= {count: m.size("expert_count"), "num_experts_per_tok": m.size("expert_used_count")}
     config[width] = m.size("expert_feed_forward_length", m.size("feed_forward_length", 0, least=0) or None)
@@ -60,14 +60,14 @@ def _experts(m: Meta, config: Config, count: str = "num_experts", width: str = "
 
 def _llama(m: Meta) -> Config:
     if m.optional("expert_count"):
-        made = _experts(m, _base(m, "mixtral"), "num_local_experts", "intermediate_size")
+        made = experts(m, base(m, "mixtral"), "num_local_experts", "intermediate_size")
         return {k: v for k, v in made.items() if k != "sliding_window"}
     return plain("llama", bias=True, mlp_bias=True)(m)
 
 
 def _gpt2(m: Meta) -> Config:
-    config = _renamed(
-        _base(m, "gpt2"), hidden_size="n_embd", num_hidden_layers="n_layer", num_attention_heads="n_head",
+    config = renamed(
+        base(m, "gpt2"), hidden_size="n_embd", num_hidden_layers="n_layer", num_attention_heads="n_head",
         max_position_embeddings="n_positions", intermediate_size="n_inner",
     )  # fmt: skip
     config.pop("num_key_value_heads")
@@ -84,11 +84,11 @@ def _gptj(m: Meta) -> Config:
     return _gpt2(m) | {"model_type": "gptj", "rotary_dim": m.size("rope.dimension_count", 64)}
 
 
-def _partial(kind: str, **fixed: Any) -> Reader:
+def partial(kind: str, **fixed: Any) -> Reader:
     """A class whose rotary embedding covers a part of each head."""
 
     def read(m: Meta) -> Config:
-        config = _base(m, kind) | fixed
+        config = base(m, kind) | fixed
         width = config.get("head_dim") or config["hidden_size"] // max(1, config["num_attention_heads"])
         rotary = m.optional("rope.dimension_count")
         if rotary:
@@ -99,16 +99,16 @@ def _partial(kind: str, **fixed: Any) -> Reader:
 
 
 def _falcon(m: Meta) -> Config:
-    config = _base(m, "falcon")
+    config = base(m, "falcon")
     new = m.has(".attn_norm_2.weight")
     kv = config.pop("num_key_value_heads")
     config |= {"new_decoder_architecture": new, "num_kv_heads": kv, "multi_query": kv == 1, "bias": False,
                "alibi": False, "parallel_attn": True, "tie_word_embeddings": True}  # fmt: skip
-    return _renamed(config, intermediate_size="ffn_hidden_size")
+    return renamed(config, intermediate_size="ffn_hidden_size")
 
 
 def _mpt(m: Meta) -> Config:
-    config = _base(m, "mpt")
+    config = base(m, "mpt")
     d = config["hidden_size"]
     kept = {"d_model": d, "n_heads": config["num_attention_heads"], "n_layers": config["num_hidden_layers"],
             "vocab_size": config["vocab_size"], "max_seq_len": config.get("max_position_embeddings", 2048),
@@ -119,7 +119,7 @@ def _mpt(m: Meta) -> Config:
 def _deepseek(m: Meta) -> Config:
     """DeepSeek-V2 and V3: latent attention; the gate's function (sigmoid) or its bias tells them apart."""
     third = m.size("expert_gating_func", 1) == 2 or bool(m.which("exp_probs_b.bias"))
-    config = _experts(m, _base(m, "deepseek_v3" if third else "deepseek_v2"), "n_routed_experts")
+    config = experts(m, base(m, "deepseek_v3" if third else "deepseek_v2"), "n_routed_experts")
     rank, rope = m.size("attention.kv_lora_rank"), m.size("rope.dimension_count")
     whole = m.optional("attention.key_length_mla") or m.size("attention.key_length")
     config.pop("head_dim", None)
@@ -133,7 +133,7 @@ def _deepseek(m: Meta) -> Config:
 
 
 def _glm4_moe(m: Meta) -> Config:
-    config = _experts(m, _partial("glm4_moe")(m), "n_routed_experts")
+    config = experts(m, partial("glm4_moe")(m), "n_routed_experts")
     return config | {
         "num_hidden_layers": config["num_hidden_layers"] - m.size("nextn_predict_layers", 0, least=0),
         "n_shared_experts": m.size("expert_shared_count", 1), "use_qk_norm": m.has(".attn_q_norm.weight"),
@@ -142,9 +142,9 @@ def _glm4_moe(m: Meta) -> Config:
     }  # fmt: skip
 
 
-def _qwen_moe(kind: str) -> Reader:
+def qwen_moe(kind: str) -> Reader:
     def read(m: Meta) -> Config:
-        config = _experts(m, _base(m, kind))
+        config = experts(m, base(m, kind))
         shared = m.optional("expert_shared_feed_forward_length")
         return config | ({"shared_expert_intermediate_size": shared} if shared else {})
 
@@ -153,7 +153,7 @@ def _qwen_moe(kind: str) -> Reader:
 
 def _qwen3_next(m: Meta) -> Config:
     heads = m.size("ssm.time_step_rank")
-    return _qwen_moe("qwen3_next")(m) | {
+    return qwen_moe("qwen3_next")(m) | {
         "linear_conv_kernel_dim": m.size("ssm.conv_kernel"), "linear_key_head_dim": m.size("ssm.state_size"),
         "linear_num_key_heads": m.size("ssm.group_count"), "linear_num_value_heads": heads,
         "linear_value_head_dim": m.size("ssm.inner_size") // heads,
@@ -161,14 +161,14 @@ def _qwen3_next(m: Meta) -> Config:
     }  # fmt: skip
 
 
-def _one_width(kind: str, count: str = "num_experts") -> Reader:
+def one_width(kind: str, count: str = "num_experts") -> Reader:
     """A mixture of experts whose ``intermediate_size`` is an expert's."""
-    return lambda m: _experts(m, _base(m, kind), count, "intermediate_size")
+    return lambda m: experts(m, base(m, kind), count, "intermediate_size")
 
 
 def _jamba(m: Meta) -> Config:
     """Which layers attend and which hold experts is read off the tensors."""
-    config = _base_without_heads(m, "jamba")
+    config = base_without_heads(m, "jamba")
     layers, attends, mixes = config["num_hidden_layers"], m.which("attn_q.weight"), m.which("ffn_gate_inp.weight")
     kv = [n for n in m.layers("attention.head_count_kv") if n]
     if not attends or not kv or len(set(kv)) != 1:
@@ -187,7 +187,7 @@ def _jamba(m: Meta) -> Config:
     return config
 
 
-def _base_without_heads(m: Meta, kind: str) -> Config:
+def base_without_heads(m: Meta, kind: str) -> Config:
     return {
         "model_type": kind, "hidden_size": m.size("embedding_length"), "num_hidden_layers": m.size("block_count"),
         "vocab_size": m.vocabulary, "tie_word_embeddings": m.tied,
@@ -196,7 +196,7 @@ def _base_without_heads(m: Meta, kind: str) -> Config:
 
 def _mamba(m: Meta) -> Config:
     normed = m.raw("ssm.dt_b_c_rms") is True
-    config = _base_without_heads(m, "falcon_mamba" if normed else "mamba")
+    config = base_without_heads(m, "falcon_mamba" if normed else "mamba")
     inner = m.size("ssm.inner_size", 2 * config["hidden_size"])
     return config | {
         "conv_kernel": m.size("ssm.conv_kernel", 4), "state_size": m.size("ssm.state_size", 16),
@@ -206,7 +206,7 @@ def _mamba(m: Meta) -> Config:
 
 
 def _mamba2(m: Meta) -> Config:
-    config = _base_without_heads(m, "mamba2")
+    config = base_without_heads(m, "mamba2")
     inner, heads = m.size("ssm.inner_size"), m.size("ssm.time_step_rank")
     return config | {
         "conv_kernel": m.size("ssm.conv_kernel", 4), "state_size": m.size("ssm.state_size"),
@@ -217,7 +217,7 @@ def _mamba2(m: Meta) -> Config:
 
 def _bert(kind: str, cls: str) -> Reader:
     def read(m: Meta) -> Config:
-        config = _base(m, kind) | {"architectures": [cls]}
+        config = base(m, kind) | {"architectures": [cls]}
         config.pop("num_key_value_heads")
         for tensor, field in (("position_embd.weight", "max_position_embeddings"),
                               ("token_types.weight", "type_vocab_size")):  # fmt: skip
@@ -245,7 +245,7 @@ def _t5(m: Meta) -> Config:
 
 def _chatglm(m: Meta) -> Config:
     """ChatGLM 2 and 3, GLM-4-9B: the class of transformers has their q, k and v apart."""
-    config = _partial("glm")(m) | {"attention_bias": m.has(".attn_qkv.bias")}
+    config = partial("glm")(m) | {"attention_bias": m.has(".attn_qkv.bias")}
     config.setdefault("head_dim", config["hidden_size"] // max(1, config["num_attention_heads"]))
     return config
 
@@ -260,38 +260,18 @@ def _baichuan(m: Meta) -> Config:
 BAICHUAN_TURNED = 4096  # width of the models with rotary embedding, as llama.cpp tells them apart
 READERS: dict[str, Reader] = {
     "baichuan": _baichuan, "chatglm": _chatglm, "internlm2": plain("llama"), "minicpm": plain("granite"),
-    "llama": _llama, "mistral": plain("mistral"), "mistral3": plain("mistral"), "smollm3": plain("smollm3", bias=True),
-    "qwen2": plain("qwen2"), "qwen2vl": plain("qwen2"), "qwen3": plain("qwen3", bias=True),
-    "qwen3vl": plain("qwen3", bias=True), "qwen2moe": _qwen_moe("qwen2_moe"), "qwen3moe": _qwen_moe("qwen3_moe"),
-    "qwen3vlmoe": _qwen_moe("qwen3_moe"), "qwen3next": _qwen3_next,
-    "gemma": plain("gemma"), "gemma2": plain("gemma2"), "gemma3": plain("gemma3_text"),
-    "phi2": _partial("phi"), "phi3": _partial("phi3"), "phimoe": _one_width("phimoe", "num_local_experts"),
-    "gpt2": _gpt2, "gptj": _gptj, "gptneox": _partial("gpt_neox"), "starcoder": _starcoder,
-    "starcoder2": plain("starcoder2"), "stablelm": _partial("stablelm"), "falcon": _falcon,
-    "bloom": plain("bloom"), "mpt": _mpt, "olmo": plain("olmo"), "olmo2": plain("olmo2", bias=True),
-    "olmoe": _one_width("olmoe"), "gpt-oss": _one_width("gpt_oss", "num_local_experts"),
-    "granite": plain("granite", bias=True, mlp_bias=True), "granitemoe": _one_width("granitemoe", "num_local_experts"),
+    "llama": _llama, "mistral": plain("mistral"), "smollm3": plain("smollm3", bias=True), "qwen2": plain("qwen2"),
+    "qwen3": plain("qwen3", bias=True), "qwen2moe": qwen_moe("qwen2_moe"), "qwen3moe": qwen_moe("qwen3_moe"),
+    "qwen3next": _qwen3_next, "gemma": plain("gemma"), "gemma2": plain("gemma2"), "gemma3": plain("gemma3_text"),
+    "phi2": partial("phi"), "phi3": partial("phi3"), "phimoe": one_width("phimoe", "num_local_experts"),
+    "gpt2": _gpt2, "gptj": _gptj, "gptneox": partial("gpt_neox"), "starcoder": _starcoder,
+    "starcoder2": plain("starcoder2"), "stablelm": partial("stablelm"), "falcon": _falcon, "bloom": plain("bloom"),
+    "mpt": _mpt, "olmo": plain("olmo"), "olmoe": one_width("olmoe"),
+    "gpt-oss": one_width("gpt_oss", "num_local_experts"), "granite": plain("granite", bias=True, mlp_bias=True),
     "command-r": plain("cohere"), "cohere2": plain("cohere2"), "deepseek2": _deepseek, "glm4moe": _glm4_moe,
-    "glm4": _partial("glm4"), "exaone4": plain("exaone4"), "seed_oss": plain("seed_oss", bias=True),
-    "apertus": plain("apertus"), "arcee": plain("arcee", bias=True, mlp_bias=True), "ernie4_5": plain("ernie4_5"),
-    "hunyuan-dense": plain("hunyuan_v1_dense"), "nemotron": _partial("nemotron"),
-    "jamba": _jamba, "mamba": _mamba, "mamba2": _mamba2,
-    "bert": _bert("bert", "BertModel"), "nomic-bert": _bert("nomic_bert", "NomicBertModel"),
+    "seed_oss": plain("seed_oss", bias=True), "apertus": plain("apertus"),
+    "arcee": plain("arcee", bias=True, mlp_bias=True), "ernie4_5": plain("ernie4_5"),
+    "hunyuan-dense": plain("hunyuan_v1_dense"), "nemotron": partial("nemotron"), "jamba": _jamba, "mamba": _mamba,
+    "mamba2": _mamba2, "bert": _bert("bert", "BertModel"), "nomic-bert": _bert("nomic_bert", "NomicBertModel"),
     "t5": _t5, "t5encoder": _t5,
 }  # fmt: skip
-
-
-def reader_of(arch: str) -> Reader | None:
-    """The reader of an architecture: of this table, or of the family whose file names it."""
-    if arch in READERS:
-        return READERS[arch]
-    from importlib import import_module
-
-    from estimator.families import FAMILIES
-
-    for module in dict.fromkeys(FAMILIES.values()):
-        for own in getattr(import_module(f"estimator.families.{module}"), "GGUF", {}).values():
-            if own.name == arch and own.reader is not None:
-                found: Reader = own.reader
-                return found
-    return None

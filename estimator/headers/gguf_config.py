@@ -6,11 +6,14 @@ architecture's keys become its class's fields: :mod:`estimator.headers.gguf_arch
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
+from estimator.families import FAMILIES
 from estimator.headers import Header
-from estimator.headers.gguf_architectures import reader_of
+from estimator.headers.gguf_architectures import READERS, Reader
 from estimator.headers.gguf_meta import Lacks, Meta
+from estimator.headers.gguf_newer import NEWER
 
 
 def to_config(header: Header) -> tuple[dict[str, Any] | None, list[str]]:
@@ -26,3 +29,15 @@ def to_config(header: Header) -> tuple[dict[str, Any] | None, list[str]]:
     except Lacks as error:
         return None, [f"{header.path}: {error}; only its tensors are counted"]
     return config, [f"config derived from the GGUF metadata of architecture {arch!r}"]
+
+
+def reader_of(arch: str) -> Reader | None:
+    """The reader of an architecture: of the tables, or of the family whose file names it."""
+    if arch in NEWER or arch in READERS:
+        return NEWER.get(arch) or READERS[arch]
+    for module in dict.fromkeys(FAMILIES.values()):
+        for own in getattr(import_module(f"estimator.families.{module}"), "GGUF", {}).values():
+            if own.name == arch and own.reader is not None:
+                found: Reader = own.reader
+                return found
+    return None

@@ -135,7 +135,7 @@ def mix_notes(mix: str, imatrix: bool, odd: set[str]) -> list[str]:
 
 
 def _facts(arch: Architecture, parts: list[GgufPiece], imatrix: bool, fused_apart: bool) -> Facts:
-    rules = (gguf_of(arch.model_type) or Gguf("")).quantizer
+    rules = (gguf_of(arch) or Gguf("")).quantizer
     layers = sum(int(layer.times) for layer in arch.layers)
     order = sorted((layer.indices[0] if layer.indices else 0, n) for n, layer in enumerate(arch.layers))
     mixers = [arch.layers[n].mixer for _, n in order]

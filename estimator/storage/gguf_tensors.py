@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from estimator.families.base import MLP, Architecture, Attention, MoE, StateSpace
-from estimator.families.gguf import gguf_of
+from estimator.families.gguf import Gguf, gguf_of
 from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, Weight
 from estimator.storage.base import Matrices, layers_of, matrices, moe_of
 
@@ -41,7 +41,9 @@ def pieces(arch: Architecture, mla_whole: bool = False) -> Iterator[GgufPiece]:
     """Every tensor of the file but the metadata, in the order of the checkpoint. mla_whole: see :func:`_splits`."""
     moe, kinds, shared = moe_of(arch), _kinds(arch), _shared(arch)
     split = _splits(arch, mla_whole)
-    for w in (*arch.weights(), *arch.buffers, *rotary_tables(arch)):
+    for w in (*arch.weights(), *arch.buffers, *rotary_tables(arch), *_more(arch)):
+        if ".act_fn." in w.name:
+            continue  # an activation's numbers stand in the metadata (Apertus)
         if not _is_matrix(w):
             yield GgufPiece(w, PLAIN, Matrices(1, w.elements, 1))
             continue
@@ -54,13 +56,27 @@ def pieces(arch: Architecture, mla_whole: bool = False) -> Iterator[GgufPiece]:
 
 def rotary_tables(arch: Architecture) -> tuple[Weight, ...]:
     """Tables of half a rotary width that scaled rotary embeddings bring: one for Llama 3, two for LongRoPE."""
-    known = gguf_of(arch.model_type)
+    known = gguf_of(arch)
     count = arch.facts.get("rope_tables", 0) or (known.rope_tables if known else 0)
-    mixer = next((layer.mixer for layer in arch.layers if isinstance(layer.mixer, Attention)), None)
-    if not count or mixer is None:
+    mixers = [layer.mixer for layer in arch.layers if isinstance(layer.mixer, Attention)]
+    if not count or not mixers:
         return ()
-    width = mixer.rope_dim if mixer.rope_dim is not None else mixer.head_dim
+    width = max(m.rope_dim if m.rope_dim is not None else m.head_dim for m in mixers)
     return (Weight("rope_factors", (width // 2,), count),)
+
+
+def _more(arch: Architecture) -> Iterator[Weight]:
+    """Tensors that the file holds and the checkpoint's class does not."""
+    known = gguf_of(arch) or Gguf("")
+    if known.layer_scale:
+        yield Weight("layer_output_scale", (1,), arch.num_layers)
+    for layer in arch.layers if known.all_keys else ():
+        m = layer.mixer
+        if isinstance(m, Attention) and m.reuses:
+            name, at = m.projections[0].name.rpartition(".")[0], layer.indices
+            shape = (m.kv_heads * m.head_dim, m.projections[0].d_in)
+            yield from (Weight(f"{name}.{x}_proj.weight", shape, layer.times, LINEAR, at) for x in "kv")
+            yield Weight(f"{name}.k_norm.weight", (m.head_dim,), layer.times, layers=at)
 
 
 def _is_matrix(w: Weight) -> bool:
@@ -100,20 +116,26 @@ def _shared(arch: Architecture) -> set[str]:
 
 
 def _splits(arch: Architecture, mla_whole: bool) -> dict[str, tuple[tuple[str, Matrices], ...]]:
-    """Modules that the file holds in parts: MLA's kv_b by heads, the delta net's qkvz as qkv and z.
+    """Modules that the file holds in parts: MLA's kv_b by heads, the delta net's qkvz as qkv and z, a fused q, k and v.
 
     mla_whole: kv_b is one matrix, as before llama.cpp kept latents (github.com/ggml-org/llama.cpp/pull/12801).
     """
     out: dict[str, tuple[tuple[str, Matrices], ...]] = {}
+    known = gguf_of(arch) or Gguf("")
     for layer in arch.layers:
         m = layer.mixer
         if isinstance(m, Attention) and m.mla is not None and not mla_whole:
             rank, nope, v = m.mla["kv_rank"], m.mla["nope"], m.mla["v"]
             keys, values = Matrices(m.heads, nope, rank), Matrices(m.heads, rank, v)
             out[m.projections[-1].name] = ((OTHER, keys), (OTHER, values))
+        elif isinstance(m, Attention) and known.split and len(m.projections) == 1:
+            d, keys = m.projections[0].d_in, m.kv_heads * m.head_dim
+            parts = ((Q, m.heads * m.head_dim), (K, keys), (V, keys))
+            out[m.projections[0].name] = tuple((kind, Matrices(1, d, n)) for kind, n in parts)
         elif isinstance(m, StateSpace) and m.kind == "gated_delta":
-            d = m.linears[0].d_in
-            out[m.linears[0].name] = ((QKV, Matrices(1, d, m.conv_width)), (OTHER, Matrices(1, d, m.inner)))
+            first = m.linears[0]
+            gate = first.d_out - m.conv_width  # 0 where the checkpoint holds z apart
+            out[first.name] = ((QKV, Matrices(1, first.d_in, m.conv_width)), (OTHER, Matrices(1, first.d_in, gate)))
     return out
 
 

@@ -52,9 +52,10 @@ def by_arch():
 
 def sizes(config, options):
     """The four byte counts of a context."""
-    arch, gguf, made = build(Config(config)), gguf_of(config["model_type"]), context(options)
+    arch, made = build(Config(config)), context(options)
+    gguf = gguf_of(arch)
     check(arch, made)
-    held = [kept(layer, gguf, made) for layer in arch.layers]
+    held = [k for layer in arch.layers for k in kept(layer, arch, gguf, made)]
     graph = micro_batch(arch, gguf, made).graph
     return {
         "kv_cache_bytes": sum(h.bytes for h in held if h.kind != "recurrent"),

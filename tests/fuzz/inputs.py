@@ -234,8 +234,9 @@ def _tensor(
 def gguf(rng: Random, folder: Path) -> Input:
     """A GGUF header of any known architecture with any metadata, changed as bytes half of the time."""
     from estimator.headers.gguf_architectures import READERS
+    from estimator.headers.gguf_newer import NEWER
 
-    arch = rng.choice(sorted(READERS))
+    arch = rng.choice(sorted(READERS | NEWER))
     pairs: dict[str, Any] = {"general.architecture": arch}
     keys = list(_COUNTS) if rng.random() < 0.5 else rng.sample([*_COUNTS], rng.randint(2, len(_COUNTS)))
     for key in keys:

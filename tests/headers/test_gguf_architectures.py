@@ -15,6 +15,7 @@ from estimator.families import build
 from estimator.headers import FileTensor, Header
 from estimator.headers.gguf_architectures import READERS
 from estimator.headers.gguf_config import to_config
+from estimator.headers.gguf_newer import NEWER
 from tests.headers.make import gguf as write
 
 HEADS = {"embedding_length": 64, "block_count": 4, "attention.head_count": 4, "context_length": 512}
@@ -73,7 +74,8 @@ CASES = {
                                              "vocab_size": 100, "n_positions": 512}),
     "glm4": (GQA | {"rope.dimension_count": 8, "attention.key_length": 16}, {"output.weight": (100, 64)}, WIDE | {
         "model_type": "glm4", "head_dim": 16, "tie_word_embeddings": False}),
-    "exaone4": (GQA, {}, WIDE | {"model_type": "exaone4", "tie_word_embeddings": True}),
+    "exaone4": (GQA, {}, WIDE | {"model_type": "exaone4", "tie_word_embeddings": True,
+                                        "sliding_window": None}),
     "seed_oss": (GQA | {"attention.key_length": 16}, {"blk.0.attn_q.bias": (64,), "output.weight": (100, 64)}, WIDE | {
         "model_type": "seed_oss", "head_dim": 16, "attention_bias": True, "tie_word_embeddings": False}),
     "apertus": (GQA, {"output.weight": (100, 64)}, WIDE | {"model_type": "apertus", "tie_word_embeddings": False}),
@@ -141,7 +143,7 @@ def test_every_file_of_a_known_architecture_has_an_answer(tmp_path, name):
     assert report.results()["weights_bytes"] > 0
 
 
-@pytest.mark.parametrize("arch", READERS)
+@pytest.mark.parametrize("arch", [*READERS, *NEWER])
 @pytest.mark.parametrize(
     "meta",
     [{}, HEADS, GQA | EXPERTS | MLA, dict.fromkeys(GQA, "x"), dict.fromkeys(GQA, 0), {k: [[1], [2]] for k in GQA},
@@ -157,13 +159,13 @@ def test_any_metadata_is_an_answer_or_one_line(arch, meta, tensors):
 
 
 def test_a_name_without_a_reader_is_said(tmp_path, llmcalc):
-    """LFM2's graph is known, how its keys become its config is not: the message's two ways out are followed."""
+    """The message's two ways out are followed."""
     path = tmp_path / "m.gguf"
-    pairs = {"general.architecture": "lfm2"} | {f"lfm2.{k}": v for k, v in GQA.items()}
+    pairs = {"general.architecture": "rwkv6"} | {f"rwkv6.{k}": v for k, v in GQA.items()}
     write(path, pairs, {"token_embd.weight": (0, (100, 64), 4 * 100 * 64)})
     ran = llmcalc(f"peft --method full --model {path}")
     assert ran.code == 2
     assert "put the model's config.json beside it (llmcalc models FILE counts the tensors)" in ran.err
     assert "6,400" in llmcalc(f"models {path}").out
-    (tmp_path / "config.json").write_text(json.dumps(WIDE | {"model_type": "lfm2", "layer_types": ["conv"] * 4}))
+    (tmp_path / "config.json").write_text(json.dumps(WIDE | {"model_type": "llama"}))
     assert llmcalc(f"peft --method full --model {tmp_path}").code == 0

@@ -24,7 +24,8 @@ from estimator.stack.routers import ROUTERS
 
 ROOT = Path(estimator.__file__).parent
 OTHER_PROJECTS = {
-    "peft/mappings.py", "headers/gguf_architectures.py", "sources/native.py", "ollama.py", "stack/liger_models.py",
+    "peft/mappings.py", "headers/gguf_architectures.py", "headers/gguf_newer.py",
+    "sources/native.py", "ollama.py", "stack/liger_models.py",
 }  # fmt: skip
 TEXTBOOK = "symbolic"  # the transformer in letters, which is also a kind of input
 HOMONYMS = {("styles.py", "phi"), ("commands/fermi/cli.py", "new")}  # a Greek letter, a word

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, store, view
 from estimator.engines.llamacpp.passes import FULL, WINDOW, GraphBuilder, size
-from estimator.families.base import Attention, Norm
+from estimator.families.base import Architecture, Attention, Norm
 
 Q, K, V = 0, 1, 2
 
@@ -32,14 +32,27 @@ def heads_of(a: Attention) -> Heads:
     return Heads(size(a.heads), size(a.kv_heads), size(a.head_dim), size(a.v_head_dim or a.head_dim))
 
 
+def value_row(a: Attention, arch: Architecture, flash: bool) -> int:
+    """Elements of a token's values in the cache: transposed, without the fused kernel, every layer has the widest's."""
+    alike = [a] if flash else [x for x in arch.attentions if x.mla is None]
+    return max(h.keys * h.v_width for h in map(heads_of, alike))
+
+
 def attend(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
     """The attention of a layer over ``x`` [d, T], projected back to [d, T]."""
     if a.mla is not None:
         return p.through(a.out, _latent(p, a, x))
     h = heads_of(a)
     gate: GgmlTensor | None = None
-    if len(a.projections) == 1 or p.gguf.packed:
+    k: GgmlTensor | None = None
+    v: GgmlTensor | None = None
+    if a.reuses:
+        q = _head(p, a, x, Q, h)
+    elif p.gguf.packed or (len(a.projections) == 1 and not p.gguf.split):
         q, k, v = _packed(p, a, x, h)
+    elif len(a.projections) == 2:  # the keys are the values too, but for their norms
+        q, shared = _head(p, a, x, Q, h), p.through(a.projections[K], x)
+        k, v = (_finished(p, a, view(shared, (h.k_width, h.keys, p.tokens)), which) for which in (K, V))
     else:
         q, gate = _query(p, a, x, h)
         k = _head(p, a, x, K, h)
@@ -48,6 +61,10 @@ def attend(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
     if gate is not None:
         flat = op("CONT", y.shape, gate)
         y = like("MUL", y, like("SIGMOID", flat))
+    if a.out_gate is not None:
+        y = like("MUL", y, like("SIGMOID", p.through(a.out_gate, x)))
+    if a.out_norm is not None:
+        y = p.norm(a.out_norm, y)
     return p.through(a.out, y)
 
 
@@ -70,18 +87,26 @@ def _query(p: GraphBuilder, a: Attention, x: GgmlTensor, h: Heads) -> tuple[Ggml
 
 def _head(p: GraphBuilder, a: Attention, x: GgmlTensor, which: int, h: Heads) -> GgmlTensor:
     """One of query, key and value as [width, heads, T]."""
-    y = p.through(a.projections[which], x)
+    if p.gguf.split and len(a.projections) == 1:
+        whole = a.projections[0]
+        y = p.linear(x, h.k_width * (h.queries if which == Q else h.keys), whole.bias, whole.name)
+    else:
+        y = p.through(a.projections[which], x)
     norms = _norms(a, which)
     if norms and not _by_head(norms, h):
         y = p.norm(norms[0], y)
     y = view(y, (h.k_width if which != V else h.v_width, h.queries if which == Q else h.keys, p.tokens))
-    if which == V:
-        return y
-    return _placed(p, a, _normed(p, a, y, which) if norms and _by_head(norms, h) else y, which)
+    return _finished(p, a, y, which) if not norms or _by_head(norms, h) else _placed(p, a, y, which)
+
+
+def _finished(p: GraphBuilder, a: Attention, y: GgmlTensor, which: int) -> GgmlTensor:
+    """Heads, normalised where each of them is, and placed."""
+    y = _normed(p, a, y, which)
+    return y if which == V else _placed(p, a, y, which)
 
 
 def _norms(a: Attention, which: int) -> tuple[Norm, ...]:
-    return () if which == V or not a.norms else (a.norms[which],)
+    return a.norms[which : which + 1]
 
 
 def _by_head(norms: tuple[Norm, ...], h: Heads) -> bool:
@@ -102,14 +127,14 @@ def _placed(p: GraphBuilder, a: Attention, y: GgmlTensor, which: int) -> GgmlTen
         y = like("ROPE", y, p.positions())
         if a.normed == "rotated" and _norms(a, which):
             y = p.norm(_norms(a, which)[0], y)
-    if which == Q and a.query_scale == "rotated":  # by their position
+    if which == Q and a.query_scale == "rotated" and not p.gguf.folded:  # by their position
         y = like("MUL", y, p.graph.input("attn_scale", (1, 1, p.tokens)))
     return like("SCALE", y) if which == Q and p.gguf.scaled_queries else y
 
 
 def _rotated(p: GraphBuilder, cache: str, which: str, width: int, x: GgmlTensor) -> GgmlTensor:
     """``x`` times the rotation of a quantised cache."""
-    side = p.context.rotation(which, width)
+    side = p.context.rotation(which, width) if p.uniform else 0
     if not side:
         return x
     matrix = p.graph.input(f"{cache}_{which}_rot", (side, side))
@@ -117,22 +142,29 @@ def _rotated(p: GraphBuilder, cache: str, which: str, width: int, x: GgmlTensor)
     return view(op("MUL_MAT", x.shape, matrix, flat))
 
 
-def _cached(p: GraphBuilder, a: Attention, h: Heads, q: GgmlTensor, k: GgmlTensor, v: GgmlTensor) -> GgmlTensor:
-    """The cache's write and the scores: [heads * width, T]."""
+def _cached(
+    p: GraphBuilder, a: Attention, h: Heads, q: GgmlTensor, k: GgmlTensor | None, v: GgmlTensor | None
+) -> GgmlTensor:
+    """The cache's write, where the layer has keys of its own, and the scores: [heads * width, T]."""
     cache = cache_of(p, a)
-    q, k = (_rotated(p, cache, "k", h.k_width, t) for t in (q, k))
-    v = _rotated(p, cache, "v", h.v_width, v)
-    for t in (q, k, v) if p.gguf.windows else (q, v, k):
-        p.graph.expand(t)
-    start = view(q).number  # what comes now stays with the cache
-    _write(p, cache, h, k, v)
+    q = _rotated(p, cache, "k", h.k_width, q)
+    if k is None or v is None:
+        p.graph.expand(q)
+        start = view(q).number  # what comes now stays with the cache
+    else:
+        k, v = _rotated(p, cache, "k", h.k_width, k), _rotated(p, cache, "v", h.v_width, v)
+        for t in (q, k, v) if p.windows else (q, v, k):
+            p.graph.expand(t)
+        start = view(q).number
+        _write(p, cache, value_row(a, p.arch, False), k, v)
     y = _scores(p, a, cache, h, q)
     p.cached.append(range(start, y.number + 1))
     p.graph.expand(y)
     return _rotated(p, cache, "v", h.v_width, y)
 
 
-def _write(p: GraphBuilder, cache: str, h: Heads, k: GgmlTensor, v: GgmlTensor) -> None:
+def _write(p: GraphBuilder, cache: str, width: int, k: GgmlTensor, v: GgmlTensor) -> None:
+    """Keys and values into the cache; width: elements of a row of transposed values."""
     if not p.context.indexed:
         p.graph.expand(store(view(k)))
         p.graph.expand(store(view(v)))
@@ -143,14 +175,18 @@ def _write(p: GraphBuilder, cache: str, h: Heads, k: GgmlTensor, v: GgmlTensor) 
         v_at = p.graph.input(f"{cache}_v_idxs", (p.tokens,), "i64")
         p.graph.expand(store(view(v), v_at))
         return
-    v_at = p.graph.input(f"{cache}_v_idxs", (p.tokens * h.keys * h.v_width,), "i64")  # one row an element: transposed
-    flat = op("CONT", (h.keys * h.v_width, p.tokens), v) if v.strided else view(v)
+    v_at = p.graph.input(f"{cache}_v_idxs", (p.tokens * width,), "i64")  # one row an element: transposed
+    flat = view(v)
+    if v.shape[0] * v.shape[1] < width:
+        flat = op("PAD", (width, p.tokens), flat)
+    elif v.strided:
+        flat = op("CONT", (width, p.tokens), v)
     p.graph.expand(store(view(flat), v_at))
 
 
 def cache_of(p: GraphBuilder, a: Attention) -> str:
     """Which of the caches the layer reads."""
-    return WINDOW if p.gguf.windows and a.cache_window is not None else FULL
+    return WINDOW if p.windows and a.cache_window is not None else FULL
 
 
 def cells_of(p: GraphBuilder, a: Attention) -> int:

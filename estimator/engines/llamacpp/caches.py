@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from estimator.dtypes import FORMATS, find_format
-from estimator.engines.llamacpp.attention import heads_of
+from estimator.engines.llamacpp.attention import heads_of, value_row
 from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.recurrent import states_of
 from estimator.errors import InputError
@@ -37,23 +37,26 @@ def cells_of(mixer: Attention, gguf: Gguf, context: Context) -> int:
     return context.cells
 
 
-def cache_rows(mixer: Attention, context: Context) -> tuple[int, int]:
+def cache_rows(mixer: Attention, arch: Architecture, context: Context) -> tuple[int, int]:
     """Bytes of a token's keys and of its values; an MLA layer keeps its latent as keys alone."""
     h = heads_of(mixer)
     k = FORMATS[_name(context.k)].bytes(h.keys * h.k_width)
-    return k, 0 if mixer.mla is not None else FORMATS[_name(context.v)].bytes(h.keys * h.v_width)
+    return k, 0 if mixer.mla is not None else FORMATS[_name(context.v)].bytes(value_row(mixer, arch, context.flash))
 
 
-def kept(layer: Layer, gguf: Gguf, context: Context, times: Any = None) -> LayerCache:
-    """The cache or state of ``times`` layers (default: all of the group)."""
+def kept(layer: Layer, arch: Architecture, gguf: Gguf, context: Context, times: Any = None) -> list[LayerCache]:
+    """The cache and the state of ``times`` layers (default: all of the group): one, none, or both (Falcon-H1)."""
     n = layer.times if times is None else times
-    if isinstance(layer.mixer, StateSpace):
-        s = states_of(layer.mixer)
-        return LayerCache("recurrent", n, gguf_state_bytes(n, context.sequences, s.conv, s.state), 0)
-    assert isinstance(layer.mixer, Attention)  # a family with layers of another kind has no GGUF name yet
-    cells = cells_of(layer.mixer, gguf, context)
-    made = gguf_cache_bytes(n, context.streams, cells, *cache_rows(layer.mixer, context))
-    return LayerCache("latent" if layer.mixer.mla is not None else "attention", n, made, cells)
+    out: list[LayerCache] = []
+    for mixer in (layer.mixer, layer.second):
+        if isinstance(mixer, StateSpace):
+            s = states_of(mixer)
+            out.append(LayerCache("recurrent", n, gguf_state_bytes(n, context.sequences, s.conv, s.state), 0))
+        elif isinstance(mixer, Attention) and not mixer.reuses:
+            cells = cells_of(mixer, gguf, context)
+            made = gguf_cache_bytes(n, context.streams, cells, *cache_rows(mixer, arch, context))
+            out.append(LayerCache("latent" if mixer.mla is not None else "attention", n, made, cells))
+    return out
 
 
 def check(arch: Architecture, context: Context) -> None:

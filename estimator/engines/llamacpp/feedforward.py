@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, view
 from estimator.engines.llamacpp.passes import GraphBuilder, size
-from estimator.families.base import MLP, MoE
+from estimator.families.base import MLP, MoE, Norm
 
 UNARY = {"relu": "RELU", "silu": "SILU"}  # everything else is a GELU: one unary node in any case
 
@@ -20,20 +20,49 @@ def feed(p: GraphBuilder, block: MLP | MoE, x: GgmlTensor) -> GgmlTensor:
 def mlp(p: GraphBuilder, block: MLP, x: GgmlTensor) -> GgmlTensor:
     *up, down = block.linears
     rows = x.shape[1]
+    if p.gguf.up_first:
+        rise, gate = (p.through(layer, x) for layer in reversed(up))
+        gate = like("GELU", _cut(gate) if block.sparse else gate)
+        return p.through(down, like("MUL", rise, gate))
     if not block.gated:
-        y = p.through(up[0], x)
-        y = like(UNARY.get(block.act, "GELU"), y)
-    elif block.fused:
+        y = activated(block.act, p.through(up[0], x))
+    elif block.fused and not p.gguf.split:
         y = op("GLU", (size(block.width), rows), p.through(up[0], x))
     else:
-        gate, rise = (p.through(layer, x) for layer in up)
+        both = up if len(up) > 1 else (up[0]._replace(d_out=block.width),) * 2
+        gate, rise = (p.through(layer, x) for layer in both)
         y = op("GLU", gate.shape, gate, rise)
+    if block.norm is not None:
+        y = p.norm(block.norm, y)
     return p.through(down, y)
+
+
+def _cut(gate: GgmlTensor) -> GgmlTensor:
+    """``gate`` with all but its largest numbers cut off: what is a multiple of the deviation above the mean."""
+    mean = op("MEAN", (1, gate.shape[1]), gate)
+    off = like("SQR", like("SUB", gate, mean))
+    spread = like("SCALE", like("SQRT", like("SCALE", op("SUM_ROWS", mean.shape, off))))
+    return like("RELU", like("SUB", gate, like("ADD", mean, spread)))
+
+
+def activated(act: str, y: GgmlTensor) -> GgmlTensor:
+    """The activation of an MLP without a gate."""
+    return like("SQR", like("RELU", y)) if act == "relu2" else like(UNARY.get(act, "GELU"), y)
+
+
+def side_by_side(p: GraphBuilder, block: MoE, before: Norm, x: GgmlTensor) -> GgmlTensor:
+    """Experts and an MLP, each with norms of its own around it (Gemma 4)."""
+    first, inner, second, _ = block.norms
+    assert block.shared is not None
+    chosen = p.linear(like("MUL", like("SCALE", like("RMS_NORM", x)), HELD), size(block.num))
+    y = _routed(p, block, inner, x, chosen)
+    dense = p.norm(first, mlp(p, block.shared, p.norm(before, x)))
+    return like("ADD", dense, p.norm(second, y))
 
 
 def experts(p: GraphBuilder, block: MoE, x: GgmlTensor) -> GgmlTensor:
     """Routed experts and, added to their sum, the shared one."""
-    y = _routed(p, block, x)
+    y = _routed(p, block, None, x, None)
     if block.shared is None or not size(block.shared.width):
         return y
     shared = mlp(p, block.shared, x)
@@ -50,11 +79,15 @@ def _opening(p: GraphBuilder, x: GgmlTensor) -> GgmlTensor:
     return like("SIGMOID", gate)
 
 
-def _routed(p: GraphBuilder, block: MoE, x: GgmlTensor) -> GgmlTensor:
+def _routed(
+    p: GraphBuilder, block: MoE, inner: Norm | None, x: GgmlTensor, logits: GgmlTensor | None
+) -> GgmlTensor:
+    """The sum of the chosen experts; inner: a norm of their own; logits: of a router that reads something else."""
     E, k, ff, d = size(block.num), size(block.per_token), size(block.width), x.shape[0]
     rows, router = x.shape[1], p.gguf.router
     biased = any(e.name.endswith("bias") for e in block.experts)
-    logits = p.linear(x, E, any(getattr(r, "bias", False) for r in block.router))
+    if logits is None:
+        logits = p.linear(x, E, any(getattr(r, "bias", False) for r in block.router))
     scores = (
         logits if router.score == "chosen" else like("SIGMOID" if router.score == "sigmoid" else "SOFT_MAX", logits)
     )
@@ -67,7 +100,7 @@ def _routed(p: GraphBuilder, block: MoE, x: GgmlTensor) -> GgmlTensor:
         total = like("CLAMP", op("SUM_ROWS", (1, rows), flat))
         weights = view(like("DIV", flat, total), (1, k, rows))
     p.graph.expand(weights)
-    given = view(x, (d, 1, rows))
+    given = view(x if inner is None else p.norm(inner, x), (d, 1, rows))
     if router.first:
         given = like("MUL", op("REPEAT", (d, k, rows), given), weights)
 
@@ -76,12 +109,16 @@ def _routed(p: GraphBuilder, block: MoE, x: GgmlTensor) -> GgmlTensor:
         y = op("MUL_MAT_ID", (n, k, rows), HELD, t, chosen, weight=name)
         return like("ADD_ID", y, HELD, chosen) if biased else y
 
-    if block.gated:
+    if block.gated and router.joined:
+        mid = op("GLU", (ff, k, rows), each(2 * ff, given))
+    elif block.gated:
         gate, rise = each(ff, given), each(ff, given)
-        inner = op("GLU", gate.shape, gate, rise)
+        mid = op("GLU", gate.shape, gate, rise)
     else:
-        inner = like(UNARY.get(block.act, "GELU"), each(ff, given))
-    y = each(d, inner)
+        mid = activated(block.act, each(ff, given))
+    y = each(d, mid)
+    if router.scaled:
+        y = like("MUL", y, op("GET_ROWS", (1, k, rows), op("REPEAT", (1, E, rows), HELD), chosen))
     if not router.first:
         y = like("MUL", y, weights)
     p.graph.expand(y)

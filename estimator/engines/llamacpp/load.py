@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from estimator.engines.llamacpp.allocate import compute_bytes
-from estimator.engines.llamacpp.caches import LayerCache, check, kept
+from estimator.engines.llamacpp.caches import check, kept
 from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.model import build, ordered
 from estimator.engines.llamacpp.placement import HOST, Placement, cut
@@ -59,8 +59,9 @@ class Load:
             at = self.place.of(i)
             weights[at] += part.rest
             weights[HOST if self.place.experts_on_host(i) else at] += part.experts
-            k: LayerCache = kept(layer, self.gguf, self.context, 1)
-            (states if k.kind == "recurrent" else cache)[HOST if self.cache_on_host else at] += int(value_of(k.bytes))
+            for k in kept(layer, self.arch, self.gguf, self.context, 1):
+                column = states if k.kind == "recurrent" else cache
+                column[HOST if self.cache_on_host else at] += int(value_of(k.bytes))
         end = self.place.of(self.place.layers)
         weights[end] += self.weights.output if end == HOST else self.weights.head
         compute = self._compute()

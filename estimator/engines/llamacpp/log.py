@@ -201,7 +201,7 @@ def _lines(load: Load, mix: str, text: str) -> Iterator[Line]:
     if size:
         unit = UNITS[size[2]]
         yield Line("model size", float(size[1]) * unit, _half(size[1]) * unit, float(value_of(load.weights.total)))
-    caches = [kept(x, load.gguf, load.context) for x in load.arch.layers]
+    caches = [k for x in load.arch.layers for k in kept(x, load.arch, load.gguf, load.context)]
     total = sum(float(value_of(c.bytes)) for c in caches if c.kind != "recurrent")
     states = sum(float(value_of(c.bytes)) for c in caches if c.kind == "recurrent")
     found = [m[1] for m in _CACHE.finditer(text)] or [m[1] for m in _OLD_CACHE.finditer(text)]

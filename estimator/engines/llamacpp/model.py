@@ -7,23 +7,33 @@ from __future__ import annotations
 
 from estimator.engines.llamacpp.attention import attend
 from estimator.engines.llamacpp.context import Context
-from estimator.engines.llamacpp.feedforward import feed
-from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op
+from estimator.engines.llamacpp.copies import AltUp, copied, merged, opened, own_input, own_inputs, own_rows
+from estimator.engines.llamacpp.feedforward import feed, side_by_side
+from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, view
 from estimator.engines.llamacpp.passes import GraphBuilder, size
 from estimator.engines.llamacpp.recurrent import mix
-from estimator.families.base import POSITION, Architecture, Attention, Layer, Lookup, Norm, StateSpace
+from estimator.families.base import POSITION, Architecture, Attention, Layer, Lookup, MoE, NoMixer, Norm
 from estimator.families.gguf import BRANCH, MIXER, MLP_OUT, Gguf
 
 
 def build(arch: Architecture, gguf: Gguf, context: Context) -> GraphBuilder:
     """The graph that llama.cpp reserves for a prompt's micro-batch."""
     p = GraphBuilder(arch, gguf, context)
-    x = _embedded(p)
+    rows = own_rows(p) if gguf.table_first else None
+    x, deep = _embedded(p)
+    rows = rows or own_rows(p)
+    own = own_inputs(p, x, rows) if rows is not None else None
+    if copied(p):
+        x = opened(p, x)
     order = ordered(arch)
     for i, layer in enumerate(order):
         p.begin()
-        x = _layer(p, layer, x, last=i == len(order) - 1)
+        x = _layer(p, layer, x, own, last=i == len(order) - 1)
+        if i < len(deep):
+            x = like("ADD", x, deep[i])
     p.begin()
+    if copied(p):
+        x = merged(p, x)
     if gguf.keeps_last:
         x.output = True
     for part in arch.final:
@@ -44,34 +54,46 @@ def ordered(arch: Architecture) -> list[Layer]:
     return [at[i] for i in sorted(at)]
 
 
-def _embedded(p: GraphBuilder) -> GgmlTensor:
-    """Token rows, scaled, placed and normed as the family does."""
+def _embedded(p: GraphBuilder) -> tuple[GgmlTensor, list[GgmlTensor]]:
+    """Token rows, scaled, placed and normed as the family does; the rows that are added behind the first layers."""
     d, T = p.width, p.tokens
     x = p.graph.expand(op("GET_ROWS", (d, T), HELD, p.graph.input("tokens", (T,), "i32")))
+    deep: list[GgmlTensor] = []
     if p.context.mixed:
-        _mixed(p)
-    if p.arch.facts.get("embed_scale"):
+        wide = _mixed(p, x)
+        if p.gguf.deepstack:
+            x = view(wide, (d, T), strided=True)
+            deep = [view(x, (d, T), strided=True) for _ in range(p.gguf.deepstack)]
+    if p.arch.facts.get("embed_scale") and not p.gguf.folded:
         x = like("MUL", x, p.graph.input("scale_rows", (1, T))) if p.gguf.embed_rows else like("SCALE", x)
+        p.graph.expand(x)
     for part in p.arch.embeddings:
         if isinstance(part, Lookup) and part.role == POSITION:
             x = like("ADD", x, op("GET_ROWS", (d, T), HELD, p.positions()))
         elif isinstance(part, Norm):
             x = p.norm(part, x)
+    return x, deep
+
+
+def _mixed(p: GraphBuilder, x: GgmlTensor) -> GgmlTensor:
+    """The branch for batches that bring embeddings among tokens: its result is held to the end.
+
+    Gives the rows of ``x``, padded to the width of what is brought: an image's rows come with those of ``deepstack``.
+    """
+    wide, T = (p.width * (1 + p.gguf.deepstack), p.tokens), p.tokens
+    other = op("GET_ROWS", x.shape, HELD, p.graph.input("mixed_tokens", (T,), "i32"))
+    if p.gguf.deepstack:
+        p.graph.expand(other)
+        x, other = p.graph.expand(op("PAD", wide, x)), op("PAD", wide, other)
+    p.graph.expand(p.graph.input("mixed_tokens", (T,), "i32"))
+    p.graph.expand(p.graph.input("embd", wide))
+    given = op("DUP", wide, p.graph.input("mixed_embd", wide))
+    slots = p.graph.input("mixed_slots", (T,), "i64")
+    p.graph.expand(GgmlTensor("SET_ROWS", wide, (other, slots, given), root=given))
     return x
 
 
-def _mixed(p: GraphBuilder) -> None:
-    """The branch for batches that bring embeddings among tokens: its result is held to the end."""
-    d, T = p.width, p.tokens
-    p.graph.expand(p.graph.input("mixed_tokens", (T,), "i32"))
-    p.graph.expand(p.graph.input("embd", (d, T)))
-    given = op("DUP", (d, T), p.graph.input("mixed_embd", (d, T)))
-    slots = p.graph.input("mixed_slots", (T,), "i64")
-    other = op("GET_ROWS", (d, T), HELD, p.graph.input("mixed_tokens", (T,), "i32"))
-    p.graph.expand(GgmlTensor("SET_ROWS", (d, T), (other, slots, given), root=given))
-
-
-def _layer(p: GraphBuilder, layer: Layer, x: GgmlTensor, last: bool) -> GgmlTensor:
+def _layer(p: GraphBuilder, layer: Layer, x: GgmlTensor, own: GgmlTensor | None, last: bool) -> GgmlTensor:
     norms = dict(zip(layer.norm_roles, layer.norms, strict=True))
 
     def wanted(t: GgmlTensor) -> GgmlTensor:
@@ -80,22 +102,57 @@ def _layer(p: GraphBuilder, layer: Layer, x: GgmlTensor, last: bool) -> GgmlTens
     def normed(role: str, t: GgmlTensor) -> GgmlTensor:
         return p.norm(norms[role], t) if role in norms else t
 
-    def scaled(t: GgmlTensor) -> GgmlTensor:
-        return like("SCALE", t) if layer.residual_scale else t
-
+    given = None if own is None else view(own, own.shape[:2], strided=True)
+    if layer.wiring == "altup":
+        return _on_copies(p, layer, norms, x, given)
     before = normed("input", x)
     if p.gguf.early_norm:
         p.graph.expand(before)
-    assert isinstance(layer.mixer, Attention | StateSpace)  # a family with layers of another kind has no GGUF name yet
+    if isinstance(layer.mixer, NoMixer):
+        assert layer.mlp is not None
+        return _sum(p.gguf.sums[1], wanted(feed(p, layer.mlp, normed("pre_mlp", x))), wanted(x))
     mixed = attend(p, layer.mixer, before) if isinstance(layer.mixer, Attention) else mix(p, layer.mixer, before)
+    if layer.second is not None:
+        both = like("ADD", mixed, mix(p, layer.second, normed("input", x)))
+        x = wanted(_sum(p.gguf.sums[0], both, x))
+        return _fed(p, layer, norms, x)
     if layer.wiring == "parallel":
         return _side_by_side(p, layer, norms, x, before, mixed, last)
-    mixed = normed("post_mixer", wanted(mixed))
-    x = _sum(p.gguf.sums[0], scaled(mixed), wanted(x))
+    mixed = wanted(normed("post_mixer", mixed)) if p.gguf.rows_last else normed("post_mixer", wanted(mixed))
+    x = _fed(p, layer, norms, _sum(p.gguf.sums[0], _scaled(layer, mixed), wanted(x)))
+    if given is not None:
+        x = like("ADD", x, own_input(p, layer.chains[-1], x, wanted(given)))
+    return like("MUL", x, HELD) if p.gguf.layer_scale else x
+
+
+def _on_copies(
+    p: GraphBuilder, layer: Layer, norms: dict[str, Norm], x: GgmlTensor, given: GgmlTensor | None
+) -> GgmlTensor:
+    """A layer on AltUp's copies of the stream."""
+    assert given is not None
+    assert isinstance(layer.mixer, Attention)
+    around = AltUp(p, layer)
+    guess = around.predicted(x)
+    first = view(guess, guess.shape[:2], strided=True)
+    before = p.norm(norms["input"], first)
+    mixed = like("ADD", p.norm(norms["post_mixer"], attend(p, layer.mixer, before)), first)
+    return around.corrected(guess, _fed(p, layer, norms, around.beside(mixed, before)), given)
+
+
+def _fed(p: GraphBuilder, layer: Layer, norms: dict[str, Norm], x: GgmlTensor) -> GgmlTensor:
+    """The second half of a layer."""
     if layer.mlp is None:
         return x
-    y = normed("post_mlp", feed(p, layer.mlp, normed("pre_mlp", x)))
-    return _sum(p.gguf.sums[1], scaled(y), x)
+    if isinstance(layer.mlp, MoE) and layer.mlp.norms:
+        y = side_by_side(p, layer.mlp, norms["pre_mlp"], x)
+    else:
+        y = feed(p, layer.mlp, p.norm(norms["pre_mlp"], x) if "pre_mlp" in norms else x)
+    y = p.norm(norms["post_mlp"], y) if "post_mlp" in norms else y
+    return _sum(p.gguf.sums[1], _scaled(layer, y), x)
+
+
+def _scaled(layer: Layer, branch: GgmlTensor) -> GgmlTensor:
+    return like("SCALE", branch) if layer.residual_scale else branch
 
 
 def _sum(first: str, branch: GgmlTensor, residual: GgmlTensor) -> GgmlTensor:

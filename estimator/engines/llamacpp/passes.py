@@ -27,6 +27,8 @@ class GraphBuilder:
         self.width = size(arch.hidden)
         self.tokens, self.rows = context.tokens, context.rows
         self.sequences = context.sequences
+        self.windows = gguf.windows and any(a.cache_window is not None for a in arch.attentions)
+        self.uniform = len({size(a.head_dim) for a in arch.attentions}) == 1  # heads of one width in all layers
         self.starts: list[int] = []  # number of the first tensor of each layer, then of what follows the last
         self.casts: dict[str, GgmlTensor] = {}  # masks in f16, where older builds cast them
         self.cached: list[range] = []  # numbers of the tensors that read or write the cache
@@ -36,7 +38,7 @@ class GraphBuilder:
         self.starts.append(GgmlTensor("MARK", (1,), held=True).number)
 
     def positions(self) -> GgmlTensor:
-        return self.graph.input("pos", (self.tokens,), "i32")
+        return self.graph.input("pos", (self.tokens * self.gguf.positions,), "i32")
 
     def wanted(self, x: GgmlTensor) -> GgmlTensor:
         """The rows of ``x`` whose logits are asked for."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from estimator.card import Card, find_card
@@ -18,6 +18,7 @@ from estimator.questions.parts import Served
 from estimator.records import dataclass
 from estimator.sizes import size_option
 from estimator.trace import value_of
+from estimator.units import BYTES, human
 
 DEFAULT_TOKENS = 4096
 OWN = (
@@ -51,7 +52,8 @@ def asked(q: Any, mix: str | None = None) -> Asked:
     if model.kind == "symbolic":
         raise InputError("--engine llama.cpp lays a graph out in bytes: --model symbolic has no sizes")
     said = [build_said(build_of(q))]
-    gguf = known(model)
+    q = text_alone(q, said)
+    model, gguf = q.model, known(q.model)
     context = context_of(q, said)
     chosen = mix or mix_of(q, said)
     weights = weights_of(q, chosen, said)
@@ -94,9 +96,20 @@ def refuse_foreign(q: Any) -> None:
         )
 
 
+def text_alone(q: Any, said: list[str]) -> Any:
+    """The question of a multimodal model's text: its towers stand in a file of their own."""
+    arch = q.model.described
+    if not arch.towers:
+        return q
+    size = sum(int(value_of(w.total)) * (2 if len(w.shape) > 1 else 4) for t in arch.towers for w in t.weights())
+    beside = f"about {human(size, BYTES)} in f16"
+    said.append(f"the text alone: its tower is a file of its own (--mmproj), {beside}, not counted")
+    return replace(q, model=replace(q.model, part="text", header=q.model.header))
+
+
 def known(model: Any) -> Gguf:
     """What llama.cpp makes of the model's family; InputError where it has no such architecture."""
-    found = gguf_of(model.described.model_type)
+    found = gguf_of(model.described)
     if found is None:
         what = model.architecture.model_type
         raise InputError(f"{model.name}: llama.cpp's graph of a {what} is not written down; --engine transformers")

@@ -124,8 +124,10 @@ def chunked(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     scanned = _scanned(p, m, scan)
     z = op("CONT", (width, heads, T), view(all_parts, (width, heads, T), strided=True))
     summed = like("ADD", view(scanned, xs.shape), like("MUL", xs, HELD))
-    gated = view(op("GLU", xs.shape, z, summed), (inner // groups, groups, T))
-    return p.through(out, view(p.norm(m.norms[0], gated), (inner, T)))
+    gated = op("GLU", xs.shape, z, summed)
+    if m.norms:
+        gated = p.norm(m.norms[0], view(gated, (inner // groups, groups, T)))
+    return p.through(out, view(gated, (inner, T)))
 
 
 def delta(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
@@ -139,19 +141,23 @@ def delta(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     held = _read(p, elements.state)
     y = _convolved(p, m, window)
 
+    apart = len(m.linears) > 3  # a matrix each to decay and beta (Qwen3.5); the kernel repeats the heads itself
+
     def spread() -> GgmlTensor:
         normed = like("SCALE", like("RMS_NORM", view(y, (d_k, h_k, T), strided=True)))
-        if h_k == h_v:
+        if h_k == h_v or apart:
             return normed
         return view(op("REPEAT", (d_k, h_v // h_k, h_k, T), view(normed, (d_k, 1, h_k, T))), (d_k, h_v, T))
 
     q, k = spread(), spread()
     v = view(y, (d_v, h_v, T), strided=True)
-    parts = view(p.linear(x, 2 * h_v), (2 * h_v // h_k, h_k, T))
-    half = (h_v // h_k, h_k, T)
-    step = like("ADD", op("CONT", (h_v, T), view(parts, half, strided=True)), HELD)
-    decay = view(like("MUL", like("SOFTPLUS", step), HELD), (1, h_v, T))
-    beta = view(like("SIGMOID", op("CONT", half, view(parts, half, strided=True))), (1, h_v, T))
+    if apart:
+        step, opened = p.linear(x, h_v), p.linear(x, h_v)
+    else:
+        parts, half = view(p.linear(x, 2 * h_v), (2 * h_v // h_k, h_k, T)), (h_v // h_k, h_k, T)
+        step, opened = (op("CONT", shape, view(parts, half, strided=True)) for shape in ((h_v, T), half))
+    decay = view(like("MUL", like("SOFTPLUS", like("ADD", step, HELD)), HELD), (1, h_v, T))
+    beta = view(like("SIGMOID", view(opened)), (1, h_v, T))
     rule = op("GATED_DELTA_NET", (inner, T + d_v * p.sequences), q, k, v, decay, beta, view(held))
     p.graph.expand(store(view(rule, (elements.state, p.sequences), strided=True)))
     normed = p.norm(m.norms[0], view(rule, (d_v, h_v, T), strided=True))

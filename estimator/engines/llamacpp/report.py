@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.engines.brief import keyed
-from estimator.engines.llamacpp.caches import LayerCache, cache_rows, kept
+from estimator.engines.llamacpp.caches import LayerCache, cache_rows, cells_of, kept
 from estimator.engines.llamacpp.context import BUILD
 from estimator.engines.llamacpp.fits import fits_of, holds, longest, most, most_layers, worst
 from estimator.engines.llamacpp.load import Holding, Load
@@ -98,16 +98,16 @@ def totals(load: Load) -> Iterator[Node]:
 
 def cache_nodes(load: Load) -> Iterator[Node]:
     """KV cache and recurrent states, a row for each group of equal layers."""
-    parts = [(layer, kept(layer, load.gguf, load.context)) for layer in load.arch.layers]
-    caches = [(layer, k) for layer, k in parts if k.kind != "recurrent"]
-    rows = [Node("", _label(k, load), k.bytes, BYTES, formula=gguf_cache_bytes) for _, k in caches]
+    parts = [k for layer in load.arch.layers for k in kept(layer, load.arch, load.gguf, load.context)]
+    caches = [k for k in parts if k.kind != "recurrent"]
+    rows = [Node("", _label(k, load), k.bytes, BYTES, formula=gguf_cache_bytes) for k in caches]
     if len(rows) == 1:
         yield rows[0]._replace(key="kv_cache_bytes", label="KV cache", note=rows[0].label)
     elif rows:
         yield Node.sum("kv_cache_bytes", "KV cache", rows)
     else:
         yield Node("kv_cache_bytes", "KV cache", 0, BYTES)
-    states = [k for _, k in parts if k.kind == "recurrent"]
+    states = [k for k in parts if k.kind == "recurrent"]
     made: Any = sum(k.bytes for k in states)
     yield Node("recurrent_bytes", "Recurrent states, fp32", made, BYTES, formula=gguf_state_bytes if states else None)
 
@@ -174,10 +174,10 @@ def kvcache(q: Any) -> Report:
     c = load.context
     total: Any = 0
     for layer in load.arch.layers:
-        if isinstance(layer.mixer, Attention) and kept(layer, load.gguf, c).cells == c.cells:
-            total = total + layer.times * sum(cache_rows(layer.mixer, c))
+        if isinstance(layer.mixer, Attention) and cells_of(layer.mixer, load.gguf, c) == c.cells:
+            total = total + layer.times * sum(cache_rows(layer.mixer, load.arch, c))
     rows = [*cache_nodes(load), Node("bytes_per_token", "One more token of one sequence", total, BYTES)]
-    latent = [k for x in load.arch.layers if (k := kept(x, load.gguf, c)).kind == "latent"]
+    latent = [k for x in load.arch.layers for k in kept(x, load.arch, load.gguf, c) if k.kind == "latent"]
     if latent:
         rows.append(Node("latent_bytes", "Of it MLA latents", sum(k.bytes for k in latent), BYTES))
     rows.append(Node("n_ctx", "Cells of all streams", c.n_ctx, TOKENS, note=f"{c.streams} of {c.cells:,}"))

@@ -144,7 +144,7 @@ def _attention(load: Load, mixer: object, tokens: int, seen: float) -> PlaceWork
         return PlaceWork()
     b = load.context.sequences
     seen = min(seen, float(cells_of(mixer, load.gguf, load.context)))
-    k, v = cache_rows(mixer, load.context)
+    k, v = cache_rows(mixer, load.arch, load.context)
     per_query = size(mixer.heads) / max(1, size(mixer.kv_heads))
     read = b * seen * (k + v)
     width = size(mixer.head_dim) + size(mixer.v_head_dim or mixer.head_dim)
