@@ -7,7 +7,7 @@ DEV := $(VENV)/.installed-dev
 SITE := $(VENV)/.installed-docs
 BROWSER := $(VENV)/.installed-browser
 
-.PHONY: fuzz mutate demo test browser programs lint types docs site serve check benchmark clean
+.PHONY: fuzz mutate demo test browser programs strace lint types docs site serve check benchmark clean
 
 demo: $(STAMP)
 	$(BIN)/llmcalc peft --method lora --rank 8
@@ -27,6 +27,10 @@ programs: $(DEV)
 	.ci/programs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[pandas]'
 	$(BIN)/python -m pytest -m programs
+
+# what the documented commands ask of the kernel
+strace: $(DEV)
+	$(BIN)/python -m pytest tests/programs -m strace
 
 lint: $(DEV)
 	$(BIN)/ruff check .
