@@ -10,6 +10,7 @@ from estimator.engines import answers
 from estimator.engines.asked import ServerAsked
 from estimator.engines.rank import ServedRank
 from estimator.report import Node, Table
+from estimator.trace import value_of
 from estimator.units import human
 
 CHANGES = 2
@@ -64,7 +65,7 @@ def _with_range(n: Node, found: dict[str, Node]) -> Node:
     low, high = found.get(f"{n.key}.low"), found.get(f"{n.key}.high")
     if low is None or high is None or n.unit is None:
         return n
-    return n._replace(note=f"{human(low.value, n.unit)} to {human(high.value, n.unit)}")
+    return n._replace(note=f"{human(value_of(low.value), n.unit)} to {human(value_of(high.value), n.unit)}")
 
 
 def _few(changes: Table | None) -> tuple[Table, ...]:

@@ -243,3 +243,11 @@ def test_no_socket_and_no_file(line, tmp_path):
     )  # fmt: skip
     assert (ran.returncode, "HEARD" in ran.stderr) == (0, False), ran.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("engine", ["llama.cpp", "vllm", "sglang", "tensorrt-llm", "tgi"])
+@pytest.mark.parametrize("command", ["memory", "kvcache", "infer"])
+def test_every_engine_derives(llmcalc, command, engine):
+    """infer --engine llama.cpp --derive ended with exit 70: a range in words of a recorded number."""
+    ran = llmcalc(f"{command} --engine {engine} --gpu h100-sxm --derive")
+    assert (ran.code, "Derivation" in ran.out) == (0, True)

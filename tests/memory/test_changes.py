@@ -16,6 +16,13 @@ RUNS = [
     "--model llama-3-70b --gpu h100-sxm",
     "--model gpt2-xl --gpu t4 --dtype fp32 --batch-size 64 --seq-len 512",
     "--model llama-3-8b --gpu 12GB",
+    "--model qwen2.5-7b --gpu rtx-3060-12gb",
+    "--model llama-3.1-70b --gpu rtx-4090",
+    "--model llama-3.1-8b --seq-len 128k --gpu rtx-4060",
+    "--model llama-3.1-70b --mode training --method qlora --gpu rtx-4090 --gpus 2",
+    "--model mixtral-8x7b --mode training --gpu rtx-4090 --gpus 8",
+    "--model gpt2-xl --mode training --gpu 4GB",
+    "--model llama-3-8b --mode training --method lora --gpu rtx-3060-12gb",
 ]
 
 
@@ -41,6 +48,42 @@ def test_every_row_is_what_its_command_prints(llmcalc, line):
 def _without(words: list[str], flag: str) -> list[str]:
     at = words.index(flag)
     return words[:at] + words[at + 2 :]
+
+
+@pytest.mark.parametrize(("line", "best"), [
+    ("qwen2.5-7b --gpu rtx-3060-12gb", "--quantization int8"),
+    ("llama-3.1-70b --gpu rtx-4090", "--quantization q4_k_m --gpu-layers 45"),
+    ("llama-3.1-8b --mode training --method lora --gpu rtx-3060-12gb --checkpointing full --loss fused",
+     "--method qlora"),
+    ("llama-3.1-70b --mode training --method qlora --gpu rtx-4090 --gpus 2",
+     "--checkpointing full --stage 3 --offload all"),
+    ("mixtral-8x7b --mode training --gpu rtx-4090 --gpus 8", "--checkpointing full --stage 3 --offload all"),
+])  # fmt: skip
+def test_what_people_would_do_is_said(llmcalc, line, best):
+    """Fewer bits, another engine, as many changes as it takes; in the verdict and in the table's first row."""
+    ran = llmcalc(f"memory {line} --format json")
+    assert f" With {best} it needs " in ran.json["verdict"]
+    table = next(t for t in ran.json["tables"] if t["title"] == "What would change it")
+    assert table["rows"][0][0] == best
+
+
+def test_none_of_several_changes_can_be_left_out(llmcalc):
+    line = "memory mixtral-8x7b --mode training --gpu rtx-4090 --gpus 8"
+    for fewer in ("--checkpointing full --stage 3", "--stage 3 --offload all", "--checkpointing full --stage 2"):
+        assert llmcalc(f"{line} {fewer} --format json").results["fits"] == "no"
+
+
+@pytest.mark.parametrize(("line", "more", "fewer"), [
+    ("llama-3-8b --mode training --gpu rtx-4090", "--gpus 8 --stage 3 --checkpointing full",
+     "--gpus 4 --stage 3 --checkpointing full"),
+    ("qwen3-32b --mode training --gpu h100-sxm", "--gpus 8 --stage 3 --checkpointing full",
+     "--gpus 4 --stage 3 --checkpointing full"),
+])  # fmt: skip
+def test_the_same_training_on_the_fewest_cards_that_hold_it(llmcalc, line, more, fewer):
+    tables = llmcalc(f"memory {line} --format json").json["tables"]
+    table = next(t for t in tables if t["title"] == "What would change it")
+    assert more in [r[0] for r in table["rows"] if r[3] == "yes"]
+    assert llmcalc(f"memory {line} {fewer} --format json").results["fits"] != "yes"
 
 
 def test_where_no_change_surely_fits_alone_two_that_do_come_first(llmcalc):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -12,14 +12,20 @@ from estimator.card import Card, card_of
 from estimator.changes import Change, card_row, row_of, table_of
 from estimator.commands.memory.plan import needed, plan
 from estimator.commands.memory.question import Memory
+from estimator.engines import engine_of
 from estimator.errors import InputError
 from estimator.fit import NO, YES, Fit, need
+from estimator.questions.read import recipe_of, storage_of
 from estimator.report import Table
 from estimator.trace import value_of
 from estimator.units import BYTES, human
 
 SHOWN = 5
 PAIRS = 3
+MIX = "q4_k_m"  # of llama.cpp's mixes the one that most published files have
+CARDS = (2, 4, 8)
+NO_BITSANDBYTES = ("Google", "AWS")  # bitsandbytes 0.50.2, installation.md: NVIDIA, AMD, Intel, Apple, Gaudi
+SHORT = 256  # tokens that a sequence is not cut below
 BIGGER = "h100-sxm h200 b200"  # looked at first where several cards are as large
 
 
@@ -35,14 +41,17 @@ class Tried(NamedTuple):
         return self.fit.answer != NO
 
 
-def options(q: Memory) -> Iterator[Change]:
-    """The changes that apply to a question, cheapest first: free ones, time, precision, work done otherwise."""
+def options(q: Memory, vendor: str = "NVIDIA") -> Iterator[Change]:
+    """The changes that apply to a question, cheapest first: free ones, time, precision, work done otherwise.
+
+    vendor: of the card, whose libraries decide what there is to ask for.
+    """
     if q.attention == "eager":
         yield Change("--attention sdpa", {"attention": "sdpa"}, "none: faster")
     if q.training:
         yield from _training(q)
     else:
-        yield from _inference(q)
+        yield from _inference(q, vendor)
         if _many(q.batch_size):
             yield Change("--batch-size 1", {"batch_size": 1}, "one sequence at a time")
 
@@ -52,8 +61,6 @@ def _many(size: Any) -> bool:
 
 
 def _training(q: Memory) -> Iterator[Change]:
-    from estimator.questions.read import recipe_of
-
     recipe = recipe_of(q, [])
     full = q.method in (None, "full")
     simulated = recipe.kind == "simulated"
@@ -77,7 +84,7 @@ def _training(q: Memory) -> Iterator[Change]:
             f"--method qlora --rank 16 --targets all-linear{same}", lora | {"method": "qlora"},
             "trains an adapter on a 4-bit base",
         )  # fmt: skip
-    elif q.method == "lora" and q.quantization == "none":
+    elif q.method == "lora" and plain(q):
         yield Change("--method qlora", {"method": "qlora"}, "a 4-bit base")
     gpus = int(value_of(q.gpus)) if str(q.gpus or "").isdigit() else 0
     if gpus > 1:
@@ -96,10 +103,17 @@ def _offloads(simulated: bool) -> Iterator[Change]:
     yield Change("--offload all", {"offload": "all"}, "the host steps, weights come over PCIe")
 
 
-def _inference(q: Memory) -> Iterator[Change]:
+def plain(q: Memory) -> bool:
+    """Whether the weights are numbers of 16 or 32 bits: not asked for in fewer, not stored in fewer, no file's own."""
+    own = storage_of(q)
+    declared = own is None and q.model.declared.scheme is not None
+    return own in (None, "none") and not declared and q.model.stored_bytes is None
+
+
+def _inference(q: Memory, vendor: str) -> Iterator[Change]:
     if q.logits == "all":
         yield Change("--logits last", {"logits": "last"}, "the last position's logits only")
-    if q.quantization == "none" and q.model.stored_bytes is None:
+    if plain(q) and vendor not in NO_BITSANDBYTES:
         yield Change("--quantization int8", {"quantization": "int8"}, "8-bit weights")
         yield Change("--quantization nf4-dq", {"quantization": "nf4-dq"}, "4-bit weights")
 
@@ -115,29 +129,119 @@ def run(q: Memory, change: Change, card: Card) -> Tried | None:
     return Tried(change, peak, Fit(need(peak, card, p.mode), card.bytes, card.name))
 
 
+def on_llamacpp(q: Memory) -> Tried | None:
+    """The model as llama.cpp runs it in 4 bits, with as many layers on the card as fit; None where it cannot.
+
+    ``peak``: what is needed of the card.
+    """
+    from estimator.engines import fit_in
+    from estimator.engines.llamacpp import layers_that_fit
+
+    change = Change(f"--quantization {MIX}", {"quantization": MIX}, "llama.cpp, 4-bit weights")
+    try:
+        if engine_of(asked := replace(q, **change.fields)) != "llama.cpp":
+            return None
+        found = fit_in(asked)
+        if found is not None and found.answer != YES and (layers := layers_that_fit(asked)):
+            flags = f"{change.flags} --gpu-layers {layers}"
+            change = Change(flags, change.fields | {"gpu_layers": layers}, f"{change.price}; the rest on the host")
+            found = fit_in(replace(q, **change.fields))
+    except InputError:
+        return None
+    return None if found is None else Tried(change, int(value_of(found.need.best)), found)
+
+
+def more_cards(q: Memory, card: Card) -> Tried | None:
+    """The fewest cards that surely hold a training step of one, sharded; None where the most do not."""
+    if not q.training or str(q.gpus or 1) != "1" or q.stage is not None:
+        return None
+    again = [c for c in options(q) if c.fields == {"checkpointing": "full"}]
+    for n in CARDS:
+        sharded = Change(f"--gpus {n} --stage 3", {"gpus": n, "stage": 3}, f"{n} cards")
+        for change in (sharded, *(_together((sharded, c)) for c in again)):
+            found = run(q, change, card)
+            if found is not None and found.fit.answer == YES:
+                return found
+    return None
+
+
 def try_all(q: Memory, card: Card, peak: int) -> list[Tried]:
     """Those that save something: what fits first, cheapest first; before it pairs, where no single one surely fits."""
-    every = [t for c in options(q) if (t := run(q, c, card)) is not None]
-    single = [t for t in every if t.peak < peak]
+    own = [t for c in options(q, card.vendor) if (t := run(q, c, card)) is not None]
+    other = on_llamacpp(q) if not q.training and plain(q) else None
+    single = [t for t in (*own, *([other] if other else [])) if t.peak < peak]
     fitting = [t for t in single if t.fits]
-    if any(t.fit.answer == YES for t in fitting):
-        return [*fitting, *(t for t in single if not t.fits)][:SHOWN]
-    pairs = []
-    order = sorted(combinations(range(len(every)), 2), key=lambda pair: pair[1])  # by the dearer of the two
-    for one, two in ((every[i], every[j]) for i, j in order):
+    surely = [t for t in fitting if t.fit.answer == YES]
+    if surely:
+        as_asked = any("method" not in t.change.fields for t in surely)
+        cards = None if as_asked else more_cards(q, card)  # the same training on more cards, beside an adapter on one
+        return [*fitting, *([cards] if cards else []), *(t for t in single if not t.fits)][:SHOWN]
+    more = []
+    order = sorted(combinations(range(len(own)), 2), key=lambda pair: pair[1])  # by the dearer of the two
+    for one, two in ((own[i], own[j]) for i, j in order):
         if not one.change.fields.keys() & two.change.fields.keys():
-            both = Change(
-                f"{one.change.flags} {two.change.flags}", one.change.fields | two.change.fields,
-                f"{one.change.price}; {two.change.price}",
-            )  # fmt: skip
-            found = run(q, both, card)
+            found = run(q, _together((one.change, two.change)), card)
             enough = found is not None and (found.fit.answer == YES or (found.fits and not fitting))
             if found is not None and enough and found.peak < min(one.peak, two.peak):
-                pairs.append(found)
-        if len(pairs) == PAIRS:
+                more.append(found)
+        if len(more) == PAIRS:
             break
+    if not more and not any(t.fits for t in own) and (many := several(q, card, peak)) is not None:
+        more.append(many)
+    if (cards := more_cards(q, card)) is not None:
+        more.append(cards)
     rest = [*fitting, *sorted((t for t in single if not t.fits), key=lambda t: t.peak)]
-    return [*pairs, *rest][:SHOWN]
+    return [*more, *rest][:SHOWN]
+
+
+def several(q: Memory, card: Card, peak: int) -> Tried | None:
+    """As many changes together as make it fit, none of which could be left out; None where all of them do not.
+
+    One that a later change of the same field replaces (``--stage 1`` by ``--stage 2``) is not among them.
+    """
+    chosen: dict[tuple[str, ...], Change] = {}
+    best = peak
+    found: Tried | None = None
+    useless: set[str] = set()  # beside what is chosen: with more it may help (no checkpointing where the states decide)
+    while found is None or found.fit.answer != YES:
+        now = replace(q, **_fields(chosen.values()))
+        every = (*options(now, card.vendor), *_shorter(now))
+        change = next((c for c in every if c not in chosen.values() and c.flags not in useless), None)
+        if change is None:
+            break
+        more = {k: c for k, c in chosen.items() if not c.fields.keys() & change.fields.keys()}
+        more[tuple(change.fields)] = change
+        got = run(q, _together(list(more.values())), card)
+        if got is not None and got.peak < best:
+            chosen, best, found = more, got.peak, got
+            useless.clear()
+        else:
+            useless.add(change.flags)
+    if found is None or not found.fits:
+        return None
+    for key in reversed(list(chosen)):  # the dearest first
+        fewer = {k: c for k, c in chosen.items() if k != key}
+        got = run(q, _together(list(fewer.values())), card) if fewer else None
+        if got is not None and (got.fit.answer == YES or got.fit.answer == found.fit.answer):
+            chosen, found = fewer, got
+    return found
+
+
+def _shorter(q: Memory) -> Iterator[Change]:
+    """Half of the tokens, last of all; down to SHORT."""
+    tokens = int(value_of(plan(q).load.s))
+    if tokens >= 2 * SHORT:
+        yield Change(f"--seq-len {tokens // 2}", {"seq_len": tokens // 2}, "shorter sequences")
+
+
+def _fields(changes: Iterable[Change]) -> dict[str, Any]:
+    return {name: value for c in changes for name, value in c.fields.items()}
+
+
+def _together(changes: Sequence[Change]) -> Change:
+    """Several changes as one."""
+    prices = dict.fromkeys(c.price for c in changes if not c.price.startswith("none"))
+    return Change(" ".join(c.flags for c in changes), _fields(changes), "; ".join(prices) or changes[0].price)
 
 
 class Bigger(NamedTuple):
@@ -168,7 +272,7 @@ def table(tried: list[Tried], peak: int, bigger: Bigger | None) -> Table:
     rows = [row_of(t.change, t.fit.need.best, peak - t.peak, t.fit.answer) for t in tried]
     if bigger is not None:
         rows.append(card_row(bigger.name, f"{bigger.choice}: {human(bigger.bytes, BYTES)}"))
-    note = "" if any(t.fits for t in tried) else "neither one change nor two of these make it fit on this card"
+    note = "" if any(t.fits for t in tried) else "no change of the software makes it surely fit on this card"
     return table_of(rows, note)
 
 

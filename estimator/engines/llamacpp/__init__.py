@@ -46,3 +46,12 @@ def fit(q: Any) -> Fit | None:
 
     a = asked(q)
     return worst(fits_of(a.load, a.cards))
+
+
+def layers_that_fit(q: Any) -> int:
+    """The largest ``--gpu-layers`` of a question with a card; 0 where no layer fits."""
+    from estimator.engines.llamacpp.fits import most_layers
+    from estimator.engines.llamacpp.question import asked
+
+    a = asked(q)
+    return most_layers(a.load, a.cards)
