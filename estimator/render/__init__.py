@@ -95,6 +95,9 @@ def to_text(
         from estimator.derive import derived as derivations
 
         derived = derivations(report, derive, symbols)
+        if derive and not derived.found:
+            none = "--derive: no number of this answer is a formula: they are laid out, simulated, measured or fitted"
+            report = report._replace(assumptions=(*report.assumptions, none))
         if derived.alone and kind not in ("json", "csv"):
             report = report._replace(body=(), brief=(), facts={}, hidden=())
     elif symbols:
