@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from estimator.presets import load_gpu
+from estimator.records import NamedTuple
 from estimator.stack.kernels import HOPPER, HOPPER_WORKSPACE, GpuKernels
 from estimator.units import parse_size
 

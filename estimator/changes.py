@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.fit import NO, YES
+from estimator.records import NamedTuple
 from estimator.report import Cell, Table
 from estimator.units import BYTES
 

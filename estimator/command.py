@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
 from estimator import options as o
 from estimator.errors import DoesNotFit, InputError
 from estimator.questions.base import Option, Question, ask, options_of
+from estimator.records import NamedTuple
 from estimator.report import Report, Text
 from estimator.stand_ins import check_elsewhere
 

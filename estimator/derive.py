@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 import sympy
 
 from estimator.errors import InputError, InternalError, unknown
 from estimator.printing import Names, Written, terms, tidy
-from estimator.records import dataclass
+from estimator.records import NamedTuple, dataclass
 from estimator.report import Report
 from estimator.steps import WorkingLine, working_of
 from estimator.symbols import BY_FIELD, BY_NAME, RANK

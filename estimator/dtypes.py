@@ -8,10 +8,11 @@ in a plain type is the business of :mod:`estimator.storage`.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.errors import unknown
 from estimator.ops import ceil_div
+from estimator.records import NamedTuple
 from estimator.units import BITS_PER_BYTE
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+from estimator.records import NamedTuple
 from estimator.trace import Traced
 from estimator.units import Unit
 

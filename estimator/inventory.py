@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
+from estimator.records import NamedTuple
 from estimator.working import Step, alike, plus
 
 LINEAR = "linear"  # torch.nn.Linear weight [out, in], or a bias of one

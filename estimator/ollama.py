@@ -8,7 +8,8 @@ of Ollama's own files keep matrices in f16 that the quantizer would not. Source:
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+from estimator.records import NamedTuple
 
 # name in the library -> size in the tag -> preset
 LIBRARY: dict[str, dict[str, str]] = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
+from estimator.records import NamedTuple
 
 if TYPE_CHECKING:
     from estimator.schemas import GpuSpec

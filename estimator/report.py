@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.alike import add_up
 from estimator.errors import InputError, InternalError, unknown
 from estimator.formula import Citation, Formula
 from estimator.ops import NOTHING, maximum
-from estimator.records import dataclass
+from estimator.records import NamedTuple, dataclass
 from estimator.trace import Traced, value_of
 from estimator.units import Unit
 from estimator.working import Working

@@ -6,7 +6,7 @@ The only bridge between Hugging Face's words (``hidden_size``), paper letters (`
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from estimator.records import NamedTuple
 
 
 class Symbol(NamedTuple):

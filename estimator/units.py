@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 from fractions import Fraction
-from typing import NamedTuple
 
 from estimator.errors import InputError
+from estimator.records import NamedTuple
 
 KIBI = 1024
 KILO = 1000

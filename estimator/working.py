@@ -8,8 +8,9 @@ put in and the value, and has SymPy compare each step with the next before anyth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from estimator.records import NamedTuple
 from estimator.trace import Traced, value_of
 from estimator.units import BITS_PER_BYTE
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
+from estimator.records import NamedTuple
 from estimator.schemas import GIB
 
 NUMBER = r"([0-9][0-9,]*(?:\.[0-9]+)?)"

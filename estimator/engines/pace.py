@@ -5,7 +5,7 @@ Fitted by ``benchmarks/fit_engines.py`` to published speeds (tests/engines/recor
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from estimator.records import NamedTuple
 
 
 class Pace(NamedTuple):

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import NamedTuple
 
 from estimator.engines.asked import ServerAsked
 from estimator.families.base import Attention, Layer, StateSpace
 from estimator.ops import ceil_div
-from estimator.records import dataclass
+from estimator.records import NamedTuple, dataclass
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE
 

@@ -15,11 +15,10 @@ from dataclasses import replace
 from functools import cache
 from itertools import accumulate
 from math import inf, sqrt
-from typing import NamedTuple
 
 from estimator.alike import exp, lgamma, log
 from estimator.errors import InputError
-from estimator.records import dataclass
+from estimator.records import NamedTuple, dataclass
 from estimator.report import Node
 from estimator.units import MILLION, PERCENT, RATIO, SECONDS, TOKEN_RATE, USD
 

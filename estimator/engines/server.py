@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.engines import answers, served
 from estimator.engines.asked import ServerAsked, Version, read
@@ -12,6 +12,7 @@ from estimator.engines.changes import advice
 from estimator.engines.rank import ServedRank
 from estimator.errors import InputError
 from estimator.fit import YES, Fit
+from estimator.records import NamedTuple
 from estimator.report import Report, Table
 
 

@@ -8,12 +8,13 @@ Source: transformers 5, models/bart, mbart, m2m_100, marian and pegasus, modelin
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.config import Config
 from estimator.families.base import HEAD, POSITION, Architecture, Attention, Layer, Linear, Lookup, Weight
 from estimator.families.common import gqa, plain_mlp
 from estimator.families.common_encoder import built_class, labels, norm
+from estimator.records import NamedTuple
 
 DEFAULT_LABELS = 3  # BartConfig's
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.families.feeds import MLP, Ahead, Copies, MoE, NoMixer, SideChain
 from estimator.families.mixers import Attention, Disentangled, StateSpace
@@ -30,6 +30,7 @@ from estimator.inventory import (
     Weight,
 )
 from estimator.ops import NOTHING
+from estimator.records import NamedTuple
 from estimator.same import Same
 
 LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # the classes that families describe

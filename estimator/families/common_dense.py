@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.config import Config
 from estimator.families.base import MLP, Architecture, Attention, Layer, Lookup, MoE, Norm
 from estimator.families.common import FULL, SLIDING, Dims, decoder, layer_groups, layer_kinds, window_size, windowed
+from estimator.records import NamedTuple
 
 LAYER = "model.layers.{i}"
 ATTN = f"{LAYER}.self_attn"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.families.parts import Extra, Linear, Norm
 from estimator.inventory import Weight
+from estimator.records import NamedTuple
 
 
 class MLP(NamedTuple):

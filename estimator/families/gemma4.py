@@ -9,7 +9,7 @@ models/gemma4 and models/gemma3n, modeling_*.py and configuration_*.py.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.config import Config
 from estimator.errors import InputError
@@ -43,6 +43,7 @@ from estimator.families.common import (
 )
 from estimator.families.common_moe import expert_sizes, optional_size
 from estimator.families.gguf import Gguf, Router
+from estimator.records import NamedTuple
 
 NORM_KIND = "rms_late"
 NORMS = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")

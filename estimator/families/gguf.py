@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.families import FAMILIES
 from estimator.families.base import Architecture
+from estimator.records import NamedTuple
 
 TEXT_TYPE = "text_type"  # the fact of a multimodal model that names its text
 

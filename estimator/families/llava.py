@@ -7,7 +7,7 @@ configuration_*.py.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.config import Config
 from estimator.families.base import Architecture, Extra
@@ -22,6 +22,7 @@ from estimator.families.common_tower import (
     width_of,
     wrapped,
 )
+from estimator.records import NamedTuple
 
 CLIP_L = {
     "intermediate_size": 4096, "hidden_size": 1024, "patch_size": 14, "image_size": 336, "num_hidden_layers": 24,

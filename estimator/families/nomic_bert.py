@@ -5,12 +5,13 @@ Source: transformers 5, models/nomic_bert and gte, modeling_*.py and configurati
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.config import Config
 from estimator.families.base import HEAD, TOKEN_TYPE, Architecture, Extra, Layer, Linear, Lookup
 from estimator.families.common import gated_mlp, gqa
 from estimator.families.common_encoder import built_class, encoder, labels, norm, prediction_head
+from estimator.records import NamedTuple
 
 
 class NomicKind(NamedTuple):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.inventory import CONV1D, EMBEDDING, LINEAR, NORM, OTHER, Weight
+from estimator.records import NamedTuple
 
 # what tensor parallelism cuts of a matrix, and so exchanges around it: estimator.parallel.divided
 COLUMN, ROW = "column", "row"

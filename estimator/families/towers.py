@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.inventory import CONV, EMBEDDING, OTHER, POSITION, TOKEN_TYPE, Weight
+from estimator.records import NamedTuple
 
 
 class Conv(NamedTuple):

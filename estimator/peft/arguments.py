@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError, unknown
 from estimator.ops import NOTHING
 from estimator.peft.modules import LINEAR, Module
 from estimator.peft.targets import compiled
+from estimator.records import NamedTuple
 from estimator.trace import Recordable, Traced
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Linear, Lookup, MoE, Norm
 from estimator.inventory import CONV, EXPERT, ROUTER, Weight
 from estimator.inventory import LINEAR as LINEAR_ROLE
 from estimator.inventory import NORM as NORM_ROLE
+from estimator.records import NamedTuple
 
 LINEAR, CONV1D, EMBEDDING, NORM, CONVOLUTION, HOLDER, CONTAINER = (
     "torch.nn.Linear",

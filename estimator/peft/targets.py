@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator import patterns as regular
 from estimator.errors import InputError
 from estimator.patterns import takes
 from estimator.peft.modules import CONTAINER, CONV1D, HOLDER, LINEAR, Module, containers
+from estimator.records import NamedTuple
 
 ALL_LINEAR = "all-linear"
 MAX_PATTERN = 2_000  # characters of a regular expression

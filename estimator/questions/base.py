@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, field, fields
 from difflib import get_close_matches
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from estimator.errors import InputError
 from estimator.models import Model, load_model
 from estimator.names import read
-from estimator.records import dataclass
+from estimator.records import NamedTuple, dataclass
 from estimator.texts import arguments
 from estimator.trace import adopt
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.errors import InputError
 from estimator.families.towers import ImageGrid
 from estimator.models import Model
 from estimator.questions.read import DEFAULT_TOKENS
+from estimator.records import NamedTuple
 from estimator.sizes import size_option
 
 MAX_SIDE = 100_000  # pixels; no image comes near

@@ -1,18 +1,10 @@
-"""The terminal: Rich tables that fit the width, colour only on a terminal, shares as bars."""
+"""The terminal: tables that fit the width, colour only on a terminal, shares as bars."""
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Sequence
 from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table as RichTable
-from rich.text import Text as RichText
 
 from estimator.render.cells import (
     bar,
@@ -29,11 +21,10 @@ from estimator.render.cells import (
 )
 from estimator.render.layout import blocks, is_text, prose
 from estimator.render.screen import SCREEN, shorter
+from estimator.render.sheet import Column, Row, Sheet, Span, sheet_for
 from estimator.report import Node, Report, Table, Text
 from estimator.trace import value_of
 
-FILE_WIDTH = 100
-WIDEST = 400  # a wider terminal gains nothing
 PAGE = 6  # quantities whose working is longer than a page
 _INDENT = 2
 LONG = 320  # characters of an expression; in a longer one the numbers put in tell nobody anything
@@ -61,199 +52,151 @@ def render(
 
 def _printed(report: Report, body: Sequence[Any], derived: Any, derive: bool, stream: Any, short: bool) -> str:
     """The report with ``body`` in place of its own."""
-    buffer = io.StringIO()
-    if stream is not None:
-        probe = Console(file=stream)
-        console = Console(
-            file=buffer,
-            width=min(probe.width, WIDEST),
-            color_system=None if probe.no_color else probe.color_system,  # type: ignore[arg-type]
-            force_terminal=probe.is_terminal,
-            no_color=probe.no_color,
-            highlight=False,
-        )
-    else:
-        console = Console(file=buffer, width=FILE_WIDTH, color_system=None, highlight=False)
-    console.print(RichText(report.title, style="bold"))
+    sheet = sheet_for(stream)
+    sheet.print(Span(report.title, "bold"))
     if report.verdict:
         style = {"yes": "green", "tight": "yellow", "no": "red"}.get(str(report.facts.get("fits")), "")
-        console.print(RichText(prose(report.verdict, console.width), style=style), soft_wrap=True)
+        sheet.print(Span(prose(report.verdict, sheet.width), style), wrap=False)
     by_key, names = in_letters(report, derived)
     for part in body:
         if isinstance(part, Node):
-            console.print(_tree(part, report, by_key, names, console.width))
+            _tree(sheet, part, report, by_key, names)
         elif isinstance(part, Table):
-            _table(console, part, names)
+            _table(sheet, part, names)
         elif isinstance(part, Text):
             if part.title:
-                console.print()
-                console.print(RichText(part.title, style="bold"))
-            console.print(RichText(prose(part.body.rstrip("\n"), console.width)), soft_wrap=True)
-            console.print()
-    _facts(console, report)
+                sheet.print()
+                sheet.print(Span(part.title, "bold"))
+            sheet.print(Span(prose(part.body.rstrip("\n"), sheet.width)), wrap=False)
+            sheet.print()
+    for key, word in facts(report):
+        sheet.print(Span(f"  {key}: ", "dim"), Span(word, "bold"))
     if derive and derived and derived.found:
-        _derivations(console, derived)
+        _derivations(sheet, derived)
     for line in report.assumed(short):
-        _bullet(console, "assumes", line)
+        _bullet(sheet, "assumes", line)
     if short:
         rest = sum(not line.startswith("--") for line in report.assumptions)
-        _bullet(console, "more", f"every row, {rest} assumptions and the sources: --detail")
+        _bullet(sheet, "more", f"every row, {rest} assumptions and the sources: --detail")
     else:
         for cite in report.sources():
-            _bullet(console, "source", str(cite))
-    # Rich pads rows to the full width; trailing blanks only get in the way of copying
-    return "\n".join(line.rstrip() for line in buffer.getvalue().split("\n"))
+            _bullet(sheet, "source", str(cite))
+    return sheet.text()
 
 
-def _bullet(console: Console, word: str, line: str) -> None:
-    width = max(20, console.width)
-    console.print(RichText(_wrap(f"{word}: {line}", "  ", width), style="dim"))
+def _bullet(sheet: Sheet, word: str, line: str) -> None:
+    sheet.print(Span(_wrap(f"{word}: {line}", "  ", max(20, sheet.width)), "dim"))
 
 
-def _facts(console: Console, report: Report) -> None:
-    for key, word in facts(report):
-        console.print(RichText.assemble((f"  {key}: ", "dim"), (word, "bold")))
-
-
-def _tree(root: Node, report: Report, by_key: dict[str, str], names: Any, width: int) -> RichTable:
+def _tree(sheet: Sheet, root: Node, report: Report, by_key: dict[str, str], names: Any) -> None:
     """The tree as rows: label, value, exact count, share of the whole. Labels wrap with a hanging indent."""
     bars = barred(root, report)
-    counts = width >= _NARROW and any(exact(n, report) for n in root.walk())
-    rows: list[tuple[Node, int, list[RichText]]] = []
+    counts = sheet.width >= _NARROW and any(exact(n, report) for n in root.walk())
+    rows: list[tuple[Node, int, list[Span]]] = []
 
     def walk(node: Node, depth: int, whole: Any) -> None:
-        cells = [RichText(shown(node, report, by_key, names))]
+        cells = [Span(shown(node, report, by_key, names))]
         if counts:
-            cells.append(RichText(exact(node, report), style="dim"))
+            cells.append(Span(exact(node, report), "dim"))
         if bars:
             share = float(value_of(node.value)) / whole if whole and node.value is not None else None
-            cells.append(RichText(bar(share), style="cyan") if share is not None else RichText())
+            cells.append(Span("" if share is None else bar(share), "cyan"))
         rows.append((node, depth, cells))
         for child in node.children:
             walk(child, depth + 1, float(value_of(node.value)) if node.how == "sum" else None)
 
     for node in (root,) if root.label else root.children:
         walk(node, 1, None)
-    table = RichTable(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(overflow="fold")
-    table.add_column(justify="left" if report.symbolic else "right", no_wrap=not report.symbolic, overflow="fold")
-    if counts:
-        table.add_column(justify="right", no_wrap=True)
-    if bars:
-        table.add_column(no_wrap=True)
-    taken = sum(max(len(cells[i]) for _, _, cells in rows) + 2 for i in range(len(rows[0][2]))) if rows else 0
-    room = max(_LABEL, width - taken - 2)
-    for node, depth, cells in rows:
-        table.add_row(_label(node, depth, room), *cells)
-    return table
+    if not rows:
+        return
+    taken = sum(max(len(cells[i].text) for _, _, cells in rows) + 2 for i in range(len(rows[0][2])))
+    room = max(_LABEL, sheet.width - taken - 2)
+    lines = [(_label(node, depth, room), *([c] for c in cells)) for node, depth, cells in rows]
+    value = Column(right=not report.symbolic, wrap=bool(report.symbolic), fold=True)
+    beside = [Column(right=True, wrap=False)] * counts + [Column(wrap=False)] * bars
+    sheet.grid([Column(fold=True), value, *beside], lines)
 
 
-def _label(node: Node, depth: int, room: int) -> RichText:
+def _label(node: Node, depth: int, room: int) -> list[Span]:
     """A row's label with its note beside it where both fit, else below it."""
     indent = "  " * depth
-    style = "bold" if node.unit is None else ""
-    if not node.note or len(indent) + len(node.label) + 2 + len(node.note) <= room:
-        label = RichText(_wrap(node.label, indent, room), style=style)
-        return label.append(f"  {node.note}", style="dim") if node.note else label
-    label = RichText(_wrap(node.label, indent, room), style=style)
-    return label.append("\n" + _wrap(node.note, indent + "  ", room), style="dim")
+    label = Span(_wrap(node.label, indent, room), "bold" if node.unit is None else "")
+    if not node.note:
+        return [label]
+    if len(indent) + len(node.label) + 2 + len(node.note) <= room:
+        return [label, Span(f"  {node.note}", "dim")]
+    return [label, Span("\n" + _wrap(node.note, indent + "  ", room), "dim")]
 
 
 def _wrap(text: str, indent: str, room: int) -> str:
     return textwrap.fill(text, room, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)
 
 
-def _table(console: Console, table: Table, names: Any) -> None:
+def _table(sheet: Sheet, table: Table, names: Any) -> None:
     if table.title:
-        console.print()
-        console.print(RichText(table.title, style="bold"))
+        sheet.print()
+        sheet.print(Span(table.title, "bold"))
     cells = [[cell_text(c, names) for c in row] for row in table.rows]
-    for i, (columns, widths) in enumerate(blocks(table, cells, console.width - _INDENT)):
+    for i, (columns, widths) in enumerate(blocks(table, cells, sheet.width - _INDENT)):
         if i:
-            console.print()
-        lines, room = [table.columns, *cells], list(zip(columns, widths, strict=True))
-        if all(cell_len(line[j]) <= width and "\n" not in line[j] for line in lines for j, width in room):
-            _plain(console, table, columns, widths, cells)
-            continue
-        rich = RichTable(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 1))
-        for j, width in zip(columns, widths, strict=True):
-            justify: Any = "left" if j == 0 or is_text(table, j) else "right"
-            rich.add_column(table.columns[j], justify=justify, overflow="fold", width=width)
-        for row in cells:
-            rich.add_row(*(RichText(row[j]) for j in columns))
-        console.print(Padding(rich, (0, 0, 0, _INDENT)))
+            sheet.print()
+        right = [j > 0 and not is_text(table, j) for j in columns]
+        head, rows = [table.columns[j] for j in columns], [[row[j] for j in columns] for row in cells]
+        sheet.table(head, rows, widths, right, _INDENT)
     if table.note:
-        _bullet(console, "note", table.note)
+        _bullet(sheet, "note", table.note)
 
 
-def _plain(console: Console, table: Table, columns: Any, widths: Any, cells: list[list[str]]) -> None:
-    """A block whose cells need no wrapping, as Rich would set it; Rich takes 0.5 ms a row to find that out."""
-    set_left = [j == 0 or is_text(table, j) for j in columns]
-
-    def line(words: list[str]) -> str:
-        blanks = [" " * (w - cell_len(words[j])) for j, w in zip(columns, widths, strict=True)]
-        set_ = (words[j] + b if left else b + words[j] for j, b, left in zip(columns, blanks, set_left, strict=True))
-        return " " * _INDENT + "   ".join(set_)
-
-    head = RichText(line(list(table.columns)), style="bold")
-    rule = " " * _INDENT + "─" * (sum(widths) + 3 * (len(widths) - 1))
-    console.print(RichText("\n").join([head, RichText("\n".join([rule, *map(line, cells)]))]), soft_wrap=True)
-
-
-def _derivations(console: Console, derived: Any) -> None:
-    console.print()
-    console.print(RichText("Derivation", style="bold"))
-    table = RichTable(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for s in derived.letters:
-        table.add_row(
-            "  " + s.name,
-            number_of(s),
-            s.meaning,
-            RichText(s.field, style="dim"),
-        )
-    console.print(table)
+def _derivations(sheet: Sheet, derived: Any) -> None:
+    sheet.print()
+    sheet.print(Span("Derivation", "bold"))
+    letters: list[Row] = [
+        [[Span("  " + x.name)], [Span(number_of(x))], [Span(x.meaning)], [Span(x.field, "dim")]]
+        for x in derived.letters
+    ]
+    sheet.grid([Column()] * 4, letters)
     brief, worked = False, derived.worked()
     for d in worked:
         one = d.same or (d.put is None and len(d.lines) == 1 and not d.lines[0].rule)
         if not (one and brief):
-            console.print()
+            sheet.print()
         brief = bool(one)
         if one:
             why = f", the same as: {d.same}" if d.same else ""
-            console.print(RichText(_wrap(f"{d.label}  {d.key}  = {value_line(d)}{why}", "  ", console.width)))
+            sheet.print(Span(_wrap(f"{d.label}  {d.key}  = {value_line(d)}{why}", "  ", sheet.width)))
             continue
-        console.print(RichText.assemble(("  " + d.label, "bold"), ("  " + d.key, "dim")))
+        sheet.print(Span("  " + d.label, "bold"), Span("  " + d.key, "dim"))
         for line in d.lines:
-            _step(console, line, d.unit if d.put is None and line is d.lines[-1] else "")
+            _step(sheet, line, d.unit if d.put is None and line is d.lines[-1] else "")
         if not d.lines:
-            _line(console, with_unit(d.expression, d.unit) if d.put is None else d.expression)
+            _line(sheet, with_unit(d.expression, d.unit) if d.put is None else d.expression)
         if d.put is not None:
             if len(d.expression) <= LONG and d.substituted not in (d.expression, str(d.value)):
-                _line(console, d.substituted, "numbers put in" if d.lines else "")
-            _line(console, value_line(d), style="bold")
+                _line(sheet, d.substituted, "numbers put in" if d.lines else "")
+            _line(sheet, value_line(d), style="bold")
         if d.source:
-            console.print(Padding(RichText(d.source, style="dim"), (0, 0, 0, 4)))
+            sheet.print(Span(d.source, "dim"), indent=4)
     if len(worked) > PAGE:
-        console.print()
-        _bullet(console, "more", f"one of them alone, a page to hand in: --derive={worked[0].key}")
-    console.print()
+        sheet.print()
+        _bullet(sheet, "more", f"one of them alone, a page to hand in: --derive={worked[0].key}")
+    sheet.print()
 
 
-def _step(console: Console, line: Any, unit: str) -> None:
+def _step(sheet: Sheet, line: Any, unit: str) -> None:
     if line.items:
-        console.print(RichText(_wrap(line.rule + ":", " " * 4, console.width)))
+        sheet.print(Span(_wrap(line.rule + ":", " " * 4, sheet.width)))
         for item in line.items:
-            console.print(RichText(_wrap(_item(item), " " * 6, console.width)))
+            sheet.print(Span(_wrap(_item(item), " " * 6, sheet.width)))
         if line.written is not None and (len(line.items) > 1 or unit):
-            _line(console, with_unit(line.written.text, unit))
+            _line(sheet, with_unit(line.written.text, unit))
     elif line.given:
         given = ", ".join(f"{name} = {value.text}" for name, value in line.given)
-        console.print(RichText(_wrap(f"{line.rule} {given}", " " * 4, console.width)))
+        sheet.print(Span(_wrap(f"{line.rule} {given}", " " * 4, sheet.width)))
     elif line.written is not None:
         left = f"{line.left} = " if line.left else "= "
-        _line(console, with_unit(line.written.text, unit), line.rule, left=left)
+        _line(sheet, with_unit(line.written.text, unit), line.rule, left=left)
     else:
-        console.print(RichText(_wrap(line.rule + ":", " " * 4, console.width)))
+        sheet.print(Span(_wrap(line.rule + ":", " " * 4, sheet.width)))
 
 
 def _item(item: Any) -> str:
@@ -262,11 +205,10 @@ def _item(item: Any) -> str:
     return f"{names}: {term}" if shapes == term else f"{names}: {shapes}{each} = {term}"
 
 
-def _line(console: Console, text: str, why: str = "", left: str = "= ", style: str = "") -> None:
+def _line(sheet: Sheet, text: str, why: str = "", left: str = "= ", style: str = "") -> None:
     """``= expression  (why)``; why on a line of its own before where both do not fit."""
-    room = console.width - 4
+    room = sheet.width - 4
     if why and len(left) + len(text) + len(why) + 4 > room:
-        console.print(RichText(_wrap(why + ":", " " * 4, console.width)))
+        sheet.print(Span(_wrap(why + ":", " " * 4, sheet.width)))
         why = ""
-    made = RichText.assemble((left + text, style), (f"  ({why})" if why else "", "dim"))
-    console.print(Padding(made, (0, 0, 0, 4)))
+    sheet.print(Span(left + text, style), Span(f"  ({why})" if why else "", "dim"), indent=4)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from estimator.errors import InputError
+from estimator.records import NamedTuple
 
 if TYPE_CHECKING:
     from estimator.render.plots import Figure

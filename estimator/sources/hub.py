@@ -12,11 +12,12 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator import presets
 from estimator.errors import InputError
 from estimator.headers import Header, safetensors
+from estimator.records import NamedTuple
 from estimator.sources.found import CONFIG, HF_QUANT, MAX_CONFIG_BYTES, PARAMS, Found
 
 TIMEOUT = 5.0  # seconds of the one attempt

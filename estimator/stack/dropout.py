@@ -8,7 +8,9 @@ seed instead.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from estimator.records import NamedTuple
 
 # what the config classes of transformers call them
 EMBEDDING = ("embd_pdrop", "embed_dropout", "hidden_dropout_prob", "embd_dropout")

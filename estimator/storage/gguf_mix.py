@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.dtypes import FORMATS
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention
 from estimator.families.gguf import FALCON, HEADS_BY_LAYER, SEVENTY, SEVENTY_GROUPED, Gguf, gguf_of
 from estimator.inventory import EMBEDDING, EXPERT, HEAD
-from estimator.records import dataclass
+from estimator.records import NamedTuple, dataclass
 from estimator.storage.base import Storage, Stored, layers_of, moe_of
 from estimator.storage.gguf_tensors import DOWN, GATE, OUT, PLAIN, QKV, UP, GgufPiece, K, Q, Ranks, V, pieces, ranks
 

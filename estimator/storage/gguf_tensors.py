@@ -8,11 +8,11 @@ biases. Source: llama.cpp convert_hf_to_gguf.py; src/llama-quant.cpp, tensor_all
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from estimator.families.base import MLP, Architecture, Attention, MoE, StateSpace
 from estimator.families.gguf import Gguf, gguf_of
 from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, Weight
+from estimator.records import NamedTuple
 from estimator.storage.base import Matrices, layers_of, matrices, moe_of
 
 Q, K, V, QKV, OUT, GATE, UP, DOWN, OTHER, PLAIN = "q", "k", "v", "qkv", "out", "gate", "up", "down", "other", "plain"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.errors import InputError
+from estimator.records import NamedTuple
 from estimator.storage import layouts as lay
 from estimator.storage.layouts import Layout
 from estimator.storage.schemes import LINEARS, MLX_TOUCHES, SCHEMES, Scheme

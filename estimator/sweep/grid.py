@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.errors import InputError
 from estimator.ops import numpy_there
+from estimator.records import NamedTuple
 from estimator.units import parse_size
 
 # sizes that one run is recorded for; the others, and names, are asked anew for each value

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import prod
 from operator import ge, le
-from typing import Any, NamedTuple
+from typing import Any
 
+from estimator.records import NamedTuple
 from estimator.sweep.number import AT_MOST, BELOW, EQUAL, Key, Number, Terms, int_of, key_of, terms_of
 
 CORNERS = 6  # where sums are compared before their bounds are: more find little more

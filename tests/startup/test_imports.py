@@ -44,7 +44,9 @@ MAIN = ("peft", "--method", "lora", "--rank", "8")
     [
         MAIN,
         ("memory",),
+        ("memory", "--mode", "training", "--gpu", "rtx-4090"),
         ("kvcache",),
+        ("infer",),
         ("zero", "--params", "7.5e9", "--gpus", "64"),
         ("models",),
         ("gpus",),
@@ -54,8 +56,9 @@ MAIN = ("peft", "--method", "lora", "--rank", "8")
     ids=lambda a: a[0],
 )
 def test_tables_import_nothing_heavy(argv):
+    """Not even Rich, which sets what has to be cut or broken (estimator/render/sheet.py)."""
     found = modules(*argv)
-    assert not found & HEAVY
+    assert not found & (HEAVY | {"rich"})
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.cli import COMMANDS, MODEL_FIRST, typer_of
+from estimator.records import NamedTuple
 
 
 class Word(NamedTuple):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from estimator.alike import add_up
 from estimator.commands.flops.tables import INTENSITY
 from estimator.dtypes import Format
 from estimator.presets import load_gpu
+from estimator.records import NamedTuple
 from estimator.report import Cell, Table
 from estimator.roofline import dense_peak
 from estimator.trace import value_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator import presets
 from estimator.card import Card, card_of
@@ -16,6 +16,7 @@ from estimator.engines import engine_of
 from estimator.errors import InputError
 from estimator.fit import NO, YES, Fit, need
 from estimator.questions.read import recipe_of, storage_of
+from estimator.records import NamedTuple
 from estimator.report import Table
 from estimator.trace import value_of
 from estimator.units import BYTES, human

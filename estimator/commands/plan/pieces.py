@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from estimator.commands.flops.passes import Pass
 from estimator.commands.flops.passes import plan as pass_of
@@ -32,6 +32,7 @@ from estimator.parallel.recipe import rates
 from estimator.presets import load_gpu
 from estimator.questions import ask
 from estimator.questions.read import recipe_of
+from estimator.records import NamedTuple
 from estimator.roofline import machine
 from estimator.trace import value_of
 from estimator.work.times import OPTIMIZER, PRODUCTS

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from math import gcd, inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.card import find_card
 from estimator.commands.plan.pieces import JUST_BELOW, Pieces, Shape
@@ -33,7 +33,7 @@ from estimator.families.base import MoE
 from estimator.fit import YES, need
 from estimator.presets import load_gpu
 from estimator.questions import ask
-from estimator.records import dataclass
+from estimator.records import NamedTuple, dataclass
 from estimator.report import Cell, Report
 from estimator.roofline import dense_peak
 from estimator.trace import value_of

@@ -6,13 +6,13 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from estimator import presets
 from estimator.commands.plan.figure import PlanAxes, points
 from estimator.errors import InputError, LlmcalcError
 from estimator.models import Model
-from estimator.records import dataclass
+from estimator.records import NamedTuple, dataclass
 from estimator.report import Cell, Node, Report, Table
 from estimator.units import BYTES, COUNT, HOURS, TOKEN_RATE, USD, human, human_seconds, parse_size
 

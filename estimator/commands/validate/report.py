@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import mean, median
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.commands.memory.plan import plan, simulate
 from estimator.commands.memory.question import Memory
@@ -19,6 +19,7 @@ from estimator.headers import regular_file
 from estimator.models import Model
 from estimator.moments import THREADS
 from estimator.questions import ask
+from estimator.records import NamedTuple
 from estimator.report import Cell, Node, Report, Table
 from estimator.stack.kernels import HOPPER_WORKSPACE as CUBLAS_WORKSPACE
 from estimator.trace import value_of

@@ -5,12 +5,11 @@ Source: src/llama-graph.cpp (build_attn, build_attn_mha), src/models/*.cpp, buil
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, store, view
 from estimator.engines.llamacpp.passes import FULL, WINDOW, GraphBuilder, size
 from estimator.families.base import Architecture, Attention, Norm
+from estimator.records import NamedTuple
 
 Q, K, V = 0, 1, 2
 

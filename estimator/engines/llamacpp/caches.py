@@ -5,7 +5,7 @@ Source: src/llama-kv-cache.cpp, llama-memory-recurrent.cpp, llama-context.cpp (o
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.dtypes import FORMATS, find_format
 from estimator.engines.llamacpp.attention import heads_of, value_row
@@ -15,6 +15,7 @@ from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Layer, StateSpace
 from estimator.families.gguf import Gguf
 from estimator.formulas.llamacpp import gguf_cache_bytes, gguf_state_bytes
+from estimator.records import NamedTuple
 from estimator.trace import value_of
 
 UNFUSED = ("f16", "bf16", "f32")  # types of values that lie transposed where the fused kernel does not run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple
 
 from estimator.engines.llamacpp.allocate import compute_bytes
 from estimator.engines.llamacpp.caches import check, kept
@@ -15,7 +14,7 @@ from estimator.engines.llamacpp.weights import Weights
 from estimator.families.base import Architecture
 from estimator.families.gguf import Gguf
 from estimator.formulas.llamacpp import gguf_output_bytes
-from estimator.records import dataclass
+from estimator.records import NamedTuple, dataclass
 from estimator.trace import value_of
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.config import Config
 from estimator.engines.llamacpp.caches import kept
@@ -20,6 +20,7 @@ from estimator.engines.llamacpp.weights import Weights, of_mix
 from estimator.errors import InputError
 from estimator.headers import FileTensor, Header
 from estimator.models import Model
+from estimator.records import NamedTuple
 from estimator.report import Cell, Node, Report, Table
 from estimator.storage.gguf_tensors import pieces
 from estimator.trace import value_of

@@ -7,11 +7,11 @@ and layer. Source: src/llama-graph.cpp (build_rs), src/models/mamba-base.cpp, qw
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, store, view
 from estimator.engines.llamacpp.passes import GraphBuilder, size
 from estimator.families.base import StateSpace
+from estimator.records import NamedTuple
 
 
 class States(NamedTuple):

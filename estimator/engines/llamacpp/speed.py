@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.engines.brief import keyed
 from estimator.engines.llamacpp.backend import Place, host_of, place_of
@@ -19,6 +19,7 @@ from estimator.formulas import inference as f
 from estimator.presets import find, load_gpu
 from estimator.prices import price_of
 from estimator.questions.read import batch, tokens
+from estimator.records import NamedTuple
 from estimator.report import Node, Report
 from estimator.sizes import size_option
 from estimator.trace import value_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import prod
-from typing import NamedTuple
 
 from estimator.alike import add_up
 from estimator.engines.llamacpp.backend import Place
@@ -14,6 +13,7 @@ from estimator.engines.llamacpp.model import build, ordered
 from estimator.engines.llamacpp.passes import size
 from estimator.engines.llamacpp.placement import HOST, OFFLOAD_FROM
 from estimator.families.base import Attention, MoE
+from estimator.records import NamedTuple
 from estimator.work.product import MULTIPLY_ADD
 
 PLAIN_MIXES = ("f16", "bf16", "f32")

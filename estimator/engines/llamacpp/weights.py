@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.engines.llamacpp.context import BUILD, LATENT, MIXED
 from estimator.families.base import Architecture
 from estimator.headers import Header
 from estimator.inventory import EMBEDDING, EXPERT, POSITION
-from estimator.records import dataclass
+from estimator.records import NamedTuple, dataclass
 from estimator.storage.base import Storage, Stored
 from estimator.storage.gguf_mix import Typed, typed
 from estimator.trace import value_of
