@@ -20,7 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from inspect import CO_OPTIMIZED
 from pathlib import Path
@@ -243,7 +243,8 @@ class Session:
                 for name in called:
                     calls.setdefault(name, []).append((seconds, index))
         order = sorted(self.some, key=lambda m: -sum(t for t, _ in calls.get(f"{m.file}:{m.function}", [])[:50]))
-        for mutant, alive in spread(self.jobs, iter(order), lambda m: self.lives(session, m, calls), WAIT * SECONDS, self.end):
+        each = partial(self.lives, session, calls)
+        for mutant, alive in spread(self.jobs, iter(order), each, WAIT * SECONDS, self.end):
             self.done += 1
             if alive:
                 self.survivors.append(mutant.name)
@@ -278,7 +279,7 @@ class Session:
                 out.append((index, time.perf_counter() - start, sorted(called)))
         return out
 
-    def lives(self, session: Any, mutant: Mutant, calls: dict[str, list[tuple[float, int]]]) -> bool:
+    def lives(self, session: Any, calls: dict[str, list[tuple[float, int]]], mutant: Mutant) -> bool:
         """Whether every test that calls the function passes on the changed program."""
         able = sorted(calls.get(f"{mutant.file}:{mutant.function}", []))
         if not mutant.function:  # of a module: any test of the part that calls one of its functions
