@@ -45,6 +45,25 @@ def test_every_row_is_what_its_command_prints(llmcalc, line):
     assert answers == sorted(answers, reverse=True)  # those that fit first
 
 
+@pytest.mark.parametrize("line", [
+    "infer llama-3.1-70b --gpu rtx-4090",
+    "infer qwen2.5-7b --gpu rtx-3060-12gb --batch-size 4",
+    "kvcache llama-3.1-8b --gpu rtx-3060-12gb --seq-len 8k",
+    "kvcache llama-3.1-8b --gpu rtx-3060-12gb --seq-len 128k",
+    "kvcache mixtral-8x7b --gpu h100-sxm --new-tokens 100",
+])  # fmt: skip
+def test_the_other_commands_advise_what_they_then_print(llmcalc, line):
+    ran = llmcalc(f"{line} --format json")
+    assert ran.results["fits"] == "no"
+    table = next(t for t in ran.json["tables"] if t["title"] == "What would change it")
+    rows = [r for r in table["rows"] if not str(r[0]).startswith("--gpu ")]
+    assert rows
+    assert f" With {next(r[0] for r in rows if r[3] == 'yes')} it needs " in ran.json["verdict"]
+    for flags, needs, _, fits, _ in rows:
+        found = llmcalc(f"{line} {flags} --format json").results
+        assert (found["need_bytes"], found["fits"]) == (needs, fits), flags
+
+
 def _without(words: list[str], flag: str) -> list[str]:
     at = words.index(flag)
     return words[:at] + words[at + 2 :]

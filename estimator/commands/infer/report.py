@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.card import card_of, find_card
+from estimator.changes import helping
 from estimator.commands.infer.question import Infer
 from estimator.engines import answered, engine_of
 from estimator.families.base import MoE
-from estimator.fit import Fit, fit_of, require_fit
+from estimator.fit import YES, Fit, fit_of, require_fit
 from estimator.formula import Citation
 from estimator.formulas import inference as f
 from estimator.formulas.params import total_params
@@ -91,9 +92,17 @@ def answer(q: Infer) -> Report:
         body.insert(3, drafted)
         assumed += more
     notes = [*model.notes, *_beyond(serve, s + new)]
-    fit = fit_of(allocated(q, b, s, new, held), find_card(q.gpu, q.gpu_memory), "inference")
+    peak, card = allocated(q, b, s, new, held), find_card(q.gpu, q.gpu_memory)
+    fit = fit_of(peak, card, "inference")
     assert fit is not None  # a preset has a size
     body.insert(4, fit.node())
+    changes, best = None, ""
+    if fit.answer != YES and n_gpus == 1:
+        from estimator.commands.memory.changes import advice
+        from estimator.commands.memory.question import generating
+
+        changes, best = advice(generating(q, b, s, new), card, peak)
+        body.insert(5, changes)
     facts = {"bound": step.bound, "prefill.bound": first.bound, "fits": fit.answer}
     shape = f"{value_of(b):,} x ({value_of(s):,} + {value_of(new):,}) tokens"
     title = f"Serving {model.name}: {shape} in {q.dtype} on {n_gpus} x {spec.id}"
@@ -105,20 +114,22 @@ def answer(q: Infer) -> Report:
     assumptions = (*said, *assumed, *card_of(spec).notes, *held[3], price.note, *range_said(serve), *notes)
     made = Report(
         "infer", title, inputs, tuple(body), facts, assumptions, (ROOFLINE,), tuple(notes),
-        verdict=fit.sentence(f"a GPU of {model.name}" if n_gpus > 1 else model.name),
+        verdict=fit.sentence(f"a GPU of {model.name}" if n_gpus > 1 else model.name) + best,
     )  # fmt: skip
-    return made._replace(figure=lambda: figure(made), brief=_brief(made, fit))
+    return made._replace(figure=lambda: figure(made), brief=_brief(made, fit, changes))
 
 
 FIRST = ("prefill_seconds", "decode_step_seconds", "request_seconds", "tokens_per_second", "decode_tokens_per_second",
          "usd_per_million_tokens", "weights_bytes", "kv_cache_bytes")  # fmt: skip
 
 
-def _brief(report: Report, fit: Fit) -> tuple[Node | Table, ...]:
-    """The rows that people ask first, and the batches that fit."""
+def _brief(report: Report, fit: Fit, changes: Table | None) -> tuple[Node | Table, ...]:
+    """The rows that people ask first, and the batches that fit, or what would make it fit."""
     found = {n.key: n for n in report.nodes()}
     rows = [found[k]._replace(key="", children=(), how="") for k in FIRST if k in found]
     rows.append(Node("", f"Needed on {fit.card}", fit.need.best, BYTES))
+    if changes is not None:
+        return (Node.group("", rows), helping(changes, 3))
     by_batch = next(x for x in report.body if isinstance(x, Table) and x.title == "By batch")
     few = [row for row in by_batch.rows if str(row[0]) in ("1", "8", "64", "512")]
     few = [row[:5] + row[6:] for row in few] or [row[:5] + row[6:] for row in by_batch.rows[:4]]
@@ -131,13 +142,9 @@ def allocated(q: Infer, b: Any, s: Any, new: Any, held: tuple[Any, ...]) -> int:
         return sum(int(value_of(x)) for x in held[:3])
     from estimator.commands.memory.plan import plan as memory_plan
     from estimator.commands.memory.plan import simulate
-    from estimator.commands.memory.question import Memory
+    from estimator.commands.memory.question import generating
 
-    asked = Memory(
-        model=q.model, mode="inference", batch_size=value_of(b), seq_len=value_of(s), new_tokens=value_of(new),
-        dtype=q.dtype, quantization=q.quantization, gpu=q.gpu, gpu_memory=q.gpu_memory,
-    )  # fmt: skip
-    return int(value_of(simulate(memory_plan(asked)).worst.peak))
+    return int(value_of(simulate(memory_plan(generating(q, b, s, new))).worst.peak))
 
 
 def ideal_of(step: Times, low: Times) -> Any:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from estimator.changes import helping
 from estimator.commands.kvcache.plan import DEFAULT_FORMAT, CachePlan, plan
 from estimator.commands.kvcache.question import KVCache
 from estimator.engines import answered
 from estimator.errors import InputError
 from estimator.families.base import Attention
-from estimator.fit import Fit, fit_of, require_fit
+from estimator.fit import YES, Fit, fit_of, require_fit
 from estimator.formulas.kvcache import mla_cache_bytes
 from estimator.kv.layers import KV_FORMATS, Held, Store, cache_parts
 from estimator.models import Model
 from estimator.questions import ask
-from estimator.report import Node, Report
+from estimator.report import Node, Report, Table
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE, BYTES
 
@@ -56,12 +57,11 @@ def answer(q: KVCache) -> Report:
     parts = p.parts()
     body: list[Any] = [Node.group("", [_total(p, parts), *_beside(p, parts)])]
     facts: dict[str, Any] = {}
-    verdict = ""
+    verdict, changes = "", list[Table]()
     if q.gpu is not None or q.gpu_memory is not None:
-        rows, fit, said = fit_rows(p, q)
-        body += [rows, fit.node()]
-        p.said += said
-        facts["fits"], verdict = fit.answer, fit.sentence(model.name)
+        room, fit, changes, verdict = fit_rows(p, q)
+        body += [room, fit.node(), *changes]
+        facts["fits"] = fit.answer
     if q.complexity:
         from estimator.commands.kvcache.complexity import FACTS
         from estimator.commands.kvcache.complexity import complexity as counts
@@ -83,7 +83,8 @@ def answer(q: KVCache) -> Report:
         "kvcache", title, inputs, tuple(body), facts, (*p.said, *notes), (), tuple(notes), p.symbolic, letters=letters,
         verdict=verdict,
     )  # fmt: skip
-    first = [*body[:1]] if q.gpu is None and q.gpu_memory is None else [body[0], body[1]]
+    on_card = q.gpu is not None or q.gpu_memory is not None
+    first = [body[0], body[1], *(helping(c, 3) for c in changes)] if on_card else [body[0]]
     return made._replace(figure=lambda: growth(made, q), brief=() if p.symbolic or q.complexity else tuple(first))
 
 
@@ -158,8 +159,8 @@ def expanded(p: CachePlan) -> Any:
     return total
 
 
-def fit_rows(p: CachePlan, q: KVCache) -> tuple[Node, Fit, list[str]]:
-    """(what fits beside the weights, whether this cache does, what was assumed)."""
+def fit_rows(p: CachePlan, q: KVCache) -> tuple[Node, Fit, list[Table], str]:
+    """(what fits beside the weights, whether this cache does, what would change that, all in words)."""
     from estimator.commands.kvcache import fit
 
     if p.symbolic:
@@ -170,29 +171,34 @@ def fit_rows(p: CachePlan, q: KVCache) -> tuple[Node, Fit, list[str]]:
     rows = fit.rows(place, p.used, extra, b, n, p.arch.max_positions)
     how = q.dtype if place.scheme == "none" else place.scheme
     node = Node.group(f"On one {place.name}, weights in {how}", rows)
-    found = fit_of(_held(p, q, int(value_of(place.weights)) + p.used(b, n) + extra(b, n)), place.card, "inference")
+    simulated = _simulated(p, q)
+    peak = int(value_of(place.weights)) + p.used(b, n) + extra(b, n) if simulated is None else simulated
+    found = fit_of(peak, place.card, "inference")
     assert found is not None  # a preset has a size
-    return node, found, [*place.notes, *said]
+    p.said += [*place.notes, *said]
+    words = found.sentence(p.model.name)
+    if found.answer == YES or simulated is None:
+        return node, found, [], words
+    from estimator.commands.memory.changes import advice
+    from estimator.commands.memory.question import generating
+
+    changes, best = advice(generating(q, p.b, q.seq_len, p.T), place.card, peak)
+    return node, found, [changes], words + best
 
 
-def _held(p: CachePlan, q: KVCache, whole: int) -> int:
-    """Bytes of the tensors at the peak: as ``memory`` simulates transformers' dynamic cache, else the sum ``whole``."""
+def _simulated(p: CachePlan, q: KVCache) -> int | None:
+    """Bytes of the tensors at the peak as ``memory`` simulates transformers' dynamic cache; None for any other."""
     plain = q.cache == "dynamic" and q.workspace == "simulated" and p.dtype in ("bf16", "fp16")
     if not plain or value_of(p.store.shared):
-        return whole
+        return None
     from estimator.commands.memory.plan import plan as memory_plan
     from estimator.commands.memory.plan import simulate
-    from estimator.commands.memory.question import Memory
+    from estimator.commands.memory.question import generating
 
     try:
-        asked = Memory(
-            model=q.model, mode="inference", batch_size=value_of(p.b), seq_len=value_of(p.m),
-            new_tokens=None if p.T is None else value_of(p.T), dtype=q.dtype, quantization=q.quantization,
-            gpu=q.gpu, gpu_memory=q.gpu_memory,
-        )  # fmt: skip
-        return int(value_of(simulate(memory_plan(asked)).worst.peak))
+        return int(value_of(simulate(memory_plan(generating(q, p.b, p.m, p.T))).worst.peak))
     except InputError:
-        return whole
+        return None
 
 
 def growth(report: Report, q: KVCache) -> Figure:

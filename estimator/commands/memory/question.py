@@ -7,6 +7,7 @@ from typing import Any
 from estimator.questions.base import option
 from estimator.questions.parts import Adapted, OnCard, Sequences, Served, Sharded, Stacked, StepOptions
 from estimator.records import dataclass
+from estimator.trace import value_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,3 +33,12 @@ class Memory(Served, OnCard, Sharded, Stacked, Adapted, StepOptions, Sequences):
     def training(self) -> bool:
         """Whether a training step is meant."""
         return bool(self.mode == "training")
+
+
+def generating(q: Any, batch: Any, tokens: Any, new: Any) -> Memory:
+    """What another command's question of serving asks of ``memory``: its model, storage and card at these sizes."""
+    return Memory(
+        model=q.model, mode="inference", batch_size=value_of(batch), seq_len=value_of(tokens),
+        new_tokens=None if new is None else value_of(new), dtype=q.dtype, quantization=q.quantization, gpu=q.gpu,
+        gpu_memory=q.gpu_memory,
+    )  # fmt: skip
