@@ -95,8 +95,8 @@ def to_text(
         from estimator.derive import derived as derivations
 
         derived = derivations(report, derive, symbols)
-        if derive and not derived.found:
-            none = "--derive: no number of this answer is a formula: they are laid out, simulated, measured or fitted"
+        if derive and not derived.found and report.inputs.get("engine"):
+            none = "--derive: no formula is traced through an engine; its numbers are laid out, measured or fitted"
             report = report._replace(assumptions=(*report.assumptions, none))
         if derived.alone and kind not in ("json", "csv"):
             report = report._replace(body=(), brief=(), facts={}, hidden=())
