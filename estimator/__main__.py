@@ -20,6 +20,10 @@ def main() -> int:
     import gc
 
     gc.set_threshold(100_000)  # a command allocates little and ends soon: collecting while it imports is wasted
+    if any(word.startswith("--derive") or "symbolic" in word for word in sys.argv[1:]):
+        from estimator.spared import spare
+
+        spare()
     from estimator.cli import run
 
     return run(sys.argv[1:])

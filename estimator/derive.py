@@ -15,6 +15,7 @@ import sympy
 
 from estimator.errors import InputError, InternalError, unknown
 from estimator.printing import Names, Written, terms, tidy
+from estimator.put_in import put_in
 from estimator.records import NamedTuple, dataclass
 from estimator.report import Report
 from estimator.steps import WorkingLine, working_of
@@ -142,10 +143,22 @@ def renamed(report: Report, text: str | None) -> dict[str, str]:
     return out
 
 
+def _agrees(got: Any, value: Any) -> bool:
+    """Whether Python's arithmetic gives ``value``: a count exactly."""
+    if got is None:
+        return False
+    if isinstance(value, int) and not isinstance(got, float):
+        return bool(got == value)
+    return abs(float(got) - float(value)) <= _REL_TOL * max(1.0, abs(float(value)))
+
+
 def check(key: str, expr: Any, value: Any, numbers: Mapping[str, Any]) -> None:
     """InternalError unless ``expr`` with ``numbers`` put in equals ``value`` (exactly, where it is a count)."""
     expr = sympy.sympify(expr)
-    values = {s: sympy.sympify(numbers[s.name]) for s in expr.free_symbols if s.name in numbers}
+    given = {s: numbers[s.name] for s in expr.free_symbols if s.name in numbers}
+    if _agrees(put_in(expr, given), value):
+        return
+    values = {s: sympy.sympify(v) for s, v in given.items()}
     if isinstance(value, int) and terms(expr) < inf:
         got = expr.subs(values) if values else expr
     else:  # (1 + 1/100)**365: exact, it has thousands of digits

@@ -48,7 +48,7 @@ class Formula(NamedTuple):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         out = self.fn(*args, **kwargs)
-        return Traced(out.value, out.expr, (self, args)) if isinstance(out, Traced) and not kwargs else out
+        return out.by(self, args) if isinstance(out, Traced) and not kwargs else out
 
 
 FORMULAS: dict[str, Formula] = {}

@@ -108,6 +108,12 @@ class Model:
             )
         return made
 
+    def in_numbers(self) -> Model:
+        """The same model with plain numbers for sizes, also in a run that derives: for what is not derived."""
+        if self.config is None or not self.config.traced:
+            return self
+        return replace(self, config=Config(self.config.raw, False, self.config.where))
+
     def scored(self) -> Model:
         """The same model with one score a sequence in its head's place, as ``...ForSequenceClassification`` has it.
 

@@ -6,7 +6,8 @@ yet computed (:class:`estimator.working.Form`) is printed as it stands: ``3*L*(r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import inf, prod
 from typing import Any
@@ -38,8 +39,7 @@ class Names:
 
     def rank(self, expr: Any) -> tuple[int, str]:
         """Where an expression stands among its neighbours: by its first letter; numbers first."""
-        found = sorted((self.place(s.name), s.name) for s in expr.free_symbols)
-        return found[0] if found else (-1, "")
+        return min(((self.place(s.name), s.name) for s in expr.free_symbols), default=(-1, ""))
 
     def text(self, name: str) -> str:
         return self.renames.get(name, name)
@@ -142,13 +142,13 @@ class Printer:
 
     def terms(self, e: Any) -> list[Any]:
         """The terms of a sum in the order of their letters; positive ones first where the first would be negative."""
-        terms = sorted(e.args, key=lambda t: (not t.free_symbols, self.rank(t), str(t)))
+        terms = _sorted(e.args, lambda t: (not t.free_symbols, self.rank(t)))
         terms.sort(key=lambda t: bool(t.could_extract_minus_sign()))
         return terms
 
     def factors(self, e: Any) -> list[Any]:
         """The factors of a product: numbers, letters in their order, then sums."""
-        return sorted(sympy.Mul.make_args(e), key=lambda f: (not f.is_number, f.is_Add, self.rank(f), str(f)))
+        return _sorted(sympy.Mul.make_args(e), lambda f: (not f.is_number, f.is_Add, self.rank(f)))
 
     def _mul(self, e: Any) -> str:
         s = self.style
@@ -199,6 +199,20 @@ class Printer:
             return s.wrap(self._add(e))
         name = str(e.func) if isinstance(e, AppliedUndef) else e.func.__name__
         return s.call(name, [self._add(a) for a in e.args])
+
+
+@lru_cache(maxsize=4096)
+def _spelt(e: Any) -> str:
+    """SymPy's text of an expression, which takes SymPy a while and is asked for again at each printing."""
+    return str(e)
+
+
+def _sorted(parts: Sequence[Any], key: Callable[[Any], Any]) -> list[Any]:
+    """Sorted by ``key``, alike ones by their text."""
+    keys = [key(p) for p in parts]
+    alike = Counter(keys)
+    order = sorted(range(len(keys)), key=lambda i: (keys[i], _spelt(parts[i]) if alike[keys[i]] > 1 else ""))
+    return [parts[i] for i in order]
 
 
 def sympified(value: Any) -> Any:
@@ -264,7 +278,7 @@ def _tidied(expr: Any) -> Any:
         )
     if expr.has(sympy.ceiling, sympy.floor, sympy.Max, sympy.Min):
         return expr
-    if expr.count_ops() > _TIDY_OPS or terms(expr) > _TIDY_TERMS:
+    if expr.count_ops() > _TIDY_OPS or terms(expr) > _TIDY_TERMS or _measured(expr):
         return expr
     try:
         factored = sympy.factor(expr)
@@ -274,6 +288,13 @@ def _tidied(expr: Any) -> Any:
     constant = expr.as_coeff_Add()[0]
     apart = _tidied(expr - constant) + constant if constant else best  # a header beside what grows with the sizes
     return apart if apart.count_ops() < best.count_ops() else best
+
+
+def _measured(expr: Any) -> bool:
+    """Whether an expression is a sum of measured numbers times letters that share none: there is nothing to factor."""
+    if not expr.is_Add or not expr.has(sympy.Float):
+        return False
+    return not set.intersection(*(set(t.free_symbols) for t in expr.args))
 
 
 class Written:

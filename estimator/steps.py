@@ -17,6 +17,7 @@ from estimator.errors import InternalError
 from estimator.formula import Formula
 from estimator.formulas import workings, workings_peft
 from estimator.printing import Names, Written, sympified, tidy
+from estimator.put_in import put_in
 from estimator.records import dataclass
 from estimator.render.streams import escaped
 from estimator.report import Node
@@ -151,14 +152,19 @@ def equal(a: Any, b: Any) -> bool:
         values = [sympy.Integer(_PRIMES[(start + i) % len(_PRIMES)]) for i in range(len(letters))]
         if start:
             values = [1 / v if not s.is_integer else v for s, v in zip(letters, values, strict=True)]
-        point = dict(zip(letters, values, strict=True))
-        one, other = a.subs(point).doit(), b.subs(point).doit()
-        if one.is_Rational and other.is_Rational:
-            same = one == other
-        else:
-            x, y = sympy.N(one, _DIGITS), sympy.N(other, _DIGITS)
-            digits = _FLOATS if one.has(sympy.Float) or other.has(sympy.Float) else _DIGITS - 10
-            same = abs(x - y) <= sympy.Float(10) ** -digits * max(abs(x), abs(y))
-        if not same:
+        if not _agree(a, b, dict(zip(letters, values, strict=True))):
             return False
     return True
+
+
+def _agree(a: Any, b: Any, point: dict[Any, Any]) -> bool:
+    """Whether two expressions have the same value at a point: exactly, or as far as floats go."""
+    quick = put_in(a, point), put_in(b, point)
+    if not any(x is None or isinstance(x, float) for x in quick):
+        return quick[0] == quick[1]
+    one, other = a.subs(point).doit(), b.subs(point).doit()
+    if one.is_Rational and other.is_Rational:
+        return bool(one == other)
+    x, y = sympy.N(one, _DIGITS), sympy.N(other, _DIGITS)
+    digits = _FLOATS if one.has(sympy.Float) or other.has(sympy.Float) else _DIGITS - 10
+    return bool(abs(x - y) <= sympy.Float(10) ** -digits * max(abs(x), abs(y)))

@@ -78,6 +78,8 @@ SYMBOLS: tuple[Symbol, ...] = (
     Symbol("p_pp", "p_{pp}", "pipeline_parallel", "pipeline-parallel degree"),
     Symbol("p_ep", "p_{ep}", "expert_parallel", "expert-parallel degree"),
     Symbol("p_cp", "p_{cp}", "context_parallel", "context-parallel degree"),
+    Symbol("t_pre", "t_{pre}", "prefill_seconds", "seconds of the prefill"),
+    Symbol("t_step", "t_{step}", "decode_step_seconds", "seconds of a decode step"),
 )
 BY_FIELD = {s.field: s for s in SYMBOLS}
 BY_NAME = {s.name: s for s in SYMBOLS}

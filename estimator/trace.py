@@ -71,6 +71,12 @@ class Traced:
             self._build()
         return self._expr
 
+    def by(self, formula: Any, args: tuple[Any, ...]) -> Traced:
+        """The same number, given by ``formula`` of ``args``."""
+        out = _later(self.value, _same, self, None)
+        out.made = formula, args
+        return out
+
     def _build(self) -> None:
         left = [self]
         while left:
@@ -186,6 +192,10 @@ def _negative(x: Any, _: Any) -> Any:
     return -x
 
 
+def _same(x: Any, _: Any) -> Any:
+    return x
+
+
 def _floor(a: Any, b: Any) -> Traced:
     """a // b; a plain quotient where the division is exact, a floor otherwise.
 
@@ -207,7 +217,24 @@ def _floored(a: Any, b: Any) -> Any:
     # SymPy takes 59*L*(32*d + 4*h)/50 for an integer and pulls it out of a floor; multiplied out, it does not
     quotient = expand_mul(_quotient(a, b))
     negative = getattr(quotient, "could_extract_minus_sign", lambda: False)()
-    return -ceiling(-quotient) if negative else floor(quotient)
+    return -_rounded(ceiling, -quotient) if negative else _rounded(floor, quotient)
+
+
+def _rounded(how: Any, x: Any) -> Any:
+    """``how(x)`` as SymPy gives it, which asks for the signs of all terms first; a sum of whole letters needs none."""
+    from sympy import Add, Mul
+
+    if x.is_number:
+        return how(x)
+    whole: list[Any] = []
+    rest: list[Any] = []
+    for term in Add.make_args(x):
+        number, letters = term.as_coeff_Mul()
+        powers = [f.as_base_exp() for f in Mul.make_args(letters) if f != 1]
+        if not (number.is_Rational and all(f.is_Symbol and f.is_integer and n.is_Integer and n > 0 for f, n in powers)):
+            return how(x)
+        (whole if number.is_Integer else rest).append(term)
+    return Add(*whole, how(Add(*rest), evaluate=False)) if rest else x
 
 
 def value_of(x: Any) -> Any:

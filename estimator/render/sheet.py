@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from estimator.records import NamedTuple
@@ -86,12 +87,12 @@ class Sheet:
         """The spans one after the other, then a new line; what does not fit is wrapped, unless ``wrap`` is no."""
         lines = _text(spans).split("\n")
         if wrap and any(not _fits(line, self.width - indent) for line in lines):
-            wrapped = _wrapped(spans[0].text, self.width - indent) if len(spans) == 1 else []
+            wrapped = "\n".join(_wrapped(_text(spans), self.width - indent))
             if not wrapped:
                 from rich.padding import Padding
 
                 return self._rich(Padding(_rich_text(spans), (0, 0, 0, indent)))
-            spans = (Span("\n".join(wrapped), spans[0].style),)
+            spans = _divided(wrapped, spans)
         made = "".join(self._styled(*s) for s in spans)
         self.lines += [" " * indent + line for line in made.split("\n")]
         return None
@@ -203,6 +204,12 @@ def _columns(dumb: bool) -> int:
 
 def _text(spans: Sequence[Span]) -> str:
     return "".join(s.text for s in spans)
+
+
+def _divided(wrapped: str, spans: Sequence[Span]) -> tuple[Span, ...]:
+    """The wrapped text of spans, whose blanks became ends of lines, in their styles."""
+    ends = [*accumulate(len(s.text) for s in spans)]
+    return tuple(Span(wrapped[end - len(s.text) : end], s.style) for s, end in zip(spans, ends, strict=True))
 
 
 def _rich_text(spans: Sequence[Span]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from estimator.card import Range, card_of
@@ -40,6 +41,14 @@ class ServedRequest:
     def at(self, b: Any) -> tuple[Times, Times]:
         """Prefill and decode step of a batch of b; the decode step in the middle of the generation."""
         return passes(self.serve, b, self.s, self.new)
+
+    def in_numbers(self) -> ServedRequest:
+        """The same request with plain numbers for sizes: for what a run that derives does not derive."""
+        model = self.model.in_numbers()
+        if model is self.model:
+            return self
+        serve = replace(self.serve, arch=model.described, weights_bytes=value_of(self.serve.weights_bytes))
+        return replace(self, model=model, serve=serve, b=value_of(self.b), s=value_of(self.s), new=value_of(self.new))
 
     def rate(self, first: Any, step: Any, b: Any) -> Any:
         """Generated tokens a second over whole requests: the prefill gives the first token."""

@@ -108,5 +108,17 @@ def test_version_imports_next_to_nothing():
     assert not found & {"typer", "pydantic", "rich", "argparse"}
 
 
-def test_deriving_imports_sympy():
-    assert "sympy" in modules(*MAIN, "--derive")
+def test_deriving_imports_sympy_without_its_solids():
+    found = modules(*MAIN, "--derive")
+    assert "sympy" in found
+    assert "sympy.combinatorics" not in found
+
+
+def test_tensors_are_there_for_who_asks():
+    code = (
+        "from estimator.spared import spare; spare(); import sympy; x = sympy.Symbol('x'); x + 1\n"
+        "from sympy.tensor.tensor import TensorIndexType, tensor_indices, TensorHead, TensAdd\n"
+        "L = TensorIndexType('L'); i = tensor_indices('i', L); A, B = (TensorHead(n, [L]) for n in 'AB')\n"
+        "assert isinstance(A(i) + B(i), TensAdd)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr == ""

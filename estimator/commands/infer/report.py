@@ -26,7 +26,7 @@ from estimator.serving import setup as plan
 from estimator.serving.request import ServedRequest, curve, figure, passes, range_said, speculative
 from estimator.serving.step import Serving
 from estimator.sizes import size_option
-from estimator.trace import value_of
+from estimator.trace import Traced, trace, value_of
 from estimator.units import BITS_PER_BYTE, BYTES, PERCENT, SECONDS, TOKEN_RATE, TOKENS, USD, human
 from estimator.work.times import Times
 
@@ -76,7 +76,10 @@ def answer(q: Infer) -> Report:
     price = price_of(spec, q.price)
     run = ServedRequest(model, serve, spec, b, s, new, price.usd)
     first, step = run.at(b)
-    low, high = (passes(x, b, s, new) for x in plan.bounds(serve))
+    plain = run.in_numbers()
+    low, high = (passes(x, plain.b, plain.s, plain.new) for x in plan.bounds(plain.serve))
+    if plain is not run and any(value_of(x.ideal) > y.ideal for x, y in zip((first, step), low, strict=True)):
+        low = passes(plan.bounds(serve)[0], b, s, new)  # its roofline is the one that is derived
     held = plan.memory(serve, model, b, s, new, card_of(spec).kernels)
     body: list[Any] = [
         _times("prefill_seconds", "Prefill, time to first token", first, low[0], high[0]),
@@ -84,7 +87,7 @@ def answer(q: Infer) -> Report:
         _rates(run, first, step, low, high),
         _memory(held, spec),
         _critical(run),
-        curve(run, (first, step)),
+        curve(plain, (first, step)),
     ]
     if q.draft_model is not None:
         draft = load_model(q.draft_model) if isinstance(q.draft_model, str) else q.draft_model
@@ -174,15 +177,21 @@ def _times(key: str, label: str, step: Times, low: Times, high: Times) -> Node:
     return Node.group("", [whole, *beside])
 
 
+def _lettered(field: str, seconds: Any) -> Any:
+    """Seconds that are derived above as the letter that stands for them in what follows."""
+    return trace(field, seconds.value, integer=False) if isinstance(seconds, Traced) else seconds
+
+
 def _rates(run: ServedRequest, first: Times, step: Times, low: tuple[Times, Times], high: tuple[Times, Times]) -> Node:
     b, new = run.b, run.new
-    rate = run.rate(first.total, step.total, b)
+    t_pre, t_step = _lettered("prefill_seconds", first.total), _lettered("decode_step_seconds", step.total)
+    rate = run.rate(t_pre, t_step, b)
     rows = [
-        Node("ttft_seconds", "Time to first token", first.total, SECONDS),
-        Node("request_seconds", "A whole request", first.total + (new - 1) * step.total, SECONDS),
+        Node("ttft_seconds", "Time to first token", t_pre, SECONDS),
+        Node("request_seconds", "A whole request", t_pre + (new - 1) * t_step, SECONDS),
         Node("tokens_per_second", "Generated tokens a second, prefill included", rate, TOKEN_RATE),
-        Node("decode_tokens_per_second", "Decoding alone", b / step.total, TOKEN_RATE),
-        Node("prefill_tokens_per_second", "Prompt tokens a second", b * run.s / first.total, TOKEN_RATE),
+        Node("decode_tokens_per_second", "Decoding alone", b / t_step, TOKEN_RATE),
+        Node("prefill_tokens_per_second", "Prompt tokens a second", b * run.s / t_pre, TOKEN_RATE),
     ]
     if run.price is not None:
         usd = run.usd(rate)
@@ -200,7 +209,7 @@ def _rates(run: ServedRequest, first: Times, step: Times, low: tuple[Times, Time
             Node(
                 "usd_per_million_prompt_tokens",
                 "A million prompt tokens, prefill alone",
-                run.usd(b * run.s / first.total),
+                run.usd(b * run.s / t_pre),
                 USD,
             ),
         ]
