@@ -54,7 +54,7 @@ TABLES = (
     "chinchilla --compute 1e23", "fermi gpt3-cost",
 )  # fmt: skip
 ON_GPU = ("memory --gpu h100", "kvcache --gpu h100", f"{TRAIN} --gpu h100")
-DERIVED = (PEFT, "memory", TRAINING, "zero --params 7.5e9 --gpus 64", "kvcache", "flops", "infer",
+DERIVED = (PEFT, "memory", TRAINING, "zero --params 7.5e9 --gpus 64", "kvcache", "flops", TRAIN, "infer",
            "chinchilla --compute 1e23", "fermi gpt3-cost")  # fmt: skip
 OTHERS = ("vramcalc", "ridgepoint", "fitcheck", "vramscout", "llm-sizer")
 

@@ -79,7 +79,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     Symbol("p_ep", "p_{ep}", "expert_parallel", "expert-parallel degree"),
     Symbol("p_cp", "p_{cp}", "context_parallel", "context-parallel degree"),
     Symbol("t_pre", "t_{pre}", "prefill_seconds", "seconds of the prefill"),
-    Symbol("t_step", "t_{step}", "decode_step_seconds", "seconds of a decode step"),
+    Symbol("t_dec", "t_{dec}", "decode_step_seconds", "seconds of a decode step"),
 )
 BY_FIELD = {s.field: s for s in SYMBOLS}
 BY_NAME = {s.name: s for s in SYMBOLS}

@@ -184,13 +184,13 @@ def _lettered(field: str, seconds: Any) -> Any:
 
 def _rates(run: ServedRequest, first: Times, step: Times, low: tuple[Times, Times], high: tuple[Times, Times]) -> Node:
     b, new = run.b, run.new
-    t_pre, t_step = _lettered("prefill_seconds", first.total), _lettered("decode_step_seconds", step.total)
-    rate = run.rate(t_pre, t_step, b)
+    t_pre, t_dec = _lettered("prefill_seconds", first.total), _lettered("decode_step_seconds", step.total)
+    rate = run.rate(t_pre, t_dec, b)
     rows = [
         Node("ttft_seconds", "Time to first token", t_pre, SECONDS),
-        Node("request_seconds", "A whole request", t_pre + (new - 1) * t_step, SECONDS),
+        Node("request_seconds", "A whole request", t_pre + (new - 1) * t_dec, SECONDS),
         Node("tokens_per_second", "Generated tokens a second, prefill included", rate, TOKEN_RATE),
-        Node("decode_tokens_per_second", "Decoding alone", b / t_step, TOKEN_RATE),
+        Node("decode_tokens_per_second", "Decoding alone", b / t_dec, TOKEN_RATE),
         Node("prefill_tokens_per_second", "Prompt tokens a second", b * run.s / t_pre, TOKEN_RATE),
     ]
     if run.price is not None:
