@@ -77,9 +77,9 @@ def accuracy() -> str:
         f" transformers {mixed['meta']['transformers']} alone, so that recurrences run as written in PyTorch"
         " (`tests/accuracy/gpu_mixers.json.gz`). As first predicted the median error was 0.33%, the 95th percentile"
         " 8.1% and the worst 16%: Gemma 3n's copies of the stream, Kimi's scores chunk by chunk, LFM2's router, Zamba"
-        " 2's shared block, Whisper's copied heads, and experts, which autocast leaves in fp32, were found and"
-        " corrected. Still off: LongCat's loop over the experts, and the states that RecurrentGemma keeps of a"
-        " recomputed layer. Models so small hold 10 to 40 MB in rests of segments, which `--allocator simulated`"
+        " 2's shared block, Whisper's copied heads, experts, which autocast leaves in fp32, LongCat's loop over its"
+        " experts, and the last state that RecurrentGemma's modules name, with all that a recomputed layer saved, were"
+        " found and corrected. Models so small hold 10 to 40 MB in rests of segments, which `--allocator simulated`"
         " counts.\n",
         table("family", [("all", hybrids, "peak"), *((f, found, "peak") for f, found in sorted(mixers.items()))]),
     ]

@@ -42,7 +42,8 @@ class Layer(NamedTuple):
     wiring    "pre" (norm, mixer, add, norm, mlp, add), "post" (BERT, OLMo 2: norms after), "parallel" (one or two
               norms, mixer and mlp side by side: GPT-J, Falcon, Cohere), "sandwich" (Gemma 2 to 4), "mixer" (Mamba: no
               mlp), "feed" (Nemotron-H: no mixer), "streams" (DeepSeek-V4: pre-norm branches on residual streams),
-              "altup" (Gemma 3n: a sandwich on one of several copies of the stream)
+              "altup" (Gemma 3n: a sandwich on one of several copies of the stream), "shortcut" (LongCat-Flash: "pre",
+              and what the experts put out is added after the next group's layer, which runs within this one)
     second    a recurrent mixer that reads what the mixer reads, and is added to it (Falcon-H1), or None
     branch_norms  True where "post" norms act on the branch before the addition (OLMo 2), not on the sum (BERT)
     norms     in state-dict order; norm_roles names each: "input", "post_mixer", "pre_mlp", "post_mlp",
@@ -55,6 +56,7 @@ class Layer(NamedTuple):
     residual_weights  what multiplies the stream before each branch is added to it (Doge), or ()
     keeps     what the code still names while it runs: "branch" (the mixer's output, until the layer returns), "input"
               (the mixer's input, likewise), "probs" (the attention probabilities, through the next layer)
+    then      of a "shortcut" in a simulated run, the layer that runs within it: :func:`together`
     """
 
     times: Any
@@ -76,6 +78,7 @@ class Layer(NamedTuple):
     streams: tuple[Streams, ...] = ()
     residual_weights: tuple[Extra, ...] = ()
     ahead: Ahead | None = None
+    then: Layer | None = None
 
     def parts(self) -> tuple[Any, ...]:
         return (
@@ -89,6 +92,7 @@ class Layer(NamedTuple):
             *(self.ahead.parts() if self.ahead else ()),
             *(x for chain in self.chains for x in chain.parts()),
             *(x for each in self.streams for x in each.parts()),
+            *(self.then.parts() if self.then else ()),
         )
 
     def linears(self) -> tuple[Linear, ...]:
@@ -105,6 +109,17 @@ class Layer(NamedTuple):
                 yield (
                     w if self.indices is None or self.shared else Weight(w.name, w.shape, w.times, w.role, self.indices)
                 )
+
+
+def together(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The groups as they run: a "shortcut" takes the layers of the next group into its own."""
+    out: list[Layer] = []
+    for layer in layers:
+        if out and out[-1].wiring == "shortcut" and out[-1].then is None:
+            out[-1] = out[-1]._replace(then=layer)
+        else:
+            out.append(layer)
+    return tuple(out)
 
 
 class Architecture(NamedTuple):

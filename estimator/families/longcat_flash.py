@@ -17,6 +17,7 @@ from estimator.families.deepseek_v2 import latent_attention
 
 LAYER = "model.layers.{i}"
 HALVES = 2
+WIRING = "shortcut", "pre"
 
 
 def build(c: Config) -> Architecture:
@@ -31,9 +32,9 @@ def build(c: Config) -> Architecture:
     mlps = (_experts(c, d, act, first), gated_mlp(f"{LAYER}.mlps.1", d, d_ff, act))
     layers = tuple(
         Layer(
-            L, latent_attention(c, d, h, "interleaved", at=f"{LAYER}.self_attn.{i}"), mlps[i],
+            L, latent_attention(c, d, h, "interleaved", at=f"{LAYER}.self_attn.{i}", query_scale="parts"), mlps[i],
             (Norm(f"{LAYER}.input_layernorm.{i}", d), Norm(f"{LAYER}.post_attention_layernorm.{i}", d)),
-            ("input", "pre_mlp"), indices=tuple(range(layer_count(c, L))),
+            ("input", "pre_mlp"), wiring=WIRING[i], indices=tuple(range(layer_count(c, L))),
         )
         for i in range(HALVES)
     )  # fmt: skip

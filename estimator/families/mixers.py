@@ -60,7 +60,8 @@ class Attention(NamedTuple):
     joint         True where the keys are the values too, and cached once
     routed        experts that make the queries and take the heads in place of ``out`` (JetMoE), or None
     pairs         True where each layer writes every number of the tables twice, for pairs (GLM, Helium, ERNIE 4.5)
-    query_scale   where queries are multiplied with a number: "projected" (before the heads: OPT), "rotated"
+    query_scale   where queries are multiplied with a number: "projected" (before the heads: OPT), "parts" (both parts
+                  of MLA's, and the latent too: LongCat-Flash), "rotated"
                   (after the rotary embedding: Ministral 3), or "" (the kernel scales)
     normed        when each head of q and k is normalised: "viewed" (before the heads are transposed), "transposed"
                   (Gemma 3), "rotated" (after the rotary embedding: Hunyuan, Llama 4)

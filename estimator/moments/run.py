@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.families.base import Architecture
+from estimator.families.base import Architecture, together
 from estimator.moments.workload import Workload
 from estimator.peft.simulated import specs
 from estimator.stack.machine import LoraSpec, Machine
@@ -21,6 +21,7 @@ def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -
 
     ``m``: the run, where an adapter may reach only some of the layers.
     """
+    arch = arch._replace(layers=together(arch.layers))
     if m is not None and load.training and load.adapter is not None and load.top is None:
         from estimator.peft.reach import by_reach
 

@@ -19,10 +19,14 @@ def rg_lru(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     """RecurrentGemmaRecurrentBlock.forward. x [b, s, d] -> [b, s, d]."""
     t = m.t
     param, *gates = s.extras[:5]
+    first = len(t.again or ())
     side = activation(t, linear(m, x, s.linears[0]), str(s.sizes["gate"]))
+    last = len(t.again or ())
     x = convolve(m, linear(m, x, s.linears[1]), s, s.extras[5:])
-    inner = ops.sigmoid(t, ops.copy(t, gate(m, x, s, gates[0], gates[1])))
-    decay = ops.sigmoid(t, ops.copy(t, gate(m, x, s, gates[2], gates[3])))
+    blocks = ops.copy(t, x, "blocks of the branch")  # tokens lie last after the convolution
+    inner = ops.sigmoid(t, ops.copy(t, gate(m, blocks, s, gates[0], gates[1])))
+    decay = ops.sigmoid(t, ops.copy(t, gate(m, blocks, s, gates[2], gates[3])))
+    del blocks
     log_decay = ops.mul(t, ops.scale(t, decay), ops.unary(t, m.extra(param), "softplus", "input"), "log decay")
     decay = ops.unary(t, log_decay, "exp", "result")
     square = ops.unary(t, ops.scale(t, log_decay), "exp", "result")
@@ -33,14 +37,15 @@ def rg_lru(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     fed = ops.mul(t, gated, ops.to(t, root, x.w), "normalised input")
     decay = t.emit("decay, reset", decay.n, decay.w, (decay,), ops.where_bwd, reset.st)
     out = scan(m, s, fed, decay)
+    if t.again is not None and t.stops:  # the module names the last state, whose graph holds what it was made of
+        m.named_by_modules += [*t.again[:first], *t.again[last:]]
     return linear(m, ops.mul(t, out, side, "gated recurrence"), s.linears[2])
 
 
 def gate(m: Machine, x: Tensor, s: StateSpace, weight: Extra, bias: Extra) -> Tensor:
     """torch.baddbmm over the blocks of the diagonal."""
     t, block = m.t, s.sizes["block"]
-    w, b = m.extra(weight), m.extra(bias)
-    a = t.autocast(x)
+    a, w, b = t.autocast(x), t.autocast(m.extra(weight)), t.autocast(m.extra(bias))
     saved = (w.st if x.node is not None else None, a.st if w.node is not None else None)
     out = t.emit("gate", m.rows * s.inner, w.w, (a, w, b), _gate_bwd, saved, (a.n, w.n, b.n))
     products.log(
@@ -57,14 +62,16 @@ def _gate_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def scan(m: Machine, s: StateSpace, x: Tensor, decay: Tensor) -> Tensor:
-    """_rnn_scan: each token's decay and state in fp32 are kept for the backward pass."""
+    """_rnn_scan: each token's state and decay in fp32 are kept for the backward pass, the decays only once."""
     t, n = m.t, m.b * s.inner
     hold(m, 1, n, F32, "recurrent state")
     out = t.alloc(x.n, x.w, "output")
     made = Tensor(x.n, x.w, out.st)
     if t.grad and (x.node is not None or decay.node is not None):
-        saved = many(t, 2 * m.s, n, F32, "decays and states of the tokens")
-        t.record(made, (x, decay), _scan_bwd, (saved,), ((x.n, x.w), (decay.n, decay.w)))
+        wide = decay.w == F32
+        saved = many(t, m.s if wide else 2 * m.s, n, F32, "decays and states of the tokens")
+        kept = (saved, decay.st) if wide else (saved,)
+        t.record(made, (x, decay), _scan_bwd, kept, ((x.n, x.w), (decay.n, decay.w)))
     else:
         turn = [t.alloc(n, F32, "state") for _ in range(3)]
         del turn

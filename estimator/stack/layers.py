@@ -339,10 +339,17 @@ def altup(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     return out
 
 
+def shortcut(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
+    """LongCat-Flash's layer of two halves."""
+    from estimator.stack.looped import shortcut
+
+    return shortcut(m, x, layer, at)
+
+
 OTHERS = ("differential", "dynamic_mask", "routed", "gated_positions")
 # what computes each Attention.form but transformers' own interface
 FORMS = {**SPECIAL, "pooled": pooled, **dict.fromkeys(OTHERS, varied)}
 WIRING = {
     "altup": altup, "feed": feed_only, "mixer": mixer_only, "parallel": parallel, "post": post, "pre": pre,
-    "sandwich": sandwich, "streams": streams,
+    "sandwich": sandwich, "shortcut": shortcut, "streams": streams,
 }  # fmt: skip

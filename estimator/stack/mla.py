@@ -35,6 +35,8 @@ def latent(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     low = linear(m, x, down)
     narrow, k_rope = ops.split(t, low, (m.rows * sizes["kv_rank"], m.rows * sizes["rope"]))
     narrow = norm(m, narrow, a.norms[-1])
+    if a.query_scale == "parts":
+        q_nope, q_rope, narrow = (ops.scale(t, each) for each in (q_nope, q_rope, narrow))
     if a.position == "rope":
         moves.fused(t, "rotary embedding", 2 * (q_rope.n + k_rope.n) * q_rope.w)
         q_rope, k_rope = turned(m, q_rope, k_rope, a, at["rope"](m, a))

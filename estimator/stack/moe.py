@@ -142,13 +142,13 @@ def grouped_experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: T
     masked_in_place(t, chosen, mask)
     wide = block.width * 2 if block.gated else block.width
     out = grouped(m, chosen, up, n * wide, added, with_lora[1])
-    log_experts(m.t, out, up, n, block)
+    log_experts(m.t, out, up, n, wide, block)
     out = masked(t, out, mask)
     moves.fused(t, "activation", (3 if block.gated else 2) * n * block.width * out.w)
     out = gate(m, out, block)
     added = biases(m, down_bias, n, sort_ids) if down_bias is not None else None
     out = grouped(m, out, down, n * block.d, added, with_lora[0])
-    log_experts(m.t, out, down, n, block)
+    log_experts(m.t, out, down, n, block.d, block)
     out = masked(t, out, mask)
     moves.fused(t, "unpermute", 2 * n * block.d * out.w, 2)
     weighted = ops.mul(t, out, sorted_weights, "weighted")
@@ -197,10 +197,10 @@ def grouped(
     return t.emit("output", n, w.w, ins, _grouped_bwd, saved, (a.n, w.n))
 
 
-def log_experts(t: Tape, out: Tensor, stack: Extra, rows: Any, block: MoE) -> None:
+def log_experts(t: Tape, out: Tensor, stack: Extra, rows: Any, d_out: Any, block: MoE) -> None:
     """The routed tokens meet the matrix of their expert each; of the stack, those that are chosen are read."""
     if t.work is not None:
-        one, d_out = stack.shape[1] * stack.shape[2], out.n // rows
+        one = stack.shape[1] * stack.shape[2]
         products.log(t, out, stack.name, products.EXPERTS, rows, one // d_out, d_out, operator="experts",
                      weight=minimum(rows, block.num) * one)  # fmt: skip
 

@@ -1,8 +1,7 @@
 """Predicted peaks beside 71 steps on an H100 of small models whose mixers, experts or streams are not a Llama's.
 
 Before any of them was looked into the median error was 0.33%, the 95th percentile 8.1% and the worst 16% (Gemma 3n's
-copies of the stream). Two things are known and not simulated: LongCat's loop over the experts, one after the other, and
-what RecurrentGemma keeps of a layer that was recomputed, whose states its modules name.
+copies of the stream).
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from estimator.moments.pooled import pooled
 from estimator.questions import ask
 
 FILE = str(Path(__file__).with_name("gpu_mixers.json.gz"))
-OFF = ("longcat_flash", "recurrent_gemma")
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +39,18 @@ def test_every_case_is_predicted(rows, data):
     assert len({c["model_type"] for c in data["configs"].values()}) == 25
 
 
-def test_peaks_agree(rows, data):
-    kinds = [data["configs"][c["model"]]["model_type"] for c in data["cases"]]
-    held = [r for r, kind in zip(rows, kinds, strict=True) if kind not in OFF]
-    found = summary(held)
+def test_peaks_agree(rows):
+    found = summary(rows)
     print(found)
     assert all(got <= bar for got, bar in zip(found, BARS, strict=False))
     assert found[0] <= 0.25
-    assert max(abs(r.errors["peak"]) for r in rows) < 14
+
+
+def test_a_recomputed_recurrence_stays_until_its_layer_runs_again(rows):
+    """RecurrentGemma's module names the last state, and so all that the second run saved: through the step."""
+    kept = next(r for r in rows if r.ident.startswith("train/recurrent_gemma-s/amp"))
+    assert abs(kept.errors["step"]) < 0.3
+    assert abs(kept.errors["backward"]) < 0.35
 
 
 @pytest.mark.parametrize("key", ["forward", "backward", "step", "prefill", "decode"])
@@ -64,7 +66,7 @@ def test_with_the_allocator(data):
     found = []
     for c in data["cases"][::3]:
         config = data["configs"][c["model"]]
-        if c["kind"] == "train" and config["model_type"] not in OFF:
+        if c["kind"] == "train":
             q = ask(Memory, Model(c["model"], "file", Config(config)),
                     options_of(c) | {"mode": "training", "recipe": RECIPES[c["precision"]]})  # fmt: skip
             p = plan(q)
