@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from estimator import names
 from estimator.errors import InputError
+from estimator.peft import METHODS
 from estimator.peft.arguments import BASE_FIELDS
 from estimator.sources.found import read_config
 
@@ -29,9 +31,15 @@ def from_adapter(place: str, options: Mapping[str, Any]) -> tuple[dict[str, Any]
     if not isinstance(kind, str) or not kind:
         raise InputError(f"{path}: has no peft_type, so it is no {CONFIG}")
     method = kind.strip().lower()
+    if names.read("method", method) not in METHODS:
+        hint = "llmcalc peft --method all lists those that are counted"
+        raise InputError(f"{path}: peft_type {kind[:40]!r} is no known method; {hint}")
     given = options.get("method")
     if given is not None and str(given).strip().lower().replace("-", "_") != method:
         raise InputError(f"--adapter {place[:80]}: is {method}, --method says {str(given)[:30]}")
+    rank = raw.get("r")
+    if rank is not None and (type(rank) is not int or rank < 1):
+        raise InputError(f"{path}: r must be a whole number >= 1, got {str(rank)[:40]!r}")
     out: dict[str, Any] = {**options, "method": method}
     targets = raw.get("target_modules")
     if not isinstance(targets, str | list | None):

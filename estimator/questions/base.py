@@ -99,6 +99,7 @@ def ask(question: type[Q], model: Model | str | None = None, options: Mapping[st
     option that the question does not have and for names that do not exist.
     """
     known = {f.name: f for f in fields(question)}
+    of_adapter = ""
     if "adapter" in known and (options or {}).get("adapter") is not None:
         from estimator.peft.files import from_adapter
 
@@ -106,7 +107,7 @@ def ask(question: type[Q], model: Model | str | None = None, options: Mapping[st
         place = str(said.pop("adapter"))
         options, base = from_adapter(place, said)
         if base is not None and model in (None, question.default_model(options)):
-            model = base
+            model, of_adapter = base, f"--adapter {place}: base_model_name_or_path: "
     given: dict[str, Any] = {}
     for name, value in (options or {}).items():
         if name not in known or name == "model":
@@ -123,7 +124,12 @@ def ask(question: type[Q], model: Model | str | None = None, options: Mapping[st
         model = question.default_model(options or {})
     if isinstance(model, str):
         part, library = str(given.get("part", "")), bool(given.get("with_transformers", False))
-        model = load_model(model, overrides or (), traced=traced, part=part, library=library)
+        try:
+            model = load_model(model, overrides or (), traced=traced, part=part, library=library)
+        except InputError as error:
+            if not of_adapter:
+                raise
+            raise InputError(f"{of_adapter}{error}; or name the base beside it with --model") from None
     elif overrides:
         raise InputError("--set overrides a field of a model's config: add --model")
     if isinstance(model, Model) and model.config is not None:

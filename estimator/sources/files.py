@@ -67,6 +67,8 @@ def from_folder(folder: Path) -> Found:
     if header is None:
         inside = _models_below(folder)
         hint = f"; below it: {inside}" if inside else ""
+        if (folder / "adapter_config.json").is_file():
+            hint = f". It holds an adapter: --adapter {shown(folder)} beside its base model"
         raise InputError(f"{shown(folder)}: holds neither a config.json nor .safetensors or .gguf files{hint}")
     if not header.tensors:
         raise InputError(

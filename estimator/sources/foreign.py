@@ -18,6 +18,22 @@ _SIZE = re.compile(
     r"^(n|num|number)_[a-z_]*$|_(size|dim|width|layers|heads|rank|experts|blocks|depth|channels|ratio|factor)$"
 )
 
+# transformers 5.24, activations.py; and what code of the hub's repositories calls two of them beside a gate
+ACTIVATIONS = (
+    "gelu gelu_10 gelu_accurate gelu_fast gelu_new gelu_python gelu_python_tanh gelu_pytorch_tanh hardswish laplace "
+    "leaky_relu linear mish prelu quick_gelu relu relu2 relu6 sigmoid silu sqrtsoftplus swish tanh xielu geglu swiglu"
+)
+_OF_ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function")
+
+
+def odd_activation(raw: Mapping[str, Any], where: str) -> list[str]:
+    """A warning on an activation that transformers does not have."""
+    return [
+        f"WARNING: {where}: {f} {raw[f][:40]!r} is no activation of transformers: one kernel that keeps its input"
+        for f in _OF_ACTIVATIONS
+        if isinstance(raw.get(f), str) and raw[f].lower() not in ACTIVATIONS.split()
+    ]
+
 
 def foreign(raw: Mapping[str, Any], families: Mapping[str, str], where: str) -> list[str]:
     """Warnings on a config whose class is not the one that is counted, or comes with code of its own."""
@@ -26,15 +42,30 @@ def foreign(raw: Mapping[str, Any], families: Mapping[str, str], where: str) -> 
     if not isinstance(kind, str) or kind not in families:
         return []
     same = [t for t, module in families.items() if module == families[kind]]
-    notes = []
-    if name and not any(_names(name, t) for t in same):
+    notes = odd_activation(raw, where)
+    strange = bool(name) and not any(_names(name, t) for t in same)
+    if strange:
         notes.append(
             f"WARNING: {where}: architectures names {name[:60]!r}, which is no class of transformers' {kind}: "
             f"what it adds to a {kind} is not counted"
         )
-    if isinstance(raw.get("auto_map"), Mapping) and notes:
+    own = _of_the_repository(raw.get("auto_map"))
+    if own and strange:
         notes.append(f"{where}: auto_map: its class is code of the repository, which is not run")
+    elif own and not any(_names(own, t) for t in same):
+        notes.append(
+            f"WARNING: {where}: auto_map names {own[:60]!r}, code of the repository, which is not run: "
+            f"what it adds to a {kind} is not counted"
+        )
     return notes
+
+
+def _of_the_repository(auto_map: Any) -> str:
+    """The model class that ``auto_map`` names, without its file, or ""."""
+    if not isinstance(auto_map, Mapping):
+        return ""
+    classes = [v for k, v in auto_map.items() if str(k).startswith("AutoModel") and isinstance(v, str)]
+    return classes[0].rpartition(".")[2] if classes else ""
 
 
 def _names(cls: str, kind: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from estimator import presets
-from estimator.errors import InputError, unknown
+from estimator.errors import InputError
 from estimator.sources.found import Found
 from estimator.stand_ins import stand_in
 
@@ -51,8 +51,10 @@ def find(text: str) -> Found:
     cached = from_cache(text) if repo else None
     if cached is not None:
         return cached
-    hint = f"From the hub: --model hf:{text}" if repo else "List them: llmcalc models"
-    raise unknown("model", text, [*presets.names("models"), SYMBOLIC], hint)
+    from estimator.sources.near import hint
+
+    shown = text if len(text) <= 60 else text[:57] + "..."
+    raise InputError(f"unknown model {shown!r}. {hint(text, repo)}")
 
 
 def on_the_hub(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -78,3 +79,22 @@ def test_what_is_no_adapter(tmp_path, content, options, says):
 def test_a_folder_without_one(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         api.peft("llama-3.2-1b", adapter=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"r": "x"}, "adapter_config.json: r must be a whole number >= 1, got 'x'"),
+        ({"peft_type": "NEWTUNER"}, "adapter_config.json: peft_type 'NEWTUNER' is no known method"),
+        ({"base_model_name_or_path": "nobody/x-7b"}, "base_model_name_or_path: unknown model 'nobody/x-7b'"),
+        ({"base_model_name_or_path": "nobody/x-7b"}, "or name the base beside it with --model"),
+    ],
+)
+def test_errors_name_the_file_and_the_field(tmp_path, changes, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        api.peft(None, adapter=put(tmp_path, LORA | changes))
+
+
+def test_an_adapter_is_no_model(tmp_path):
+    with pytest.raises(InputError, match="It holds an adapter: --adapter"):
+        api.memory(put(tmp_path, LORA), mode="inference")

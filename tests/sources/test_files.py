@@ -132,3 +132,38 @@ def test_only_a_slip_is_suggested(tmp_path, kind, says):
     with pytest.raises(InputError, match=says) as caught:
         _ = load_model(str(tmp_path)).architecture
     assert ("Did you mean" in str(caught.value)) == ("Did you" in says)
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "not_said"),
+    [
+        ("lama-3-8b", "Did you mean 'llama-3-8b'?", "hf:"),
+        ("gtp2", "Did you mean 'gpt2'?", "hf:"),
+        ("qwen2.5-70b", "List them", "Did you mean"),  # another number is another model
+        ("Qwen/Qwen3-VL-8B-Instruct", "--model hf:Qwen/Qwen3-VL-8B-Instruct, or the path of its config.json", "preset"),
+        ("google/gemma-4-26B-A4B-it", "hf:google/gemma-4-26B-A4B-it", "Did you mean"),
+        ("Qwen/Qwen2.5-0.5B-Instruct", "Its base may be the preset 'qwen2.5-0.5b'", "Did you mean"),
+        ("Qwen/Qwen3-14B-AWQ", "Its base may be the preset 'qwen3-14b'", "Did you mean"),
+        ("someone/Llama-3-8B", "There is a preset 'llama-3-8b'", "Did you mean"),
+    ],
+)
+def test_only_likely_typing_errors_are_suggested(text, said, not_said):
+    with pytest.raises(InputError) as caught:
+        load_model(text)
+    assert said in str(caught.value)
+    assert not_said not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hidden_act": "swoosh"}, "hidden_act 'swoosh' is no activation of transformers"),
+        ({"auto_map": {"AutoModelForCausalLM": "modeling_x.OtherForCausalLM"}}, "auto_map names 'OtherForCausalLM'"),
+    ],
+)
+def test_what_the_class_does_not_say_is_said(tmp_path, changes, said):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(GOOD))
+    assert not [n for n in load_model(str(path)).notes if "WARNING" in n and "dtype" not in n]
+    path.write_text(json.dumps(GOOD | changes))
+    assert any(said in n for n in load_model(str(path)).notes)

@@ -1,0 +1,63 @@
+"""What a name of no preset may have meant: a likely typing error of one, or a variant whose base is one.
+
+The numbers of a model's name tell models apart, so names that differ in them are no typing errors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+
+from estimator import presets
+
+LIKELY = 0.8  # difflib's ratio of two names: one letter of ten forgotten, doubled or exchanged
+# ends of a repository's name that say what was trained or how the same weights are stored, not what the model is
+VARIANT = re.compile(
+    r"[-_.](instruct|it|chat|base|hf|pt|awq|gptq|bnb|fp8|nvfp4|dynamic|int[48]|[48]-?bit|gguf|mlx|bf16|autoround)$",
+)
+
+
+def hint(text: str, repo: bool) -> str:
+    """What to do with a name of no preset. repo: whether it may be one on the hub."""
+    own = text.rpartition("/")[2]
+    where = f"From the hub: --model hf:{text}, or the path of its config.json" if repo else "List them: llmcalc models"
+    base = _base(own)
+    if base is not None:
+        said = "There is a preset" if presets.find("models", own) else "Its base may be the preset"
+        return f"{where}. {said} {base!r}"
+    names = [n for n in (*presets.names("models"), "symbolic") if "/" not in n]
+    near = list({presets.find("models", n): n for n in reversed(typing_errors(own, names))}.values())[::-1]
+    return f"Did you mean {' or '.join(map(repr, near))}? {where}" if near else where
+
+
+def _base(own: str) -> str | None:
+    """The preset that is left of a name whose variant is taken off, or None."""
+    name = own.lower()
+    while True:
+        found = presets.find("models", name)
+        if found is not None:
+            return found
+        shorter = VARIANT.sub("", name)
+        if shorter == name:
+            return None
+        name = shorter
+
+
+def typing_errors(got: str, known: Iterable[str]) -> list[str]:
+    """At most three of ``known`` with the numbers of ``got``, as many words and nearly their letters, nearest first."""
+    name = got.lower()
+    found = []
+    for other in known:
+        if _shape(other) == _shape(name):
+            same = 1.0 if sorted(other) == sorted(name) else SequenceMatcher(None, other, name).ratio()
+            found.append((same, other))
+    return [n for ratio, n in sorted(found, reverse=True)[:3] if ratio >= LIKELY]
+
+
+def _shape(name: str) -> tuple[str, int]:
+    """Its digits, and how many words it has beside single letters."""
+    return re.sub(r"\D", "", name), len(re.findall(r"[a-z]{2,}", name))
+
+
+__all__ = ["hint", "typing_errors"]
