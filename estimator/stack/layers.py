@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import MLP, Attention, Layer, MoE, Norm, StateSpace
-from estimator.stack import across, liger, moves, ops
-from estimator.stack.attention import attend, cached, head_norm, rotate, rotate_part, rotate_wide, rotate_widened
+from estimator.stack import across, moves, ops
+from estimator.stack.attention import attend, cached, head_norm, rotate
 from estimator.stack.feedforward import mlp
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
 from estimator.stack.norms import norm
+from estimator.stack.rotation import concatenates, rotated
 from estimator.stack.special import SPECIAL, of_positions
 from estimator.stack.tape import Tensor
 
@@ -113,37 +114,6 @@ def projected(m: Machine, x: Tensor, a: Attention) -> tuple[Tensor, Tensor, Tens
         moves.by_heads(both)
     q, k, v = ops.split(m.t, both, sizes)
     return q, k, v
-
-
-def concatenates(a: Attention) -> bool:
-    """Whether the rotated queries come out of a concatenation, head by head."""
-    return bool(a.rope_dim != a.head_dim) or a.rotary == "joined"
-
-
-def rotated(m: Machine, q: Tensor, k: Tensor, a: Attention, at: Positions) -> tuple[Tensor, Tensor]:
-    """apply_rotary_pos_emb."""
-    moves.fused(m.t, "rotary embedding", 2 * (q.n + k.n) * q.w)
-    if m.release.pairs:
-        from estimator.stack.codes import rotated_pairs
-
-        return rotated_pairs(m.t, q), rotated_pairs(m.t, k)
-    cos, sin = at["rope"](m, a)
-    if a.pairs:
-        cos, sin = (ops.repeat(m.t, ops.piece(m.t, x, x.n // 2), 2, "table, each number twice") for x in (cos, sin))
-    if a.rotary in WIDE:
-        w, turn = q.w, WIDE[a.rotary]
-        q, k = turn(m.t, q, cos, sin), turn(m.t, k, cos, sin)
-        return ops.to(m.t, q, w), ops.to(m.t, k, w)
-    if m.kernels.rotary:
-        return liger.rotated(m.t, q, k)
-    if not concatenates(a):
-        q = rotate(m.t, q, cos, sin)
-        return q, rotate(m.t, k, cos, sin)
-    q = rotate_part(m.t, q, cos, sin, a.rope_dim, a.head_dim)
-    return q, rotate_part(m.t, k, cos, sin, a.rope_dim, a.head_dim)
-
-
-WIDE = {"fp32": rotate_wide, "widened": rotate_widened, "promoted": rotate}  # Attention.rotary, in fp32
 
 
 def by_role(layer: Layer) -> dict[str, Norm]:
@@ -288,13 +258,6 @@ def feed_only(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     return ops.add(m.t, x, feed(m, norm(m, x, layer.norms[0]), layer.mlp), "residual")
 
 
-def pooled(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
-    """DeepSeek-V4's attention."""
-    from estimator.stack.pooled import attention
-
-    return attention(m, x, a, at)
-
-
 def streams(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     """DeepSeek-V4: each branch reads one stream made of all, and is added to each of them."""
     from estimator.stack.streams import connected
@@ -308,7 +271,7 @@ def streams(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
 
 
 def varied(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
-    """DiffLlama's, Doge's and JetMoE's attention."""
+    """DiffLlama's, Doge's, JetMoE's and DeepSeek-V4's attention."""
     from estimator.stack.varied import VARIED
 
     return VARIED[a.form](m, x, a, at)
@@ -340,15 +303,25 @@ def altup(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
 
 
 def shortcut(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
-    """LongCat-Flash's layer of two halves."""
-    from estimator.stack.looped import shortcut
+    """LongcatFlashDecoderLayer.forward: the experts' output is named until the second half is done."""
+    from estimator.stack.looped import routed
 
-    return shortcut(m, x, layer, at)
+    norms, block, second = by_role(layer), layer.mlp, layer.then
+    assert isinstance(block, MoE) and block.shared is not None and second is not None  # noqa: PT018
+    x = ops.add(m.t, x, mix(m, norm(m, x, norms["input"]), layer, at), "residual")
+    h = norm(m, x, norms["pre_mlp"])
+    out = routed(m, h, block)
+    x = ops.add(m.t, x, feed(m, h, block.shared), "residual")
+    del h
+    key, m.layer_key = m.layer_key, (m.layer_key, "second half")
+    x = pre(m, x, second, at)
+    m.layer_key = key
+    return ops.add(m.t, x, out, "residual")
 
 
-OTHERS = ("differential", "dynamic_mask", "routed", "gated_positions")
+OTHERS = ("differential", "dynamic_mask", "routed", "gated_positions", "pooled")
 # what computes each Attention.form but transformers' own interface
-FORMS = {**SPECIAL, "pooled": pooled, **dict.fromkeys(OTHERS, varied)}
+FORMS = {**SPECIAL, **dict.fromkeys(OTHERS, varied)}
 WIRING = {
     "altup": altup, "feed": feed_only, "mixer": mixer_only, "parallel": parallel, "post": post, "pre": pre,
     "sandwich": sandwich, "shortcut": shortcut, "streams": streams,

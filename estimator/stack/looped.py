@@ -1,4 +1,4 @@
-"""Experts that a loop runs one after the other (LongCat-Flash), and layers that put their output in later.
+"""Experts that a loop runs one after the other (LongCat-Flash).
 
 One turn of the loop is run with its operations; what the other turns keep for the backward pass, and what each of them
 takes for a moment, is stated beside it. Tokens are taken as dealt evenly.
@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.families.base import Extra, Layer, MoE
+from estimator.families.base import Extra, MoE
 from estimator.ops import ceil_div
 from estimator.stack import moves, ops
-from estimator.stack.layers import Positions, by_role, feed, mix, pre
 from estimator.stack.machine import Machine
 from estimator.stack.moe import choose, gate, gather, log_experts, stacks
 from estimator.stack.nn import UNLOGGED, product
-from estimator.stack.norms import norm
 from estimator.stack.parametrised import delta, with_delta
 from estimator.stack.recurrent import many
 from estimator.stack.tape import F32, I64, GradFn, Tape, Tensor
@@ -26,25 +24,11 @@ PLACES = 2 * I64  # torch.where: a token's number, and which of its choices the 
 LAUNCHES = 12  # of a turn beside its products: finding its tokens, picking, weighing and adding them
 
 
-def shortcut(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
-    """LongcatFlashDecoderLayer.forward: the experts' output is named until the second half is done."""
-    t, norms = m.t, by_role(layer)
-    block, second = layer.mlp, layer.then
-    assert isinstance(block, MoE)
-    assert block.shared is not None
-    assert second is not None
-    x = ops.add(t, x, mix(m, norm(m, x, norms["input"]), layer, at), "residual")
-    h = norm(m, x, norms["pre_mlp"])
-    with t.at("experts"):
-        _, weights, index = choose(m, h, block)
-        beside = looped(m, h, block, weights, index)
-    del weights, index
-    x = ops.add(t, x, feed(m, h, block.shared), "residual")
-    del h
-    key, m.layer_key = m.layer_key, (m.layer_key, "second half")
-    x = pre(m, x, second, at)
-    m.layer_key = key
-    return ops.add(t, x, beside, "residual")
+def routed(m: Machine, x: Tensor, block: MoE) -> Tensor:
+    """LongcatFlashMoE.forward. x [rows, d] -> [rows, d]."""
+    with m.t.at("experts"):
+        _, weights, index = choose(m, x, block)
+        return looped(m, x, block, weights, index)
 
 
 def looped(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) -> Tensor:
@@ -59,10 +43,10 @@ def looped(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) ->
     out = others(m, x, block, weights, (wide, last), out, each)
     places = t.alloc(2 * each, I64, "tokens of an expert")
     state = gather(t, x, each * block.d, places)
-    routed = index.n * block.num // num  # what idle experts are given passes
-    both = multiplied(m, state, wide, up, (each, routed), 2 * block.width, block)
+    worked = index.n * block.num // num  # what idle experts are given passes
+    both = multiplied(m, state, wide, up, (each, worked), 2 * block.width, block)
     inner = gate(m, both, block)
-    inner = multiplied(m, inner, last, down, (each, routed), block.d, block)
+    inner = multiplied(m, inner, last, down, (each, worked), block.d, block)
     weighed = ops.mul(t, inner, gather(t, weights, each, places), "weighted")
     source = ops.to(t, weighed, x.w)
     made = Tensor(out.n, out.w, out.st)
@@ -124,4 +108,4 @@ def _added_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     return (g if node.ins[0] is not None else None, None if node.ins[1] is None else t.alloc(n, w, "gradient"))
 
 
-__all__ = ["looped", "shortcut"]
+__all__ = ["routed"]

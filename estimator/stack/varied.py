@@ -15,6 +15,7 @@ from estimator.stack.machine import Machine
 from estimator.stack.moe import gather, grouped, log_experts
 from estimator.stack.nn import linear
 from estimator.stack.norms import norm
+from estimator.stack.pooled import attention as pooled
 from estimator.stack.routers import best
 from estimator.stack.shapes import outer, total
 from estimator.stack.tape import F32, I64, Tensor
@@ -121,5 +122,6 @@ def gated_positions(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
 
 
 VARIED = {
-    "differential": differential, "dynamic_mask": dynamic_mask, "gated_positions": gated_positions, "routed": routed,
+    "differential": differential, "dynamic_mask": dynamic_mask, "gated_positions": gated_positions, "pooled": pooled,
+    "routed": routed,
 }  # fmt: skip
