@@ -17,9 +17,10 @@ from estimator.families.base import Attention, Layer, MoE, Norm, StateSpace
 from estimator.kv.layers import STATES
 from estimator.models import load_model
 from estimator.presets import names
-from estimator.stack.layers import FORMS, WIDE, WIRING
+from estimator.stack.layers import FORMS, WIRING
 from estimator.stack.moe import ROUTES
 from estimator.stack.norms import NORMS
+from estimator.stack.rotation import WIDE
 from estimator.stack.routers import ROUTERS
 
 ROOT = Path(estimator.__file__).parent
@@ -37,7 +38,7 @@ KNOWN = {
     (Attention, "softmax"): {"fp32", "scores"},
     (Attention, "rotary"): {"whole", "joined", *WIDE},
     (Attention, "normed"): {"viewed", "transposed", "rotated"},
-    (Attention, "query_scale"): {"", "projected", "rotated"},
+    (Attention, "query_scale"): {"", "parts", "projected", "rotated"},
     (Attention, "taken"): {"columns", "slices", "heads"},
     (Attention, "rope_style"): {"half", "interleaved", "complex", "none"},
     (Attention, "position"): {"rope", "learned", "alibi", "relative", "none"},
