@@ -34,6 +34,13 @@ def again(run: Run, arch: Architecture, load: Workload) -> Outcome:
     return _runs(run, Same(arch), Same(load.adapter), OTHERS(load)).at(load)
 
 
+def run_key(arch: Architecture, load: Workload) -> tuple[Any, ...] | None:
+    """What a run on ints is the same run by; None for others."""
+    if not recordable(load.b, load.s, load.new):
+        return None
+    return Same(arch), Same(load.adapter), load.b, load.s, load.new, OTHERS(load)
+
+
 @lru_cache(maxsize=64)
 def _runs(run: Run, arch: Same[Architecture], adapter: Same[Adapter | None], others: tuple[Any, ...]) -> Again[Outcome]:
     return Again(partial(run, arch.it), SIZES, KeptOutcome, same)

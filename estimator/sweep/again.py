@@ -19,7 +19,7 @@ Sizes = Mapping[str, int]
 Made = Callable[[list[int]], T]  # what a run makes, of the slots of its record (estimator.sweep.ints.Single)
 
 MOST = 2**32  # of a size; what is larger is run
-PATIENCE = 12  # runs before a record, which takes about as long as they did; twice as many where the last served fewer
+PATIENCE = 20  # runs before a record, which takes as long as a dozen; twice as many where the last served fewer
 MOST_RECORDS = 8
 
 

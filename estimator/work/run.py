@@ -55,14 +55,16 @@ def operations(arch: Architecture, work: PassSizes, adapter: Adapter | None = No
     those in place of what PyTorch would run inside them. The last few are remembered: a pass is timed on several
     machines.
     """
-    if adapter is None and all(type(x) is int for x in (work.b, work.s, work.context, work.encoder or 0)):
-        return _remembered(Same(arch), work)
+    if recordable(work.b, work.s, work.context, work.encoder or 0):
+        return _remembered(Same(arch), work, Same(adapter))
     return _operations(arch, work, adapter)
 
 
 @lru_cache(maxsize=64)
-def _remembered(same: Same[Architecture], work: PassSizes) -> tuple[Product | Kernel, ...]:
-    return tuple(_operations(same.it, work, None))
+def _remembered(
+    same: Same[Architecture], work: PassSizes, adapter: Same[Adapter | None]
+) -> tuple[Product | Kernel, ...]:
+    return tuple(_operations(same.it, work, adapter.it))
 
 
 def timed(arch: Architecture, work: PassSizes) -> Sequence[Product | Kernel]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field, fields, replace
+from functools import lru_cache
 from typing import Any, cast
 
 from estimator.commands.memory.grid import given, refuse
@@ -35,6 +36,7 @@ from estimator.formulas.params import total_params
 from estimator.inventory import total as elements
 from estimator.models import Model
 from estimator.moments import Moment, Outcome, Workload, inference, trained_tensors, training
+from estimator.moments.repeated import run_key
 from estimator.names import choice
 from estimator.ops import maximum
 from estimator.optimizers import Trained, find_optimizer, managed_bytes, state_bytes
@@ -43,6 +45,7 @@ from estimator.peft.base import Adapter
 from estimator.questions.read import adapter_of, batch, recipe_of, scored, split_cast, storage_of, tokens
 from estimator.recipes.base import Recipe
 from estimator.records import dataclass
+from estimator.same import Alike
 from estimator.sizes import size_option
 from estimator.stack.codes import own_weights
 from estimator.stack.tape import F32
@@ -263,8 +266,19 @@ def fullest(p: MemoryPlan, shown: Outcome) -> Any:
 
 
 def needed(p: MemoryPlan) -> int:
-    """Bytes of tensors that the run needs on its fullest GPU."""
+    """Bytes of tensors that the run needs on its fullest GPU; a planner asks for the same one many times."""
+    stepped = p.mode == "training" and p.grid is None and p.recipe.kind in ("simulated", DEEPSPEED)
+    key = run_key(p.share, p.load) if stepped else None
+    return _needed(p) if key is None else _remembered(Alike(p, key))
+
+
+def _needed(p: MemoryPlan) -> int:
     return int(value_of(fullest(p, simulate(p))))
+
+
+@lru_cache(maxsize=256)
+def _remembered(p: Alike[MemoryPlan]) -> int:
+    return _needed(p.it)
 
 
 def paper(p: MemoryPlan) -> Outcome:
