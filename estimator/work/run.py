@@ -40,8 +40,21 @@ def products(
     """Every product of one pass through ``arch``, in order; in training with the gradients that autograd computes.
 
     trains: whether a weight of the model trains, where neither all do nor an adapter says so; top: in so many of the
-    last layers only.
+    last layers only. The last few are remembered where neither is given.
     """
+    if trains is None and top is None and recordable(work.b, work.s, work.context, work.encoder or 0):
+        return list(_multiplied(Same(arch), work, Same(adapter)))
+    return _products(arch, work, adapter, trains, top)
+
+
+@lru_cache(maxsize=64)
+def _multiplied(same: Same[Architecture], work: PassSizes, adapter: Same[Adapter | None]) -> list[Product]:
+    return _products(same.it, work, adapter.it, None, None)
+
+
+def _products(
+    arch: Architecture, work: PassSizes, adapter: Adapter | None, trains: Callable[[str], bool] | None, top: Any
+) -> list[Product]:
     t = Tape(work.mode == "training", work.amp)
     t.work = []
     _run(t, arch, work, adapter, trains, top)
