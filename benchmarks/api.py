@@ -34,7 +34,7 @@ LEAK_MIB = 1.0
 
 
 Call = Callable[[int, int], Any]  # of a batch and a length
-FIRST, WARM = 12, 60  # calls that are run as the first of a process are; calls before the median
+FIRST, WARM = 12, 100  # calls that are run as the first of a process are; calls before the median
 
 
 def medians(call: Call, runs: int) -> tuple[float, float]:

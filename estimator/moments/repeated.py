@@ -41,7 +41,7 @@ def run_key(arch: Architecture, load: Workload) -> tuple[Any, ...] | None:
     return Same(arch), Same(load.adapter), load.b, load.s, load.new, OTHERS(load)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def _runs(run: Run, arch: Same[Architecture], adapter: Same[Adapter | None], others: tuple[Any, ...]) -> Again[Outcome]:
     return Again(partial(run, arch.it), SIZES, KeptOutcome, same)
 

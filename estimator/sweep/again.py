@@ -20,7 +20,7 @@ Made = Callable[[list[int]], T]  # what a run makes, of the slots of its record 
 
 MOST = 2**32  # of a size; what is larger is run
 PATIENCE = 20  # runs before a record, which takes as long as a dozen; twice as many where the last served fewer
-MOST_RECORDS = 8
+MOST_RECORDS = 6
 
 
 class Again(Generic[T]):
@@ -72,7 +72,9 @@ class Again(Generic[T]):
         try:
             out = self.run(replace(load, **{name: record.size(name, n) for name, n in sizes.items()}))
             single = Single(record)
-            return single, self.keep(single, out)
+            made = self.keep(single, out)
+            single.close()
+            return single, made
         except Exception:  # what cannot be recorded is run
             return None
         finally:

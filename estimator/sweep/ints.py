@@ -18,13 +18,13 @@ class Single:
     """The numbers of one record as functions of its sizes.
 
     A slot holds a size, an atom or a product of several; slot 0 is 1. :meth:`at` fills them in order, and is None where
-    the record does not hold.
+    the record does not hold. All sums are asked for before the first row; :meth:`close` then lets go of the record.
     """
 
     def __init__(self, record: Record) -> None:
         if record.reals or record.reals_met:
             raise Unrecordable("floats")
-        self.record = record
+        self.atoms = record.atoms
         self.steps: list[tuple[int, Any, Any]] = []
         self._slots: dict[tuple[int, ...], int] = {(): 0}
         self.ranges = [(name, low, high) for name, (low, high) in record.ranges.items()]
@@ -48,7 +48,7 @@ class Single:
         found = self._slots.get(product)
         if found is None:
             if len(product) == 1:
-                atom = self.record.atoms[product[0]]
+                atom = self.atoms[product[0]]
                 step = self._atom(atom.op, atom.args)
             else:
                 step = PRODUCT, self._slot(product[:-1]), self._slot(product[-1:])
@@ -73,6 +73,10 @@ class Single:
             out.append(self.sum({p: f for p, f in step.items() if f}))
             before = now
         return out
+
+    def close(self) -> None:
+        """Nothing more is asked for: forget what only made the steps."""
+        self.atoms, self._slots = [], {}
 
     def at(self, sizes: Mapping[str, int]) -> list[int] | None:
         """All slots for these sizes."""

@@ -90,7 +90,7 @@ def timed(arch: Architecture, work: PassSizes) -> Sequence[Product | Kernel]:
     return _passes(Same(arch), SIZED if work.encoder is None else (*SIZED, "encoder"), OTHERS(work)).at(work)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def _passes(same: Same[Architecture], names: tuple[str, ...], others: Any) -> Again[tuple[Product | Kernel, ...]]:
     return Again(partial(_timed, same.it), names, KeptPass)
 
