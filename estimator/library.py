@@ -137,6 +137,7 @@ def forward_flops(c: Config, b: int, s: int) -> tuple[int, Counter[str]]:
             model.eval()(**kwargs)
     except Exception as error:  # a pass that looks at values has none on the meta device
         first = " ".join(str(error).split())[:160] or type(error).__name__
-        raise InputError(f"{c.where}: {type(model).__name__} cannot run without values: {first}") from None
+        why = "does not run on token ids alone, without values"
+        raise InputError(f"{c.where}: {type(model).__name__} {why}, so its FLOPs are not counted: {first}") from None
     parts = Counter({str(op).removeprefix("aten."): n for op, n in counter.get_flop_counts().get("Global", {}).items()})
     return int(counter.get_total_flops()), parts

@@ -142,7 +142,7 @@ class Model:
         if self.config is None:
             return self.own_notes
         found = (*self.own_notes, *self.config.notes)
-        if self.kind not in ("file", "hub") or "architecture" not in self.__dict__:
+        if self.library or self.kind not in ("file", "hub") or "architecture" not in self.__dict__:
             return found
         from estimator.sources.foreign import sizes_not_read
 

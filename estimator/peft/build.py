@@ -116,7 +116,7 @@ class Build:
     def suggested(self) -> str:
         """Names of the model's own matrices, for an error message."""
         leaves = list(dict.fromkeys(m.leaf for m in all_linear(self.known)))
-        return ",".join(leaves[:4]) + " (or all-linear)"
+        return ",".join(leaves[:4]) + " (or all-linear)" if leaves else "its modules (it has no linear layers)"
 
     def rule(self, names: Sequence[str] = (), pattern: str | None = None, exact: bool = False) -> Rule:
         """The matching rule of the arguments for these targets."""

@@ -107,3 +107,57 @@ def test_names_are_the_files_own():
     assert names >= {"transformer.output_layer.weight", "transformer.encoder.layers.{i}.mlp.dense_h_to_4h.weight"}
     names = {w.name for w in model("qwen-7b").architecture.weights()}
     assert names >= {"transformer.wte.weight", "transformer.h.{i}.attn.c_attn.bias", "transformer.h.{i}.mlp.w1.weight"}
+
+
+VIT = {"model_type": "intern_vit_6b", "hidden_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 24,
+       "intermediate_size": 4096, "image_size": 448, "patch_size": 14, "qkv_bias": True, "qk_normalization": False,
+       "norm_type": "layer_norm", "hidden_act": "gelu"}  # fmt: skip
+VIT_6B = {**VIT, "hidden_size": 3200, "num_attention_heads": 25, "num_hidden_layers": 45, "intermediate_size": 12800,
+          "qkv_bias": False, "qk_normalization": True, "norm_type": "rms_norm"}  # fmt: skip
+QWEN = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "hidden_size": 896, "intermediate_size": 4864,
+        "num_attention_heads": 14, "num_key_value_heads": 2, "num_hidden_layers": 24}  # fmt: skip
+INTERN = {"model_type": "internlm2", "architectures": ["InternLM2ForCausalLM"], "vocab_size": 92553, "bias": False,
+          "num_key_value_heads": 8}  # fmt: skip
+
+
+def chat(vision, text):
+    return {"model_type": "internvl_chat", "architectures": ["InternVLChatModel"], "vision_config": vision,
+            "llm_config": text}  # fmt: skip
+
+
+# configs by the repositories' own files -> elements in the headers of the published files, as llmfit 1.1.17 lists them
+SEEING = {
+    "OpenGVLab/InternVL2-1B": (chat(VIT, {**QWEN, "vocab_size": 151655, "tie_word_embeddings": False}), 938_158_976),
+    "OpenGVLab/InternVL3-1B": (chat(VIT, {**QWEN, "vocab_size": 151674, "tie_word_embeddings": False}), 938_193_024),
+    "OpenGVLab/InternVL2-2B": (chat(VIT, {**INTERN, "hidden_size": 2048, "intermediate_size": 8192,
+                                         "num_attention_heads": 16, "num_hidden_layers": 24}), 2_205_754_368),
+    "OpenGVLab/InternVL2-26B": (chat(VIT_6B, {**INTERN, "hidden_size": 6144, "intermediate_size": 16384,
+                                             "num_attention_heads": 48, "num_hidden_layers": 48}), 25_514_186_112),
+    "rednote-hilab/dots.ocr": ({
+        "model_type": "dots_ocr", "architectures": ["DotsOCRForCausalLM"], "hidden_size": 1536,
+        "intermediate_size": 8960, "num_attention_heads": 12, "num_key_value_heads": 2, "num_hidden_layers": 28,
+        "vocab_size": 151936, "tie_word_embeddings": False, "vision_config": {
+            "embed_dim": 1536, "hidden_size": 1536, "intermediate_size": 4224, "num_hidden_layers": 42,
+            "num_attention_heads": 12, "post_norm": True, "spatial_merge_size": 2, "use_bias": False}}, 3_039_179_264),
+    "microsoft/Phi-3.5-vision-instruct": ({
+        "model_type": "phi3_v", "architectures": ["Phi3VForCausalLM"], "hidden_size": 3072, "intermediate_size": 8192,
+        "num_attention_heads": 32, "num_key_value_heads": 32, "num_hidden_layers": 32, "vocab_size": 32064,
+        "tie_word_embeddings": False, "img_processor": {
+            "image_dim_out": 1024, "model_name": "openai/clip-vit-large-patch14-336", "name": "clip_vision_model",
+            "num_img_tokens": 144}}, 4_146_621_440),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEEING)
+def test_models_that_see(name):
+    config, elements = SEEING[name]
+    made = Model(name, "file", Config(config))
+    assert sum(w.total for w in made.architecture.weights()) == elements
+    text = Model(name, "file", Config(config), part="text").architecture
+    towers = sum(w.total for t in made.architecture.towers for w in t.weights())
+    assert sum(w.total for w in text.weights()) == elements - towers
+    adapter = {"method": "lora", "targets": "q_proj,wqkv,qkv_proj"}
+    step = api.memory(made, mode="training", recipe="torch-bf16", seq_len=256, **adapter)
+    assert step.results()["peak.allocated_bytes"] > 2 * elements
+    assert api.infer(made, gpu="h100-sxm", dtype="bf16").results()["decode_step_seconds"] > 0
+    assert api.flops(made, mode="forward", seq_len=64).results()["total_flops"] > 0
