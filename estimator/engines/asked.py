@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import field
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 from estimator.dtypes import find_format
 from estimator.engines.stored import HeldWeights, stored
@@ -21,6 +21,7 @@ from estimator.units import BITS_PER_BYTE, parse_size
 
 ACTIVATIONS = ("bf16", "fp16", "fp32")
 Version = tuple[int, ...]
+T = TypeVar("T")
 _SIZE = re.compile(r"^[0-9][0-9._]* ?([KMGT]i?)?B$", re.IGNORECASE)
 
 
@@ -90,6 +91,11 @@ def version_of(text: Any, default: Version) -> Version:
     if not found:
         raise InputError(f"--engine-version {str(text)[:40]}: expected numbers with dots, for instance 0.19.0")
     return tuple(int(x) for x in found[1].split("."))
+
+
+def of_version(asked: ServerAsked, table: tuple[tuple[Version, T], ...]) -> T:
+    """The value of the first version of ``table`` (newest first) that is not above the engine's; else the last."""
+    return next((value for version, value in table if asked.version >= version), table[-1][1])
 
 
 def share(value: Any, default: Fraction, flag: str) -> Fraction:

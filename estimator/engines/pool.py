@@ -19,7 +19,6 @@ from estimator.units import BITS_PER_BYTE
 
 FULL, SLIDING, CHUNKED, STATE = "full", "sliding", "chunked", "state"
 FP32 = 4
-UNEVEN = Fraction(3, 2)  # kinds below this ratio are grouped by the more numerous one
 
 
 class LayerKind(NamedTuple):
@@ -152,11 +151,12 @@ def state_bytes(asked: ServerAsked, s: StateSpace) -> int:
 
 
 def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: int, block: int, step: int, *, windows: bool = True,
-            prefixes: bool = False, scales: bool = True) -> Pool:  # fmt: skip
+            prefixes: bool = False, scales: bool = True, uneven: Fraction = Fraction(1)) -> Pool:  # fmt: skip
     """The pool of ``pool`` bytes over these layers of one rank, in blocks of ``block`` tokens.
 
     step: tokens of an engine's step, which a window keeps beside it; windows: whether windows bound what is kept;
-    prefixes: whether prefixes are cached (a recurrent layer then keeps two states).
+    prefixes: whether prefixes are cached (a recurrent layer then keeps two states); uneven: kinds in a ratio below this
+    are grouped by the more numerous one.
     """
     counts: dict[LayerKind, int] = {}
     token, state = 0, 0
@@ -173,7 +173,7 @@ def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: int, block: int, 
         block = max(block, 16 * ceil_div(state, 16 * token))
     page = block * token if token else state
     fewest, most = min(counts.values()), max(counts.values())
-    size = most if most < UNEVEN * fewest else fewest
+    size = most if most < uneven * fewest else fewest
     tables = tuple((kind, ceil_div(n, size)) for kind, n in counts.items())
     return Pool(page, block, size, tables, max(0, pool) // page // size, step, 2 if prefixes else 1, asked.dealt)
 

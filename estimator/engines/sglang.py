@@ -1,6 +1,7 @@
 """SGLang 0.4 to 0.5: a share of what is free before loading for weights and pool, the rest for everything else.
 
-Stands for 0.5.9 where no version is given: read in its wheel (srt/server_args.py, srt/model_executor/model_runner.py).
+Stands for 0.5.9 where no version is given: read in its wheel (srt/server_args.py; model_runner.py and
+model_runner_kv_cache_mixin.py of srt/model_executor).
 """
 
 from __future__ import annotations
@@ -10,9 +11,20 @@ from fractions import Fraction
 from estimator.card import Range
 from estimator.engines.asked import ServerAsked, share, whole
 from estimator.engines.layers import decoder_layers, stages
-from estimator.engines.pool import FULL, STATE, LayerKind, Pool, kind_of, rank_token_bytes, state_bytes, token_bytes
+from estimator.engines.pool import (
+    FULL,
+    STATE,
+    LayerKind,
+    Pool,
+    indexer_bytes,
+    kind_of,
+    rank_token_bytes,
+    state_bytes,
+    token_bytes,
+)
 from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
 from estimator.engines.server import Hardware, Server
+from estimator.engines.sglang_defaults import card_size, usual_share, windows_apart
 from estimator.engines.weights import rank_bytes
 from estimator.families.base import Attention, Layer, StateSpace
 from estimator.schemas import GIB, MIB
@@ -24,35 +36,25 @@ HARDWARE = Hardware(("NVIDIA", "AMD"), (((0,), "7.5"),))
 
 CONTEXT = GIB // 2  # taken by the driver before the first reading: 0.51 GiB on an H100 (vLLM's logs, one rank)
 CONTEXT_RANKS = 3 * GIB // 2  # with NCCL, 1.51 to 1.53 GiB at two to four ranks
-# (card below GiB, tokens a chunk, batch of the largest graph below 4 ranks and from 4): server_args.py of 0.5.9
-CARDS = (
-    (20, 2048, 8, 8), (35, 2048, 24, 80), (60, 4096, 32, 160), (90, 8192, 256, 512), (160, 8192, 256, 512),
-    (10**6, 16384, 512, 512),
-)  # fmt: skip
-REQUESTS = 4096  # max_running_requests is at most this: model_runner.py
+REQUESTS = 4096  # max_running_requests is at most this: model_runner_kv_cache_mixin.py of 0.5.9
+PAGE = 64  # tokens of a page with DeepSeek's sparse attention: server_args.py of 0.5.9
 STATES = Fraction(9, 19)  # of a hybrid's pool: mamba_full_memory_ratio 0.9 to 1
 WINDOWS = Fraction(4, 5)  # tokens of a window layer's pool to a full layer's: swa_full_tokens_ratio
 
 
 def sizes(asked: ServerAsked) -> tuple[int, int]:
-    """(tokens a chunk, batch of the largest graph) by the card's memory."""
-    gib = (asked.total or 80 * GIB) / GIB
-    _, chunk, small, large = next(x for x in CARDS if gib < x[0])
-    return whole(asked.question, "chunked_prefill_size", chunk), small if asked.tensor < 4 else large
+    """(tokens a chunk, sequences of the largest graph) by the card's memory."""
+    row = card_size(asked)
+    return whole(asked.question, "chunked_prefill_size", row.chunk), row.few if asked.tensor < 4 else row.many
 
 
 def fraction(asked: ServerAsked) -> Fraction:
-    """The share for weights and pool: as given, else what is left beside activations and graphs."""
+    """The share for weights and pool: as given, else what the version's rule leaves beside activations and graphs."""
     if asked.question.mem_fraction_static is not None or asked.total is None:
         return share(asked.question.mem_fraction_static, Fraction(88, 100), "--mem-fraction-static")
-    chunk, batch = sizes(asked)
-    rest = 512 + Fraction(3, 2) * max(chunk, 2048) + 2 * batch + 128 * asked.tensor * asked.pipeline
-    if asked.total > 60 * GIB:
-        rest = max(rest, Fraction(10 * 1024))
-    out = 1 - rest / Fraction(asked.total // MIB)
-    rounded = Fraction(round(float(out), 3)).limit_denominator(1000)
-    asked.said.append(f"--mem-fraction-static not given: {float(rounded):g}")
-    return max(rounded, Fraction(1, 100))
+    usual = max(usual_share(asked, *sizes(asked)), Fraction(1, 100))
+    asked.said.append(f"--mem-fraction-static not given: {float(usual):.4g}")
+    return usual
 
 
 def plan(asked: ServerAsked) -> ServedRank:
@@ -79,11 +81,13 @@ def _rank(asked: ServerAsked, held: list[Layer], stage: range, f: Fraction) -> S
 
 
 def tokens(asked: ServerAsked, held: list[Layer], pool: int) -> Pool:
-    """The pool in pages of one token: layers with windows keep fewer tokens since 0.5, states have their own share."""
+    """The pool in pages of one token, of 64 with a sparse latent: layers with windows of their own pool keep fewer
+    tokens, states have their own share."""
     full = windowed = 0
     states = [state_bytes(asked, x.mixer) for x in held if isinstance(x.mixer, StateSpace)]
+    apart = windows_apart(asked, held)
     for one in held:
-        kind = kind_of(one, asked.at_least(0, 5))
+        kind = kind_of(one, apart)
         if isinstance(one.mixer, Attention) and kind is not None:
             size = token_bytes(asked, one.mixer)
             if kind.name != FULL:
@@ -94,7 +98,8 @@ def tokens(asked: ServerAsked, held: list[Layer], pool: int) -> Pool:
     page = full + (int(windowed * WINDOWS) if full else windowed)
     if not page:
         return Pool(sum(states), 1, 1, ((LayerKind(STATE), 1),), pool // max(1, sum(states)), 0)
-    return Pool(page, 1, 1, ((LayerKind(FULL), 1),), max(0, share_of) // page, 0)
+    together = PAGE if indexer_bytes(asked) else 1
+    return Pool(page * together, together, 1, ((LayerKind(FULL), 1),), max(0, share_of) // page // together, 0)
 
 
 def sizes_of(asked: ServerAsked) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from estimator.card import Range
-from estimator.engines.asked import ServerAsked, share, whole
+from estimator.engines.asked import ServerAsked, of_version, share, whole
 from estimator.engines.layers import decoder_layers, stages
 from estimator.engines.pool import FULL, LayerKind, Pool, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
@@ -21,16 +21,20 @@ from estimator.schemas import GIB
 
 NAME, LATEST = "tensorrt-llm", (1, 0)
 OWN = ("kv_fraction", "tokens_per_block", "max_num_seqs", "max_num_batched_tokens", "rate", "prefix_hit")
-TOKENS, SEQUENCES = 8192, 2048  # max_num_tokens and max_batch_size of an engine as it is built
-# an engine of 0.10 or before (when that ended was not looked up) that was not told its tokens was laid out for its
-# batch of prompts of the longest input
-# (builder; examples/llama/build.py of 0.5: --max_batch_size 8, --max_input_len 2048, as in issue 59 of its backend)
-PADDED, PADDED_BATCH, PADDED_INPUT = (0, 11), 8, 2048
+# sequences at once and tokens a step of an engine as it is built: docs/source/release-notes.md (max_batch_size of
+# 0.14.0; max_batch_size and max_num_tokens of 0.11.0)
+TOKENS, SEQUENCES = 8192, (((0, 14), 2048), ((0, 11), 256), ((0,), 2048))
+# before 0.11 what is built is sized by its batch of prompts of the longest input (docs/source/memory.md of 0.9: "If
+# `max_num_tokens` is not specified, the max number of input tokens will be derived as `max_batch_size*max_input_len`";
+# examples/llama/build.py of 0.5: --max_batch_size 8, --max_input_len 2048), and built for the batch that is asked for
+BY_INPUT, BUILT_BATCH, BUILT_INPUT = (0, 11), 8, 2048
+# freeGpuMemoryFraction: release-notes.md of 0.8.0
+FRACTION = ((0, 8), Fraction(9, 10)), ((0,), Fraction(85, 100))
 SAMPLED_ROWS = 256  # rows of logits of the trial run: a guess, the trial's requests are not logged
 CONTEXT, CONTEXT_RANKS = GIB // 2, 2 * GIB  # the driver's context, and with NCCL (vLLM's logs on an H100)
 SMALL_BLOCKS = (0, 19)  # since then 32 tokens a block, 64 before
-# reference/support-matrix.html of 0.18 lists Ampere and later; before it Volta too
-HARDWARE = Hardware(("NVIDIA",), (((0, 18), "8.0"), ((0,), "7.0")))
+# release-notes.md of 0.15.0: Volta is removed
+HARDWARE = Hardware(("NVIDIA",), (((0, 15), "8.0"), ((0,), "7.0")))
 
 
 def plan(asked: ServerAsked) -> ServedRank:
@@ -38,9 +42,9 @@ def plan(asked: ServerAsked) -> ServedRank:
     check_decoder(asked)
     check_heads(asked)
     q, layers = asked.question, decoder_layers(asked.arch)
-    f = share(q.kv_fraction, Fraction(9, 10), "--kv-fraction")
+    f = share(q.kv_fraction, of_version(asked, FRACTION), "--kv-fraction")
     if q.kv_fraction is None:
-        asked.said.append("--kv-fraction not given: 0.9 of what is free")
+        asked.said.append(f"--kv-fraction not given: {float(f):g} of what is free")
     return fewest([_rank(asked, s, f) for s in stages(len(layers), asked.pipeline)])
 
 
@@ -68,11 +72,10 @@ def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
 
 
 def sizes_of(asked: ServerAsked) -> tuple[int, int]:
-    """(sequences at once, tokens of a step)."""
+    """(sequences at once, tokens of a step): as given, else as an engine of the version is built."""
     q = asked.question
-    padded = PADDED_INPUT * whole(q, "max_num_seqs", PADDED_BATCH)
-    tokens = whole(q, "max_num_batched_tokens", padded if asked.version < PADDED else TOKENS)
-    return whole(q, "max_num_seqs", SEQUENCES), tokens
+    tokens = TOKENS if asked.version >= BY_INPUT else BUILT_INPUT * whole(q, "max_num_seqs", BUILT_BATCH)
+    return whole(q, "max_num_seqs", of_version(asked, SEQUENCES)), whole(q, "max_num_batched_tokens", tokens)
 
 
 SERVER = Server(NAME, LATEST, OWN, HARDWARE, plan, sizes_of)

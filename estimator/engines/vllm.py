@@ -6,15 +6,17 @@ v1/core/kv_cache_utils.py) and held to public start-up logs. The engines before 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from estimator.card import Range
-from estimator.engines.asked import ServerAsked, share, whole
+from estimator.engines.asked import ServerAsked, of_version, share
 from estimator.engines.layers import decoder_layers, stages
 from estimator.engines.pool import kind_of, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_dealt, check_heads, fewest
 from estimator.engines.server import Hardware, Server
 from estimator.engines.vision import images_bytes
+from estimator.engines.vllm_defaults import HYBRID_PREFIXES, UNEVEN, V0, block_of, captured, sizes_of, utilisation
 from estimator.engines.weights import VOCAB_MULTIPLE, rank_bytes
 from estimator.errors import InputError
 from estimator.families.base import MLP, Attention, MoE, StateSpace
@@ -29,8 +31,6 @@ OWN = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "pref
 # docs/getting_started/installation/gpu.cuda.inc.md of 0.21 and of 0.14; AMD's by gpu.rocm.inc.md
 HARDWARE = Hardware(("NVIDIA", "AMD"), (((0, 21), "7.5"), ((0,), "7.0")))
 
-V0 = (0, 8)  # the first version whose default engine is V1
-LARGE_GPU = 70 * GIB  # vLLM engine/arg_utils.py, get_batch_defaults
 PROFILE = 50 * MIB  # fitted: what 0.17 to 0.19 profile beside the tensors counted here (3 logs of Llama-3.1-8B)
 HIDDEN_STATES, V0_HIDDEN_STATES = 7, 6  # residual-wide tensors alive at the peak of a layer: fitted on the same logs
 SAMPLED = 12  # bytes a logit beside the logits: a copy in fp32, probabilities, exponentials
@@ -41,33 +41,14 @@ MULTIPROCESSORS = 108  # of a card whose preset does not say: an A100's
 OTHER = {1: 0.25, 2: 2.07, 4: 2.15, 8: 2.15}
 OTHER_STAGE = 0.07  # pipeline stages without tensor parallelism (6 stages of 2 runs)
 OTHER_BEFORE = ((0, 11), 0.13), ((0, 8), 0.05), ((0, 0), 0.35)  # by version, one to five logs each
-# CUDA graphs, fitted to 31 logs of 0.19: GiB a rank and a layer of it; bytes of every captured token and element of a
-# rank's queries, which the graphs' own pool keeps (in fp32 too); GiB that experts add. A model at a time left out, the
-# dense ones are missed by a median of 7%, nine of ten by 9%
-GRAPHS, GRAPHS_LAYER, GRAPHS_TOKEN, GRAPHS_MOE = 0.0885, 0.0164, 7.4, 0.7
+# CUDA graphs, fitted to 31 logs of 0.19 (102 graphs each, 51 sizes of pieces and of whole steps): GiB a rank; GiB a
+# graph and layer of it; bytes of every captured token and element of a rank's queries, which the graphs' own pool keeps
+# (in fp32 too); GiB that experts add. A model at a time left out, the dense ones are missed by a median of 7%, nine of
+# ten by 9%. That pieces and whole steps take the same is assumed
+GRAPHS, GRAPHS_LAYER, GRAPHS_TOKEN, GRAPHS_MOE = 0.0885, 0.0164 / 102, 3.7, 0.7
 GRAPHS_RANGE = Fraction(80, 100), Fraction(125, 100)
-CAPTURED = 512  # tokens of the largest graph: vLLM config/vllm.py, _set_cudagraph_sizes
 ESTIMATED = Fraction(10, 11)  # the engine's own estimate over what graphs take, median of 44 settings of 0.19
 ALIGNED = "on"
-
-
-def sizes_of(asked: ServerAsked) -> tuple[int, int]:
-    """(sequences at once, tokens a step): as given, else the server's defaults by card and version."""
-    q = asked.question
-    spec, total = asked.spec, asked.total
-    a100 = spec is not None and spec.compute_capability == "8.0"
-    large = total is not None and total >= LARGE_GPU and not a100
-    seqs, tokens = (1024, 8192) if large else (256, 2048)
-    if asked.version < V0:
-        seqs, tokens = 256, max(asked.length, 2048)
-    elif asked.version < (0, 10) and not large:
-        seqs = 256
-    if large and total is not None and total >= 160 * GIB and asked.at_least(0, 20):
-        tokens = 16384
-    n, t = whole(q, "max_num_seqs", seqs), whole(q, "max_num_batched_tokens", tokens)
-    if q.max_num_seqs is None or q.max_num_batched_tokens is None:
-        asked.said.append(f"{n:,} sequences and {t:,} tokens a step, the server's defaults where not given")
-    return n, t
 
 
 def plan(asked: ServerAsked) -> ServedRank:
@@ -83,7 +64,7 @@ def _rank(asked: ServerAsked, stage: range, of: int) -> ServedRank:
     q, layers = asked.question, decoder_layers(asked.arch)
     n, t = sizes_of(asked)
     budget = None
-    default = Fraction(92, 100) if asked.at_least(0, 29) else Fraction(9, 10)
+    default = utilisation(asked)
     used = share(q.gpu_memory_utilization, default, "--gpu-memory-utilization")
     if asked.total is not None:
         budget = int(asked.total * used)
@@ -92,19 +73,22 @@ def _rank(asked: ServerAsked, stage: range, of: int) -> ServedRank:
     weights = rank_bytes(asked, stage)
     peak = activation(asked, n, t, first=stage.start == 0, last=stage.stop == len(layers))
     beside = other(asked)
-    drawn = graphs(asked, len(stage), n)
+    drawn = graphs(asked, len(stage), captured(asked, n, t))
     reserved = int(drawn.best * ESTIMATED) if asked.at_least(0, 20) else 0
     pool = asked.pool
     if pool is None and budget is not None:
         pool = budget - weights - peak - beside - reserved
-    block = whole(q, "block_size", 16)
     held = [layers[i] for i in stage]
     kept = None
-    caching = str(getattr(q, "prefix_caching", None) or "off")
+    usual = ALIGNED if asked.version >= HYBRID_PREFIXES else "off"
+    caching = str(getattr(q, "prefix_caching", None) or usual)
     if caching not in ("on", "off"):
         raise InputError(f"--prefix-caching must be on or off, got {caching[:40]!r}")
     if pool is not None and any(kind_of(x) for x in held):
-        kept = pool_of(asked, held, pool, block, t, windows=asked.at_least(0, 10), prefixes=caching == ALIGNED)
+        kept = pool_of(
+            asked, held, pool, block_of(asked), t, windows=asked.at_least(0, 10), prefixes=caching == ALIGNED,
+            uneven=of_version(asked, UNEVEN),
+        )  # fmt: skip
     token = rank_token_bytes(asked, held)
     return ServedRank(budget, weights, peak, beside, drawn, reserved, pool, kept, token)
 
@@ -174,20 +158,14 @@ def other(asked: ServerAsked) -> int:
     return int(next(v for version, v in OTHER_BEFORE if asked.version >= version) * GIB)
 
 
-def graphs(asked: ServerAsked, layers: int, sequences: int) -> Range:
-    """Bytes of the CUDA graphs of ``layers`` layers, and a range for what is missed. sequences: at once at most."""
+def graphs(asked: ServerAsked, layers: int, sizes: Sequence[int]) -> Range:
+    """Bytes of the CUDA graphs of ``layers`` layers, and a range for what is missed. sizes: tokens of each graph."""
     mixers = [g.mixer for g in asked.arch.layers if isinstance(g.mixer, Attention)]
     width = max((int(value_of(m.heads * m.head_dim)) for m in mixers), default=0) // asked.tensor
     moe = any(isinstance(g.mlp, MoE) for g in asked.arch.layers)
-    drivers = (GRAPHS + GRAPHS_LAYER * layers + (GRAPHS_MOE if moe else 0)) * GIB
-    best = int(drivers + GRAPHS_TOKEN * captured(sequences) * width)
+    drivers = (GRAPHS + GRAPHS_LAYER * layers * len(sizes) + (GRAPHS_MOE if moe else 0)) * GIB
+    best = int(drivers + GRAPHS_TOKEN * sum(sizes) * width) if sizes else 0
     return Range(int(best * GRAPHS_RANGE[0]), best, int(best * GRAPHS_RANGE[1]))
-
-
-def captured(sequences: int) -> int:
-    """Tokens of all captured sizes: 1, 2, 4, then every 8th to 256 and every 16th to the largest."""
-    most = min(2 * sequences, CAPTURED)
-    return sum(n for n in (1, 2, 4, *range(8, 256, 8), *range(256, CAPTURED + 1, 16)) if n <= most)
 
 
 SERVER = Server(NAME, LATEST, OWN, HARDWARE, plan, sizes_of)
