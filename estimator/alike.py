@@ -28,6 +28,17 @@ def add_up(values: Iterable[Any], start: Any = 0) -> Any:
     return reduce(add, values, start)
 
 
+def power(x: Any, n: Any) -> Any:
+    """x to the power of a whole n by products, each rounded; of anything else as Python has it."""
+    if not isinstance(n, int):
+        return x**n
+    out = 1.0
+    while n > 0:
+        out = out * x if n & 1 else out
+        x, n = x * x, n >> 1
+    return out
+
+
 def log(x: float) -> float:
     """The natural logarithm of a positive float, to about the last bit. ValueError for others."""
     if not 0 < x < float("inf"):

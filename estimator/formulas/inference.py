@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from estimator.alike import power
 from estimator.formula import formula
 from estimator.formulas.zero import ring_elements
 from estimator.units import COUNT, RATIO, SECONDS, SECONDS_PER_HOUR, TOKENS, USD
@@ -37,6 +38,16 @@ def critical_batch(peak: Any, bandwidth: Any, weight_bits: Any) -> Any:
 def critical_batch_experts(tokens: Any, E: Any, k: Any) -> Any:
     """The critical batch of routed experts: E/k times that of a dense product."""
     return tokens * E / k
+
+
+@formula(
+    unit=COUNT,
+    cite="counting: a token passes an expert by with probability 1 - k/E",
+    assumes=("tokens choose independently, all experts alike",),
+)
+def experts_met(E: Any, k: Any, n: Any) -> Any:
+    """Experts of E that at least one of n tokens chooses, each k of them: in the mean."""
+    return E * (1 - power(1 - k / E, n))
 
 
 @formula(

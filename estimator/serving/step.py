@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Attention, NoMixer, StateSpace
-from estimator.formulas.inference import all_reduce_seconds
+from estimator.families.base import Architecture, Attention, MoE, NoMixer, StateSpace
+from estimator.formulas.inference import all_reduce_seconds, experts_met
 from estimator.kv.layers import cache_bytes
 from estimator.ops import maximum, minimum
 from estimator.parallel.messages import sums
@@ -89,7 +89,8 @@ def decode(serve: Serving, b: Any, context: Any, encoder: Any = 0, drafted: int 
     work = PassSizes(
         "decode", rows, context=context, encoder=encoder or None, engine=serve.fused, fused_scan=True, uncapped=True
     )
-    made = timed(serve.arch, work)
+    stacks = {e.name: g.mlp for g in serve.arch.layers if isinstance(g.mlp, MoE) for e in g.mlp.experts}
+    made = [_met(q, rows, stacks) for q in timed(serve.arch, work)]
     out = times([_absorbed(q, rows) for q in made] if serve.fused else made, machine, serve.how(True))
     held = cache_bytes(serve.arch, b, context + 1 + drafted, encoder, serve.kv_bits)
     cache = held / cache_shards(serve)
@@ -111,6 +112,16 @@ def _absorbed(q: Product | Kernel, rows: Any) -> Product | Kernel:
     DeepSeek-V2, arXiv 2405.04434, section 2.1.2.
     """
     return replace(q, m=rows) if isinstance(q, Product) and q.name.endswith("kv_b_proj") and q.m > rows else q
+
+
+def _met(q: Product | Kernel, rows: Any, stacks: Mapping[str, MoE]) -> Product | Kernel:
+    """A product with the experts that ``rows`` tokens meet: tokens choose alike now and then."""
+    block = stacks.get(q.name) if isinstance(q, Product) else None
+    if not isinstance(q, Product) or block is None:
+        return q
+    every = block.num + block.idle
+    met = experts_met(every, block.per_token, rows) * block.num / every
+    return replace(q, weight=met * q.k * q.n)
 
 
 def _links(out: Times, serve: Serving, rows: Any) -> None:
