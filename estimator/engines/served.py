@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from estimator.engines import answers
 from estimator.engines.asked import ServerAsked, whole
 from estimator.engines.brief import of_speed
-from estimator.engines.pace import ALL_REDUCES, FP4, PACE, Pace, reads_by_query, steps_ahead
+from estimator.engines.pace import ALL_REDUCES, FP4, PACE, Pace, reads_by_query, steps_ahead, sums_directly
 from estimator.engines.queueing import Arriving, ReplicaRoom, arrivals
 from estimator.engines.rank import ServedRank
 from estimator.engines.speculation import speculation
@@ -273,9 +273,11 @@ def speed_of(asked: ServerAsked, pace: Pace, step_tokens: int) -> Speed:
     """The passes of the model on the card, in the type that its scheme is multiplied in."""
     assert asked.spec is not None
     device = machine(asked.spec.id, asked.store.compute_type(asked.spec, asked.dtype))
+    link = asked.spec.link.name if asked.spec.link else ""
+    direct = sums_directly(asked.engine, asked.version, link, asked.tensor)
     serve = Serving(
         asked.arch, device, asked.store.element, asked.store.width, 0, asked.kv_bits, asked.tensor, "fused", True,
-        dealt=asked.dealt, by_query=reads_by_query(asked.engine, asked.version),
+        dealt=asked.dealt, by_query=reads_by_query(asked.engine, asked.version), direct=direct,
     )  # fmt: skip
     ahead = steps_ahead(asked.engine, asked.version)
     return Speed(Passes(serve), pace, asked.pipeline, step_tokens, ahead=ahead)

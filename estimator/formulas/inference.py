@@ -60,6 +60,12 @@ def all_reduce_seconds(n: Any, N: Any, link: Any, steps: Any, latency: Any) -> A
     return 2 * ring_elements(n, N) / link + steps * latency
 
 
+@formula(unit=SECONDS, cite="counting: each reads what the others have")
+def direct_sum_seconds(n: Any, N: Any, link: Any, barriers: Any) -> Any:
+    """n bytes of each of N accelerators summed by all: what the others have passes a link (bytes/s one way)."""
+    return (N - 1) * n / link + barriers
+
+
 @formula(unit=USD, cite="counting: every GPU's price over the tokens it yields")
 def usd_per_million(price: Any, N: Any, tokens_per_second: Any) -> Any:
     """USD for a million tokens on N accelerators at ``price`` USD an hour each."""

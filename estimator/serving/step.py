@@ -9,13 +9,15 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, MoE, NoMixer, StateSpace
-from estimator.formulas.inference import all_reduce_seconds, experts_met
+from estimator.formulas.inference import all_reduce_seconds, direct_sum_seconds, experts_met
 from estimator.kv.layers import cache_bytes
 from estimator.ops import maximum, minimum
 from estimator.parallel.messages import sums
 from estimator.records import dataclass
 from estimator.roofline import BF16, Accelerator
+from estimator.schemas import MIB
 from estimator.stack.moves import Kernel
+from estimator.trace import value_of
 from estimator.work.product import Product
 from estimator.work.run import timed
 from estimator.work.times import ATTENTION, CACHE, CACHED, LINK, LINKS, How, Times, times
@@ -23,6 +25,8 @@ from estimator.work.workload import PassSizes
 
 UNPACKED = ("nf4", "nf4-dq", "fp4", "fp4-dq")
 ENGINES = ("transformers", "fused")
+DIRECT = 8 * MIB  # bytes of the largest all-reduce by an engine's own kernel
+ONE_STAGE = {2: DIRECT, 4: MIB // 2, 6: MIB // 4, 8: MIB // 4}  # below these bytes in one stage, by accelerators
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Serving:
     engine      "transformers" (its kernels one by one) or "fused" (a serving engine's)
     dealt       over how many of them the tokens of a sequence's cache are dealt, beside its heads
     graph       decode steps are replayed from a CUDA graph: the host launches nothing
+    direct      all-reduces read the other accelerators' memory: the kernels of serving engines over NVLink
     by_query    attention reads a sequence's keys and values once a query head, not once for all that share them
     """
 
@@ -49,6 +54,7 @@ class Serving:
     unpack: bool = False
     dealt: int = 1
     by_query: bool = False
+    direct: bool = False
 
     @property
     def fused(self) -> bool:
@@ -133,9 +139,22 @@ def _links(out: Times, serve: Serving, rows: Any) -> None:
     if machine.link is None:
         raise InputError(f"--gpus {serve.gpus}: presets/gpus/{machine.name}.toml gives no link between accelerators")
     counts = sum((g.times * sums(g) for g in arch.layers), start=0)
-    steps = 2 * (serve.gpus - 1).bit_length()  # up and down a binary tree
-    one = all_reduce_seconds(rows * arch.hidden * BF16, serve.gpus, machine.link, steps, machine.fixed)
-    out.add(LINKS, LINK, counts * one)
+    out.add(LINKS, LINK, counts * _summed(serve, rows * arch.hidden * BF16, machine.link))
+
+
+def _summed(serve: Serving, n: Any, link: float) -> Any:
+    """Seconds of one all-reduce of n bytes: NCCL's, up and down a binary tree, or an engine's own kernel.
+
+    Source: vLLM csrc/custom_all_reduce.cuh and distributed/device_communicators/custom_all_reduce.py, whose kernels
+    SGLang has too: below a size each reads what all others have, between two barriers; above it sums a part and
+    gathers, between three; at most 8 MiB.
+    """
+    gpus, fixed = serve.gpus, serve.machine.fixed
+    if serve.direct and gpus in ONE_STAGE and value_of(n) < DIRECT:
+        if value_of(n) < ONE_STAGE[gpus]:
+            return direct_sum_seconds(n, gpus, link, 2 * fixed)
+        return all_reduce_seconds(n, gpus, link, 3, fixed)
+    return all_reduce_seconds(n, gpus, link, 2 * (gpus - 1).bit_length(), fixed)
 
 
 def cache_shards(serve: Serving) -> Any:

@@ -85,3 +85,27 @@ def test_wrong_loads_are_refused(options: dict[str, Any]) -> None:
 def test_sequences_beyond_the_pool_wait() -> None:
     report = infer("llama-3.1-8b", 4096, 8192, 1024, **LLAMA)
     assert any("the rest waits" in x for x in report.assumptions)
+
+
+def test_all_reduces_of_an_engines_own_kernel() -> None:
+    """vLLM csrc/custom_all_reduce.cuh: one stage below 512 KiB of four ranks and 256 KiB of eight, two above."""
+    from dataclasses import replace
+
+    from estimator.engines.pace import sums_directly
+    from estimator.models import load_model
+    from estimator.roofline import machine
+    from estimator.serving.step import Serving, decode
+    from estimator.work.times import LINKS
+
+    arch, card = load_model("llama-3.1-70b").architecture, machine("h100-sxm", "bf16")
+    own = Serving(arch, card, {}, 2.0, 0, 16, 4, "fused", direct=True)
+    link, fixed = card.link or 1.0, card.fixed
+    for rows, bytes_moved, barriers in ((16, 3.0, 2), (64, 1.5, 3)):
+        n = rows * 8192 * 2
+        one = decode(own, rows, 512).of(LINKS) / 160
+        assert one == pytest.approx(bytes_moved * n / link + barriers * fixed)
+        assert one < decode(replace(own, direct=False), rows, 512).of(LINKS) / 160
+    assert sums_directly("vllm", (0, 19), "NVLink 4", 8)
+    assert not sums_directly("vllm", (0, 19), "NVLink bridge", 4)
+    assert not sums_directly("tensorrt-llm", (0, 10), "NVLink 4", 8)
+    assert not sums_directly("tgi", (3, 3), "NVLink 4", 8)

@@ -103,6 +103,7 @@ def test_tensor_parallel():
     assert one["weights_bytes"] == 8 * eight["weights_bytes"]
     assert one["kv_cache_bytes"] == 8 * eight["kv_cache_bytes"]
     assert f.all_reduce_seconds(800, 8, 100.0, 6, 0.5) == 2 * 7 / 8 * 800 / 100 + 3
+    assert f.direct_sum_seconds(800, 8, 100.0, 0.5) == 7 * 800 / 100 + 0.5
     assert f.experts_met(8, 2, 1) == 2  # a token meets those that it chooses
     assert f.experts_met(4, 1, 2) == 1.75  # the second meets another three times of four
 
