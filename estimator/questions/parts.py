@@ -50,7 +50,7 @@ class StepOptions(Question):
     attention: Any = option("sdpa", "sdpa (fused kernels) or eager.", "NAME")
     checkpointing: Any = option("none", "none, selective (attention) or full (every layer).", "NAME")
     quantization: Any = option(
-        None, "Of the weights (as the files say): none, nf4, int8, gptq-3bit-g128, awq, q4_k_m ...", "NAME"
+        None, "Of the weights (as the files say): none, nf4, int8, gptq-3bit-g128, awq, q4_k_m ...", "NAME", short="-q"
     )
 
 

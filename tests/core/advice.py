@@ -43,6 +43,7 @@ CASES: list[tuple[str, str]] = [
     (f"{TRAIN} --offload optimizer", f"{TRAIN} --gpus 8 --stage 2 --offload all"),
     (f"{TRAIN} --offload all", f"{TRAIN} --offload all --gpus 8 --stage 3"),
     ("memory llama-3-8b --gpus 8 --mode inference", "memory llama-3-8b --gpus 8 --mode training"),
+    ("memory llama-3-8b --gpus 8 --gpu h200", "memory llama-3-8b --gpu h200 --engine vllm --tensor-parallel 8"),
     (f"{TRAIN} --gpus 8 --replicas 2", f"{TRAIN} --gpus 8 --replicas 2 --stage 3"),
     (f"{TRAIN} --gpus 8 --fsdp-version 1 --stage 3 --recipe deepspeed",
      f"{TRAIN} --gpus 8 --fsdp-version 1 --stage 3 --recipe torch-bf16"),

@@ -19,7 +19,7 @@ class Infer(Served, OnCard, Sequences):
     dtype: Any = option("bf16", "bf16, fp16 or fp8: what weights are stored and multiplied in.", "NAME")
     kv_dtype: Any = option(None, "bf16, fp16, fp32, fp8, int8 or int4; as the weights where not given.", "NAME")
     quantization: Any = option(
-        None, "Of the weights (as the files say): none, nf4, int8, gptq-3bit-g128, awq, q4_k_m ...", "NAME"
+        None, "Of the weights (as the files say): none, nf4, int8, gptq-3bit-g128, awq, q4_k_m ...", "NAME", short="-q"
     )
     tensor_parallel: Any = again(Sharded, "tensor_parallel", "1")
     pipeline_parallel: Any = again(Sharded, "pipeline_parallel", "1")

@@ -27,7 +27,7 @@ class KVCache(Served, OnCard, Sequences):
     expert_parallel: Any = option(False, "vLLM: experts over the tensor group.", kind="flag")
     dtype: Any = option("bf16", "Storage of the weights, for --gpu.", "NAME")
     quantization: Any = option(
-        None, "Of the weights, for --gpu (as the files say): none, nf4, int8, awq, q4_k_m ...", "NAME"
+        None, "Of the weights, for --gpu (as the files say): none, nf4, int8, awq, q4_k_m ...", "NAME", short="-q"
     )
     workspace: Any = option("simulated", "Of a pass, for --gpu: simulated, none or a size such as 2GiB.", "SIZE")
     complexity: Any = option(False, "Time and memory without and with a cache.", kind="flag")

@@ -178,7 +178,10 @@ def _gpus(q: Memory, said: list[str]) -> tuple[Any, int]:
     n = size(1 if q.gpus is None else q.gpus, "--gpus", "gpus", q.model, q.derives)
     at = zero_stage(0 if q.stage is None else q.stage)
     if not q.training and n != 1:
-        raise InputError("--gpus: sharding is for training; add --mode training")
+        raise InputError(
+            f"--gpus {value_of(n)} shards a training step: add --mode training; "
+            f"or serve it from them all: --engine vllm --tensor-parallel {value_of(n)}"
+        )
     if q.stage is None and n != 1:
         said.append("--stage not given: 0, every GPU holds everything (DDP)")
     return n, at

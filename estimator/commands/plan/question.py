@@ -81,7 +81,8 @@ class Serve(Searched):
     ttft: Any = option(None, "Time to the first token at most: 500ms, 2s (mean; with --rate of 99 in 100).", "TIME")
     itl: Any = option(None, "Time between tokens at most: 50ms (mean).", "TIME")
     quantization: Any = option(
-        None, "Of the weights (as the files say): none, fp8, w8a8, awq, nvfp4: names with commas, or all.", "NAME"
+        None, "Of the weights (as the files say): none, fp8, w8a8, awq, nvfp4: names with commas, or all.", "NAME",
+        short="-q"
     )
     kv_dtype: Any = option(None, "Of the cache (as the weights): bf16, fp8: names with commas, or all.", "NAME")
     days: Any = option(None, "Days of service, whose bill is shown.", "X", kind="float")
