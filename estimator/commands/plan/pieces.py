@@ -17,7 +17,7 @@ from estimator.commands.flops.passes import Pass
 from estimator.commands.flops.passes import plan as pass_of
 from estimator.commands.train.question import Train
 from estimator.commands.train.report import one_pass, run_of
-from estimator.commands.train.step import beside, best_seconds, experts, optimizer_bytes, run_once, step_times
+from estimator.commands.train.step import best_seconds, experts, optimizer_bytes, run_once, step_times
 from estimator.errors import InputError
 from estimator.families.base import Architecture
 from estimator.inventory import total as elements
@@ -35,7 +35,7 @@ from estimator.questions.read import recipe_of
 from estimator.records import NamedTuple
 from estimator.roofline import machine
 from estimator.trace import value_of
-from estimator.work.times import OPTIMIZER, PRODUCTS
+from estimator.work.times import OPTIMIZER
 
 JUST_BELOW = 1 - 1e-9
 ONCE = ("stages", "flying", "bubble", "kept", "saved", "active", "made", "passes", "posted", "sent", "reduced", "whole",
@@ -47,7 +47,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Shape(NamedTuple):
     """A layout but for its card and ZeRO stage: how many GPUs, how divided, the micro-batch and how many of them.
 
-    sequence   Megatron's sequence parallelism, whose collectives run beside the products (--tp-comm-overlap)
+    sequence   Megatron's sequence parallelism
     """
 
     gpus: int
@@ -68,12 +68,11 @@ class Shape(NamedTuple):
 
     def options(self) -> dict[str, Any]:
         """The options of ``train``."""
-        beside = {"sequence_parallel": True, "tp_comm_overlap": True} if self.sequence else {}
-        others = {"context_parallel": self.context, "expert_parallel": self.expert}
+        others = {"sequence_parallel": self.sequence, "context_parallel": self.context, "expert_parallel": self.expert}
         virtual = {"schedule": "interleaved", "virtual_stages": self.virtual} if self.virtual > 1 else {}
         return {
             "batch_size": self.batch, "accumulation": self.accumulation, "gpus": self.gpus,
-            "tensor_parallel": self.tensor, **beside, **{k: n for k, n in others.items() if n > 1},
+            "tensor_parallel": self.tensor, **{k: n for k, n in others.items() if n > 1 or n is True},
             "pipeline_parallel": self.pipeline, **virtual, "checkpointing": self.checkpointing,
         }  # fmt: skip
 
@@ -128,13 +127,11 @@ class Pieces:
 
     def seconds(self, x: Shape, stage: int, gpu: str) -> float:
         """Seconds that a step takes at the least."""
-        once, products, host = self.passes(gpu, x.batch, x.checkpointing, x.tensor, x.sequence)
+        once, host = self.passes(gpu, x.batch, x.checkpointing, x.tensor, x.sequence)
         passes = x.accumulation * self.stages(x.pipeline, x.virtual)[2]
         passes *= 1 + self.bubble(x.pipeline, x.virtual, x.accumulation)
         every = NODE * x.tensor * x.context * x.expert * x.pipeline  # more GPUs have no other links
-        model, tensor = (v * x.accumulation for v in self.sent(gpu, min(x.gpus, every), x[1:9]))
-        if x.sequence:
-            model -= beside(tensor, x.tensor, products * passes / x.context)
+        model = x.accumulation * self.sent(gpu, min(x.gpus, every), x[1:9])
         m = x.accumulation if stage > 1 else 1
         data = self.reduced(gpu, x.gpus, x.tensor, x.pipeline, x.expert, stage, m)
         update = self.updated(gpu, x.tensor * x.pipeline * (x.shards if stage else 1))
@@ -195,14 +192,14 @@ class Pieces:
         made = pass_of(one_pass(q))
         return made, run_once(made, self.recipe, run_of(q, []), q.dtype)
 
-    def passes(self, gpu: str, b: int, checkpointing: str, tensor: int, sequence: bool) -> tuple[float, float, float]:
-        """Seconds of one micro-batch through all layers: the device, of it matrix products, the host."""
+    def passes(self, gpu: str, b: int, checkpointing: str, tensor: int, sequence: bool) -> tuple[float, float]:
+        """Seconds of one micro-batch through all layers: the device, the host."""
         made, ops = self.made(b, checkpointing)
         q = replace(self.q, gpu=gpu)
         run = replace(run_of(q, []), degrees=Degrees(tensor, tensor, sequence=sequence), accumulation=1)
         t = step_times(made, self.recipe, run, machine(gpu, q.dtype), q.dtype, ops)
         device = sum(float(v) for (what, _), v in t.parts.items() if what != OPTIMIZER)
-        return device, float(value_of(t.of(PRODUCTS))), float(t.host)
+        return device, float(t.host)
 
     def rate(self, gpu: str) -> Links:
         """The links of a card."""
@@ -211,10 +208,9 @@ class Pieces:
             raise InputError(f"{gpu} has no link in its preset")
         return found
 
-    def sent(self, gpu: str, gpus: int, x: tuple[Any, ...]) -> tuple[float, float]:
-        """Seconds of the collectives of one micro-batch that are not data parallelism's: all, tensor parallelism's."""
-        groups = group_seconds(self.posted(gpus, x), self.rate(gpu))
-        return sum(groups.values()), groups.get("tensor", 0.0)
+    def sent(self, gpu: str, gpus: int, x: tuple[Any, ...]) -> float:
+        """Seconds of the collectives of one micro-batch that are not data parallelism's."""
+        return sum(group_seconds(self.posted(gpus, x), self.rate(gpu)).values())
 
     def posted(self, gpus: int, x: tuple[Any, ...]) -> list[Message]:
         """What the stage that sends most sends for one micro-batch."""

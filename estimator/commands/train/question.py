@@ -32,7 +32,7 @@ class Train(OnCard, Sharded, Stacked, Adapted, StepOptions, Sequences):
     stage: Any = again(Sharded, "stage", "0")
     link: Any = option(None, "10^9 bytes/s one way between GPUs; the preset's where not given.", "GB/S")
     tp_comm_overlap: Any = option(
-        False, "Tensor-parallel collectives run beside the products (Megatron-LM's option).", kind="flag"
+        False, "Tensor-parallel collectives run beside the products: the most that can be won.", kind="flag"
     )
     dtype: Any = option("bf16", "Of the matrix products.", "NAME")
     attention: Any = option(None, "sdpa (fused) or eager; what transformers has for the model where not given.", "NAME")
