@@ -88,7 +88,7 @@ def dependent(cases, at):
     for i, c in enumerate(cases):
         seen = Asked(at)
         predicted(c, seen)
-        for name in seen.read & set(at):
+        for name in sorted(seen.read & set(at)):  # in one order: the descent depends on it
             found[name].append(i)
     return found
 

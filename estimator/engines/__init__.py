@@ -34,10 +34,12 @@ def engine_of(q: Any) -> str:
             raise unknown("--engine", str(q.engine), (*OWN, *ENGINES))
         return str(q.engine)
     if "llama.cpp" in ENGINES:
+        from estimator.storage.gguf_dynamic import nearest
         from estimator.storage.gguf_mix import MIXES
 
         gguf = q.model.header is not None and str(q.model.header.path).endswith(".gguf")
-        mix = q.quantization in MIXES or (q.model.mix and q.quantization is None)
+        named = str(q.quantization or "")
+        mix = named in MIXES or nearest(named, MIXES) or (q.model.mix and q.quantization is None)
         if q.quantization == "all" or ((gguf or mix) and _has_graph(q.model)):
             return "llama.cpp"
     return OWN[0]

@@ -130,6 +130,9 @@ class Served(Question):
     tensor_split: Any = option(None, "llama.cpp: shares of several GPUs: 3,1.", "LIST", short="-ts")
     no_kv_offload: Any = option(False, "llama.cpp: caches stay on the host.", kind="flag", short="-nkvo")
     host: Any = option(None, "llama.cpp: the host's memory: dual-channel-ddr5, or 90GB/s.", "NAME")
+    mmproj: Any = option(None, "llama.cpp: the vision tower too: f16, bf16, f32.", "NAME", short="-mm")
+    model_draft: Any = option(None, "llama.cpp: a draft model's memory too, MODEL or MODEL:MIX.", "MODEL", short="-md")
+    ram: Any = option(None, "llama.cpp: the host's memory, to ask whether the rest fits: 64GB.", "BYTES")
     imatrix: Any = option(False, "llama.cpp: the mix was made with an importance matrix.", kind="flag")
     gpu_memory_utilization: Any = option(
         None, "vLLM, TGI: share of the GPU that it may use.", "SHARE",

@@ -45,11 +45,15 @@ def stored_weights(arch: Architecture, quantization: str = "none", base: str = B
     key = read("quantization", quantization)
     if key == "none":
         return _unquantised(Same(arch), fmt)
-    from estimator.storage.gguf_mix import MIXES, mix_storage, refuse_dynamic
+    from estimator.storage.gguf_dynamic import nearest, said
+    from estimator.storage.gguf_mix import MIXES, mix_storage
 
-    refuse_dynamic(key)
     if key in MIXES:
         return mix_storage(arch, key)
+    like = nearest(key, MIXES)
+    if like is not None:
+        made = mix_storage(arch, like)
+        return Storage(made.parts, (said(key, like), *made.notes))
     from estimator.storage.named import named_scheme
 
     scheme = named_scheme(key)

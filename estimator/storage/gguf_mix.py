@@ -12,13 +12,27 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.dtypes import FORMATS
-from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention
 from estimator.families.gguf import FALCON, HEADS_BY_LAYER, SEVENTY, SEVENTY_GROUPED, Gguf, gguf_of
 from estimator.inventory import EMBEDDING, EXPERT, HEAD
 from estimator.records import NamedTuple, dataclass
 from estimator.storage.base import Storage, Stored, layers_of, moe_of
-from estimator.storage.gguf_tensors import DOWN, GATE, OUT, PLAIN, QKV, UP, GgufPiece, K, Q, Ranks, V, pieces, ranks
+from estimator.storage.gguf_tensors import (
+    DOWN,
+    GATE,
+    HALF,
+    OUT,
+    PLAIN,
+    QKV,
+    UP,
+    GgufPiece,
+    K,
+    Q,
+    Ranks,
+    V,
+    pieces,
+    ranks,
+)
 
 # mix -> default type (llama.cpp llama-quant.cpp, llama_ftype_get_default_type)
 MIXES = {
@@ -59,19 +73,6 @@ class Facts:
     tied: bool
     imatrix: bool
     fused_apart: bool  # q, k and v in one matrix have rules of their own (builds before 2026), else those of values
-
-
-def refuse_dynamic(name: str) -> None:
-    """InputError for unsloth's dynamic mixes (``UD-Q4_K_XL``), whose types follow no rule."""
-    text = name.strip().lower().replace("-", "_")
-    if text in MIXES or not (text.startswith("ud_") or text.endswith("_xl")):
-        return
-    like = text.removeprefix("ud_").removesuffix("_xl")
-    like = next((m for m in (like, f"{like}_m", f"{like.removesuffix('_k')}_0") if m in MIXES), "q4_k_m")
-    raise InputError(
-        f"--quantization {name[:40]}: unsloth chooses the types of every model's matrices by measurement, so no rule "
-        f"gives the size. Give the file (--model FILE.gguf; its header says all), or the nearest mix of a rule: {like}"
-    )
 
 
 def more_bits(i: int, n: int) -> bool:
@@ -163,6 +164,8 @@ def _type(mix: str, p: GgufPiece, i: int, ranks: Ranks, f: Facts) -> tuple[str, 
     """The ggml type of one tensor of layer i, and whether it is a fallback for rows that do not divide."""
     default, w = MIXES[mix], p.weight
     n_in = int(p.matrices.n_in)
+    if p.kind == HALF:
+        return "fp16", False
     large, mix = mix in LARGE, LARGE.get(mix, mix)
     if large and w.role in (HEAD, EMBEDDING):
         chosen = "q8_0"
@@ -296,4 +299,4 @@ def _out(mix: str, default: str, f: Facts) -> str:
     return {"q2_k": "q3_k", "iq3_xxs": "iq3_s", "q3_k_m": "q4_k", "q3_k_l": "q5_k", "iq3_m": "q4_k"}.get(mix, default)
 
 
-__all__ = ["MIXES", "Facts", "Typed", "mix_notes", "mix_storage", "more_bits", "refuse_dynamic", "typed"]
+__all__ = ["MIXES", "Facts", "Typed", "mix_notes", "mix_storage", "more_bits", "typed"]

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.families.base import MLP, Architecture, Attention, MoE, StateSpace
+from estimator.families.base import MLP, Architecture, Attention, Copies, Linear, MoE, StateSpace
 from estimator.families.gguf import Gguf, gguf_of
 from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, Weight
 from estimator.records import NamedTuple
 from estimator.storage.base import Matrices, layers_of, matrices, moe_of
 
 Q, K, V, QKV, OUT, GATE, UP, DOWN, OTHER, PLAIN = "q", "k", "v", "qkv", "out", "gate", "up", "down", "other", "plain"
+HALF = "half"
 _NAMES = {
     Q: ("q_proj", "q_lin", "query", "q"),
     K: ("k_proj", "k_lin", "key", "k"),
@@ -27,7 +28,7 @@ _NAMES = {
 class GgufPiece(NamedTuple):
     """A weight, or a part of it, as a tensor of the file.
 
-    kind      what the quantizer's rules call it; PLAIN stays in fp32
+    kind      what the quantizer's rules call it; PLAIN stays in fp32, HALF in 16 bits
     matrices  how many a layer, and their inputs and outputs; shared: it belongs to a shared expert
     """
 
@@ -39,7 +40,7 @@ class GgufPiece(NamedTuple):
 
 def pieces(arch: Architecture, mla_whole: bool = False) -> Iterator[GgufPiece]:
     """Every tensor of the file but the metadata, in the order of the checkpoint. mla_whole: see :func:`_splits`."""
-    moe, kinds, shared = moe_of(arch), _kinds(arch), _shared(arch)
+    moe, kinds, shared = moe_of(arch), _kinds(arch) | dict.fromkeys(_halves(arch), HALF), _shared(arch)
     split = _splits(arch, mla_whole)
     for w in (*arch.weights(), *arch.buffers, *rotary_tables(arch), *_more(arch)):
         if ".act_fn." in w.name:
@@ -83,6 +84,15 @@ def _is_matrix(w: Weight) -> bool:
     """Matrices and stacks of experts; not norms, biases, routers, positions, convolutions, rows of a single number."""
     role = w.role in (LINEAR, CONV1D, EMBEDDING, HEAD, EXPERT)
     return role and len(w.shape) >= 2 and not w.is_bias and not (w.role == LINEAR and int(w.shape[0]) == 1)
+
+
+def _halves(arch: Architecture) -> Iterator[str]:
+    """Modules that no quantizer touches: AltUp's, the low-rank branch's, the projection to the layers' own inputs."""
+    chains = (x for layer in arch.layers for chain in layer.chains if not chain.scaled for x in chain.parts())
+    for part in (*arch.beside, *arch.final, *chains):
+        for linear in part.linears if isinstance(part, Copies) else (part,):
+            if isinstance(linear, Linear):
+                yield linear.name
 
 
 def _kinds(arch: Architecture) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from estimator import api
 from estimator.config import Config
 from estimator.engines.llamacpp.allocate import compute_bytes
 from estimator.engines.llamacpp.caches import check, kept
@@ -105,14 +106,48 @@ def test_published_files_are_equal_to_the_byte():
         assert weights.total + header == size, mix
 
 
-def test_a_dynamic_mix_is_refused_with_the_way_out():
-    with pytest.raises(InputError, match=r"measurement.*FILE\.gguf.*q4_k_m"):
-        load_weights("UD-Q4_K_XL")
-    with pytest.raises(InputError, match="q8_0"):
-        load_weights("ud-q8_k_xl")
+def test_a_dynamic_mix_is_the_nearest_of_a_rule_and_a_range():
+    exact = load_weights("q4_k_m")
+    found = load_weights("UD-Q4_K_XL")
+    assert found.bytes == exact.bytes
+    assert "0.91 to 1.13 times" in found.notes[0]
+    assert load_weights("ud-q8_k_xl").bytes == load_weights("q8_0").bytes
+    mixes = ("q4_k_m", "UD-Q4_K_XL")
+    fits = {mix: api.memory("qwen3-32b", quantization=mix, gpu="rtx-4090").results() for mix in mixes}
+    assert fits["UD-Q4_K_XL"]["need_bytes"] == fits["q4_k_m"]["need_bytes"]
+    wide = fits["UD-Q4_K_XL"]["need_bytes.high"] - fits["q4_k_m"]["need_bytes.high"]
+    assert wide == pytest.approx(0.13 * fits["q4_k_m"]["device_bytes"], rel=0.1)
 
 
 def load_weights(mix):
     from estimator.storage import stored_weights
 
     return stored_weights(load_model("qwen3-1.7b").architecture, mix)
+
+
+def test_what_a_model_brings_beside_its_weights_is_counted_where_asked():
+    plain = api.memory("gemma-3-12b-multimodal", quantization="q4_k_m", gpu="rtx-3060").results()
+    seen = api.memory("gemma-3-12b-multimodal", quantization="q4_k_m", gpu="rtx-3060", mmproj="f16").results()
+    assert seen["device_bytes"] - plain["device_bytes"] == seen["mmproj_bytes"] > 8e8
+    alone = api.memory("qwen3-0.6b", quantization="q8_0", gpu="rtx-3060").results()
+    pair = {"quantization": "q4_k_m", "gpu": "rtx-3060"}
+    both = api.memory("qwen3-8b", model_draft="qwen3-0.6b:q8_0", **pair).results()
+    one = api.memory("qwen3-8b", **pair).results()
+    for key in ("device_bytes", "host_bytes"):
+        assert both[key] == one[key] + alone[key]
+    assert both["ctx_size.max"] < one["ctx_size.max"]
+
+
+def test_the_host_is_asked_whether_the_rest_fits():
+    experts = {"quantization": "mxfp4_moe", "gpu": "rtx-3060", "cpu_moe": "all"}
+    assert api.memory("gpt-oss-120b", ram="64GB", **experts).results()["fits"] == "yes"
+    less = api.memory("gpt-oss-120b", ram="48GB", **experts)
+    assert less.results()["fits"] == "no"
+    assert less.verdict.startswith("Does not fit: gpt-oss-120b's part there needs 57.48 GiB")
+
+
+def test_files_of_older_quantizers_are_named():
+    said = api.memory("phi-3-mini-4k", quantization="q5_k_m").assumptions
+    assert any("before 2025" in x and "2.62 GiB" in x for x in said)
+    older = api.memory("phi-3-mini-4k", quantization="q5_k_m", engine_version="b4000").results()
+    assert older["weights_bytes"] == pytest.approx(2.62 * 2**30, rel=0.002)

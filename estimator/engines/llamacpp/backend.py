@@ -11,6 +11,9 @@ from estimator.schemas import GpuSpec
 from estimator.units import KILO, parse_size
 
 FLOPS_A_BYTE = 34  # 27.2 TFLOP/s of fp32 at 800 GB/s: presets/gpus/m2-ultra.toml
+# of PCIe's peak, where pages of a mapped file are copied: LLaMA 7B q4_0 with 0 to 7 layers on a 3090 Ti, prompts of
+# 1,024 tokens (github.com/ggml-org/llama.cpp/pull/6083, March 2024)
+PAGEABLE = 0.42
 GIGA, TERA = KILO**3, KILO**4
 
 
@@ -49,6 +52,8 @@ def place_of(spec: GpuSpec, build: str = OLD, at: dict[str, float] = FITTED) -> 
     if spec.vendor not in ("Apple", "NVIDIA"):
         notes.append(f"{spec.id}: {rates.name} was measured with q4_0 of a 7B model and builds of 2025 only")
     link = spec.pcie.gb_s_one_way * GIGA if spec.pcie else None
+    if link and build == OLD:
+        link *= PAGEABLE
     if apple:
         link = spec.bandwidth_bytes_s
     clocks = multiprocessor_clocks(spec)

@@ -14,15 +14,19 @@ CUBLAS = 32 * 1024 * 1024  # bytes: cuBLAS's workspace on the newest cards, the 
 LONGEST = 2**24  # tokens: no model keeps more
 
 
-def need(held: Holding, card: Card) -> Range:
-    """What a device needs: its buffers and the driver's context; at the most cuBLAS's workspace too."""
-    return Range(*(held.total + c + extra for c, extra in zip(card.context, (0, 0, CUBLAS), strict=True)))
+def need(held: Holding, card: Card, spread: tuple[float, float] = (1.0, 1.0)) -> Range:
+    """What a device needs: its buffers and the driver's context; at the most cuBLAS's workspace too.
+
+    spread: between which shares of their bytes the weights lie.
+    """
+    less, more = (round(held.weights * (share - 1)) for share in spread)
+    return Range(*(held.total + c + extra for c, extra in zip(card.context, (less, 0, CUBLAS + more), strict=True)))
 
 
 def fits_of(load: Load, cards: tuple[Card, ...]) -> list[Fit]:
     """The fit of each device whose size is known."""
-    pairs = zip(load.devices, cards, strict=False)
-    return [Fit(need(held, card), card.bytes, card.name) for held, card in pairs if card.bytes is not None]
+    pairs, spread = zip(load.devices, cards, strict=False), load.weights.spread
+    return [Fit(need(held, card, spread), card.bytes, card.name) for held, card in pairs if card.bytes is not None]
 
 
 def worst(fits: list[Fit]) -> Fit | None:

@@ -34,7 +34,10 @@ class Holding(NamedTuple):
 
 @dataclass(frozen=True)
 class Load:
-    """A model, its context, its weights, and where they lie. ``cache_on_host``: --no-kv-offload."""
+    """A model, its context, its weights, and where they lie.
+
+    cache_on_host: --no-kv-offload; tower: bytes of a vision tower, on the first device; draft: a draft model's load.
+    """
 
     name: str
     arch: Architecture
@@ -43,6 +46,8 @@ class Load:
     weights: Weights
     place: Placement
     cache_on_host: bool = False
+    tower: int = 0
+    draft: Load | None = None
 
     def check(self) -> None:
         """InputError for what llama.cpp refuses."""
@@ -63,10 +68,16 @@ class Load:
                 column[HOST if self.cache_on_host else at] += int(value_of(k.bytes))
         end = self.place.of(self.place.layers)
         weights[end] += self.weights.output if end == HOST else self.weights.head
+        weights[1 if n > 1 else HOST] += self.tower
         compute = self._compute()
         output = int(value_of(gguf_output_bytes(self.context.sequences, self.arch.vocab)))
-        return tuple(
+        own = tuple(
             Holding(weights[i], cache[i], states[i], compute.get(i, 0), output if i == HOST else 0) for i in range(n)
+        )
+        if self.draft is None:
+            return own
+        return tuple(
+            Holding(*(a + b for a, b in zip(x, y, strict=True))) for x, y in zip(own, self.draft.held, strict=True)
         )
 
     def _compute(self) -> dict[int, int]:
@@ -89,7 +100,8 @@ class Load:
 
     def with_context(self, tokens: int) -> Load:
         """The same with another ``--ctx-size``."""
-        return replace(self, context=replace(self.context, asked=tokens))
+        draft = None if self.draft is None else self.draft.with_context(tokens)
+        return replace(self, context=replace(self.context, asked=tokens), draft=draft)
 
     def with_layers(self, n: int) -> Load:
         """The same with another ``--gpu-layers``."""

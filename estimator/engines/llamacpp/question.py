@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
-from estimator.card import Card, find_card
+from estimator.card import Card, Range, find_card
 from estimator.engines.llamacpp.caches import CACHE_TYPES
 from estimator.engines.llamacpp.context import BUILD, MIXED, N_BATCH, N_UBATCH, Context
 from estimator.engines.llamacpp.load import Load
@@ -13,18 +13,22 @@ from estimator.engines.llamacpp.placement import Placement, split_evenly
 from estimator.engines.llamacpp.weights import Weights, of_header, of_mix
 from estimator.errors import InputError
 from estimator.families.gguf import Gguf, gguf_of
+from estimator.fit import Fit
 from estimator.names import choice
 from estimator.questions.parts import Served
 from estimator.records import dataclass
 from estimator.sizes import size_option
+from estimator.storage.gguf_dynamic import HIGH, LOW, nearest
+from estimator.storage.gguf_dynamic import said as dynamic
+from estimator.storage.gguf_mix import MIXES, PLAIN_TYPES, mix_notes
 from estimator.trace import value_of
-from estimator.units import BYTES, human
+from estimator.units import BYTES, human, parse_size
 
 DEFAULT_TOKENS = 4096
 OWN = (
     "engine_version", "ctx_size", "parallel", "logical_batch", "ubatch_size", "flash_attn", "cache_type_k",
     "cache_type_v", "swa_full", "kv_unified", "outputs", "gpu_layers", "cpu_moe", "tensor_split", "no_kv_offload",
-    "host", "imatrix",
+    "host", "imatrix", "mmproj", "model_draft", "ram",
 )  # fmt: skip
 FOREIGN = (
     "stage", "offload", "offload_to", "zero_pp", "tensor_parallel", "pipeline_parallel", "sequence_parallel",
@@ -33,16 +37,18 @@ FOREIGN = (
 )  # fmt: skip
 _TYPES = {"fp16": "f16", "fp32": "f32", "float16": "f16", "bfloat16": "bf16", "float32": "f32"}
 ALL = ("all", "auto", "-1")
+EARLIER = 4000  # a build of autumn 2024, whose quantizer most published files of that time were made by
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A question read: the load, the cards by device, and what was assumed."""
+    """A question read: the load, the cards by device, what was assumed, and the host's part beside its memory."""
 
     load: Load
     cards: tuple[Card, ...]
     mix: str
     said: tuple[str, ...]
+    ram: Fit | None = None
 
 
 def asked(q: Any, mix: str | None = None) -> Asked:
@@ -52,17 +58,28 @@ def asked(q: Any, mix: str | None = None) -> Asked:
     if model.kind == "symbolic":
         raise InputError("--engine llama.cpp lays a graph out in bytes: --model symbolic has no sizes")
     said = [build_said(build_of(q))]
-    q = text_alone(q, said)
+    q, tower = text_alone(q, said)
     model, gguf = q.model, known(q.model)
     context = context_of(q, said)
-    chosen = mix or mix_of(q, said)
+    named = mix or mix_of(q, said)
+    chosen = nearest(named, MIXES) or named
     weights = weights_of(q, chosen, said)
+    if chosen != named:
+        said.append(dynamic(named, chosen))
+        weights = replace(weights, spread=(LOW, HIGH))
     cards = cards_of(q)
     layers = len(weights.layers)
     place = placement(q, layers, cards, said)
-    load = Load(model.name, model.architecture, gguf, context, weights, place, bool(q.no_kv_offload))
+    load = Load(
+        model.name, model.architecture, gguf, context, weights, place, bool(q.no_kv_offload), tower,
+        draft_of(q, place, said),
+    )  # fmt: skip
     load.check()
-    return Asked(load, cards, chosen, (*said, *weights.notes, *weights.storage.notes))
+    ram = None
+    if q.ram is not None:
+        there = parse_size(str(q.ram), "--ram", "bytes")
+        ram = Fit(Range(*(load.host.total,) * 3), there, "the host")
+    return Asked(load, cards, chosen, (*said, *weights.notes, *weights.storage.notes), ram)
 
 
 def build_of(q: Any) -> int:
@@ -96,15 +113,40 @@ def refuse_foreign(q: Any) -> None:
         )
 
 
-def text_alone(q: Any, said: list[str]) -> Any:
-    """The question of a multimodal model's text: its towers stand in a file of their own."""
-    arch = q.model.described
-    if not arch.towers:
-        return q
-    size = sum(int(value_of(w.total)) * (2 if len(w.shape) > 1 else 4) for t in arch.towers for w in t.weights())
-    beside = f"about {human(size, BYTES)} in f16"
-    said.append(f"the text alone: its tower is a file of its own (--mmproj), {beside}, not counted")
-    return replace(q, model=replace(q.model, part="text", header=q.model.header))
+def text_alone(q: Any, said: list[str]) -> tuple[Any, int]:
+    """The question of a multimodal model's text, and the bytes of its towers' own file where --mmproj asks for it."""
+    towers = q.model.described.towers
+    if not towers:
+        if q.mmproj is not None:
+            raise InputError(f"--mmproj {q.mmproj}: {q.model.name} has no tower beside its text")
+        return q, 0
+    kind = choice(str(q.mmproj or "f16").lower(), "--mmproj", ("f16", "bf16", "f32"))
+    wide = 4 if kind == "f32" else 2
+    size = sum(int(value_of(w.total)) * (wide if len(w.shape) > 1 else 4) for t in towers for w in t.weights())
+    if q.mmproj is None:
+        said.append(f"the text alone; its tower takes about {human(size, BYTES)} more (--mmproj f16)")
+    else:
+        said.append("the tower: its weights, matrices in 16 bits and vectors in fp32; its compute buffer is not known")
+    return replace(q, model=replace(q.model, part="text")), 0 if q.mmproj is None else size
+
+
+def draft_of(q: Any, place: Placement, said: list[str]) -> Load | None:
+    """The load of a draft model: the same context, in its own mix or the model's, placed as the model is."""
+    if q.model_draft is None:
+        return None
+    from estimator.models import load_model
+
+    name, _, mix = str(q.model_draft).rpartition(":")
+    named = bool(name) and (mix.lower() in MIXES or mix.lower() in PLAIN_TYPES)
+    model = load_model(name if named else str(q.model_draft))
+    given = mix.lower() if named else None if model.mix else q.quantization
+    alone = replace(
+        q, model=model, quantization=given, model_draft=None, mmproj=None, cpu_moe=None,
+        gpu_layers="all" if place.offloaded else "0",
+    )  # fmt: skip
+    said.append("--model-draft: its memory alone; what it saves depends on how many of its tokens are accepted")
+    found = asked(alone).load
+    return replace(found, place=replace(found.place, shares=place.shares))
 
 
 def known(model: Any) -> Gguf:
@@ -188,16 +230,17 @@ def mix_of(q: Any, said: list[str]) -> str:
 
 
 def weights_of(q: Any, mix: str, said: list[str]) -> Weights:
-    from estimator.storage.gguf_mix import MIXES, PLAIN_TYPES, mix_notes, refuse_dynamic
-
     if not mix:
         return of_header(q.model.header, sum(int(value_of(x.times)) for x in q.model.architecture.layers))
-    refuse_dynamic(mix)
     if mix not in MIXES and mix not in PLAIN_TYPES:
         raise InputError(f"--quantization {mix}: llama.cpp reads GGUF mixes: q4_k_m, q5_k_m, q6_k, q8_0, iq4_xs ...")
     if mix in MIXES:
         said += mix_notes(mix, bool(q.imatrix), set())
-    return of_mix(q.model.architecture, mix, bool(q.imatrix), build_of(q))
+    made, before = (of_mix(q.model.architecture, mix, bool(q.imatrix), b) for b in (build_of(q), EARLIER))
+    if q.engine_version is None and value_of(before.total) != value_of(made.total):
+        size = human(int(value_of(before.total)), BYTES)
+        said.append(f"files made before 2025 follow other rules: {size} (--engine-version b{EARLIER})")
+    return made
 
 
 def cards_of(q: Any) -> tuple[Card, ...]:

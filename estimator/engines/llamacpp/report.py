@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from estimator.engines.brief import keyed
@@ -19,7 +20,7 @@ from estimator.formulas.params import total_params
 from estimator.ops import ceil_div
 from estimator.report import Node, Report
 from estimator.trace import value_of
-from estimator.units import BYTES, COUNT, PARAMS, TOKENS
+from estimator.units import BYTES, COUNT, PARAMS, TOKENS, human
 
 SOURCE = Citation(
     f"llama.cpp build {BUILD}: src/llama-context.cpp, llama-kv-cache.cpp, llama-graph.cpp, llama-quant.cpp; "
@@ -27,8 +28,8 @@ SOURCE = Citation(
 )
 MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ: what a context holds at the most
 # what the short answers show: what is held, the caches, what fits, what else would
-HELD = ("weights_bytes", "kv_cache_bytes", "recurrent_bytes", "output_bytes", "compute_bytes", "device_bytes",
-        "host_bytes")  # fmt: skip
+HELD = ("weights_bytes", "mmproj_bytes", "draft_bytes", "kv_cache_bytes", "recurrent_bytes", "output_bytes",
+        "compute_bytes", "device_bytes", "host_bytes")  # fmt: skip
 CACHED = ("kv_cache_bytes", "recurrent_bytes", "latent_bytes", "bytes_per_token", "n_ctx")
 FIT = ("need_bytes", "gpu_layers.max", "ctx_size.max")
 ROOM = ("max_tokens", "max_batch")
@@ -89,11 +90,16 @@ def notes_of(a: Asked) -> tuple[str, ...]:
 def totals(load: Load) -> Iterator[Node]:
     """The five kinds of memory, wherever they lie."""
     yield Node("weights_bytes", "Weights: the file's tensors", load.weights.total, BYTES)
+    if load.tower:
+        yield Node("mmproj_bytes", "Vision tower, a file of its own", load.tower, BYTES)
+    if load.draft is not None:
+        label = f"Draft model {load.draft.name}, all of it"
+        yield Node("draft_bytes", label, sum(h.total for h in load.draft.held), BYTES)
     yield from cache_nodes(load)
     c = load.context
     made = gguf_output_bytes(c.sequences, load.arch.vocab)
     yield Node("output_bytes", "Output buffer: a row of logits a sequence", made, BYTES, formula=gguf_output_bytes)
-    yield Node("compute_bytes", "Compute buffers", sum(h.compute for h in load.held), BYTES)
+    yield Node("compute_bytes", "Compute buffers", sum(h.compute for h in replace(load, draft=None).held), BYTES)
 
 
 def cache_nodes(load: Load) -> Iterator[Node]:
@@ -140,6 +146,8 @@ def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
     """Whether it fits, and the changes that would make it: fewer layers, a shorter context."""
     fits = fits_of(a.load, a.cards)
     fit = worst(fits)
+    if fit is None and a.ram is not None:
+        return [a.ram.node()], a.ram, {"fits": a.ram.answer}, a.ram.sentence(a.load.name)
     if fit is None:
         return [], None, {"fits": None}, ""
     layers, tokens = most_layers(a.load, a.cards), longest(a.load, a.cards)
@@ -156,6 +164,11 @@ def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
     words = fit.sentence(a.load.name)
     if fit.answer == NO:
         words += _help(a, layers, tokens)
+    if a.ram is not None:
+        if a.ram.answer == NO and fit.answer != NO:
+            fit, words = a.ram, a.ram.sentence(f"{a.load.name}'s part there")
+        else:
+            words += f" On the host {human(a.load.host.total, BYTES)} of {human(a.ram.have, BYTES)}."
     return rows, fit, {"fits": fit.answer}, words
 
 
@@ -193,8 +206,6 @@ def kvcache(q: Any) -> Report:
 
 def _room(a: Asked) -> Node:
     """The longest context of one sequence, and the most sequences of this length, beside the weights."""
-    from dataclasses import replace
-
     c = a.load.context
     one = replace(a.load, context=replace(c, sequences=1, outputs=min(1, c.outputs or 1)))
     tokens = longest(one, a.cards)

@@ -39,6 +39,7 @@ class Weights:
     elements  numbers instead of bytes, layer by layer
     products  bytes of each matrix that is multiplied: (module, layer; -1 outside of them), where known by name; gate
               and up of an expert stack are two
+    spread    the least and the most that a file of the name has, as shares of these bytes
     """
 
     total: Any
@@ -50,6 +51,7 @@ class Weights:
     products: dict[tuple[str, int], int]
     storage: Storage
     notes: tuple[str, ...] = ()
+    spread: tuple[float, float] = (1.0, 1.0)
 
     @property
     def head(self) -> int:
