@@ -47,6 +47,7 @@ FAMILIES: dict[str, str] = {
     "deepseek_v32": "deepseek_v3",
     "deepseek_v4": "deepseek_v4",
     "deepseek_vl": "deepseek_vl",
+    "deepseek_vl_v2": "deepseek_ocr",
     "diffllama": "diffllama",
     "dinov2": "dinov2",
     "distilbert": "distilbert",

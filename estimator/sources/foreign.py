@@ -41,7 +41,7 @@ def foreign(raw: Mapping[str, Any], families: Mapping[str, str], where: str) -> 
     name = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
     if not isinstance(kind, str) or kind not in families:
         return []
-    same = [t for t, module in families.items() if module == families[kind]]
+    same = [families[kind], *(t for t, module in families.items() if module == families[kind])]
     notes = odd_activation(raw, where)
     strange = bool(name) and not any(_names(name, t) for t in same)
     if strange:

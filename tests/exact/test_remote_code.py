@@ -139,6 +139,12 @@ SEEING = {
         "vocab_size": 151936, "tie_word_embeddings": False, "vision_config": {
             "embed_dim": 1536, "hidden_size": 1536, "intermediate_size": 4224, "num_hidden_layers": 42,
             "num_attention_heads": 12, "post_norm": True, "spatial_merge_size": 2, "use_bias": False}}, 3_039_179_264),
+    "deepseek-ai/DeepSeek-OCR": ({
+        "model_type": "deepseek_vl_v2", "architectures": ["DeepseekOCRForCausalLM"], "hidden_size": 1280,
+        "intermediate_size": 6848, "moe_intermediate_size": 896, "n_routed_experts": 64, "n_shared_experts": 2,
+        "num_attention_heads": 10, "num_key_value_heads": 10, "num_experts_per_tok": 6, "num_hidden_layers": 12,
+        "first_k_dense_replace": 1, "kv_lora_rank": None, "q_lora_rank": None, "use_mla": False, "vocab_size": 129280,
+        "vision_config": {"image_size": 1024, "model_name": "deeplip_b_l", "model_type": "vision"}}, 3_336_106_240),
     "microsoft/Phi-3.5-vision-instruct": ({
         "model_type": "phi3_v", "architectures": ["Phi3VForCausalLM"], "hidden_size": 3072, "intermediate_size": 8192,
         "num_attention_heads": 32, "num_key_value_heads": 32, "num_hidden_layers": 32, "vocab_size": 32064,
@@ -161,3 +167,9 @@ def test_models_that_see(name):
     assert step.results()["peak.allocated_bytes"] > 2 * elements
     assert api.infer(made, gpu="h100-sxm", dtype="bf16").results()["decode_step_seconds"] > 0
     assert api.flops(made, mode="forward", seq_len=64).results()["total_flops"] > 0
+
+
+def test_deepseek_vl_2_is_no_deepseek_ocr():
+    config = {**SEEING["deepseek-ai/DeepSeek-OCR"][0], "vision_config": {"model_name": "siglip_large_patch16_384"}}
+    with pytest.raises(InputError, match="vision_config: model_name must be 'deeplip_b_l'"):
+        build(Config(config))
