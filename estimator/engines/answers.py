@@ -152,6 +152,10 @@ def said(asked: ServerAsked, rank: ServedRank) -> list[str]:
             "a window layer is admitted with a whole step of tokens beside its window; while it decodes it keeps the "
             "window alone, so more sequences fit than the log says"
         )
+    if asked.question.max_loras:
+        out.append("--max-loras: adapters of linear layers alone; those of experts, tables and heads are not counted")
+    if asked.question.enforce_eager:
+        out.append("--enforce-eager: no graphs are kept; what the host then takes to launch kernels is not timed")
     if not rank.reserved and rank.graphs.best:
         out.append("CUDA graphs are captured after the pool is sized: they come on top of the budget")
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from estimator.records import NamedTuple
@@ -68,6 +68,9 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "block_size": ("block_size",),
     "decode_context_parallel": ("decode_context_parallel_size", "dcp_world_size"),
 }
+# with enable_lora alone, since every argument is printed: option -> its names
+ADAPTERS = {"max_loras": ("max_loras", "max_loras_per_batch"), "max_lora_rank": ("max_lora_rank",)}
+LORAS = {"vllm": "1", "sglang": "8"}  # vLLM config/lora.py of 0.19.0; SGLang server_args.py of 0.5.9
 OWN = {"vllm": ("mem_fraction_static", "chunked_prefill_size"),
        "sglang": ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "block_size",
                   "decode_context_parallel")}  # fmt: skip
@@ -104,13 +107,23 @@ def _model(text: str) -> str:
     return match[1] if match else ""
 
 
-def _options(text: str, engine: str) -> dict[str, str]:
+def _numbers(text: str, engine: str, arguments: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    for name, spelt in ARGUMENTS.items():
+    for name, spelt in arguments.items():
         for word in spelt:
             match = re.search(rf"\b{word}['\"]?[=:] ?{NUMBER}", text)
             if match and name not in out and name not in OWN[engine]:
                 out[name] = match[1].replace(",", "")
+    return out
+
+
+def _options(text: str, engine: str) -> dict[str, str]:
+    out: dict[str, Any] = {}
+    adapters = re.search(r"\benable_lora['\"]?[=:] ?True", text)
+    if adapters:
+        out |= _numbers(text, engine, ADAPTERS)
+        out.setdefault("max_loras", LORAS[engine])
+    out |= _numbers(text, engine, ARGUMENTS)
     version = re.search(r"\bengine \(v?([0-9]+(?:\.[0-9]+){1,3})", text) or re.search(
         r"\b(?:vLLM API server version|sglang(?: version)?[=: ]+v?) ?([0-9]+(?:\.[0-9]+){1,3})", text
     )
@@ -130,6 +143,8 @@ def _options(text: str, engine: str) -> dict[str, str]:
         out["quantization"] = scheme[1]
     if re.search(r"\benable_expert_parallel['\"]?[=:] ?True|\bep_size['\"]?[=:] ?(?:[2-9]|[1-9][0-9])", text):
         out["expert_parallel"] = True
+    if engine == "vllm" and re.search(r"\benforce_eager['\"]?[=:] ?True", text):
+        out["enforce_eager"] = True
     caching = re.search(r"\benable_prefix_caching['\"]?[=:] ?(True|False)", text)
     if caching and engine == "vllm":
         out["prefix_caching"] = "on" if caching[1] == "True" else "off"

@@ -30,7 +30,8 @@ from estimator.families.base import Attention, Layer, StateSpace
 from estimator.schemas import GIB, MIB
 
 NAME, LATEST = "sglang", (0, 5, 9)
-OWN = ("mem_fraction_static", "chunked_prefill_size", "max_num_seqs", "rate", "prefix_hit")
+OWN = ("mem_fraction_static", "chunked_prefill_size", "max_num_seqs", "rate", "prefix_hit", "max_loras",
+       "max_lora_rank")  # fmt: skip
 # its attention is FlashInfer's, which supports SM75 and later (the package's page); on AMD its own Triton kernels
 HARDWARE = Hardware(("NVIDIA", "AMD"), (((0,), "7.5"),))
 

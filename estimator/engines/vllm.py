@@ -27,7 +27,7 @@ from estimator.trace import value_of
 
 NAME, LATEST = "vllm", (0, 19, 0)
 OWN = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "prefix_caching", "rate", "prefix_hit",
-       "decode_context_parallel")  # fmt: skip
+       "decode_context_parallel", "enforce_eager", "max_loras", "max_lora_rank")  # fmt: skip
 # docs/getting_started/installation/gpu.cuda.inc.md of 0.21 and of 0.14; AMD's by gpu.rocm.inc.md
 HARDWARE = Hardware(("NVIDIA", "AMD"), (((0, 21), "7.5"), ((0,), "7.0")))
 

@@ -36,6 +36,7 @@ LATENT_FP8 = 64  # FlashMLA: backends/mla/flashattn_mla.py of 0.19.0 takes 16 bi
 
 LONGEST_CAPTURED, COARSE = 512, (0, 12)  # config/vllm.py, _set_cudagraph_sizes: 16 apart above 256 (0.12.0; not 0.11.0)
 BOTH_KINDS = (0, 11)  # FULL_AND_PIECEWISE by default: config/compilation.py of 0.11.0; 0.10.2 captures pieces alone
+SPECIALISED = (0, 12)  # cudagraph_specialize_lora: v1/cudagraph_dispatcher.py of 0.12.0; not 0.11.0
 HYBRID_PREFIXES = (0, 28)  # hybrids cache prefixes: config/model.py of 0.28.0; not 0.24.0
 # kinds of layers in a ratio below this are grouped by the more numerous one: v1/core/kv_cache_utils.py
 UNEVEN = ((0, 18), Fraction(3, 2)), ((0, 12), Fraction(5, 4)), ((0,), Fraction(1))  # 0.19.0, 0.12.0 to 0.17.1, 0.11.0
@@ -90,8 +91,12 @@ def _block(asked: ServerAsked) -> int:
 
 
 def captured(asked: ServerAsked, sequences: int, tokens: int) -> list[int]:
-    """Tokens of every CUDA graph: pieces of all sizes, and whole decode steps of at most ``sequences``."""
+    """Tokens of every CUDA graph: pieces of all sizes, and whole decode steps of at most ``sequences``; with adapters
+    all of them twice, with and without."""
+    if asked.question.enforce_eager:
+        return []
     most = min(2 * sequences, LONGEST_CAPTURED, tokens) if asked.version >= V0 else sequences
     fine = [n for n in (1, 2, 4, *range(8, 256, 8)) if n <= most]
     sizes = fine + list(range(256, most + 1, 16 if asked.version >= COARSE else 8))
-    return sizes + ([n for n in sizes if n <= sequences] if asked.version >= BOTH_KINDS else [])
+    made = sizes + ([n for n in sizes if n <= sequences] if asked.version >= BOTH_KINDS else [])
+    return 2 * made if asked.question.max_loras and asked.version >= SPECIALISED else made

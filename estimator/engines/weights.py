@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any
 
-from estimator.engines.asked import ServerAsked
+from estimator.engines.asked import ServerAsked, whole
 from estimator.engines.layers import decoder_layers
 from estimator.families.base import Attention, Layer, MoE
-from estimator.inventory import EXPERT, Weight
+from estimator.inventory import EXPERT, LINEAR, Weight
 from estimator.ops import round_up
 from estimator.parallel import tensor
 from estimator.records import dataclass
@@ -24,6 +24,7 @@ from estimator.trace import value_of
 MIB = 1024 * 1024
 # torch's caching allocator (c10/core/AllocatorConfig.h, c10/cuda/CUDACachingAllocator.cpp)
 STEP, LARGE, SEGMENT, LEFT = 512, 10 * MIB, 2 * MIB, MIB
+RANK = 16  # of an adapter at most: vLLM config/lora.py of 0.19.0, max_lora_rank
 VOCAB_MULTIPLE = 64  # vLLM model_executor/layers/vocab_parallel_embedding.py, DEFAULT_VOCAB_PADDING_SIZE
 
 
@@ -51,7 +52,26 @@ def block(size: int) -> int:
 
 def rank_bytes(asked: ServerAsked, stage: range) -> int:
     """Bytes of the weights of a rank that holds the layers ``stage``, as the allocator counts them."""
-    return sum(block(n) for n in tensors(asked, stage) if n)
+    return sum(block(n) for n in (*tensors(asked, stage), *adapters(asked, stage)) if n)
+
+
+def adapters(asked: ServerAsked, stage: range) -> Iterator[int]:
+    """Bytes of the room that a rank keeps for ``--max-loras`` adapters: both matrices of every linear layer, of the
+    largest rank, cut as the layer is.
+
+    Source: vLLM lora/layers/base_linear.py of 0.19.0, create_lora_weights; SGLang lora/mem_pool.py of 0.5.9. Not
+    counted: those of experts, and of tables and heads, which some classes have.
+    """
+    count = whole(asked.question, "max_loras", 0)
+    if not count:
+        return
+    rank, layers = whole(asked.question, "max_lora_rank", RANK), decoder_layers(asked.arch)
+    cut = ServedCut(asked.tensor, 1)
+    for i in stage:
+        for w in tensor.layer(layers[i], cut):
+            if w.role == LINEAR and len(w.shape) == 2:
+                for side in w.shape:
+                    yield count * rank * int(value_of(side)) * asked.width
 
 
 def tensors(asked: ServerAsked, stage: range) -> Iterator[int]:

@@ -146,6 +146,11 @@ class Served(Question):
     prefix_caching: Any = option(None, "vLLM: on or off (hybrids keep a second state a request).", "NAME")
     rate: Any = option(None, "Engines: requests that arrive a second.", "X", kind="float")
     prefix_hit: Any = option(None, "Engines: share of a prompt found in the prefix cache.", "SHARE", kind="float")
+    enforce_eager: Any = option(False, "vLLM: no CUDA graphs.", kind="flag")
+    max_loras: Any = option(
+        None, "vLLM, SGLang: adapters in a step, which have room of their own.", "N", short="--max-loras-per-batch"
+    )
+    max_lora_rank: Any = option(None, "vLLM, SGLang: the largest rank of an adapter (16).", "N")
     data_parallel: Any = option(None, "vLLM: replicas of the attention.", "N")
     decode_context_parallel: Any = option(
         None, "vLLM: GPUs of the tensor group over which a sequence's cache is dealt.", "N",
