@@ -46,8 +46,8 @@ def wanted(count: int) -> bool:
     return count >= FROM and numpy_there()
 
 
-def sample(interval: Interval, count: int, random: Random) -> Any:
-    """:meth:`Interval.sample` as an array."""
+def sample(interval: Interval, count: int, random: Random) -> tuple[Any, Any]:
+    """(:meth:`Interval.sample` as an array, the stratum of each draw)."""
     import numpy as np
 
     draws = np.random.RandomState()
@@ -63,7 +63,7 @@ def sample(interval: Interval, count: int, random: Random) -> Any:
     for i in range(0, count, CHUNK):
         part = slice(i, i + CHUNK)
         shares[part] = quantiles(interval, (strata[part] + shares[part]) / count)
-    return shares
+    return shares, strata.astype(np.int32)
 
 
 def quantiles(interval: Interval, u: Any) -> Any:
@@ -178,14 +178,25 @@ def counts(ordered: Any, edges: Sequence[float]) -> list[int]:
     return [b - a for a, b in pairwise(places)]
 
 
-def ranks(values: Any) -> Any:
-    """Twice the rank of each value, from 0, as ints; equal values share the mean of theirs."""
+def ranks(values: Any, strata: Any = None) -> Any:
+    """Twice the rank of each value, from 0, as ints; equal values share the mean of theirs.
+
+    strata: of values drawn one from each, in whose order they lie, but for what rounds.
+    """
     import numpy as np
 
-    order = np.argsort(values)
+    if strata is None:
+        order = np.argsort(values)
+    else:
+        order = np.empty(len(values), dtype=np.int64)
+        order[strata] = np.arange(len(values))
     ordered = values[order]
+    if strata is not None and (ordered[1:] < ordered[:-1]).any():
+        return ranks(values)
     out = np.empty(len(values), dtype=np.int64)
     new = ordered[1:] != ordered[:-1]
+    if new.all() and strata is not None:
+        return 2 * strata.astype(np.int64)
     if new.all():
         out[order] = np.arange(0, 2 * len(values), 2)
         return out

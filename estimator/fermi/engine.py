@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from random import Random
 from typing import Any
@@ -131,7 +130,15 @@ def uncertain(resolved: Resolved) -> dict[str, bool]:
     return out
 
 
-def samples(resolved: Resolved, count: int, seed: int) -> dict[str, Any]:
+class Drawn(dict[str, Any]):
+    """Samples by name; ``strata``: of an array that was drawn, one from each, which draw is of which."""
+
+    def __init__(self, values: Mapping[str, Any], strata: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.strata = strata
+
+
+def samples(resolved: Resolved, count: int, seed: int) -> Drawn:
     """``count`` samples of every quantity that a range of some width reaches, in base units.
 
     A list each; many of them an array where numpy is there, of the same floats.
@@ -141,16 +148,18 @@ def samples(resolved: Resolved, count: int, seed: int) -> dict[str, Any]:
     wide = {n for n, w in uncertain(resolved).items() if w}
     many = arrays.wanted(count)
     values: dict[str, Any] = {}
+    strata: dict[str, Any] = {}
     exact = points(resolved)
     for q in resolved.order:
         if q.name not in wide:
             values[q.name] = float(exact[q.name])
+        elif q.range is not None and many:
+            values[q.name], strata[q.name] = arrays.sample(q.range, count, Random(f"{seed}/{q.name}"))
         elif q.range is not None:
-            draw = partial(arrays.sample, q.range) if many else q.range.sample
-            values[q.name] = draw(count, Random(f"{seed}/{q.name}"))
+            values[q.name] = q.range.sample(count, Random(f"{seed}/{q.name}"))
         else:
             values[q.name] = _sampled(resolved, q, values)
-    return {n: values[n] for n in values if n in wide}
+    return Drawn({n: values[n] for n in values if n in wide}, strata)
 
 
 def _sampled(resolved: Resolved, q: Quantity, values: Mapping[str, Any]) -> Any:
@@ -196,7 +205,7 @@ def in_order(values: Any) -> Any:
     return out
 
 
-def swings(resolved: Resolved, drawn: Mapping[str, list[float]], target: str) -> list[Swing]:
+def swings(resolved: Resolved, drawn: Drawn, target: str) -> list[Swing]:
     """Every assumption that moves ``target``, the strongest first."""
     exact = points(resolved)
     above = _above(resolved, target)
@@ -206,7 +215,8 @@ def swings(resolved: Resolved, drawn: Mapping[str, list[float]], target: str) ->
         if q.range is None or q.name not in drawn or q.name not in above:
             continue
         ends = [_with(resolved, exact, q.name, q.range.quantile(p), target, above) for p in (LOW, HIGH)]
-        found.append(Swing(q.name, ends[0], ends[1], _correlation(_ranks(drawn[q.name]), ranks)))
+        own = _ranks(drawn[q.name], drawn.strata.get(q.name))
+        found.append(Swing(q.name, ends[0], ends[1], _correlation(own, ranks)))
     return sorted(found, key=lambda s: (-s.size, s.name))
 
 
@@ -244,10 +254,10 @@ def _with(
     return float(values[target])
 
 
-def _ranks(values: Any) -> Any:
+def _ranks(values: Any, strata: Any = None) -> Any:
     """Ranks from 0; equal values share the mean of theirs. Of an array twice as much, as ints."""
     if hasattr(values, "dtype"):
-        return arrays.ranks(values)
+        return arrays.ranks(values, strata)
     out = [0.0] * len(values)
     order = sorted(range(len(values)), key=values.__getitem__)
     start = 0

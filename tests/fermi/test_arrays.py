@@ -22,8 +22,9 @@ INTERVALS = [
 
 @pytest.mark.parametrize("interval", INTERVALS, ids=lambda i: i.kind)
 def test_the_same_draws(interval):
-    found = arrays.sample(interval, 40_000, Random("7/price"))
+    found, strata = arrays.sample(interval, 40_000, Random("7/price"))
     assert found.tolist() == interval.sample(40_000, Random("7/price"))
+    assert arrays.ranks(found, strata).tolist() == arrays.ranks(found).tolist()
 
 
 def test_quantiles_are_the_librarys():
@@ -50,6 +51,8 @@ def test_the_same_report(scenario, monkeypatch):
 def test_ranks_of_equal_values():
     values = np.array([3.0, 1.0, 3.0, 2.0])
     assert arrays.ranks(values).tolist() == [5, 0, 5, 2]
+    for strata in ([2, 0, 3, 1], [3, 0, 2, 1], [0, 1, 2, 3]):  # two that are alike, and an order that is none
+        assert arrays.ranks(values, np.array(strata, dtype=np.int32)).tolist() == [5, 0, 5, 2]
     assert arrays.correlation(arrays.ranks(values), arrays.ranks(-values)) == -1.0
     assert arrays.correlation(arrays.ranks(values), arrays.ranks(values * 0)) == 0.0
 

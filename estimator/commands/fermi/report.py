@@ -10,6 +10,7 @@ from estimator.fermi.chain import Chain, display_unit, in_unit, tex
 from estimator.fermi.compare import nearest
 from estimator.fermi.engine import (
     FEW,
+    Drawn,
     Resolved,
     derived_grid,
     histogram,
@@ -59,7 +60,7 @@ def fermi(
     exact = points(resolved)
     chain = Chain(resolved, exact)
     wide = uncertain(resolved)
-    drawn = samples(resolved, count, seed) if count and any(wide.values()) else {}
+    drawn = samples(resolved, count, seed) if count and any(wide.values()) else Drawn({}, {})
     spreads = {n: chain.spread(n, drawn) for n in wide} if count else {}
     goal = _target(resolved, target, drawn)
     body: list[Node | Table | Text] = [*chain.sections(spreads), *_tables(resolved, exact)]
@@ -136,7 +137,7 @@ def _histogram(chain: Chain, name: str, values: list[float]) -> Text:
     return Text(f"{name}: {len(values):,} samples{middle}", "\n".join(lines), latex)
 
 
-def _sensitivity(chain: Chain, target: str, drawn: Mapping[str, list[float]]) -> Table:
+def _sensitivity(chain: Chain, target: str, drawn: Drawn) -> Table:
     unit = chain.units[target]
     rows: list[tuple[str | Cell | None, ...]] = []
     for s in swings(chain.resolved, drawn, target):
