@@ -172,6 +172,7 @@ FAMILIES: dict[str, str] = {
     "olmo2": "olmo",
     "olmo3": "olmo",
     "olmoe": "olmoe",
+    "openelm": "openelm",
     "opt": "opt",
     "paligemma": "paligemma",
     "pegasus": "bart",

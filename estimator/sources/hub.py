@@ -27,6 +27,11 @@ _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 REPO = re.compile(rf"^{_PART}/{_PART}$")
 _REVISION = r"refs/\w{1,20}/[\w.-]{1,60}|[\w.-]{1,100}"
 _PLACE = re.compile(rf"^(?P<repo>{_PART}(?:/{_PART})?)(?:@(?P<rev>{_REVISION}))?(?P<sub>(?:/[\w. -]{{1,100}})*)$")
+# org/name-GGUF:Q4_K_M, as Ollama and llama.cpp take it
+TAGGED = re.compile(
+    r"^(?:hf:|https://)?(?:(?:huggingface\.co|hf\.co)/)?(?P<repo>[\w.-]+/(?P<name>[\w.-]+?))-GGUF:(?P<mix>\w+)$",
+    re.IGNORECASE,
+)
 
 
 class Repository(NamedTuple):
@@ -48,6 +53,15 @@ class Repository(NamedTuple):
 def place_of(text: str) -> Repository:
     """``hf:org/name@revision/folder``, ``hf:name`` or a pasted address. InputError for everything else."""
     rest = re.sub(r"^(hf:(//)?|https?://)", "", text.strip())
+    tagged = TAGGED.match(text.strip())
+    if tagged is not None:
+        from estimator.sources.near import base_of
+
+        base = base_of(tagged["name"]) or f"hf:{tagged['repo']}"
+        raise InputError(
+            f"--model {text[:80]}: names a GGUF file by its tag. Give the path of the file, "
+            f"or the base and the mix: --model {base} --quantization {tagged['mix']}"
+        )
     host, _, path = rest.partition("/")
     if host.lower() in HOSTS:
         return _address(text, path)
@@ -194,8 +208,11 @@ def _get(place: Repository, name: str, most: int, ranged: bool = False) -> bytes
     except (URLError, HTTPException, OSError, ValueError) as error:
         why = str(getattr(error, "reason", error)) or type(error).__name__
         short = " ".join(why.split())[:100]
+        from estimator.sources.near import base_of
+
         same = presets.find("models", place.repo)
-        instead = f"the preset {same}" if same else "a path"
+        base = None if same else base_of(place.repo.rpartition("/")[2])
+        instead = f"the preset {same}" if same else "a path" + (f", or its base, the preset {base}," if base else "")
         raise InputError(
             f"--model hf:{place.name}: {name} could not be fetched ({short}). Offline? Give {instead} instead"
         ) from None

@@ -22,7 +22,7 @@ def hint(text: str, repo: bool) -> str:
     """What to do with a name of no preset. repo: whether it may be one on the hub."""
     own = text.rpartition("/")[2]
     where = f"From the hub: --model hf:{text}, or the path of its config.json" if repo else "List them: llmcalc models"
-    base = _base(own)
+    base = base_of(own)
     if base is not None:
         said = "There is a preset" if presets.find("models", own) else "Its base may be the preset"
         return f"{where}. {said} {base!r}"
@@ -31,7 +31,7 @@ def hint(text: str, repo: bool) -> str:
     return f"Did you mean {' or '.join(map(repr, near))}? {where}" if near else where
 
 
-def _base(own: str) -> str | None:
+def base_of(own: str) -> str | None:
     """The preset that is left of a name whose variant is taken off, or None."""
     name = own.lower()
     while True:

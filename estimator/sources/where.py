@@ -45,8 +45,10 @@ def find(text: str) -> Found:
         default = "" if named.said else ", taken as its default: the tag says no mix (ollama show prints it)"
         found.notes.append(f"{text}: Ollama's name of {named.preset} in {named.mix}{default}")
         return found
-    from estimator.sources.hub import REPO, from_cache
+    from estimator.sources.hub import REPO, TAGGED, from_cache, from_hub
 
+    if TAGGED.match(text):
+        return from_hub(text)
     repo = REPO.match(text) is not None
     cached = from_cache(text) if repo else None
     if cached is not None:

@@ -109,6 +109,45 @@ def test_names_are_the_files_own():
     assert names >= {"transformer.wte.weight", "transformer.h.{i}.attn.c_attn.bias", "transformer.h.{i}.mlp.w1.weight"}
 
 
+ELM = {"model_type": "openelm", "architectures": ["OpenELMForCausalLM"], "activation_fn_name": "swish", "head_dim": 64,
+       "ffn_dim_divisor": 256, "ffn_with_glu": True, "max_context_length": 2048, "vocab_size": 32000}  # fmt: skip
+# as the published config.json lists them -> elements in the headers of the files, and heads of keys in all layers
+ELMS = {
+    "270M": ({**ELM, "model_dim": 1280, "num_transformer_layers": 16, "num_query_heads": [12] * 5 + [16] * 7 + [20] * 4,
+              "num_kv_heads": [3] * 5 + [4] * 7 + [5] * 4, "ffn_multipliers": [
+                  0.5, 0.73, 0.97, 1.2, 1.43, 1.67, 1.9, 2.13, 2.37, 2.6, 2.83, 3.07, 3.3, 3.53, 3.77, 4.0]},
+             271_527_168),
+    "1.1B": ({**ELM, "model_dim": 2048, "num_transformer_layers": 28,
+              "num_query_heads": [16] * 3 + [20] * 7 + [24] * 8 + [28] * 6 + [32] * 4,
+              "num_kv_heads": [4] * 3 + [5] * 7 + [6] * 8 + [7] * 6 + [8] * 4, "ffn_multipliers": [
+                  0.5, 0.63, 0.76, 0.89, 1.02, 1.15, 1.28, 1.41, 1.54, 1.67, 1.8, 1.93, 2.06, 2.19, 2.31, 2.44, 2.57,
+                  2.7, 2.83, 2.96, 3.09, 3.22, 3.35, 3.48, 3.61, 3.74, 3.87, 4.0]}, 1_079_891_456),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ELMS)
+def test_openelm(name):
+    config, elements = ELMS[name]
+    made = Model(name, "file", Config(config))
+    assert sum(w.total for w in made.architecture.weights()) == elements
+    token = 2 * sum(config["num_kv_heads"]) * 64 * 2
+    assert api.kvcache(made, batch_size=1, seq_len=100, kv_dtype="bf16").results()["kv_cache_bytes"] == 100 * token
+    step = api.memory(made, mode="training", recipe="torch-bf16", seq_len=256).results()
+    assert step["peak.allocated_bytes"] > 8 * elements
+    assert api.infer(made, gpu="h100-sxm", dtype="bf16").results()["decode_step_seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"num_query_heads": [12] * 15}, "num_query_heads"), ({"num_kv_heads": 3}, "num_kv_heads must be a list"),
+     ({"ffn_multipliers": ["x"] * 16}, "ffn_multipliers must list a number for each layer"),
+     ({"num_kv_heads": [5] * 16}, "is not a multiple of num_kv_heads=5"), ({"ffn_with_glu": False}, "ffn_with_glu")],
+)  # fmt: skip
+def test_what_is_no_openelm(change, says):
+    with pytest.raises(InputError, match=says):
+        build(Config({**ELMS["270M"][0], **change}))
+
+
 VIT = {"model_type": "intern_vit_6b", "hidden_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 24,
        "intermediate_size": 4096, "image_size": 448, "patch_size": 14, "qkv_bias": True, "qk_normalization": False,
        "norm_type": "layer_norm", "hidden_act": "gelu"}  # fmt: skip

@@ -14,7 +14,7 @@ from estimator import presets
 from estimator.checked import ModelSpec, checked_gpu
 from estimator.errors import InputError
 from estimator.families import FAMILIES
-from tests.exact.test_remote_code import CASES, SEEING
+from tests.exact.test_remote_code import CASES, ELMS, SEEING
 
 GPUS, MODELS = presets.ids("gpus"), presets.ids("models")
 DATA = Path(__file__).parents[1] / "data"
@@ -102,7 +102,7 @@ def test_every_family_is_held_to_transformers():
         used |= types(case["config"])
     recorded = json.loads(gzip.decompress((DATA / "family_variants_more.json.gz").read_bytes()))
     used |= {case["config"]["model_type"] for case in recorded["cases"]}
-    remote = {config["model_type"] for config, *_ in (*CASES.values(), *SEEING.values())} | {"internlm", "new"}
+    remote = {config["model_type"] for config, *_ in (CASES | ELMS | SEEING).values()} | {"internlm", "new"}
     assert set(FAMILIES) - used - remote <= {"symbolic", "gemma3n"}  # test_gemma_3n_is_timms
 
 

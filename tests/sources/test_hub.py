@@ -50,6 +50,14 @@ def test_what_is_no_place(text):
         place_of(text)
 
 
+@pytest.mark.parametrize("before", ["", "hf:", "hf.co/", "https://huggingface.co/"])
+def test_a_tag_of_gguf_files_is_told_its_base_and_mix(before):
+    for repo, base in (("unsloth/Qwen3-8B", "qwen3-8b"), ("someone/Foo-7B", "hf:someone/Foo-7B")):
+        with pytest.raises(InputError) as caught:
+            load_model(f"{before}{repo}-GGUF:Q4_K_M")
+        assert f"--model {base} --quantization Q4_K_M" in str(caught.value)
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
