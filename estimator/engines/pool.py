@@ -37,6 +37,7 @@ class Pool:
     blocks    in the pool
     state_blocks   blocks that a recurrent state takes a request (2 where prefixes are cached)
     dealt    ranks over which the tokens of a sequence are dealt: each holds one in so many
+    beside   bytes that a draft model keeps in every block
     """
 
     page: int
@@ -47,6 +48,7 @@ class Pool:
     step: int
     state_blocks: int = 1
     dealt: int = 1
+    beside: int = 0
 
     @property
     def groups(self) -> int:
@@ -55,7 +57,7 @@ class Pool:
     @property
     def block_bytes(self) -> int:
         """Bytes of a block over all layers of its group."""
-        return self.page * self.size
+        return self.page * self.size + self.beside
 
     def request(self, length: int, steady: bool = False) -> int:
         """Blocks of a request of ``length`` tokens: as it is admitted, or ``steady``, while it decodes."""
@@ -151,12 +153,13 @@ def state_bytes(asked: ServerAsked, s: StateSpace) -> int:
 
 
 def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: int, block: int, step: int, *, windows: bool = True,
-            prefixes: bool = False, scales: bool = True, uneven: Fraction = Fraction(1)) -> Pool:  # fmt: skip
+            prefixes: bool = False, scales: bool = True, uneven: Fraction = Fraction(1),
+            draft: int = 0) -> Pool:  # fmt: skip
     """The pool of ``pool`` bytes over these layers of one rank, in blocks of ``block`` tokens.
 
     step: tokens of an engine's step, which a window keeps beside it; windows: whether windows bound what is kept;
     prefixes: whether prefixes are cached (a recurrent layer then keeps two states); uneven: kinds in a ratio below this
-    are grouped by the more numerous one.
+    are grouped by the more numerous one; draft: bytes that a draft model keeps of a token.
     """
     counts: dict[LayerKind, int] = {}
     token, state = 0, 0
@@ -175,5 +178,6 @@ def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: int, block: int, 
     fewest, most = min(counts.values()), max(counts.values())
     size = most if most < uneven * fewest else fewest
     tables = tuple((kind, ceil_div(n, size)) for kind, n in counts.items())
-    return Pool(page, block, size, tables, max(0, pool) // page // size, step, 2 if prefixes else 1, asked.dealt)
+    blocks = max(0, pool) // (page * size + block * draft)
+    return Pool(page, block, size, tables, blocks, step, 2 if prefixes else 1, asked.dealt, block * draft)
 

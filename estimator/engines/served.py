@@ -186,7 +186,7 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
     spoken, queue = [], ""
     if q.draft_model is not None:
         drafted, assumed = speculation(
-            q, best, load.sequences, load.context, figures["decode_step_seconds"]
+            q, asked.engine, best, load.sequences, load.context, figures["decode_step_seconds"]
         )
         body.append(drafted)
         spoken.append(assumed)

@@ -17,7 +17,7 @@ from estimator.units import RATIO, SECONDS, TOKENS
 from estimator.work.times import Times
 
 
-def speculation(q: Any, speed: Any, sequences: float, context: float, step: float) -> tuple[Node, str]:
+def speculation(q: Any, engine: str, speed: Any, sequences: float, context: float, step: float) -> tuple[Node, str]:
     """The rows of ``--draft-model`` and what they assume (Leviathan et al. 2023).
 
     q: the question; speed: an :class:`estimator.engines.served.Speed`; step: seconds of a plain decode step.
@@ -45,5 +45,10 @@ def speculation(q: Any, speed: Any, sequences: float, context: float, step: floa
         Node("speculative.speedup", "Speed-up of decoding", gain, RATIO, formula=speculative_gain),
         Node("speculative.itl_seconds", "Between tokens, in the mean", step / float(value_of(gain)), SECONDS),
     ]
-    said = f"a draft token is accepted with probability {alpha:g}; the draft's weights and cache are not in the memory"
+    memory = (
+        "the draft's weights and cache are in the memory, its graphs and trial run are not"
+        if engine == "vllm"
+        else "the draft's weights and cache are not in the memory"
+    )
+    said = f"a draft token is accepted with probability {alpha:g}; {memory}"
     return Node.group(f"Speculative decoding: alpha {alpha:g}, {gamma} drafts", made), said

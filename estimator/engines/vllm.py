@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from estimator.card import Range
 from estimator.engines.asked import ServerAsked, of_version, share
+from estimator.engines.draft import draft_bytes
 from estimator.engines.layers import decoder_layers, stages
 from estimator.engines.pool import kind_of, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_dealt, check_heads, fewest
@@ -70,8 +71,10 @@ def _rank(asked: ServerAsked, stage: range, of: int) -> ServedRank:
         budget = int(asked.total * used)
         if q.gpu_memory_utilization is None:
             asked.said.append(f"--gpu-memory-utilization not given: {float(used):g}")
-    weights = rank_bytes(asked, stage)
-    peak = activation(asked, n, t, first=stage.start == 0, last=stage.stop == len(layers))
+    last = stage.stop == len(layers)
+    more, drafted = draft_bytes(asked) if last else (0, 0)
+    weights = rank_bytes(asked, stage) + more
+    peak = activation(asked, n, t, first=stage.start == 0, last=last)
     beside = other(asked)
     drawn = graphs(asked, len(stage), captured(asked, n, t))
     reserved = int(drawn.best * ESTIMATED) if asked.at_least(0, 20) else 0
@@ -87,7 +90,7 @@ def _rank(asked: ServerAsked, stage: range, of: int) -> ServedRank:
     if pool is not None and any(kind_of(x) for x in held):
         kept = pool_of(
             asked, held, pool, block_of(asked), t, windows=asked.at_least(0, 10), prefixes=caching == ALIGNED,
-            uneven=of_version(asked, UNEVEN),
+            uneven=of_version(asked, UNEVEN), draft=drafted,
         )  # fmt: skip
     token = rank_token_bytes(asked, held)
     return ServedRank(budget, weights, peak, beside, drawn, reserved, pool, kept, token)

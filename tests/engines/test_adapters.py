@@ -1,4 +1,4 @@
-"""Room for adapters beside a served model, counted by hand; and no graphs where they are switched off."""
+"""What lies beside a served model, counted by hand: adapters, a draft; and no graphs where they are switched off."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from estimator.commands.infer.question import Infer
 from estimator.commands.kvcache.question import KVCache
 from estimator.engines import server_of
 from estimator.engines.logs import parse
@@ -26,6 +27,19 @@ def test_adapters_room(engine: str) -> None:
     plain, more = rank(engine), rank(engine, max_loras=8, max_lora_rank=64)
     assert more.weights - plain.weights == pytest.approx(8 * 64 * 2 * SIDES, rel=1e-3)
     assert rank(engine, max_loras=8).weights - plain.weights == pytest.approx(8 * 16 * 2 * SIDES, rel=4e-3)
+
+
+def test_draft() -> None:
+    """A draft's weights, halved over two ranks, and its rotary table; its 16 layers of 8 heads of 64 in every block."""
+    options = {"engine": "vllm", "gpu": "h100-sxm", "tensor_parallel": 2}
+    plain, more = (
+        server_of("vllm").plan(server_of("vllm").read(ask(Infer, "llama-3.1-8b", options | x)))
+        for x in ({}, {"draft_model": "llama-3.2-1b"})
+    )
+    assert plain.pool is not None
+    assert more.pool is not None
+    assert more.weights - plain.weights == pytest.approx(1235814400 * 2 / 2 + 131072 * 64 * 2, rel=1e-3)
+    assert more.pool.block_bytes - plain.pool.block_bytes == 16 * 16 * 2 * (8 // 2) * 64 * 2
 
 
 def test_no_graphs_where_switched_off() -> None:
