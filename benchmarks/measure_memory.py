@@ -9,8 +9,8 @@ CASES.json is ``{"configs": {name: config.json}, "cases": [{"id", "kind", "model
 ``quant`` (NF4; true: double quantisation), ``new_tokens``, ``logits_to_keep``. Weights are random, dropout is 0. Three
 steps are taken; the last one, the steady state, is written.
 
-``--stack trainer``, ``sft``, ``dpo``, ``reward``, ``grpo``, ``ddp``, ``fsdp``, ``deepspeed``, ``torchtune`` or
-``litgpt``: under that library, with cases as measure_stacks.py says.
+``--stack trainer``, ``sft``, ``dpo``, ``reward``, ``grpo``, ``ddp``, ``fsdp``, ``deepspeed``, ``torchtune``,
+``litgpt``, ``unsloth`` or ``axolotl``: under that library, with cases as measure_stacks.py says.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def main() -> None:
         import measure_stacks
 
         stack = sys.argv[sys.argv.index("--stack") + 1]
-        known = (*measure_stacks.STACKS, *measure_stacks.SHARDED, *measure_stacks.CODES)
+        known = (*measure_stacks.STACKS, *measure_stacks.SHARDED, *measure_stacks.CODES, *measure_stacks.WRAPS)
         if stack not in known:
             raise SystemExit(f"--stack: one of {', '.join(known)}")
         measure_stacks.run(target, source, stack)

@@ -2,7 +2,8 @@
 
     pip install torch transformers peft datasets trl     # bitsandbytes and liger-kernel for what uses them
     python benchmarks/measure_memory.py OUT.json CASES.json --stack trainer    # or sft, dpo, reward, grpo, ddp, fsdp,
-                                                                               # deepspeed, torchtune, litgpt
+                                                                               # deepspeed, torchtune, litgpt,
+                                                                               # unsloth, axolotl
 
 CASES.json is ``{"configs": {name: config.json}, "cases": [{"id", "model", "options": {...}}]}``. ``options`` are those
 of ``llmcalc memory``: batch_size, seq_len, dtype, autocast, optimizer, checkpointing, reentrant, accumulation, kernels,
@@ -13,7 +14,8 @@ written, with the seconds of the last two.
 
 Sharded cases (ddp, fsdp, deepspeed) are handed to measure_sharded.py, each under a torchrun of its own: options gpus,
 stage, batch_size, seq_len, recipe (torch-bf16, torch-mixed), method lora with rank, args autocast_adapter_dtype,
-quantization nf4-dq, checkpointing, accumulation, offload, buckets. torchtune and litgpt: see measure_codes.py.
+quantization nf4-dq, checkpointing, accumulation, offload, buckets. torchtune and litgpt: see measure_codes.py;
+unsloth and axolotl: measure_wraps.py.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 STACKS = ("trainer", "sft", "dpo", "reward", "grpo")
 SHARDED = {"ddp": "ddp", "fsdp": "fsdp2", "deepspeed": "deepspeed"}
 CODES = ("torchtune", "litgpt")  # measure_codes.py
+WRAPS = ("unsloth", "axolotl")  # measure_wraps.py
 STEPS = 4
 WORDS = 2000  # of the tokenizer that DPO's texts are written in
 
@@ -146,6 +149,12 @@ def rollouts(vocab: int, o: dict[str, Any]) -> Any:
 
 def trainer_of(stack: str, config: dict[str, Any], o: dict[str, Any], meter: Any) -> Any:
     """The stack's trainer around the model."""
+    if stack in WRAPS:
+        import measure_wraps
+
+        given = {"callbacks": [meter], "processing_class": tokenizer(config["vocab_size"])}
+        given["train_dataset"] = examples("sft" if stack == "unsloth" else "trainer", config["vocab_size"], o)
+        return measure_wraps.TRAINERS[stack](config, o, given)
     import transformers
 
     model = model_of(stack, config, o)
@@ -183,6 +192,8 @@ def trainer_of(stack: str, config: dict[str, Any], o: dict[str, Any], meter: Any
 
 def measure(stack: str, config: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """Bytes at the start of the last step, at most in its passes and in its update, and what was reserved."""
+    if stack == "unsloth":
+        import unsloth  # noqa: F401 before what it patches
     import torch
     import transformers
 

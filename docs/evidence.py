@@ -224,7 +224,8 @@ def stacks() -> dict[str, list[tuple[float, float]]]:
     def add(name: str, predicted: Any, measured: int) -> None:
         found.setdefault(name, []).append((float(measured), float(predicted) / measured - 1))
 
-    for c in [c for name in ("stacks", "stacks_more", "compiled", "stacks_other") for c in one.cases(name)]:
+    names = ("stacks", "stacks_more", "compiled", "stacks_other", "stacks_wrapped")
+    for c in [c for name in names for c in one.cases(name)]:
         name = "torch.compile" if "--compile" in c["options"] else c["id"].split("/")[0]
         add(name, one.predicted(c).worst.peak, c["measured"]["peak_allocated"])
     for c in one.cases("peers"):
@@ -246,6 +247,9 @@ RAN = {
     "grpo": "TRL 1.16 GRPOTrainer, completions handed over; one H100",
     "torchtune": "torchtune 0.6.1, models and losses in a loop of its recipe; one H100",
     "litgpt": "litgpt 0.5.13, models and losses in a loop of its scripts; one H100",
+    "unsloth": "Unsloth 2026.10.9 under TRL 1.15's SFTTrainer; one H100",
+    "axolotl": "Axolotl 0.21's kernels and loader's rules under transformers 5.17; one H100",
+    "torch-mixed": "transformers 5.17 under autocast in a loop: checkpointed experts; one H100",
     "torch.compile": "PyTorch 2.11 inductor around any of them; one H100, one H200",
     "deepspeed": "DeepSpeed 0.19.8, stages 0 to 3, with and without adapters and offloading; two H100s",
     "fsdp2": "PyTorch 2.11 fully_shard, with and without adapters; two H100s or H200s",
@@ -266,8 +270,9 @@ def measured() -> str:
         " cases with their options and bounds the errors. The mechanisms were found on part of these steps; 49 of the"
         " first three rows and of torch.compile are of models that none was found on (`stacks_more.json.gz`), 8 of"
         " reward, grpo and torchtune were measured after the others were explained (`late` in `stacks_other.json.gz`:"
-        " at most 0.39% then, and one mechanism more was found on them), the"
-        " runs that others published had no part in it but for what an older card or release does. Single cards without"
+        " at most 0.39% then, and one mechanism more was found on them), 4 of unsloth's too (`stacks_wrapped.json.gz`),"
+        " the runs that others published had no part in it but for what an older card or release does. Single cards"
+        " without"
         " a trainer are in [Accuracy](../accuracy.md), engines on their own pages.\n",
         "| stack | what ran | steps | median | worst |\n|:--|:--|--:|--:|--:|",
     ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from estimator.presets import load_gpu
 from estimator.records import NamedTuple
-from estimator.stack.kernels import HOPPER, HOPPER_WORKSPACE, GpuKernels
+from estimator.stack.kernels import HOPPER, HOPPER_WORKSPACE, PREFERS_CUDNN, SMALL, GpuKernels, resident_threads
 from estimator.units import parse_size
 
 if TYPE_CHECKING:
@@ -84,7 +84,11 @@ def find_card(gpu: str | None, memory: Any = None) -> Card:
 
 def card_of(spec: GpuSpec) -> Card:
     """The card of a preset: its context as measured, else a guess that says it is one."""
-    kernels = GpuKernels(spec.cublas_workspace or HOPPER_WORKSPACE, spec.flash_attention is not False, spec.bf16)
+    kernels = GpuKernels(
+        spec.cublas_workspace or HOPPER_WORKSPACE, spec.flash_attention is not False, spec.bf16,
+        spec.compute_capability in PREFERS_CUDNN, resident_threads(spec.multiprocessors, spec.compute_capability),
+        spec.bf16 and spec.memory_bytes <= SMALL,
+    )  # fmt: skip
     if spec.measured:
         n = spec.measured.context_bytes
         return Card(spec.id, spec.memory_bytes, Range(n, n, n), (spec.memory_basis,), kernels, spec.vendor)

@@ -10,7 +10,7 @@ import typer
 
 from estimator import options as o
 from estimator.errors import DoesNotFit, InputError
-from estimator.questions.base import Option, Question, ask, options_of
+from estimator.questions.base import Option, Question, Unsaid, ask, options_of
 from estimator.records import NamedTuple
 from estimator.report import Report, Text
 from estimator.stand_ins import check_elsewhere
@@ -37,9 +37,10 @@ def parameter(name: str, default: Any, words: Option) -> inspect.Parameter:
     """The Typer parameter of a field."""
     flag = "--" + (words.flag or name.replace("_", "-"))
     names = () if words.kind == "switch" else (flag, *words.short.split())
-    made = typer.Option(*names, help=words.help, metavar=words.metavar)
+    unsaid = isinstance(default, Unsaid)
+    made = typer.Option(*names, help=words.help, metavar=words.metavar, show_default=str(default) if unsaid else True)
     kind = TYPES[words.kind]
-    if default is None or default is inspect.Parameter.empty or words.kind == "list":
+    if default is None or default is inspect.Parameter.empty or words.kind == "list" or unsaid:
         kind, default = kind | None, None
     return o.keyword(spelt(name, words), Annotated[kind, made], default)
 

@@ -95,7 +95,7 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     m.kernels, m.card, m.release = load.kernels, load.card, load.release
     m.scored, m.hold_outputs, m.drops = load.scored, load.hold_outputs, load.drops
     m.blocks = m.blocks or load.packing or (load.release.makes_masks and not load.masked)
-    tape.fp16 = load.half == "fp16"
+    tape.fp16, tape.threads = load.half == "fp16", load.card.threads
     if load.kbit:
         m.w = F32
     if load.adapter is not None and load.adapter.virtual_tokens and load.adapter.method.prefix:

@@ -9,11 +9,13 @@ from estimator.families.base import Architecture
 from estimator.inventory import CONV1D, EMBEDDING, HEAD, LINEAR, POSITION, TOKEN_TYPE, Weight
 from estimator.moments.outcome import Live
 from estimator.moments.workload import Workload
+from estimator.ops import maximum
 from estimator.optimizers import Optimizer, Trained, copy_bytes, held_bytes
 from estimator.peft.base import BASE, INDEX, TRAINED, TUNER, PeftTensor
 from estimator.stack.blocks import block_bytes, small_block
+from estimator.stack.offload import INPUTS, LEAST_INPUT
 from estimator.stack.packed import is_packed, packed_bytes
-from estimator.stack.tape import F32, I64
+from estimator.stack.tape import F32, HALF, I64
 from estimator.trace import value_of
 
 TABLES = (EMBEDDING, POSITION, TOKEN_TYPE)  # torch.nn.Embedding
@@ -71,6 +73,11 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
     if load.reference == "model":
         live["reference model", "weights"] = live["model", "weights"]
     live["cuBLAS", "workspaces"] = load.threads * load.card.workspace
+    if load.offload == INPUTS and load.b * load.s * arch.hidden * load.width > LEAST_INPUT:
+        live["checkpoints", "buffers to the host"] = 2 * load.b * load.s * arch.hidden * load.width
+    if load.release.scratch and load.quantization:
+        packed = [w.elements for w in arch.weights() if is_packed(w, load)]
+        live["model", "buffer of an unpacked weight"] = block_bytes(maximum(*packed, 0) * HALF)
     if optimizer is not None:
         live["optimizer", "states"] = held_bytes(optimizer, trained)
     if load.kept_gradients:

@@ -33,6 +33,10 @@ class Option(NamedTuple):
     hidden: bool = False
 
 
+class Unsaid(str):
+    """A default that a recipe may have another one for: told from the same word where it is said."""
+
+
 def option(default: Any, help: str, metavar: str | None = None, **more: Any) -> Any:
     """A field of a question: its default and the words of :class:`Option`."""
     if isinstance(default, dict):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from estimator.questions.base import COMMON, Question, option
+from estimator.questions.base import COMMON, Question, Unsaid, option
 from estimator.records import dataclass
 
 
@@ -48,7 +48,7 @@ class StepOptions(Question):
         None, "adamw, adamw-fused, adamw-forloop, adamw8bit, sgd, sgd-momentum, adafactor, lion, muon ...", "NAME"
     )
     attention: Any = option("sdpa", "sdpa (fused kernels) or eager.", "NAME")
-    checkpointing: Any = option("none", "none, selective (attention) or full (every layer).", "NAME")
+    checkpointing: Any = option(Unsaid("none"), "none, selective (attention) or full (every layer).", "NAME")
     quantization: Any = option(
         None, "Of the weights (as the files say): none, nf4, int8, gptq-3bit-g128, awq, q4_k_m ...", "NAME", short="-q"
     )

@@ -36,7 +36,8 @@ class Recipe:
     code         whose modeling code runs, where it is not transformers'; holds: its loop names the logits until the
                  next are there
     narrow       adapters have the base's width
-    always       options that it sets itself; adapters: LoRA runs as functions of its own
+    always       options that it sets itself; unsaid: those that it sets where --checkpointing is not given
+    adapters     LoRA runs as functions of its own
     checkpoints  checkpointing is the stack's own default (here it is --checkpointing that says so)
     """
 
@@ -66,6 +67,7 @@ class Recipe:
     holds: bool = False
     narrow: bool = False
     always: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    unsaid: Mapping[str, Any] = field(default_factory=dict, hash=False)
     adapters: bool = False
     checkpoints: bool = False
     kernels: Replaced = TORCH

@@ -8,6 +8,7 @@ RECIPE = Recipe(
     "megatron", "Megatron-LM mixed precision, activations of Korthikanti et al.",
     Citation("Korthikanti et al. 2022, arXiv 2205.05198, table 2; Megatron-LM, docs on memory: 18 bytes a parameter"),
     weights=2, gradients=4, master=4, states=8, kind="megatron",
+    optimizer="adamw-fused",  # apex's FusedAdam
     kernels=UNFUSED,  # TE's RMSNorm and fused_apply_rotary_pos_emb, Megatron-Core's bias_swiglu_fusion
     note="16-bit weights, fp32 main gradients, fp32 master weights and two fp32 moments",
 )  # fmt: skip

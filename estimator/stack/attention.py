@@ -320,7 +320,8 @@ def attend(
     """transformers' attention interface: SDPA's kernels, or the eager function, with ``further`` scores (DeBERTa).
 
     ``head_major``: the queries lie in memory head by head (they come out of a concatenation); so does then the
-    output of the flash kernel, and it is copied when the heads are merged.
+    output of the flash kernel and of cuDNN's, which is the one that takes a mask where PyTorch prefers it, and it is
+    copied when the heads are merged.
     """
     s_q, s_k = m.s, k.n // (m.b * a.kv_heads * a.head_dim)
     if not m.fused:
@@ -342,7 +343,11 @@ def attend(
         return math(m, q, k, v, a, s_q, s_k, None, s_q != 1 and a.causal, groups)
     if mask is None and half and m.card.flash and a.head_dim <= MAX_FLASH_WIDTH and d_v == a.head_dim:
         out = flash(m, q, k, v, a, s_q, s_k)
-        return ops.copy(m.t, out, "attention output, transposed") if head_major and m.s != 1 else out
-    if not copied:
-        k, v = repeat_kv(m.t, k, a), repeat_kv(m.t, v, a)
-    return efficient(m, q, k, v, a, s_q, mask, d_v)
+    else:
+        if not copied:
+            k, v = repeat_kv(m.t, k, a), repeat_kv(m.t, v, a)
+        out = efficient(m, q, k, v, a, s_q, mask, d_v)
+        head_major = head_major and half and m.card.cudnn
+    if m.release.joins:
+        return ops.copy(m.t, out, "attention output, put together")
+    return ops.copy(m.t, out, "attention output, transposed") if head_major and m.s != 1 else out

@@ -14,7 +14,7 @@ from typing import Any
 from estimator.families.base import Architecture, Attention, Linear
 from estimator.inventory import HEAD
 from estimator.stack import ops
-from estimator.stack.losses import chunked_loss, fused_loss, output_weight, tiled_loss
+from estimator.stack.losses import chunked_loss, fused_loss, output_weight, rows_loss, tiled_loss
 from estimator.stack.machine import Machine
 from estimator.stack.nn import product
 from estimator.stack.releases import Release
@@ -25,6 +25,7 @@ PART = 128  # litgpt: lm_head_chunk_size, tokens
 
 TORCHTUNE = Release("torchtune 0.6", repeats_heads=True, wide_norms=True, pairs=True, table=True)
 LITGPT = Release("litgpt 0.5", repeats_heads=True, wide_norms=True, unties=True, fuses=True)
+UNSLOTH = Release("Unsloth 2026.10", table=True, joins=True, scratch=True)
 
 
 def rotated_pairs(t: Tape, x: Tensor) -> Tensor:
@@ -146,4 +147,5 @@ def _fused(a: Any) -> Any:
 
 LOSSES = {
     "chunked": chunked_loss, "fused": fused_loss, "tiled": tiled_loss, "parts": parts_loss, "held": held_loss,
+    "rows": rows_loss,
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import POSITION, TOKEN_TYPE, Architecture, Lookup
+from estimator.ops import maximum, minimum
 from estimator.stack import across, ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import product
@@ -14,6 +15,8 @@ from estimator.stack.tape import F32, HALF, I64, GradFn, Param, Tape, Tensor
 Grads = tuple[Tensor | None, ...]
 CHUNKS = 8  # torchtune's CEWithChunkedOutputLoss
 TILE_ROWS, TILE_COLUMNS = 4096, 32_768  # trl/kernels/chunked_logprob.py: TOKEN_CHUNK_SIZE, _CHUNKED_LOGPROB_CHUNK_SIZE
+# unsloth_zoo/fused_losses/fused_linear.py: _MIN_LOGITS, _CHUNK_GB, _BWD_TILE_BYTES, _SPLIT_COLS, _MAX_ROWS
+LEAST_LOGITS, BLOCK, TILE, COLUMNS, MOST_ROWS = 512 * 151_936, 2 * 1024**3, 256 * 1024**2, 16_384, 4096
 STATISTICS = 7  # vectors of one fp32 number a scored token that its forward pass keeps
 
 
@@ -97,6 +100,46 @@ def fused_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     log_head(t, made, rows, arch)
     del vectors
     return made
+
+
+def rows_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
+    """Unsloth's fused loss: fp32 logits of a block of rows in one buffer, gradients made in the forward pass.
+
+    A frozen output matrix of many words is taken in tiles of columns too, where there are many rows or the card is
+    small. Source: unsloth_zoo 2026.10.9, fused_losses/fused_linear.py (_ce_impl, _tiled_forward).
+    """
+    t, weight = m.t, output_weight(m, arch)
+    rows = m.b * (m.s - 1)  # each sequence's last has no label
+    grads = [t.alloc(i.n, i.w, "gradient made with the loss") for i in (x, weight) if i.node is not None]
+    tiled = weight.node is None and arch.vocab > 2 * COLUMNS and (m.card.small or rows >= MOST_ROWS)
+    size = minimum(rows, MOST_ROWS) if tiled else unsloth_rows(rows, arch.hidden, arch.vocab)
+    words = COLUMNS if m.card.small else TILE // (F32 * COLUMNS * size) * COLUMNS
+    wide = minimum(maximum(words, COLUMNS), arch.vocab) if tiled else arch.vocab
+    block = t.alloc(size * wide, F32, "logits of a block")
+    taken = t.alloc(size * arch.hidden, x.w, "rows of a block")
+    parts = 1 if tiled or size >= rows else 2
+    made_here = [t.alloc(size * arch.hidden, F32, "gradient of a block") for _ in range(parts)]
+    narrow = t.alloc(size * arch.hidden, x.w, "gradient of a block, converted")
+    del block, taken, made_here, narrow
+    made = t.emit("loss", 1, F32, (x, weight), _fused_bwd, (grads, None))
+    log_head(t, made, rows, arch)
+    return made
+
+
+def unsloth_rows(rows: Any, hidden: Any, vocab: Any) -> Any:
+    """Rows of a block: a power of two at or below rows * hidden / vocab, within bounds; logits of 2 GiB at most
+    (fused_linear_rows)."""
+    least = minimum(maximum(power_below(LEAST_LOGITS, vocab), 512), MOST_ROWS)
+    size = minimum(maximum(power_below(rows * hidden, vocab), least), MOST_ROWS)
+    return maximum(minimum(size, BLOCK // (F32 * vocab), rows), 1)
+
+
+def power_below(above: Any, below: Any) -> Any:
+    """The largest power of two that is not more than above / below; 1 at least."""
+    out = 1
+    while 2 * out * below <= above:
+        out *= 2
+    return out
 
 
 def log_head(t: Tape, made: Tensor, rows: Any, arch: Architecture) -> None:
@@ -188,6 +231,6 @@ def _tiled_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
 
 
 __all__ = [
-    "causal_loss", "chunked_loss", "divided_head", "fused_loss", "head_weight", "output_weight", "score_loss",
-    "tiled_loss",
+    "causal_loss", "chunked_loss", "divided_head", "fused_loss", "head_weight", "output_weight", "rows_loss",
+    "score_loss", "tiled_loss",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from estimator.families.towers import Conv
 from estimator.inventory import HEAD, ROUTER
 from estimator.stack import across, gradients, liger, moves, ops, products
 from estimator.stack.machine import LoraSpec, Machine
+from estimator.stack.sums import scratch
 from estimator.stack.tape import F32, HALF, GradFn, Param, Tape, Tensor
 
 UNLOGGED = "unlogged"  # a product that stands for others, which the caller logs
@@ -89,6 +90,8 @@ def _linear_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
         made = t.alloc(node.extra[i], g.w, "gradient of the input" if i == 0 else "weight gradient")
         made.view = i == 0 or (i == 1 and not node.extra[3])
         outs.append(made)
+    if outs[2:] not in ([], [None]) and (partial := scratch(g.n // node.extra[2], node.extra[2], t.threads)):
+        t.alloc(partial, 1, "partial sums of the bias's gradient")
     return tuple(outs)
 
 
@@ -129,11 +132,12 @@ def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, p
 
 def fused_lora(t: Tape, x: Tensor, size: Any, result: Tensor, a: Param, b: Param) -> Tensor:
     """LoRA as a function of its own, as Unsloth and Axolotl write it: the adapter's product (of ``size`` numbers in
-    between) is added to ``result`` where it lies; its input is kept in 16 bits, and for down's computed again.
+    between) is added to ``result`` where it lies, and so is its part of the input's gradient to the base's; its input
+    is kept in 16 bits, and for down's computed again.
 
     Source: unsloth 2026.10.9, kernels/fast_lora.py (LoRA_MLP, LoRA_QKV, LoRA_W); axolotl 0.21, kernels/lora.py.
     """
-    low = product(t, x, a, None, size, "LoRA A(x)")
+    low = product(t, Tensor(x.n, x.w, x.st), a, None, size, "LoRA A(x)")
     if low.node is not None and low.node.saved and liger.is_gated(x.node):
         low.node.saved = (None, low.node.saved[1])
     wide = t.autocast(b)

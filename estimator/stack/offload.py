@@ -17,6 +17,7 @@ from estimator.stack.tape import Allocation, GradFn, Tape, Tensor
 STASH = 5  # max_fwd_stash_size
 LEAST = 1024  # min_offload_size, bytes
 INPUTS = "inputs"  # of checkpointed layers alone
+LEAST_INPUT = 2 * 1024**2  # of bytes that go to the host under INPUTS, through two buffers that stay
 
 
 class Gone:
@@ -118,11 +119,14 @@ class Offload:
 
 
 class Inputs(Offload):
-    """Only what a checkpointed layer is given goes to the host, at once (unsloth_zoo/gradient_checkpointing.py)."""
+    """Only what a checkpointed layer is given goes to the host, at once and where it is large enough to be worth it
+    (unsloth_zoo/gradient_checkpointing.py, MINIMUM_SIZE)."""
 
     def saved(self, node: GradFn) -> None:
         """What a layer keeps within its own pass stays."""
 
     def checkpointed(self, x: Tensor) -> Tensor:
+        if x.st.record[0] <= LEAST_INPUT:
+            return x
         gone: Any = Gone(x.st.record)
         return Tensor(x.n, x.w, gone, x.node, x.idx)

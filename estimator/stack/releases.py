@@ -26,6 +26,8 @@ class Release:
     wide_norms     an RMSNorm multiplies with its weight in fp32, too
     pairs          queries and keys are rotated in fp32, pair by pair; table: cos and sin of all positions stand in fp32
     unties         the output matrix is never tied; fuses: queries, keys and values come out of one matrix
+    joins          attention runs a sequence or a few at a time, and what comes out is put together
+    scratch        4-bit weights are unpacked into one buffer of the largest, which stays
     """
 
     name: str = LATEST
@@ -38,6 +40,8 @@ class Release:
     table: bool = False
     unties: bool = False
     fuses: bool = False
+    joins: bool = False
+    scratch: bool = False
 
     def said(self) -> list[str]:
         """What a report assumes of it."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from estimator.stack import moves
 from estimator.stack.blocks import block_bytes
+from estimator.stack.sums import HOPPER_THREADS
 
 F32 = 4
 HALF = 2
@@ -158,6 +159,7 @@ class Tape:
         self.keeper: Any = None
         self.stops = True  # a recomputation ends with the last tensor that is needed: use_reentrant=False
         self.fp16 = False  # the 16-bit format is fp16, not bf16
+        self.threads: Any = HOPPER_THREADS  # that the GPU runs at once
         self.counts: Callable[[Any], Any] = block_bytes  # what the allocator counts for a request
         self.on_grad: Any = None  # called with a leaf whose gradient of this pass is complete
 

@@ -58,6 +58,7 @@ def test_measured_steps(models):
         given = {"recipe": RECIPES.get(c["stack"], "torch-bf16"), "batch_size": c["batch"], "seq_len": c["seq"]}
         given |= {"method": "lora", "rank": c["lora"], "targets": LORA} if c.get("lora") else {}
         given |= {"checkpointing": "full"} if c.get("checkpoint") else {}
+        given |= {} if given["recipe"] == "deepspeed" else {"optimizer": "adamw-fused"}
         steps = str(c.get("accumulation", 1))
         found = train(
             models[c["model"]], steps=1, gpus=2, stage=str(c["stage"]), accumulation=steps, gpu="h100-sxm", **given

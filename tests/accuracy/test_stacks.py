@@ -73,7 +73,7 @@ def test_stacks_of_other_models():
     mid, p95, worst = spread(found)
     assert mid <= 0.0005
     assert p95 <= 0.0085
-    assert worst <= 0.015
+    assert worst <= 0.012
 
 
 def test_compiled_steps_of_other_models():

@@ -44,7 +44,7 @@ def multi_head(model: Model) -> bool:
 def timed(case: dict[str, Any], model: Model) -> tuple[dict[str, Any], list[tuple[str, float, bool]]]:
     """Results of a case, and (key, measured seconds, whether the measured pass is the one described)."""
     if case["kind"] == "train":
-        got = train(model, steps=1, recipe="torch-bf16", **options(case)).results()
+        got = train(model, steps=1, recipe="torch-bf16", optimizer="adamw-fused", **options(case)).results()
         pairs = [("step_seconds", case["step_s"], True)]
     else:
         got = infer(model, batch_size=case["batch"], seq_len=case["seq"], new_tokens=8).results()

@@ -1,4 +1,4 @@
-"""Stacks that were read and not measured: what their sources say they keep, as differences from those that were."""
+"""Unsloth and Axolotl: what their sources say they keep, as differences from other stacks."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def test_axolotls_adapters():
 
 
 def test_unsloths_checkpoints_lie_on_the_host():
-    """No residual of a layer stands, whatever --checkpointing says, and the step is less than TRL's with Liger."""
+    """No residual of a layer stands where --checkpointing is not said, and the step is less than TRL's with Liger."""
     one = run("unsloth")
     standing = one["moments.forward_bytes"].buffers()["layer", "residual"]
-    assert standing == 2 * 2 * HIDDEN * TOKENS  # the two streams of the layer that runs, of sixteen layers
-    assert one.worst.peak == run("unsloth", checkpointing="full").worst.peak
+    assert standing == 2 * HIDDEN * TOKENS  # what the last of sixteen layers gave
+    assert one.worst.peak < run("unsloth", checkpointing="full").worst.peak
     assert one.worst.peak < run("sft", checkpointing="full", kernels="liger").worst.peak

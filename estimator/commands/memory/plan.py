@@ -42,6 +42,7 @@ from estimator.ops import maximum
 from estimator.optimizers import Trained, find_optimizer, managed_bytes, state_bytes
 from estimator.parallel.divided import one_rank
 from estimator.peft.base import Adapter
+from estimator.questions.base import Unsaid
 from estimator.questions.read import adapter_of, batch, recipe_of, scored, split_cast, storage_of, tokens
 from estimator.recipes.base import Recipe
 from estimator.records import dataclass
@@ -113,7 +114,9 @@ def plan(q: Memory) -> MemoryPlan:
     said: list[str] = []
     default: list[str] = []
     chosen = recipe_of(q, default)
-    q = replace(scored(q, chosen), **chosen.always) if train else q
+    if train:
+        unsaid = chosen.unsaid if isinstance(q.checkpointing, Unsaid) else {}
+        q = replace(scored(q, chosen), **chosen.always, **unsaid)
     model, arch = q.model, q.model.described
     for name, known in CHOICES.items():
         choice(getattr(q, name), f"--{name}", known)

@@ -95,7 +95,7 @@ class Pieces:
         self.model, self.base = model, base
         self.q: Train = ask(Train, model, base)
         self.recipe = recipe_of(self.q, [])
-        self.optimizer = run_of(self.q, []).optimizer
+        self.optimizer = run_of(self.q, self.recipe, []).optimizer
         self.rates = rates(self.recipe.name, self.optimizer)
         self.arch: Architecture = model.architecture
         for name in ONCE:
@@ -190,13 +190,15 @@ class Pieces:
         """(a pass over one micro-batch, what it runs)."""
         q = replace(self.q, batch_size=b, checkpointing=checkpointing)
         made = pass_of(one_pass(q))
-        return made, run_once(made, self.recipe, run_of(q, []), q.dtype)
+        return made, run_once(made, self.recipe, run_of(q, self.recipe, []), q.dtype)
 
     def passes(self, gpu: str, b: int, checkpointing: str, tensor: int, sequence: bool) -> tuple[float, float]:
         """Seconds of one micro-batch through all layers: the device, the host."""
         made, ops = self.made(b, checkpointing)
         q = replace(self.q, gpu=gpu)
-        run = replace(run_of(q, []), degrees=Degrees(tensor, tensor, sequence=sequence), accumulation=1)
+        run = replace(
+            run_of(q, self.recipe, []), degrees=Degrees(tensor, tensor, sequence=sequence), accumulation=1
+        )
         t = step_times(made, self.recipe, run, machine(gpu, q.dtype), q.dtype, ops)
         device = sum(float(v) for (what, _), v in t.parts.items() if what != OPTIMIZER)
         return device, float(t.host)

@@ -25,6 +25,7 @@ from estimator.parallel.degrees import Degrees, check_sequence
 from estimator.parallel.request import zero_stage
 from estimator.questions import ask
 from estimator.questions.read import batch, recipe_of, scored, storage_of
+from estimator.recipes.base import Recipe
 from estimator.report import Cell, Node, Report, Table
 from estimator.sizes import size_option
 from estimator.trace import value_of
@@ -44,8 +45,6 @@ from estimator.units import (
 )
 from estimator.work.folds import Group
 from estimator.work.times import ADAPTERS, ATTENTION, ELEMENTWISE, KERNELS, OPTIMIZER, PRODUCTS
-
-DEFAULT_OPTIMIZER = "adamw-fused"  # transformers' TrainingArguments.optim on CUDA
 
 
 def train(model: Model | str, **options: Any) -> Report:
@@ -72,7 +71,7 @@ def answer(q: Train) -> Report:
     q = scored(q, recipe)
     model = q.model
     made = plan(one_pass(q, recipe.sequences))
-    run = run_of(q, said)
+    run = run_of(q, recipe, said)
     loop = _not_timed(q)
     gpus = run.degrees.gpus
     step = one_step(made, recipe, run)
@@ -110,12 +109,12 @@ def _not_timed(q: Train) -> list[str]:
     return [f"{names}: counted in the memory of the step, not in its time"] if names else []
 
 
-def run_of(q: Train, said: list[str]) -> Run:
-    """The question, read."""
+def run_of(q: Train, recipe: Recipe, said: list[str]) -> Run:
+    """The question, read. An optimizer that is not asked for is the recipe's, as it is in ``memory``."""
     repeats = int(value_of(size_option(q.model, q.accumulation, "--accumulation", "accumulation")))
     declared = q.model.declared.scheme
     own = storage_of(q, said) or (declared.name if declared else "none")
-    return Run(q, _degrees(q), zero_stage(q.stage), repeats, own, q.optimizer or DEFAULT_OPTIMIZER)
+    return Run(q, _degrees(q), zero_stage(q.stage), repeats, own, q.optimizer or recipe.optimizer)
 
 
 FIRST = ("step_seconds", "tokens_per_second", "mfu", "hours", "gpu_hours", "usd", "energy_kwh", "co2_kg")
