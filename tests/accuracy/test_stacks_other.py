@@ -91,3 +91,13 @@ def test_compiled_seconds():
     mid, _, worst = spread(found)
     assert mid <= 0.03
     assert worst <= 0.15
+
+
+def test_the_answer_alone_is_scored():
+    """DPO's head and loss take the answer's tokens: half of them, or as many as --answer-len says."""
+    given = {"steps": 1, "recipe": "dpo", "gpu": "h100-sxm", "batch_size": 4, "seq_len": 2048}
+    half, eighth, most = (
+        train("llama-3.2-1b", **given, answer_len=n).results()["step_seconds"] for n in (None, 256, 2047)
+    )
+    assert eighth < half < most
+    assert train("llama-3.2-1b", **given | {"answer_len": 1024}).results()["step_seconds"] == half

@@ -92,7 +92,7 @@ def reference_of(q: Any, recipe: Recipe, adapter: Adapter | None) -> str:
     return "model" if adapter is None else "adapter off"
 
 
-def answer_share(q: Memory, recipe: Recipe, s: Any, said: list[str]) -> Fraction:
+def answer_share(q: Any, recipe: Recipe, s: Any, said: list[str]) -> Fraction:
     """The share of a sequence's ``s`` tokens that the loss is taken on: as asked, or the recipe's."""
     if q.answer_len is None:
         return recipe.scored

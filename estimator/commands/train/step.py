@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from estimator.alike import add_up
 from estimator.commands.flops.passes import Pass
 from estimator.commands.memory.sharding import DEEPSPEED, TORCH, Spread, narrow_adapters
-from estimator.commands.memory.stack import reference_of
+from estimator.commands.memory.stack import answer_share, reference_of
 from estimator.commands.train.compiled import LEAST, MOST, NOTE, compiled
 from estimator.commands.train.eight import FP8, SAID, step_in_fp8
 from estimator.commands.train.run import Run, real, share
@@ -30,7 +31,7 @@ from estimator.stack.moves import Kernel
 from estimator.stack.tape import HALF
 from estimator.trace import value_of
 from estimator.work.folds import Group
-from estimator.work.product import FP32_BYTES, Product
+from estimator.work.product import FP32_BYTES, HEAD, Product
 from estimator.work.run import operations
 from estimator.work.times import MEMORY, OPTIMIZER, PRODUCTS, How, Times, times
 
@@ -54,6 +55,7 @@ PASSES = {
     "muon": 5,
 }
 ADAMW_PASSES = 7
+LOSS = "loss"  # where its kernels stand (stack/model.py)
 PACKED = {"nf4": 0.5625, "nf4-dq": 0.516, "int8": 1.0}  # bytes an element: codes and block scales
 
 
@@ -168,9 +170,18 @@ def run_once(made: Pass, recipe: Recipe, run: Run, dtype: str) -> Sequence[Produ
     own = FP32_BYTES if recipe.amp or wide_adapters(made, recipe, run) else width
     work = replace(made.work, width=width, amp=recipe.casts, adapter_width=own, kernels=recipe.kernels)
     ops = operations(made.arch, work, made.adapter)
-    if not reference_of(run.question, recipe, made.adapter):
-        return ops
-    return [*ops, *operations(made.arch, replace(work, mode="forward"), None)]
+    if reference_of(run.question, recipe, made.adapter):
+        ops = [*ops, *operations(made.arch, replace(work, mode="forward"), None)]
+    share = answer_share(run.question, recipe, made.work.s, [])
+    return ops if share == 1 else [_scored(x, share) for x in ops]
+
+
+def _scored(x: Product | Kernel, share: Fraction) -> Product | Kernel:
+    """The output matrix and the loss on ``share`` of the tokens, the answer's; all else as it is."""
+    part, whole = share.numerator, share.denominator
+    if isinstance(x, Product):
+        return replace(x, m=x.m * part // whole) if x.part == HEAD else x
+    return replace(x, moved=x.moved * part // whole) if x.where == LOSS else x
 
 
 def step_times(
