@@ -3,7 +3,7 @@
 FILE is llmfit's wheel (``pip download --no-deps llmfit``), whose program carries its list of repositories with their
 model_type and downloads as JSON, or that list as a JSON file (``llmfit-core/data/hf_models.json``): objects with
 ``architecture`` and ``hf_downloads``. Printed: the share of downloads whose model_type has a family, whose has a
-recorded inventory, and the most downloaded types that have neither.
+inventory of weights alone, and the most downloaded types that have neither.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import json
 import zipfile
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,12 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=20)
     given = parser.parse_args()
     rows = repositories(given.file)
-    by, counted = downloads(rows), set(recorded.known()) - set(FAMILIES)
+    by = downloads(rows)
+    alone = {t for t, at in FAMILIES.items() if hasattr(import_module(f"estimator.families.{at}"), "WEIGHTS_ALONE")}
+    families, counted = set(FAMILIES) - alone, alone | (set(recorded.known()) - set(FAMILIES))
     total = sum(by.values())
     print(f"{len(rows):,} repositories, {total:,} downloads, {len(by):,} model types")
-    for what, types in (("a family", set(FAMILIES)), ("a recorded inventory", counted)):
+    for what, types in (("a family", families), ("an inventory of weights", counted)):
         print(f"{sum(by[t] for t in types) / total:.1%} of downloads have {what}")
     left = [(t, n) for t, n in by.most_common() if t not in FAMILIES and t not in counted]
     for model_type, n in left[: given.top]:

@@ -208,6 +208,36 @@ def test_models_that_see(name):
     assert api.flops(made, mode="forward", seq_len=64).results()["total_flops"] > 0
 
 
+TTS = {
+    "model_type": "qwen3_tts", "architectures": ["Qwen3TTSForConditionalGeneration"], "tts_model_type": "custom_voice",
+    "talker_config": {
+        "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28, "num_attention_heads": 16,
+        "num_key_value_heads": 8, "head_dim": 128, "num_code_groups": 16, "text_hidden_size": 2048,
+        "text_vocab_size": 151936, "vocab_size": 3072, "code_predictor_config": {"num_code_groups": 16},
+    },
+}  # fmt: skip
+SMALL = {**TTS, "talker_config": {**TTS["talker_config"], "hidden_size": 1024, "intermediate_size": 3072}}
+
+
+OCR = {**SEEING["deepseek-ai/DeepSeek-OCR"][0], "model_type": "unlimited-ocr", "sliding_window_size": 128}
+
+
+@pytest.mark.parametrize(
+    ("config", "elements"),
+    [(TTS, 1_916_676_352), (SMALL, 905_788_672), ({**SMALL, "tts_model_type": "base"}, 914_643_008),
+     (OCR, 3_336_106_240)],
+)  # fmt: skip
+def test_weights_alone(config, elements):
+    """Qwen3-TTS's 1.7B and 0.6B custom voices, and the 0.6B base, which hears a speaker; baidu/Unlimited-OCR."""
+    made = Model("alone", "file", Config(config))
+    assert sum(w.total for w in made.architecture.weights()) == elements
+    assert api.memory(made, mode="inference").results()["weights_bytes"] == 2 * elements
+    assert api.peft(made, method="lora", rank=8, targets="q_proj,v_proj").results()["trainable_params"] > 0
+    assert api.zero(made, gpus=4).results()["stage3.memory_bytes"] == 4 * elements
+    with pytest.raises(InputError, match="only the weights are known"):
+        api.kvcache(made)
+
+
 def test_deepseek_vl_2_is_no_deepseek_ocr():
     config = {**SEEING["deepseek-ai/DeepSeek-OCR"][0], "vision_config": {"model_name": "siglip_large_patch16_384"}}
     with pytest.raises(InputError, match="vision_config: model_name must be 'deeplip_b_l'"):
