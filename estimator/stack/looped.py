@@ -18,7 +18,7 @@ from estimator.stack.moe import choose, gate, gather, log_experts, stacks
 from estimator.stack.nn import UNLOGGED, product
 from estimator.stack.parametrised import delta, with_delta
 from estimator.stack.recurrent import many
-from estimator.stack.tape import F32, I64, GradFn, Tape, Tensor
+from estimator.stack.tape import HALF, I64, GradFn, Tape, Tensor
 
 PLACES = 2 * I64  # torch.where: a token's number, and which of its choices the expert was
 LAUNCHES = 12  # of a turn beside its products: finding its tokens, picking, weighing and adding them
@@ -75,10 +75,9 @@ def others(
     nodes = (x.node, up.node, weights.node)
     if not t.grad or not any(nodes):
         return out
-    w = m.w if not t.amp else t.autocast(Tensor(1, F32, None)).w
+    w = HALF if t.amp else up.w
     n, active, idle = each, block.num - 1, block.idle
-    of_both = [(2 * n, I64), (n * block.d, x.w)]  # places; what is added
-    of_both += [(n, weights.w)] if weights.w else []
+    of_both = [(2 * n, I64), (n * block.d, x.w), (n, weights.w)]  # places, what is added, what weighs it
     worked = [(n * 2 * block.width, w), (n * block.width, w), (n * block.d, w)]
     worked += [(n * block.d, w), (n * block.width, w)] if up.node is not None else []
     if w != up.w:
