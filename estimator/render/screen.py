@@ -1,4 +1,5 @@
-"""A brief answer cut to a screen: notes go first, then the smallest of many parts and the last of the changes."""
+"""A brief answer cut to a screen: notes go first, then the smallest of many parts and the last of the changes; at last
+what stands below a table."""
 
 from __future__ import annotations
 
@@ -15,12 +16,15 @@ REST = "everything else"
 
 def shorter(body: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
     """``body`` cut further and further; every sum stays one."""
-    bare = tuple(_bare(part) if isinstance(part, Node) else part for part in body)
+    cut: tuple[Any, ...] = tuple(_bare(part) if isinstance(part, Node) else part for part in body)
+    bare = cut
     for parts, rows in LEVELS:
-        yield tuple(
+        cut = tuple(
             _fewer(x, parts) if isinstance(x, Node) else x._replace(rows=x.rows[:rows]) if isinstance(x, Table) else x
             for x in bare
         )
+        yield cut
+    yield tuple(x._replace(note="") if isinstance(x, Table) else x for x in cut)
 
 
 def _bare(node: Node) -> Node:

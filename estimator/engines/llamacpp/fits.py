@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from estimator import aim
 from estimator.card import Card, Range
 from estimator.engines.llamacpp.context import PAD
 from estimator.engines.llamacpp.load import Holding, Load
@@ -34,9 +35,16 @@ def worst(fits: list[Fit]) -> Fit | None:
     return min(fits, key=lambda f: f.margin, default=None)
 
 
+def over(load: Load, cards: tuple[Card, ...]) -> int:
+    """Bytes missing on the device that misses most; not above 0 where none says no."""
+    fits = fits_of(load, cards)
+    missing = max((-int(f.margin) for f in fits), default=0)
+    return missing if all(f.answer != NO for f in fits) else max(missing, 1)
+
+
 def holds(load: Load, cards: tuple[Card, ...]) -> bool:
     """Whether no device says no."""
-    return all(f.answer != NO and f.margin >= 0 for f in fits_of(load, cards))
+    return over(load, cards) <= 0
 
 
 def most_layers(load: Load, cards: tuple[Card, ...]) -> int:
@@ -48,17 +56,15 @@ def longest(load: Load, cards: tuple[Card, ...]) -> int | None:
     """The longest ``--ctx-size`` that fits, in whole blocks; 0: none does, None: every one."""
     unit = PAD * load.context.streams
 
-    def fits(blocks: int) -> bool:
+    def missing(blocks: int) -> int:
         try:
-            return holds(load.with_context(blocks * unit), cards)
+            return over(load.with_context(blocks * unit), cards)
         except InputError:
-            return False
+            return aim.LIMIT
 
-    if not fits(1):
-        return 0
-    if fits(LONGEST // unit):
+    if missing(LONGEST // unit) <= 0:
         return None
-    return unit * most(LONGEST // unit, fits)
+    return unit * (aim.longest(missing, 0) or 0)
 
 
 def most(limit: int, fits: Callable[[int], bool]) -> int:
