@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 from estimator import presets
 
 LIKELY = 0.8  # difflib's ratio of two names: one letter of ten forgotten, doubled or exchanged
+WORD = 0.6  # of two words: "gtp" is 0.67 of "gpt"
 # ends of a repository's name that say what was trained or how the same weights are stored, not what the model is
 VARIANT = re.compile(
     r"[-_.](instruct|it|chat|base|hf|pt|awq|gptq|bnb|fp8|nvfp4|dynamic|int[48]|[48]-?bit|gguf|mlx|bf16|autoround)$",
@@ -49,15 +50,22 @@ def typing_errors(got: str, known: Iterable[str]) -> list[str]:
     name = got.lower()
     found = []
     for other in known:
-        if _shape(other) == _shape(name):
+        if _digits(other) == _digits(name) and _same_words(other, name):
             same = 1.0 if sorted(other) == sorted(name) else SequenceMatcher(None, other, name).ratio()
             found.append((same, other))
     return [n for ratio, n in sorted(found, reverse=True)[:3] if ratio >= LIKELY]
 
 
-def _shape(name: str) -> tuple[str, int]:
-    """Its digits, and how many words it has beside single letters."""
-    return re.sub(r"\D", "", name), len(re.findall(r"[a-z]{2,}", name))
+def _digits(name: str) -> str:
+    return re.sub(r"\D", "", name)
+
+
+def _same_words(a: str, b: str) -> bool:
+    """Whether two names have as many words beside single letters, each like the other's: no word stands for another."""
+    pairs = [re.findall(r"[a-z]{2,}", name) for name in (a, b)]
+    return len(pairs[0]) == len(pairs[1]) and all(
+        SequenceMatcher(None, x, y).ratio() >= WORD for x, y in zip(*pairs, strict=True)
+    )
 
 
 __all__ = ["hint", "typing_errors"]
