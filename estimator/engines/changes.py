@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 BITS = 16  # of a number that is not stored in fewer
 SHOWN = 5
 DEGREES = (2, 4, 8)
+MORE = "tensor_parallel"  # the field of a change to more GPUs
 
 
 def _changes(asked: ServerAsked, rank: ServedRank) -> Iterator[Change]:
     """The changes that apply, those first that cost the user least."""
-    q, pool = asked.question, rank.pool
+    pool = rank.pool
     if asked.kv_bits == BITS:
         yield Change("--kv-dtype fp8", {"kv_dtype": "fp8"}, "a cache in 8 bits")
     if asked.store.scheme == "none":
@@ -37,11 +38,8 @@ def _changes(asked: ServerAsked, rank: ServedRank) -> Iterator[Change]:
     fewer = Change(f"--batch-size {held}", {"batch_size": str(held)}, f"{held:,} at once, the rest waits")
     if 2 * held >= asked.batch:
         yield fewer
-    if pool is not None and asked.batch == 1:
-        most = pool.longest(asked.context)
-        if most > 1 and q.new_tokens is None:
-            fields = {"seq_len": str(most), "max_model_len": str(most)}
-            yield Change(f"--max-model-len {most}", fields, "shorter requests")
+    if (shorter := _shorter(asked, rank)) is not None:
+        yield shorter
     for n in DEGREES:
         if n > asked.tensor and asked.pipeline == 1:
             again = f"{n * asked.data} GPUs"
@@ -50,41 +48,71 @@ def _changes(asked: ServerAsked, rank: ServedRank) -> Iterator[Change]:
         yield fewer
 
 
+def _shorter(asked: ServerAsked, rank: ServedRank) -> Change | None:
+    """The longest single request that the pool holds; None where it holds none, or new tokens were asked for."""
+    most = rank.pool.longest(asked.context) if rank.pool is not None and asked.batch == 1 else 0
+    if most <= 1 or asked.question.new_tokens is not None:
+        return None
+    return Change(f"--max-model-len {most}", {"seq_len": str(most), "max_model_len": str(most)}, "shorter requests")
+
+
 def advice(server: Server, asked: ServerAsked, rank: ServedRank, found: Fit) -> tuple[Table, str]:
     """(the changes as a table, the best one in words) for what does not surely fit."""
-    rows: list[Row] = []
-    best = ""
     need = int(value_of(found.need.best))
+    tried: list[tuple[Change, Fit]] = []
     enough = False
     for change in _changes(asked, rank):
-        got = None if enough and "tensor_parallel" in change.fields else _tried(server, asked, change.fields)
-        if got is None:
-            continue
+        got = None if enough and MORE in change.fields else _tried(server, asked, change.fields)
+        if got is not None and (got.answer != NO or int(value_of(got.need.best)) < need):
+            tried.append((change, got))
+            enough = enough or (got.answer == YES and MORE in change.fields)
+    if not any(got.answer == YES and MORE not in change.fields for change, got in tried):
+        pairs = (_and_shorter(server, asked, change) for change, _ in tried if "quantization" in change.fields)
+        tried = [*filter(None, pairs), *tried]
+    surely = [(change, got) for change, got in tried if got.answer == YES]
+    rows: list[Row] = []
+    for change, got in tried:
         now = int(value_of(got.need.best))
-        if got.answer == NO and now >= need:
-            continue
-        if got.answer == YES and not best:
-            best = f" With {change.flags} it needs {human(now, BYTES)} of {human(got.have, BYTES)}."
         rows.append(row_of(change, now, max(0, need - now), got.answer))
-        if got.answer == YES and "tensor_parallel" in change.fields:
-            enough = True
     larger = None if asked.spec is None else _larger(server, asked)
     if larger is not None:
         rows.append(card_row(larger, "a larger card"))
     rows.sort(key=lambda row: row[3] == NO)
-    if not best:
-        best = " No single change makes it fit." if larger is None else f" A larger card holds it: {larger}."
+    best = " No single change makes it fit." if larger is None else f" A larger card holds it: {larger}."
+    if surely:
+        change, got = surely[0]
+        now = int(value_of(got.need.best))
+        best = f" With {change.flags} it needs {human(now, BYTES)} of {human(got.have, BYTES)}."
     return table_of(rows[:SHOWN]), best
+
+
+def _and_shorter(server: Server, asked: ServerAsked, change: Change) -> tuple[Change, Fit] | None:
+    """Fewer bits together with the longest request that surely fits then; None where none does."""
+    planned = _planned(server, asked, change.fields)
+    shorter = None if planned is None else _shorter(*planned)
+    if shorter is None:
+        return None
+    fields = change.fields | shorter.fields
+    found = _tried(server, asked, fields)
+    if found is None or found.answer != YES:
+        return None
+    return Change(f"{change.flags} {shorter.flags}", fields, f"{change.price}; {shorter.price}"), found
+
+
+def _planned(server: Server, asked: ServerAsked, fields: dict[str, Any]) -> tuple[ServerAsked, ServedRank] | None:
+    """The question with these fields and its rank; None where it is refused."""
+    known = {k: v for k, v in fields.items() if hasattr(asked.question, k)}
+    try:
+        other = server.read(replace(asked.question, **known))
+        return other, server.plan(other)
+    except InputError:
+        return None
 
 
 def _tried(server: Server, asked: ServerAsked, fields: dict[str, Any]) -> Fit | None:
     """The fit of the question with these fields; None where it is refused."""
-    known = {k: v for k, v in fields.items() if hasattr(asked.question, k)}
-    try:
-        other = server.read(replace(asked.question, **known))
-        return fit(other, server.plan(other))
-    except InputError:
-        return None
+    planned = _planned(server, asked, fields)
+    return None if planned is None else fit(*planned)
 
 
 def _larger(server: Server, asked: ServerAsked) -> str | None:

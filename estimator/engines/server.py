@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from estimator.engines import answers, served
@@ -81,7 +82,10 @@ class Server(NamedTuple):
         """The answer of ``infer``."""
         asked = served.shaped(self.read(q))
         rank = self.plan(asked)
-        return served.report(asked, rank, self.sizes(asked), *self._fit(asked, rank))
+        # with its own defaults said: a change of the question keeps them
+        prompt, new = map(str, served.shape_of(asked))
+        given = replace(asked, question=replace(asked.question, seq_len=prompt, new_tokens=new))
+        return served.report(asked, rank, self.sizes(asked), *self._fit(given, rank))
 
     def _fit(self, asked: ServerAsked, rank: ServedRank) -> tuple[Fit | None, Table | None, str]:
         """(the fit, what would change it, the best change in words)."""

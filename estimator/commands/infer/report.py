@@ -132,6 +132,7 @@ def _brief(report: Report, fit: Fit, changes: Table | None) -> tuple[Node | Tabl
     rows = [found[k]._replace(key="", children=(), how="") for k in FIRST if k in found]
     rows.append(Node("", f"Needed on {fit.card}", fit.need.best, BYTES))
     if changes is not None:
+        rows = [n for n in rows if n.label != found["decode_tokens_per_second"].label]
         return (Node.group("", rows), helping(changes, 3))
     by_batch = next(x for x in report.body if isinstance(x, Table) and x.title == "By batch")
     few = [row for row in by_batch.rows if str(row[0]) in ("1", "8", "64", "512")]
