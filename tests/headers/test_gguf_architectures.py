@@ -51,6 +51,20 @@ CASES = {
         "model_type": "qwen3_next", "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
         "shared_expert_intermediate_size": 24, "linear_conv_kernel_dim": 4, "linear_key_head_dim": 8,
         "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_value_head_dim": 16, "head_dim": 32}),
+    "qwen35": (GQA | {
+        "ssm.conv_kernel": 4, "ssm.state_size": 8, "ssm.group_count": 2, "ssm.time_step_rank": 4, "ssm.inner_size": 64,
+        "attention.key_length": 32}, {"output.weight": (100, 64)}, WIDE | {
+        "model_type": "qwen3_5_text", "linear_conv_kernel_dim": 4, "linear_key_head_dim": 8,
+        "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_value_head_dim": 16, "head_dim": 32}),
+    "nemotron_h": (HEADS | {
+        "attention.head_count_kv": [0, 0, 2, 0], "feed_forward_length": [0, 96, 0, 0], "attention.key_length": 16,
+        "ssm.conv_kernel": 4, "ssm.state_size": 8, "ssm.group_count": 2, "ssm.time_step_rank": 4,
+        "ssm.inner_size": 64}, {"output.weight": (100, 64)}, CONFIG | {
+        "model_type": "nemotron_h", "num_key_value_heads": 2, "intermediate_size": 96, "head_dim": 16,
+        "hybrid_override_pattern": "M-*M", "mamba_num_heads": 4, "mamba_head_dim": 16, "n_groups": 2,
+        "ssm_state_size": 8, "conv_kernel": 4}),
+    "qwen3vl": (GQA | {"attention.key_length": 16}, {}, WIDE | {
+        "model_type": "qwen3_vl_text", "head_dim": 16, "tie_word_embeddings": True}),
     "falcon": (HEADS | {"attention.head_count_kv": 1, "feed_forward_length": 256}, {}, CONFIG | {
         "model_type": "falcon", "multi_query": True, "new_decoder_architecture": False}),
     "falcon 40b": (HEADS | {"attention.head_count_kv": 2, "feed_forward_length": 256}, {
