@@ -3,6 +3,7 @@
     python benchmarks/record_kernels.py OUT.json.gz [preset ...]     needs torch and transformers
 
 One preset of each family, with eight and with sixteen layers, 2 x 128 tokens in bf16: the difference is eight layers.
+A prefill is counted as a model that serves runs it, the other passes in training mode, all without dropout.
 Of the operations that are neither views nor products nor attention: kernels, bytes read and written by those over
 contiguous tensors, elements written by those over broadcast or permuted ones, elements that pass LayerNorm's. A slice's
 gradient is two kernels (zeros and a copy), and so is LayerNorm's (the input's and the weights').
@@ -29,8 +30,9 @@ DEPTHS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "num_decoder
           "decoder_layers")  # fmt: skip
 NESTED = ("text_config",)
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_grouped_mm", "convolution", "convolution_backward", "linear")
+FILLED = ("uniform_", "exponential_", "zero_", "fill_")  # in place, whatever was there
 MADE = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided")  # neither kernels nor views
-ZEROS = ("new_zeros", "zeros_like", "new_full", "full_like")
+ZEROS = ("new_zeros", "zeros_like", "new_full", "full_like", "rand_like")
 VIEWS = ("detach", "_unsafe_view", "lift_fresh", "alias")
 INDEXED = ("cat", "stack", "index", "index_select", "gather", "scatter", "index_put", "constant_pad_nd", "roll")
 REDUCED = ("mean", "sum", "max", "amax", "topk", "sort", "argsort")
@@ -56,8 +58,10 @@ class Kernels(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name.split("::")[1]
         if name == "_local_scalar_dense":  # "is every token attended to?", asked of no device: yes
-            return True
+            return True if args[0].is_meta else func(*args)
         out = func(*args, **(kwargs or {}))
+        if name == "softplus_backward":  # composed of others on no device; a kernel lays it out as its first input
+            out = torch.empty_like(args[0])
         views = any(a.alias_info is not None and not a.alias_info.is_write for a in func._schema.arguments)
         if not views and name not in (*VIEWS, *MADE, *PRODUCTS) and "scaled_dot" not in name:
             ins, outs = ([x for x in tree_flatten(y)[0] if isinstance(x, torch.Tensor)] for y in ((args, kwargs), out))
@@ -65,7 +69,11 @@ class Kernels(TorchDispatchMode):
         return out
 
     def count(self, name: str, ins: list[Any], outs: list[Any], args: Any) -> None:
+        if name in ("copy_", *FILLED):  # what it was is not read
+            ins = ins[1:]
         whole = [x for x in ins if x.numel()]
+        if outs and not any(x.numel() and x.device.type != "cpu" for x in outs):
+            return  # nothing to launch a kernel for
         if name in ("slice_backward", "select_backward"):
             self.add(2, nbytes(outs[0]), ins[0].numel())
         elif name == "native_layer_norm_backward":
@@ -88,13 +96,23 @@ def strided(name: str, ins: list[Any], outs: list[Any]) -> bool:
     like = [x for x in ins if x.numel() > 1]
     if name in INDEXED:
         return True
-    if name in REDUCED:
-        return any(not x.is_contiguous() for x in like)
+    if name in REDUCED:  # they go along whichever axis lies innermost (aten/native/cuda/Reduce.cuh)
+        return not all(dense(x) for x in like)
     if name not in SPARSE and len({x.dtype for x in like}) > 1:  # aten/native/cuda/Loops.cuh does not vectorise these
         return True
     if name not in SPARSE and any(x.dim() > 0 and x.numel() != outs[0].numel() for x in like):
         return True
     return any(not x.is_contiguous() for x in (*like, *outs))
+
+
+def dense(x: torch.Tensor) -> bool:
+    """Whether its numbers lie side by side, in whatever order."""
+    reached = 1
+    for stride, size in sorted((stride, size) for stride, size in zip(x.stride(), x.shape, strict=True) if size > 1):
+        if stride != reached:
+            return False
+        reached *= size
+    return True
 
 
 class Attention(torch.autograd.Function):
@@ -135,9 +153,12 @@ def attend(q: Any, k: Any, v: Any, attn_mask: Any = None, scale: float | None = 
 
 
 def build(raw: dict[str, Any], layers: int) -> Any:
-    """A model of ``layers`` layers on the meta device, with SDPA where its class has it."""
+    """A model of ``layers`` layers on the meta device, with SDPA where its class has it, without dropout."""
     raw = shortened({k: v for k, v in raw.items() if k not in STORED}, layers)
     config = transformers.AutoConfig.for_model(raw.pop("model_type"), **raw)
+    for name, value in config.to_dict().items():
+        if "drop" in name and isinstance(value, float):
+            setattr(config, name, 0.0)
     classes = (transformers.AutoModelForSeq2SeqLM,) if config.is_encoder_decoder else (
         transformers.AutoModelForCausalLM, transformers.AutoModelForMaskedLM)  # fmt: skip
     make = next(c for c in classes if type(config) in c._model_mapping)
@@ -153,12 +174,17 @@ def build(raw: dict[str, Any], layers: int) -> Any:
 
 
 def counted(model: Any, train: bool) -> tuple[list[int], list[int]]:
-    """Of a forward pass (with a cache where it does not train), and of the backward pass after it."""
+    """Of a forward pass (with a cache where it does not train), and of the backward pass after it. As a Trainer does,
+    the config is told of the cache, not the call: a decoder beside an encoder has a copy that still says True."""
+    for config in (model.config, *(getattr(model.config, f, None) for f in NESTED)):
+        if config is not None:
+            config.use_cache = not train
     ids = torch.zeros(BATCH, TOKENS, dtype=torch.long, device="meta")
     more = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
+    model.train(train)
     ahead, back = Kernels(), Kernels()
     with ahead, torch.set_grad_enabled(train):
-        out = model(input_ids=ids, use_cache=not train, **more)
+        out = model(input_ids=ids, **more)
     if train:
         g = torch.empty_like(out.logits)
         with back:

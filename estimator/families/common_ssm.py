@@ -44,6 +44,7 @@ def selective(
     conv_bias: bool,
     act: str,
     norms: tuple[Norm, ...] = (),
+    tried: bool = False,
 ) -> StateSpace:
     """Mamba 1's mixer under ``at``: in_proj to x and gate, convolution, x_proj to the time step (``rank``), B and C
     (``state`` each), dt_proj, the scan over a state of [inner, state], out_proj.
@@ -62,7 +63,7 @@ def selective(
             *convolution(at, inner, kernel, conv_bias),
         ),
         norms=norms, inner=inner, state=state, conv_width=inner, conv_kernel=kernel,
-        sizes={"dt_rank": rank, "heads": 1, "head_dim": inner, "groups": 1, "act": act},
+        sizes={"dt_rank": rank, "heads": 1, "head_dim": inner, "groups": 1, "act": act, "tried": tried},
     )  # fmt: skip
 
 
@@ -125,6 +126,6 @@ def mamba(c: Config, norms: bool = False) -> Architecture:
     mixer = selective(
         at, d, inner, state, rank, c.size("conv_kernel", 4),
         bias=c.flag("use_bias", False), conv_bias=c.flag("use_conv_bias", True), act=c.text("hidden_act", "silu"),
-        norms=tuple(Norm(f"{at}.{n}_layernorm", w, affine=False) for n, w in widths),
+        norms=tuple(Norm(f"{at}.{n}_layernorm", w, affine=False) for n, w in widths), tried=True,
     )  # fmt: skip
     return backbone(c, mixer, d, c.size("num_hidden_layers", 32), 50280, True)

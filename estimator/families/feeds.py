@@ -56,12 +56,13 @@ class MoE(NamedTuple):
                   "best_softmax_fp32" (Granite: of the best in fp32),
                   "softmax_fp32" (DeepSeek-V2: logits and weights in fp32 too), "sigmoid_groups" (DeepSeek-V3, GLM-4.5),
                   "sigmoid" (LFM2) and "biased" (DeepSeek-V4: scores in the model's width, the best after a bias),
-                  "looked_up" (by the token)
+                  "looked_up" (by the token), "sparse_mixer" (Phi-3.5-MoE: one after the other, drawn in training)
     groups        (groups of experts, those a token may choose from) ("sigmoid_groups")
     normed        True where the weights of the chosen are divided by their sum
     idle          experts without weights, which a token may choose too (LongCat-Flash)
     clamped       True where both halves are clamped before the activation (DeepSeek-V4)
     shared_first  True where the shared experts run before the routed ones
+    jitter        times that its input is multiplied by noise in training, in place
     latent        matrices into and out of the width in which the experts work (Nemotron 3), or ()
     norms         of the shared experts' output, the routed ones' input and their output, and of the router's input
                   (Gemma 4, whose router and experts read the residual stream); empty elsewhere
@@ -87,6 +88,7 @@ class MoE(NamedTuple):
     groups: tuple[Any, Any] = (1, 1)
     normed: bool = True
     idle: Any = 0
+    jitter: int = 0
 
     def parts(self) -> tuple[Any, ...]:
         shared = (self.shared.parts() if self.shared else ()) + ((self.shared_gate,) if self.shared_gate else ())

@@ -25,14 +25,14 @@ def build(c: Config) -> Architecture:
     rotary = c.plain("rotary_dim", 64, least=1)
     if rotary > d // h:
         raise InputError(f"{c.where}: rotary_dim={rotary} is larger than a head ({int(d // h)})")
+    positions = c.plain("n_positions|max_position_embeddings", 2048)
     attention = gqa(
         f"{LAYER}.attn", d, h, h, d // h, names=("q_proj", "k_proj", "v_proj", "out_proj"),
-        rope_dim=rotary, rope_style="interleaved", form="fp32_scores", sdpa=False,
+        rope_dim=rotary, rope_style="interleaved", form="fp32_scores", sdpa=False, table=positions,
     )  # fmt: skip
     mlp = plain_mlp(f"{LAYER}.mlp", d, d_ff, c.text("activation_function", "gelu_new"), names=("fc_in", "fc_out"))
     norms = (Norm(f"{LAYER}.ln_1", d, "layer", True),)
     layer = Layer(L, attention, mlp, norms, ("input",), "parallel", keeps=("probs",))
-    positions = c.plain("n_positions|max_position_embeddings", 2048)
     return decoder(
         c, (Lookup("transformer.wte", V, d),), (layer,),
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L, head_bias=True,

@@ -63,7 +63,7 @@ def build(c: Config) -> Architecture:
         FULL: gqa(f"{LAYER}.self_attn", d, h, h_kv, d_h, position="none"),
     }
     mlps: dict[str, MLP | MoE] = {
-        MOE: routed(f"{LAYER}.feed_forward", d, d_ff, E, k, act, router="router"),
+        MOE: routed(f"{LAYER}.feed_forward", d, d_ff, E, k, act, router="router", normed=False),
         DENSE: gated_mlp(f"{LAYER}.feed_forward", d, d_ff, act),
     }
     (a_every, a_at), (e_every, e_at) = periodic(c, "attn", 8, 4), periodic(c, "expert", 2, 1)

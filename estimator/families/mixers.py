@@ -60,6 +60,7 @@ class Attention(NamedTuple):
     joint         True where the keys are the values too, and cached once
     routed        experts that make the queries and take the heads in place of ``out`` (JetMoE), or None
     pairs         True where each layer writes every number of the tables twice, for pairs (GLM, Helium, ERNIE 4.5)
+    table         rows of a table of sines and cosines that each layer holds and picks from by position (GPT-J), or None
     query_scale   where queries are multiplied with a number: "projected" (before the heads: OPT), "parts" (both parts
                   of MLA's, and the latent too: LongCat-Flash), "rotated"
                   (after the rotary embedding: Ministral 3), or "" (the kernel scales)
@@ -100,6 +101,7 @@ class Attention(NamedTuple):
     softmax: str = "fp32"
     rotary: str = "whole"
     pairs: bool = False
+    table: Any = None
     query_scale: str = ""
     normed: str = "viewed"
     copied: bool = False
@@ -135,7 +137,8 @@ class StateSpace(NamedTuple):
                   (Griffin); sizes["kept"]: tokens that the convolution keeps, where it is not conv_kernel
     linears       its matrices in state-dict order; conv its convolution weights; extras A_log, D, dt_bias
     inner         inner width; state: state size; conv_width: channels of the convolution; conv_kernel
-    heads, head_dim, groups, and the delta net's key heads and widths, in ``sizes``
+    heads, head_dim, groups, and the delta net's key heads and widths, in ``sizes``; sizes["tried"]: in training the
+    class first offers the whole mixer to one fused kernel, and converts that one's arguments, also where it is missing
     """
 
     kind: str

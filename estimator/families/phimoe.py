@@ -35,7 +35,8 @@ def build(c: Config) -> Architecture:
     )  # fmt: skip
     moe = routed(
         f"{LAYER}.mlp", d, c.size("intermediate_size", 6400), E, k, c.text("hidden_act", "silu"),
-        router="router", router_linear=True,
+        router="router", router_linear=True, routing="sparse_mixer",
+        jitter=2 if c.number("input_jitter_noise", 0.0) > 0 else 0,
     )  # fmt: skip
     return decoder(
         c, (Layer(L, attention, moe, *pre_norms(LAYER, d, "layer")),), d, L, 32064, 131072,

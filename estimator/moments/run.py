@@ -96,6 +96,7 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     m.scored, m.hold_outputs, m.drops = load.scored, load.hold_outputs, load.drops
     m.blocks = m.blocks or load.packing or (load.release.makes_masks and not load.masked)
     tape.fp16, tape.threads = load.half == "fp16", load.card.threads
+    tape.single = load.b == 1
     if load.kbit:
         m.w = F32
     if load.adapter is not None and load.adapter.virtual_tokens and load.adapter.method.prefix:

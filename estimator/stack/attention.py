@@ -10,6 +10,7 @@ from estimator.stack import gradients, moves, ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.norms import norm
 from estimator.stack.tape import BOOL, F32, HALF, I64, GradFn, Tape, Tensor
+from estimator.stack.unfused import as_numbers, math
 
 FLASH_ROWS = 128  # flash_api.cpp: rows are rounded up to 128
 FLASH_WIDTH = 32  # and the head width to 32
@@ -84,14 +85,6 @@ def efficient(
     return out
 
 
-def as_numbers(m: Machine, mask: Tensor, w: int) -> Tensor:
-    """convert_boolean_attn_mask: a view of one mask for all sequences is written out for each."""
-    bias = m.t.alloc(m.b * mask.n, w, "attention mask as numbers")
-    inverted = m.t.alloc(m.b * mask.n, BOOL, "inverted mask")
-    del inverted
-    return bias
-
-
 @moves.moving(moves.attended_rows, gradients.unattended_rows)
 def _efficient_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     sizes, rows = node.extra
@@ -110,7 +103,7 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
     n = m.b * a.heads * s_q * s_k
     split = m.b > 1
     view = split and (groups == 1 or a.kv_heads == 1)  # keys that were not written out already
-    weights = ops.scale(t, bmm(t, q, k, n, a.head_dim, (split, view), "attention scores"), "scaled scores")
+    weights = ops.scale(t, bmm(m, q, k, n, a.head_dim, (split, view), "attention scores", True), "scaled scores")
     if a.softcap:
         weights = ops.scale(t, weights, "scores")
         weights = ops.tanh(t, weights)
@@ -130,7 +123,7 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
         weights = ops.dropout(t, weights)
     m.hold(weights)
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
-    out = bmm(t, weights, v, m.b * a.heads * s_q * d_v, s_k, (False, view), "attention output")
+    out = bmm(m, weights, v, m.b * a.heads * s_q * d_v, s_k, (False, view), "attention output")
     return ops.copy(t, out, "attention output, transposed")
 
 
@@ -139,14 +132,16 @@ def repeat_kv(t: Tape, x: Tensor, a: Attention) -> Tensor:
     return (ops.expand if a.kv_heads == 1 and a.heads != 1 else ops.repeat)(t, x, a.heads // a.kv_heads)
 
 
-def bmm(t: Tape, a: Tensor, b: Tensor, n: Any, k: Any, copies: tuple[bool, bool], what: str) -> Tensor:
+def bmm(m: Machine, a: Tensor, b: Tensor, n: Any, k: Any, copies: tuple[bool, bool], what: str,
+        turned: bool = False) -> Tensor:  # fmt: skip
     """torch.matmul of 4-D tensors: operands that are permuted are copied to be viewed as a batch of matrices."""
+    t = m.t
     a, b = t.autocast(a), t.autocast(b)
     if copies[0]:
         a = ops.copy(t, a)
     if copies[1]:
         b = ops.copy(t, b)
-    return ops.matmul(t, a, b, n, k, what)
+    return ops.matmul(t, a, b, n, k, what, turned)
 
 
 def rotate(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -237,7 +232,7 @@ def grow_cache(m: Machine, tokens: Any) -> None:
     t.where = where
 
 
-@moves.moving(moves.stored, moves.nothing)
+@moves.moving(moves.stored, gradients.of_cached)
 def _one_part(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (Tensor(g.n, g.w, g.st),)
 
@@ -249,68 +244,6 @@ def drop_cache(m: Machine) -> None:
         _, entry = held.popitem()
         with m.t.repeated(entry[2]):
             entry.clear()
-
-
-def math(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_k: Any, mask: Tensor | None,
-         causal: bool, repeats: Any = 1) -> Tensor:  # fmt: skip
-    """_scaled_dot_product_attention_math: everything in fp32, scores and probabilities kept.
-
-    PyTorch falls back to it for grouped queries in fp32, for heads that are broadcast, for biases that are permuted.
-    """
-    t = m.t
-    with t.no_autocast():
-        w = q.w
-        if causal:
-            lower = t.alloc(s_q * s_k, BOOL, "causal mask")
-            mask = t.alloc(s_q * s_k, w, "causal mask as numbers")
-            del lower
-        elif mask is not None and mask.w == BOOL:
-            mask = as_numbers(m, mask, w)
-        if repeats != 1:
-            k, v = ops.repeat(t, k, repeats), ops.repeat(t, v, repeats)
-        q, k, v = ops.to(t, q, F32), ops.to(t, k, F32), ops.to(t, v, F32)
-        q = ops.scale(t, q)
-        n = m.b * a.heads * s_q * s_k
-        split = m.b > 1
-        spread = v.n < m.b * s_k * a.heads * a.head_dim
-        scores = _math_scores(m, q, k, a, n, (split, split and repeats == 1), spread)
-        if mask is not None:
-            scores = ops.add_into(t, scores, mask)
-        probs = ops.softmax(t, scores)
-        if mask is not None:  # _safe_softmax looks for rows of nothing but -inf
-            infinite = t.alloc(probs.n, BOOL, "scores that are -inf")
-            del infinite
-        del scores
-        second = t.alloc(probs.n, w, "probabilities, converted") if w != F32 else None
-        if spread:
-            v = (
-                ops.repeat(t, v, a.heads // a.kv_heads, "broadcast heads")
-                if split
-                else ops.expand(t, v, a.heads // a.kv_heads)
-            )
-        elif split and repeats == 1:
-            v = ops.copy(t, v)
-        out = ops.matmul(t, probs, v, m.b * a.heads * s_q * (v.n // (m.b * s_k * a.heads)), None, "attention output")
-        products.fused(t, out, a, m.b * a.heads, s_q, s_k)
-        out = ops.to(t, out, w)
-        del second
-    return ops.copy(t, out, "attention output, transposed")
-
-
-def _math_scores(
-    m: Machine, q: Tensor, k: Tensor, a: Attention, n: Any, copies: tuple[bool, bool], spread: bool
-) -> Tensor:
-    """q @ (k * scale)^T; permuted operands are copied, broadcast heads written out."""
-    t = m.t
-    k = ops.scale(t, k)
-    if copies[0]:
-        q = ops.copy(t, q)
-    if spread:
-        groups = a.heads // a.kv_heads  # with one sequence the batch of heads is a view
-        k = ops.repeat(t, k, groups, "broadcast heads") if copies[0] else ops.expand(t, k, groups)
-    elif copies[1]:
-        k = ops.copy(t, k)
-    return ops.matmul(t, q, k, n, None, "attention scores")
 
 
 def attend(

@@ -6,15 +6,16 @@ Source: transformers 5, models/mamba2/modeling_mamba2.py (mamba2_chunk_scan, Mam
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from estimator.families.base import StateSpace
 from estimator.ops import ceil_div
-from estimator.stack import ops, products
+from estimator.stack import moves, ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
 from estimator.stack.recurrent import convolve, hold, minus_exp
-from estimator.stack.shapes import contracted, cumsum, masked, outer, padded, spread, total
+from estimator.stack.shapes import clamp, contracted, cumsum, masked, outer, padded, permuted, spread, total
 from estimator.stack.tape import BOOL, F32, GradFn, Param, Tape, Tensor
 
 
@@ -27,13 +28,13 @@ def mamba2(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     w = both.w
     a = minus_exp(m, a_log)
     gate, mixed, step = ops.split(t, both, (m.rows * s.inner, m.rows * s.conv_width, m.rows * heads))
-    mixed = convolve(m, mixed, s, tuple(weights))
+    mixed = permuted(t, convolve(m, mixed, s, tuple(weights)))
     hidden, b, c = ops.split(t, mixed, (m.rows * s.inner, m.rows * per_group, m.rows * per_group))
     if m.cache is not None and m.past != 0:
         out = next_token(m, s, hidden, step, a, b, c, m.extra(skip), m.extra(bias))
     else:
         out = scan(m, s, hidden, step, a, b, c, m.extra(skip), m.extra(bias))
-        hold(m, 1, m.b * s.inner * s.state, F32, "recurrent state")
+        hold(m, 1, m.b * s.inner * s.state, F32, "recurrent state", not t.single)
     if s.norms:
         weight, _ = m.norm_weights(s.norms[0])
         out = gated_norm(t, out, gate, m.rows, weight)
@@ -66,7 +67,7 @@ def scan(
     step = ops.add(t, step, ops.to(t, bias, step.w), "time step")
     if t.amp:
         step = ops.to(t, step, F32)
-    step = clamped(t, ops.unary(t, step, "softplus", "input"))
+    step = clamp(t, ops.unary(t, step, "softplus", "input"))
     hidden = ops.to(t, hidden, F32)
     b = spread(t, ops.to(t, b, F32), m.rows * heads * s.state)
     c = spread(t, ops.to(t, c, F32), m.rows * heads * s.state)
@@ -74,26 +75,32 @@ def scan(
     hidden = outer(t, hidden, ops.to(t, step, F32), hidden.n, "x * dt")
     a = outer(t, a, ops.to(t, step, F32), m.rows * heads, "A * dt")
     hidden, a, b, c = (padded(t, i, i.n // m.rows * rows) for i in (hidden, a, b, c))
+    a = permuted(t, a)
     sums = cumsum(t, a)
     within = ops.unary(t, segment_sum(t, a, pairs, size), "decay within a chunk", "result")
     g = contracted(t, c, b, pairs, s.state, "C * B of every pair", "scores")
-    weights = total(t, outer(t, g, within, pairs, "C * B * decay"), pairs)
+    weights = total(t, outer(t, g, permuted(t, within), pairs, "C * B * decay"), pairs)
     diagonal = contracted(t, weights, hidden, hidden.n, size, "values of every pair", "values")
     decay = ops.unary(t, ops.sub(t, ops.piece(t, sums, sums.n // size), sums, "log decay"), "decay", "result")
-    decayed = outer(t, b, decay, b.n, "B * decay")
+    decayed = outer(t, b, permuted(t, decay), b.n, "B * decay")
     states = contracted(t, decayed, hidden, chunks * states_n, size, "B * x", "chunk_states")
     first = t.alloc(states_n, F32, "first state")
+    moves.log(t, "first state", moved=states_n * F32)
     states = ops.cat(t, (first, states), "states of the chunks")
     across = chunk_decay(m, sums, heads, chunks)
-    fresh = contracted(t, across, states, states.n, chunks + 1, "decayed states", "between_chunks")
+    fresh = contracted(t, permuted(t, across), states, states.n, chunks + 1, "decayed states", "between_chunks")
     entering = ops.piece(t, fresh, chunks * states_n)
     out_decay = ops.unary(t, sums, "decay", "result")
     seen = outer(t, c, entering, rows * s.inner * s.state, "C * states")
     products.batched(t, seen, c.n, entering.n, s.state, "states_out", hidden.n)
-    across_out = outer(t, total(t, seen, hidden.n), out_decay, hidden.n, "output of the states")
+    across_out = outer(t, total(t, seen, hidden.n), permuted(t, out_decay), hidden.n, "output of the states")
     out = ops.add(t, ops.add(t, diagonal, across_out, "output"), residual, "output")
     del seen, diagonal, across_out, within, g, weights, decayed, residual
-    return ops.piece(t, out, m.rows * s.inner) if rows > m.rows else out
+    if rows == m.rows:
+        return out
+    out = ops.piece(t, out, m.rows * s.inner)
+    out.lay = moves.ROWS if t.single else out.lay  # the first rows of one sequence are whole
+    return out
 
 
 def chunk_decay(m: Machine, sums: Tensor, heads: Any, chunks: Any) -> Tensor:
@@ -107,6 +114,7 @@ def chunk_decay(m: Machine, sums: Tensor, heads: Any, chunks: Any) -> Tensor:
 def segment_sum(t: Tape, x: Tensor, n: Any, size: Any) -> Tensor:
     """segment_sum: a cumulative sum over the expanded input, masked before and after."""
     mask = t.alloc(size * size, BOOL, "lower triangle")
+    moves.log(t, "triangles", 6, moved=10 * size * size)
     wide = t.emit("expanded", n, x.w, (x,), _expanded_bwd, t.alloc(size * size, BOOL, "upper triangle").st, x.n)
     sums = cumsum(t, wide)
     upper = t.alloc(size * size, BOOL, "upper triangle")
@@ -115,20 +123,25 @@ def segment_sum(t: Tape, x: Tensor, n: Any, size: Any) -> Tensor:
     return out
 
 
+def _written_by_heads(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    moves.log(t, what, strided=out.n)
+    out.lay = moves.BY_HEADS
+
+
+def _of_expanded(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of what is expanded and masked: the gradient is masked, and summed."""
+    for out in outs:
+        if out is not None:
+            moves.log(t, "gradient, masked and summed", 2, (g.n + out.n) * g.w, g.n)
+            out.lay = moves.BY_HEADS
+
+
+@moves.moving(_written_by_heads, _of_expanded)
 def _expanded_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     held = t.alloc(g.n, g.w, "gradient, masked")
     out = t.alloc(node.extra, g.w, "gradient, summed")
     del held
     return (out,)
-
-
-def clamped(t: Tape, x: Tensor) -> Tensor:
-    """torch.clamp: saves its input."""
-    return t.emit("clamped", x.n, x.w, (x,), _clamped_bwd, x.st)
-
-
-def _clamped_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
-    return (t.alloc(g.n, g.w, "gradient, masked"),)
 
 
 def next_token(

@@ -14,7 +14,14 @@ from typing import Any
 from estimator.families.base import Architecture, Attention, Linear
 from estimator.inventory import HEAD
 from estimator.stack import ops
-from estimator.stack.losses import chunked_loss, fused_loss, output_weight, rows_loss, tiled_loss
+from estimator.stack.losses import (
+    chunked_loss,
+    cross_entropy,
+    fused_loss,
+    output_weight,
+    rows_loss,
+    tiled_loss,
+)
 from estimator.stack.machine import Machine
 from estimator.stack.nn import product
 from estimator.stack.releases import Release
@@ -96,7 +103,7 @@ def held_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
         scored = ops.copy(t, scored, "scored logits")
     sizes = _sizes(rows, PART)
     parts = ops.split(t, scored, [n * arch.vocab for n in sizes])
-    return _summed(t, [ops.cross_entropy(t, part, n) for part, n in zip(parts, sizes, strict=True)])
+    return _summed(t, [cross_entropy(t, part, n) for part, n in zip(parts, sizes, strict=True)])
 
 
 def _sizes(n: Any, size: Any) -> list[Any]:
@@ -117,7 +124,7 @@ def _in_parts(m: Machine, x: Tensor, arch: Architecture, size: Any, wide: bool) 
     if m.b != 1 and not wide:  # each row's last token is left out of litgpt's last part, which is copied
         scored[-1] = ops.copy(t, scored[-1], "scored logits")
     for made, n in zip(scored, tokens, strict=True):
-        losses.append(ops.cross_entropy(t, ops.to(t, made, F32) if wide else made, m.b * n))
+        losses.append(cross_entropy(t, ops.to(t, made, F32) if wide else made, m.b * n))
     return _summed(t, losses), logits
 
 

@@ -6,16 +6,17 @@ Source: transformers 5, models/qwen3_next/modeling_qwen3_next.py (torch_chunk_ga
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from estimator.families.base import Attention, StateSpace
-from estimator.ops import ceil_div
+from estimator.ops import ceil_div, maximum
 from estimator.stack import moves, ops, products
 from estimator.stack.attention import attend, cached, head_norm, rotate_part
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
 from estimator.stack.recurrent import convolve, hold, many, minus_exp
-from estimator.stack.shapes import cumsum, masked, outer, padded, spread, total
+from estimator.stack.shapes import cumsum, masked, outer, padded, permuted, spread, total
 from estimator.stack.tape import BOOL, F32, GradFn, Tape, Tensor
 
 
@@ -47,8 +48,8 @@ def gated_delta(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     heads, times = s.sizes["value_heads"], s.sizes["value_heads"] // s.sizes["key_heads"]
     keys, values, scalars = m.rows * s.sizes["key_heads"] * s.state, m.rows * s.inner, m.rows * heads
     mixed, gate, beta, step, kept = inputs(m, x, s)
-    mixed = convolve(m, mixed, s, tuple(weights))
-    q, k, v = ops.split(t, mixed, (keys, keys, values))
+    mixed = permuted(t, convolve(m, mixed, s, tuple(weights)))
+    q, k, v = ops.split(t, mixed, (keys, keys, values), True)
     beta = ops.sigmoid(t, beta)
     step = ops.add(t, ops.to(t, step, F32), m.extra(bias), "time step")
     decay = outer(t, minus_exp(m, a_log), ops.unary(t, step, "softplus", "input"), scalars, "log decay")
@@ -111,32 +112,72 @@ def rule(m: Machine, s: StateSpace, q: Tensor, k: Tensor, v: Tensor, beta: Tenso
     rows = m.b * heads * chunks * size
     scalars = m.rows * heads
     n_k, n_v = rows * s.state, rows * s.sizes["value_dim"]
-    q, k, v, beta = (ops.by_heads(t, wide(t, i)) for i in (q, k, v, beta))
+    moves.by_heads(q, k, v)
+    q, k, v, beta = wide(t, q), wide(t, k), wide(t, v), wide(t, permuted(t, beta))
+    decay = permuted(t, decay)
     q, k = ops.scale(t, unit(t, q, scalars)), unit(t, k, scalars)
     q, k, v = padded(t, q, n_k), padded(t, k, n_k), padded(t, v, n_v)
     beta, decay = padded(t, beta, rows), padded(t, decay, rows)
     v_beta, k_beta = outer(t, v, beta, n_v, "beta * v"), outer(t, k, beta, n_k, "beta * k")
+    q, k, v_beta, k_beta = (in_chunks(t, i) for i in (q, k, v_beta, k_beta))
+    moves.log(t, "upper triangle", 2, moved=3 * size * size)
     sums = cumsum(t, decay)
     pairs = outer_difference(t, sums, rows * size)
     pairs = masked(t, pairs, t.alloc(size * size, BOOL, "upper triangle"))
     pairs = ops.unary(t, pairs, "decay of every pair", "result")
-    system = ops.mul(t, ops.matmul(t, k_beta, k, rows * size, s.state, "system"), pairs, "system")
-    inner = ops.mul(t, ops.matmul(t, q, k, rows * size, s.state, "scores"), pairs, "attention within a chunk")
+    system = ops.mul(t, ops.matmul(t, k_beta, k, rows * size, s.state, "system", True), pairs, "system")
+    inner = ops.mul(t, ops.matmul(t, q, k, rows * size, s.state, "scores", True), pairs, "attention within a chunk")
     decayed = outer(t, k_beta, ops.unary(t, sums, "decay", "result"), n_k, "decayed beta * k")
     fresh, reads = solve(t, system, v_beta, size), solve(t, system, decayed, size)
     out = t.alloc(n_v, F32, "output")
     q = outer(t, q, ops.unary(t, sums, "decay", "result"), n_k, "decayed q")
-    k = outer(t, k, ops.unary(t, ops.shift(t, sums), "decay", "result"), n_k, "decayed k")
-    out = loop(m, s, (fresh, reads, q, inner, k), out, chunks)
+    left = ops.sub(t, ops.piece(t, sums, rows // size), sums, "log decay")
+    k = outer(t, k, ops.unary(t, left, "decay", "result"), n_k, "decayed k")
+    del left
+    ends = ops.unary(t, ops.piece(t, sums, rows // size), "decay of the chunks", "result")
+    out = in_order(t, loop(m, s, (fresh, reads, q, inner, k, ends), out, chunks))
     if rows > scalars:
         out = ops.piece(t, out, m.rows * s.inner)
+    out = permuted(t, out)
     del pairs, system, decayed, v_beta, k_beta, v, beta, decay
-    return ops.to(t, out, w) if w != F32 else ops.copy(t, out)
+    out = ops.to(t, out, w) if w != F32 else ops.copy(t, out)
+    out.lay = moves.ROWS
+    return out
 
 
 def wide(t: Tape, x: Tensor) -> Tensor:
     """x.transpose(1, 2).to(fp32, contiguous)."""
-    return ops.to(t, x, F32) if x.w != F32 else ops.copy(t, x)
+    out = ops.to(t, x, F32) if x.w != F32 else ops.copy(t, x)
+    out.lay = moves.BY_HEADS
+    return out
+
+
+def in_chunks(t: Tape, x: Tensor) -> Tensor:
+    """A view in chunks: a gradient with the tokens innermost is copied to be seen whole again."""
+    out = Tensor(x.n, x.w, x.st)
+    out.lay = x.lay
+    if t.grad and x.node is not None:
+        t.record(out, (x,), _in_chunks_bwd)
+    return out
+
+
+def _of_chunks(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    if g.lay == moves.TURNED:
+        moves.log(t, "gradient, copied", strided=g.n)
+        g.lay = moves.BY_HEADS
+
+
+@moves.moving(backward=_of_chunks)
+def _in_chunks_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    return (g,)
+
+
+def in_order(t: Tape, x: Tensor) -> Tensor:
+    """Chunks with the tokens innermost, copied to be seen as one sequence."""
+    moves.log(t, "output, in order", strided=x.n)
+    out = Tensor(x.n, x.w, x.st, x.node, x.idx)
+    out.lay = moves.BY_HEADS
+    return out
 
 
 def outer_difference(t: Tape, x: Tensor, n: Any) -> Tensor:
@@ -144,6 +185,21 @@ def outer_difference(t: Tape, x: Tensor, n: Any) -> Tensor:
     return t.emit("differences", n, x.w, (x,), _difference_bwd, None, x.n)
 
 
+def _differed(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    moves.log(t, what, strided=out.n)
+    out.lay = moves.BY_HEADS
+
+
+def _of_difference(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Negated, summed along either axis, and added."""
+    n, w = node.extra, g.w
+    moves.log(t, "gradient of the differences", 4, moved=(2 * g.n + 2 * (g.n + n) + 3 * n) * w)
+    for out in outs:
+        if out is not None:
+            out.lay = moves.BY_HEADS
+
+
+@moves.moving(_differed, _of_difference)
 def _difference_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     negative = t.alloc(g.n, g.w, "gradient, negated")
     out = t.alloc(node.extra, g.w, "gradient, summed")
@@ -163,6 +219,24 @@ def solve(t: Tape, a: Tensor, b: Tensor, size: Any) -> Tensor:
     return out
 
 
+def _solved(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """The solver's result lies with the tokens innermost."""
+    moves.log(t, what, strided=out.n)
+    out.lay = moves.TURNED
+
+
+def _of_solution(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """The transposed system solved; for the matrix a product, negated, and its lower triangle."""
+    left, right = outs
+    moves.log(t, "gradient, solved", strided=g.n)
+    if right is not None:
+        right.lay = moves.TURNED
+    if left is not None:
+        moves.log(t, "gradient of the matrix", 2, moved=4 * left.n * left.w)
+        left.lay = moves.BY_HEADS
+
+
+@moves.moving(_solved, _of_solution)
 def _solve_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     n_a, n_b = node.extra
     right = t.alloc(n_b, g.w, "gradient of the right side")
@@ -188,6 +262,9 @@ def loop(m: Machine, s: StateSpace, ins: tuple[Tensor, ...], out: Tensor, chunks
         del held
         saved = (out.st,)
     made = Tensor(out.n, F32, out.st)
+    made.lay = moves.TURNED
+    moves.log(t, "first state and output", 2, moved=(state_n + out.n) * F32)
+    moves.log(t, "turns of the chunks", 5 * chunks, 12 * (size + state_n) * chunks, (2 * size + state_n) * chunks)
     if t.grad:
         t.record(made, ins, _loop_bwd, saved, ([i.n for i in ins], out.n, size, state_n))
     if t.work is not None:
@@ -211,6 +288,32 @@ def turns(t: Tape, s: StateSpace, made: Tensor, heads: Any, chunks: Any) -> None
         products.log(t, made, at, products.SCAN, m, k, n, count, operator="bmm", grads=(left, right))
 
 
+def _turns_back(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Each chunk's part of the gradient is taken out of a copy of the whole (CopySlices), and what was selected for it
+    comes as zeros of the whole, into which its gradient is put, added to those of the chunks after it. The first state
+    is zero, the last one is not used."""
+    sizes, n, size, state_n = node.extra
+    w, chunks = g.w, n // size
+    later, between = chunks - 1, maximum(chunks - 2, 0)
+    moves.log(t, "gradient of a chunk's output", 2 * chunks, strided=(n + size) * chunks)
+    moves.log(t, "gradient of a chunk's place", 2 * later, moved=size * w * later, strided=size * later)
+    moves.log(t, "gradient of the values, negated", chunks, moved=2 * size * w * chunks)
+    moves.log(t, "gradients of the values, added", later, moved=3 * size * w * later)
+    moves.log(t, "gradients of the state, added", later + between, moved=3 * state_n * w * (later + between))
+    moves.log(t, "gradient of the state, decayed", between, strided=state_n * between)
+    if len(sizes) > 5:
+        decays = sizes[5] // chunks
+        moves.log(t, "gradient of the decay", 2 * later, moved=(4 * state_n + decays) * w * later)
+    for i, whole in enumerate(sizes):
+        count = chunks if i < 4 else later  # keys and decays serve the chunk after theirs
+        moves.log(t, "gradients of the selected", 2 * count, whole * w * count, whole // chunks * count)
+        moves.log(t, "gradients of the selected, added", count - 1, 3 * whole * w * (count - 1))
+    for out in outs:
+        if out is not None:
+            out.lay = moves.BY_HEADS
+
+
+@moves.moving(backward=_turns_back)
 def _loop_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     """Every chunk's gradients come as zeros of the whole sequence, added in place; the output's is copied each time."""
     sizes, n, size, state_n = node.extra

@@ -7,14 +7,16 @@ from typing import Any
 from estimator.families.base import Architecture, Attention, Layer, Lookup, Norm
 from estimator.families.towers import Conv
 from estimator.stack import moves, ops
-from estimator.stack.attention import attend, cached, drop_cache, eager, efficient, math
+from estimator.stack.attention import attend, cached, drop_cache, eager, efficient
 from estimator.stack.layers import by_role, feed
+from estimator.stack.losses import cross_entropy
 from estimator.stack.machine import Machine
 from estimator.stack.model import Forward, Segment, head, pooled, stack
 from estimator.stack.nn import activation, convolution, linear
 from estimator.stack.norms import norm
 from estimator.stack.prompt import prompted
-from estimator.stack.tape import BOOL, HALF, Leaf, Param, Tensor
+from estimator.stack.tape import BOOL, HALF, I64, Leaf, Param, Tensor
+from estimator.stack.unfused import math
 
 BUCKETS = 32  # T5Config.relative_attention_num_buckets
 
@@ -45,7 +47,7 @@ def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointi
             logits = ops.shift(t, logits, "logits and bias", max(logits.w, m.w))
     if m.training:
         with t.at("loss"):
-            out.loss = ops.cross_entropy(t, logits, m.rows)
+            out.loss = cross_entropy(t, logits, m.rows)
         del logits, x
         if m.cache is not None:
             drop_cache(m)
@@ -190,6 +192,9 @@ def biased(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: Any, s
         return efficient(m, q, k, v, a, m.s, bias, a.head_dim)
     if a.causal and m.s != 1:
         mask = t.alloc(m.s * s_k, BOOL, "causal mask")
+        moves.log(t, "positions", 2, moved=(m.s + s_k) * I64)
+        moves.log(t, "causal mask", strided=m.s * s_k)
+        moves.log(t, "smallest number")
         bias = t.emit("masked bias", bias.n, bias.w, (bias,), ops.where_bwd, mask.st)
         del mask
     if t.amp:

@@ -7,7 +7,7 @@ from typing import Any
 from estimator.families.base import Architecture, Extra, Linear, Norm
 from estimator.families.towers import Conv
 from estimator.stack import ops
-from estimator.stack.losses import head_weight
+from estimator.stack.losses import cross_entropy, head_weight
 from estimator.stack.machine import Machine
 from estimator.stack.model import Forward, Segment, embed, pooled, rope_tables, stack, transformed
 from estimator.stack.nn import convolution, linear, product
@@ -43,10 +43,10 @@ def masked_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
         with t.at("loss"):
             # ForMaskedLMLoss converts the logits; the older encoders call CrossEntropyLoss themselves
             wide = ops.to(t, logits, F32) if arch.wide_loss else logits
-            out.loss = ops.cross_entropy(t, wide, m.rows) if arch.has_head or pool is None or bare(arch) else None
+            out.loss = cross_entropy(t, wide, m.rows) if arch.has_head or pool is None or bare(arch) else None
             del wide
             if pool is not None and not bare(arch):  # a classifier's loss, or the next sentence's beside the tokens'
-                loss = ops.cross_entropy(t, pool, m.b)
+                loss = cross_entropy(t, pool, m.b)
                 out.loss = loss if out.loss is None else ops.add(t, out.loss, loss)
     t.leave_autocast()
     return out

@@ -16,7 +16,7 @@ from estimator.stack.tape import GradFn, Tape, Tensor
 
 def swiglu_oai(t: Tape, gate: Tensor, up: Tensor) -> Tensor:
     """gpt-oss and MiniMax M3: both clamped; (up + 1) * gate * sigmoid(alpha * gate)."""
-    gate, up = clamp(t, gate), clamp(t, up)
+    gate, up = clamp(t, gate, 1), clamp(t, up)
     glu = ops.mul(t, gate, ops.sigmoid(t, ops.scale(t, gate)), "gate")
     return ops.mul(t, ops.shift(t, up), glu, "gated")
 
@@ -69,7 +69,7 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
         return linear(m, up_part, block.linears[1], rows)
     gate_lin, up_lin, down = block.linears
     if block.clamped:
-        gate = clamp(t, linear(m, x, gate_lin, rows))
+        gate = clamp(t, linear(m, x, gate_lin, rows), 1)
         up_part = clamp(t, linear(m, x, up_lin, rows))
         return linear(m, ops.mul(t, activation(t, gate, block.act), up_part, "gated"), down, rows)
     if m.kernels.mlp:

@@ -8,7 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from estimator.stack.moves import AFTER, ANEW, BROKEN, BY_HEADS, PART, PART_OF, ROWS, SEEN_BY_HEADS, awry, log, one
+from estimator.stack.moves import (
+    AFTER,
+    ANEW,
+    BROKEN,
+    BY_HEADS,
+    COLUMNS,
+    PART_OF,
+    PERMUTED,
+    ROWS,
+    SEEN_BY_HEADS,
+    SPREAD,
+    TURNED,
+    awry,
+    log,
+    one,
+)
+from estimator.stack.moves import summed as total
 
 if TYPE_CHECKING:
     from typing import Any
@@ -20,7 +36,7 @@ def summed(t: Tape, node: GradFn, g: Tensor, like: tuple[Any, int]) -> None:
     """A gradient summed to the shape, and converted to the width, of what was broadcast or promoted."""
     n, w = like
     if g.n != n:
-        one(t, node, g, "gradient, summed", (g.n + n) * g.w)
+        total(t, "gradient, summed", g, n)
     if g.w != w:
         if g.n == n:
             one(t, node, g, "gradient, converted", n * (g.w + w))
@@ -39,6 +55,7 @@ def differences(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None])
     """Of a subtraction: the second one is negated first."""
     if outs[1] is not None:
         one(t, node, g, "gradient, negated", 2 * g.n * g.w)
+        outs[1].lay = AFTER[g.lay]
     sums(t, node, g, outs)
 
 
@@ -54,9 +71,9 @@ def multiplied(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) 
             log(t, "gradient of a product", strided=g.n)
         else:
             log(t, "gradient of a product", moved=g.n * (2 * g.w + w))
-        lay, g.lay = g.lay, AFTER[g.lay]  # so lies the product, which is then summed
+        lay, g.lay = g.lay, AFTER[other if g.lay == SPREAD else g.lay]  # so lies the product, which is then summed
         summed(t, node, g, sizes[i])
-        out.lay, g.lay = g.lay if out.n == g.n else ROWS, lay
+        out.lay, g.lay = g.lay if out.n == g.n else ANEW[node.lays[i]], lay
 
 
 def spread(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
@@ -87,13 +104,51 @@ def masked(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> N
     for out in outs:
         if out is not None:
             log(t, "gradient, masked", strided=out.n)
+            out.lay = ANEW[g.lay]
+
+
+def chosen(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of where: the zero that stands for the others is written first."""
+    log(t, "zero")
+    masked(t, node, g, outs)
+
+
+def clamped(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of clamp: each bound compared, both comparisons joined, and the gradient masked."""
+    for _ in range(node.extra):
+        log(t, "comparison", strided=g.n) if node.lays[0] in BROKEN else log(t, "comparison", moved=g.n * (g.w + 1))
+    if node.extra > 1:
+        log(t, "comparisons, joined", moved=3 * g.n)
+    chosen(t, node, g, outs)
 
 
 def expanded(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
     """Of a sum: a view in which a number stands for many."""
     for out in outs:
         if out is not None:
-            out.lay = PART
+            out.lay = g.lay if out.n == g.n else SPREAD
+
+
+def permuted(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a view: the gradient is seen the other way round."""
+    g.lay = PERMUTED[g.lay]
+
+
+def cut(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of padding: what was added is cut off, in a copy."""
+    for out in outs:
+        if out is not None:
+            log(t, "gradient, cut", strided=out.n)
+            out.lay = AFTER[g.lay]
+
+
+def summed_along(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a cumulative sum: flipped, summed, and flipped back."""
+    for out in outs:
+        if out is not None:
+            broken = g.lay in BROKEN
+            log(t, "gradient, summed backwards", 3, (2 if broken else 6) * g.n * g.w, 2 * g.n if broken else 0)
+            out.lay = ANEW[g.lay]
 
 
 def divided(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
@@ -125,7 +180,7 @@ def written(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> 
     put into the second one's place; the second part is summed where all heads share it."""
     n_first, n_second, n_shared, _ = node.extra
     whole, broken = (1, 1) if g.lay in BROKEN else (2, 0)
-    log(t, "gradient of the parts", 6, (3 * whole * g.n + n_second) * g.w, broken * g.n + n_first + 2 * n_second)
+    log(t, "gradient of the parts", 6, (2 * whole * g.n + n_second) * g.w, broken * g.n + n_first + 2 * n_second)
     if outs[1] is not None and n_shared != n_second:
         log(t, "gradient, summed", moved=(n_second + n_shared) * g.w)
 
@@ -136,12 +191,42 @@ def complex_product(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | No
         log(t, "gradient of a complex product", 2, strided=node.extra // 4 + g.n // 2)
 
 
+def seen_again(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a copy into rows of what lay by heads: the gradient's rows are seen by heads."""
+    if node.lays[0] == BY_HEADS and g.lay == ROWS:
+        g.lay = SEEN_BY_HEADS
+
+
+def transposed(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a number times what is seen transposed: the gradient is scaled, and seen the other way round."""
+    for out in outs:
+        if out is not None:
+            log(t, "gradient", moved=2 * g.n * g.w)
+            out.lay = TURNED
+
+
+def factors(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a batch of products, beside its own: sequences and heads are one batch, for which a gradient that does not lie
+    so is copied; then each is scaled."""
+    _, turned, scaled = node.extra
+    if not t.single and g.lay in BROKEN:
+        log(t, "gradient, copied", strided=g.n)
+    for out, lay in zip(outs, (BY_HEADS, TURNED if turned else BY_HEADS), strict=True):
+        if out is None:
+            continue
+        if scaled:
+            log(t, "gradient, scaled", moved=2 * out.n * out.w)
+        out.lay = lay
+
+
 def rejoined(t: Tape, node: GradFn, g: Any, outs: Sequence[Tensor | None]) -> None:
-    """Of a split: the parts' gradients concatenated."""
+    """Of a split: the parts' gradients concatenated, as they lie where all lie with the tokens innermost."""
+    parts = g if isinstance(g, list) else [g]
+    columns = not t.single and all(part is not None and part.lay == COLUMNS for part in parts)
     for out in outs:
         if out is not None:
             log(t, "gradient, concatenated", strided=out.n)
-            out.lay = ANEW[node.lays[0]]
+            out.lay = COLUMNS if columns else ANEW[node.lays[0]]
 
 
 def collected(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
@@ -150,20 +235,30 @@ def collected(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -
         if out is not None:
             if node.lays[0] == ROWS and g.lay == SEEN_BY_HEADS:  # its heads were seen first after it was written
                 g.lay = ROWS
-            one(t, node, g, "gradient, summed", g.n * g.w + out.n * out.w)
+            total(t, "gradient, summed", g, out.n)
             out.lay = ANEW[g.lay]
 
 
+def regrouped(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """The same of rows whose groups were written out for every head."""
+    for out in outs:
+        if out is not None:
+            total(t, "gradient, summed", g, out.n)
+
+
 def through(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
-    """Of a pointwise function: the gradient and what was saved are read; with powers first (``node.extra`` kernels)."""
+    """Of a pointwise function: the gradient and what was saved are read; with powers first (as many kernels as
+    temporaries)."""
+    powers, saves = node.extra
+    kept = AFTER[node.lays[0]] if saves == "result" else node.lays[0]
     for out in outs:
         if out is None:
             continue
-        if node.extra and node.lays[0] in BROKEN:
-            log(t, "gradient of a power", node.extra, strided=node.extra * g.n)
-        elif node.extra:
-            log(t, "gradient of a power", node.extra, moved=2 * node.extra * g.n * g.w)
-        if node.lays[0] in BROKEN or awry(node, g):
+        if powers and kept in BROKEN:
+            log(t, "gradient of a power", powers, strided=powers * g.n)
+        elif powers:
+            log(t, "gradient of a power", powers, moved=2 * powers * g.n * g.w)
+        if kept in BROKEN or awry(node, g):
             log(t, "gradient of a function", strided=g.n)
         else:
             log(t, "gradient of a function", moved=3 * g.n * g.w)
@@ -171,8 +266,11 @@ def through(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> 
 
 
 def biased(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
-    """Of a linear layer, beside its products: a gradient that lies by heads is copied; the bias's is a sum."""
-    if g.lay == BY_HEADS:
+    """Of a linear layer, beside its products: a gradient that lies by heads is copied; the input's lies as the input,
+    where that is a matrix transposed (mm_mat1_grad); the bias's is a sum."""
+    if outs[0] is not None and node.lays[0] == COLUMNS:
+        outs[0].lay = COLUMNS
+    if g.lay == BY_HEADS or (g.lay in (TURNED, COLUMNS) and not t.single):
         log(t, "gradient, copied", strided=g.n)
     if len(outs) > 2 and outs[2] is not None:
         log(t, "gradient of the bias", moved=g.n * g.w + outs[2].n * outs[2].w)
@@ -229,3 +327,9 @@ def unattended(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) 
     for out, lay in zip(outs, node.lays, strict=True):
         if out is not None:
             out.lay = lay
+
+
+def of_cached(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of what a cache holds: the same numbers."""
+    if outs[0] is not None:
+        outs[0].lay = g.lay

@@ -6,11 +6,11 @@ from typing import Any
 
 from estimator.families.base import POSITION, TOKEN_TYPE, Architecture, Lookup
 from estimator.ops import maximum, minimum
-from estimator.stack import across, ops
+from estimator.stack import across, gradients, moves, ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import product
 from estimator.stack.products import HEAD, log
-from estimator.stack.tape import F32, HALF, I64, GradFn, Param, Tape, Tensor
+from estimator.stack.tape import F32, HALF, I64, RESULT, GradFn, Param, Tape, Tensor
 
 Grads = tuple[Tensor | None, ...]
 CHUNKS = 8  # torchtune's CEWithChunkedOutputLoss
@@ -18,6 +18,26 @@ TILE_ROWS, TILE_COLUMNS = 4096, 32_768  # trl/kernels/chunked_logprob.py: TOKEN_
 # unsloth_zoo/fused_losses/fused_linear.py: _MIN_LOGITS, _CHUNK_GB, _BWD_TILE_BYTES, _SPLIT_COLS, _MAX_ROWS
 LEAST_LOGITS, BLOCK, TILE, COLUMNS, MOST_ROWS = 512 * 151_936, 2 * 1024**3, 256 * 1024**2, 16_384, 4096
 STATISTICS = 7  # vectors of one fp32 number a scored token that its forward pass keeps
+
+
+def cross_entropy(t: Tape, logits: Tensor, rows: Any) -> Tensor:
+    """log_softmax in the logits' width and nll_loss, which autocast runs in fp32: the log-softmax is saved."""
+    logp = t.emit("log-softmax", logits.n, logits.w, (logits,), _log_softmax_bwd, RESULT, logits.w)
+    if t.amp:
+        logp = ops.to(t, logp, F32)
+    labels = t.alloc(rows, I64, "shifted labels")
+    return t.emit("loss", 1, logp.w, (logp,), _nll_bwd, (logp.st, labels.st), (logp.n, logp.w))
+
+
+@moves.moving(backward=gradients.through_plain)
+def _log_softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
+    return (t.alloc(g.n, node.extra, "gradient of the softmax"),)
+
+
+@moves.moving(moves.picked, gradients.zeroed)
+def _nll_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
+    n, w = node.extra
+    return (t.alloc(n, w, "gradient of the log-softmax"),)
 
 
 def head_weight(m: Machine, arch: Architecture) -> Param:
@@ -51,8 +71,8 @@ def causal_loss(m: Machine, logits: Tensor, arch: Architecture) -> Tensor:
     if m.release.shifts_logits:
         rows = m.b * (m.s - 1)
         shifted = ops.copy(m.t, ops.piece(m.t, wide, rows * arch.vocab), "shifted logits")
-        return ops.cross_entropy(m.t, shifted, rows)
-    return ops.cross_entropy(m.t, wide, m.rows)
+        return cross_entropy(m.t, shifted, rows)
+    return cross_entropy(m.t, wide, m.rows)
 
 
 def chunked_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
@@ -67,7 +87,7 @@ def chunked_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
             weight = output_weight(m, arch)
             n = h.n // arch.hidden * arch.vocab
             logits = product(t, h, weight, None, n, "logits", name="lm_head", rows=h.n // arch.hidden)
-            return ops.cross_entropy(t, ops.to(t, logits, F32), h.n // arch.hidden)
+            return cross_entropy(t, ops.to(t, logits, F32), h.n // arch.hidden)
         finally:
             m.params, m.b = keep, full
 

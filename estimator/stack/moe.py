@@ -5,6 +5,7 @@ Source: transformers integrations/moe.py, grouped_mm_experts_forward, and the fa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from estimator.families.base import MLP, Extra, Linear, MoE
@@ -29,6 +30,8 @@ I32 = 4
 def moe(m: Machine, x: Tensor, block: MoE) -> Tensor:
     """Routed experts and, where there are, shared ones."""
     t = m.t
+    for _ in range(block.jitter if m.training else 0):
+        x = jittered(t, x)
     if block.shared is None:
         _, weights, index = choose(m, x, block)
         return experts(m, x, block, weights, index)
@@ -45,6 +48,25 @@ def moe(m: Machine, x: Tensor, block: MoE) -> Tensor:
     _, weights, index = choose(m, x, block)
     x = experts(m, x, block, weights, index)
     return ops.add(t, x, dense(m, residual, block.shared), "experts' sum")
+
+
+def jittered(t: Tape, x: Tensor) -> Tensor:
+    """x *= noise, which is kept."""
+    noise = t.alloc(x.n, x.w, "noise")
+    moves.log(t, "noise, and the product with it", 2, moved=4 * x.n * x.w)
+    out = Tensor(x.n, x.w, x.st)
+    if t.grad and x.node is not None:
+        t.record(out, (x,), _jittered_bwd, noise.st)
+    return out
+
+
+def _of_noise(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    moves.log(t, "gradient of a product", moved=3 * g.n * g.w)
+
+
+@moves.moving(backward=_of_noise)
+def _jittered_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    return (t.alloc(g.n, g.w, "gradient of a product"),)
 
 
 def normed_moe(m: Machine, x: Tensor, stream: Tensor, block: MoE) -> Tensor:
@@ -179,7 +201,7 @@ def gate(m: Machine, out: Tensor, block: MoE) -> Tensor:
     if block.act == "swiglu_oai":
         return swiglu_oai(t, first, second)
     if block.clamped:
-        first, second = clamp(t, first), clamp(t, second)
+        first, second = clamp(t, first, 1), clamp(t, second)
     return ops.mul(t, activation(t, first, block.act), second, "gated")
 
 

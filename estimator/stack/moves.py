@@ -18,13 +18,21 @@ if TYPE_CHECKING:
 
 FORWARD, AGAIN, BACKWARD = "forward", "recomputed", "backward"
 
-# how a tensor lies: row by row, part of longer rows; heads before tokens, seen so or really so; parts of both
-ROWS, PART, SEEN_BY_HEADS, BY_HEADS, PART_SEEN, PART_BY_HEADS = range(6)
-BROKEN = (PART, SEEN_BY_HEADS, PART_SEEN, PART_BY_HEADS)  # not contiguous
-AFTER = (ROWS, ROWS, SEEN_BY_HEADS, BY_HEADS, SEEN_BY_HEADS, BY_HEADS)  # how what a pointwise kernel makes of them lies
-AS_ROWS = (ROWS, PART, ROWS, ROWS, PART, PART)  # how it lies where the tokens come first again
-ANEW = (ROWS, ROWS, BY_HEADS, BY_HEADS, BY_HEADS, BY_HEADS)  # how what is written in their place lies
-PART_OF = (PART, PART, PART_SEEN, PART_BY_HEADS, PART_SEEN, PART_BY_HEADS)
+# how a tensor lies: row by row, part of longer rows; heads before tokens, seen so or really so; parts of both; head by
+# head with the tokens innermost (the gradient of keys, which were multiplied transposed), the same seen as rows; a view
+# in which one number stands for many
+ROWS, PART, SEEN_BY_HEADS, BY_HEADS, PART_SEEN, PART_BY_HEADS, TURNED, COLUMNS, SPREAD = range(9)
+BROKEN = (PART, SEEN_BY_HEADS, PART_SEEN, PART_BY_HEADS, TURNED, COLUMNS, SPREAD)  # not contiguous
+APART = (PART, PART_SEEN, PART_BY_HEADS, SPREAD)  # there are others between the numbers, or fewer than are seen
+# how what a pointwise kernel makes of them lies
+AFTER = (ROWS, ROWS, SEEN_BY_HEADS, BY_HEADS, SEEN_BY_HEADS, BY_HEADS, TURNED, COLUMNS, ROWS)
+# how it lies where the tokens come first again
+AS_ROWS = (ROWS, PART, ROWS, ROWS, PART, PART, COLUMNS, COLUMNS, SPREAD)
+# how what is written in their place lies
+ANEW = (ROWS, ROWS, BY_HEADS, BY_HEADS, BY_HEADS, BY_HEADS, BY_HEADS, ROWS, ROWS)
+PART_OF = (PART, PART, PART_SEEN, PART_BY_HEADS, PART_SEEN, PART_BY_HEADS, TURNED, COLUMNS, PART)
+# how they lie seen the other way round: heads or channels before tokens, or tokens before those
+PERMUTED = (SEEN_BY_HEADS, PART_SEEN, ROWS, COLUMNS, PART, COLUMNS, COLUMNS, BY_HEADS, PART_SEEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +115,16 @@ def forward(t: Tape, what: str, fn: Any, ins: Sequence[Tensor], out: Tensor) -> 
         rule(t, what, out, ins)
         return
     over(t, what, ins, out)
-    first = next((x for x in ins if x.n == out.n), out)
-    out.lay = AFTER[first.lay]
+    first = next((x for x in ins if x.n == out.n), None)
+    if first is not None:
+        out.lay = AFTER[first.lay]
+    elif ins and ins[0].lay == COLUMNS:
+        out.lay = COLUMNS
 
 
 def awry(node: GradFn, g: Tensor) -> bool:
     """Whether a gradient is not contiguous as its operation saw it: heads first where rows went in."""
-    return g.lay in BROKEN or (g.lay == BY_HEADS and bool(node.lays) and node.lays[0] in (ROWS, PART))
+    return g.lay in BROKEN or (g.lay == BY_HEADS and bool(node.lays) and node.lays[0] in (ROWS, PART, COLUMNS))
 
 
 def one(t: Tape, node: GradFn, g: Tensor, what: str, moved: Any) -> None:
@@ -126,10 +137,12 @@ def one(t: Tape, node: GradFn, g: Tensor, what: str, moved: Any) -> None:
 
 def backward(t: Tape, node: GradFn, g: Any, outs: Sequence[Tensor | None]) -> None:
     """Log what a node's backward formula ran."""
-    if node.rows and not isinstance(g, list):
-        if g.lay == BY_HEADS:
-            log(t, "gradient, copied", strided=g.n)
-        g.lay = AS_ROWS[g.lay]
+    if node.rows:
+        for part in g if isinstance(g, list) else (g,):
+            if part is not None:
+                if part.lay == BY_HEADS:
+                    log(t, "gradient, copied", strided=part.n)
+                part.lay = AS_ROWS[part.lay]
     rule = BACKWARDS.get(node.fn)
     if rule is not None:
         rule(t, node, g, outs)
@@ -145,11 +158,18 @@ def nothing(*_: Any) -> None:
 
 
 def reduced(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
-    """A sum or a mean: every input is read, few numbers are written."""
-    if ins[0].lay in BROKEN:
-        log(t, what, strided=ins[0].n)
+    """A sum or a mean."""
+    summed(t, what, ins[0], out.n)
+    out.lay = ANEW[ins[0].lay]
+
+
+def summed(t: Tape, what: str, x: Tensor, n: Any) -> None:
+    """Every number is read, few are written. The kernel goes along whichever axis lies innermost
+    (aten/native/cuda/Reduce.cuh), so that only holes between the numbers are in its way."""
+    if x.lay in APART:
+        log(t, what, strided=x.n)
     else:
-        log(t, what, moved=sum(x.n * x.w for x in ins) + out.n * out.w)
+        log(t, what, moved=(x.n + n) * x.w)
 
 
 def copied(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
@@ -165,7 +185,7 @@ def copied(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
 def joined(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
     """A concatenation."""
     log(t, what, strided=out.n)
-    out.lay = BY_HEADS if any(x.lay >= SEEN_BY_HEADS for x in ins) else ROWS
+    out.lay = BY_HEADS if any(SEEN_BY_HEADS <= x.lay <= TURNED for x in ins) else ROWS
 
 
 def looked_up(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
@@ -187,19 +207,40 @@ def in_parts(whole: Tensor, tensors: Sequence[Tensor]) -> None:
 def by_heads(*tensors: Tensor) -> None:
     """View them with the heads before the tokens."""
     for x in tensors:
-        x.lay = SEEN_BY_HEADS
+        x.lay = TURNED if x.lay == COLUMNS else SEEN_BY_HEADS
 
 
 def viewed(*tensors: Tensor) -> None:
-    """They are rows whose numbers are then seen head by head: a gradient that lies otherwise is copied."""
+    """They are rows whose numbers are then seen head by head: a gradient that lies otherwise is copied. What was split
+    says so itself (``ops.split``)."""
     for x in tensors:
-        if x.node is not None and not x.node.leaf:
+        if x.node is not None and not x.node.leaf and len(x.node.grads) == 1:
             x.node.rows = True
 
 
 def gathered(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
     """Rows picked by an index."""
     log(t, what, strided=out.n)
+
+
+def masked(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """Some numbers replaced, in a copy."""
+    log(t, what, strided=out.n)
+    out.lay = ANEW[ins[0].lay]
+
+
+def padded(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """A copy with zeros after it, which keeps its order where there is nothing to add, or channels lie last
+    (aten/native/PadNd.cpp)."""
+    x = ins[0]
+    log(t, what, strided=out.n)
+    out.lay = AFTER[x.lay] if out.n == x.n or (x.lay == COLUMNS and not t.single) else ANEW[x.lay]
+
+
+def summed_along(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """A cumulative sum."""
+    over(t, what, ins, out)
+    out.lay = ANEW[ins[0].lay]
 
 
 def several(launches: int, tensors: int, backward_launches: int, backward_tensors: int) -> Callable[[Any], Any]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from estimator.stack import gradients, moves, products
-from estimator.stack.tape import BOOL, F32, HALF, I64, RESULT, GradFn, Tape, Tensor
+from estimator.stack.tape import BOOL, F32, HALF, RESULT, GradFn, Tape, Tensor
 
 Grads = tuple[Tensor | None, ...]
 
@@ -116,12 +116,12 @@ def unary(t: Tape, x: Tensor, what: str, saves: str, temporaries: int = 0) -> Te
     """A pointwise function that saves its ``input``, its ``result`` or ``none``; ``temporaries``: full-size buffers
     that its backward formula holds beside the gradient."""
     saved = x.st if saves == "input" else RESULT if saves == "result" else None
-    return t.emit(what, x.n, x.w, (x,), _unary_bwd, saved, temporaries)
+    return t.emit(what, x.n, x.w, (x,), _unary_bwd, saved, (temporaries, saves))
 
 
 @moves.moving(backward=gradients.through)
 def _unary_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
-    held = [t.alloc(g.n, g.w, "backward temporary") for _ in range(node.extra)]
+    held = [t.alloc(g.n, g.w, "backward temporary") for _ in range(node.extra[0])]
     out = t.alloc(g.n, g.w, "gradient")
     del held
     return (out,)
@@ -189,14 +189,15 @@ def _piece_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient of a slice"),)
 
 
-def split(t: Tape, x: Tensor, sizes: Sequence[Any]) -> list[Tensor]:
-    """torch.split, chunk or unbind: views; one backward node concatenates their gradients."""
+def split(t: Tape, x: Tensor, sizes: Sequence[Any], rows: bool = False) -> list[Tensor]:
+    """torch.split, chunk or unbind: views; one backward node concatenates their gradients. ``rows``: the parts are
+    viewed by heads afterwards, so that their gradients have to be rows again."""
     outs = [Tensor(n, x.w, x.st) for n in sizes]
     moves.in_parts(x, outs)
     if t.grad and x.node is not None:
         t.seq += 1
         node = GradFn(t.seq, _split_bwd, (x.node,), [x.idx], None, (x.n, x.w), t.where, len(outs))
-        node.lays = (x.lay,)
+        node.lays, node.rows = (x.lay,), rows
         for i, out in enumerate(outs):
             out.node, out.idx = node, i
     return outs
@@ -219,7 +220,7 @@ def dropout(t: Tape, x: Tensor) -> Tensor:
     return t.emit("dropped", x.n, x.w, (x,), fresh_bwd, mask.st)
 
 
-@moves.moving(moves.copied, moves.nothing)
+@moves.moving(moves.copied, gradients.seen_again)
 def _pass(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (g,)
 
@@ -238,7 +239,7 @@ def _heads_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(g.n, g.w, "gradient"),)
 
 
-@moves.moving(moves.gathered, gradients.masked)
+@moves.moving(moves.masked, gradients.chosen)
 def where_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     """torch.where with a number: the gradient is masked."""
     return (t.alloc(g.n, g.w, "gradient, masked"),)
@@ -264,21 +265,26 @@ def _sum_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, g.w, "gradient, summed"),)
 
 
-def matmul(t: Tape, a: Tensor, b: Tensor, n: Any, k: Any, what: str = "product") -> Tensor:
-    """bmm of ``a`` and ``b``, ``n`` results of ``k`` multiply-adds each (None: the caller logs them): saves both."""
+def matmul(
+    t: Tape, a: Tensor, b: Tensor, n: Any, k: Any, what: str = "product", turned: bool = False, scaled: bool = False,
+) -> Tensor:  # fmt: skip
+    """bmm of ``a`` and ``b``, ``n`` results of ``k`` multiply-adds each (None: the caller logs them): saves both.
+
+    ``turned``: b is multiplied transposed; ``scaled``: baddbmm with a factor, by which each gradient is multiplied.
+    """
     a, b = t.autocast(a), t.autocast(b)
     saved = (b.st if a.node is not None else None, a.st if b.node is not None else None)
-    out = t.emit(what, n, a.w, (a, b), _matmul_bwd, saved, (a.n, b.n))
+    out = t.emit(what, n, a.w, (a, b), _matmul_bwd, saved, ((a.n, b.n), turned, scaled))
     if t.work is not None and k is not None:
         products.batched(t, out, a.n, b.n, k, what)
     return out
 
 
-@moves.moving(moves.multiplied_out, moves.nothing)
+@moves.moving(moves.multiplied_out, gradients.factors)
 def _matmul_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return tuple(
         None if p is None else t.alloc(n, g.w, "gradient of a product")
-        for p, n in zip(node.ins, node.extra, strict=True)
+        for p, n in zip(node.ins, node.extra[0], strict=True)
     )
 
 
@@ -298,11 +304,6 @@ def _softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     held = t.alloc(g.n, g.w, "gradient times the probabilities")
     del held
     return (out,)
-
-
-@moves.moving(backward=gradients.through_plain)
-def _log_softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
-    return (t.alloc(g.n, node.extra, "gradient of the softmax"),)
 
 
 def embedding(t: Tape, table: Tensor, n: Any, ids: Tensor | None = None) -> Tensor:
@@ -331,18 +332,3 @@ def _layer_norm_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
         None if p is None else t.alloc(n, w, "gradient of the norm")
         for p, (n, w) in zip(node.ins, node.extra, strict=True)
     )
-
-
-def cross_entropy(t: Tape, logits: Tensor, rows: Any) -> Tensor:
-    """log_softmax in the logits' width and nll_loss, which autocast runs in fp32: the log-softmax is saved."""
-    logp = t.emit("log-softmax", logits.n, logits.w, (logits,), _log_softmax_bwd, RESULT, logits.w)
-    if t.amp:
-        logp = to(t, logp, F32)
-    labels = t.alloc(rows, I64, "shifted labels")
-    return t.emit("loss", 1, logp.w, (logp,), _nll_bwd, (logp.st, labels.st), (logp.n, logp.w))
-
-
-@moves.moving(moves.picked, gradients.zeroed)
-def _nll_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
-    n, w = node.extra
-    return (t.alloc(n, w, "gradient of the log-softmax"),)

@@ -34,12 +34,15 @@ def held_states(m: Machine) -> list[Any] | None:
     return m.cache.setdefault((m.layer_key, "states"), [None, None, m.t.times, 0, 0])
 
 
-def hold(m: Machine, which: int, n: Any, w: int, what: str) -> None:
-    """Put a state of ``n`` numbers into this layer's entry in the cache, where there is one; ``which``: its place."""
+def hold(m: Machine, which: int, n: Any, w: int, what: str, apart: bool = False) -> None:
+    """Put a state of ``n`` numbers into this layer's entry in the cache, where there is one: zeros, into which it is
+    copied. ``which``: its place; ``apart``: what is copied does not lie so."""
     held, t = held_states(m), m.t
     if held is not None:
         where, t.where = t.where, "KV cache"
         held[which] = t.alloc(n, w, what)
+        moves.log(t, "state, zeros", moved=n * w)
+        moves.log(t, "state, copied", strided=n) if apart else moves.log(t, "state, copied", moved=2 * n * w)
         t.where = where
 
 
@@ -60,7 +63,7 @@ def convolve(m: Machine, x: Tensor, s: StateSpace, weights: tuple[Extra, ...]) -
         log_convolution(m, out, s, weight)
         del x, window
         return _activated(m, out, s)
-    hold(m, 0, m.b * s.conv_width * s.sizes.get("kept", s.conv_kernel), w, "last inputs of the convolution")
+    hold(m, 0, m.b * s.conv_width * s.sizes.get("kept", s.conv_kernel), w, "last inputs of the convolution", True)
     out = _convolution(m, ops.to(t, x, weight.w), weight, bias, m.b * s.conv_width * (m.s + reach))
     log_convolution(m, out, s, weight)
     out = ops.piece(t, out, m.rows * s.conv_width)

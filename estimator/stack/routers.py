@@ -15,7 +15,7 @@ from estimator.stack import gradients, moves, ops, products
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, product
 from estimator.stack.parametrised import delta, with_delta
-from estimator.stack.shapes import total
+from estimator.stack.shapes import masked, total
 from estimator.stack.tape import BOOL, F32, I64, GradFn, Tape, Tensor
 
 Routed = tuple[Tensor, Tensor, Tensor]
@@ -158,8 +158,76 @@ def normed(m: Machine, weights: Tensor) -> Tensor:
     return ops.scale(t, ops.mul(t, weights, sums, "routing weights"), "routing weights")
 
 
+def sparse_mixer(m: Machine, x: Tensor, block: MoE) -> Routed:
+    """Phi-3.5-MoE: one expert after the other, each weighed among those whose scores lie near the best of what is
+    left; in training it is drawn, and a function of its own gives the gradient (sparsemixer, PhimoeMultiplier)."""
+    t, rows = m.t, m.rows
+    scores = linear(m, x, block.router[0], None, products.ROUTER)
+    weights, first = drawn(m, scores, scores)
+    barred = t.alloc(scores.n, scores.w, "scores without the first")
+    moves.log(t, "scores without the first", strided=scores.n)
+    second_weights, second = drawn(m, scores, barred, 2)
+    index = t.alloc(2 * rows, I64, "chosen experts")
+    moves.log(t, "chosen experts", strided=index.n)
+    del first, second
+    return scores, ops.cat(t, (weights, second_weights), "routing weights"), index
+
+
+def drawn(m: Machine, scores: Tensor, seen: Tensor, drawings: int = 1) -> tuple[Tensor, Tensor]:
+    """The weight [rows] of the expert that is drawn (in training) or best of ``seen``, and its number."""
+    t, n, rows, w = m.t, scores.n, m.rows, scores.w
+    best, place = _maxima(t, n, rows, w)
+    ratio = t.alloc(n, w, "distance from the best")
+    moves.log(t, "sizes and distances", 3, moved=2 * n * w, strided=2 * n)
+    moves.log(t, "distances, divided", moved=3 * n * w)
+    far = t.alloc(n, BOOL, "experts too far")
+    moves.log(t, "experts too far", moved=n * (w + 1))
+    del ratio, best
+    near = masked(t, Tensor(n, w, seen.st), far)
+    if m.training:
+        noise = t.alloc(n, w, "noise")
+        moves.log(t, "noise, added", 3, moved=6 * n * w)
+        _, place = _maxima(t, n, rows, w)
+        del noise
+    gates = ops.softmax(t, near, F32 if t.amp else None)
+    w = gates.w
+    weight = t.emit("routing weights", rows, w, (gates,), _gathered_bwd, place.st, n)
+    if not m.training:
+        return weight, place
+    _maxima(t, n, rows, w)
+    moves.log(t, "halves of the step", 4 + drawings, moved=rows * (2 * I64 + (drawings + 1) * w + 10))
+    if w != F32:
+        moves.log(t, "halves of the step, converted", moved=rows * (F32 + w))
+    saved = (weight.st, place.st, gates.st, far.st, place.st)
+    return t.emit("routing weights", rows, w, (scores,), _drawn_bwd, saved, (n, scores.w)), place
+
+
+def _maxima(t: Tape, n: Any, rows: Any, w: int) -> tuple[Tensor, Tensor]:
+    """x.max(-1): values and places."""
+    moves.log(t, "row maxima", moved=n * w + rows * (w + I64))
+    return t.alloc(rows, w, "row maxima"), t.alloc(rows, I64, "row maxima")
+
+
+def _halved(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    """The weight times what says which half of the step it was drawn for."""
+    moves.log(t, what, moved=3 * out.n * out.w)
+
+
+def _of_drawn(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of PhimoeMultiplier: the gradient times the weight, negated, times all weights, and put in its place."""
+    n, _ = node.extra
+    moves.log(t, "gradient of the drawn", 4, moved=2 * g.n * g.w, strided=g.n + 2 * n)
+
+
+@moves.moving(_halved, _of_drawn)
+def _drawn_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    n, w = node.extra
+    out = t.alloc(n, g.w, "gradient of the choice")
+    return (out if g.w == w else t.alloc(n, w, "gradient, converted"),)
+
+
 # MoE.routing
 ROUTERS = {
     "softmax_fp32": softmax_fp32, "sigmoid": sigmoid, "sigmoid_groups": sigmoid_groups, "biased": biased,
-    "looked_up": looked_up,
+    "looked_up": looked_up, "sparse_mixer": sparse_mixer,
 }  # fmt: skip

@@ -13,21 +13,21 @@ def masked(t: Tape, x: Tensor, mask: Tensor) -> Tensor:
     return t.emit("masked", x.n, x.w, (x,), masked_bwd, mask.st)
 
 
-@moves.moving(moves.gathered, gradients.masked)
+@moves.moving(moves.masked, gradients.masked)
 def masked_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (t.alloc(g.n, g.w, "gradient, masked"),)
 
 
-def clamp(t: Tape, x: Tensor) -> Tensor:
-    """torch.clamp: saves its input."""
-    return t.emit("clamped", x.n, x.w, (x,), _clamp_bwd, x.st)
+def clamp(t: Tape, x: Tensor, bounds: int = 2) -> Tensor:
+    """torch.clamp to one or two bounds: saves its input."""
+    return t.emit("clamped", x.n, x.w, (x,), _clamp_bwd, x.st, bounds)
 
 
+@moves.moving(backward=gradients.clamped)
 def _clamp_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
-    mask = t.alloc(g.n, BOOL, "clamp mask")
-    zero = t.alloc(g.n, BOOL, "clamp mask")
+    masks = [t.alloc(g.n, BOOL, "clamp mask") for _ in range(node.extra)]
     out = t.alloc(g.n, g.w, "gradient")
-    del mask, zero
+    del masks
     return (out,)
 
 
@@ -36,6 +36,7 @@ def cumsum(t: Tape, x: Tensor) -> Tensor:
     return t.emit("cumulative sum", x.n, x.w, (x,), _cumsum_bwd)
 
 
+@moves.moving(moves.summed_along, gradients.summed_along)
 def _cumsum_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     flipped = t.alloc(g.n, g.w, "gradient, flipped")
     summed = t.alloc(g.n, g.w, "gradient, summed")
@@ -46,16 +47,36 @@ def _cumsum_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
 
 def spread(t: Tape, x: Tensor, n: Any) -> Tensor:
     """repeat_interleave: groups written out for every head, also where there are as many."""
-    return t.emit("groups for every head", n, x.w, (x,), _resized_bwd, None, x.n)
+    return t.emit("groups for every head", n, x.w, (x,), _spread_bwd, None, x.n)
+
+
+@moves.moving(moves.gathered, gradients.regrouped)
+def _spread_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    return (t.alloc(node.extra, g.w, "gradient, summed"),)
 
 
 def padded(t: Tape, x: Tensor, n: Any) -> Tensor:
     """torch.nn.functional.pad: a copy, also where nothing is added."""
-    return t.emit("padded", n, x.w, (x,), _resized_bwd, None, x.n)
+    return t.emit("padded", n, x.w, (x,), _padded_bwd, None, x.n)
 
 
-def _resized_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
-    return (t.alloc(node.extra, g.w, "gradient, cut or summed"),)
+@moves.moving(moves.padded, gradients.cut)
+def _padded_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    return (t.alloc(node.extra, g.w, "gradient, cut"),)
+
+
+def permuted(t: Tape, x: Tensor) -> Tensor:
+    """A view with heads or channels before the tokens, or the tokens before those: so is its gradient."""
+    out = Tensor(x.n, x.w, x.st)
+    out.lay = moves.PERMUTED[x.lay]
+    if t.grad and x.node is not None:
+        t.record(out, (x,), _permuted_bwd)
+    return out
+
+
+@moves.moving(backward=gradients.permuted)
+def _permuted_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    return (g,)
 
 
 def total(t: Tape, x: Tensor, n: Any) -> Tensor:

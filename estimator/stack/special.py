@@ -9,10 +9,12 @@ from typing import Any
 
 from estimator.families.base import Attention
 from estimator.stack import gradients, moves, ops
-from estimator.stack.attention import bmm, cached, efficient, flash, math, rotate, rotate_part
+from estimator.stack.attention import bmm, cached, efficient, flash, rotate, rotate_part
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear
+from estimator.stack.shapes import masked
 from estimator.stack.tape import F32, I64, GradFn, Tape, Tensor
+from estimator.stack.unfused import math
 
 
 def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
@@ -41,9 +43,9 @@ def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
         if groups != 1:
             k, v = ((ops.repeat if m.b > 1 else ops.expand)(t, y, groups) for y in (k, v))
         n = m.b * a.heads * m.s * m.kv
-        scores = bmm(t, q, k, n, a.head_dim, (False, False), "attention scores")  # scaled in place
+        scores = bmm(m, q, k, n, a.head_dim, (False, False), "attention scores", True)  # scaled in place
         scores = ops.softmax(t, ops.shift(t, scores, "masked scores"))
-        out = ops.copy(t, bmm(t, scores, v, m.rows * a.heads * a.head_dim, m.kv, (False, False), "attention output"))
+        out = ops.copy(t, bmm(m, scores, v, m.rows * a.heads * a.head_dim, m.kv, (False, False), "attention output"))
         return linear(m, out, a.out)
     if a.kv_heads != a.heads and a.cached_heads is None:
         out = math(m, t.autocast(q), t.autocast(k), t.autocast(v), a, m.s, m.kv, mask, mask is None and m.s != 1)
@@ -70,21 +72,21 @@ def mpt(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     t = m.t
     fused = linear(m, x, a.projections[0])
     n = m.rows * a.heads * a.head_dim
-    q, k, v = ops.split(t, fused, (n, n, n))
+    q, k, v = ops.split(t, fused, (n, n, n), True)
     moves.by_heads(q, k, v)
     del fused
     k, v = cached(m, a, k, v)
     split = m.b > 1
     view = split and m.cache is None
-    scores = bmm(t, q, k, m.b * a.heads * m.s * m.kv, a.head_dim, (split, view), "attention scores")
+    scores = bmm(m, q, k, m.b * a.heads * m.s * m.kv, a.head_dim, (split, view), "attention scores", True)
     alibi = Tensor(a.heads * m.kv, F32, None)  # of the model
     scores = ops.add(t, ops.scale(t, scores, "scaled scores"), alibi, "biased scores")
     mask = at["masks"](m, a)
     if mask is not None:
-        scores = t.emit("masked scores", scores.n, F32, (scores,), ops.where_bwd, mask.st)
+        scores = masked(t, scores, mask)
     probs = ops.to(t, ops.softmax(t, scores, F32), v.w)
     m.hold(probs)
-    out = bmm(t, probs, v, m.rows * a.heads * a.head_dim, m.kv, (False, view), "attention output")
+    out = bmm(m, probs, v, m.rows * a.heads * a.head_dim, m.kv, (False, view), "attention output")
     out = linear(m, ops.copy(t, out, "attention output, transposed"), a.out)
     del scores
     return out
@@ -103,7 +105,9 @@ def bloom(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
         q = ops.copy(t, q)
         if m.cache is None:
             k, v = ops.copy(t, k), ops.copy(t, v)
-    scores = ops.matmul(t, t.autocast(q), t.autocast(k), m.b * a.heads * m.s * m.kv, a.head_dim, "attention scores")
+    scores = ops.matmul(
+        t, t.autocast(q), t.autocast(k), m.b * a.heads * m.s * m.kv, a.head_dim, "attention scores", True, True
+    )
     mask = at["masks"](m, a)
     weights = scores if mask is None else ops.add(t, scores, mask, "masked scores")
     probs = ops.to(t, ops.softmax(t, weights, F32), q.w)
@@ -116,12 +120,25 @@ def gptj(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     """GPTJAttention: interleaved rotary embedding, scores in fp32."""
     t = m.t
     q, k, v = (linear(m, x, p) for p in a.projections)
-    moves.by_heads(q, k, v)
     cos, sin = at["rope"](m, a)
     if a.position == "rope":
+        _log_tables(m, a, x.w)
         k, q = _turned(t, k, cos, sin, a), _turned(t, q, cos, sin, a)
+    moves.by_heads(q, k, v)
     k, v = cached(m, a, k, v)
     return linear(m, wide_scores(m, q, k, v, a, at["masks"](m, a), False), a.out)
+
+
+def _log_tables(m: Machine, a: Attention, w: int) -> None:
+    """Sines and cosines: the layer's table is copied, its rows are picked by position in fp32 and converted, and each
+    number is written twice, for keys and for queries."""
+    t, n = m.t, m.s * a.rope_dim
+    moves.log(t, "table, copied", moved=2 * a.table * a.rope_dim * F32)
+    moves.log(t, "positions, repeated", strided=n)
+    moves.log(t, "rows of the table", strided=n)
+    if w != F32:
+        moves.log(t, "rows of the table, converted", moved=n * (F32 + w))
+    moves.log(t, "sines and cosines, each twice", 4, strided=4 * n)
 
 
 def _turned(t: Tape, x: Tensor, cos: Tensor, sin: Tensor, a: Attention) -> Tensor:
@@ -147,7 +164,7 @@ def wide_scores(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask:
     split = m.b > 1
     first = m.cache is None
     q, k = ops.to(t, q, F32), ops.to(t, k, F32)
-    weights = bmm(t, q, k, m.b * a.heads * m.s * m.kv, a.head_dim, (split, split and first), "attention scores")
+    weights = bmm(m, q, k, m.b * a.heads * m.s * m.kv, a.head_dim, (split, split and first), "attention scores", True)
     if buffer:
         weights = t.emit("masked scores", weights.n, weights.w, (weights,), ops.where_bwd)
     else:
@@ -157,7 +174,7 @@ def wide_scores(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask:
     weights = ops.softmax(t, weights, F32 if t.amp else weights.w)
     weights = ops.to(t, weights, v.w)
     m.hold(weights)
-    out = bmm(t, weights, v, m.b * a.heads * m.s * a.head_dim, m.kv, (False, split and first), "attention output")
+    out = bmm(m, weights, v, m.b * a.heads * m.s * a.head_dim, m.kv, (False, split and first), "attention output")
     return ops.copy(t, out, "attention output, transposed")
 
 
@@ -185,9 +202,8 @@ def with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: An
     groups, split = a.heads // a.kv_heads, m.b > 1
     rows = m.b * a.heads * m.s
     k, v = ops.repeat(t, k, groups), ops.repeat(t, v, groups)
-    weights = ops.scale(
-        t, bmm(t, q, k, rows * s_k, a.head_dim, (False, split and groups == 1), "attention scores"), "scaled scores"
-    )
+    weights = bmm(m, q, k, rows * s_k, a.head_dim, (False, split and groups == 1), "attention scores", True)
+    weights = ops.scale(t, weights, "scaled scores")
     mask = at["masks"](m, a)
     if mask is not None:
         weights = ops.add(t, weights, mask, "masked scores")
@@ -209,7 +225,7 @@ def with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: An
     weights = ops.to(t, ops.piece(t, probs, rows * s_k), v.w)
     m.hold(weights)
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
-    out = bmm(t, weights, v, rows * d_v, s_k, (False, split and groups == 1), "attention output")
+    out = bmm(m, weights, v, rows * d_v, s_k, (False, split and groups == 1), "attention output")
     return ops.copy(t, out, "attention output, transposed"), weights
 
 
@@ -247,7 +263,7 @@ def _max_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
 def _halves(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """_apply_rotary_emb: first * cos - second * sin, second * cos + first * sin."""
     first, second = ops.split(t, x, (x.n // 2, x.n // 2))
-    one = ops.add(t, ops.mul(t, first, cos), ops.mul(t, second, sin), "rotated half")
+    one = ops.sub(t, ops.mul(t, first, cos), ops.mul(t, second, sin), "rotated half")
     two = ops.add(t, ops.mul(t, second, cos), ops.mul(t, first, sin), "rotated half")
     return ops.cat(t, (one, two), "rotated")
 

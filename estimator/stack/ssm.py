@@ -15,7 +15,7 @@ from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, product
 from estimator.stack.norms import norm
 from estimator.stack.recurrent import convolve, hold, many, minus_exp
-from estimator.stack.shapes import outer
+from estimator.stack.shapes import outer, permuted
 from estimator.stack.tape import F32, GradFn, Tape, Tensor
 
 SCAN_LAUNCHES = 6  # mamba_ssm: causal_conv1d, activation, selective scan, gate and their casts
@@ -77,8 +77,9 @@ def block(m: Machine, x: Tensor, layer: Layer, at: Any) -> Tensor:
 
 
 def strided_linear(m: Machine, x: Tensor, lin: Linear) -> Tensor:
-    """A linear layer of a permuted input, which is copied first; an adapter's own copy is the converted one."""
-    return linear(m, x if m.adapters(lin.name) is not None else ops.copy(m.t, x), lin)
+    """A linear layer of a permuted input, which is copied first, but where it is one matrix; an adapter's own copy is
+    the converted one."""
+    return linear(m, x if m.t.single or m.adapters(lin.name) is not None else ops.copy(m.t, x), lin)
 
 
 def selective(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
@@ -87,13 +88,21 @@ def selective(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     in_proj, x_proj, dt_proj, out_proj = s.linears
     a_log, d_skip, *weights = s.extras
     w, rank, n = x.w, s.sizes["dt_rank"], m.rows * s.inner
-    both = ops.by_heads(t, linear(m, x, in_proj))
+    by_channels = permuted if t.single else ops.by_heads  # one transposed matrix needs no copy of its gradient
+    both = by_channels(t, linear(m, x, in_proj))
     if t.amp:
         w = both.w
     a = minus_exp(m, a_log)
+    if s.sizes["tried"] and m.training:
+        for part in (m.extra(d_skip), m.weight(dt_proj)[1]):
+            if part is not None and part.w != F32:
+                moves.over(t, "argument, converted", (part,), t.alloc(part.n, F32, "argument, converted"))
     hidden, gate = ops.split(t, both, (n, n))
     hidden = convolve(m, hidden, s, tuple(weights))
-    low = strided_linear(m, hidden, x_proj)
+    seen = permuted(t, hidden)
+    low = strided_linear(m, seen, x_proj)
+    hidden = permuted(t, seen)
+    del seen
     parts = ops.split(t, low, (m.rows * rank, m.rows * s.state, m.rows * s.state))
     if s.norms:
         parts = [norm(m, p, nm) for p, nm in zip(parts, s.norms, strict=True)]
@@ -103,7 +112,7 @@ def selective(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     assert bias is not None
     step = product(t, step, weight, None, n, "time step", rows=m.rows)
     moves.by_heads(step)
-    step = ops.by_heads(t, ops.copy(t, step))
+    step = by_channels(t, ops.copy(t, step))
     step.lay = moves.BY_HEADS
     wide_bias = ops.to(t, bias, F32)
     if m.cache is not None and m.past != 0:
@@ -112,26 +121,8 @@ def selective(m: Machine, x: Tensor, s: StateSpace) -> Tensor:
     else:
         out, final = scan(m, s, hidden, step, a, b, c, ops.to(t, m.extra(d_skip), F32), gate, wide_bias)
         hold(m, 1, final.n, final.w, "recurrent state")
-    out = by_tokens(t, out)
+    out = permuted(t, out)
     return strided_linear(m, ops.to(t, out, w), out_proj)
-
-
-def by_tokens(t: Tape, x: Tensor) -> Tensor:
-    """A view of what lies channel by channel, with the tokens first: so does its gradient lie."""
-    out = Tensor(x.n, x.w, x.st)
-    out.lay = moves.PART_BY_HEADS
-    if t.grad and x.node is not None:
-        t.record(out, (x,), _by_tokens_bwd)
-    return out
-
-
-def _seen_by_channels(t: Tape, node: GradFn, g: Tensor, outs: Any) -> None:
-    g.lay = moves.SEEN_BY_HEADS
-
-
-@moves.moving(backward=_seen_by_channels)
-def _by_tokens_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
-    return (g,)
 
 
 def scan(

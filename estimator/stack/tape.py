@@ -160,6 +160,7 @@ class Tape:
         self.stops = True  # a recomputation ends with the last tensor that is needed: use_reentrant=False
         self.fp16 = False  # the 16-bit format is fp16, not bf16
         self.threads: Any = HOPPER_THREADS  # that the GPU runs at once
+        self.single = False  # one sequence: transposed rows are a matrix as they lie
         self.counts: Callable[[Any], Any] = block_bytes  # what the allocator counts for a request
         self.on_grad: Any = None  # called with a leaf whose gradient of this pass is complete
 
