@@ -90,7 +90,7 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     m.logits = "all" if load.training else load.logits
     m.parallel_loss = load.loss == PARALLEL_LOSS
     m.loss, m.selective = "full" if m.parallel_loss else load.loss, load.checkpointing == "selective"
-    m.tensor, m.sequence, m.tied = load.tensor, load.sequence, arch.tied
+    m.tensor, m.sequence, m.tied, m.context = load.tensor, load.sequence, arch.tied, load.context
     m.standing = load.kept_gradients and (load.stage < 2 or load.gpus == 1)  # FSDP2 keeps shards of them
     m.kernels, m.card, m.release = load.kernels, load.card, load.release
     m.scored, m.hold_outputs, m.drops = load.scored, load.hold_outputs, load.drops

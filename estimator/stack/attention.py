@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.families.base import Attention, Norm
 from estimator.ops import maximum, round_up
-from estimator.stack import gradients, moves, ops, products
+from estimator.stack import gradients, moves, ops, products, ring
 from estimator.stack.machine import Machine
 from estimator.stack.norms import norm
 from estimator.stack.tape import BOOL, F32, HALF, I64, GradFn, Tape, Tensor
@@ -25,13 +25,16 @@ def flash(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
     if a.head_dim % 8:
         wide = round_up(a.head_dim, 8)
         q, k, v = (_padded(t, x, x.n // a.head_dim * wide) for x in (q, k, v))
+    held = [] if m.context == 1 else [*ring.gathered(t, k.n, v.n, k.w, m.context), *ring.merged(t, q.n)]
     lse = t.alloc(rows, F32, "log-sum-exp")
     seed, offset = t.alloc(2, I64, "random state"), t.alloc(1, I64, "random state")
     saved = [q.st, k.st, v.st, lse.st, seed.st, offset.st]
     d = q.n // rows
     out = t.emit(
-        "attention output", q.n, q.w, (q, k, v), _flash_bwd, saved, (q.n, k.n, v.n, rows, d, s_q, m.b * a.heads)
-    )
+        "attention output", q.n, q.w, (q, k, v), _flash_bwd, saved,
+        (q.n, k.n, v.n, rows, d, s_q, m.b * a.heads, m.context),
+    )  # fmt: skip
+    del held
     saved.append(out.st)
     products.fused(t, out, a, m.b * a.heads, s_q, s_k)
     if a.head_dim % 8:
@@ -49,7 +52,8 @@ def _unpad(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
 
 @moves.moving(moves.attended, gradients.unattended)
 def _flash_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
-    n_q, n_k, n_v, rows, d, s_q, heads = node.extra
+    n_q, n_k, n_v, rows, d, s_q, heads, ways = node.extra
+    around = [] if ways == 1 else [*ring.gathered(t, n_k, n_v, g.w, ways), *ring.gradients(t, n_q, n_k, n_v)]
     outs = [t.alloc(n, g.w, f"gradient of {x}") for n, x in ((n_q, "q"), (n_k, "k"), (n_v, "v"))]
     padded = heads * round_up(s_q, FLASH_ROWS)
     held = [
@@ -59,7 +63,7 @@ def _flash_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     if n_k != n_q:  # grouped queries: one gradient a query head, summed afterwards
         per_head = rows * d
         held += [t.alloc(per_head, g.w, "k gradient a query head"), t.alloc(per_head, g.w, "v gradient a query head")]
-    del held
+    del held, around
     return tuple(o if p is not None else None for o, p in zip(outs, node.ins, strict=True))
 
 

@@ -94,6 +94,7 @@ class Machine:
     named: list[Tensor] = field(default_factory=list)  # logits that the loss has left in the loop's hands
     named_by_modules: list[Any] = field(default_factory=list)  # storages that modules name until they run again
     one_kernel: bool = False  # attention is one fused kernel whatever the model asks of it: a serving engine's
+    context: Any = 1  # GPUs that share a sequence
     tensor: Any = 1  # GPUs that share each layer, and whether they share the stream's tokens too
     sequence: bool = False
     tied: bool = False  # the output matrix is the table

@@ -11,10 +11,11 @@ from estimator.commands.memory.question import Memory
 from estimator.commands.memory.sharding import (
     DEEPSPEED,
     DIVIDED_LOSSES,
+    MESH,
     SIMULATED,
-    TENSOR,
     data_parallel,
     divided_loss,
+    local_tokens,
     narrow_adapters,
     spread,
     standing_states,
@@ -156,6 +157,8 @@ def plan(q: Memory) -> MemoryPlan:
     if train:
         b, s = shape_of(q, chosen, b, s)
     on = spread(q, chosen, adapter, quantization, optimizer.name, said)
+    if on.context != 1:
+        s = local_tokens(s, on.context)
     if on.tensor != 1:
         stack["loss"] = divided_loss(q, said)
     elif train and q.loss in DIVIDED_LOSSES:
@@ -200,7 +203,7 @@ def plan(q: Memory) -> MemoryPlan:
 def _grid(q: Memory, recipe: Recipe, adapter: Adapter | None, s: Any) -> Any:
     """A recipe that is an accounting, sharded: the job of its GPUs; None for a simulated step on one or more."""
     if recipe.kind == "simulated":
-        refuse(q, recipe.name, (*SIMULATED, *TENSOR))
+        refuse(q, recipe.name, (*SIMULATED, *MESH))
         return None
     if recipe.kind == DEEPSPEED and data_parallel(q):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
+from estimator.families.base import Attention
 from estimator.moments.run import PARALLEL_LOSS
 from estimator.names import choice
 from estimator.optimizers import Trained, find_optimizer, state_bytes
@@ -46,7 +47,11 @@ DIVIDED_LOSSES = (PARALLEL_LOSS, "gathered")  # each GPU's words, or those of al
 ADAM = ("adamw", "adamw-fused", "adamw-forloop")  # under DeepSpeed all are its own FusedAdam
 # of the sharding options, those that a simulated step takes
 SIMULATED = ("offload", "buckets", "overlap_comm", "replicas", "fsdp_version", "fsdp_wrap", "fsdp_root")
-TENSOR = ("tensor_parallel", "sequence_parallel")  # under PyTorch's own recipes
+MESH = ("tensor_parallel", "sequence_parallel", "context_parallel")  # under PyTorch's own recipes
+RING = (
+    "context parallelism as PyTorch's ring attention has it, keys and values gathered (rotate method allgather): read, "
+    "not measured"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class Spread:
     host: str = "none"
     replicas: int = 1
     fsdp: int = 2
+    context: Any = 1
     tensor: Any = 1
     sequence: bool = False
     wrap: str = LAYERS
@@ -78,7 +84,8 @@ def spread(
         return Spread()
     if recipe.kind == DEEPSPEED:
         return _deepspeed(q, quantization, optimizer, said)
-    if q.gpus is None and q.stage is None and q.offload == "none" and str(q.tensor_parallel) == "1":
+    alone = str(q.tensor_parallel) == "1" == str(q.context_parallel)
+    if q.gpus is None and q.stage is None and q.offload == "none" and alone:
         return Spread()
     n, at = _gpus(q, said)
     if recipe.kind != "simulated":
@@ -86,6 +93,8 @@ def spread(
     ways = _tensor(q, recipe, adapter, quantization, said)
     if ways != 1:
         n = _beside(q, n, ways, at)
+    context = _context(q, recipe, n, at, said)
+    n = context if context != 1 and q.gpus is None else n
     host = choice(q.offload, "--offload", OFFLOADS)
     if host == "optimizer":
         raise InputError(
@@ -106,8 +115,9 @@ def spread(
     if root != FREED and at < 2:
         raise InputError(f"--fsdp-root {root}: FSDP is --stage 2 or 3")
     return Spread(
-        n // replicas, at, TORCH, "default", host, replicas, _version(q, at), ways, q.sequence_parallel, wrap, root
-    )
+        n // replicas, at, TORCH, "default", host, replicas, _version(q, at), context, ways, q.sequence_parallel, wrap,
+        root,
+    )  # fmt: skip
 
 
 def _tensor(q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: str, said: list[str]) -> Any:
@@ -131,6 +141,40 @@ def _tensor(q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: st
             raise InputError(f"--tensor-parallel {value_of(ways)} is not simulated with {what}")
     said.append(SEQUENCE_PLAN if q.sequence_parallel else LAYER_PLAN)
     return ways
+
+
+def _context(q: Memory, recipe: Recipe, n: Any, stage: int, said: list[str]) -> Any:
+    """GPUs that share a sequence. InputError for what PyTorch's context parallelism does not run, or was not read."""
+    from estimator.parallel.request import size
+
+    ways = size(q.context_parallel, "--context-parallel", "context_parallel", q.model, q.derives)
+    if ways == 1:
+        return 1
+    asked = f"--context-parallel {value_of(ways)}"
+    plain = all(isinstance(x.mixer, Attention) and x.mixer.mla is None for x in q.model.described.layers)
+    for wanted, what in (
+        (str(q.tensor_parallel) != "1", "--tensor-parallel: use one of them"),
+        (q.attention != "sdpa" or q.packing, "another attention than --attention sdpa, or --packing"),
+        (not plain, "mixers other than attention"),
+        (recipe.loss != "full" or recipe.sequences != 1, f"--recipe {recipe.name}: use --recipe torch-mixed"),
+    ):
+        if wanted:
+            raise InputError(f"{asked} is not simulated with {what}")
+    if stage < 2:
+        raise InputError(f"{asked}: the GPUs of a sequence are FSDP2's too; add --stage 2 or 3")
+    if q.gpus is not None and int(value_of(n)) % int(value_of(ways)):
+        raise InputError(f"{asked} does not divide --gpus {value_of(n)}")
+    said.append(RING)
+    return ways
+
+
+def local_tokens(s: Any, ways: Any) -> Any:
+    """Tokens of a sequence on one GPU: two of its 2 * ``ways`` pieces, an early and a late one."""
+    if s % (2 * ways):
+        raise InputError(
+            f"--context-parallel {value_of(ways)}: --seq-len {value_of(s)} is not a multiple of {2 * value_of(ways)}"
+        )
+    return s // ways
 
 
 def divided_loss(q: Memory, said: list[str]) -> str:

@@ -34,6 +34,8 @@ def title_of(p: MemoryPlan) -> str:
         how += f", {show(p.grid.job.degrees.gpus)} GPUs, ZeRO stage {p.grid.stages[0]}"
     if p.load.tensor != 1:
         how += f", each layer on {show(p.load.tensor)} GPUs"
+    if p.load.context != 1:
+        how += f", a sequence over {show(p.load.context)} GPUs"
     if p.load.gpus != 1:
         how += f", on each of {show(p.load.gpus * p.load.replicas * p.load.tensor)} GPUs, {stage_name(p.load)}"
     return f"Memory of {what}, {p.model.name}: {show(p.load.b)} x {show(p.load.s)} tokens, {how}"
