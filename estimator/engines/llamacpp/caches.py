@@ -19,6 +19,7 @@ from estimator.records import NamedTuple
 from estimator.trace import value_of
 
 UNFUSED = ("f16", "bf16", "f32")  # types of values that lie transposed where the fused kernel does not run
+MAX_LAYERS = 512  # LLAMA_MAX_LAYERS, src/llama-hparams.h
 CACHE_TYPES = ("f16", "bf16", "f32", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl")
 
 
@@ -61,7 +62,9 @@ def kept(layer: Layer, arch: Architecture, gguf: Gguf, context: Context, times: 
 
 
 def check(arch: Architecture, context: Context) -> None:
-    """InputError for what llama.cpp refuses: types that it cannot combine, or whose blocks do not divide a head."""
+    """InputError for what llama.cpp refuses: too many layers, types not to be combined, blocks that divide no head."""
+    if int(value_of(arch.num_layers)) > MAX_LAYERS:
+        raise InputError(f"llama.cpp takes at most {MAX_LAYERS} layers, got {int(value_of(arch.num_layers)):,}")
     for layer in arch.layers:
         if not isinstance(layer.mixer, Attention):
             continue
