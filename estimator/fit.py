@@ -40,19 +40,16 @@ class Fit:
         """Bytes left over, an int; negative where they are missing."""
         return self.have - value_of(self.need.best)
 
-    def sentence(self, what: str = "it") -> str:
-        """The verdict in words, with the amount."""
+    def sentence(self, what: str = "") -> str:
+        """The verdict in words, with the amount; what: "a GPU ", where that is not plain from the title."""
         need, have = human(int(value_of(self.need.best)), BYTES), human(self.have, BYTES)
         gap = human(abs(self.margin), BYTES)
         if self.answer == NO:
-            over = int(value_of(self.need.low)) - self.have
-            least = "" if over == -self.margin else f" (at the very least {human(over, BYTES)})"
-            share = f"{100 * over / self.have:.0f}%"
-            return f"Does not fit: {what} needs {need}, {self.card} has {have}; over by {gap}{least}, {share}."
+            return f"Does not fit: {what}needs {need}, {self.card} has {have}; over by {gap}."
         if self.answer == TIGHT:
             low, high = (human(int(value_of(x)), BYTES) for x in (self.need.low, self.need.high))
-            return f"Just fits, perhaps: {what} needs {need} ({low} to {high}), {self.card} has {have}."
-        return f"Fits: {what} needs {need}, {self.card} has {have}; {gap} to spare."
+            return f"Just fits, perhaps: {what}needs {need} ({low} to {high}), {self.card} has {have}."
+        return f"Fits: {what}needs {need}, {self.card} has {have}; {gap} to spare."
 
     def node(self) -> Node:
         """The rows of a report: need, have, margin."""

@@ -124,8 +124,7 @@ def report(command: str, asked: ServerAsked, rank: ServedRank, found: Fit | None
     verdict = ""
     if found is not None:
         body.append(fit_rows(found))
-        what = f"{asked.model.name} with {requests(asked.batch, asked.context)}"
-        facts["fits"], verdict = found.answer, found.sentence(what) + best
+        facts["fits"], verdict = found.answer, found.sentence(requests(asked.batch, asked.context) + " ") + best
     if changes is not None:
         body.append(changes)
     version = ".".join(map(str, asked.version))

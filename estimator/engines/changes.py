@@ -82,7 +82,7 @@ def advice(server: Server, asked: ServerAsked, rank: ServedRank, found: Fit) -> 
     if surely:
         change, got = surely[0]
         now = int(value_of(got.need.best))
-        best = f" With {change.flags} it needs {human(now, BYTES)} of {human(got.have, BYTES)}."
+        best = f" With {change.flags}: {human(now, BYTES)} of {human(got.have, BYTES)}."
     return table_of(rows[:SHOWN]), best
 
 

@@ -202,8 +202,8 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
         body.append(answers.fit_rows(found))
     if changes is not None:
         body.append(changes)
-    what = f"{asked.model.name} with {answers.requests(asked.batch, asked.context)}"
-    verdict = (found.sentence(what) + best_change if found else "") + queue
+    who = f"{answers.requests(asked.batch, asked.context)} "
+    verdict = (found.sentence(who) + best_change if found else "") + queue
     shape = f"{asked.batch:,} x ({load.prompt + load.found:,} + {load.new:,}) tokens"
     title = f"Serving {asked.model.name} in {asked.engine}: {shape} on {asked.gpus} x {asked.card}"
     inputs = {

@@ -53,7 +53,10 @@ def render(
 def _printed(report: Report, body: Sequence[Any], derived: Any, derive: bool, stream: Any, short: bool) -> str:
     """The report with ``body`` in place of its own."""
     sheet = sheet_for(stream)
-    sheet.print(Span(report.title, "bold"))
+    # what is cut from the title of a brief answer is what was typed; its verdict stands in the first three lines
+    one_line = short and bool(report.verdict)
+    title = textwrap.shorten(report.title, sheet.width, placeholder=" ...") if one_line else report.title
+    sheet.print(Span(title, "bold"))
     if report.verdict:
         style = {"yes": "green", "tight": "yellow", "no": "red"}.get(str(report.facts.get("fits")), "")
         sheet.print(Span(prose(report.verdict, sheet.width), style), wrap=False)

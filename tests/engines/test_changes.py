@@ -29,4 +29,4 @@ def test_every_row_is_what_its_command_prints(llmcalc, line, best):
         assert (found["need_bytes"], found["fits"]) == (needs, fits), flags
     if best is not None:
         assert rows[0][0] == best
-        assert f" With {best} it needs " in ran.json["verdict"]
+        assert f" With {best}: " in ran.json["verdict"]

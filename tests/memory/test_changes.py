@@ -58,7 +58,7 @@ def test_the_other_commands_advise_what_they_then_print(llmcalc, line):
     table = next(t for t in ran.json["tables"] if t["title"] == "What would change it")
     rows = [r for r in table["rows"] if not str(r[0]).startswith("--gpu ")]
     assert rows
-    assert f" With {next(r[0] for r in rows if r[3] == 'yes')} it needs " in ran.json["verdict"]
+    assert f" With {next(r[0] for r in rows if r[3] == 'yes')}: " in ran.json["verdict"]
     for flags, needs, _, fits, _ in rows:
         found = llmcalc(f"{line} {flags} --format json").results
         assert (found["need_bytes"], found["fits"]) == (needs, fits), flags
@@ -81,7 +81,7 @@ def _without(words: list[str], flag: str) -> list[str]:
 def test_what_people_would_do_is_said(llmcalc, line, best):
     """Fewer bits, another engine, as many changes as it takes; in the verdict and in the table's first row."""
     ran = llmcalc(f"memory {line} --format json")
-    assert f" With {best} it needs " in ran.json["verdict"]
+    assert f" With {best}: " in ran.json["verdict"]
     table = next(t for t in ran.json["tables"] if t["title"] == "What would change it")
     assert table["rows"][0][0] == best
 

@@ -83,6 +83,6 @@ def test_a_packed_70b_on_two_cards(llmcalc) -> None:
     assert [x.results["fits"] for x in (two, one, host)] == ["no", "no", "yes"]
     copied = 2 * 2 * 128256 * 8192  # the root's table and output matrix, once more while they are copied out
     assert copied / 2 < two.results["peak.allocated_bytes"] - one.results["peak.allocated_bytes"] < copied
-    assert "With --offload all it needs" in two.json["verdict"]
+    assert "With --offload all: " in two.json["verdict"]
     for bad in ("--stage 1 --fsdp-version 1", "--fsdp-version 3"):
         assert llmcalc(f"{line} {bad}").code == 2

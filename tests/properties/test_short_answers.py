@@ -5,16 +5,15 @@ A comparison (``--method all``) has a row a method.
 
 from __future__ import annotations
 
-import itertools
 import re
 from random import Random
 
 import pytest
 
+from estimator import presets
 from tests.properties.asked import MORE
 
-TRAINED = ("llama-3-8b", "qwen3-0.6b", "mixtral-8x7b", "gemma-3-1b", "gpt2", "flan-t5-small", "deepseek-v2-lite")
-GPUS = ("rtx-4090", "h100-sxm", "t4", "mi300x", "12GB")
+MODELS, GPUS = presets.ids("models"), (*presets.ids("gpus"), "12GB")
 TRAINING = ("", "--method lora", "--method qlora --checkpointing full", "--gpus 4 --stage 3", "--recipe torch-mixed",
             "--recipe deepspeed --gpus 2 --stage 2", "--accumulation 8 -b 4 -s 4096",
             "--recipe megatron --gpus 16 --tensor-parallel 2 --pipeline-parallel 2")  # fmt: skip
@@ -24,31 +23,28 @@ PEFT = ("", "--method dora --rank 64", "--method qlora", "--method lora --target
         "--method freeze --trainable-layers 2", "--method prompt_tuning")  # fmt: skip
 
 
-def every():
-    """Command lines."""
-    for model, gpu in itertools.product(TRAINED, GPUS):
-        for words in TRAINING:
-            yield f"memory --mode training -m {model} --gpu {gpu} {words}"
-            if gpu != "12GB":
-                yield f"train -m {model} --gpu {gpu} {words}"
-        for words in SERVING:
-            yield f"memory -m {model} --gpu {gpu} {words}"
-            yield f"kvcache -m {model} --gpu {gpu} {words}"
-            if gpu != "12GB":
-                yield f"infer -m {model} --gpu {gpu} {words}"
-    for model, words in itertools.product(TRAINED, PEFT):
-        yield f"peft -m {model} {words}"
+def drawn(rng):
+    """A command line."""
+    command = rng.choice(("memory", "train", "infer", "kvcache", "memory --mode training", "peft"))
+    model = rng.choice(MODELS)
+    if command == "peft":
+        return f"peft -m {model} {rng.choice(PEFT)}"
+    words = rng.choice(TRAINING if command in ("train", "memory --mode training") else SERVING)
+    return f"{command} -m {model} --gpu {rng.choice(GPUS)} {words}"
 
 
 UNKNOWN = "whether it fits is not known"
 SIZE = re.compile(r"\d [KMGT]?i?B\b")
 
 
+CHANGE = re.compile(r"With (--.*?)(?:: \d| it needs| it fits)")
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_a_screen(llmcalc, monkeypatch, part):
     monkeypatch.setenv("COLUMNS", "80")
-    answered = 0
-    for line in Random(18).sample(list(every()), 120 * MORE)[part::4]:
+    rng, answered = Random(f"18 {part}"), 0
+    for line in (drawn(rng) for _ in range(40 * MORE)):
         ran = llmcalc(line)
         if ran.code == 2:
             assert ran.err.count("\n") == 1
@@ -58,10 +54,13 @@ def test_a_screen(llmcalc, monkeypatch, part):
         assert len(shown) <= 25, (line, len(shown))
         assert max(map(len, shown)) <= 80, line
         if "--gpu" in line and UNKNOWN not in ran.out:
-            head = " ".join(shown[:3])
+            head, sentence = (" ".join(shown[1:n]) for n in (3, 6))
             assert any(w in head for w in ("Does not fit", "Just fits", "Fits")), (line, head)
             assert SIZE.search(head), (line, head)
-            if "Does not fit" in head and "What would change it" in ran.out:
-                first = " ".join(shown[:6])
-                assert any(w in first for w in ("With --", "card", "No single change")), (line, first)
+            assert "Does not fit" not in head or "over by" in head, (line, head)
+            change = CHANGE.search(sentence)
+            if change:
+                assert change[1].partition(" (")[0] in head, (line, sentence)
+            elif "Does not fit" in head and "What would change it" in ran.out:
+                assert any(w in sentence for w in ("card", "No single change")), (line, sentence)
     assert answered

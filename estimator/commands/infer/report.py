@@ -117,7 +117,7 @@ def answer(q: Infer) -> Report:
     assumptions = (*said, *assumed, *card_of(spec).notes, *held[3], price.note, *range_said(serve), *notes)
     made = Report(
         "infer", title, inputs, tuple(body), facts, assumptions, (ROOFLINE,), tuple(notes),
-        verdict=fit.sentence(f"a GPU of {model.name}" if n_gpus > 1 else model.name) + best,
+        verdict=fit.sentence("a GPU " if n_gpus > 1 else "") + best,
     )  # fmt: skip
     return made._replace(figure=lambda: figure(made), brief=_brief(made, fit, changes))
 

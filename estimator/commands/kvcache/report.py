@@ -176,7 +176,7 @@ def fit_rows(p: CachePlan, q: KVCache) -> tuple[Node, Fit, list[Table], str]:
     found = fit_of(peak, place.card, "inference")
     assert found is not None  # a preset has a size
     p.said += [*place.notes, *said]
-    words = found.sentence(p.model.name)
+    words = found.sentence()
     if found.answer == YES or simulated is None:
         return node, found, [], words
     from estimator.commands.memory.changes import advice

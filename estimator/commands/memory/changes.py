@@ -78,11 +78,11 @@ def _training(q: Memory) -> Iterator[Change]:
     if simulated and recipe.weights == 4 and full:
         yield Change("--recipe torch-bf16", {"recipe": "torch-bf16"}, "bf16 weights: small updates round away")
     if full and simulated:
-        lora = {"method": "lora", "rank": 16, "targets": "all-linear", "recipe": None}
+        lora = {"method": "lora", "targets": "all-linear", "recipe": None}
         same = "" if q.recipe is None else " (no --recipe)"
-        yield Change(f"--method lora --rank 16 --targets all-linear{same}", lora, "trains an adapter")
+        yield Change(f"--method lora --targets all-linear{same}", lora, "trains an adapter")
         yield Change(
-            f"--method qlora --rank 16 --targets all-linear{same}", lora | {"method": "qlora"},
+            f"--method qlora --targets all-linear{same}", lora | {"method": "qlora"},
             "trains an adapter on a 4-bit base",
         )  # fmt: skip
     elif q.method == "lora" and plain(q):
@@ -92,10 +92,26 @@ def _training(q: Memory) -> Iterator[Change]:
         stage = 0 if q.stage is None else int(q.stage)
         for n in range(stage + 1, 4):
             yield Change(f"--stage {n}", {"stage": n}, "more traffic between GPUs")
+        if not simulated:
+            yield from _divided(q, gpus)
         if simulated and stage >= 2 and str(q.fsdp_version) == "2":
             yield Change("--fsdp-version 1", {"fsdp_version": "1"}, "the older FSDP, which copies nothing out")
         if q.offload == "none" and stage:
             yield from _offloads(simulated)
+
+
+def _divided(q: Memory, gpus: int) -> Iterator[Change]:
+    """Twice as many GPUs for each layer, inside a node, or for the stack of layers."""
+    tensor, pipeline = (int(str(x)) if str(x).isdigit() else gpus for x in (q.tensor_parallel, q.pipeline_parallel))
+    room = gpus // (tensor * pipeline) >= 2
+    if tensor > 1 and not q.sequence_parallel:
+        yield Change("--sequence-parallel", {"sequence_parallel": True}, "none: norms are divided too")
+    if room and 2 * tensor <= q.gpus_per_node:
+        more = str(2 * tensor)
+        yield Change(f"--tensor-parallel {more}", {"tensor_parallel": more}, "more traffic inside a node")
+    if room:
+        more = str(2 * pipeline)
+        yield Change(f"--pipeline-parallel {more}", {"pipeline_parallel": more}, "stages that wait for each other")
 
 
 def _offloads(simulated: bool) -> Iterator[Change]:
@@ -281,7 +297,7 @@ def sentence(tried: list[Tried], bigger: Bigger | None) -> str:
     """The best change in words, to stand behind the verdict."""
     best = next((t for t in tried if t.fit.answer == YES), None) or next((t for t in tried if t.fits), None)
     if best is not None:
-        return f" With {best.change.flags} it needs {human(int(value_of(best.fit.need.best)), BYTES)}."
+        return f" With {best.change.flags}: {human(int(value_of(best.fit.need.best)), BYTES)}."
     if bigger is None:
         return " No card of the presets holds it."
     return f" {bigger.choice[0].upper()}{bigger.choice[1:]}: {bigger.name}."

@@ -18,7 +18,6 @@ from estimator.commands.memory.text import (
     buffer_rows,
     first_step,
     inputs_of,
-    other_stages,
     title_of,
 )
 from estimator.engines import answered
@@ -164,14 +163,11 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         body.append(fit.node())
     if bare:
         return Report("memory", "", {}, tuple(body), facts)
-    if fit is not None:
-        if fit.answer != YES and p.grid is not None:
-            body.append(other_stages(p, card))
-        elif fit.answer != YES:
-            from estimator.commands.memory.changes import advice
+    if fit is not None and fit.answer != YES:
+        from estimator.commands.memory.changes import advice
 
-            changes, best = advice(p.question, card, int(value_of(most)))
-            body.append(changes)
+        changes, best = advice(p.question, card, int(value_of(most)))
+        body.append(changes)
     title = title_of(p)
     buffers = next(n.children for n, m in zip(moments, outcome.moments, strict=True) if m is worst)
     shown: tuple[Any, ...] = () if p.model.kind == "symbolic" else (brief(p, worst, buffers, fit),)
@@ -187,7 +183,7 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         (STACK,),
         tuple(p.model.notes),
         symbolic=p.model.kind == "symbolic",
-        verdict="" if fit is None else fit.sentence(p.model.name) + best + held.hint(p, fit),
+        verdict="" if fit is None else fit.sentence() + best + held.hint(p, fit),
         brief=shown,
         figure=lambda: figure.moments(title, outcome, None if fit is None else fit.have, card.name),
     )

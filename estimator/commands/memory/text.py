@@ -7,10 +7,10 @@ from typing import Any
 from estimator.card import COVERED, MIB, SPREAD, Card
 from estimator.commands.memory.plan import MemoryPlan
 from estimator.commands.memory.sharding import DEEPSPEED, sharding_notes, stage_name
-from estimator.fit import NO, Fit, fit_of
+from estimator.fit import Fit
 from estimator.moments import Moment, Outcome
 from estimator.peft.base import TRAINED
-from estimator.report import Cell, Node, Table
+from estimator.report import Node
 from estimator.stack.kernels import HOPPER_WORKSPACE
 from estimator.trace import value_of
 from estimator.units import BYTES
@@ -158,16 +158,3 @@ def first_step(moments: Any, p: MemoryPlan) -> Node:
         for key, label in (("forward", "Forward and loss"), ("backward", "Backward"), ("step", "Optimizer step"))
     ]
     return Node.max("first_step.peak_bytes", "First step: the states come into being at its end", rows)
-
-
-def other_stages(p: MemoryPlan, card: Card) -> Table:
-    """Further ZeRO stages of a sharded accounting."""
-    from estimator.parallel.job import ranks, worst
-
-    rows: list[tuple[str | Cell | None, ...]] = []
-    now = value_of(worst(ranks(p.grid.job, p.grid.stages[0])).total)
-    for stage in range(p.grid.stages[0] + 1, 4):
-        peak = int(value_of(worst(ranks(p.grid.job, stage)).total))
-        fit = fit_of(peak, card, p.mode)
-        rows.append((f"--stage {stage}", Cell(peak, BYTES), Cell(now - peak, BYTES), NO if fit is None else fit.answer))
-    return Table("What would change it", ("change", "peak allocated", "saves", "fits"), tuple(rows))

@@ -180,7 +180,7 @@ def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
         from estimator.commands.memory.changes import advice
 
         best = advice(asked, card, peak)[1]
-    return fit, fit.sentence(f"a step of {q.model.name}") + best, []
+    return fit, fit.sentence() + best, []
 
 
 def _title(model: Model, made: Pass, gpus: int, step: StepTime) -> str:

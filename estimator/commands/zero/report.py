@@ -119,7 +119,7 @@ def _fits(q: Zero, p: ShardedPlan, nodes: list[Node]) -> tuple[dict[str, Any], s
     fitting = [s for s in p.stages if fits[s].answer != NO]
     best = fitting[0] if fitting else min(p.stages, key=lambda s: int(value_of(fits[s].need.best)))
     facts = {f"stage{s}.fits": f.answer for s, f in fits.items()} | {"fits": fits[best].answer}
-    return facts, fits[best].sentence(f"a GPU of {p.name or 'it'} at stage {best}"), fits[best]
+    return facts, fits[best].sentence(f"a GPU at stage {best} "), fits[best]
 
 
 def simulated_peak(q: Zero, stage: int) -> int | None:

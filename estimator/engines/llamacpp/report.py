@@ -161,7 +161,7 @@ def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
             ],
         ),
     ]
-    words = fit.sentence(a.load.name)
+    words = fit.sentence()
     if fit.answer == NO:
         words += _help(a, layers, tokens)
     if a.ram is not None:
