@@ -53,7 +53,7 @@ def test_what_would_make_it_fit(llmcalc, line, says):
 def test_the_change_that_is_named_fits(llmcalc):
     line = "kvcache llama-3.1-8b --engine vllm --gpu rtx-4090 --quantization fp8 --kv-dtype fp8 --seq-len 8k"
     words = llmcalc(f"{line} --batch-size 30 --format json").json["verdict"].split()
-    held = int(words[words.index("--batch-size") + 1])
+    held = int(words[words.index("--batch-size") + 1].rstrip(":"))
     for n, fits in ((held, "yes"), (held + 1, "no")):
         assert llmcalc(f"{line} --batch-size {n} --format json").results["fits"] == fits
 
