@@ -3,7 +3,8 @@
 Three layers and a vocabulary of 512, so that the layers decide, not the logits; bytes above what stands before the
 step (torch 2.11, transformers 5.17). Accumulating gradients in place is not seen there, so backward may read higher.
 Nor is what a kernel holds inside: a softmax's backward kernel writes the gradient times the result out (seen in the
-allocator's history of an H100), so steps that run one are only bounded from below.
+allocator's history of an H100), so steps that run one are only bounded from below; a sum over rows holds partial sums
+(estimator/stack/sums.py), which are left out of the prediction here.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from estimator.commands.memory.question import Memory
 from estimator.config import Config
 from estimator.models import Model
 from estimator.questions import ask
+from estimator.stack import nn
 
 DATA = json.loads(gzip.decompress(Path(__file__).with_name("traced_steps.json.gz").read_bytes()))
 RECIPES = {"bf16": "torch-bf16", "amp": "torch-mixed"}
@@ -59,7 +61,9 @@ def errors():
 
 @pytest.fixture(scope="module")
 def found():
-    return list(errors())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn, "scratch", lambda *_: 0)
+        return list(errors())
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,8 @@ CASES: list[tuple[str, str]] = [
      f"{TRAIN} --gpus 8 --stage 3 --recipe torch-bf16 --fsdp-wrap tables"),
     ("memory mixtral-8x7b --mode training --gpus 8 --tensor-parallel 2 --stage 2 --recipe torch-bf16",
      "memory mixtral-8x7b --mode training --gpus 8 --tensor-parallel 2 --stage 2 --recipe megatron"),
-    ("memory llama-3-8b --engine llama.cpp --quantization ud-q4_k_xl",
-     "memory llama-3-8b --engine llama.cpp --quantization q4_k_m"),
+    (f"{TRAIN} --recipe torch-bf16 --gpus 8 --context-parallel 2",
+     f"{TRAIN} --recipe torch-bf16 --gpus 8 --context-parallel 2 --stage 3"),
     ("zero --model {weights} --gpus 4 --tensor-parallel 2", "zero --model {weights} --gpus 4"),
     # train
     ("train --model symbolic --gpu h100-sxm", "train --model llama-3-8b --gpu h100-sxm"),

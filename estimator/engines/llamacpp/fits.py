@@ -10,6 +10,7 @@ from estimator.engines.llamacpp.context import PAD
 from estimator.engines.llamacpp.load import Holding, Load
 from estimator.errors import InputError
 from estimator.fit import NO, Fit
+from estimator.trace import value_of
 
 CUBLAS = 32 * 1024 * 1024  # bytes: cuBLAS's workspace on the newest cards, the most that a handle takes by itself
 LONGEST = 2**24  # tokens: no model keeps more
@@ -20,7 +21,7 @@ def need(held: Holding, card: Card, spread: tuple[float, float] = (1.0, 1.0)) ->
 
     spread: between which shares of their bytes the weights lie.
     """
-    less, more = (round(held.weights * (share - 1)) for share in spread)
+    less, more = (round(value_of(held.weights) * (share - 1)) for share in spread)
     return Range(*(held.total + c + extra for c, extra in zip(card.context, (less, 0, CUBLAS + more), strict=True)))
 
 

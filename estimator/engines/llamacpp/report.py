@@ -147,7 +147,7 @@ def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
     fits = fits_of(a.load, a.cards)
     fit = worst(fits)
     if fit is None and a.ram is not None:
-        return [a.ram.node()], a.ram, {"fits": a.ram.answer}, a.ram.sentence(a.load.name)
+        return [a.ram.node()], a.ram, {"fits": a.ram.answer}, a.ram.sentence(f"{a.load.name} ")
     if fit is None:
         return [], None, {"fits": None}, ""
     layers, tokens = most_layers(a.load, a.cards), longest(a.load, a.cards)
@@ -166,7 +166,7 @@ def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
         words += _help(a, layers, tokens)
     if a.ram is not None:
         if a.ram.answer == NO and fit.answer != NO:
-            fit, words = a.ram, a.ram.sentence(f"{a.load.name}'s part there")
+            fit, words = a.ram, a.ram.sentence(f"{a.load.name}'s part there ")
         else:
             words += f" On the host {human(a.load.host.total, BYTES)} of {human(a.ram.have, BYTES)}."
     return rows, fit, {"fits": fit.answer}, words
