@@ -292,9 +292,7 @@ def _tidied(expr: Any) -> Any:
 
 def _measured(expr: Any) -> bool:
     """Whether an expression is a sum of measured numbers times letters that share none: there is nothing to factor."""
-    if not expr.is_Add or not expr.has(sympy.Float):
-        return False
-    return not set.intersection(*(set(t.free_symbols) for t in expr.args))
+    return expr.is_Add and expr.has(sympy.Float) and not set.intersection(*(set(t.free_symbols) for t in expr.args))
 
 
 class Written:
