@@ -60,6 +60,8 @@ class Card(NamedTuple):
     vendor: str = "NVIDIA"
 
 
+# vendors of cards that bitsandbytes does not run on; 0.50.2, installation.md: NVIDIA, AMD, Intel, Apple, Gaudi
+NO_BITSANDBYTES = ("Google", "AWS")
 _SIZE = re.compile(r"^[0-9][0-9._]* ?([KMGT]i?)?B$", re.IGNORECASE)
 
 

@@ -207,3 +207,9 @@ def test_counts():
     assert counts("1,2,8") == [1, 2, 8]
     assert counts("3..20") == [3, 4, 8, 16, 20]
     assert counts("64..512") == [64, 128, 256, 512]
+
+
+def test_qlora_is_planned_where_bitsandbytes_runs(llmcalc):
+    ran = llmcalc("plan tune --model llama-3-8b --gpu tpu-v5e,rtx-4090 --gpus 1..4 --method qlora --format json")
+    assert {row["gpu"] for row in ran.json["rows"]} == {"rtx-4090"}
+    assert "bitsandbytes" in llmcalc("plan tune --model llama-3-8b --gpu tpu-v5e --method qlora").out

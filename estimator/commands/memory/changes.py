@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from estimator import presets
-from estimator.card import Card, card_of
+from estimator.card import NO_BITSANDBYTES, Card, card_of
 from estimator.changes import Change, card_row, row_of, table_of
 from estimator.commands.memory.plan import needed, plan
 from estimator.commands.memory.question import Memory
@@ -25,7 +25,6 @@ SHOWN = 5
 PAIRS = 3
 MIX = "q4_k_m"  # of llama.cpp's mixes the one that most published files have
 CARDS = (2, 4, 8)
-NO_BITSANDBYTES = ("Google", "AWS")  # bitsandbytes 0.50.2, installation.md: NVIDIA, AMD, Intel, Apple, Gaudi
 SHORT = 256  # tokens that a sequence is not cut below
 BIGGER = "h100-sxm h200 b200"  # looked at first where several cards are as large
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from estimator.card import find_card
+from estimator.card import NO_BITSANDBYTES, find_card
 from estimator.commands.memory.plan import needed, plan
 from estimator.commands.memory.question import Memory
 from estimator.commands.plan.question import Tune
@@ -69,6 +69,8 @@ def tune(q: Tune) -> Report:
         card = find_card(gpu)
         where = f"{n:,} x {gpu}, {method}" + (", checkpointed" if checkpointing == "full" else "")
         try:
+            if method == "qlora" and card.vendor in NO_BITSANDBYTES:
+                raise InputError(f"{gpu}: bitsandbytes, which keeps QLoRA's base, does not run on it")
             dense_peak(load_gpu(gpu), _dtype(gpu))
             alike = same.setdefault(card.kernels, gpu)
             for b in (b for b in BATCHES if b * n <= whole):
