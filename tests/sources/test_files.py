@@ -139,7 +139,8 @@ def test_only_a_slip_is_suggested(tmp_path, kind, says):
     [
         ("lama-3-8b", "Did you mean 'llama-3-8b'?", "hf:"),
         ("gtp2", "Did you mean 'gpt2'?", "hf:"),
-        ("qwen2.5-70b", "List them", "Did you mean"),  # another number is another model
+        # another number is another model
+        ("qwen2.5-70b", "List them: llmcalc models; any other: --model hf:ORG/NAME", "Did you mean"),
         ("Qwen/Qwen3-VL-8B-Instruct", "--model hf:Qwen/Qwen3-VL-8B-Instruct, or the path of its config.json", "preset"),
         ("microsoft/Phi-3.5-vision-instruct", "hf:microsoft/Phi-3.5-vision-instruct", "Did you mean"),
         ("google/gemma-4-26B-A4B-it", "hf:google/gemma-4-26B-A4B-it", "Did you mean"),
