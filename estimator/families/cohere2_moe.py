@@ -37,8 +37,7 @@ def build(c: Config) -> Architecture:
     kinds, window = sliding(c, L, 4096, windowed)
     E, k = expert_sizes(c, "num_experts", 8, 2)
     act, at, width = c.text("hidden_act", "silu"), f"{LAYER}.mlp", c.size("intermediate_size", 22528)
-    shared = c.plain("num_shared_experts", 0)
-    beside = gated_mlp(f"{at}.shared_experts", d, shared * width, act) if shared else None
+    beside = gated_mlp(f"{at}.shared_experts", d, c.plain("num_shared_experts", 0) * width, act)
     dense = optional_size(c, "prefix_dense_intermediate_size")
     mlps: dict[str, MLP | MoE] = {
         MOE: routed(at, d, width, E, k, act, shared=beside),

@@ -109,7 +109,7 @@ def routed(
 ) -> MoE:
     """E gated experts of ``width`` under ``prefix.experts``, k a token, chosen by ``prefix.<router>``.
 
-    fields: further fields of the MoE.
+    shared: the MLP beside them, left out where its width is 0; fields: further fields of the MoE.
     """
     return MoE(
         experts=(
@@ -118,7 +118,7 @@ def routed(
         ),
         router=(Linear(f"{prefix}.{router}", d, E, role=ROUTER),),
         num=E, per_token=k, width=width, d=d, act=act,
-        shared=shared, shared_gate=shared_gate, **fields,
+        shared=None if shared is None or shared.width == 0 else shared, shared_gate=shared_gate, **fields,
     )  # fmt: skip
 
 

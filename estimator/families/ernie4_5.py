@@ -41,7 +41,7 @@ def with_experts(c: Config, bias: bool, act: str) -> Architecture:
     at = f"{LAYER}.mlp"
     moe = routed(
         at, d, width, E, k, act, routing="softmax_fp32",
-        shared=gated_mlp(f"{at}.shared_experts", d, shared * width, act, bias) if shared else None, shared_first=True,
+        shared=gated_mlp(f"{at}.shared_experts", d, shared * width, act, bias), shared_first=True,
     )  # fmt: skip
     correction = Extra(f"{at}.gate.moe_statics.e_score_correction_bias", (1, E))
     mlps: dict[str, MLP | MoE] = {

@@ -41,7 +41,7 @@ def text_of(c: Config, tied: bool) -> Architecture:
     if len(widths) != 2 or any(isinstance(w, bool) or not isinstance(w, int) or w < 1 for w in widths):
         raise InputError(f"{c.where}: moe_intermediate_size must be two sizes, got {str(widths)[:40]!r}")
     shared_n, at = c.plain("moe_num_shared_experts", 2), f"{LAYER}.mlp"
-    shared = gated_mlp(f"{at}.shared_experts", d, widths[0] * shared_n, act, bias) if shared_n else None
+    shared = gated_mlp(f"{at}.shared_experts", d, widths[0] * shared_n, act, bias)
     biases = [Extra(f"{at}.{m}_moe.gate.moe_statics.e_score_correction_bias", (1, E)) for m in ("text", "vision")]
     moe = routed(f"{at}.text_moe", d, widths[0], E, k, act, shared=shared)
     moe = moe._replace(router=(*moe.router, biases[0]))

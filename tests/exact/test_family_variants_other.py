@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from estimator import api
 from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families import build
 from estimator.families.base import Architecture, Attention, MoE, StateSpace
+from estimator.models import Model
 from estimator.trace import forget
 from tests.exact.inventories import tensors
 
@@ -85,6 +87,25 @@ def test_active_experts_are_a_whole_share() -> None:
             if isinstance(layer.mlp, MoE):
                 stored = sum(w.total for e in layer.mlp.experts for w in e.weights())
                 assert stored * layer.mlp.per_token % layer.mlp.num == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        *((kind, "n_shared_experts") for kind in ("deepseek_v2", "deepseek_v3", "dots1", "glm4_moe", "kimi_linear")),
+        *((kind, "num_shared_experts") for kind in ("afmoe", "cohere2_moe", "exaone_moe", "hy_v3", "kimi_linear")),
+        ("ernie4_5_moe", "moe_num_shared_experts"),
+    ],
+)
+def test_no_shared_experts_are_no_mlp(kind: str, field: str) -> None:
+    """Neither an MLP of no width nor a tensor of no elements, and there is a pass to count."""
+    sizes = {"n_routed_experts": 8, "num_experts_per_tok": 2}  # two of the classes have no defaults for these
+    made = Model(kind, "file", Config({"model_type": kind, **sizes, field: 0}))
+    found = [layer.mlp for layer in made.architecture.layers if isinstance(layer.mlp, MoE)]
+    assert found
+    assert all(mlp.shared is None for mlp in found)
+    assert all(w.total for w in made.architecture.weights())
+    assert api.flops(made, mode="forward", seq_len=16).results()["total_flops"] > 0
 
 
 def test_missing_class_is_a_note() -> None:
