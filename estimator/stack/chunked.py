@@ -123,11 +123,6 @@ def segment_sum(t: Tape, x: Tensor, n: Any, size: Any) -> Tensor:
     return out
 
 
-def _written_by_heads(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
-    moves.log(t, what, strided=out.n)
-    out.lay = moves.BY_HEADS
-
-
 def _of_expanded(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
     """Of what is expanded and masked: the gradient is masked, and summed."""
     for out in outs:
@@ -136,7 +131,7 @@ def _of_expanded(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]
             out.lay = moves.BY_HEADS
 
 
-@moves.moving(_written_by_heads, _of_expanded)
+@moves.moving(moves.repeated, _of_expanded)
 def _expanded_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     held = t.alloc(g.n, g.w, "gradient, masked")
     out = t.alloc(node.extra, g.w, "gradient, summed")

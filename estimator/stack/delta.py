@@ -185,11 +185,6 @@ def outer_difference(t: Tape, x: Tensor, n: Any) -> Tensor:
     return t.emit("differences", n, x.w, (x,), _difference_bwd, None, x.n)
 
 
-def _differed(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
-    moves.log(t, what, strided=out.n)
-    out.lay = moves.BY_HEADS
-
-
 def _of_difference(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
     """Negated, summed along either axis, and added."""
     n, w = node.extra, g.w
@@ -199,7 +194,7 @@ def _of_difference(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | Non
             out.lay = moves.BY_HEADS
 
 
-@moves.moving(_differed, _of_difference)
+@moves.moving(moves.repeated, _of_difference)
 def _difference_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     negative = t.alloc(g.n, g.w, "gradient, negated")
     out = t.alloc(node.extra, g.w, "gradient, summed")

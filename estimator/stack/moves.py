@@ -266,7 +266,7 @@ def accumulated(t: Tape, held: Tensor, g: Tensor) -> None:
 
 
 def repeated(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
-    """Heads written out for every query head."""
+    """A larger tensor written out head by head: heads for every query head, or all pairs of tokens."""
     log(t, what, strided=out.n)
     out.lay = BY_HEADS
 
