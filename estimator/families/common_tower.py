@@ -204,10 +204,12 @@ def either_tied(c: Config, text: Config, default: bool, inner: bool = False) -> 
     return c.flag("tie_word_embeddings", default) or text.flag("tie_word_embeddings", inner)
 
 
-def wrapped(c: Config, text: Architecture, towers: tuple[Tower, ...], at: str = "model.language_model") -> Architecture:
-    """The whole model: the text moved into module ``at``, and its towers."""
+def wrapped(
+    c: Config, text: Architecture, towers: tuple[Tower, ...], at: str | None = "model.language_model"
+) -> Architecture:
+    """The whole model: the text moved into module ``at`` (None: it stands where it stood), and its towers."""
     from estimator.families.classes import moved
 
-    inner: Architecture = moved(f"{at}.", text)
+    inner: Architecture = text if at is None else moved(f"{at}.", text)
     facts = {**inner.facts, TEXT_TYPE: text.model_type}
     return inner._replace(model_type=c.text("model_type", ""), towers=towers, facts=facts)

@@ -37,9 +37,7 @@ def build(c: Config) -> Architecture:
         hint = f"must be {TOWER!r} (DeepSeek-OCR), got {str(named)[:40]!r}"
         raise InputError(f"{c.where}: vision_config: model_name {hint}")
     made = text(c)
-    seen = towers("model", made.hidden)
-    plain = wrapped(c, made, seen)
-    return made._replace(model_type=plain.model_type, towers=seen, facts=plain.facts)
+    return wrapped(c, made, towers("model", made.hidden), None)
 
 
 def text(c: Config) -> Architecture:

@@ -36,6 +36,4 @@ def build(c: Config) -> Architecture:
     """The whole model."""
     text = Config({**c.raw.copied(), "model_type": "qwen2"}, c.traced, c.where)
     made = text_model(c, text)
-    seen = tower(part(c, "vision_config", "dots_vit"), "vision_tower")
-    plain = wrapped(c, made, (seen,))
-    return made._replace(model_type=plain.model_type, towers=(seen,), facts=plain.facts)
+    return wrapped(c, made, (tower(part(c, "vision_config", "dots_vit"), "vision_tower"),), None)

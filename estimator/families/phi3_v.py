@@ -29,5 +29,4 @@ def build(c: Config) -> Architecture:
     wide = width_of(seen) * SIDE * SIDE
     ends = (Extra(f"{AT}.glb_GN", (1, 1, wide)), Extra(f"{AT}.sub_GN", (1, 1, 1, wide)))
     seen = seen._replace(bridge=(*ends, *two_layers(f"{AT}.img_projection", wide, made.hidden, names=("0", "2"))))
-    plain = wrapped(c, made, (seen,))
-    return made._replace(model_type=plain.model_type, towers=(seen,), facts=plain.facts)
+    return wrapped(c, made, (seen,), None)
