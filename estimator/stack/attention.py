@@ -107,7 +107,7 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
     n = m.b * a.heads * s_q * s_k
     split = m.b > 1
     view = split and (groups == 1 or a.kv_heads == 1)  # keys that were not written out already
-    weights = ops.scale(t, bmm(m, q, k, n, a.head_dim, (split, view), "attention scores", True), "scaled scores")
+    weights = ops.scale(t, bmm(t, q, k, n, a.head_dim, (split, view), "attention scores", True), "scaled scores")
     if a.softcap:
         weights = ops.scale(t, weights, "scores")
         weights = ops.tanh(t, weights)
@@ -127,7 +127,7 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
         weights = ops.dropout(t, weights)
     m.hold(weights)
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
-    out = bmm(m, weights, v, m.b * a.heads * s_q * d_v, s_k, (False, view), "attention output")
+    out = bmm(t, weights, v, m.b * a.heads * s_q * d_v, s_k, (False, view), "attention output")
     return ops.copy(t, out, "attention output, transposed")
 
 
@@ -136,10 +136,9 @@ def repeat_kv(t: Tape, x: Tensor, a: Attention) -> Tensor:
     return (ops.expand if a.kv_heads == 1 and a.heads != 1 else ops.repeat)(t, x, a.heads // a.kv_heads)
 
 
-def bmm(m: Machine, a: Tensor, b: Tensor, n: Any, k: Any, copies: tuple[bool, bool], what: str,
+def bmm(t: Tape, a: Tensor, b: Tensor, n: Any, k: Any, copies: tuple[bool, bool], what: str,
         turned: bool = False) -> Tensor:  # fmt: skip
     """torch.matmul of 4-D tensors: operands that are permuted are copied to be viewed as a batch of matrices."""
-    t = m.t
     a, b = t.autocast(a), t.autocast(b)
     if copies[0]:
         a = ops.copy(t, a)

@@ -183,11 +183,11 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask: Tenso
     t = m.t
     assert a.mla is not None
     rows = m.b * a.heads * m.s
-    weights = bmm(m, q, k, rows * m.kv, a.head_dim, (False, False), "attention scores", True)
+    weights = bmm(t, q, k, rows * m.kv, a.head_dim, (False, False), "attention scores", True)
     weights = ops.scale(t, weights, "scaled scores")
     if mask is not None:
         weights = ops.shift(t, weights, "masked scores", max(weights.w, mask.w))
     weights = ops.to(t, ops.softmax(t, weights, F32), q.w)
     m.hold(weights)
-    out = bmm(m, weights, v, rows * a.mla["v"], m.kv, (False, m.b > 1), "attention output")
+    out = bmm(t, weights, v, rows * a.mla["v"], m.kv, (False, m.b > 1), "attention output")
     return ops.copy(t, out, "attention output, transposed")

@@ -43,9 +43,9 @@ def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
         if groups != 1:
             k, v = ((ops.repeat if m.b > 1 else ops.expand)(t, y, groups) for y in (k, v))
         n = m.b * a.heads * m.s * m.kv
-        scores = bmm(m, q, k, n, a.head_dim, (False, False), "attention scores", True)  # scaled in place
+        scores = bmm(t, q, k, n, a.head_dim, (False, False), "attention scores", True)  # scaled in place
         scores = ops.softmax(t, ops.shift(t, scores, "masked scores"))
-        out = ops.copy(t, bmm(m, scores, v, m.rows * a.heads * a.head_dim, m.kv, (False, False), "attention output"))
+        out = ops.copy(t, bmm(t, scores, v, m.rows * a.heads * a.head_dim, m.kv, (False, False), "attention output"))
         return linear(m, out, a.out)
     if a.kv_heads != a.heads and a.cached_heads is None:
         out = math(m, t.autocast(q), t.autocast(k), t.autocast(v), a, m.s, m.kv, mask, mask is None and m.s != 1)
@@ -78,7 +78,7 @@ def mpt(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     k, v = cached(m, a, k, v)
     split = m.b > 1
     view = split and m.cache is None
-    scores = bmm(m, q, k, m.b * a.heads * m.s * m.kv, a.head_dim, (split, view), "attention scores", True)
+    scores = bmm(t, q, k, m.b * a.heads * m.s * m.kv, a.head_dim, (split, view), "attention scores", True)
     alibi = Tensor(a.heads * m.kv, F32, None)  # of the model
     scores = ops.add(t, ops.scale(t, scores, "scaled scores"), alibi, "biased scores")
     mask = at["masks"](m, a)
@@ -86,7 +86,7 @@ def mpt(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
         scores = masked(t, scores, mask)
     probs = ops.to(t, ops.softmax(t, scores, F32), v.w)
     m.hold(probs)
-    out = bmm(m, probs, v, m.rows * a.heads * a.head_dim, m.kv, (False, view), "attention output")
+    out = bmm(t, probs, v, m.rows * a.heads * a.head_dim, m.kv, (False, view), "attention output")
     out = linear(m, ops.copy(t, out, "attention output, transposed"), a.out)
     del scores
     return out
@@ -164,7 +164,7 @@ def wide_scores(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask:
     split = m.b > 1
     first = m.cache is None
     q, k = ops.to(t, q, F32), ops.to(t, k, F32)
-    weights = bmm(m, q, k, m.b * a.heads * m.s * m.kv, a.head_dim, (split, split and first), "attention scores", True)
+    weights = bmm(t, q, k, m.b * a.heads * m.s * m.kv, a.head_dim, (split, split and first), "attention scores", True)
     if buffer:
         weights = t.emit("masked scores", weights.n, weights.w, (weights,), ops.where_bwd)
     else:
@@ -174,7 +174,7 @@ def wide_scores(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask:
     weights = ops.softmax(t, weights, F32 if t.amp else weights.w)
     weights = ops.to(t, weights, v.w)
     m.hold(weights)
-    out = bmm(m, weights, v, m.b * a.heads * m.s * a.head_dim, m.kv, (False, split and first), "attention output")
+    out = bmm(t, weights, v, m.b * a.heads * m.s * a.head_dim, m.kv, (False, split and first), "attention output")
     return ops.copy(t, out, "attention output, transposed")
 
 
@@ -202,7 +202,7 @@ def with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: An
     groups, split = a.heads // a.kv_heads, m.b > 1
     rows = m.b * a.heads * m.s
     k, v = ops.repeat(t, k, groups), ops.repeat(t, v, groups)
-    weights = bmm(m, q, k, rows * s_k, a.head_dim, (False, split and groups == 1), "attention scores", True)
+    weights = bmm(t, q, k, rows * s_k, a.head_dim, (False, split and groups == 1), "attention scores", True)
     weights = ops.scale(t, weights, "scaled scores")
     mask = at["masks"](m, a)
     if mask is not None:
@@ -225,7 +225,7 @@ def with_sinks(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: An
     weights = ops.to(t, ops.piece(t, probs, rows * s_k), v.w)
     m.hold(weights)
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
-    out = bmm(m, weights, v, rows * d_v, s_k, (False, split and groups == 1), "attention output")
+    out = bmm(t, weights, v, rows * d_v, s_k, (False, split and groups == 1), "attention output")
     return ops.copy(t, out, "attention output, transposed"), weights
 
 
