@@ -73,8 +73,8 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
     if load.reference == "model":
         live["reference model", "weights"] = live["model", "weights"]
     live["cuBLAS", "workspaces"] = load.threads * load.card.workspace
-    if load.offload == INPUTS and load.b * load.s * arch.hidden * load.width > LEAST_INPUT:
-        live["checkpoints", "buffers to the host"] = 2 * load.b * load.s * arch.hidden * load.width
+    if load.offload == INPUTS and (stream := load.b * load.s * arch.hidden * load.width) > LEAST_INPUT:
+        live["checkpoints", "buffers to the host"] = 2 * stream
     if load.release.scratch and load.quantization:
         packed = [w.elements for w in arch.weights() if is_packed(w, load)]
         live["model", "buffer of an unpacked weight"] = block_bytes(maximum(*packed, 0) * HALF)
