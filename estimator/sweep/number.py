@@ -214,9 +214,12 @@ class Number(Recordable):
 
 
 def shared_factor(terms: Terms, divisor: Terms) -> Terms | None:
-    """``terms`` / ``divisor`` where that is one product which goes into every term; else None."""
+    """``terms`` / ``divisor`` where that is one product which goes into every term, or all terms are a multiple of it;
+    else None."""
     if len(divisor) != 1:
-        return None
+        some = next(iter(divisor))
+        times = terms.get(some, 0) // divisor[some]
+        return {(): times} if times and terms == {p: times * f for p, f in divisor.items()} else None
     ((product, factor),) = divisor.items()
     out: Terms = {}
     for p, f in terms.items():

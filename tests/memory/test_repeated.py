@@ -18,6 +18,7 @@ from estimator.moments import repeated
 from estimator.moments.repeated import SIZES, KeptOutcome, same
 from estimator.presets import ids, load_model_preset
 from estimator.questions import ask
+from estimator.same import Same
 from estimator.sweep.again import PATIENCE, Again
 from estimator.work import run
 from estimator.work.workload import PassSizes
@@ -118,6 +119,8 @@ def test_timed_passes(name, mode):
                 last=True, engine=engine, fused_scan=True, uncapped=True, caches=mode == "forward",
             )  # fmt: skip
             assert run.timed(arch, work) == run._timed(arch, work)
+        names = (*run.SIZED, "encoder") if two else run.SIZED
+        assert run._passes(Same(arch), names, run.OTHERS(work)).records
 
 
 def test_what_is_timed_is_all_that_runs():

@@ -111,6 +111,15 @@ def test_what_cannot_be_recorded_says_so():
             call()
 
 
+def test_a_multiple_of_a_sum_is_divided():
+    record = Recording({"n": (0, 9), "m": (0, 9)})
+    n, m = record.size("n", 3), record.size("m", 4)
+    assert (6 * n * m + 3 * n) // (2 * n * m + n) == 3
+    for above in (6 * n * m + 3 * n + 1, 6 * n * m + 4 * n, 6 * n * m):
+        with pytest.raises(Unrecordable):
+            above // (2 * n * m + n)
+
+
 def test_a_root_of_a_square():
     record = Recording(RANGES)
     b, s = record.size("b", 2), record.size("s", 100)
