@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from estimator import api
@@ -203,3 +205,15 @@ def test_more_layers_than_llama_cpp_takes_are_refused_before_their_graph_is_laid
     ran = llmcalc(f"memory {line} --engine llama.cpp --quantization q4_k_m --gpu h100-sxm")
     assert (ran.code, "at most 512 layers, got 16,001" in ran.err) == (2, True)
     assert "Does not fit" in llmcalc(f"infer {line} --gpu h100-sxm").out
+
+
+def test_gemma_3n_without_the_inputs_of_its_layers_is_refused(llmcalc, tmp_path):
+    """Its graph adds them to every layer; ``infer`` of such a file ended in an AssertionError."""
+    config = tmp_path / "config.json"
+    sizes = {"num_hidden_layers": 4, "num_kv_shared_layers": 1, "hidden_size_per_layer_input": 0}
+    config.write_text(json.dumps({"model_type": "gemma3n_text", **sizes}))
+    line = f"--model {config} --gpu h100-sxm"
+    for command in ("memory", "kvcache", "infer"):
+        ran = llmcalc(f"{command} {line} --engine llama.cpp --quantization q4_k_m")
+        assert (ran.code, ran.err.count("\n"), "this model's are 0 wide" in ran.err) == (2, 1, True)
+    assert llmcalc(f"infer {line}").code == 0

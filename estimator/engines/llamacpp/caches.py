@@ -12,7 +12,7 @@ from estimator.engines.llamacpp.attention import heads_of, value_row
 from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.recurrent import states_of
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Attention, Layer, StateSpace
+from estimator.families.base import Architecture, Attention, Layer, Lookup, StateSpace
 from estimator.families.gguf import Gguf
 from estimator.formulas.llamacpp import gguf_cache_bytes, gguf_state_bytes
 from estimator.records import NamedTuple
@@ -62,9 +62,13 @@ def kept(layer: Layer, arch: Architecture, gguf: Gguf, context: Context, times: 
 
 
 def check(arch: Architecture, context: Context) -> None:
-    """InputError for what llama.cpp refuses: too many layers, types not to be combined, blocks that divide no head."""
+    """InputError for what llama.cpp refuses: too many layers, layers that lack their own input, types not to be
+    combined, blocks that divide no head."""
     if int(value_of(arch.num_layers)) > MAX_LAYERS:
         raise InputError(f"llama.cpp takes at most {MAX_LAYERS} layers, got {int(value_of(arch.num_layers)):,}")
+    if any(x.wiring == "altup" for x in arch.layers) and not any(isinstance(b, Lookup) for b in arch.beside):
+        # n_embd_altup of src/llama-hparams.h is 256, whatever the file's metadata say
+        raise InputError("llama.cpp gives every layer of Gemma 3n an input of its own, and this model's are 0 wide")
     for layer in arch.layers:
         if not isinstance(layer.mixer, Attention):
             continue
