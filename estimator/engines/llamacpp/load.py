@@ -56,6 +56,14 @@ class Load:
     @cached_property
     def held(self) -> tuple[Holding, ...]:
         """What the host (0) and each device hold."""
+        if self.draft is None:
+            return self.own
+        pairs = zip(self.own, self.draft.held, strict=True)
+        return tuple(Holding(*(a + b for a, b in zip(x, y, strict=True))) for x, y in pairs)
+
+    @cached_property
+    def own(self) -> tuple[Holding, ...]:
+        """What they hold of the model itself, without its draft."""
         n = self.place.devices + 1
         weights, cache, states = ([0] * n for _ in range(3))
         weights[HOST] += self.weights.table
@@ -71,13 +79,8 @@ class Load:
         weights[1 if n > 1 else HOST] += self.tower
         compute = self._compute()
         output = int(value_of(gguf_output_bytes(self.context.sequences, self.arch.vocab)))
-        own = tuple(
-            Holding(weights[i], cache[i], states[i], compute.get(i, 0), output if i == HOST else 0) for i in range(n)
-        )
-        if self.draft is None:
-            return own
         return tuple(
-            Holding(*(a + b for a, b in zip(x, y, strict=True))) for x, y in zip(own, self.draft.held, strict=True)
+            Holding(weights[i], cache[i], states[i], compute.get(i, 0), output if i == HOST else 0) for i in range(n)
         )
 
     def _compute(self) -> dict[int, int]:

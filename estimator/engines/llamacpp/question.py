@@ -236,10 +236,12 @@ def weights_of(q: Any, mix: str, said: list[str]) -> Weights:
         raise InputError(f"--quantization {mix}: llama.cpp reads GGUF mixes: q4_k_m, q5_k_m, q6_k, q8_0, iq4_xs ...")
     if mix in MIXES:
         said += mix_notes(mix, bool(q.imatrix), set())
-    made, before = (of_mix(q.model.architecture, mix, bool(q.imatrix), b) for b in (build_of(q), EARLIER))
-    if q.engine_version is None and value_of(before.total) != value_of(made.total):
-        size = human(int(value_of(before.total)), BYTES)
-        said.append(f"files made before 2025 follow other rules: {size} (--engine-version b{EARLIER})")
+    made = of_mix(q.model.architecture, mix, bool(q.imatrix), build_of(q))
+    if q.engine_version is None:
+        before = of_mix(q.model.architecture, mix, bool(q.imatrix), EARLIER)
+        if value_of(before.total) != value_of(made.total):
+            size = human(int(value_of(before.total)), BYTES)
+            said.append(f"files made before 2025 follow other rules: {size} (--engine-version b{EARLIER})")
     return made
 
 

@@ -99,7 +99,7 @@ def totals(load: Load) -> Iterator[Node]:
     c = load.context
     made = gguf_output_bytes(c.sequences, load.arch.vocab)
     yield Node("output_bytes", "Output buffer: a row of logits a sequence", made, BYTES, formula=gguf_output_bytes)
-    yield Node("compute_bytes", "Compute buffers", sum(h.compute for h in replace(load, draft=None).held), BYTES)
+    yield Node("compute_bytes", "Compute buffers", sum(h.compute for h in load.own), BYTES)
 
 
 def cache_nodes(load: Load) -> Iterator[Node]:
