@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 from estimator.engines.asked import ServerAsked, of_version
 from estimator.families.base import Attention, Layer
+from estimator.records import NamedTuple
 from estimator.schemas import MIB
 
 

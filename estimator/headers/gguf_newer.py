@@ -92,12 +92,12 @@ def _granite_moe(m: Meta) -> Config:
     return config | ({"model_type": "granitemoeshared", "shared_intermediate_size": shared} if shared else {})
 
 
-def _mamba2(m: Meta, prefix: str = "mamba_") -> Config:
+def _mamba2(m: Meta) -> Config:
     heads, inner = m.size("ssm.time_step_rank"), m.size("ssm.inner_size")
     return {
-        f"{prefix}d_conv": m.size("ssm.conv_kernel"), f"{prefix}d_state": m.size("ssm.state_size"),
-        f"{prefix}n_groups": m.size("ssm.group_count"), f"{prefix}n_heads": heads, f"{prefix}d_head": inner // heads,
-        f"{prefix}expand": max(1, inner // m.size("embedding_length")),
+        "mamba_d_conv": m.size("ssm.conv_kernel"), "mamba_d_state": m.size("ssm.state_size"),
+        "mamba_n_groups": m.size("ssm.group_count"), "mamba_n_heads": heads, "mamba_d_head": inner // heads,
+        "mamba_expand": max(1, inner // m.size("embedding_length")),
     }  # fmt: skip
 
 

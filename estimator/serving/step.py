@@ -122,9 +122,9 @@ def _absorbed(q: Product | Kernel, rows: Any) -> Product | Kernel:
 
 def _met(q: Product | Kernel, rows: Any, stacks: Mapping[str, MoE]) -> Product | Kernel:
     """A product with the experts that ``rows`` tokens meet: tokens choose alike now and then."""
-    block = stacks.get(q.name) if isinstance(q, Product) else None
-    if not isinstance(q, Product) or block is None:
+    if not isinstance(q, Product) or q.name not in stacks:
         return q
+    block = stacks[q.name]
     every = block.num + block.idle
     met = experts_met(every, block.per_token, rows) * block.num / every
     return replace(q, weight=met * q.k * q.n)

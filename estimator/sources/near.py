@@ -71,4 +71,4 @@ def _same_words(a: str, b: str) -> bool:
     )
 
 
-__all__ = ["hint", "typing_errors"]
+__all__ = ["base_of", "hint", "typing_errors"]
