@@ -217,3 +217,14 @@ def test_gemma_3n_without_the_inputs_of_its_layers_is_refused(llmcalc, tmp_path)
         ran = llmcalc(f"{command} {line} --engine llama.cpp --quantization q4_k_m")
         assert (ran.code, ran.err.count("\n"), "this model's are 0 wide" in ran.err) == (2, 1, True)
     assert llmcalc(f"infer {line}").code == 0
+
+
+def test_a_token_more_is_what_the_cache_grows_by_where_layers_reuse_keys(tmp_path):
+    """Of Gemma 3n's six full layers two read what another keeps; they were counted."""
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model_type": "gemma3n_text", "num_hidden_layers": 30, "num_kv_shared_layers": 10}))
+    short, long = (
+        api.kvcache(str(config), engine="llama.cpp", quantization="q4_k_m", ctx_size=n).results() for n in (8192, 16384)
+    )
+    assert short["bytes_per_token"] == 4 * 2 * 2 * 256 * 2
+    assert long["kv_cache_bytes"] - short["kv_cache_bytes"] == 8192 * short["bytes_per_token"]

@@ -187,8 +187,9 @@ def kvcache(q: Any) -> Report:
     c = load.context
     total: Any = 0
     for layer in load.arch.layers:
-        if isinstance(layer.mixer, Attention) and cells_of(layer.mixer, load.gguf, c) == c.cells:
-            total = total + layer.times * sum(cache_rows(layer.mixer, load.arch, c))
+        m = layer.mixer
+        if isinstance(m, Attention) and not m.reuses and cells_of(m, load.gguf, c) == c.cells:
+            total = total + layer.times * sum(cache_rows(m, load.arch, c))
     rows = [*cache_nodes(load), Node("bytes_per_token", "One more token of one sequence", total, BYTES)]
     latent = [k for x in load.arch.layers for k in kept(x, load.arch, load.gguf, c) if k.kind == "latent"]
     if latent:
