@@ -75,8 +75,8 @@ def infer(q: Any) -> Report:
     facts |= {"bound": step.bound, "prefill.bound": prompt.bound}
     shape = f"{work.sequences:,} x ({work.prompt:,} + {work.new:,}) tokens"
     notes = [n for p in places for n in p.notes]
-    if not a.load.devices or (a.load.place.offloaded > a.load.place.layers and not a.load.place.host_experts):
-        notes = [n for p in places[1:] for n in p.notes] if a.load.devices else notes
+    if not a.load.place.devices or (a.load.place.offloaded > a.load.place.layers and not a.load.place.host_experts):
+        notes = [n for p in places[1:] for n in p.notes] if a.load.place.devices else notes
     return Report(
         "infer", f"{title(a)}: {shape} in llama.cpp", inputs(q, a) | _inputs(work, q), tuple(body), facts,
         (*said, RECENT_BUILDS if recent else BUILDS, *a.said, *notes, price.note, *notes_of(a)), (SOURCE, MEASURED),
@@ -92,7 +92,7 @@ def _run(q: Any, work: Generation, build: str) -> tuple[Asked, tuple[Place, ...]
         fused = "on" if packed or (build == RECENT and build_of(q) >= FUSED_FROM) else "off"
     a = asked(replace(q, flash_attn=fused, seq_len=work.prompt, new_tokens=work.new))
     places = (host_of(q.host), *(place_of(load_gpu(n), build) for n in _names(q)))
-    return a, places if a.load.devices else places[:1]
+    return a, places if a.load.place.devices else places[:1]
 
 
 def _recent(q: Any, work: Generation) -> Node:
