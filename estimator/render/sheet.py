@@ -37,6 +37,7 @@ class Column(NamedTuple):
 
 Row = Sequence[Sequence[Span]]  # cells, each of spans one after the other
 
+
 def cells(text: str) -> int:
     """Columns of a terminal that a line takes; only of letters that are not surely one wide is Rich asked."""
     if text.isascii() or all((c < "\u0300" and c != "\xad") or "\u2500" <= c <= "\u25fc" for c in text):

@@ -129,10 +129,10 @@ FIRST = ("prefill_seconds", "decode_step_seconds", "request_seconds", "tokens_pe
 def _brief(report: Report, fit: Fit, changes: Table | None) -> tuple[Node | Table, ...]:
     """The rows that people ask first, and the batches that fit, or what would make it fit."""
     found = {n.key: n for n in report.nodes()}
-    rows = [found[k]._replace(key="", children=(), how="") for k in FIRST if k in found]
+    keys = [k for k in FIRST if k in found and (changes is None or k != "decode_tokens_per_second")]  # room for changes
+    rows = [found[k]._replace(key="", children=(), how="") for k in keys]
     rows.append(Node("", f"Needed on {fit.card}", fit.need.best, BYTES))
     if changes is not None:
-        rows = [n for n in rows if n.label != found["decode_tokens_per_second"].label]
         return (Node.group("", rows), helping(changes, 3))
     by_batch = next(x for x in report.body if isinstance(x, Table) and x.title == "By batch")
     few = [row for row in by_batch.rows if str(row[0]) in ("1", "8", "64", "512")]

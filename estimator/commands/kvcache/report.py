@@ -58,7 +58,8 @@ def answer(q: KVCache) -> Report:
     body: list[Any] = [Node.group("", [_total(p, parts), *_beside(p, parts)])]
     facts: dict[str, Any] = {}
     verdict, changes = "", list[Table]()
-    if q.gpu is not None or q.gpu_memory is not None:
+    on_card = q.gpu is not None or q.gpu_memory is not None
+    if on_card:
         room, fit, changes, verdict = fit_rows(p, q)
         body += [room, fit.node(), *changes]
         facts["fits"] = fit.answer
@@ -83,7 +84,6 @@ def answer(q: KVCache) -> Report:
         "kvcache", title, inputs, tuple(body), facts, (*p.said, *notes), (), tuple(notes), p.symbolic, letters=letters,
         verdict=verdict,
     )  # fmt: skip
-    on_card = q.gpu is not None or q.gpu_memory is not None
     first = [body[0], body[1], *(helping(c, 3) for c in changes)] if on_card else [body[0]]
     return made._replace(figure=lambda: growth(made, q), brief=() if p.symbolic or q.complexity else tuple(first))
 

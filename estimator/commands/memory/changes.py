@@ -12,7 +12,7 @@ from estimator.card import NO_BITSANDBYTES, Card, card_of
 from estimator.changes import Change, card_row, row_of, table_of
 from estimator.commands.memory.plan import needed, plan
 from estimator.commands.memory.question import Memory
-from estimator.engines import engine_of
+from estimator.engines import engine_of, fit_in
 from estimator.errors import InputError
 from estimator.fit import NO, YES, Fit, need
 from estimator.questions.read import recipe_of, storage_of
@@ -150,7 +150,6 @@ def on_llamacpp(q: Memory) -> Tried | None:
 
     ``peak``: what is needed of the card.
     """
-    from estimator.engines import fit_in
     from estimator.engines.llamacpp import layers_that_fit
 
     change = Change(f"--quantization {MIX}", {"quantization": MIX}, "llama.cpp, 4-bit weights")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from estimator.alike import add_up
 from estimator.commands.flops.passes import Pass
@@ -138,18 +138,13 @@ def best_seconds(device: float, model: float, data: float, host: float) -> float
 
 
 def hidden(q: Train, degrees: Degrees, sent: Exchange, whole: Times) -> float:
-    """Seconds of tensor-parallel collectives that run beside the products they feed (--tp-comm-overlap)."""
+    """Seconds of tensor-parallel collectives that run beside the products they feed (--tp-comm-overlap): all but the
+    first of the parts that each is cut into, one a GPU, as far as there are products."""
     if not q.tp_comm_overlap:
         return 0.0
     if degrees.tensor == 1:
         raise InputError("--tp-comm-overlap: there are no such collectives; add --tensor-parallel")
-    return beside(sent.tensor, degrees.tensor, float(value_of(whole.of(PRODUCTS))))
-
-
-def beside(sent: float, ways: Any, products: float) -> float:
-    """Seconds of ``sent`` that are hidden behind products: all but the first of the ``ways`` parts that each collective
-    is cut into, as far as there are products."""
-    return float(min(sent * (1 - 1 / ways), products))
+    return float(min(sent.tensor * (1 - 1 / degrees.tensor), value_of(whole.of(PRODUCTS))))
 
 
 def ceiling(device: Accelerator) -> Accelerator:
