@@ -123,12 +123,13 @@ class PowerSpec(Part):
 
 
 class LinkSpec(Part):
-    """The link between accelerators, in 10^9 bytes/s: one way is what a collective can use."""
+    """The link between accelerators, in 10^9 bytes/s: one way is what a collective can use; gpus: how many share it."""
 
     name: Text
     gb_s_one_way: Positive
     gb_s_both_ways: Positive
     verified: bool
+    gpus: Annotated[int, Limit(ge=1, le=10**6)] = 8
 
 
 class PcieSpec(Part):

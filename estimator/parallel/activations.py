@@ -113,8 +113,9 @@ def mlp_bytes(m: MLP, work: MicroBatch, d: Any) -> Any:
 def moe_bytes(m: MoE, work: MicroBatch, d: Any) -> Any:
     """Router input and fp32 scores; routed copies of the tokens, as many as are sent away; the experts' insides."""
     n = work.tokens
-    routed = n * m.per_token
-    width = work.cut.part(m.width, "the expert's width")
+    each = work.cut.of_experts
+    routed = n * m.per_token * each.tensor // work.cut.tensor
+    width = each.part(m.width, "the expert's width")
     total = exact_div(HALF * n * d, work.norm_part) + FP32 * n * m.num
     total = total + HALF * routed * d + HALF * routed * width * (3 if m.gated else 2) + HALF * routed * d
     return total + (mlp_bytes(m.shared, work, d) if m.shared is not None else 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.errors import InputError
+from estimator.parallel.tensor import Cut
 from estimator.records import dataclass
 from estimator.trace import value_of
 
@@ -27,6 +28,8 @@ class Degrees:
     """How ``gpus`` GPUs are divided.
 
     tensor, pipeline, context, expert   degrees; expert groups are taken from the data and context groups
+    expert_tensor   GPUs that share each expert (Megatron-LM --expert-tensor-parallel-size), None: the tensor group;
+                    where they are fewer, expert groups are taken from the tensor group too
     sequence   Megatron's sequence parallelism: norms and dropouts are split over the tensor group
     node       GPUs in one node
     """
@@ -38,6 +41,7 @@ class Degrees:
     expert: Any = 1
     sequence: bool = False
     node: int = NODE
+    expert_tensor: Any = None
 
     def __post_init__(self) -> None:
         inner = value_of(self.tensor) * value_of(self.pipeline) * value_of(self.context)
@@ -47,10 +51,16 @@ class Degrees:
                 f"--gpus {gpus} is not a multiple of tensor x pipeline x context parallelism = {inner}; "
                 f"use {max(1, gpus // inner) * inner} GPUs or other degrees"
             )
-        if (gpus // value_of(self.tensor) // value_of(self.pipeline)) % value_of(self.expert):
+        each = value_of(self.each_expert)
+        if each < 1 or value_of(self.tensor) % each:
+            of = value_of(self.tensor)
+            raise InputError(f"--expert-tensor-parallel {each} does not divide --tensor-parallel {of}")
+        if (gpus // value_of(self.pipeline) // each) % value_of(self.expert):
+            told = "" if each == 1 else "; with --expert-tensor-parallel 1, the tensor group's too"
             raise InputError(
-                f"--expert-parallel {value_of(self.expert)} does not divide the {value_of(self.shards)} GPUs that hold "
-                "the same part of the model (data x context parallelism)"
+                f"--expert-parallel {value_of(self.expert)} does not divide the "
+                f"{gpus // value_of(self.pipeline) // each} GPUs that hold the same part of the model (data x context "
+                f"parallelism{told})"
             )
 
     @property
@@ -66,7 +76,17 @@ class Degrees:
     @property
     def expert_shards(self) -> Any:
         """GPUs that hold the same experts."""
-        return self.shards // self.expert
+        return self.gpus // (self.pipeline * self.each_expert * self.expert)
+
+    @property
+    def each_expert(self) -> Any:
+        """GPUs that share each expert."""
+        return self.tensor if self.expert_tensor is None else self.expert_tensor
+
+    @property
+    def cut(self) -> Cut:
+        """How weights are cut."""
+        return Cut(self.tensor, self.expert, self.expert_tensor)
 
     @property
     def nodes(self) -> int:
@@ -79,7 +99,7 @@ class Degrees:
         span = {
             "tensor": t,
             "context": t * c,
-            "expert": t * int(value_of(self.expert)),
+            "expert": int(value_of(self.each_expert * self.expert)),
             "data": t * s,
             "pipeline": int(value_of(self.gpus)),
         }[group]

@@ -20,7 +20,6 @@ from estimator.parallel.messages import Message, messages
 from estimator.parallel.pipeline import Schedule, Stage
 from estimator.parallel.recipe import rates
 from estimator.parallel.sharding import Piece
-from estimator.parallel.tensor import Cut
 from estimator.parallel.traffic import ALL_GATHER, transfers
 from estimator.records import dataclass
 from estimator.trace import value_of
@@ -105,7 +104,7 @@ def most_sent(
 
 def group_seconds(sent: Sequence[Message], rate: Links) -> dict[str, float]:
     """Seconds that links are busy by the group that sends: tensor, context, expert, pipeline."""
-    return {m.group: float(rate.seconds(m.step, m.link)) for m in sent}
+    return {m.group: float(rate.seconds(m.step, m.link)) * m.crossing for m in sent}
 
 
 def data_bytes(
@@ -119,12 +118,13 @@ def data_bytes(
     if int(value_of(degrees.shards)) == 1:
         return 0
     parts, found = int(value_of(degrees.tensor * degrees.pipeline)), rates(recipe, "adamw")
+    apart = int(value_of(degrees.each_expert * degrees.pipeline * degrees.expert))
 
     def sent(n: float) -> Any:
-        routed = int(experts) if degrees.expert != 1 and n > experts else 0
+        routed = int(experts) if apart != parts and n > experts else 0
         pieces = [Piece("weights", (int(n) - routed) // parts, degrees.shards)]
         if routed:
-            pieces.append(Piece("experts", routed // parts // degrees.expert, degrees.expert_shards))
+            pieces.append(Piece("experts", routed // apart, degrees.expert_shards))
         return transfers(pieces, found, stage, micro_batches, inside=local)
 
     if stage < 3 or trained == total:
@@ -135,6 +135,5 @@ def data_bytes(
 
 def work_of(b: Any, s: Any, degrees: Degrees, fused: bool, checkpointing: bool) -> act.MicroBatch:
     """One micro-batch of a training step."""
-    cut = Cut(degrees.tensor, degrees.expert)
     recompute = "full" if checkpointing else "none"
-    return act.MicroBatch(b, s, cut, degrees.context, degrees.sequence, fused, False, recompute)
+    return act.MicroBatch(b, s, degrees.cut, degrees.context, degrees.sequence, fused, False, recompute)

@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import Architecture
+from estimator.families.base import Architecture, MoE
 from estimator.inventory import EXPERT, HEAD, Weight
 from estimator.ops import ceil_div, maximum
 from estimator.parallel import activations as act
@@ -53,7 +53,7 @@ class Job:
 
     @property
     def cut(self) -> tensor.Cut:
-        return tensor.Cut(self.degrees.tensor, self.degrees.expert)
+        return self.degrees.cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +89,14 @@ def pieces(job: Job, stage: Stage) -> tuple[Piece, ...]:
     weights = stage_weights(job.arch, stage, job.cut, d.pipeline)
     if job.adapter is not None:
         return _adapted(job.adapter, weights, d.shards)
-    if d.expert == 1:
+    if d.expert == 1 and d.each_expert == d.tensor:
         return (Piece("weights", sum(w.total for w in weights), d.shards, tuple(weights)),)
     dense = tuple(w for w in weights if w.role != EXPERT)
     routed = tuple(w for w in weights if w.role == EXPERT)
-    if not routed:
+    if d.expert != 1 and not any(isinstance(layer.mlp, MoE) for layer in job.arch.layers):
         raise InputError(f"--expert-parallel {value_of(d.expert)}: the model has no experts")
-    return (
-        Piece("dense weights", sum(w.total for w in dense), d.shards, dense),
-        Piece("experts", sum(w.total for w in routed), d.expert_shards, routed),
-    )
+    shared = Piece("dense weights", sum(w.total for w in dense), d.shards, dense)
+    return (shared, Piece("experts", sum(w.total for w in routed), d.expert_shards, routed)) if routed else (shared,)
 
 
 def _adapted(adapter: Adapter, weights: list[Weight], shards: Any) -> tuple[Piece, ...]:

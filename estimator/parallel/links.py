@@ -6,7 +6,7 @@ from dataclasses import field
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.parallel.degrees import BETWEEN, INSIDE
+from estimator.parallel.degrees import BETWEEN, INSIDE, NODE
 from estimator.records import dataclass
 from estimator.units import BITS_PER_BYTE, KILO, parse_number
 
@@ -41,6 +41,15 @@ def gbps(text: str | None, flag: str) -> float | None:
     if not 0 < value < KILO**3:
         raise InputError(f"{flag} must be > 0 and < 1e9 (10^9 bits/s), got {text}")
     return value * GIGA / BITS_PER_BYTE
+
+
+def node_size(given: int | None, gpu: Any) -> int:
+    """GPUs that share the fast link: those given, else the preset's. InputError for fewer than one."""
+    if given is None:
+        return NODE if gpu is None or gpu.link is None else int(gpu.link.gpus)
+    if not 1 <= given <= 10**6:
+        raise InputError(f"--gpus-per-node must be >= 1, got {given}")
+    return given
 
 
 def links(

@@ -7,22 +7,29 @@ Ring Attention (arXiv 2310.01889): keys and values go round; GShard (arXiv 2006.
 
 from __future__ import annotations
 
+from math import comb
 from typing import Any
 
 from estimator.families.base import Attention, MoE
 from estimator.formulas.zero import ring_elements
 from estimator.ops import ceil_div
 from estimator.parallel.activations import FP32, HALF, MicroBatch
-from estimator.parallel.degrees import Degrees
+from estimator.parallel.degrees import INSIDE, Degrees
 from estimator.parallel.pipeline import Stage
 from estimator.records import dataclass
+from estimator.trace import value_of
 
+# of the link inside a node, by a dispatch or combine: 153 to 158 of an H800's 200 GB/s (deepseek-ai/DeepEP, README)
+REACHED = 0.78
 BOTH = 2  # the backward pass sends what the forward pass sends
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Bytes that one GPU sends in a group: ``layer`` in one layer (or boundary) and micro-batch, ``step`` in a step."""
+    """Bytes that one GPU sends in a group: ``layer`` in one layer (or boundary) and micro-batch, ``step`` in a step.
+
+    crossing: what the link carries of them, as a share (beyond 1 where it is not used in full)
+    """
 
     group: str
     what: str
@@ -30,6 +37,7 @@ class Message:
     layer: Any
     step: Any
     link: str
+    crossing: float = 1.0
 
 
 def messages(stage: Stage, work: MicroBatch, degrees: Degrees, m: Any, d: Any, chunks: int) -> list[Message]:
@@ -66,7 +74,8 @@ def messages(stage: Stage, work: MicroBatch, degrees: Degrees, m: Any, d: Any, c
             )
         )
     if degrees.expert != 1:
-        each = [(routed_bytes(g.mlp, n, degrees, d), count) for g, count in stage.layers if isinstance(g.mlp, MoE)]
+        routed = [(g.mlp, count) for g, count in stage.layers if isinstance(g.mlp, MoE)]
+        each = [(routed_bytes(of, n, degrees, d), count) for of, count in routed]
         layer = max((x for x, _ in each), default=0) * (BOTH + again)
         out.append(
             Message(
@@ -76,6 +85,7 @@ def messages(stage: Stage, work: MicroBatch, degrees: Degrees, m: Any, d: Any, c
                 layer,
                 m * sum((BOTH + again) * x * count for x, count in each),
                 degrees.link("expert"),
+                max((crossing(block, degrees) for block, _ in routed), default=1.0),
             )
         )
     if degrees.pipeline != 1:
@@ -108,4 +118,24 @@ def kv_bytes(a: Attention, work: MicroBatch, degrees: Degrees) -> Any:
 
 def routed_bytes(m: MoE, n: Any, degrees: Degrees, d: Any) -> Any:
     """Dispatch and combine of one pass, with balanced routing: the share of the routed tokens that lives elsewhere."""
-    return 2 * ring_elements(HALF * n * m.per_token * d, degrees.expert)
+    own = n * degrees.each_expert // degrees.tensor  # where the tensor group does not share experts, each has its part
+    return 2 * ring_elements(HALF * own * m.per_token * d, degrees.expert)
+
+
+def crossing(m: MoE, degrees: Degrees) -> float:
+    """The share of the routed tokens' bytes that the experts' link carries.
+
+    Inside a node, more than all: a dispatch reaches :data:`REACHED` of the link. Between nodes, a token goes once to a
+    node that holds some of its experts, and from GPU to GPU inside it (DeepEP; Megatron-Core's flex dispatcher).
+    """
+    span = int(value_of(degrees.each_expert * degrees.expert))
+    if degrees.link("expert") == INSIDE:
+        return 1 / REACHED
+    nodes, ranks = span / degrees.node, int(value_of(degrees.expert))
+    groups, chosen = (int(value_of(x)) for x in m.groups)
+    if nodes < groups:
+        groups = chosen = 1
+    experts, k = int(value_of(m.num)) * chosen // groups, int(value_of(m.per_token))
+    here = int(value_of(m.num) / nodes)
+    met = chosen / groups * (1 - comb(max(0, experts - here), k) / comb(experts, k))
+    return (nodes - 1) * met / (k * (ranks - 1) / ranks)

@@ -24,10 +24,17 @@ WHOLE, COLUMN, ROW = "whole", "column", "row"
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Degrees that cut weights: tensor and expert parallelism."""
+    """Degrees that cut weights: tensor and expert parallelism; expert_tensor: the GPUs that share each expert, where
+    they are not the tensor group."""
 
     tensor: Any = 1
     expert: Any = 1
+    expert_tensor: Any = None
+
+    @property
+    def of_experts(self) -> Cut:
+        """How each expert is cut."""
+        return self if self.expert_tensor is None else Cut(self.expert_tensor, self.expert)
 
     def part(self, n: Any, what: str) -> Any:
         """n/t; InputError naming what cannot be divided."""
@@ -99,12 +106,13 @@ def moe(m: MoE, cut: Cut) -> Iterator[Weight]:
     """Experts dealt to the expert-parallel GPUs and each cut like an MLP; the router copied."""
     if m.num % cut.expert:
         raise InputError(f"--expert-parallel {value_of(cut.expert)} does not divide num_experts = {value_of(m.num)}")
-    cut.part(m.width, "the expert's width")
+    each = cut.of_experts
+    each.part(m.width, "the expert's width")
     for part in m.router:
         yield from part.weights()
     for extra in m.experts:
         for w in extra.weights():
-            dims = [x // cut.tensor if x in (m.width, 2 * m.width) and x != m.d else x for x in w.shape[1:]]
+            dims = [x // each.tensor if x in (m.width, 2 * m.width) and x != m.d else x for x in w.shape[1:]]
             yield Weight(w.name, (w.shape[0] // cut.expert, *dims), 1, w.role)
     if m.shared is not None:
         yield from mlp(m.shared, cut)

@@ -94,10 +94,11 @@ class Sharded(Question):
     sequence_parallel: Any = option(False, "Split norms over the tensor group.", kind="flag")
     context_parallel: Any = option("1", "GPUs that share each sequence.", "N")
     expert_parallel: Any = option("1", "GPUs that share the experts.", "N")
+    expert_tensor_parallel: Any = option(None, "GPUs that share an expert (default: tensor group).", "N", kind="int")
     schedule: Any = option("1f1b", "1f1b, gpipe, interleaved, zb-h1 or zb-h2.", "NAME")
     virtual_stages: Any = option(1, "Groups of layers a GPU (interleaved).", "N", kind="int")
     pipeline_split: Any = option("even", "even, or ends: embedding and head count as layers.", "NAME")
-    gpus_per_node: Any = option(8, "GPUs that share the fast link.", "N", kind="int")
+    gpus_per_node: Any = option(None, "GPUs that share the fast link (default: the preset's, or 8).", "N", kind="int")
 
 
 @dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)

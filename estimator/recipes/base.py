@@ -31,7 +31,8 @@ class Recipe:
     sequences    sequences of one example of the batch
     reference    a frozen model scores them too: "after" the policy's forward pass, "before" it where --reference asks
                  for it, "" never; scores: the model has one score a sequence in its head's place
-    kernels      what runs as one kernel, forward and backward, in a step's time
+    kernels      what runs as one kernel, forward and backward, in a step's time; slower: the device's seconds in a
+                 step over those of its kernels one by one
     masked       batches come with an attention_mask; drops: the model drops where its config says so
     code         whose modeling code runs, where it is not transformers'; holds: its loop names the logits until the
                  next are there
@@ -71,6 +72,7 @@ class Recipe:
     adapters: bool = False
     checkpoints: bool = False
     kernels: Replaced = TORCH
+    slower: float = 1.0
 
     @property
     def casts(self) -> bool:

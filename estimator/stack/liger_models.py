@@ -10,7 +10,9 @@ from estimator.records import dataclass
 @dataclass(frozen=True)
 class Replaced:
     """What is replaced: norms (whose backward overwrites the incoming gradient), rotation, gated product, loss; heads:
-    the norms of queries and keys too; adapters: LoRA, as functions of its own (stack/nn.py, fused_lora)."""
+    the norms of queries and keys too; adapters: LoRA, as functions of its own (stack/nn.py, fused_lora); attention: a
+    fused kernel for every model, which leaves out what a window hides; experts: as Megatron-Core deals tokens to them
+    (stack/dispatched.py)."""
 
     norms: bool = True
     in_place: bool = True
@@ -19,6 +21,8 @@ class Replaced:
     loss: bool = True
     heads: bool = True
     adapters: bool = False
+    attention: bool = False
+    experts: bool = False
 
 
 TORCH = Replaced(False, False, False, False, False)

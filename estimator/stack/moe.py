@@ -6,11 +6,13 @@ Source: transformers integrations/moe.py, grouped_mm_experts_forward, and the fa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from estimator.families.base import MLP, Extra, Linear, MoE
 from estimator.ops import minimum
 from estimator.stack import gradients, moves, ops, products
+from estimator.stack.dispatched import dispatched
 from estimator.stack.feedforward import mlp, swiglu_oai
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear, product
@@ -150,6 +152,8 @@ def grouped_experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: T
     """grouped_mm_experts_forward."""
     t = m.t
     n = index.n * block.num // (block.num + block.idle)  # what idle experts are given passes
+    if m.kernels.experts:
+        return dispatched(m, x, stacks(block)[:2], block, weights, n, partial(_multiplied, m, block, n))
     moves.log(t, "sorting by expert", len(SORTING) + 2, sum(SORTING) * n + 2 * I32 * block.num, block.num)
     sort_ids = t.alloc(n, I64, "sorted experts")
     perm = t.alloc(n, I64, "permutation")
@@ -177,6 +181,13 @@ def grouped_experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: T
     inverse = t.alloc(n, I64, "inverse permutation")
     weighted = gather(t, weighted, weighted.n, inverse)
     return ops.to(t, t.emit("experts' sum", x.n, weighted.w, (weighted,), _sum_bwd, None, weighted.n), x.w)
+
+
+def _multiplied(m: Machine, block: MoE, rows: Any, x: Tensor, stack: Extra, n: Any) -> Tensor:
+    """One grouped product of ``rows`` routed tokens, logged."""
+    out = grouped(m, x, stack, n, None, delta(m, stack.name, m.extra(stack).n, m.extra(stack)))
+    log_experts(m.t, out, stack, rows, n // rows, block)
+    return out
 
 
 def stacks(block: MoE) -> tuple[Extra, Extra, Extra | None, Extra | None]:

@@ -21,8 +21,8 @@ from estimator.work.folds import moved_elements
 from estimator.work.product import FP32_BYTES, Product
 
 COMPUTE, MEMORY, CACHE, LAUNCH, LINK = "compute", "memory", "cache", "launch", "communication"
-PRODUCTS, ADAPTERS, ATTENTION, ELEMENTWISE, OPTIMIZER, KERNELS, LINKS, CACHED = (
-    "products", "adapters", "attention", "elementwise", "optimizer", "kernels", "links", "cache",
+PRODUCTS, ADAPTERS, ATTENTION, ELEMENTWISE, OPTIMIZER, KERNELS, LINKS, CACHED, ROUTING = (
+    "products", "adapters", "attention", "elementwise", "optimizer", "kernels", "links", "cache", "routing",
 )  # fmt: skip
 STREAM = ("layer", "embedding", "final norm")  # the residual stream, whole on all accelerators but those of How.stream
 UNPACK_ROWS = 1  # bitsandbytes MatMul4Bit: a single row is multiplied with the packed matrix, more with an unpacked one
@@ -42,6 +42,8 @@ class How:
     unpack    packed weights are unpacked before each product of more than one row
     fused_scan  the recurrent state stays on the chip
     autograd  the host records every operation for a backward pass
+    experts   expert-parallel accelerators: each holds so many times fewer experts, with as many more rows;
+              each_expert: tensor-parallel accelerators that share each
     layers    layers whose Python the host runs beside its launches; 0 for an engine without such modules
     """
 
@@ -55,6 +57,8 @@ class How:
     unpack: bool = False
     fused_scan: bool = False
     autograd: bool = False
+    experts: Any = 1
+    each_expert: Any = None
     layers: Any = 0
 
     def bytes_of(self, q: Product) -> float:
@@ -161,7 +165,15 @@ def _moved(q: Product, how: How, element: float) -> Any:
     width = FP32_BYTES if how.adapters32 and q.part == p.ADAPTER else how.width
     if q.part == p.SCAN and how.fused_scan:
         return 0
-    return (width * (moved_elements(q) - q.weight) + (element if width == how.width else width) * q.weight) / how.shards
+    weights = (element if width == how.width else width) * own(q, how)
+    return (width * (moved_elements(q) - q.weight) + weights) / how.shards
+
+
+def own(q: Product, how: How) -> Any:
+    """Elements of a product's stored weights that one expert-parallel accelerator reads: of one expert or more."""
+    if q.operator != "experts" or how.experts == 1:
+        return q.weight
+    return maximum(q.weight / how.experts, q.k * q.n)
 
 
 def _once(q: Product, machine: Accelerator, how: How, element: float, moved: Any) -> tuple[Any, str]:
@@ -175,10 +187,12 @@ def _once(q: Product, machine: Accelerator, how: How, element: float, moved: Any
         compute = machine.gemm(q.m, q.k, q.n, q.count / how.shards)
     else:
         # every expert that is chosen multiplies its own share of the rows
-        chosen = q.weight / (q.k * q.n) if q.operator == "experts" else 1
-        m = q.m / chosen
-        compute = machine.gemm(m, q.k, q.n / how.shards, q.count * chosen)
-        arrive = machine.arrive(q.weight * element / how.shards, m, moved)
+        chosen = own(q, how) / (q.k * q.n) if q.operator == "experts" else 1
+        m, shards = q.m / chosen, how.shards
+        if q.operator == "experts" and how.each_expert is not None:  # the others have rows of their own
+            m, shards = m * how.each_expert / shards, how.each_expert
+        compute = machine.gemm(m, q.k, q.n / shards, q.count * chosen)
+        arrive = machine.arrive(own(q, how) * element / how.shards, m, moved)
     return maximum(compute, arrive), MEMORY if value_of(arrive) > value_of(compute) else COMPUTE
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from estimator.commands.train.eight import CAST, cast_elements, in_fp8
@@ -43,7 +45,7 @@ def test_a_kernel_each():
     """A norm reads and writes the stream; its gradient reads two and writes one; a gated product reads two halves."""
     tokens, d, wide = 1024, 4096, 14336
     log = [k for k in kernels(find_recipe("megatron").kernels) if isinstance(k, Kernel) and k.where != "head"]
-    assert find_recipe("megatron").kernels == UNFUSED
+    assert replace(find_recipe("megatron").kernels, attention=False, experts=False) == UNFUSED
 
     def moved(what, phase):
         return {k.moved for k in log if k.what == what and k.phase == phase}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from estimator import api
 from estimator.commands.train import report as train
+from estimator.errors import InputError
 
 MIXTRAL = {"recipe": "megatron", "gpus": 16, "seq_len": 4096, "batch_size": 1, "steps": 1, "tensor_parallel": 2}
 
@@ -46,8 +48,35 @@ def test_experts_are_reduced_among_those_that_hold_them():
 
 def test_an_adapters_optimizer_does_not_depend_on_experts_that_it_leaves():
     lora = MIXTRAL | {"method": "lora", "targets": "q_proj,v_proj"}
-    whole, dealt = (train.train("mixtral-8x7b", **lora, expert_parallel=n).results() for n in (1, 8))
-    assert dealt["device_seconds"] == whole["device_seconds"]
+
+    def optimizer(n):
+        report = train.train("mixtral-8x7b", **lora, expert_parallel=n)
+        return next(node.value for node in report.nodes() if node.label == "optimizer step")
+
+    assert optimizer(8) == optimizer(1)
+
+
+def test_an_expert_may_be_whole_where_the_rest_is_cut():
+    """Megatron-LM's --expert-tensor-parallel-size 1: 16 GPUs of two tensor groups share the experts, each whole."""
+    both = {"gpus": 16, "tensor_parallel": 2, "expert_parallel": 16, "stage": 1, "recipe": "megatron"}
+    with pytest.raises(InputError, match="with --expert-tensor-parallel 1, the tensor group's too"):
+        train.train("qwen3-30b-a3b", **both)
+    whole = train.train("qwen3-30b-a3b", **both, expert_tensor_parallel=1).results()
+    cut = train.train("qwen3-30b-a3b", **both | {"expert_parallel": 8}).results()
+    assert whole["tokens_per_second"] > cut["tokens_per_second"]
+
+
+def test_a_gpu_keeps_as_many_bytes_of_experts_either_way():
+    both = {"gpus": 16, "tensor_parallel": 2, "stage": 0, "recipe": "megatron"}
+    whole = api.zero("qwen3-30b-a3b", **both, expert_parallel=16, expert_tensor_parallel=1).results()
+    cut = api.zero("qwen3-30b-a3b", **both, expert_parallel=8).results()
+    assert whole["stage0.memory_bytes"] == cut["stage0.memory_bytes"]
+
+
+def test_a_stage_without_experts_has_no_share_of_them():
+    """DeepSeek-V3's first three layers are dense: a stage of them alone is no error."""
+    dealt = {"gpus": 256, "pipeline_parallel": 32, "expert_parallel": 8, "recipe": "megatron"}
+    assert api.zero("deepseek-v3", **dealt, stage=1).results()["stage1.memory_bytes"] > 0
 
 
 @pytest.mark.parametrize(

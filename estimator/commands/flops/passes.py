@@ -84,7 +84,7 @@ def plan(q: Flops) -> Pass:
     notes += _notes(adapter)
     attends = any(isinstance(g.mixer, Attention) for g in arch.layers)
     if q.forced and attends and not fused_exists(arch, q.uncapped):
-        notes.append(f"--attention sdpa: transformers has no fused attention for {arch.model_type}; timed as given")
+        notes.append(f"transformers has no fused attention for {arch.model_type}: timed with one all the same")
     elif q.attention == "sdpa" and attends and not fused_exists(arch, q.uncapped):
         notes.append(f"transformers has no fused attention for {arch.model_type}: counted as eager")
     elif q.attention == "sdpa" and attends and not fused_exists(arch):

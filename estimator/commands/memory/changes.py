@@ -15,6 +15,7 @@ from estimator.commands.memory.question import Memory
 from estimator.engines import engine_of, fit_in
 from estimator.errors import InputError
 from estimator.fit import NO, YES, Fit, need
+from estimator.parallel.links import node_size
 from estimator.questions.read import recipe_of, storage_of
 from estimator.records import NamedTuple
 from estimator.report import Table
@@ -105,7 +106,7 @@ def _divided(q: Memory, gpus: int) -> Iterator[Change]:
     room = gpus // (tensor * pipeline) >= 2
     if tensor > 1 and not q.sequence_parallel:
         yield Change("--sequence-parallel", {"sequence_parallel": True}, "none: norms are divided too")
-    if room and 2 * tensor <= q.gpus_per_node:
+    if room and 2 * tensor <= node_size(q.gpus_per_node, None):
         more = str(2 * tensor)
         yield Change(f"--tensor-parallel {more}", {"tensor_parallel": more}, "more traffic inside a node")
     if room:

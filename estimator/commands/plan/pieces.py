@@ -22,10 +22,10 @@ from estimator.errors import InputError
 from estimator.families.base import Architecture
 from estimator.inventory import total as elements
 from estimator.parallel import activations as act
-from estimator.parallel.degrees import BETWEEN, INSIDE, NODE, Degrees
+from estimator.parallel.degrees import BETWEEN, INSIDE, Degrees
 from estimator.parallel.exchange import data_bytes, group_seconds, most_sent, work_of
 from estimator.parallel.job import Job, distinct, rank, saved
-from estimator.parallel.links import Links, links
+from estimator.parallel.links import Links, links, node_size
 from estimator.parallel.messages import Message
 from estimator.parallel.pipeline import Schedule, Stage, schedule, split
 from estimator.parallel.recipe import rates
@@ -35,7 +35,7 @@ from estimator.questions.read import recipe_of
 from estimator.records import NamedTuple
 from estimator.roofline import machine
 from estimator.trace import value_of
-from estimator.work.times import OPTIMIZER
+from estimator.work.times import OPTIMIZER, ROUTING
 
 JUST_BELOW = 1 - 1e-9
 ONCE = ("stages", "flying", "bubble", "kept", "saved", "active", "made", "passes", "posted", "sent", "reduced", "whole",
@@ -127,15 +127,15 @@ class Pieces:
 
     def seconds(self, x: Shape, stage: int, gpu: str) -> float:
         """Seconds that a step takes at the least."""
-        once, host = self.passes(gpu, x.batch, x.checkpointing, x.tensor, x.sequence)
+        once, waits, host = self.passes(gpu, x.batch, x.checkpointing, x.tensor, x.sequence, x.expert)
         passes = x.accumulation * self.stages(x.pipeline, x.virtual)[2]
         passes *= 1 + self.bubble(x.pipeline, x.virtual, x.accumulation)
-        every = NODE * x.tensor * x.context * x.expert * x.pipeline  # more GPUs have no other links
+        every = self.node(gpu) * x.tensor * x.context * x.expert * x.pipeline  # more GPUs have no other links
         model = x.accumulation * self.sent(gpu, min(x.gpus, every), x[1:9])
         m = x.accumulation if stage > 1 else 1
         data = self.reduced(gpu, x.gpus, x.tensor, x.pipeline, x.expert, stage, m)
         update = self.updated(gpu, x.tensor * x.pipeline * (x.shards if stage else 1))
-        device = once * passes / x.context + update
+        device = (once / x.context + waits) * passes + update
         return best_seconds(device, model, data, host * passes) * JUST_BELOW
 
     def stages(self, pipeline: int, virtual: int) -> tuple[list[Stage], list[Stage], float]:
@@ -189,19 +189,24 @@ class Pieces:
     def made(self, b: int, checkpointing: str) -> tuple[Pass, Any]:
         """(a pass over one micro-batch, what it runs)."""
         q = replace(self.q, batch_size=b, checkpointing=checkpointing)
-        made = pass_of(one_pass(q))
+        made = pass_of(one_pass(q, self.recipe))
         return made, run_once(made, self.recipe, run_of(q, self.recipe, []), q.dtype)
 
-    def passes(self, gpu: str, b: int, checkpointing: str, tensor: int, sequence: bool) -> tuple[float, float]:
-        """Seconds of one micro-batch through all layers: the device, the host."""
+    def passes(
+        self, gpu: str, b: int, checkpointing: str, tensor: int, sequence: bool, expert: int
+    ) -> tuple[float, float, float]:
+        """Seconds of one micro-batch through all layers: the device, its waits for routing, the host."""
         made, ops = self.made(b, checkpointing)
         q = replace(self.q, gpu=gpu)
-        run = replace(
-            run_of(q, self.recipe, []), degrees=Degrees(tensor, tensor, sequence=sequence), accumulation=1
-        )
-        t = step_times(made, self.recipe, run, machine(gpu, q.dtype), q.dtype, ops)
-        device = sum(float(v) for (what, _), v in t.parts.items() if what != OPTIMIZER)
-        return device, float(t.host)
+        degrees = Degrees(tensor * expert, tensor, expert=expert, sequence=sequence)
+        run = replace(run_of(q, self.recipe, []), degrees=degrees, accumulation=1)
+        t = step_times(made, self.recipe, run, machine(gpu, q.dtype), q.dtype, ops, waits=True)
+        device = sum(float(v) for (what, _), v in t.parts.items() if what not in (OPTIMIZER, ROUTING))
+        return device, float(value_of(t.of(ROUTING))), float(t.host)
+
+    def node(self, gpu: str) -> int:
+        """Cards that share the fast link."""
+        return node_size(self.q.gpus_per_node, load_gpu(gpu))
 
     def rate(self, gpu: str) -> Links:
         """The links of a card."""
@@ -212,18 +217,18 @@ class Pieces:
 
     def sent(self, gpu: str, gpus: int, x: tuple[Any, ...]) -> float:
         """Seconds of the collectives of one micro-batch that are not data parallelism's."""
-        return sum(group_seconds(self.posted(gpus, x), self.rate(gpu)).values())
+        return sum(group_seconds(self.posted(gpu, gpus, x), self.rate(gpu)).values())
 
-    def posted(self, gpus: int, x: tuple[Any, ...]) -> list[Message]:
+    def posted(self, gpu: str, gpus: int, x: tuple[Any, ...]) -> list[Message]:
         """What the stage that sends most sends for one micro-batch."""
         tensor, sequence, context, expert, pipeline, virtual, b, checkpointing = x
-        degrees = Degrees(gpus, tensor, pipeline, context, expert, sequence)
+        degrees = Degrees(gpus, tensor, pipeline, context, expert, sequence, self.node(gpu))
         work = self.work(degrees, b, checkpointing)
         return most_sent(self.arch, degrees, work, 1, virtual, self.stages(pipeline, virtual)[1])
 
     def reduced(self, gpu: str, gpus: int, tensor: int, pipeline: int, expert: int, stage: int, m: int) -> float:
         """Seconds of the data-parallel collectives of a step."""
-        degrees = Degrees(gpus, tensor, pipeline, expert=expert)
+        degrees = Degrees(gpus, tensor, pipeline, expert=expert, node=self.node(gpu))
         local = degrees.link("data") == INSIDE
         total, routed = self.whole()
         sent = data_bytes(degrees, self.recipe.name, stage, m, total, total, local, routed)

@@ -22,6 +22,7 @@ from estimator.models import Model
 from estimator.names import choice
 from estimator.ops import ceil_div
 from estimator.parallel.degrees import Degrees, check_sequence
+from estimator.parallel.links import node_size
 from estimator.parallel.request import zero_stage
 from estimator.questions import ask
 from estimator.questions.read import batch, recipe_of, scored, storage_of
@@ -44,7 +45,7 @@ from estimator.units import (
     USD,
 )
 from estimator.work.folds import Group
-from estimator.work.times import ADAPTERS, ATTENTION, ELEMENTWISE, KERNELS, OPTIMIZER, PRODUCTS
+from estimator.work.times import ADAPTERS, ATTENTION, ELEMENTWISE, KERNELS, OPTIMIZER, PRODUCTS, ROUTING
 
 
 def train(model: Model | str, **options: Any) -> Report:
@@ -70,7 +71,7 @@ def answer(q: Train) -> Report:
     recipe = recipe_of(q, said)
     q = scored(q, recipe)
     model = q.model
-    made = plan(one_pass(q, recipe.sequences))
+    made = plan(one_pass(q, recipe))
     run = run_of(q, recipe, said)
     loop = _not_timed(q)
     gpus = run.degrees.gpus
@@ -129,28 +130,33 @@ def _brief(body: tuple[Node | Table, ...], fit: Fit | None) -> tuple[Node, ...]:
     return (Node.group("", rows),)
 
 
-def one_pass(q: Train, sequences: int = 1) -> Flops:
-    """The pass that a step repeats. sequences: of one example of the batch."""
+def one_pass(q: Train, recipe: Recipe) -> Flops:
+    """The pass that a step repeats."""
+    sequences = recipe.sequences
     if q.checkpointing == "selective":
         raise InputError("--checkpointing selective is not timed: use none or full, or llmcalc memory for its bytes")
     same = ("seq_len", "method", "rank", "targets", "args", "trainable_layers", "checkpointing",
             "attention_flops")  # fmt: skip
     return Flops(
         batch_size=q.batch_size if sequences == 1 else str(sequences * value_of(batch(q.model, q.batch_size))),
-        model=q.model, mode="training", uncapped=True, attention=q.attention or "sdpa", forced=q.attention == "sdpa",
+        model=q.model, mode="training", uncapped=True, attention=q.attention or "sdpa",
+        forced=q.attention == "sdpa" or recipe.kernels.attention,
         **{k: getattr(q, k) for k in same},
     )  # fmt: skip
 
 
 def _degrees(q: Train) -> Degrees:
     """How the GPUs are divided. Raises InputError where the degrees do not divide them."""
+    from estimator.presets import load_gpu
+
     names = ("gpus", "tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel")
     found = (size_option(q.model, getattr(q, name), f"--{name.replace('_', '-')}", name) for name in names)
     gpus, tensor, pipeline, context, expert = (int(value_of(n)) for n in found)
     check_sequence(q.sequence_parallel, tensor)
     if expert != 1 and not any(isinstance(layer.mlp, MoE) for layer in q.model.architecture.layers):
         raise InputError(f"--expert-parallel {expert}: {q.model.name} has no experts")
-    return Degrees(gpus, tensor, pipeline, context, expert, q.sequence_parallel, q.gpus_per_node)
+    node = node_size(q.gpus_per_node, load_gpu(q.gpu))
+    return Degrees(gpus, tensor, pipeline, context, expert, q.sequence_parallel, node, q.expert_tensor_parallel)
 
 
 def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
@@ -222,6 +228,7 @@ def _body(
         ("norms, activations, sums, loss", t.of(ELEMENTWISE)),
         ("optimizer step", t.of(OPTIMIZER)),
         ("starting and ending kernels", t.of(KERNELS)),
+        ("waiting for the routing", t.of(ROUTING)),
     ]
     rows = [Node("", name, seconds, SECONDS) for name, seconds in parts if seconds]
     flops = Group("", made.list, convention == "causal")

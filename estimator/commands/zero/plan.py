@@ -15,7 +15,7 @@ from estimator.parallel import activations as act
 from estimator.parallel import offload as off
 from estimator.parallel.degrees import Degrees, check_sequence
 from estimator.parallel.job import Job
-from estimator.parallel.links import Links, links
+from estimator.parallel.links import Links, links, node_size
 from estimator.parallel.pipeline import Stage, schedule, split, uneven
 from estimator.parallel.recipe import rates
 from estimator.parallel.request import size
@@ -79,8 +79,6 @@ def plan(q: Zero) -> ShardedPlan:
     """The job that these options describe. Raises InputError for degrees that do not divide, and contradictions."""
     if (q.model is None) == (q.params is None):
         raise InputError("give either --model or --params, not both")
-    if not 1 <= q.gpus_per_node <= 10**6:
-        raise InputError(f"--gpus-per-node must be >= 1, got {q.gpus_per_node}")
     for name, usual in MEMORY_ONLY.items():
         if str(getattr(q, name)) != usual:
             flag = f"--{name.replace('_', '-')}"
@@ -96,8 +94,15 @@ def plan(q: Zero) -> ShardedPlan:
     }
     found = {k: size(given[k], f"--{f.replace('_', '-')}", f, q.model, q.derive) for k, f in DEGREES}
     check_sequence(q.sequence_parallel, found["tensor"])
+    card = None
+    if q.gpu is not None:
+        from estimator.presets import load_gpu
+
+        card = load_gpu(q.gpu)
+    node = node_size(q.gpus_per_node, card)
     degrees = Degrees(
-        n, found["tensor"], found["pipeline"], found["context"], found["expert"], q.sequence_parallel, q.gpus_per_node
+        n, found["tensor"], found["pipeline"], found["context"], found["expert"], q.sequence_parallel, node,
+        q.expert_tensor_parallel,
     )
     if q.model is not None and q.model.architecture.counted_only and not degrees.plain:
         raise InputError(
@@ -107,7 +112,7 @@ def plan(q: Zero) -> ShardedPlan:
     m = size(q.micro_batches, "--micro-batches", "micro_batches", q.model, q.derive)
     off.check(q.offload, q.offload_to, stages, len(stages) > 1)
     plainly = schedule(q.schedule, degrees.pipeline, m, q.virtual_stages)
-    cut = Cut(degrees.tensor, degrees.expert)
+    cut = degrees.cut
     job = Job(
         q.model.architecture if q.model else None,
         None if q.model else size(q.params, "--params", "params", None, q.derive),
@@ -119,7 +124,7 @@ def plan(q: Zero) -> ShardedPlan:
         _work(q, cut, degrees, said),
         q.offload,
         q.offload_to,
-        check_zero_pp(q.zero_pp, stages, degrees.shards, q.gpus_per_node),
+        check_zero_pp(q.zero_pp, stages, degrees.shards, node),
         _largest(q, stages, said),
         _adapter(q, degrees, said),
     )
@@ -129,11 +134,6 @@ def plan(q: Zero) -> ShardedPlan:
         )
     if q.model is not None:
         said += uneven(q.model.architecture, degrees.pipeline, q.virtual_stages, q.pipeline_split)
-    card = None
-    if q.gpu is not None:
-        from estimator.presets import load_gpu
-
-        card = load_gpu(q.gpu)
     disks = q.offload != "none" and q.offload_to == "nvme"
     rate = links(card, q.link_gbps, q.network_gbps, q.pcie_gbps, q.nvme_gbps, disks)
     inputs = {
