@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from estimator.presets import load_gpu
 from estimator.records import NamedTuple
 from estimator.stack.kernels import HOPPER, HOPPER_WORKSPACE, PREFERS_CUDNN, SMALL, GpuKernels, resident_threads
-from estimator.units import parse_size
+from estimator.units import parse_memory, parse_size
 
 if TYPE_CHECKING:
     from estimator.schemas import GpuSpec
@@ -80,7 +80,7 @@ def find_card(gpu: str | None, memory: Any = None) -> Card:
         card = card_of(load_gpu(gpu))
     if memory is None:
         return card
-    size = parse_size(str(memory), "--gpu-memory", "bytes")
+    size = parse_memory(str(memory), "--gpu-memory")
     return card._replace(bytes=size, notes=(*card.notes, f"--gpu-memory {memory}: what a program gets"))
 
 

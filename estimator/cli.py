@@ -44,6 +44,15 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
+# what people call what a command does
+WORDS = {
+    "fit": "memory", "vram": "memory", "estimate": "memory", "finetune": "memory --method lora",
+    "fine-tune": "memory --method lora", "lora": "peft --method lora", "serve": "infer", "inference": "infer",
+    "speed": "infer", "throughput": "infer", "latency": "infer", "kv": "kvcache", "quantize": "compress",
+    "pretrain": "plan train", "cost": "train", "deepspeed": "zero", "fsdp": "zero", "scaling": "chinchilla",
+}  # fmt: skip
+
+
 def run(argv: list[str]) -> int:
     """Run one command line; prints one line on standard error for any error and returns its exit code."""
     from estimator.trace import forget
@@ -89,7 +98,7 @@ def _dispatch(argv: list[str]) -> int:
     if name.partition("=")[0] in ("--install-completion", "--show-completion"):
         return _completion(argv)
     if name not in COMMANDS:
-        raise unknown("command", name, COMMANDS, "See: llmcalc --help")
+        raise _no_command(name)
     words = _shown_as(_spelt_out(argv[1:]))
     if name in MODEL_FIRST and words and not words[0].startswith("-"):
         words.insert(0, "--model")
@@ -105,6 +114,17 @@ def _dispatch(argv: list[str]) -> int:
         code = made.main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)
     write(page.getvalue(), sys.stdout)
     return code if isinstance(code, int) else 0
+
+
+def _no_command(name: str) -> InputError:
+    """What to type instead of a model's name, or of a word for what a command does."""
+    from estimator.presets import find
+
+    if find("models", name):
+        return InputError(f"{name[:60]} is a model. First the command: llmcalc memory {name[:60]}")
+    if meant := WORDS.get(name.lower()):
+        return unknown("command", name, (), f"Try: llmcalc {meant}")
+    return unknown("command", name, COMMANDS, "See: llmcalc --help")
 
 
 def _spelt_out(words: list[str]) -> list[str]:

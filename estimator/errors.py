@@ -51,6 +51,6 @@ def unknown(kind: str, got: str, known: Iterable[str], hint: str = "", every: bo
     text = f"{where}{': ' if where else ''}unknown {what} {shown!r}."
     if near:
         text += " Did you mean " + " or ".join(repr(n) for n in near) + "?"
-    elif every and len(names) <= 40:
+    elif every and 0 < len(names) <= 40:
         text += " Known: " + ", ".join(names) + "."
     return InputError(text + (f" {hint}" if hint else ""))

@@ -77,7 +77,7 @@ def read(kind: str, name: str) -> tuple[str, dict[str, Any]]:
     found = find(kind, name)
     if found is None:
         what = {"models": "model", "gpus": "GPU"}.get(kind, kind)
-        raise unknown(what, name, names(kind), f"List them: llmcalc {kind}")
+        raise unknown(what, name, names(kind), _several(kind, name) or f"List them: llmcalc {kind}")
     path = folder() / kind / f"{found}{KINDS[kind]}"
     shown = f"presets/{kind}/{path.name}"
     if path.stat().st_size > MAX_BYTES:
@@ -90,6 +90,13 @@ def read(kind: str, name: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(data, dict):
         raise InputError(f"{shown}: must hold a table of fields")
     return found, data
+
+
+def _several(kind: str, name: str) -> str:
+    """What to write for ``8xh100``: the preset and how many of it."""
+    count, times, rest = name.lower().replace("×", "x").partition("x")
+    own = find("gpus", rest.strip()) if kind == "gpus" and times and count.strip().isdigit() else None
+    return f"For {count.strip()} of them: --gpu {own} --gpus {count.strip()}" if own else ""
 
 
 def sold() -> dict[str, tuple[str, float]]:

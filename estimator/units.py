@@ -190,6 +190,14 @@ def parse_number(text: str, flag: str) -> Fraction:
     return Fraction(match.group(1).replace("_", "").replace(",", ""))
 
 
+def parse_memory(text: str, flag: str) -> int:
+    """Bytes of a memory: ``24GB``, ``24GiB``. InputError also for a bare number that no memory has as bytes."""
+    size = parse_size(text, flag, "bytes")
+    if size < KIBI**2:
+        raise InputError(f"{flag} {text} is {size:,} bytes; with its unit: {flag} {text}GB")
+    return size
+
+
 def parse_size(text: str, flag: str, kind: str = "count") -> int:
     """An exact int from ``8k``, ``7.5e9``, ``7B``, ``80GB``, ``80GiB``.
 

@@ -18,6 +18,10 @@ STEP = "train --model llama-3-8b --gpu h100-sxm --gpus 8"
 SCENARIO = 'title = "x"\nanswers = ["a"]\n[quantities.a]\n{}\n'
 
 CASES: list[tuple[str, str]] = [
+    ("llama-3-8b", "memory llama-3-8b"),
+    ("finetune llama-3-8b", "memory llama-3-8b --method lora"),
+    ("train --model llama-3-8b --gpu 8xh100", "train --model llama-3-8b --gpu h100-sxm --gpus 8"),
+    ("memory llama-3-8b --gpu-memory 24", "memory llama-3-8b --gpu-memory 24GB"),
     # names
     ("memoryy llama-3-8b", "--help"),
     ("memory --model ''", "models"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from estimator import presets
-from estimator.commands.models.report import bound, matches, nothing
+from estimator.commands.models.report import matches, nothing
 from estimator.errors import unknown
 from estimator.formula import Citation
 from estimator.report import Cell, Node, Report, Table
-from estimator.units import BYTE_RATE, BYTES, FLOP_RATE, USD, WATTS, Unit
+from estimator.units import BYTE_RATE, BYTES, FLOP_RATE, USD, WATTS, Unit, parse_memory
 
 if TYPE_CHECKING:
     from estimator.schemas import GpuSpec
@@ -20,7 +20,7 @@ MATMULS = ("bf16", "fp16", "fp8", "fp4", "int8", "tf32", "fp32")
 
 def gpus(pattern: str = "", vendor: str | None = None, min_memory: Any = None, dtype: str = "bf16") -> Report:
     """The accelerators whose name matches, of a vendor, with at least so many bytes; peaks are dense, in ``dtype``."""
-    least = bound(min_memory, "--min-memory", "bytes")
+    least = None if min_memory is None else parse_memory(str(min_memory), "--min-memory")
     if dtype not in MATMULS:
         raise unknown("--dtype", dtype, MATMULS)
     facts: dict[str, Any] = {}

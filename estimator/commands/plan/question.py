@@ -73,6 +73,7 @@ class PreTrain(Searched):
 class Serve(Searched):
     """Which cards serve a model, how many, how divided, stored and run: latency and USD a million tokens."""
 
+    gpus: Any = option(None, "How many: a number, a list or a range (default: 1..8, more for a --rate).", "N")
     engine: Any = option("vllm", "vllm, sglang, tensorrt-llm: names with commas, or all.", "NAME")
     context: Any = option("8k", "Tokens of a request, prompt and answer; 8k is 8192.", "TOKENS", short="-c")
     new_tokens: Any = option("256", "Tokens generated a request, of its context.", "TOKENS")

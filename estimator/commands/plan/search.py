@@ -141,6 +141,11 @@ class Reasons:
         """A way on this card that cannot be run."""
         self.refused.setdefault(gpu, error)
 
+    @property
+    def most(self) -> float:
+        """Requests a second that the best way keeps up with, of those that are no rows."""
+        return max((x.rate for x in self.short.values()), default=0.0)
+
     def nothing(self, otherwise: str) -> str:
         """Why there is no row at all; ``otherwise``: where no way lacks memory and none is refused."""
         if self.short:

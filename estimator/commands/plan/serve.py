@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
-from math import ceil
+from math import ceil, log2
 from typing import Any
 
 from estimator.commands.infer.question import Infer
@@ -43,6 +43,8 @@ from estimator.units import (
 ENGINES = ("vllm", "sglang", "tensorrt-llm")
 STORED = ("none", "fp8", "w8a8", "awq", "nvfp4")  # what a plain checkpoint is published in
 CACHED = (None, "fp8")
+USUAL = "1..8"
+MOST, GROWN = 4096, 3  # GPUs that are looked at unasked, and how often more are
 NODE = 8  # GPUs of a machine, which share each layer at the most
 HOURS_A_DAY = 24
 
@@ -68,8 +70,24 @@ def serve(q: Serve) -> Report:
     """The report of a question."""
     if q.model.kind == "symbolic":
         raise InputError("--model symbolic has no sizes to plan with: give a preset or a config.json")
+    if q.gpus is not None:
+        return _served_by(q, q.gpus)[0]
+    made, most = _served_by(q, USUAL)
+    for _ in range(GROWN):
+        if not most or q.rate is None:
+            break
+        n = 2 ** ceil(log2(NODE * max(q.rate / most, 2)))  # replicas share the requests evenly
+        if n > MOST:
+            break
+        more, most = _served_by(q, str(n), f"--gpus not given: {n}, since {USUAL} do not keep up")
+        made = more if not most else made
+    return made
+
+
+def _served_by(q: Serve, gpus: str, said: str = "") -> tuple[Report, float]:
+    """(the report for so many GPUs, the requests a second that the best of them keeps up with if none is enough)."""
     asked = _load(q)
-    wanted = list(_ways(q))
+    wanted = list(_ways(q, gpus))
     rows: list[ServedWay] = []
     why = Reasons(cards(q.gpu))
     refused: list[ServingLayout] = []
@@ -92,12 +110,13 @@ def serve(q: Serve) -> Report:
     what = f"{asked.rate:g} requests a second" if asked.rate else f"{asked.sequences:,} requests at once"
     title = f"Serving {q.model.name} to {what}: {asked.prompt:,} + {asked.new:,} tokens each"
     inputs = {"model": q.model.name, "context": q.context, "new_tokens": q.new_tokens, "concurrency": q.concurrency,
-              "rate": q.rate, "gpu": q.gpu, "gpus": q.gpus, "engine": q.engine, "ttft": q.ttft, "itl": q.itl,
+              "rate": q.rate, "gpu": q.gpu, "gpus": gpus, "engine": q.engine, "ttft": q.ttft, "itl": q.itl,
               "days": q.days, "usd": q.usd}  # fmt: skip
     tried = LayoutsTried(len(wanted), len(rows))
-    notes = (*_notes(q), *([stopped] if stopped else []), *q.model.notes)
+    notes = (*([said] if said else []), *_notes(q), *([stopped] if stopped else []), *q.model.notes)
     none = "Nothing serves this: no layout that was tried has a request for every replica."
-    return search.report("serve", title, inputs, rows, _limits(q), q.top, why, notes, tried, none, _shown(q))
+    made = search.report("serve", title, inputs, rows, _limits(q), q.top, why, notes, tried, none, _shown(q))
+    return made, 0.0 if rows else why.most
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +168,7 @@ class ServingLayout:
         return ", ".join(parts) or "as it is"
 
 
-def _ways(q: Serve) -> Iterator[ServingLayout]:
+def _ways(q: Serve, gpus: str) -> Iterator[ServingLayout]:
     """Every layout that is looked at."""
     engines = _names(q.engine, ENGINES, "--engine")
     storage: tuple[str | None, ...] = (None,)
@@ -162,7 +181,7 @@ def _ways(q: Serve) -> Iterator[ServingLayout]:
     if q.kv_dtype is not None:
         names = tuple(x.strip() for x in str(q.kv_dtype).split(",") if x.strip())
         caches = CACHED if str(q.kv_dtype).lower() == "all" else names
-    for gpu, n in product(cards(q.gpu), counts(q.gpus)):
+    for gpu, n in product(cards(q.gpu), counts(gpus)):
         for engine, stored, kv in product(engines, storage, caches):
             for tensor, pipeline in _degrees(n):
                 data = n // (tensor * pipeline)

@@ -22,7 +22,7 @@ from estimator.storage.gguf_dynamic import HIGH, LOW, nearest
 from estimator.storage.gguf_dynamic import said as dynamic
 from estimator.storage.gguf_mix import MIXES, PLAIN_TYPES, mix_notes
 from estimator.trace import value_of
-from estimator.units import BYTES, human, parse_size
+from estimator.units import BYTES, human, parse_memory
 
 DEFAULT_TOKENS = 4096
 OWN = (
@@ -77,7 +77,7 @@ def asked(q: Any, mix: str | None = None) -> Asked:
     load.check()
     ram = None
     if q.ram is not None:
-        there = parse_size(str(q.ram), "--ram", "bytes")
+        there = parse_memory(str(q.ram), "--ram")
         ram = Fit(Range(*(load.host.total,) * 3), there, "the host")
     return Asked(load, cards, chosen, (*said, *weights.notes, *weights.storage.notes), ram)
 

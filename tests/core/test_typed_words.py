@@ -1,0 +1,40 @@
+"""What people type first: a model without a command, a word of their own for one, several cards in one, bare GB."""
+
+from __future__ import annotations
+
+import pytest
+
+from estimator.cli import WORDS
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("llama-3-8b", "llama-3-8b is a model. First the command: llmcalc memory llama-3-8b"),
+        ("finetune llama-3-8b", "unknown command 'finetune'. Try: llmcalc memory --method lora"),
+        ("memory llama-3-8b --gpu 8xh100", "For 8 of them: --gpu h100-sxm --gpus 8"),
+        ("memory llama-3-8b --gpu '2 x 3090'", "For 2 of them: --gpu rtx-3090 --gpus 2"),
+        ("memory llama-3-8b --gpu-memory 24", "--gpu-memory 24 is 24 bytes; with its unit: --gpu-memory 24GB"),
+        ("gpus --min-memory 24", "--min-memory 24 is 24 bytes; with its unit: --min-memory 24GB"),
+        ("memory qwen3-8b -q q4_k_m --ram 64", "--ram 64 is 64 bytes; with its unit: --ram 64GB"),
+    ],
+)
+def test_is_told_what_to_type(llmcalc, line, says):
+    ran = llmcalc(line)
+    assert ran.code == 2
+    assert says in ran.err
+
+
+@pytest.mark.parametrize("typed", sorted(set(WORDS.values())))
+def test_what_is_suggested_is_a_command(llmcalc, typed):
+    assert llmcalc(f"{typed} --help").code == 0
+
+
+def test_a_rate_takes_as_many_cards_as_it_needs(llmcalc):
+    """Eight cards keep up with 3.3 requests a second: for ten, 32 are looked at; what is asked for is kept to."""
+    options = "plan serve --model llama-3.1-70b --gpu h100-sxm --rate 10 --format json"
+    free, kept = llmcalc(options).json, llmcalc(f"{options} --gpus 1..8").json
+    assert {row["gpus"] for row in free["rows"]} == {32}
+    assert "--gpus not given: 32, since 1..8 do not keep up" in free["assumptions"]
+    assert "rows" not in kept
+    assert kept["verdict"].startswith("Nothing keeps up: the most is 3.3 requests a second")
