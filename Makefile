@@ -1,4 +1,5 @@
-# make demo: install into .venv and run the main job; make test: install and pass the tests.
+# make demo: install into .venv and run the main job; make test: install and pass the tests of every day;
+# make thorough: the others, which take minutes.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,8 +7,10 @@ STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 SITE := $(VENV)/.installed-docs
 BROWSER := $(VENV)/.installed-browser
+# processes that tests start find bytecode, as those of an installed wheel do
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
-.PHONY: fuzz mutate demo test browser programs strace lint types docs site serve check benchmark clean
+.PHONY: fuzz mutate demo test thorough browser programs strace lint types docs site serve check benchmark clean
 
 demo: $(STAMP)
 	$(BIN)/llmcalc peft --method lora --rank 8
@@ -15,22 +18,27 @@ demo: $(STAMP)
 	$(BIN)/llmcalc kvcache --model llama-3-8b --seq-len 8k
 	$(BIN)/llmcalc zero --params 7.5e9 --gpus 64 --stage all
 
+# every test, with two of its cases where it has many, and without the long ones
 test: $(DEV)
-	$(BIN)/python -m pytest
+	$(PYTEST) -m 'not browser and not programs and not strace and not thorough'
+
+# all that `make test` leaves out
+thorough: $(DEV)
+	$(PYTEST) -m 'not browser and not programs and not strace and thorough'
 
 # needs Chromium (Debian: apt-get install chromium)
 browser: $(BROWSER) site
-	$(BIN)/python -m pytest tests/browser -m browser -n 0
+	$(PYTEST) tests/browser -m browser -n 0
 
 # with LaTeX, KaTeX, shells and pandas, which are installed where they are missing (Debian, as root)
 programs: $(DEV)
 	.ci/programs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[pandas]'
-	$(BIN)/python -m pytest -m programs
+	$(PYTEST) -m programs
 
 # what the documented commands ask of the kernel
 strace: $(DEV)
-	$(BIN)/python -m pytest tests/programs -m strace
+	$(PYTEST) tests/programs -m strace
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -48,7 +56,7 @@ serve: $(SITE)
 docs: $(DEV)
 	$(BIN)/python docs/build.py
 
-check: lint types test
+check: lint types test thorough
 
 fuzz: $(DEV)
 	$(BIN)/python -m tests.fuzz --jobs $${JOBS:-$$(nproc)} --inputs $${INPUTS:-1000000} --seed $${SEED:-1}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shlex
 from collections.abc import Callable
+from random import Random
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,6 +19,7 @@ from estimator.trace import forget
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
 WIDTH = "100"
+CASES = 2  # of a test with many that `make test` runs; `make thorough` runs the others
 
 
 class Ran(NamedTuple):
@@ -40,6 +43,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite golden files and the outputs in the docs"
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark ``thorough`` all cases of a test but a few drawn by its name, unless it is marked ``whole``."""
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("whole") is None:
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for name, cases in tests.items():
+        kept = Random(name).sample(cases, min(CASES, len(cases)))
+        for item in cases:
+            if item not in kept:
+                item.add_marker("thorough")
+
+
+def pytest_collection_finish() -> None:
+    """What is collected stays until the end: the garbage collector need not walk it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

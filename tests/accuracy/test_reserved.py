@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from statistics import median
 
+import pytest
+
 from estimator.card import BLOCKS
 from estimator.commands.memory.plan import plan
 from estimator.commands.memory.question import Memory
@@ -50,6 +52,7 @@ def errors(found):
         yield ident, got.allocated / allocated - 1, reserved / got.reserved
 
 
+@pytest.mark.thorough
 def test_blocks():
     found = list(errors(list(runs())[::10]))
     print(sorted(found, key=lambda x: -abs(x[2] - 1))[:4])

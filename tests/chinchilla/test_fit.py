@@ -37,6 +37,7 @@ def test_the_chinchilla_runs(llmcalc: Callable[..., Ran]) -> None:
     assert got["A.low"] is None
 
 
+@pytest.mark.thorough
 def test_epochs_coefficients_lie_inside_the_intervals(llmcalc: Callable[..., Ran]) -> None:
     line = ("chinchilla", "fit", RUNS, "--exclude", FEWEST, "--bootstrap", 200, "--format", "json")
     got = llmcalc(*line).results

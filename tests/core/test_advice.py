@@ -66,6 +66,7 @@ def test_advice_works(llmcalc, names, typed, then):
     assert not any(w.startswith("--") for w in new) or any(w in ran.err for w in new), ran.err
 
 
+@pytest.mark.thorough
 def test_all_advice_is_followed(llmcalc, names):
     """Every message of the program is that of a case, or says why it cannot be."""
     heard = [llmcalc(typed.format(**names)).err.strip() for typed in dict.fromkeys(typed for typed, _ in CASES)]

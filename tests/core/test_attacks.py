@@ -168,6 +168,7 @@ def test_derivations_of_any_formula_end_soon(llmcalc, tmp_path, formula):
     assert time.perf_counter() - start < 5
 
 
+@pytest.mark.thorough
 def test_patterns_end(llmcalc):
     start = time.perf_counter()
     for line in (

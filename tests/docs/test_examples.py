@@ -16,6 +16,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"(^```[a-z]*\n)(\$ llmcalc .*?)(^```$)", re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_examples(page, llmcalc, update_golden, tmp_path):
     text = page.read_text()

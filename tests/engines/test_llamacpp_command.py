@@ -118,6 +118,7 @@ def test_unequal_cards_share_whole_layers():
     assert found["fits"] == "yes"
 
 
+@pytest.mark.thorough
 def test_a_table_of_mixes_names_the_best():
     report = api.memory("qwen3-32b", mode="inference", quantization="all", ctx_size="16k", gpu="rtx-4090")
     found = report.results()
@@ -199,6 +200,7 @@ def test_other_models_are_refused():
         api.infer("llama-3-8b", host="fast", **CARD)
 
 
+@pytest.mark.thorough
 def test_more_layers_than_llama_cpp_takes_are_refused_before_their_graph_is_laid_out(llmcalc):
     """``infer`` laid out fourteen graphs of 16,001 layers for its advice: a minute."""
     line = "--model llama-3-8b --set num_hidden_layers=16001"

@@ -80,6 +80,7 @@ def test_what_llama_cpp_refuses_is_refused():
             check(build(Config(data["configs"][r["model"]])), context(r["options"]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["plain", "imatrix"])
 def test_mixes_are_the_quantizers(kind):
     data, configs = load("llamacpp_mixes.json.gz"), load("llamacpp_contexts.json.gz")["configs"]

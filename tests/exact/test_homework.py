@@ -101,6 +101,7 @@ def _node(tree: dict[str, Any], key: str) -> dict[str, Any]:
     raise AssertionError(f"no {key}")
 
 
+@pytest.mark.thorough
 def test_a_homework_question_takes_a_page(llmcalc):
     """Asked for by its keys: the working of one question on one page of 60 lines."""
     for question in HOMEWORK:

@@ -10,6 +10,7 @@ HERE = Path(__file__).parent
 CASES = sorted(HERE.rglob("*.txt"))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("case", CASES, ids=lambda p: str(p.relative_to(HERE)))
 def test_golden(case, llmcalc, update_golden, tmp_path, monkeypatch):
     command, _, want = case.read_text().partition("\n")

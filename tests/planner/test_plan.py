@@ -66,6 +66,7 @@ def test_every_listed_card_without_a_row_says_why(llmcalc):
         assert all(why.values())
 
 
+@pytest.mark.thorough
 def test_the_largest_compute_optimal_model(llmcalc):
     """One size up is over the limits, and its tokens are what the law says."""
     from estimator.commands.plan.optimal import SIZES, asks

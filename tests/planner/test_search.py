@@ -60,6 +60,7 @@ def test_nothing_is_left_out(monkeypatch, model, options):
     assert said == also
 
 
+@pytest.mark.thorough
 def test_a_hundred_thousand_layouts_take_seconds():
     """No more than a few of them are asked of ``train``: the rest is put together from pieces."""
     q = ask(PreTrain, "llama-3-70b", {"gpus": "256..8192", "gpu": "h100-sxm,h200,b200,a100-80gb", "tokens": "15T"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 import sympy
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ KEPT = (
 CARDS = st.sampled_from(("h100-sxm", "rtx-4090", "t4", "a100-40gb"))
 
 
+@pytest.mark.thorough
 @given(
     models(),
     st.sampled_from([1, 2, 3]),
@@ -151,6 +153,7 @@ def test_the_longest_context_fits_and_one_more_does_not(model, card, b, dtype):
     count("the claimed maximum fits, one more does not")
 
 
+@pytest.mark.thorough
 @given(
     st.sampled_from(CAUSAL[:5]),
     CARDS,
@@ -178,6 +181,7 @@ def test_the_largest_fits_and_one_more_does_not(model, card, what, mode):
 MORE_OPTIONS = ([], ["--method", "lora"], ["--recipe", "torch-mixed"], ["--attention", "eager"], ["--dtype", "fp32"])
 
 
+@pytest.mark.thorough
 @given(
     models(),
     CARDS,

@@ -8,6 +8,7 @@ from tests.properties.asked import MORE, count
 from tests.properties.largest import KINDS, drawn, wrong
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("part", range(6))
 def test_the_largest_fits_and_one_more_does_not(part):
     checked = 0

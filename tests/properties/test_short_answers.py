@@ -40,6 +40,7 @@ SIZE = re.compile(r"\d [KMGT]?i?B\b")
 CHANGE = re.compile(r"With (--.*?)(?:: \d| it needs| it fits)")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("part", range(4))
 def test_a_screen(llmcalc, monkeypatch, part):
     monkeypatch.setenv("COLUMNS", "80")

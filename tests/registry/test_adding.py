@@ -65,6 +65,7 @@ def run(copy: Path, line: str, model: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.thorough
 def test_a_family_is_one_file_and_a_line(copy: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"model_type": "pine", "architectures": ["PineForCausalLM"]}))

@@ -22,6 +22,7 @@ def test_there_by_name(name):
     assert all(presets.load_gpu(x).memory_basis for x in found)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("part", range(4))
 def test_every_card_answers(llmcalc, part):
     for name in presets.ids("gpus")[part::4]:

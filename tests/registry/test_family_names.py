@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-import estimator
 from estimator.families import FAMILIES
 from estimator.families.base import Attention, Layer, MoE, Norm, StateSpace
 from estimator.kv.layers import STATES
@@ -22,8 +20,8 @@ from estimator.stack.moe import ROUTES
 from estimator.stack.norms import NORMS
 from estimator.stack.rotation import WIDE
 from estimator.stack.routers import ROUTERS
+from tests.registry.trees import ROOT, trees
 
-ROOT = Path(estimator.__file__).parent
 OTHER_PROJECTS = {
     "peft/mappings.py", "headers/gguf_architectures.py", "headers/gguf_newer.py",
     "sources/native.py", "ollama.py", "stack/liger_models.py",
@@ -52,10 +50,9 @@ KEEPS = {"branch", "input", "probs"}
 
 
 def files() -> Iterator[tuple[str, ast.AST]]:
-    for path in sorted(ROOT.rglob("*.py")):
-        name = path.relative_to(ROOT).as_posix()
+    for name, tree in trees().items():
         if not name.startswith("families/") and name not in OTHER_PROJECTS:
-            yield name, ast.parse(path.read_text())
+            yield name, tree
 
 
 def test_no_family_is_named_outside_families():
