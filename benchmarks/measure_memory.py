@@ -27,6 +27,7 @@ import transformers
 SEQ2SEQ, SPEECH, MASKED = ("t5", "bart"), ("whisper",), ("bert", "roberta", "distilbert", "modernbert", "albert")
 DTYPES = {"bf16": torch.bfloat16, "amp": torch.float32, "fp32": torch.float32}
 STEPS = 3
+DEVICE = "cuda"
 
 
 def build(config: dict[str, Any], dtype: torch.dtype, attn: str, quant: bool | None, kind: Any = None) -> Any:
@@ -44,7 +45,7 @@ def build(config: dict[str, Any], dtype: torch.dtype, attn: str, quant: bool | N
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with torch.device("cuda"):
+        with torch.device(DEVICE):
             model = kind.from_config(made, attn_implementation=attn)
     finally:
         torch.set_default_dtype(before)
@@ -53,11 +54,11 @@ def build(config: dict[str, Any], dtype: torch.dtype, attn: str, quant: bool | N
 
 def inputs(config: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
     """Random tokens of a batch; a model that hears gets the spectrogram of its whole window too."""
-    ids = torch.randint(0, config["vocab_size"], (case["batch"], case["seq"]), device="cuda")
+    ids = torch.randint(0, config["vocab_size"], (case["batch"], case["seq"]), device=DEVICE)
     if config["model_type"] not in SPEECH:
         return {"input_ids": ids, "labels": ids}
     frames, dtype = 2 * config["max_source_positions"], DTYPES[case.get("precision", "bf16")]
-    heard = torch.zeros(case["batch"], config["num_mel_bins"], frames, device="cuda", dtype=dtype)
+    heard = torch.zeros(case["batch"], config["num_mel_bins"], frames, device=DEVICE, dtype=dtype)
     return {"input_features": heard, "labels": ids}
 
 
@@ -167,7 +168,7 @@ def infer(case: dict[str, Any], config: dict[str, Any]) -> dict[str, int]:
     model.config.use_cache = True
     clear()
     out = {"load": torch.cuda.memory_allocated()}
-    ids = torch.randint(0, config["vocab_size"], (case["batch"], case["seq"]), device="cuda")
+    ids = torch.randint(0, config["vocab_size"], (case["batch"], case["seq"]), device=DEVICE)
     made, out["prefill"] = peak(
         lambda: model(input_ids=ids, use_cache=True, logits_to_keep=case.get("logits_to_keep", 1))
     )

@@ -133,7 +133,7 @@ def attention_kind(a: Attention, crossed: bool) -> str:
 
 
 # StateSpace.kind
-STATES = {
+STATES = {  # what people call a StateSpace.kind, where that is not its name
     "selective": "Mamba",
     "chunked": "Mamba 2",
     "gated_delta": "gated delta-rule",
@@ -197,7 +197,8 @@ def _states(mixer: StateSpace, b: Any, store: Store, times: Any) -> Held:
     conv = mixer.conv_width * mixer.sizes.get("kept", mixer.conv_kernel)
     state = mixer.sizes["heads"] * mixer.sizes["head_dim"] * mixer.state
     bits = store.bits if value_of(store.bits) >= BF16_BITS else BF16_BITS  # states are never packed
-    return Held(f"{STATES[mixer.kind]} state", state_bytes(times, b, conv, state, bits), state_bytes, times)
+    name = STATES.get(mixer.kind, mixer.kind)
+    return Held(f"{name} state", state_bytes(times, b, conv, state, bits), state_bytes, times)
 
 
 def _pair(kind: str, times: Any, tokens: Any, heads: Any, a: Attention, live: Any, store: Store, b: Any) -> Held:

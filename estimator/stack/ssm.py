@@ -7,6 +7,7 @@ Source: transformers 5, models/{mamba,falcon_mamba,jamba}/modeling_*.py and cach
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from estimator.families.base import Layer, Linear, StateSpace
@@ -20,34 +21,25 @@ from estimator.stack.tape import F32, GradFn, Tape, Tensor
 
 SCAN_LAUNCHES = 6  # mamba_ssm: causal_conv1d, activation, selective scan, gate and their casts
 
+# StateSpace.kind -> module.function of this folder
+MIXERS = {
+    "selective": "ssm.selective",
+    "chunked": "chunked.mamba2",
+    "lightning": "lightning.lightning",
+    "short_conv": "ssm.short_conv",
+    "gated_delta": "delta.gated_delta",
+    "channel_delta": "channel_delta.channel_delta",
+    "time_mix": "rwkv.time_mix",
+    "rg_lru": "griffin.rg_lru",
+}
+
 
 def mixer(m: Machine, x: Tensor, s: StateSpace, at: Any) -> Tensor:
     """The mixer of one layer. x [b, s, d] -> [b, s, d]."""
     moves.fused(m.t, "scan", m.rows * (2 * s.conv_width + 4 * s.inner) * x.w, SCAN_LAUNCHES)
-    if s.kind == "chunked":
-        from estimator.stack.chunked import mamba2
-
-        return mamba2(m, x, s)
-    if s.kind == "lightning":
-        from estimator.stack.lightning import lightning
-
-        return lightning(m, x, s)
-    if s.kind == "short_conv":
-        return short_conv(m, x, s)
-    if s.kind == "gated_delta":
-        from estimator.stack.delta import gated_delta
-
-        return gated_delta(m, x, s)
-    if s.kind in ("time_mix", "rg_lru"):
-        from estimator.stack.griffin import rg_lru
-        from estimator.stack.rwkv import time_mix
-
-        return time_mix(m, x, s) if s.kind == "time_mix" else rg_lru(m, x, s)
-    if s.kind == "channel_delta":
-        from estimator.stack.channel_delta import channel_delta
-
-        return channel_delta(m, x, s)
-    return selective(m, x, s)
+    module, _, name = MIXERS[s.kind].partition(".")
+    out: Tensor = getattr(import_module(f"estimator.stack.{module}"), name)(m, x, s)
+    return out
 
 
 def short_conv(m: Machine, x: Tensor, s: StateSpace) -> Tensor:

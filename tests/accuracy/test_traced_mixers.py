@@ -1,8 +1,9 @@
 """State-space mixers, latent attention and gpt-oss beside the allocations of their real modeling files.
 
-The rows of traced_mixers.json.gz were traced on fake CUDA tensors (torch 2.11, transformers 5.17), with few layers and
-small vocabularies. Such tensors cannot accumulate gradients in place, which a GPU does: the selective scan's backward
-pass, where one such sum decides, is therefore only bounded here (on one H100 it agrees within 0.2%).
+The rows of traced_mixers.json.gz were traced on tensors without data (benchmarks/trace_steps.py; torch 2.11,
+transformers 5.17), with few layers and small vocabularies. Such tensors cannot accumulate gradients in place, which a
+GPU does: the selective scan's backward pass, where one such sum decides, is therefore only bounded here (on one H100 it
+agrees within 0.2%).
 """
 
 from __future__ import annotations

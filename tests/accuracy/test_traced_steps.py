@@ -1,4 +1,5 @@
-"""Peaks of single steps beside the allocations of the real modeling files, traced on fake CUDA tensors.
+"""Peaks of single steps beside the allocations of the real modeling files, traced on tensors without data
+(benchmarks/trace_steps.py).
 
 Three layers and a vocabulary of 512, so that the layers decide, not the logits; bytes above what stands before the
 step (torch 2.11, transformers 5.17). Accumulating gradients in place is not seen there, so backward may read higher.

@@ -26,6 +26,7 @@ def test_each_is_renewed_by_a_script_or_copied_from_a_source(row: list[str]) -> 
     _, what, script, source = row
     assert what
     assert bool(script) != bool(source)
+    assert "no script" not in source
     if script:
         text = (ROOT / script).read_text()
         assert "python" in text or "Writes" in text or "torchrun" in text  # says how it is run
