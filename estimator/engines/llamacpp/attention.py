@@ -218,8 +218,8 @@ def _scores(p: GraphBuilder, a: Attention, cache: str, h: Heads, q: GgmlTensor) 
 def _mask(p: GraphBuilder, cache: str, shape: tuple[int, ...]) -> GgmlTensor:
     """The mask: in f16 for the fused kernel, which older builds cast from f32 once a pass."""
     half = p.context.flash
-    given = p.graph.input(f"{cache}_mask", shape, "f16" if half and p.context.mixed else "f32")
-    if not half or p.context.mixed:
+    given = p.graph.input(f"{cache}_mask", shape, "f16" if half and p.context.halved else "f32")
+    if not half or p.context.halved:
         return given
     if cache not in p.casts:
         cast = op("CPY", shape, given, type="f16")

@@ -13,8 +13,12 @@ N_BATCH = 2048  # llama_context_default_params
 N_UBATCH = 512
 BUILD = 11549  # what everything here was measured on
 # from which builds on, as far as public logs tell: MLA's kv_b is written in two parts (pull 12801, April 2025); a cache
-# is written by index (August 2025); embeddings mix with tokens, masks are f16 and quantised caches rotated (2026)
-LATENT, INDEXED, MIXED = 5140, 6000, 8000
+# is written by index (August 2025); the quantizer's rule for fused q, k and v is that of values (2026)
+LATENT, INDEXED, FUSED = 5140, 6000, 8000
+# the earliest that was measured, then the first in xllamacpp's wheels whose own sizes show it, and the last without
+# (benchmarks/llamacpp_builds.py): an input for embeddings beside the tokens (7710); quantised caches are rotated (8352);
+# masks are f16, a row of logits a sequence (9294); embeddings mix with tokens in a batch (11063)
+MEASURED, SELECTED, ROTATING, HALVED, MIXED = 7079, 7827, 8672, 9538, 11549
 PLAIN = ("f32", "f16", "bf16")  # cache types that are no blocks
 
 
@@ -48,8 +52,18 @@ class Context:
         return self.build >= INDEXED
 
     @property
+    def selected(self) -> bool:
+        """Whether embeddings have an input of their own beside the tokens'."""
+        return self.build >= SELECTED
+
+    @property
+    def halved(self) -> bool:
+        """Whether the fused kernel's mask is an input in f16, not a cast of one in f32."""
+        return self.build >= HALVED
+
+    @property
     def mixed(self) -> bool:
-        """Whether the graph holds a branch for embeddings among tokens, an f16 mask, and rotations."""
+        """Whether the graph holds a branch for embeddings among tokens."""
         return self.build >= MIXED
 
     @property
@@ -98,7 +112,7 @@ class Context:
 
         Source: src/llama-kv-cache.cpp (attn_rot_k, attn_rot_v); switched off by LLAMA_ATTN_ROT_DISABLE.
         """
-        if not self.mixed or getattr(self, cache) in PLAIN or width % ROTATED:
+        if self.build < ROTATING or getattr(self, cache) in PLAIN or width % ROTATED:
             return 0
         side = ROTATED
         while cache == "k" and width % (2 * side) == 0:

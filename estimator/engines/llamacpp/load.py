@@ -90,7 +90,7 @@ class Load:
         def product(name: str, layer: int) -> int:
             return self.weights.products.get((name, -1 if layer >= last else layer), 0)
 
-        return compute_bytes(p.graph.inputs, cut(p, self.place, product))
+        return compute_bytes(*cut(p, self.place, product))
 
     @property
     def devices(self) -> tuple[Holding, ...]:

@@ -1,23 +1,27 @@
 """A load log of llama.cpp read back: what it printed, line by line, beside what is predicted from the log alone.
 
 The metadata stands in the log (``llama_model_loader: - kv``), and so do the context's sizes; from these a model, a mix
-and a context are made. Buffers are compared to the printed digit: half of the last one printed.
+and a context are made. Buffers are compared to the printed digit: half of the last one printed. Of a file that is
+loaded twice (builds since December 2025 first try whether it fits) the last load counts; of a draft model, none.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from estimator.config import Config
 from estimator.engines.llamacpp.caches import kept
 from estimator.engines.llamacpp.context import BUILD, Context
-from estimator.engines.llamacpp.load import Load
+from estimator.engines.llamacpp.load import Holding, Load
+from estimator.engines.llamacpp.model import ordered
 from estimator.engines.llamacpp.placement import Placement
 from estimator.engines.llamacpp.question import known
 from estimator.engines.llamacpp.weights import Weights, of_mix
 from estimator.errors import InputError
+from estimator.families.base import Layer
 from estimator.headers import FileTensor, Header
 from estimator.models import Model
 from estimator.records import NamedTuple
@@ -43,9 +47,11 @@ _CACHE = re.compile(
 )
 _OLD_CACHE = re.compile(r"KV self size +=  *(\d+(?:\.\d+)?) MiB, K \((\w+)\): +\d+(?:\.\d+)? MiB, V \((\w+)\)")
 _BUFFER = re.compile(r"(\S+) +(model|KV|RS|output|compute) buffer size += +(\d+(?:\.\d+)?) MiB")
+_FILE = re.compile(r"loaded meta data with \d+ key-value pairs and \d+ tensors from (\S+)")
 _OFFLOADED = re.compile(r"offloaded (\d{1,12})/(\d{1,12}) layers")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) (MiB|GiB)")
-_BUILD = re.compile(r"build: (\d{1,12}) \(")
+_BUILD = re.compile(r"build(?:: |_info: b)([1-9]\d{0,11})\b")
+_COPIES = re.compile(r"n_copies ?= ?(\d{1,2})|sched copies = (\d{1,2})")
 _TENSORS = re.compile(r"and (\d{1,12}) tensors")
 MIB = KIBI**2
 UNITS = {"MiB": MIB, "GiB": KIBI**3}
@@ -80,6 +86,14 @@ def is_log(text: str) -> bool:
     return any(mark in text for mark in MARKS)
 
 
+def last_load(text: str) -> str:
+    """What stands before the first file, and the last load of that file."""
+    found = list(_FILE.finditer(text))
+    starts = [text.rfind("\n", 0, m.start()) + 1 for m in found]
+    loads = [(a, b) for m, a, b in zip(found, starts, [*starts[1:], len(text)], strict=True) if m[1] == found[0][1]]
+    return text[: starts[0]] + text[slice(*loads[-1])] if loads else text
+
+
 def _off(predicted: float, logged: float) -> str:
     """How far a prediction is from what was logged."""
     return f"{100 * (predicted / logged - 1):+.2f}%" if logged else "logged as 0"
@@ -87,6 +101,7 @@ def _off(predicted: float, logged: float) -> str:
 
 def validate(name: str, text: str) -> Report:
     """Predicted beside logged. InputError where the log does not say enough to predict from."""
+    text = last_load(text)
     model, mix, said = model_of(name, text)
     load = _load(model, mix, text)
     lines = list(_lines(load, mix, text))
@@ -179,14 +194,46 @@ def _load(model: Model, mix: str, text: str) -> Load:
         unified=said.get("kv_unified", "true") in ("1", "true"),
         outputs=count("n_outputs_max", 0, 0) or None, build=_build(text),
     )  # fmt: skip
-    n = len(weights.layers)
-    found = _OFFLOADED.search(text)
-    devices = {
-        name for name, _, _ in _BUFFER.findall(text) if not name.upper().startswith(("CPU", "CUDA_HOST", "HOST"))
-    }
-    shares = tuple(1.0 for name in sorted(devices) if not name.endswith("_Host"))
-    place = Placement(n, min(int(found[1]), n + 1) if found and shares else 0, shares if found else ())
-    return Load(model.name, model.architecture, known(model), context, weights, place)
+    load = Load(
+        model.name, model.architecture, known(model), context, weights, Placement(len(weights.layers))
+    )  # fmt: skip
+    return replace(load, place=_place(load, text))
+
+
+def _place(load: Load, text: str) -> Placement:
+    """Where the layers lie: as many on each device as make its logged caches and states."""
+    n, found, names = load.place.layers, _OFFLOADED.search(text), devices_of(text)
+    if found is None or not names:
+        return load.place
+    offloaded = min(int(found[1]), n + 1)
+    logged = dict.fromkeys(names, 0.0)
+    for name, what, value in _BUFFER.findall(text):
+        if name in logged and what in ("KV", "RS"):
+            logged[name] += float(value) * MIB
+    each = [_kept(load, layer) for layer in ordered(load.arch)][n + 1 - offloaded :]
+    shares, at = [], 0
+    for name in names[:-1]:
+        start, total = at, 0.0
+        while at < len(each) and total + each[at] / 2 < logged[name]:
+            total, at = total + each[at], at + 1
+        shares.append(float(at - start))
+    copies = [int(a or b) for a, b in _COPIES.findall(text)]
+    return Placement(n, offloaded, (*shares, float(offloaded - at)), overlaps=copies[-1] > 1 if copies else True)
+
+
+def devices_of(text: str) -> list[str]:
+    """The names of the devices that hold buffers, in llama.cpp's order."""
+    found = {name for name, _, _ in _BUFFER.findall(text) if not _is_host(name)}
+    return sorted(found, key=lambda name: (name.rstrip("0123456789"), len(name), name))
+
+
+def _is_host(name: str) -> bool:
+    return name.upper().startswith(("CPU", "HOST")) or name.upper().endswith("_HOST")
+
+
+def _kept(load: Load, layer: Layer) -> float:
+    """Bytes that a layer keeps between passes."""
+    return sum(float(value_of(k.bytes)) for k in kept(layer, load.arch, load.gguf, load.context, 1))
 
 
 def _build(text: str) -> int:
@@ -204,32 +251,26 @@ def _lines(load: Load, mix: str, text: str) -> Iterator[Line]:
         yield Line("model size", float(size[1]) * unit, _half(size[1]) * unit, float(value_of(load.weights.total)))
     caches = [k for x in load.arch.layers for k in kept(x, load.arch, load.gguf, load.context)]
     total = sum(float(value_of(c.bytes)) for c in caches if c.kind != "recurrent")
-    states = sum(float(value_of(c.bytes)) for c in caches if c.kind == "recurrent")
     found = [m[1] for m in _CACHE.finditer(text)] or [m[1] for m in _OLD_CACHE.finditer(text)]
     if found:
         logged = sum(float(x) for x in found) * MIB
         yield Line("KV cache, all layers", logged, len(found) * _half(found[0]) * MIB, total)
-    held = load.held if len(load.place.shares) <= 1 else ()
+    held = {"": load.host, **dict(zip(devices_of(text), load.devices, strict=False))}
     buffers: dict[tuple[str, str], list[str]] = {}
     for name, what, value in _BUFFER.findall(text):
         buffers.setdefault((name, what), []).append(value)
     for (name, what), values in buffers.items():  # a window's cache and the full one are printed one by one
         logged, digit = sum(map(float, values)) * MIB, sum(map(_half, values)) * MIB
-        yield Line(f"{name} {what} buffer", logged, digit, _buffer(load, held, name, what, states))
+        yield Line(f"{name} {what} buffer", logged, digit, _buffer(held, name, what))
 
 
-def _buffer(load: Load, held: tuple[Any, ...], name: str, what: str, states: float) -> float | None:
+def _buffer(held: dict[str, Holding], name: str, what: str) -> float | None:
     """The bytes of one printed buffer, or None where the place is not known."""
-    host = name.upper().startswith(("CPU", "HOST")) or name.endswith("_Host")
-    if not held or (not host and len(held) < 2):
+    place = held.get("" if _is_host(name) else name)
+    if place is None:
         return None
-    place = held[0 if host else 1]
-    if what == "output":
-        return float(place.output) if host else None
-    if what == "RS":
-        return states if len(held) == 1 or not host else None
-    column = {"model": place.weights, "KV": place.cache, "compute": place.compute}
-    return float(column[what])
+    columns = {"model": place.weights, "KV": place.cache, "RS": place.states, "compute": place.compute}
+    return float((columns | {"output": place.output})[what])
 
 
 def _half(text: str) -> float:

@@ -59,7 +59,7 @@ def _embedded(p: GraphBuilder) -> tuple[GgmlTensor, list[GgmlTensor]]:
     d, T = p.width, p.tokens
     x = p.graph.expand(op("GET_ROWS", (d, T), HELD, p.graph.input("tokens", (T,), "i32")))
     deep: list[GgmlTensor] = []
-    if p.context.mixed:
+    if p.context.selected:
         wide = _mixed(p, x)
         if p.gguf.deepstack:
             x = view(wide, (d, T), strided=True)
@@ -76,11 +76,16 @@ def _embedded(p: GraphBuilder) -> tuple[GgmlTensor, list[GgmlTensor]]:
 
 
 def _mixed(p: GraphBuilder, x: GgmlTensor) -> GgmlTensor:
-    """The branch for batches that bring embeddings among tokens: its result is held to the end.
+    """The branches for batches that bring embeddings, and among tokens: what they hold is held to the end.
 
     Gives the rows of ``x``, padded to the width of what is brought: an image's rows come with those of ``deepstack``.
     """
     wide, T = (p.width * (1 + p.gguf.deepstack), p.tokens), p.tokens
+    if p.gguf.deepstack and not p.context.mixed:
+        x = p.graph.expand(op("PAD", wide, x))
+    if not p.context.mixed:
+        p.graph.expand(p.graph.input("embd", wide))
+        return x
     other = op("GET_ROWS", x.shape, HELD, p.graph.input("mixed_tokens", (T,), "i32"))
     if p.gguf.deepstack:
         p.graph.expand(other)

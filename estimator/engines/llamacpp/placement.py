@@ -6,6 +6,8 @@ their shares. A layer's cache lies where the layer lies. ``--cpu-moe`` keeps rou
 The graph (ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph): every stretch of nodes on one device begins
 with copies of what it reads from elsewhere; the large products of host layers run on the first device, whose
 compute buffer their weights then pass through (op_offload, batches of 32 tokens and more).
+Where several devices hold all layers, micro-batches follow each other through them (pipeline parallelism): every input
+and every copy that crosses is there four times, from the first node to the last.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ from math import prod
 
 from estimator.engines.llamacpp.graph import SIZES, GgmlTensor
 from estimator.engines.llamacpp.passes import GraphBuilder
-from estimator.records import dataclass
+from estimator.records import NamedTuple, dataclass
 
 HOST = 0
 OFFLOAD_FROM = 32  # tokens of a batch whose host products run on a device: ggml-cuda, min_batch_size
+COPIES = 4  # of what crosses between devices, where micro-batches overlap: GGML_SCHED_MAX_COPIES' default
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +32,20 @@ class Placement:
 
     layers      of the model; offloaded: of them and the output layer, how many lie on devices
     shares      of each device; host_experts: layers, from the first, whose experts stay on the host
+    overlaps    whether micro-batches follow each other through the devices, where nothing else stands against it
     """
 
     layers: int
     offloaded: int = 0
     shares: tuple[float, ...] = ()
     host_experts: int = 0
+    overlaps: bool = True
+
+    @property
+    def copies(self) -> int:
+        """How often what crosses between devices is there: llama_context, pipeline_parallel."""
+        whole = self.devices > 1 and self.offloaded > self.layers and not self.host_experts
+        return COPIES if whole and self.overlaps else 1
 
     @property
     def devices(self) -> int:
@@ -53,15 +64,23 @@ class Placement:
         return layer < self.host_experts
 
 
-def cut(p: GraphBuilder, place: Placement, product_bytes: Callable[[str, int], int]) -> list[GgmlTensor]:
+class Cut(NamedTuple):
+    """A pass over devices: what is placed before it starts, and its nodes."""
+
+    first: list[GgmlTensor]
+    nodes: list[GgmlTensor]
+
+
+def cut(p: GraphBuilder, place: Placement, product_bytes: Callable[[str, int], int]) -> Cut:
     """The nodes of a pass with a device each, and the copies that cross between devices.
 
     product_bytes: bytes of the matrix of a module in a layer, 0 where it is not known.
     """
     if not place.devices:
-        return p.graph.nodes
+        return Cut(p.graph.inputs, p.graph.nodes)
     for t in p.graph.nodes:
         t.device = _device(p, place, t)
+    asked = _asked(p)
     out: list[GgmlTensor] = []
     made: dict[tuple[int, int], GgmlTensor] = {}
     passing = {id(t): w for t in p.graph.nodes if (w := _passing(p, place, t, product_bytes)) is not None}
@@ -72,7 +91,23 @@ def cut(p: GraphBuilder, place: Placement, product_bytes: Callable[[str, int], i
             out += first
             t.sources = (*first, *(_here(s, t.device, made, out) for s in t.sources[len(first) :]))
         out += stretch
-    return out
+    lasting = [*asked, *made.values()] if place.copies > 1 else []
+    for t in lasting:
+        t.output = True
+    return Cut([*p.graph.inputs, *lasting, *(_again(t) for t in lasting for _ in range(place.copies - 1))], out)
+
+
+def _asked(p: GraphBuilder) -> list[GgmlTensor]:
+    """The inputs that are there once for each micro-batch: in older builds only those that a node reads."""
+    read = {id(s) for t in p.graph.nodes for s in t.sources}
+    return [t for t in p.graph.inputs if p.context.mixed or id(t) in read]
+
+
+def _again(t: GgmlTensor) -> GgmlTensor:
+    """Room for ``t`` of another micro-batch."""
+    copy = GgmlTensor("COPY", t.shape, (), t.type)
+    copy.device = t.device
+    return copy
 
 
 def _stretches(nodes: list[GgmlTensor], passing: dict[int, GgmlTensor]) -> Iterator[list[GgmlTensor]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from estimator.card import Card, Range, find_card
 from estimator.engines.llamacpp.caches import CACHE_TYPES
-from estimator.engines.llamacpp.context import BUILD, MIXED, N_BATCH, N_UBATCH, Context
+from estimator.engines.llamacpp.context import BUILD, HALVED, MEASURED, N_BATCH, N_UBATCH, ROTATING, Context
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.placement import Placement, split_evenly
 from estimator.engines.llamacpp.weights import Weights, of_header, of_mix
@@ -94,11 +94,11 @@ def build_of(q: Any) -> int:
 
 def build_said(build: int) -> str:
     """What a build's numbers rest on."""
-    if build >= MIXED:
+    if build >= HALVED:
         return f"llama.cpp build {build}, measured on {BUILD}; older ones (--engine-version) reserve all rows of logits"
-    return (
-        f"llama.cpp build {build}: all rows of logits, f32 masks and no rotation, as public logs of 2024 and 2025 show"
-    )
+    more = "" if build >= ROTATING else " and no rotation"
+    shown = "measured builds" if build >= MEASURED else "public logs of 2024 and 2025"
+    return f"llama.cpp build {build}: all rows of logits, f32 masks{more}, as {shown} show"
 
 
 def refuse_foreign(q: Any) -> None:
@@ -165,7 +165,7 @@ def context_of(q: Any, said: list[str]) -> Context:
     sequences = _size(q, given, "--parallel", "batch_size")
     k, v = (_cache_type(q, which) for which in "kv")
     build = build_of(q)
-    rows = "all" if q.outputs is None and build < MIXED else q.outputs
+    rows = "all" if q.outputs is None and build < HALVED else q.outputs
     if rows is None:
         said.append("--outputs not given: a row of logits a sequence, as the server asks for")
     flash = choice(q.flash_attn or "auto", "--flash-attn", ("on", "off", "auto", "1", "0", "true", "false"))
@@ -272,9 +272,15 @@ def placement(q: Any, layers: int, cards: tuple[Card, ...], said: list[str]) -> 
     if q.cpu_moe is not None:
         text = str(q.cpu_moe).strip().lower()
         experts = layers if text in ALL else 0 if text == "0" else _size(q, text, "--cpu-moe", "tokens")
-    if len(shares) > 1 or n < layers + 1 or experts:
+    place = Placement(layers, min(n, layers + 1), shares, min(experts, layers), not q.no_kv_offload)
+    if n < layers + 1 or experts:
         said.append("what crosses between devices: read in ggml's scheduler, not measured")
-    return Placement(layers, min(n, layers + 1), shares, min(experts, layers))
+    elif place.copies > 1:
+        said.append(
+            f"{place.copies} copies of what crosses between devices, whose micro-batches overlap, as logs of two cards "
+            "show; a build with GGML_SCHED_MAX_COPIES=1 has one"
+        )
+    return place
 
 
 def _shares(q: Any, cards: tuple[Card, ...]) -> tuple[float, ...]:

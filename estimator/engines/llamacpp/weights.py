@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from estimator.engines.llamacpp.context import BUILD, LATENT, MIXED
+from estimator.engines.llamacpp.context import BUILD, FUSED, LATENT
 from estimator.families.base import Architecture
 from estimator.headers import Header
 from estimator.inventory import EMBEDDING, EXPERT, POSITION
@@ -61,7 +61,7 @@ class Weights:
 
 def of_mix(arch: Architecture, mix: str, imatrix: bool, build: int = BUILD) -> Weights:
     """The weights of ``arch`` in a mix, or in a plain type (f16, bf16, f32: vectors stay in fp32), made by a build."""
-    parts: list[Typed] = list(typed(arch, mix, imatrix, build < MIXED, build < LATENT))
+    parts: list[Typed] = list(typed(arch, mix, imatrix, build < FUSED, build < LATENT))
     ends = {"table": 0, "output": 0}
     layers = [[0, 0] for _ in range(sum(int(value_of(x.times)) for x in arch.layers))]
     numbers = [[0, 0] for _ in layers]
