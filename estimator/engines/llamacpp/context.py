@@ -16,7 +16,7 @@ BUILD = 11549  # what everything here was measured on
 # is written by index (August 2025); the quantizer's rule for fused q, k and v is that of values (2026)
 LATENT, INDEXED, FUSED = 5140, 6000, 8000
 # the earliest that was measured, then the first in xllamacpp's wheels whose own sizes show it, and the last without
-# (benchmarks/llamacpp_builds.py): an input for embeddings beside the tokens (7710); quantised caches are rotated (8352);
+# (benchmarks/llamacpp_builds.py): an input for embeddings beside the tokens (7710); quantised caches turn (8352);
 # masks are f16, a row of logits a sequence (9294); embeddings mix with tokens in a batch (11063)
 MEASURED, SELECTED, ROTATING, HALVED, MIXED = 7079, 7827, 8672, 9538, 11549
 PLAIN = ("f32", "f16", "bf16")  # cache types that are no blocks
