@@ -64,20 +64,20 @@ class Placement:
         return layer < self.host_experts
 
 
-class Cut(NamedTuple):
+class PlacedPass(NamedTuple):
     """A pass over devices: what is placed before it starts, and its nodes."""
 
     first: list[GgmlTensor]
     nodes: list[GgmlTensor]
 
 
-def cut(p: GraphBuilder, place: Placement, product_bytes: Callable[[str, int], int]) -> Cut:
+def cut(p: GraphBuilder, place: Placement, product_bytes: Callable[[str, int], int]) -> PlacedPass:
     """The nodes of a pass with a device each, and the copies that cross between devices.
 
     product_bytes: bytes of the matrix of a module in a layer, 0 where it is not known.
     """
     if not place.devices:
-        return Cut(p.graph.inputs, p.graph.nodes)
+        return PlacedPass(p.graph.inputs, p.graph.nodes)
     for t in p.graph.nodes:
         t.device = _device(p, place, t)
     asked = _asked(p)
@@ -94,7 +94,7 @@ def cut(p: GraphBuilder, place: Placement, product_bytes: Callable[[str, int], i
     lasting = [*asked, *made.values()] if place.copies > 1 else []
     for t in lasting:
         t.output = True
-    return Cut([*p.graph.inputs, *lasting, *(_again(t) for t in lasting for _ in range(place.copies - 1))], out)
+    return PlacedPass([*p.graph.inputs, *lasting, *(_again(t) for t in lasting for _ in range(place.copies - 1))], out)
 
 
 def _asked(p: GraphBuilder) -> list[GgmlTensor]:
