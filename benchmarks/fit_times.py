@@ -2,9 +2,10 @@
 
     python benchmarks/fit_times.py [tests/accuracy/step_times.json] [--gpu h100-sxm] [--folds 5]
 
-Least squares of the logarithm of predicted over measured seconds (outliers weigh less: soft L1 from 3%). With --folds
-the models are dealt to as many groups, and each group is predicted by constants fitted to the others; --only fits some
-of the constants (those of kernels, not of products: elements,welford,launch_gradient). Needs scipy. The file:
+Least squares of the logarithm of predicted over measured seconds (soft L1 from 0.5%: nearly absolute errors, as it is
+their medians that are printed). With --folds the models are dealt to as many groups, and each group is predicted by
+constants fitted to the others; --only fits some of the constants (those of kernels, not of products:
+elements,welford,launch_gradient). Needs scipy. The file:
 ``{"configs": {name: config.json}, "cases": [{"kind": "train" or "infer", "model", "batch", "seq", "lora",
 "checkpoint", "step_s", "prefill_s", "decode_graph_s", "set"}]}``; a model without a config is a preset.
 """
@@ -109,7 +110,7 @@ def fit(found: list[Time], m: Accelerator, only: Collection[str], say: bool = Tr
         return replace(m, **{n: getattr(m, n) * float(np.exp(v)) for n, v in zip(fitted, x, strict=True)})
 
     r = least_squares(
-        lambda x: [np.log1p(t.error(at(x))) for t in found], np.zeros(len(fitted)), loss="soft_l1", f_scale=0.03
+        lambda x: [np.log1p(t.error(at(x))) for t in found], np.zeros(len(fitted)), loss="soft_l1", f_scale=0.005
     )
     spread = np.sqrt(
         np.maximum(0, np.diag(np.linalg.pinv(r.jac.T @ r.jac))) * np.sum(r.fun**2) / (len(found) - len(fitted))
