@@ -12,7 +12,7 @@ from estimator.families.base import Architecture
 from estimator.moments.outcome import Alive, Live, Moment, Outcome
 from estimator.moments.workload import Workload
 from estimator.peft.base import Adapter
-from estimator.same import Same
+from estimator.same import Alike, Same
 from estimator.stack.replay import At, holders
 from estimator.sweep.again import Again, recordable
 
@@ -28,10 +28,12 @@ MOST_PLACES = 64
 
 
 def again(run: Run, arch: Architecture, load: Workload) -> Outcome:
-    """``run(arch, load)``, out of a record of it where there is one that holds for these sizes."""
-    if not recordable(load.b, load.s, load.new):
-        return run(arch, load)
-    return _runs(run, Same(arch), Same(load.adapter), OTHERS(load)).at(load)
+    """``run(arch, load)``, out of a record of it where there is one that holds for these sizes.
+
+    The last few are remembered: a search, a table of recipes or the advice comes to a run that was shown before.
+    """
+    key = run_key(arch, load)
+    return run(arch, load) if key is None else _lately(run, Alike(load, key))
 
 
 def run_key(arch: Architecture, load: Workload) -> tuple[Any, ...] | None:
@@ -39,6 +41,12 @@ def run_key(arch: Architecture, load: Workload) -> tuple[Any, ...] | None:
     if not recordable(load.b, load.s, load.new):
         return None
     return Same(arch), Same(load.adapter), load.b, load.s, load.new, OTHERS(load)
+
+
+@lru_cache(maxsize=8)
+def _lately(run: Run, asked: Alike[Workload]) -> Outcome:
+    arch, adapter, *_, others = asked.key
+    return _runs(run, arch, adapter, others).at(asked.it)
 
 
 @lru_cache(maxsize=32)

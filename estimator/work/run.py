@@ -87,7 +87,12 @@ def timed(arch: Architecture, work: PassSizes) -> Sequence[Product | Kernel]:
     """
     if not recordable(work.b, work.s, work.context, work.encoder or 0):
         return _timed(arch, work)
-    return _passes(Same(arch), SIZED if work.encoder is None else (*SIZED, "encoder"), OTHERS(work)).at(work)
+    return _seen(Same(arch), work)
+
+
+@lru_cache(maxsize=64)
+def _seen(same: Same[Architecture], work: PassSizes) -> tuple[Product | Kernel, ...]:
+    return _passes(same, SIZED if work.encoder is None else (*SIZED, "encoder"), OTHERS(work)).at(work)
 
 
 @lru_cache(maxsize=32)

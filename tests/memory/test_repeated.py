@@ -86,13 +86,18 @@ def test_every_kind_of_step(name, options):
     assert answered
 
 
+def forgotten():
+    repeated._lately.cache_clear()
+    repeated._runs.cache_clear()
+
+
 def test_the_first_calls_are_run_and_later_ones_answered():
     model = load_model("llama-3.2-1b", ["num_hidden_layers=3"])
-    repeated._runs.cache_clear()
+    forgotten()
     found = [api.memory(model, mode="training", seq_len=100 + i).results() for i in range(2 * PATIENCE)]
-    repeated._runs.cache_clear()
+    forgotten()
     assert found == [api.memory(model, mode="training", seq_len=100 + i).results() for i in range(2 * PATIENCE)]
-    repeated._runs.cache_clear()
+    forgotten()
 
 
 def test_threads_that_ask_at_once_are_answered_as_one_is():
@@ -101,7 +106,7 @@ def test_threads_that_ask_at_once_are_answered_as_one_is():
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda o: api.memory(model, **o).results(), asked))
     for options, results in zip(asked, found, strict=True):
-        repeated._runs.cache_clear()
+        forgotten()
         assert api.memory(model, **options).results() == results
 
 

@@ -12,7 +12,7 @@ from estimator.card import NO_BITSANDBYTES, Card, card_of
 from estimator.changes import Change, card_row, row_of, table_of
 from estimator.commands.memory.plan import needed, plan
 from estimator.commands.memory.question import Memory
-from estimator.engines import engine_of, fit_in
+from estimator.engines import engine_of
 from estimator.errors import InputError
 from estimator.fit import NO, YES, Fit, need
 from estimator.parallel.links import node_size
@@ -151,19 +151,18 @@ def on_llamacpp(q: Memory) -> Tried | None:
 
     ``peak``: what is needed of the card.
     """
-    from estimator.engines.llamacpp import layers_that_fit
+    from estimator.engines.llamacpp import placed
 
     change = Change(f"--quantization {MIX}", {"quantization": MIX}, "llama.cpp, 4-bit weights")
     try:
         if engine_of(asked := replace(q, **change.fields)) != "llama.cpp":
             return None
-        found = fit_in(asked)
-        if found is not None and found.answer != YES and (layers := layers_that_fit(asked)):
-            flags = f"{change.flags} --gpu-layers {layers}"
-            change = Change(flags, change.fields | {"gpu_layers": layers}, f"{change.price}; the rest on the host")
-            found = fit_in(replace(q, **change.fields))
+        layers, found = placed(asked)
     except InputError:
         return None
+    if layers is not None:
+        flags = f"{change.flags} --gpu-layers {layers}"
+        change = Change(flags, change.fields | {"gpu_layers": layers}, f"{change.price}; the rest on the host")
     return None if found is None else Tried(change, int(value_of(found.need.best)), found)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.fit import Fit
+from estimator.fit import YES, Fit
 from estimator.report import Report
 
 
@@ -48,10 +48,15 @@ def fit(q: Any) -> Fit | None:
     return worst(fits_of(a.load, a.cards))
 
 
-def layers_that_fit(q: Any) -> int:
-    """The largest ``--gpu-layers`` of a question with a card; 0 where no layer fits."""
-    from estimator.engines.llamacpp.fits import most_layers
+def placed(q: Any) -> tuple[int | None, Fit | None]:
+    """The largest ``--gpu-layers`` that fits, and its fit; None and the fit as asked where that fits or none does."""
+    from estimator.engines.llamacpp.fits import fits_of, most_layers, worst
     from estimator.engines.llamacpp.question import asked
 
     a = asked(q)
-    return most_layers(a.load, a.cards)
+    found = worst(fits_of(a.load, a.cards))
+    if found is None or found.answer == YES:
+        return None, found
+    most = most_layers(a.load, a.cards)
+    layers = most.place.offloaded
+    return (layers, worst(fits_of(most, a.cards))) if layers else (None, found)

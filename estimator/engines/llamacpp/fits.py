@@ -48,9 +48,16 @@ def holds(load: Load, cards: tuple[Card, ...]) -> bool:
     return over(load, cards) <= 0
 
 
-def most_layers(load: Load, cards: tuple[Card, ...]) -> int:
-    """The largest ``--gpu-layers`` that fits; the output layer counts as one."""
-    return most(load.place.layers + 1, lambda n: holds(load.with_layers(n), cards))
+def most_layers(load: Load, cards: tuple[Card, ...]) -> Load:
+    """The load with the largest ``--gpu-layers`` that fits; the output layer counts as one."""
+    tried: dict[int, Load] = {}
+
+    def fits(n: int) -> bool:
+        tried[n] = load.with_layers(n)
+        return holds(tried[n], cards)
+
+    n = most(load.place.layers + 1, fits)
+    return tried.get(n) or load.with_layers(n)
 
 
 def longest(load: Load, cards: tuple[Card, ...]) -> int | None:

@@ -102,13 +102,15 @@ class Load:
         return self.held[HOST]
 
     def with_context(self, tokens: int) -> Load:
-        """The same with another ``--ctx-size``."""
+        """The same with another ``--ctx-size``; itself with its own."""
+        if tokens == self.context.asked:
+            return self
         draft = None if self.draft is None else self.draft.with_context(tokens)
         return replace(self, context=replace(self.context, asked=tokens), draft=draft)
 
     def with_layers(self, n: int) -> Load:
-        """The same with another ``--gpu-layers``."""
-        return replace(self, place=replace(self.place, offloaded=n))
+        """The same with another ``--gpu-layers``; itself with its own."""
+        return self if n == self.place.offloaded else replace(self, place=replace(self.place, offloaded=n))
 
     def with_weights(self, weights: Weights) -> Load:
         """The same in another mix."""

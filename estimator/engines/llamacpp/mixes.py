@@ -7,9 +7,11 @@ from typing import Any
 
 from estimator.engines.llamacpp.backend import host_of, place_of
 from estimator.engines.llamacpp.fits import fits_of, longest, most_layers, worst
-from estimator.engines.llamacpp.question import Asked, asked, weights_of
+from estimator.engines.llamacpp.load import Load
+from estimator.engines.llamacpp.question import Asked, asked, build_of
 from estimator.engines.llamacpp.report import SOURCE, inputs, notes_of
 from estimator.engines.llamacpp.timing import one_pass
+from estimator.engines.llamacpp.weights import of_mix
 from estimator.errors import InputError
 from estimator.fit import NO
 from estimator.formulas.params import total_params
@@ -35,7 +37,8 @@ def compare(q: Any) -> Report:
     rows, hidden, best = [], [], None
     names = [*SHOWN, MXFP4] if any("experts" in w.name for w in first.load.arch.weights()) else [*SHOWN]
     for mix in names:
-        a = replace(first, load=first.load.with_weights(weights_of(q, mix, [])), mix=mix)
+        weights = of_mix(q.model.architecture, mix, bool(q.imatrix), build_of(q))
+        a = replace(first, load=first.load.with_weights(weights), mix=mix)
         row, more, fits = _row(q, a, mix)
         rows.append(row)
         hidden += more
@@ -78,22 +81,21 @@ def _row(q: Any, a: Asked, mix: str) -> tuple[tuple[Any, ...], list[Node], bool]
     if fit is None:
         return (mix, Cell(total, BYTES), f"{bits:.2f}"), hidden, False
     fits = fit.answer != NO
-    layers = load.place.layers + 1 if fits else most_layers(load, a.cards)
+    placed = load.with_layers(load.place.layers + 1) if fits else most_layers(load, a.cards)
     tokens = longest(load, a.cards) if fits else 0
-    speed = _speed(q, a, layers)
+    speed = _speed(q, placed, mix)
     hidden.append(Node(f"{mix}.need_bytes", mix, fit.need.best, BYTES))
     shown = None if speed is None else f"{speed:.1f}"
     return (
-        mix, Cell(total, BYTES), f"{bits:.2f}", Cell(fit.need.best, BYTES), fit.answer, f"{layers}",
+        mix, Cell(total, BYTES), f"{bits:.2f}", Cell(fit.need.best, BYTES), fit.answer, f"{placed.place.offloaded}",
         Cell(tokens, TOKENS) if tokens else None, shown,
     ), hidden, fits  # fmt: skip
 
 
-def _speed(q: Any, a: Asked, layers: int) -> float | None:
+def _speed(q: Any, load: Load, mix: str) -> float | None:
     """Tokens a second of one sequence, with as many layers on the devices as fit; None for cards without figures."""
     names = [n.strip() for n in str(q.gpu).split(",")]
     if q.gpu is None or any(find("gpus", n) is None for n in names):
         return None
-    load = a.load.with_layers(layers)
     places = (host_of(q.host), *(place_of(load_gpu(n)) for n in names))
-    return 1 / one_pass(load, places, a.mix, load.context.sequences, load.context.asked / 2, 1).total
+    return 1 / one_pass(load, places, mix, load.context.sequences, load.context.asked / 2, 1).total

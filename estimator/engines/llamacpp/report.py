@@ -150,7 +150,7 @@ def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
         return [a.ram.node()], a.ram, {"fits": a.ram.answer}, a.ram.sentence(f"{a.load.name} ")
     if fit is None:
         return [], None, {"fits": None}, ""
-    layers, tokens = most_layers(a.load, a.cards), longest(a.load, a.cards)
+    layers, tokens = most_layers(a.load, a.cards).place.offloaded, longest(a.load, a.cards)
     rows = [
         fit.node(),
         Node.group(
@@ -197,7 +197,7 @@ def kvcache(q: Any) -> Report:
     rows.append(Node("n_ctx", "Cells of all streams", c.n_ctx, TOKENS, note=f"{c.streams} of {c.cells:,}"))
     more, fit, facts, verdict = verdict_of(a)
     if fit is not None:
-        more.append(_room(a))
+        more.append(_room(a, next((n.value for n in more[-1].children if n.key == "ctx_size.max"), None)))
     body = (Node.group("", rows), *more)
     return Report(
         "kvcache", f"{title(a)}: KV cache in llama.cpp", inputs(q, a), body, facts, (*a.said, *notes_of(a)), (SOURCE,),
@@ -205,11 +205,15 @@ def kvcache(q: Any) -> Report:
     )  # fmt: skip
 
 
-def _room(a: Asked) -> Node:
-    """The longest context of one sequence, and the most sequences of this length, beside the weights."""
+def _room(a: Asked, tokens: int | None) -> Node:
+    """The longest context of one sequence, and the most sequences of this length, beside the weights.
+
+    tokens: the longest context as it is asked.
+    """
     c = a.load.context
-    one = replace(a.load, context=replace(c, sequences=1, outputs=min(1, c.outputs or 1)))
-    tokens = longest(one, a.cards)
+    alone = replace(c, sequences=1, outputs=min(1, c.outputs or 1))
+    if alone != c:
+        tokens = longest(replace(a.load, context=alone), a.cards)
     each = ceil_div(c.asked, c.sequences)
 
     def fits(n: int) -> bool:

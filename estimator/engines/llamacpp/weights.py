@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from estimator.engines.llamacpp.context import BUILD, FUSED, LATENT
@@ -11,6 +12,7 @@ from estimator.families.base import Architecture
 from estimator.headers import Header
 from estimator.inventory import EMBEDDING, EXPERT, POSITION
 from estimator.records import NamedTuple, dataclass
+from estimator.same import Same
 from estimator.storage.base import Storage, Stored
 from estimator.storage.gguf_mix import Typed, typed
 from estimator.trace import value_of
@@ -60,8 +62,17 @@ class Weights:
 
 
 def of_mix(arch: Architecture, mix: str, imatrix: bool, build: int = BUILD) -> Weights:
-    """The weights of ``arch`` in a mix, or in a plain type (f16, bf16, f32: vectors stay in fp32), made by a build."""
-    parts: list[Typed] = list(typed(arch, mix, imatrix, build < FUSED, build < LATENT))
+    """The weights of ``arch`` in a mix, or in a plain type (f16, bf16, f32: vectors stay in fp32), made by a build.
+
+    The last few are remembered: an answer reads its question for several builds and changes.
+    """
+    return _of_mix(Same(arch), mix, imatrix, build < FUSED, build < LATENT)
+
+
+@lru_cache(maxsize=8)
+def _of_mix(same: Same[Architecture], mix: str, imatrix: bool, split: bool, latent: bool) -> Weights:
+    arch = same.it
+    parts: list[Typed] = list(typed(arch, mix, imatrix, split, latent))
     ends = {"table": 0, "output": 0}
     layers = [[0, 0] for _ in range(sum(int(value_of(x.times)) for x in arch.layers))]
     numbers = [[0, 0] for _ in layers]

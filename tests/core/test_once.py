@@ -1,0 +1,52 @@
+"""Each distinct simulation is run once in a call: steps, timed passes, llama.cpp's graphs, and questions read for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from estimator import moments
+from estimator.engines.llamacpp import load, question
+from estimator.moments import repeated
+from estimator.same import Same
+from estimator.work import run
+
+LINES = [
+    "memory llama-3-8b --mode training --gpu rtx-4090",
+    "memory llama-3-70b --gpu h100-sxm",
+    "memory mixtral-8x7b --mode training --gpu rtx-4090 --gpus 8",
+    "memory llama-3-8b --method lora --gpu rtx-3060-12gb --largest batch-size",
+    "memory llama-3-8b --recipe all --gpu h100-sxm",
+    "memory llama-3-70b --engine llama.cpp -q q4_k_m --gpu rtx-4090",
+    "memory llama-3.2-1b --engine llama.cpp -q all --gpu 4GB",
+    "kvcache --gpu h100-sxm",
+    "kvcache llama-3.1-8b --gpu rtx-3060-12gb --seq-len 128k",
+    "kvcache llama-3-8b --engine llama.cpp -q q4_k_m --gpu rtx-4090",
+    "infer",
+    "infer llama-3.1-70b --gpu rtx-4090",
+    "infer llama-3-8b --engine vllm --gpu rtx-4090",
+    "infer llama-3-8b --engine llama.cpp -q q4_k_m --gpu rtx-4090",
+    "train --gpu h100 --tokens 1e9",
+    "plan train llama-3-8b --gpus 8",
+    "plan tune llama-3-8b --gpu rtx-4090",
+    "plan serve llama-3-8b",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_each_simulation_is_run_once(llmcalc, monkeypatch, line):
+    for cache in (repeated._lately, repeated._runs, run._remembered, run._seen, run._passes):
+        cache.cache_clear()
+    ran = []
+
+    def counted(owner, name, key):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, **k: ran.append((name, key(*a, **k))) or real(*a, **k))
+
+    counted(moments, "_training", repeated.run_key)
+    counted(moments, "_inference", repeated.run_key)
+    counted(run, "_operations", lambda arch, work, adapter: (Same(arch), work, Same(adapter)))
+    counted(load.Load, "_compute", lambda me: (Same(me.arch), me.context, me.place, Same(me.weights)))
+    counted(question, "weights_of", lambda q, mix, said: (Same(q.model), mix, q.imatrix, q.flash_attn))
+    assert llmcalc(line).code == 0
+    assert ran
+    assert len(ran) == len(set(ran))
