@@ -4,9 +4,10 @@
 
 Bars (--check exits with 1 above them, each times --margin): any table 1.0 of a typer + rich + pydantic program that
 prints one table, JSON 0.75, a table with --gpu 1.0, one that does not fit, with its advice, 1.25; --derive 1.5 of that
-program and ``import sympy`` together; --version 3.0 of bare Python. CPU seconds are the user's and the system's of
-the process and its children, medians; Python may keep compiled modules, as where it is installed. Other calculators
-are timed beside where they are on the path (--help, as their arguments differ).
+program and ``import sympy`` together; --version 3.0 of bare Python; ``import estimator.api`` 15 ms more than bare
+Python. CPU seconds are the user's and the system's of the process and its children, medians; Python may keep compiled
+modules, as where it is installed. Other calculators are timed beside where they are on the path (--help, as their
+arguments differ).
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ TABLES = (
 ON_GPU = ("memory --gpu h100", "kvcache --gpu h100", f"{TRAIN} --gpu h100")
 DERIVED = (PEFT, "memory", TRAINING, "zero --params 7.5e9 --gpus 64", "kvcache", "flops", TRAIN, "infer",
            "chinchilla --compute 1e23", "fermi gpt3-cost")  # fmt: skip
+IMPORT, IMPORT_MS = "import estimator.api", 15.0
 OTHERS = ("vramcalc", "ridgepoint", "fitcheck", "vramscout", "llm-sizer")
 
 
@@ -72,7 +74,7 @@ def bars() -> dict[str, tuple[str, float]]:
 def processes() -> dict[str, Sequence[str]]:
     """Everything that is timed, by name."""
     python = sys.executable
-    bare = {"python": "pass", "hello": HELLO, "import sympy": "import sympy"}
+    bare = {"python": "pass", "hello": HELLO, "import sympy": "import sympy", IMPORT: IMPORT}
     out: dict[str, Sequence[str]] = {name: (python, "-c", code) for name, code in bare.items()}
     out |= {line: (python, "-m", "estimator", *line.split()) for line in bars()}
     out["memory --help"] = (python, "-m", "estimator", "memory", "--help")
@@ -118,6 +120,9 @@ def main() -> int:
         good &= not over
         held = "" if bar is None else f"  bar {bar:g}{'  OVER' if over else ''}"
         print(f"{name:46s} {1000 * seconds:7.1f} ms  {ratio:5.2f} of {base}{held}")
+    taken = 1000 * (median[IMPORT] - median["python"])
+    good &= taken <= IMPORT_MS * args.margin
+    print(f"{IMPORT:46s} {taken:7.1f} ms more than python  bar {IMPORT_MS:g}")
     return 0 if good or not args.check else 1
 
 

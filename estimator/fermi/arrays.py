@@ -1,7 +1,8 @@
 """Many samples at once with numpy: the same floats as one by one, which tests hold it to.
 
 Python's generator and numpy's are the same Mersenne twister, so one continues the other's state. Sums, products,
-quotients and roots are IEEE 754's in both; ``exp``, ``log`` and powers, which numpy may round otherwise, are mapped.
+quotients and roots are IEEE 754's in both, and ``exp`` is the C library's where numpy takes it of complex numbers;
+``log`` and powers, which numpy may round otherwise, are mapped.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ TAIL_BELOW = (
     1.05075007164441684324e-9, 5.47593808499534494600e-4, 1.51986665636164571966e-2, 1.48103976427480074590e-1,
     6.89767334985100004550e-1, 1.67638483018380384940e0, 2.05319162663775882187e0, 1.0,
 )  # fmt: skip
-CHECKED = 257  # quantiles that are compared with the library's before the polynomials are used
+CHECKED = 129  # of a chunk, compared with Python's own before the rest is believed
+SHORT = 20  # bits of a place, beside which two draws hardly ever have the same leading bits
+MOST = 700.0  # up to which no exponential overflows
 
 
 def wanted(count: int) -> bool:
@@ -53,17 +56,31 @@ def sample(interval: Interval, count: int, random: Random) -> tuple[Any, Any]:
     draws = np.random.RandomState()
     *words, position = random.getstate()[1]
     draws.set_state(("MT19937", np.array(words, dtype=np.uint32), int(position), 0, 0.0))
-    keys = draws.random_sample(count)
-    strata = np.argsort(keys)
-    ordered = keys[strata]
-    if (ordered[1:] == ordered[:-1]).any():
-        strata = np.argsort(keys, kind="stable")
+    strata = order_of(draws.random_sample(count))
     shares = draws.random_sample(count)
     shares[shares == 0] = 0.5
     for i in range(0, count, CHUNK):
         part = slice(i, i + CHUNK)
         shares[part] = quantiles(interval, (strata[part] + shares[part]) / count)
     return shares, strata.astype(np.int32)
+
+
+def order_of(keys: Any) -> Any:
+    """The stable argsort of draws from [0, 1): that of their leading bits with their places behind, if those differ."""
+    import numpy as np
+
+    bits = (len(keys) - 1).bit_length()
+    if bits <= SHORT:
+        packed = (keys * 2.0 ** (63 - bits)).astype(np.int64) << bits
+        packed |= np.arange(len(keys))
+        packed.sort()
+        leading = packed >> bits
+        if (leading[1:] != leading[:-1]).all():
+            packed &= (1 << bits) - 1
+            return packed
+    order = np.argsort(keys)
+    ordered = keys[order]
+    return np.argsort(keys, kind="stable") if (ordered[1:] == ordered[:-1]).any() else order
 
 
 def quantiles(interval: Interval, u: Any) -> Any:
@@ -78,7 +95,7 @@ def quantiles(interval: Interval, u: Any) -> Any:
         a, b = math.log(a), math.log(b)
     middle, sigma = (a + b) / 2, (b - a) / 2 / NormalDist().inv_cdf(0.95)
     x = middle + sigma * normal(u)
-    return x if interval.kind == "normal" else mapped(math.exp, x)
+    return x if interval.kind == "normal" else exponentials(x)
 
 
 def normal(u: Any) -> Any:
@@ -122,7 +139,21 @@ def mapped(function: Any, *arrays: Any) -> Any:
     out = np.empty(count)
     for i in range(0, count, CHUNK):
         parts = [a[i : i + CHUNK].tolist() if np.ndim(a) else repeat(a, min(CHUNK, count - i)) for a in arrays]
-        out[i : i + CHUNK] = list(map(function, *parts))
+        out[i : i + CHUNK] = np.fromiter(map(function, *parts), float, min(CHUNK, count - i))
+    return out
+
+
+def exponentials(x: Any) -> Any:
+    """``math.exp`` of each element of an array."""
+    import numpy as np
+
+    if not np.abs(x).max() <= MOST:
+        return mapped(math.exp, x)
+    out = np.empty(len(x))
+    for i in range(0, len(x), CHUNK):
+        out[i : i + CHUNK] = np.exp(x[i : i + CHUNK].astype(complex)).real
+    if out[:CHECKED].tolist() != [math.exp(v) for v in x[:CHECKED].tolist()]:  # another library for complex numbers
+        return mapped(math.exp, x)
     return out
 
 
@@ -159,7 +190,7 @@ class Arrays(Samples):
             if (args[0] < 0).any():
                 raise ValueError("the root of a negative sample")
             return np.sqrt(args[0])
-        return mapped(math.log if func == "log" else math.exp, args[0])
+        return mapped(math.log, args[0]) if func == "log" else exponentials(args[0])
 
 
 def finite(values: Any) -> bool:
@@ -185,18 +216,15 @@ def ranks(values: Any, strata: Any = None) -> Any:
     """
     import numpy as np
 
-    if strata is None:
-        order = np.argsort(values)
-    else:
-        order = np.empty(len(values), dtype=np.int64)
-        order[strata] = np.arange(len(values))
+    if strata is not None:
+        ordered = np.empty(len(values))
+        ordered[strata] = values
+        if (ordered[1:] > ordered[:-1]).all():
+            return 2 * strata.astype(np.int64)
+    order = np.argsort(values)
     ordered = values[order]
-    if strata is not None and (ordered[1:] < ordered[:-1]).any():
-        return ranks(values)
     out = np.empty(len(values), dtype=np.int64)
     new = ordered[1:] != ordered[:-1]
-    if new.all() and strata is not None:
-        return 2 * strata.astype(np.int64)
     if new.all():
         out[order] = np.arange(0, 2 * len(values), 2)
         return out

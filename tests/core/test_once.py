@@ -1,4 +1,4 @@
-"""Each distinct simulation is run once in a call: steps, timed passes, llama.cpp's graphs, and questions read for it."""
+"""Each distinct simulation is run once in a call: steps, timed passes, llama.cpp's graphs and questions."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from random import Random
 from statistics import NormalDist
@@ -25,6 +26,23 @@ def test_the_same_draws(interval):
     found, strata = arrays.sample(interval, 40_000, Random("7/price"))
     assert found.tolist() == interval.sample(40_000, Random("7/price"))
     assert arrays.ranks(found, strata).tolist() == arrays.ranks(found).tolist()
+
+
+@pytest.mark.parametrize("count", [2, 1000, 100_000])
+def test_the_order_of_draws(count):
+    keys = np.random.default_rng(1).random(count)
+    for made in (keys, np.round(keys, 2), keys * 2.0**-50):  # different, many alike, alike in their leading bits
+        assert (arrays.order_of(made) == np.argsort(made, kind="stable")).all()
+
+
+def test_exponentials_are_pythons(monkeypatch):
+    for most in (1e-3, 5.0, 709.0):
+        x = np.random.default_rng(2).uniform(-most, most, 40_000)
+        assert arrays.exponentials(x).tolist() == [math.exp(v) for v in x.tolist()]
+    with pytest.raises(OverflowError):
+        arrays.exponentials(np.array([1.0, 710.0]))
+    monkeypatch.setattr(np, "exp", lambda x: x)
+    assert arrays.exponentials(x).tolist() == [math.exp(v) for v in x.tolist()]
 
 
 def test_quantiles_are_the_librarys():

@@ -108,6 +108,15 @@ def test_version_imports_next_to_nothing():
     assert not found & {"typer", "pydantic", "rich", "argparse"}
 
 
+def test_the_api_imports_nothing_of_the_program():
+    code = "import sys; old = set(sys.modules); import estimator.api; print(*(set(sys.modules) - old))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {m for m in found if m.startswith("estimator")} == {
+        "estimator", "estimator._version", "estimator.api",
+    }  # fmt: skip
+    assert not {m.partition(".")[0] for m in found} & (HEAVY | {"rich", "pydantic", "typer", "json", "dataclasses"})
+
+
 def test_deriving_imports_sympy_without_its_solids():
     found = modules(*MAIN, "--derive")
     assert "sympy" in found
