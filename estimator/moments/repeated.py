@@ -45,7 +45,8 @@ def run_key(arch: Architecture, load: Workload) -> tuple[Any, ...] | None:
 
 @lru_cache(maxsize=8)
 def _lately(run: Run, asked: Alike[Workload]) -> Outcome:
-    arch, adapter, *_, others = asked.key
+    key: Any = asked.key
+    arch, adapter, *_, others = key
     return _runs(run, arch, adapter, others).at(asked.it)
 
 
