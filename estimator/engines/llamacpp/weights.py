@@ -70,9 +70,9 @@ def of_mix(arch: Architecture, mix: str, imatrix: bool, build: int = BUILD) -> W
 
 
 @lru_cache(maxsize=8)
-def _of_mix(same: Same[Architecture], mix: str, imatrix: bool, split: bool, latent: bool) -> Weights:
+def _of_mix(same: Same[Architecture], mix: str, imatrix: bool, fused_apart: bool, mla_whole: bool) -> Weights:
     arch = same.it
-    parts: list[Typed] = list(typed(arch, mix, imatrix, split, latent))
+    parts: list[Typed] = list(typed(arch, mix, imatrix, fused_apart, mla_whole))
     ends = {"table": 0, "output": 0}
     layers = [[0, 0] for _ in range(sum(int(value_of(x.times)) for x in arch.layers))]
     numbers = [[0, 0] for _ in layers]
