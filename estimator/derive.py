@@ -7,18 +7,20 @@ number, and every step with the next; where they differ the program refuses (Int
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any
 
 import sympy
 
 from estimator.errors import InputError, InternalError, unknown
-from estimator.printing import Names, Written, terms, tidy
+from estimator.printing import Names, Written, sympified, terms, tidy
 from estimator.put_in import put_in
 from estimator.records import NamedTuple, dataclass
-from estimator.report import Report
-from estimator.steps import WorkingLine, working_of
+from estimator.report import Node, Report
+from estimator.steps import Worked, WorkingLine, working_of
 from estimator.symbols import BY_FIELD, BY_NAME, RANK
 from estimator.trace import Traced, bindings, field_of
 from estimator.units import human
@@ -34,7 +36,9 @@ class Derivation:
     written      its expression; put: the same with the numbers put in, None in a symbolic report
     value        the number, or the expression's text; shown: the number as a person reads it
     lines        its working, step by step, up to the last expression in letters
-    same         label of an earlier number with the same expression, "" where it is new
+    brief        the same for a page, which names other quantities and does not work them out again
+    same         label of an earlier number with the same expression, "" where it is new; twin: its key
+    also         labels of the later numbers that are the same
     """
 
     key: str
@@ -46,7 +50,15 @@ class Derivation:
     unit: str
     source: str
     lines: tuple[WorkingLine, ...]
+    brief: tuple[WorkingLine, ...]
     same: str
+    twin: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def bare(self) -> bool:
+        """Whether it is an expression and nothing leads to it."""
+        return Worked(self.lines, ()).bare
 
     @property
     def expression(self) -> str:
@@ -92,8 +104,24 @@ class Derivations(NamedTuple):
     alone: bool = False
 
     def worked(self) -> list[Derivation]:
-        """Those with something to show: a number that is a letter of the user's own says nothing."""
-        return [d for d in self.found if self.alone or not d.written.form.is_Symbol]
+        """Those with something to show: not letters of the user's own, nor what was counted or worked out before."""
+        if self.alone:
+            return self.found
+        counted = {tidy(sympified(i.term.form) / n) for d in self.found for line in d.lines for i in line.items
+                   for n in (1, len(i.names))}  # fmt: skip
+        also: dict[str, list[str]] = {}
+        for d in self.found:
+            if d.same:
+                also.setdefault(d.twin, []).append(d.label)
+        return [
+            replace(d, also=tuple(also.get(d.key, ())))
+            for d in self.found
+            if not d.same and not d.written.form.is_Symbol and (not d.bare or d.written.form not in counted)
+        ]
+
+    def shown(self) -> set[str]:
+        """The keys of the numbers whose value stands at the end of a working."""
+        return {d.key for d in self.worked()} | {d.key for d in self.found if d.same}
 
     def by_key(self, style: str) -> dict[str, str]:
         """Each derived number's expression in a style."""
@@ -172,36 +200,85 @@ def check(key: str, expr: Any, value: Any, numbers: Mapping[str, Any]) -> None:
         raise InternalError(f"{key}: the derivation gives {got}, the table {value}")
 
 
-def derivations(report: Report, names: Names, steps: bool = True) -> list[Derivation]:
-    """One Derivation for each keyed node whose value was traced, checked against its number, step by step."""
+def traced(report: Report) -> dict[str, Node]:
+    """The numbers of a report that were traced, by key."""
+    nodes = (n for n in report.nodes() if n.key and isinstance(n.value, Traced) and n.unit is not None)
+    found: dict[str, Node] = {}
+    for node in nodes:
+        found.setdefault(node.key, node)
+    return found
+
+
+def derivations(report: Report, names: Names, steps: bool = True, only: Sequence[str] = ()) -> list[Derivation]:
+    """One Derivation for each keyed node whose value was traced, checked against its number, step by step.
+
+    only: the keys of those that are wanted, in this order; without any, all.
+    """
     numbers = bindings()
     out: list[Derivation] = []
-    before: dict[Any, str] = {}  # (expression, unit) -> label
-    keys: dict[Any, str] = {}
-    labels = [n.label for n in report.nodes() if n.key]
-    seen: set[str] = set()
-    for node in report.nodes():
-        if not node.key or not isinstance(node.value, Traced) or node.unit is None or node.key in seen:
-            continue
-        seen.add(node.key)
+    before: dict[Any, Node] = {}
+    worked: dict[Any, Node] = {}
+    found = traced(report)
+    nodes = [found[key] for key in only or found]
+    labels = _labels(report)
+    known = {} if report.symbolic else _named(labels, nodes)
+    for node in nodes:
+        assert node.unit is not None
         check(node.key, node.value.expr, node.value.value, numbers)
         expr = tidy(node.value.expr)
         written = Written(expr, names)
-        same = "" if node.working else before.get((expr, node.unit.name), "")
-        if same and sum(n == same for n in labels) > 1:
-            same = f"{same} ({keys[expr, node.unit.name]})"
-        lines = working_of(node, written) if steps and not same else ()
-        before.setdefault((expr, node.unit.name), node.label)
-        keys.setdefault((expr, node.unit.name), node.key)
+        one = before.get((expr, node.unit.name)) or (None if node.formula else before.get(expr))
+        same = "" if node.working or one is None else labels[one.key]
+        made = working_of(node, written, known) if steps and not same else Worked((), ())
+        if made.lines:
+            twin = one if made.bare else worked.setdefault((expr, node.unit.name, made.lines), node)
+            if twin is not None and twin is not node:
+                one, same, made = twin, labels[twin.key], Worked((), ())
+        if made.put is not None:
+            check(node.key, sympified(made.put), node.value.value, numbers)
+        before.setdefault((expr, node.unit.name), node)
+        before.setdefault(expr, node)
         shown = "" if report.symbolic else human(node.value.value, node.unit)
+        put = None if report.symbolic else Written(expr if made.put is None else made.put, names, numbers)
         out.append(
             Derivation(
-                node.key, node.label, written, None if report.symbolic else Written(expr, names, numbers),
-                written.text if report.symbolic else node.value.value, shown, node.unit.name,
-                str(node.formula.cite) if node.formula else "", lines, same,
+                node.key, labels[node.key], written, put, written.text if report.symbolic else node.value.value, shown,
+                node.unit.name, str(node.formula.cite) if node.formula else "", made.lines, made.brief, same,
+                one.key if one and same else "",
             )
         )  # fmt: skip
     return out
+
+
+def _labels(report: Report) -> dict[str, str]:
+    """The label of each key; where several share one, with what it is a part of, or with its key's first part."""
+    above: dict[str, str] = {}
+    found: dict[str, str] = {}
+
+    def walk(node: Node, parent: str) -> None:
+        if node.key and node.key not in found:
+            found[node.key], above[node.key] = node.label, parent
+        for child in node.children:
+            walk(child, node.label)
+
+    for part in (*report.body, *report.hidden):
+        if isinstance(part, Node):
+            walk(part, "")
+    for more in (lambda key: above[key], lambda key: key.partition(".")[0], lambda key: key):
+        times = Counter(found.values())
+        longer = {k: f"{label} ({more(k)})" for k, label in found.items() if times[label] > 1 and more(k)}
+        once = Counter(longer.values())
+        found |= {k: label for k, label in longer.items() if once[label] == 1}
+    return found
+
+
+def _named(labels: Mapping[str, str], nodes: Sequence[Node]) -> dict[Any, tuple[str, Any]]:
+    """Quantities that the working of others may name: expression -> (its label in brackets, its value)."""
+    named: dict[Any, tuple[str, Any]] = {}
+    for n in nodes:
+        if getattr(n.value.expr, "args", ()):
+            named.setdefault(n.value.expr, (f"[{labels[n.key]}]", n.value.value))
+    return named
 
 
 SHORT, STEPS = "short", "steps"
@@ -211,14 +288,12 @@ def derived(report: Report, asked: bool | str, symbols: str | None) -> Derivatio
     """The derivations of a report as ``--derive`` asks for them: steps, short, or the keys of the numbers wanted."""
     names = Names(renamed(report, symbols), report.letters)
     keys = [] if asked in (True, False, "", SHORT, STEPS) else [k.strip() for k in str(asked).split(",") if k.strip()]
-    found = derivations(report, names, steps=bool(asked) and asked != SHORT)
-    known = {d.key: d for d in found}
+    known = traced(report)
     for key in keys:
         if key not in known:
             raise unknown("--derive: key", key, [SHORT, STEPS, *known], "Give steps, short, or keys of derived numbers",
                           every=False)  # fmt: skip
-    if keys:
-        found = [known[k] for k in dict.fromkeys(keys)]
+    found = derivations(report, names, bool(asked) and asked != SHORT, tuple(dict.fromkeys(keys)))
     used = {s.name for d in found for s in d.written.form.free_symbols} if keys else occurring(report)
     return Derivations(found, letters(report, names, used), names, bool(keys))
 

@@ -17,7 +17,7 @@ from sympy.core.function import AppliedUndef
 
 from estimator.styles import STYLES, latex_name, mathml_name
 from estimator.symbols import BY_FIELD, BY_NAME, RANK
-from estimator.trace import Traced, field_of
+from estimator.trace import Traced, field_of, rounded_down
 from estimator.working import Form
 
 _TIDY_OPS = 80  # above this, looking for a shorter form costs more than it gives
@@ -92,7 +92,8 @@ class Printer:
             first, (second, total) = self._form(f.args[0])[0], self._form(f.args[1])
             return s.minus.join((first, s.wrap(second) if total or second.startswith("-") else second)), True
         if f.op == "*":
-            return s.times.join(self._bound(a) for a in f.args), False
+            named = any(isinstance(a, str) and a.startswith("[") for a in f.args)
+            return s.product([self._bound(a) for a in f.args], named), False
         if f.op == "/":
             a, b = (x.args[0] if isinstance(x, Form) and x.op == "()" else x for x in f.args)
             if hasattr(s, "fraction"):
@@ -168,7 +169,7 @@ class Printer:
         return f"{self._product(top)}/{low if not bottom.is_Mul else s.wrap(low)}"
 
     def _product(self, e: Any) -> str:
-        return self.style.times.join(self._factor(f) for f in self.factors(e))
+        return self.style.product([self._factor(f) for f in self.factors(e)])
 
     def _factor(self, e: Any) -> str:
         return self.style.wrap(self._add(e)) if e.is_Add else self._pow(e)
@@ -233,7 +234,7 @@ def sympified(value: Any) -> Any:
             case "ceiling":
                 return sympy.ceiling(args[0])
             case "floor":
-                return sympy.floor(args[0])
+                return rounded_down(args[0])
             case "round":
                 return sympy.Function("round")(args[0])
             case "()":
@@ -308,6 +309,12 @@ class Written:
         self.form, self.names, self.numbers = form, names, numbers
         self._made: dict[str, str] = {}
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Written) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
     def _leaf(self, style: str) -> Callable[[str], str]:
         plain = self.names.leaf(style)
         if self.numbers is None:
@@ -324,6 +331,11 @@ class Written:
             printer = Printer(self._leaf(style), style, numeric=self.numbers is not None, names=self.names)
             self._made[style] = printer(self.form)
         return self._made[style]
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether it needs brackets as a factor."""
+        return self.form.op in ("+", "-") if isinstance(self.form, Form) else bool(sympified(self.form).is_Add)
 
     @property
     def text(self) -> str:

@@ -115,6 +115,7 @@ class Report(NamedTuple):
     brief       what a terminal shows first, in place of the body, where the body is longer than a screen
     rows        things of one kind, best first, for JSON and CSV: ``plan``'s layouts
     figure      draws the answer (a render.plots.Figure); None where there is nothing to draw
+    worked      True where the body shows the working of its hidden quantities: a page to hand in has it once
     symbolic    True where the model is given in letters: every traced quantity is then printed as its expression
     """
 
@@ -134,6 +135,7 @@ class Report(NamedTuple):
     figure: Callable[[], Any] | None = None
     brief: tuple[Node | Table | Text, ...] = ()
     rows: tuple[Mapping[str, Any], ...] = ()
+    worked: bool = False
 
     def nodes(self) -> Iterator[Node]:
         """Every node of every tree in the body, in print order, then the hidden ones."""

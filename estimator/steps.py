@@ -7,7 +7,7 @@ these are rational, to thirty digits elsewhere. A step that does not close raise
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +18,10 @@ from estimator.formula import Formula
 from estimator.formulas import workings, workings_peft
 from estimator.printing import Names, Written, sympified, tidy
 from estimator.put_in import put_in
-from estimator.records import dataclass
+from estimator.records import NamedTuple, dataclass
 from estimator.render.streams import escaped
 from estimator.report import Node
+from estimator.trace import Traced
 from estimator.working import WORKINGS, Form, Item, Step, plus
 
 _READ = (workings, workings_peft)  # they fill WORKINGS
@@ -55,8 +56,50 @@ class WorkingLine:
     given: tuple[tuple[str, Written], ...] = ()
 
 
-def working_of(node: Node, written: Written) -> tuple[WorkingLine, ...]:
-    """The lines that lead to a node's tidied expression."""
+class Worked(NamedTuple):
+    """A number's working.
+
+    lines   up to its expression in letters
+    brief   the same as a page shows it: other quantities of the report by their names, not worked out again
+    put     what such a line comes to with their values; None where it names none
+    """
+
+    lines: tuple[WorkingLine, ...]
+    brief: tuple[WorkingLine, ...]
+    put: Any = None
+
+    @property
+    def bare(self) -> bool:
+        """Whether there is an expression and nothing that leads to it."""
+        return not any(line.rule or line.items or line.given for line in self.lines)
+
+
+def working_of(node: Node, written: Written, known: Mapping[Any, tuple[str, Any]]) -> Worked:
+    """The lines that lead to a node's tidied expression. known: other quantities, expression -> (name, value)."""
+    lines, last = _lines(node, written)
+    if last is None or last.items:
+        return Worked(lines, lines)
+    form = last.form
+    by_name = _swapped(form, node.value.expr, {e: name for e, (name, _) in known.items()})
+    if by_name is form:
+        return Worked(lines, lines)
+    at = next(i for i, line in reversed(list(enumerate(lines))) if line.rule == escaped(last.rule) and line.chained)
+    brief = (*lines[:at], replace(lines[at], written=Written(by_name, written.names)))
+    return Worked(lines, brief, _swapped(form, node.value.expr, {e: value for e, (_, value) in known.items()}))
+
+
+def _swapped(form: Any, own: Any, by: Mapping[Any, Any]) -> Any:
+    """A form whose quantities that ``by`` knows stand as it says; itself where there are none."""
+    if isinstance(form, Form):
+        args = tuple(_swapped(a, own, by) for a in form.args)
+        return form if all(a is b for a, b in zip(args, form.args, strict=True)) else form._replace(args=args)
+    if isinstance(form, Traced) and form.expr != own:
+        return by.get(form.expr, form)
+    return form
+
+
+def _lines(node: Node, written: Written) -> tuple[tuple[WorkingLine, ...], Step | None]:
+    """The lines that lead to a node's tidied expression, and the last step that equals it."""
     names, expr = written.names, written.form
     steps = node.working() if node.working else _automatic(node, expr)
     lines: list[WorkingLine] = []
@@ -74,7 +117,7 @@ def working_of(node: Node, written: Written) -> tuple[WorkingLine, ...]:
         lines[lines.index(shown[-1])] = replace(shown[-1], written=written)
     else:
         lines.append(WorkingLine(_how(last.form if last else None, expr), written))
-    return tuple(lines)
+    return tuple(lines), last
 
 
 def _tokens(written: Written | None) -> list[str]:

@@ -212,10 +212,15 @@ def _quotient(a: Any, b: Any) -> Any:
 
 
 def _floored(a: Any, b: Any) -> Any:
+    return rounded_down(_quotient(a, b))
+
+
+def rounded_down(quotient: Any) -> Any:
+    """The floor of an expression."""
     from sympy import ceiling, expand_mul, floor
 
     # SymPy takes 59*L*(32*d + 4*h)/50 for an integer and pulls it out of a floor; multiplied out, it does not
-    quotient = expand_mul(_quotient(a, b))
+    quotient = expand_mul(quotient)
     negative = getattr(quotient, "could_extract_minus_sign", lambda: False)()
     return -_rounded(ceiling, -quotient) if negative else _rounded(floor, quotient)
 

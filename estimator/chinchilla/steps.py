@@ -14,6 +14,7 @@ from estimator.chinchilla.laws import Law, Parametric
 from estimator.errors import InternalError
 from estimator.formulas import scaling as f
 from estimator.records import dataclass
+from estimator.render.latex_page import TIGHT
 from estimator.report import Text
 from estimator.trace import value_of
 
@@ -178,28 +179,31 @@ def text(law: Law, symbol_names: str | None = None) -> Text:
     names = Names(parse_renames(symbol_names))
     steps, _ = derive(symbols())
     plain, tex = printer(names.text, "text"), printer(names.latex, "latex")
-    body, latex = [], ["\\paragraph{Derivation of the compute-optimal frontier.}"]
+    body: list[str] = []
+    latex: list[str] = []
     data: list[dict[str, Any]] = []
     for i, step in enumerate(steps, 1):
         body.append(f"  {i}. {step.sentence}:")
         body += [f"       {_side(left, plain)} = {plain(right)}" for left, right in step.relations]
-        rows = " \\\\\n".join(f"  {_tex_side(left, tex)} &= {tex(right)}" for left, right in step.relations)
-        latex += [f"{i}. {_tex_sentence(step.sentence)}:", "\\begin{align*}", rows, "\\end{align*}"]
+        latex.append(_said(i, _tex_sentence(step.sentence), [(_tex_side(a, tex), tex(b)) for a, b in step.relations]))
         relations = [(_side(left, plain), plain(right), tex(right)) for left, right in step.relations]
         data.append({"rule": step.sentence, "relations": _relations(relations)})
     if law.parametric:
         body.append(f"  {len(steps) + 1}. With the numbers of {law.label}:")
-        latex.append(f"{len(steps) + 1}. With the numbers of {law.label.replace('_', ' ')}:")
         given, found = numbers(law.parametric, law.C0)
         body += ["       " + ", ".join(f"{k} = {v:.6g}" for k, v in given.items())]
         body += [f"       {k} = {v}" for k, v, _ in found]
-        latex += [
-            "\\begin{align*}",
-            " \\\\\n".join(f"  {_tex_side(k, tex)} &= {t}" for k, _, t in found),
-            "\\end{align*}",
-        ]
+        numbered = f"With the numbers of {law.label.replace('_', ' ')}"
+        latex.append(_said(len(steps) + 1, numbered, [(_tex_side(k, tex), made) for k, _, made in found]))
         data.append({"rule": f"With the numbers of {law.label}", "given": given, "relations": _relations(found)})
-    return Text("Derivation, worked by SymPy", "\n".join(body), "\n".join(latex), tuple(data))
+    page = "\n".join([TIGHT, *latex, "\\endgroup"])
+    return Text("Derivation, worked by SymPy", "\n".join(body), page, tuple(data))
+
+
+def _said(number: int, sentence: str, relations: list[tuple[str, str]]) -> str:
+    """A step of the page: its sentence and its equations, beside one another."""
+    equations = ", \\quad ".join(f"${left} = {right}$" for left, right in relations)
+    return f"\\smallskip\\noindent {number}. {sentence}: {{\\everymath{{\\displaystyle}}{equations}.\\par}}"
 
 
 def _relations(rows: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:

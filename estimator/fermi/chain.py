@@ -17,6 +17,7 @@ from estimator.trace import Traced, trace
 from estimator.units import Unit, human
 from estimator.working import Step, Working
 
+SHORT = 40  # characters of a source that stands beside its number
 PERCENTILES = ("p5", "p50", "p95")
 
 
@@ -107,6 +108,8 @@ class Chain:
         return [self._section(title, rows, spreads) for title, rows in found.items()]
 
     def _section(self, title: str, quantities: list[Quantity], spreads: Mapping[str, Sequence[int | float]]) -> Table:
+        from estimator.render.latex_page import TIGHT
+
         ranged = any(q.name in spreads for q in quantities)
         rows: list[tuple[str | Cell | None, ...]] = []
         for q in quantities:
@@ -115,7 +118,8 @@ class Chain:
                 value += f"\n{self._interval(q.name, spreads[q.name])}"
             rows.append((q.name, self._origin(q), value))
         columns = ("quantity", "what, formula, numbers, source", "value, 5% to 95%" if ranged else "value")
-        latex = "\n".join([f"\\paragraph{{{tex(title)}}}" if title else "", *(self._latex(q) for q in quantities)])
+        head = f"\\smallskip\\noindent\\textbf{{{tex(title)}}}\\par" if title else ""
+        latex = "\n".join([TIGHT, head, *(self._latex(q) for q in quantities), "\\endgroup"])
         return Table(title, columns, tuple(rows), latex=latex)
 
     def _interval(self, name: str, percentiles: Sequence[int | float]) -> str:
@@ -138,23 +142,23 @@ class Chain:
         return "\n".join([*lines, *([f"[{where}]"] if where else [])])
 
     def _latex(self, q: Quantity) -> str:
-        """A step as ``name = formula = numbers = value``, each on its line, with its source."""
-        from estimator.render.latex_math import broken
+        """A step as ``name = formula = numbers = value``, with its source; what is given in a line."""
+        from estimator.render.latex_page import worked
         from estimator.render.latex_text import breakable
-        from estimator.render.latex_working import LINE
+        from estimator.render.latex_working import BESIDE, Equation
 
         value = _latex_value(self.shown(q.name))
         where = "; ".join(x for x in (q.source, q.note) if x)
-        label = f"\\noindent {breakable(q.label or q.name)}{f' ({breakable(where)})' if where else ''}:"
-        letter = _letter(q.name)
-        if q.formula is None:
-            return f"{label}\n\\[ {letter} = {value} \\]"
-        formula = run(q.formula, {n: (_letter(n), 9) for n in names(q.formula)}, Latex())[0]
-        lines = [f"{letter} &= {broken(formula, LINE - len(q.name))}"]
-        if names(q.formula):
-            values = {n: (_latex_value(self.shown(n)), 2) for n in names(q.formula)}
-            lines.append(f"  &= {broken(run(q.formula, values, Latex())[0], LINE - len(q.name))}")
-        return "\n".join([label, "\\begin{align*}", " \\\\\n".join([*lines, f"  &= {value}"]), "\\end{align*}"])
+        beside = where if len(where) <= SHORT else ""
+        said = " ".join(x for x in (breakable(q.label), f"({breakable(where)})" if where and not beside else "") if x)
+        rows = [Equation("", value, beside)]
+        if q.formula is not None:
+            if names(q.formula):
+                values = {n: (_latex_value(self.shown(n)), 2) for n in names(q.formula)}
+                rows.insert(0, Equation("", run(q.formula, values, Latex())[0], ""))
+            rows.insert(0, Equation("", run(q.formula, {n: (_letter(n), 9) for n in names(q.formula)}, Latex())[0], ""))
+        rows[0] = rows[0]._replace(left=_letter(q.name))
+        return "\n".join(worked(f"\\noindent {said}{':' if said else ''}", rows, BESIDE, ""))
 
 
 def _bound(text: str) -> tuple[str, int]:

@@ -74,9 +74,11 @@ class Adapter:
     @property
     def saved(self) -> Any:
         """Elements in the checkpoint that the library writes."""
-        held = sum((t.elements for t in self.tensors if t.saved), start=0)
-        beside = sum((t.saved_extra for t in (*self.tensors, *self.unfrozen) if t.saved), start=0)
-        return held + beside + sum((t.elements for t in self.unfrozen if t.saved), start=0)
+        return self.count(lambda t: t.saved)
+
+    def count(self, wanted: Callable[[PeftTensor], bool]) -> Any:
+        """Elements in the checkpoint of its ``wanted`` tensors, those of the model's own that it trains included."""
+        return sum((t.elements + t.saved_extra for t in (*self.tensors, *self.unfrozen) if wanted(t)), start=0)
 
     def bits(self, tuner: int, base: int, wanted: Callable[[PeftTensor], bool], saved: bool = False) -> Any:
         """Bits of its ``wanted`` tensors, those of the model's own that it trains included.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.report import Cell, Node, Report
+from estimator.styles import STYLES
 from estimator.trace import Traced, value_of
 from estimator.units import Unit, human
 
@@ -92,10 +93,16 @@ def counted_line(item: Any, style: str, mark: str = "{}") -> tuple[str, list[tup
     """
     names = ", ".join(item.names[:NAMED]) + (f" and {len(item.names) - NAMED} more" if len(item.names) > NAMED else "")
     cross = {"text": " x ", "latex": " \\times ", "mathml": "<mo>&#215;</mo>"}[style]
-    parts = [(name, mark.format(cross.join(w.in_style(style) for w in shape))) for name, shape in item.parts]
+    parts = [(name, mark.format(cross.join(_side(w, style, shape) for w in shape))) for name, shape in item.parts]
     of = "them" if len(parts) == 1 else "each"
     many = "" if item.many.text == "1" else f", {mark.format(item.many.in_style(style))} of {of}"
     return names, parts, many, mark.format(item.term.in_style(style))
+
+
+def _side(size: Any, style: str, shape: Any) -> str:
+    """A size of a shape, in brackets where it is a sum beside others."""
+    made = str(size.in_style(style))
+    return STYLES[style](False).wrap(made) if len(shape) > 1 and size.is_sum else made
 
 
 def number_of(letter: Any) -> str:
@@ -115,16 +122,16 @@ _WORDS = {
     "prefer.time.mha": "Less time in attention", "prefer.time.lffn": "Less time in linear layers",
 }  # fmt: skip
 _SAID = ("fits", "peak.moment")
+TABLED = "complexity."
 
 
 def facts(report: Report) -> list[tuple[str, str]]:
     """The results that are no quantities, in words: (what, word)."""
     said = {True: "yes", False: "no"}
-    given = ((k, v) for k, v in report.facts.items() if isinstance(v, str | bool) and k.split(".")[-1] not in _SAID)
     return [
         (_WORDS.get(k, k.replace(".", ", ").replace("_", " ").capitalize()), said[v] if isinstance(v, bool) else v)
-        for k, v in given
-        if k not in _SAID
+        for k, v in report.facts.items()
+        if isinstance(v, str | bool) and k not in _SAID and k.split(".")[-1] not in _SAID and not k.startswith(TABLED)
     ]
 
 

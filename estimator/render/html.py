@@ -195,8 +195,8 @@ def _steps(d: Any) -> list[str]:
         value = f"{d.written.mathml} {escape(d.unit)}" if letters_only else escape(value_line(d))
         return [_step(value, f"the same as: {d.same}")]
     out = []
-    for line in d.lines:
-        unit = f" {escape(with_unit('', d.unit).strip())}" if letters_only and line is d.lines[-1] else ""
+    for line in d.brief:
+        unit = f" {escape(with_unit('', d.unit).strip())}" if letters_only and line is d.brief[-1] else ""
         if line.items:
             out += _counted(line)
         if line.given:
@@ -207,7 +207,7 @@ def _steps(d: Any) -> list[str]:
         elif not line.items or len(line.items) > 1 or unit:
             left = f"{escape(line.left)} " if line.left else ""
             out.append(_step(line.written.mathml + unit, "" if line.items else line.rule, left))
-    if not d.lines:
+    if not d.brief:
         out.append(_step(d.written.mathml + (f" {escape(with_unit('', d.unit).strip())}" if letters_only else ""), ""))
     if not letters_only:
         if d.substituted not in (d.expression, str(d.value)):

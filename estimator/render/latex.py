@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
-from estimator.render.cells import as_math, cell_text, counted_line, exact, facts, in_letters, shown
+from estimator.render.cells import as_math, cell_text, exact, facts, in_letters, shown
+from estimator.render.latex_page import WIDE, derivations, listed
 from estimator.render.latex_tables import tabular
-from estimator.render.latex_text import breakable, escape, with_formulas
-from estimator.render.latex_working import chain
+from estimator.render.latex_text import escape, with_formulas
+from estimator.render.latex_working import BESIDE
 from estimator.render.layout import is_text, prose
 from estimator.report import Cell, Node, Report, Table, Text
+from estimator.styles import latex_digits
 
 _DRAWN = str.maketrans("─│└├┌┐┘┤┬┴┼·█▉▊▋▌▍▎▏░▒▓━┃", "-|`|,.'|+++.########:o%=|")
 
@@ -18,6 +22,7 @@ _DRAWN = str.maketrans("─│└├┌┐┘┤┬┴┼·█▉▊▋▌▍▎
 # characters of a drawing's longest line that fit the text in each size of type
 _DRAWING = ((65, ""), (72, "\\small"), (81, "\\footnotesize"), (92, "\\scriptsize"))
 _WRAP = 92
+_SCIENTIFIC = re.compile(r"\d(?:\.\d+)?e[+-]?\d+")
 
 
 PACKAGES = "amsmath,booktabs,graphicx"
@@ -25,9 +30,12 @@ PACKAGES = "amsmath,booktabs,graphicx"
 
 def document(report: Report, derived: Any = None, derive: bool = False) -> str:
     """The report as a document that compiles as it is: ``--standalone``."""
-    head = ["\\documentclass{article}", "\\usepackage[T1]{fontenc}", "\\usepackage[margin=2.5cm]{geometry}",
-            f"\\usepackage{{{PACKAGES}}}", "\\begin{document}"]  # fmt: skip
-    return "\n".join([*head, render(report, derived, derive), "\\end{document}", ""])
+    head = [
+        "\\documentclass{article}", "\\usepackage[T1]{fontenc}",
+        "\\usepackage[hmargin=2cm,vmargin=1.4cm,footskip=.7cm]{geometry}", f"\\usepackage{{{PACKAGES}}}",
+        "\\begin{document}", *(["\\small"] if derive else []),
+    ]  # fmt: skip
+    return "\n".join([*head, render(report, derived, derive, WIDE), "\\end{document}", ""])
 
 
 def _heading(title: str) -> list[str]:
@@ -42,41 +50,57 @@ def verbatim(text: str) -> list[str]:
     return [f"\\begingroup{size}", "\\begin{verbatim}", plain, "\\end{verbatim}", "\\endgroup", ""]
 
 
-def render(report: Report, derived: Any = None, derive: bool = False) -> str:
+def render(report: Report, derived: Any = None, derive: bool = False, room: int = BESIDE) -> str:
     """The report as a LaTeX fragment; it needs the packages amsmath, booktabs and graphicx."""
     by_key, names = in_letters(report, derived)
     out = [f"% needs \\usepackage{{{PACKAGES}}}", *_heading(report.title)]
     if report.verdict:
         out += [escape(report.verdict), ""]
+    works = derive and derived and derived.found and (derived.alone or not report.worked)
+    below = derived.shown() if works else set()
     for part in report.body:
         if isinstance(part, Node):
-            out += _tree(part, report, by_key, names)
+            out += _tree(part, report, by_key, names, room, derive, below)
         elif isinstance(part, Table):
-            out += _table(part, names)
+            out += _table(part, names, room, derive)
         elif isinstance(part, Text):
             out += _heading(part.title) if part.title else []
             out += [part.latex, ""] if part.latex else verbatim(part.body)
-    if derive and derived and derived.found:
-        out += _derivations(derived)
-    out += _list("Results", [f"{key}: {word}" for key, word in facts(report)])
-    out += _list("Assumptions", report.assumptions)
-    out += _list("Sources", [str(c) for c in report.sources()])
+    if works:
+        out += derivations(derived, room)
+    notes = _said("Results", [f"{key}: {word}" for key, word in facts(report)])
+    notes += (_said if works else _list)("Assumptions", report.assumptions)
+    notes += _said("Sources", [str(c) for c in report.sources()])
+    out += ["{\\footnotesize", *notes, "}"] if works and notes else notes
     return "\n".join(out)
 
 
 def _list(title: str, lines: Sequence[str]) -> list[str]:
     if not lines:
         return []
-    items = (f"  \\item {with_formulas(line)}" for line in lines)
-    return [f"\\noindent {title}:", "\\begin{itemize}\\sloppy", *items, "\\end{itemize}", ""]
+    if len(lines) == 1:
+        return _said(title, lines)
+    return [f"\\smallskip\\noindent {title}:\\par", *listed(map(with_formulas, lines)), ""]
 
 
-def _tree(root: Node, report: Report, by_key: dict[str, str], names: Any) -> list[str]:
+def _said(title: str, words: Sequence[str]) -> list[str]:
+    """Few words each, in a line."""
+    said = with_formulas("; ".join(words))
+    return [f"\\smallskip{{\\raggedright\\noindent {title}: {said}.\\par}}", ""] if words else []
+
+
+def _tree(root: Node, report: Report, by_key: dict[str, str], names: Any, room: int, dense: bool,
+          below: AbstractSet[str]) -> list[str]:  # fmt: skip
+    """A tree as a table, without the numbers that are worked out ``below``."""
     rows: list[list[str]] = []
     mathematics: dict[str, str] = {}  # a value's text -> its LaTeX
     counted = any(exact(n, report) for n in root.walk())
 
     def walk(node: Node, depth: int) -> None:
+        if node.key in below or not _left(node, below):
+            for child in node.children:
+                walk(child, depth)
+            return
         value = shown(node, report, by_key, names)
         if made := as_math(node.value, node.unit, names):
             mathematics[value] = made
@@ -87,19 +111,30 @@ def _tree(root: Node, report: Report, by_key: dict[str, str], names: Any) -> lis
 
     for node in (root,) if root.label else root.children:
         walk(node, 0)
+    if not rows:
+        return []
 
     def cell(text: str, column: int) -> str:
         if column == 1 and text in mathematics:
             return mathematics[text]
         inner = with_formulas(text.lstrip("\t"))
+        if column == 1:
+            inner = _SCIENTIFIC.sub(lambda m: f"${latex_digits(m.group())}$", inner)
         depth = len(text) - len(text.lstrip("\t"))
         return (f"\\hspace*{{{depth}em}}" if depth else "") + inner
 
     columns = ["quantity", "value", *(["exact"] if counted else [])]
-    return tabular(columns, rows, [True, False, False][: len(columns)], cell)
+    return tabular(columns, rows, [True, False, False][: len(columns)], cell, room, dense)
 
 
-def _table(table: Table, names: Any) -> list[str]:
+def _left(node: Node, below: AbstractSet[str]) -> bool:
+    """Whether a number, or one below a heading, is not worked out ``below``."""
+    if node.unit is not None:
+        return node.key not in below
+    return any(_left(child, below) for child in node.children)
+
+
+def _table(table: Table, names: Any, room: int, dense: bool) -> list[str]:
     if table.latex:
         return [table.latex, ""]
     rows = [[cell_text(c, names) for c in row] for row in table.rows]
@@ -109,45 +144,7 @@ def _table(table: Table, names: Any) -> list[str]:
     words = [i == 0 or is_text(table, i) for i in kept]
     body = tabular(
         [table.columns[i] for i in kept], [[row[i] for i in kept] for row in rows], words,
-        lambda text, _: mathematics.get(text) or with_formulas(text),
+        lambda text, _: mathematics.get(text) or with_formulas(text), room, dense,
     )  # fmt: skip
     note = ["\\noindent " + with_formulas(table.note), ""] if table.note else []
     return [*(_heading(table.title) if table.title else []), *body, *note]
-
-
-def _derivations(derived: Any) -> list[str]:
-    rows = [[s.latex, s.meaning, "" if s.value is None else str(s.value)] for s in derived.letters]
-    columns = ["symbol", "meaning", *(["value"] if any(r[2] for r in rows) else [])]
-    out = tabular(
-        columns, [r[: len(columns)] for r in rows], [False, True, True][: len(columns)],
-        lambda t, i: f"${t}$" if i == 0 else breakable(t),
-    )  # fmt: skip
-    for d in derived.worked():
-        out.append(f"\\medskip\\noindent\\textbf{{{with_formulas(d.label)}}}:")
-        for line in d.lines:
-            out += _counted(line)
-        out += ["\\begin{align*}", _joined(chain(d, prose=True)), "\\end{align*}"]
-        out += [f"\\noindent ({breakable(d.source)})", ""] if d.source else [""]
-    return out
-
-
-def _joined(rows: list[str]) -> str:
-    """Rows of an ``align*``; no line break stands before an ``\\intertext``."""
-    out = ""
-    for i, row in enumerate(rows):
-        if i:
-            out += "\n" if rows[i - 1].endswith(":}") or row.startswith("\\intertext") else " \\\\\n"
-        out += row
-    return out
-
-
-def _counted(line: Any) -> list[str]:
-    """What a step counts, as a list."""
-    rows = []
-    for item in line.items:
-        names, parts, each, term = counted_line(item, "latex", "${}$")
-        shapes = ", ".join(f"{breakable(name)} {shape}".strip() for name, shape in parts)
-        rows.append(f"  \\item {with_formulas(names)}: {shapes}{each}: {term}")
-    if not rows:
-        return []
-    return [f"{with_formulas(line.rule)}:", "\\begin{itemize}\\sloppy", *rows, "\\end{itemize}"]

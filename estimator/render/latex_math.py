@@ -12,7 +12,7 @@ _TALL = re.compile(r"\\(?:left|right)(?=[\[(|)\]]|\\)")
 
 def visible(math: str) -> int:
     """About how many characters wide a formula prints; of a fraction the wider half counts."""
-    return len(_COMMAND.sub("", _fractions(math)).replace("  ", " "))
+    return len(_COMMAND.sub("", _fractions(math).replace(" \\cdot ", "··")).replace("  ", " "))
 
 
 def broken(math: str, line: int) -> str:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-ROOM = 345  # points across the text of an article in 10 point type, its narrowest usual measure
+POINTS = 5.1  # across the text, a character of a line
 CHARACTER = 5.2  # points of an average character of it; tables are full of digits and capitals
 COLUMN_GAP = 12  # two \tabcolsep
 SIZES = (("", 1.0), ("\\small", 0.92), ("\\footnotesize", 0.85))
 SMALLEST = ("\\scriptsize", 0.76)  # before columns are continued below
 ROWS = 45  # a tabular does not break over pages
+STRUT = "\\rule[-1.1ex]{0pt}{3.4ex}"  # room for a fraction
 LONG = 16  # characters below which a column of words is not wrapped
 
 
 def tabular(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[bool], escape: Callable[[str, int], str]
+    columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[bool], escape: Callable[[str, int], str],
+    room: int = 68, dense: bool = False,
 ) -> list[str]:
-    """The lines of one table. ``words``: columns that may wrap; ``escape(text, column)``: a cell as LaTeX."""
+    """The lines of one table. ``words``: columns that may wrap; ``escape(text, column)``: a cell as LaTeX.
+
+    room: characters of a line of text; dense: whether the page must hold much else.
+    """
     # an indent of a tab is about two characters wide
     lengths = [max((_longest_line(row[i]) for row in [columns, *rows]), default=1) for i in range(len(columns))]
     least = [_least(columns, rows, i) if words[i] else lengths[i] for i in range(len(columns))]
     out: list[str] = []
-    for taken, size, widths in _blocks(lengths, least):
+    for taken, size, widths in _blocks(lengths, least, POINTS * room, SIZES[-1:] if dense else SIZES):
         for at in range(0, max(len(rows), 1), ROWS):
             out += _one(columns, rows[at : at + ROWS], taken, size, widths, words, escape)
     return out
@@ -47,43 +52,48 @@ def _one(
     # \raggedright redefines \\, so rows end in \tabularnewline
     lines = [" & ".join(cell(columns[i], i, True) for i in taken), "\\midrule"]
     lines += [" & ".join(cell(row[i], i) for i in taken) for row in rows]
-    body = [line if line == "\\midrule" else line + " \\tabularnewline" for line in lines]
+    body = [
+        line if line == "\\midrule" else line + (STRUT if "\\frac" in line else "") + " \\tabularnewline"
+        for line in lines
+    ]
     return [
-        "\\begin{center}" + size,
+        "\\begingroup\\centering" + size,
         f"\\begin{{tabular}}{{{form}}}",
         "\\toprule",
         *body,
         "\\bottomrule",
         "\\end{tabular}",
-        "\\end{center}",
+        "\\par\\endgroup\\smallskip",
         "",
     ]
 
 
-def _blocks(lengths: list[int], least: list[int]) -> list[tuple[list[int], str, dict[int, float]]]:
+def _blocks(
+    lengths: list[int], least: list[int], room: float, sizes: Sequence[tuple[str, float]]
+) -> list[tuple[list[int], str, dict[int, float]]]:
     """Groups of columns that fit: (columns, size of type, widths in points of the wrapped ones)."""
     every = list(range(len(lengths)))
-    for size, scale in SIZES:
-        if _width(every, lengths, scale) <= ROOM:
+    for size, scale in sizes:
+        if _width(every, lengths, scale) <= room:
             return [(every, size, {})]
     for size, scale in (*SIZES[-1:], SMALLEST):
-        if _width(every, least, scale) <= ROOM:
-            return [(every, size, _wrapped(every, lengths, least, scale))]
+        if _width(every, least, scale) <= room:
+            return [(every, size, _wrapped(every, lengths, least, scale, room))]
     size, scale = SIZES[-1]
     out: list[tuple[list[int], str, dict[int, float]]] = []
     rest = every[1:]
     while rest or not out:
         taken = [0]
-        while rest and (len(taken) == 1 or _width([*taken, rest[0]], least, scale) <= ROOM):
+        while rest and (len(taken) == 1 or _width([*taken, rest[0]], least, scale) <= room):
             taken.append(rest.pop(0))
-        out.append((taken, size, _wrapped(taken, lengths, least, scale)))
+        out.append((taken, size, _wrapped(taken, lengths, least, scale, room)))
     return out
 
 
-def _wrapped(taken: list[int], lengths: list[int], least: list[int], scale: float) -> dict[int, float]:
+def _wrapped(taken: list[int], lengths: list[int], least: list[int], scale: float, room: float) -> dict[int, float]:
     """Points of each column that must be narrower than its longest cell, the longest first."""
     widths = {i: lengths[i] for i in taken}
-    while _width(taken, widths, scale) > ROOM:
+    while _width(taken, widths, scale) > room:
         loose = [i for i in taken if widths[i] > least[i]] or [i for i in taken if widths[i] > LONG]
         if not loose:
             break

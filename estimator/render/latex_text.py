@@ -32,7 +32,7 @@ def breakable(text: str) -> str:
 _LETTER = r"[A-Za-z](?:_[A-Za-z0-9]+|[0-9])?"
 # a word of a formula: letters, numbers, operators, brackets, O( ... )
 _WORD = re.compile(rf"(?:[-(/=+*^,)]|(?:alpha|beta|gamma|lambda|{_LETTER}|[0-9.]+)(?![A-Za-z]))+")
-_POWER = re.compile(r"(?:\*\*|\^)(\([^()]*\)|[A-Za-z]\w*|-?[0-9.]+)")
+_POWER = re.compile(r"(?:\*\*|\^)(\((?:[^()]|\([^()]*\))*\)|\\?[A-Za-z]\w*|-?[0-9.]+)")
 
 
 def with_formulas(text: str, plain: Callable[[str], str] = breakable) -> str:

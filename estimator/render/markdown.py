@@ -91,7 +91,7 @@ def _derivations(derived: Any) -> list[str]:
     out.append("")
     for d in derived.worked():
         out += [f"**{_escape(d.label)}** (`{d.key}`):", ""]
-        for line in d.lines:
+        for line in d.brief:
             out += _counted(line)
         out += ["$$\\begin{aligned}", " \\\\\n".join(chain(d)), "\\end{aligned}$$", ""]
         if d.source:

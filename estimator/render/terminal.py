@@ -160,22 +160,22 @@ def _derivations(sheet: Sheet, derived: Any) -> None:
     sheet.grid([Column()] * 4, letters)
     brief, worked = False, derived.worked()
     for d in worked:
-        one = d.same or (d.put is None and len(d.lines) == 1 and not d.lines[0].rule)
+        one = d.same or (d.put is None and d.bare)
         if not (one and brief):
             sheet.print()
         brief = bool(one)
         if one:
-            why = f", the same as: {d.same}" if d.same else ""
+            why = f", the same as: {d.same}" if d.same else _also(d)
             sheet.print(Span(_wrap(f"{d.label}  {d.key}  = {value_line(d)}{why}", "  ", sheet.width)))
             continue
-        sheet.print(Span("  " + d.label, "bold"), Span("  " + d.key, "dim"))
-        for line in d.lines:
-            _step(sheet, line, d.unit if d.put is None and line is d.lines[-1] else "")
-        if not d.lines:
+        sheet.print(Span("  " + d.label, "bold"), Span(f"  {d.key}{_also(d)}", "dim"))
+        for line in d.brief:
+            _step(sheet, line, d.unit if d.put is None and line is d.brief[-1] else "")
+        if not d.brief:
             _line(sheet, with_unit(d.expression, d.unit) if d.put is None else d.expression)
         if d.put is not None:
             if len(d.expression) <= LONG and d.substituted not in (d.expression, str(d.value)):
-                _line(sheet, d.substituted, "numbers put in" if d.lines else "")
+                _line(sheet, d.substituted, "numbers put in" if d.brief else "")
             _line(sheet, value_line(d), style="bold")
         if d.source:
             sheet.print(Span(d.source, "dim"), indent=4)
@@ -183,6 +183,10 @@ def _derivations(sheet: Sheet, derived: Any) -> None:
         sheet.print()
         _bullet(sheet, "more", f"one of them alone, a page to hand in: --derive={worked[0].key}")
     sheet.print()
+
+
+def _also(d: Any) -> str:
+    return f", the same: {'; '.join(d.also)}" if d.also else ""
 
 
 def _step(sheet: Sheet, line: Any, unit: str) -> None:

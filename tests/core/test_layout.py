@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from estimator.render.latex import breakable, escape
 from estimator.render.latex_math import broken, visible
 from estimator.render.latex_tables import ROWS, tabular
+from estimator.render.latex_text import breakable, escape
 from estimator.render.layout import GAP, blocks, prose
 from estimator.report import Cell, Table
 from estimator.units import BYTES
@@ -79,6 +79,6 @@ def test_a_wide_latex_table_gets_smaller_type_then_wraps_then_is_continued():
         rows = [["x" * 10, *("9" * length for _ in range(columns))]]
         return tabular(["n"] * (columns + 1), rows, [True, *[False] * columns], lambda text, _: text)
 
-    assert first(2, 10)[0] == "\\begin{center}"
-    assert first(4, 12)[0] == "\\begin{center}\\small"
+    assert first(2, 10)[0] == "\\begingroup\\centering"
+    assert first(4, 12)[0] == "\\begingroup\\centering\\small"
     assert sum(line.startswith("\\begin{tabular}") for line in first(12, 12)) > 1

@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+from estimator.peft import METHODS
+from tests.exact.test_homework import HOMEWORK
 from tests.programs import documented, printed, program
 
 pytestmark = pytest.mark.programs
@@ -22,7 +24,7 @@ def compiled(text: str, folder) -> str:
     (folder / "page.tex").write_text(text, encoding="utf-8")
     flags = ["-interaction=nonstopmode", "-halt-on-error"]
     ran = subprocess.run([latex, *flags, "page.tex"], cwd=folder, capture_output=True, check=False, timeout=300)
-    log = ran.stdout.decode(errors="replace")
+    log = ran.stdout.decode("latin-1")
     assert ran.returncode == 0, [line for line in log.split("\n") if line.startswith("!")]
     return log
 
@@ -62,4 +64,42 @@ def test_powers_are_mathematics_and_no_column_is_empty(llmcalc):
     assert "$N_{\\mathrm{opt}}\\,=\\,G\\,(C/C_{0})^{a}$" in text
     assert "**" not in text
     letters = llmcalc("kvcache --model symbolic --seq-len n --derive --format latex").out
-    assert "symbol & meaning \\tabularnewline" in letters
+    assert "Letters: $L$ layers; " in letters
+
+
+def pages(log: str) -> int:
+    """Pages of a compiled document, in which nothing runs out of the text."""
+    assert [x for x in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(x) > 2] == []
+    return int(re.search(r"\((\d+) pages?", log)[1])
+
+
+def by_command() -> dict[str, set[str]]:
+    """The homework's command lines and the questions that each answers."""
+    found: dict[str, set[str]] = {}
+    for question in HOMEWORK:
+        for a in question["answers"]:
+            found.setdefault(a["command"], set()).add(question["id"])
+    return found
+
+
+@pytest.mark.parametrize(("command", "questions"), by_command().items())
+def test_a_homework_question_takes_a_page(llmcalc, tmp_path, command, questions):
+    """As it is asked, without keys: no more pages than the questions that a command answers, mostly one."""
+    ran = llmcalc(f"{command} --derive --standalone")
+    assert ran.code == 0, ran.err
+    assert pages(compiled(ran.out, tmp_path)) <= (1 if len(questions) == 1 else 3 if len(questions) > 2 else 2)
+
+
+LONG = ("osf",)  # its tensors alone, three a matrix and five kinds of matrices, fill a page
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_takes_a_page(llmcalc, tmp_path, method):
+    """In numbers, and in letters where it has a form in them."""
+    for model in ("llama-3-8b", "symbolic"):
+        ran = llmcalc(f"peft --model {model} --method {method} --derive --standalone")
+        if model == "symbolic" and ran.code == 2:
+            assert "no form in letters" in ran.err or "no token table" in ran.err
+            continue
+        assert ran.code == 0, ran.err
+        assert pages(compiled(ran.out, tmp_path)) == (2 if method in LONG and model != "symbolic" else 1)

@@ -73,6 +73,7 @@ def fermi(
         "fermi", made.title, inputs, tuple(body), {}, _assumptions(resolved, bool(drawn), count),
         (Citation(made.source),) if made.source else (), hidden=chain.nodes(spreads, derive),
         letters={q.name: q.label or (q.source if q.formula is None else q.text) for q in chain.quantities.values()},
+        worked=True,
     )  # fmt: skip
 
 

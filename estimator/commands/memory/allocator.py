@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from estimator.card import BLOCKS, Card, Range, device
+from estimator.card import BLOCKS, KERNELS, SPREAD, Card, Range, device
 from estimator.card import reserved as spread
 from estimator.commands.memory.stack import micro_batches
 from estimator.errors import InputError
 from estimator.fit import TIGHT, Fit, fit_of
 from estimator.names import choice
+from estimator.trace import value_of
+from estimator.working import Form, Step, Working, over, plus, times
 
 if TYPE_CHECKING:
     from estimator.commands.memory.plan import MemoryPlan
@@ -18,13 +20,16 @@ if TYPE_CHECKING:
 KINDS = ("spread", "simulated")
 
 
+PERCENTILES = ("5th percentile", "median", "95th percentile")
+
+
 class Reserved:
     """What a process needs beside its tensors: ``held``, reserved by the allocator; ``on_card``, shown by the driver.
 
     pooled: the blocks, where they were simulated. Bytes.
     """
 
-    def __init__(self, p: MemoryPlan, peak: object, card: Card) -> None:
+    def __init__(self, p: MemoryPlan, peak: Any, card: Card) -> None:
         self.pooled = simulated(p)
         self.peak, self.card, self.mode = (self.pooled.allocated if self.pooled else peak), card, p.mode
         self.held = spread(peak, p.mode) if self.pooled is None else around(self.pooled)
@@ -40,6 +45,25 @@ class Reserved:
             "reserved: PyTorch's caching allocator followed block by block through the load and three steps; "
             f"{low:.3f} to {high:.3f} times that were measured (5th, 95th percentile)"
         )
+
+    def reserved_steps(self, at: int) -> Working:
+        """How an end of ``held`` comes about: its place in the range."""
+        share = SPREAD[self.mode][at]
+
+        def steps() -> list[Step]:
+            if self.pooled is not None:
+                return []
+            made = over(times(share.numerator, self.peak), share.denominator)
+            whole = value_of(self.peak * share.numerator) % share.denominator == 0
+            rule = f"reserved over allocated, {PERCENTILES[at]} of measured runs: {float(share):g}"
+            return [Step(rule, made if whole else Form("floor", (made,)))]
+
+        return steps
+
+    def device_steps(self, at: int) -> Working:
+        """How an end of ``on_card`` comes about."""
+        beside = self.card.context[at], KERNELS[self.mode][at]
+        return lambda: [Step("with the CUDA context and the kernels that are loaded", plus(self.held[at], *beside))]
 
     def hint(self, p: MemoryPlan, fit: Fit) -> str:
         """What would say more where the spread leaves it open."""

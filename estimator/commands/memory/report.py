@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -33,7 +34,7 @@ from estimator.questions import ask
 from estimator.report import Cell, Node, Report, Table
 from estimator.trace import recording, value_of
 from estimator.units import BYTES, PARAMS
-from estimator.working import multiple
+from estimator.working import Working, multiple
 
 STACK = Citation(
     "PyTorch 2.11 autograd (derivatives.yaml) and transformers 5 modeling files, simulated operation by operation"
@@ -146,8 +147,14 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         params,
         Node.group("What stands", standing),
         Node.max("peak.allocated_bytes", "Peak: the largest of these moments", moments),
-        _range("peak.reserved_bytes", "Reserved by the allocator", held.held, "allocated and its fragmentation"),
-        _range("peak.device_bytes", "Shown by the driver", held.on_card, "with the CUDA context and loaded kernels"),
+        _range(
+            "peak.reserved_bytes", "Reserved by the allocator", held.held, "allocated and its fragmentation",
+            held.reserved_steps,
+        ),
+        _range(
+            "peak.device_bytes", "Shown by the driver", held.on_card, "with the CUDA context and loaded kernels",
+            held.device_steps,
+        ),
     ]
     fit, best = held.fit(), ""
     facts: dict[str, Any] = {"peak.moment": worst.key.split(".")[1].removesuffix("_bytes")}
@@ -199,15 +206,12 @@ def _moment(m: Moment, worst: bool, p: MemoryPlan) -> Node:
     return node
 
 
-def _range(key: str, label: str, r: Range, note: str) -> Node:
-    return Node(
-        key,
-        label,
-        r.best,
-        BYTES,
-        (Node(f"{key}.low", "low", r.low, BYTES), Node(f"{key}.high", "high", r.high, BYTES)),
-        note=note,
+def _range(key: str, label: str, r: Range, note: str, steps: Callable[[int], Working]) -> Node:
+    ends = (
+        Node(f"{key}.low", "low", r.low, BYTES, working=steps(0)),
+        Node(f"{key}.high", "high", r.high, BYTES, working=steps(2)),
     )
+    return Node(key, label, r.best, BYTES, ends, note=note, working=steps(1))
 
 
 def _recipes() -> list[tuple[str, Citation]]:

@@ -116,7 +116,10 @@ def _report(
                 [t for t in adapter.tensors if t.state != TRAINED], "the tensors that are stored and not trained", _tail
             ),
         ),
-        Node("trainable_percent", "Share of all parameters", share(adapter, base), PERCENT, formula=trainable_percent),
+        Node(
+            "trainable_percent", "Share of all parameters", share(adapter, base), PERCENT, formula=trainable_percent,
+            working=working.percent(adapter, base),
+        ),
         *_bytes(adapter, fmt, model_format(model), optimizer, model.kind == "symbolic"),
     ]
     if base:
@@ -178,7 +181,7 @@ def _brief(nodes: list[Node]) -> Node:
 
 
 def _where(adapter: Adapter) -> str:
-    names = list(dict.fromkeys("every layer" if m.leaf == "{i}" else m.leaf for m in adapter.targets))
+    names = list(dict.fromkeys(working.EVERY_LAYER if m.leaf == "{i}" else m.leaf for m in adapter.targets))
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
@@ -239,10 +242,13 @@ def _bytes(adapter: Adapter, fmt: Format, own: Format, optimizer: str, letters: 
             "optimizer_bytes", f"Optimizer states, {optimizer}", states, BYTES,
             working=working.optimizer(optimizer, trained, states),
         ),
-        Node("checkpoint_elements", "Numbers in the checkpoint", adapter.saved, ELEMENTS),
+        Node(
+            "checkpoint_elements", "Numbers in the checkpoint", adapter.saved, ELEMENTS,
+            working=working.checkpoint(adapter, lambda wanted: adapter.count(wanted)),
+        ),
         Node(
             "checkpoint_bytes", f"Checkpoint, {fmt.name}", saved + header, BYTES,
-            working=working.checkpoint(saved, header),
+            working=working.checkpoint(adapter, lambda wanted: held(wanted, True), header),
         ),
     ]  # fmt: skip
 

@@ -7,11 +7,12 @@ from fractions import Fraction
 from typing import Any
 
 from estimator.dtypes import Format
-from estimator.peft.base import TRAINED, Adapter, PeftTensor
+from estimator.peft.base import FROZEN, TRAINED, Adapter, PeftTensor
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE
 from estimator.working import Step, Working, alike, multiple, over, plus, times
 
+EVERY_LAYER = "every layer"
 PRODUCT = "a product of m x k by k x n takes 2 m k n FLOPs"
 
 
@@ -55,10 +56,16 @@ def held(adapter: Adapter, fmt: Format, base: int, wanted: Callable[[PeftTensor]
     return steps
 
 
-def checkpoint(saved: Any, header: Any) -> Working:
-    """The file: what is saved, and the header before it."""
-    rule = "the numbers saved, and the header of the safetensors file: names, types, shapes and places of its tensors"
-    return lambda: [Step(rule, plus(saved, header))] if value_of(header) else []
+def checkpoint(adapter: Adapter, count: Callable[[Callable[[PeftTensor], bool]], Any], header: Any = 0) -> Working:
+    """What is saved: what is trained of it, the rest, and in bytes the header of the file. count: of wanted tensors."""
+
+    def steps() -> list[Step]:
+        parts = [count(lambda t: t.saved and t.state == TRAINED), count(lambda t: t.saved and t.state != TRAINED)]
+        parts = [x for x in (*parts, header) if value_of(x)]
+        head = ", and the file's header: names, types, shapes and places" if value_of(header) else ""
+        return [Step("what is saved" + head, plus(*parts))] if len(parts) > 1 else []
+
+    return steps
 
 
 def _bytes(bits: int) -> Any:
@@ -79,15 +86,21 @@ def ratio(above: Any, below: Any, rule: str) -> Working:
     return lambda: [Step(rule, over(above, below))]
 
 
+def percent(adapter: Adapter, base: Any) -> Working:
+    """What is trained in percent of all."""
+    held = sum((t.elements for t in adapter.tensors if t.state == FROZEN), start=0)
+    every = plus(*(x for x in (base, adapter.added_trained, held) if value_of(x)))
+    rule = "what is trained in percent of all, the adapter's own included"
+    return lambda: [Step(rule, over(times(100, adapter.trained), every))]
+
+
 def work(adapter: Adapter, field: str, rule: str) -> Working:
     """What the targets cost, one by one: ``field`` of a method's work."""
 
     def steps() -> list[Step]:
         assert adapter.method.work is not None
-        rows = [
-            (m.leaf, "", (getattr(adapter.method.work(m, adapter.args), field),), m.times)
-            for m in adapter.targets
-        ]
+        found = [(m, getattr(adapter.method.work(m, adapter.args), field)) for m in adapter.targets]
+        rows = [(EVERY_LAYER if m.leaf == "{i}" else m.leaf, "", (count,), m.times) for m, count in found]
         items = alike([r for r in rows if value_of(r[2][0])])
         return [Step(rule, plus(*(i.term for i in items)), items)] if items else []
 
