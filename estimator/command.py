@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -58,8 +59,17 @@ def with_plot(report: Report, asked: bool) -> Report:
     return report._replace(body=(*report.body, drawn), brief=(*report.brief, drawn) if report.brief else ())
 
 
+def reported(q: Question, shown: Shown) -> Report:
+    """The answer of the module ``report`` that stands beside the question's."""
+    made: Report = import_module(f"{q.__module__.rpartition('.')[0]}.report").answer(q)
+    return made
+
+
 def command(
-    question: type[Question], answer: Callable[[Any, Shown], Report], app: typer.Typer | None = None, name: str = ""
+    question: type[Question],
+    answer: Callable[[Any, Shown], Report] = reported,
+    app: typer.Typer | None = None,
+    name: str = "",
 ) -> typer.Typer:
     """A Typer of one command: asks ``question`` of what was typed, has it answered and shows the report.
 

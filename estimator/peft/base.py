@@ -151,7 +151,13 @@ def low_rank_work(m: Module, r: Any) -> Work:
     return Work(flops=2 * r * (m.d_in + m.d_out), products=2)
 
 
+def written_out(m: Module, a: Args) -> Kept:
+    """The change of the weight is written out and multiplied with the input."""
+    return Kept(None, 1)
+
+
 __all__ = [
     "BASE", "BUFFER", "COMMON", "CONV1D", "FROZEN", "INDEX", "LAYERS", "LINEAR", "TARGETS", "TRAINED", "TUNER",
     "Adapter", "Args", "Build", "Kept", "Method", "Module", "PeftTensor", "Work", "low_rank_work", "run",
+    "written_out",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from math import prod
 from typing import Any
@@ -19,32 +19,20 @@ from estimator.peft.targets import (
     compiled,
     is_pattern,
     nothing_matches,
+    pattern_value,
     refuse_containers,
     refuse_kinds,
     select,
+    split_by,
     where,
 )
 from estimator.records import dataclass
 
 # methods whose config refuses layers_to_transform beside a regular expression or all-linear
 STRICT_LAYERS = {
-    "lora",
-    "dora",
-    "qlora",
-    "adalora",
-    "c3a",
-    "deft",
-    "delora",
-    "fourierft",
-    "hira",
-    "hra",
-    "miss",
-    "psoft",
-    "shadow",
-    "unilora",
-    "waveft",
-    "xlora",
-}
+    "lora", "dora", "qlora", "adalora", "c3a", "deft", "delora", "fourierft", "hira", "hra",
+    "miss", "psoft", "shadow", "unilora", "waveft", "xlora",
+}  # fmt: skip
 SHORTENED_FROM = 20  # MIN_TARGET_MODULES_FOR_OPTIMIZATION
 
 
@@ -155,6 +143,12 @@ class Build:
         if not isinstance(value, list) or not all(isinstance(v, int) and not isinstance(v, bool) for v in value):
             raise InputError("--arg layers_to_transform must be a number or a list of numbers")
         return tuple(value)
+
+    def ranked(self) -> Iterator[tuple[Module, Any]]:
+        """Every target with its rank: ``r``, or what ``rank_pattern`` says of its layers."""
+        self.rank, patterns = self.args.count("r"), self.args.patterns("rank_pattern")
+        for m in self.match():
+            yield from split_by(m, lambda key: pattern_value(patterns, key, self.rank))
 
     def match(self, kinds: Sequence[str] | None = None) -> list[Module]:
         """Resolve the targets, check their types, and keep them in :attr:`targets`."""

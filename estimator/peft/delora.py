@@ -8,19 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work, low_rank_work
-from estimator.peft.targets import pattern_value, split_by
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
     """A (r x d_in), B (d_out x r), one strength, and the norms of W's columns as a saved buffer."""
-    b.rank = b.args.count("r")
-    patterns = b.args.patterns("rank_pattern")
-    for m in b.match():
-        for part, r in split_by(m, lambda key: pattern_value(patterns, key, b.rank)):
-            yield PeftTensor(part.name, "delora_A", (r, part.d_in), part.times)
-            yield PeftTensor(part.name, "delora_B", (part.d_out, r), part.times)
-            yield PeftTensor(part.name, "delora_lambda", (1,), part.times)
-            yield PeftTensor(part.name, "delora_w_norm", (part.d_in,), part.times, BUFFER)
+    for part, r in b.ranked():
+        yield PeftTensor(part.name, "delora_A", (r, part.d_in), part.times)
+        yield PeftTensor(part.name, "delora_B", (part.d_out, r), part.times)
+        yield PeftTensor(part.name, "delora_lambda", (1,), part.times)
+        yield PeftTensor(part.name, "delora_w_norm", (part.d_in,), part.times, BUFFER)
 
 
 def work(m: Module, a: Args) -> Work:

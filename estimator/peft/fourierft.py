@@ -10,7 +10,7 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.patterns import takes
-from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Kept, Method, Module, PeftTensor
+from estimator.peft.base import COMMON, CONV1D, LINEAR, Build, Method, PeftTensor, written_out
 from estimator.peft.targets import split_by
 
 
@@ -31,11 +31,6 @@ def build(b: Build) -> Iterator[PeftTensor]:
             yield PeftTensor(part.name, "fourierft_spectrum", (count,), part.times)
 
 
-def keeps(m: Module, a: Args) -> Kept:
-    """The change of the weight is written out and multiplied with the input."""
-    return Kept(None, 1)
-
-
 METHOD = Method(
     name="fourierft",
     title="FourierFT",
@@ -46,5 +41,5 @@ METHOD = Method(
     rank="",
     kinds=(LINEAR, CONV1D),
     mapping="fourierft",
-    keeps=keeps,
+    keeps=written_out,
 )

@@ -7,36 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Kept, Method, Module, PeftTensor, Work
+from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Method, Module, PeftTensor, Work, written_out
 from estimator.peft.modules import CONVOLUTION, EMBEDDING
-from estimator.peft.targets import pattern_value, split_by
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
     """A (r x d_in) and B (d_out x r)."""
-    b.rank = b.args.count("r")
-    patterns = b.args.patterns("rank_pattern")
-    for m in b.match():
-        for part, r in split_by(m, lambda key: pattern_value(patterns, key, b.rank)):
-            kernel = part.weights[0][1][-1] if part.kind == CONVOLUTION else 1
-            name = "hira_embedding_" if part.kind == EMBEDDING else "hira_"
-            yield PeftTensor(
-                part.name,
-                f"{name}A",
-                (r, part.d_in, kernel) if part.kind == CONVOLUTION else (r, part.d_in),
-                part.times,
-            )
-            yield PeftTensor(part.name, f"{name}B", (part.d_out, r), part.times)
+    for part, r in b.ranked():
+        kernel = part.weights[0][1][-1] if part.kind == CONVOLUTION else 1
+        name = "hira_embedding_" if part.kind == EMBEDDING else "hira_"
+        yield PeftTensor(
+            part.name,
+            f"{name}A",
+            (r, part.d_in, kernel) if part.kind == CONVOLUTION else (r, part.d_in),
+            part.times,
+        )
+        yield PeftTensor(part.name, f"{name}B", (part.d_out, r), part.times)
 
 
 def work(m: Module, a: Args) -> Work:
     """W * (B A) is built (a product and an elementwise one) and multiplied."""
     return Work(2 * m.d_in * m.d_out, (2 * a["r"] + 1) * m.d_in * m.d_out, 1)
-
-
-def keeps(m: Module, a: Args) -> Kept:
-    """The change of the weight is written out and multiplied with the input."""
-    return Kept(None, 1)
 
 
 METHOD = Method(
@@ -49,5 +40,5 @@ METHOD = Method(
     kinds=(LINEAR, CONV1D, EMBEDDING, CONVOLUTION),
     mapping="hira",
     work=work,
-    keeps=keeps,
+    keeps=written_out,
 )

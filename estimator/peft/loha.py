@@ -7,31 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import COMMON, Args, Build, Kept, Method, Module, PeftTensor, Work
+from estimator.peft.base import COMMON, Args, Build, Method, Module, PeftTensor, Work, written_out
 from estimator.peft.modules import CONVOLUTION, LINEAR
-from estimator.peft.targets import pattern_value, split_by
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
     """w1_a, w2_a (d_out x r) and w1_b, w2_b (r x d_in)."""
-    b.rank = b.args.count("r")
-    patterns = b.args.patterns("rank_pattern")
-    for m in b.match():
-        for part, r in split_by(m, lambda key: pattern_value(patterns, key, b.rank)):
-            d_in = part.d_in if part.kind == LINEAR else part.weights[0][1][1] * part.weights[0][1][2]
-            for name in ("hada_w1", "hada_w2"):
-                yield PeftTensor(part.name, f"{name}_a", (part.d_out, r), part.times)
-                yield PeftTensor(part.name, f"{name}_b", (r, d_in), part.times)
+    for part, r in b.ranked():
+        d_in = part.d_in if part.kind == LINEAR else part.weights[0][1][1] * part.weights[0][1][2]
+        for name in ("hada_w1", "hada_w2"):
+            yield PeftTensor(part.name, f"{name}_a", (part.d_out, r), part.times)
+            yield PeftTensor(part.name, f"{name}_b", (r, d_in), part.times)
 
 
 def work(m: Module, a: Args) -> Work:
     """The whole matrix is built (two products, one elementwise) and multiplied."""
     return Work(2 * m.d_in * m.d_out, (4 * a["r"] + 1) * m.d_in * m.d_out, 1)
-
-
-def keeps(m: Module, a: Args) -> Kept:
-    """The change of the weight is written out and multiplied with the input."""
-    return Kept(None, 1)
 
 
 METHOD = Method(
@@ -45,5 +36,5 @@ METHOD = Method(
     kinds=(LINEAR, CONVOLUTION),
     mapping="loha",
     work=work,
-    keeps=keeps,
+    keeps=written_out,
 )

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from estimator.peft.base import COMMON, LINEAR, Args, Build, Kept, Method, Module, PeftTensor, Work
-from estimator.peft.targets import pattern_value, split_by
+from estimator.peft.base import COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work, written_out
 
 MAX_SEARCH = 10**7  # a dimension whose divisors are looked for one by one; no layer comes near
 
@@ -32,35 +31,28 @@ def factors(size: Any, factor: int) -> tuple[Any, Any]:
 def build(b: Build) -> Iterator[PeftTensor]:
     """w1 of the small factors and w2 of the large ones; each whole, or as a product where r is below half its side."""
     a = b.args
-    b.rank = a.count("r")
-    patterns, both, factor = a.patterns("rank_pattern"), a.flag("decompose_both"), a["decompose_factor"]
+    both, factor = a.flag("decompose_both"), a["decompose_factor"]
     if isinstance(factor, bool) or not isinstance(factor, int) or (factor < 1 and factor != -1):
         raise a.bad("decompose_factor", "must be -1 or a whole number >= 1")
-    for m in b.match():
-        for part, r in split_by(m, lambda key: pattern_value(patterns, key, b.rank)):
-            if part.d_in > MAX_SEARCH or part.d_out > MAX_SEARCH:
-                raise a.bad("decompose_factor", f"cannot split {part.example!r}: too large")
-            (in_m, in_n), (out_l, out_k) = factors(part.d_in, factor), factors(part.d_out, factor)
-            if both and 2 * r < max(out_l, in_m):
-                yield PeftTensor(part.name, "lokr_w1_a", (out_l, r), part.times)
-                yield PeftTensor(part.name, "lokr_w1_b", (r, in_m), part.times)
-            else:
-                yield PeftTensor(part.name, "lokr_w1", (out_l, in_m), part.times)
-            if 2 * r < max(out_k, in_n):
-                yield PeftTensor(part.name, "lokr_w2_a", (out_k, r), part.times)
-                yield PeftTensor(part.name, "lokr_w2_b", (r, in_n), part.times)
-            else:
-                yield PeftTensor(part.name, "lokr_w2", (out_k, in_n), part.times)
+    for part, r in b.ranked():
+        if part.d_in > MAX_SEARCH or part.d_out > MAX_SEARCH:
+            raise a.bad("decompose_factor", f"cannot split {part.example!r}: too large")
+        (in_m, in_n), (out_l, out_k) = factors(part.d_in, factor), factors(part.d_out, factor)
+        if both and 2 * r < max(out_l, in_m):
+            yield PeftTensor(part.name, "lokr_w1_a", (out_l, r), part.times)
+            yield PeftTensor(part.name, "lokr_w1_b", (r, in_m), part.times)
+        else:
+            yield PeftTensor(part.name, "lokr_w1", (out_l, in_m), part.times)
+        if 2 * r < max(out_k, in_n):
+            yield PeftTensor(part.name, "lokr_w2_a", (out_k, r), part.times)
+            yield PeftTensor(part.name, "lokr_w2_b", (r, in_n), part.times)
+        else:
+            yield PeftTensor(part.name, "lokr_w2", (out_k, in_n), part.times)
 
 
 def work(m: Module, a: Args) -> Work:
     """The whole matrix is built (one product an element) and multiplied."""
     return Work(2 * m.d_in * m.d_out, m.d_in * m.d_out, 1)
-
-
-def keeps(m: Module, a: Args) -> Kept:
-    """The change of the weight is written out and multiplied with the input."""
-    return Kept(None, 1)
 
 
 METHOD = Method(
@@ -74,5 +66,5 @@ METHOD = Method(
     kinds=(LINEAR,),
     mapping="lokr",
     work=work,
-    keeps=keeps,
+    keeps=written_out,
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Kept, Method, Module, PeftTensor
+from estimator.peft.base import COMMON, CONV1D, LINEAR, Build, Method, PeftTensor, written_out
 from estimator.peft.targets import pattern_value, split_by
 
 
@@ -35,11 +35,6 @@ def build(b: Build) -> Iterator[PeftTensor]:
             yield PeftTensor(part.name, "waveft_spectrum", (count,), part.times)
 
 
-def keeps(m: Module, a: Args) -> Kept:
-    """The change of the weight is written out and multiplied with the input."""
-    return Kept(None, 1)
-
-
 METHOD = Method(
     name="waveft",
     title="WaveFT",
@@ -50,5 +45,5 @@ METHOD = Method(
     rank="",
     kinds=(LINEAR, CONV1D),
     mapping="waveft",
-    keeps=keeps,
+    keeps=written_out,
 )
