@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
+from estimator import aim
 from estimator.card import Card, find_card
 from estimator.commands.memory.plan import needed, plan
 from estimator.commands.memory.question import Memory
 from estimator.engines import OWN, answered, engine_of, fit_in
 from estimator.engines.llamacpp.context import padded
 from estimator.errors import InputError
-from estimator.fit import NO, YES, fit_of
+from estimator.fit import Fit, fit_of
 from estimator.report import Node, Report
 from estimator.trace import value_of
 from estimator.units import COUNT, TOKENS
@@ -35,12 +36,11 @@ def largest(q: Memory, card: Card) -> tuple[Node, str]:
     _check(q, HERE, card)
     field = FIELDS[str(q.largest)][0]
 
-    def answer(n: int) -> str:
+    def fit(n: int) -> Fit | None:
         p = plan(replace(q, **{field: n, "largest": None}))
-        fit = fit_of(needed(p), card, p.mode)
-        return NO if fit is None else fit.answer
+        return fit_of(needed(p), card, p.mode)
 
-    return _found(q, card.name, answer)
+    return _found(q, card.name, fit)
 
 
 def largest_served(q: Memory) -> Report:
@@ -59,14 +59,13 @@ def largest_served(q: Memory) -> Report:
         return replace(q, largest=None, **fields)
 
     @cache
-    def fits(n: int) -> str:
-        found = None if q.largest == "gpu-layers" and n > layers else fit_in(with_(n))
-        return NO if found is None else found.answer
+    def fits(n: int) -> Fit | None:
+        return None if q.largest == "gpu-layers" and n > layers else fit_in(with_(n))
 
-    def answer(n: int) -> str:
+    def fit(n: int) -> Fit | None:
         return fits(padded(n) if q.largest == "ctx-size" else n)
 
-    node, said = _found(q, str(q.gpu or card.name), answer)
+    node, said = _found(q, str(q.gpu or card.name), fit)
     shown = answered("memory", with_(max(1, int(node.children[0].value))))
     assert shown is not None
     return shown._replace(body=(node, *shown.body), brief=(node, *shown.brief), verdict=said)
@@ -84,13 +83,17 @@ def _check(q: Memory, names: tuple[str, ...], card: Card) -> None:
         raise InputError("--largest needs --gpu: what it must fit")
 
 
-def _found(q: Memory, card: str, answer: Callable[[int], str]) -> tuple[Node, str]:
+def _found(q: Memory, card: str, fit: Callable[[int], Fit | None]) -> tuple[Node, str]:
     """(the rows, a sentence): the most for which the answer is not no, and the most for which it is yes."""
     name = str(q.largest)
     field, unit = FIELDS[name]
-    asked = cache(answer)
+    asked = cache(fit)
 
-    most, sure = _last(lambda n: asked(n) != NO), _last(lambda n: asked(n) == YES)
+    def missing(end: str, n: int) -> int:
+        found = asked(n) if n <= MOST else None
+        return aim.LIMIT if found is None else int(value_of(getattr(found.need, end))) - found.have
+
+    most, sure = (aim.longest(partial(missing, end), 0) or 0 for end in ("low", "high"))
     flag = f"--{name}"
     positions = q.model.architecture.max_positions
     beyond = name in ("seq-len", "ctx-size") and positions is not None and most > positions
@@ -104,17 +107,3 @@ def _found(q: Memory, card: str, answer: Callable[[int], str]) -> tuple[Node, st
     if most == 0:
         said = f"No {flag} fits {card}: not even 1."
     return Node.group("", rows), said + (f" Beyond the model's {positions:,} positions." if beyond else "")
-
-
-def _last(fits: Callable[[int], bool]) -> int:
-    """The largest n from 0 to MOST for which the monotone ``fits(n)`` holds, 0 where none does."""
-    if not fits(1):
-        return 0
-    low, high = 1, 2
-    while high <= MOST and fits(high):
-        low, high = high, 2 * high
-    high = min(high, MOST + 1)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
