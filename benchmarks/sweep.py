@@ -3,8 +3,8 @@
     python benchmarks/sweep.py [--rows 1000000] [--families] [--check] [--margin 1.0]
 
 Seconds are this process's CPU, numpy's included. Bars (--check exits with 1 below them, each over --margin): 1e6 a
-second for the Llama, with recording; with --families 1e5 for every other, over 1e6 rows; 1 GiB for a process that writes
-ten million rows.
+second for the Llama, with recording; with --families 1e5 for every other, over 1e6 rows; 1 GiB for a process that
+writes ten million rows.
 """
 
 from __future__ import annotations
