@@ -28,8 +28,10 @@ from estimator.engines.llamacpp.caches import kept
 from estimator.engines.llamacpp.context import Context
 from estimator.families import build
 from estimator.families.gguf import gguf_of
+from estimator.trace import value_of
 
 RECORDS = Path(__file__).parents[1] / "tests" / "engines" / "llamacpp_contexts.json.gz"
+POOLING = {"none": 0, "mean": 1, "cls": 2, "last": 3}
 TYPES = {t.name.lower(): t for t in gguf.GGMLQuantizationType}
 POINTER, U32, INT, FLOAT, BOOL = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_float, ctypes.c_bool
 
@@ -82,7 +84,12 @@ def write(path, name, arch, config):
     for key, value in metadata(name, arch, config).items():
         add = {bool: w.add_bool, int: w.add_uint32, float: w.add_float32, list: w.add_array}[type(value)]
         add(key, value)
-    w.add_tokenizer_model("no_vocab")
+    if arch.kind == "encoder":  # the kinds of tokens are read with a vocabulary alone
+        w.add_tokenizer_model("bert")
+        w.add_token_list([f"t{i}" for i in range(int(value_of(arch.vocab)))])
+        w.add_token_type_count(config.get("type_vocab_size", 1))
+    else:
+        w.add_tokenizer_model("no_vocab")
     total = 0
     for file, dims, kind in tensors(name, arch, config):
         q, plain = (TYPES["f32"], np.float32) if kind == "f32" else (TYPES["f16"], np.float16)
@@ -133,6 +140,8 @@ def measured(lib, record, config):
     )
     c.type_k, c.type_v = (int(TYPES[o[f"cache-type-{x}"]]) for x in "kv")
     c.flash, c.swa_full, c.kv_unified = o["flash-attn"] == "on", o.get("swa-full", False), o.get("kv-unified", False)
+    if "pooling" in o:
+        c.embeddings, c.pooling = True, POOLING[o["pooling"]]
     c.n_outputs_max, c.n_threads, c.n_threads_batch = 0 if o["outputs"] == "all" else o["outputs"], 1, 1
     context = lib.llama_init_from_model(model, c)
     if not context:

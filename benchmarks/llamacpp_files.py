@@ -10,16 +10,18 @@ import re
 
 import gguf
 
+from estimator.engines.llamacpp.model import ordered
 from estimator.storage.base import layers_of
-from estimator.storage.gguf_tensors import _is_matrix
+from estimator.storage.gguf_tensors import _is_matrix, in_file
 from estimator.trace import value_of
 
 ARCHS = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}
 GRANITE = {"logit_scale": 8.0, "attention.scale": 0.0078125, "embedding_scale": 12.0, "residual_scale": 0.22}
-LEAD = ("deepseek2", "dots1", "glm4moe", "exaone-moe", "afmoe", "lfm2moe", "minimax-m2")
+LEAD = ("deepseek2", "dots1", "glm4moe", "exaone-moe", "afmoe", "lfm2moe", "minimax-m2", "mistral4", "hy_v3", "mimo2")
 SCANS = ("granitehybrid", "nemotron_h", "falcon-h1")
 # the end of a checkpoint's name -> of the file's, where gguf's own map lacks it
 ENDS = {
+    r"self_attn\.sinks": "attn_sinks.weight",
     r"e_score_correction_bias|expert_bias": "exp_probs_b.bias", r"(?:mlp|block_sparse_moe)\.(?:gate|router)\.weight":
     "ffn_gate_inp.weight", r"router\.(?:layer|proj)\.weight": "ffn_gate_inp.weight", r"A_log": "ssm_a",
     r"dt_bias": "ssm_dt.bias", r"(?:mamba|mixer)\.D": "ssm_d", r"router\.scale": "ffn_gate_inp.scale",
@@ -37,6 +39,10 @@ WHOLE = {
     "per_layer_model_projection.weight": "per_layer_model_proj.weight", "final_layernorm.weight": "output_norm.weight",
     "per_layer_projection_norm.weight": "per_layer_proj_norm.weight",
 }  # fmt: skip
+NOMIC = {"self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj":
+         "ffn_down", "post_attention_layernorm": "attn_output_norm",
+         "post_mlp_layernorm": "layer_output_norm"}  # fmt: skip
+DBRX = {"w1": "ffn_gate_exps", "v1": "ffn_up_exps", "w2": "ffn_down_exps"}
 MIXER = {"conv1d": "ssm_conv1d", "down_proj": "ffn_down", "in_proj": "ssm_in", "k_proj": "attn_k", "q_proj": "attn_q",
          "o_proj": "attn_output", "out_proj": "ssm_out", "up_proj": "ffn_up", "v_proj": "attn_v"}  # fmt: skip
 
@@ -56,6 +62,11 @@ def renamed(arch, name, shape, c):
     layer = re.search(r"\.(\d+)\.", name)
     block = f"blk.{layer[1]}." if layer else ""
     heads, rank = c.get("num_attention_heads"), c.get("kv_lora_rank")
+    if arch == "nomic-bert" and layer:
+        stem, _, end = name.partition(f"layers.{layer[1]}.")[2].rpartition(".")
+        if stem.endswith("q_proj"):  # with keys and values in one
+            return [(f"{block}attn_qkv.{end}", (3 * shape[0], *shape[1:]))]
+        return [(f"{block}{NOMIC[stem]}.{end}", shape)] if stem in NOMIC else []
     if name == "model.norm.weight":
         return [("output_norm.weight", shape)]
     for end, whole in WHOLE.items():
@@ -68,10 +79,16 @@ def renamed(arch, name, shape, c):
         h, kv, d = heads, c.get("num_key_value_heads") or heads, c["hidden_size"]
         sizes = (("q", h), ("k", kv), ("v", kv))
         return [(f"{block}attn_{x}.weight", (n * d // h, d)) for x, n in sizes]
+    if arch == "dbrx" and ".experts.mlp." in name:
+        width = c["ffn_config"]["ffn_hidden_size"]
+        stem, each = DBRX[name[-2:]], (shape[0] // width, width, shape[1])
+        return [(f"{block}{stem}.weight", each if stem != "ffn_down_exps" else (each[0], each[2], each[1]))]
+    if arch == "dbrx" and "norm_attn_norm.norm_2" in name:
+        return [(f"{block}attn_output_norm.weight", shape)]
     if "kv_b_proj" in name and arch != "minicpm3":
         nope, v = c["qk_nope_head_dim"], c["v_head_dim"]
         return [(f"{block}attn_k_b.weight", (heads, rank, nope)), (f"{block}attn_v_b.weight", (heads, v, rank))]
-    if arch == "gemma4" and name.endswith("experts.gate_up_proj"):
+    if arch in ("gemma4", "mistral4") and name.endswith("experts.gate_up_proj"):
         return [(f"{block}ffn_gate_up_exps.weight", shape)]
     if name.endswith(("experts.gate_up_proj", "block_sparse_moe.input_linear.weight")):
         return halves(block, "_exps", shape)
@@ -90,6 +107,8 @@ def renamed(arch, name, shape, c):
     mixer = re.search(r"\.mixer\.(\w+)\.(weight|bias)$", name) if arch == "nemotron_h" else None
     if mixer and mixer[1] in MIXER:
         return [(f"{block}{MIXER[mixer[1]]}.{mixer[2]}", (shape[0], shape[2]) if len(shape) == 3 else shape)]
+    if arch == "hy_v3" and name.endswith("e_score_correction_bias"):
+        return [(f"{block}exp_probs_b", shape)]
     for end, file in ENDS.items():
         if re.search(rf"(?:^|\.)(?:{end})$", name) and (file != "ffn_norm" or arch == "falcon-h1"):
             return [(f"{block}{file}", shape)]
@@ -98,7 +117,7 @@ def renamed(arch, name, shape, c):
 
 def tensors(name, arch, c):
     """[(name, dimensions innermost first, "w" for a matrix or "f32")] of the file."""
-    layers = sum(plain(x.times) for x in arch.layers)
+    arch, layers = in_file(arch), sum(plain(x.times) for x in arch.layers)
     names = gguf.get_tensor_name_map(ARCHS[name], layers)
     out = {}
     for w in (*arch.weights(), *arch.buffers):
@@ -136,6 +155,11 @@ def _beside(name, arch, c):
 
 def metadata(name, arch, c):
     """The keys that the loader asks for."""
+    if name == "dbrx":
+        attn, ffn = c["attn_config"], c["ffn_config"]
+        c = c | {"num_attention_heads": c["n_heads"], "num_key_value_heads": attn["kv_n_heads"], "num_experts":
+                 ffn["moe_num_experts"], "num_experts_per_tok": ffn["moe_top_k"], "intermediate_size":
+                 ffn["ffn_hidden_size"], "max_position_embeddings": c["max_seq_len"]}  # fmt: skip
     heads = c.get("num_attention_heads") or 0
     own = [a for a in arch.attentions if a.mla is None]
     width = plain(own[0].head_dim) if own else c.get("head_dim") or plain(arch.hidden) // max(1, heads)
@@ -177,6 +201,15 @@ def _of_family(name, arch, c, m):
         out |= {"attention.q_lora_rank": g("q_lora_rank"), "attention.kv_lora_rank": rank, "rope.dimension_count":
                 rope, "attention.key_length": rank + rope, "attention.value_length": rank, "attention.head_count_kv":
                 1, "attention.key_length_mla": nope + rope, "attention.value_length_mla": v}  # fmt: skip
+    if name == "mimo2":
+        each = [x.mixer for x in ordered(arch)]
+        out |= {"attention.sliding_window": plain(next(a.window for a in each if a.window is not None)),
+                "attention.sliding_window_pattern": [a.window is not None for a in each],
+                "attention.head_count_kv": [plain(a.kv_heads) for a in each], "rope.freq_base_swa": 10000.0,
+                "attention.value_length": c["v_head_dim"]}  # fmt: skip
+    if name == "minicpm3":
+        out |= {"attention.key_length": nope + rope, "attention.value_length": v, "attention.head_count_kv":
+                c["num_attention_heads"]}  # fmt: skip
     if name in LEAD:
         out |= {"expert_shared_count": g("n_shared_experts") or g("num_shared_experts") or 0, "expert_gating_func": 2,
                 "leading_dense_block_count": g("first_k_dense_replace", g("num_dense_layers", 1)),
@@ -186,6 +219,8 @@ def _of_family(name, arch, c, m):
         out |= {"interleave_moe_layer_step": 1, "leading_dense_block_count": g("moe_layer_start_index", 0),
                 "expert_shared_count": shared, "expert_shared_feed_forward_length":
                 shared * g("moe_intermediate_size", 0)}  # fmt: skip
+    if name == "dbrx":
+        out["attention.clamp_kqv"] = 8.0
     if name.startswith("granite"):
         out |= GRANITE
     beside = g("shared_intermediate_size") or g("shared_expert_intermediate_size")
@@ -217,6 +252,14 @@ def _of_family(name, arch, c, m):
         out |= {"ssm.conv_kernel": 4, "ssm.state_size": c["state_size"], "ssm.time_step_rank": c["time_step_rank"],
                 "ssm.inner_size": c["intermediate_size"], "ssm.dt_b_c_rms": c["model_type"] == "falcon_mamba",
                 "feed_forward_length": 0, "attention.head_count": 0}  # fmt: skip
+    if arch.kind == "encoder":
+        heads = plain(arch.attentions[0].heads)
+        out |= {"attention.causal": False, "pooling_type": 1, "feed_forward_length": plain(arch.layers[0].mlp.width),
+                "context_length": arch.max_positions, "attention.head_count": heads,
+                "attention.head_count_kv": plain(arch.attentions[0].kv_heads)}  # fmt: skip
+    if g("local_attention"):
+        out |= {"attention.sliding_window": g("local_attention"), "rope.freq_base_swa": 10000.0,
+                "attention.sliding_window_pattern": g("global_attn_every_n_layers", 3)}  # fmt: skip
     return out | (_gemma(name, c) if name in ("gemma3n", "gemma4") else {})
 
 

@@ -20,9 +20,12 @@ from estimator.families.common_encoder import (
     per_sequence,
     prediction_head,
 )
+from estimator.families.gguf import Gguf
 
 POOLED = ("Model", "ForPreTraining", "ForNextSentencePrediction", "ForSequenceClassification", "ForMultipleChoice")
 PREDICTING = ("ForMaskedLM", "ForPreTraining", "LMHeadModel")
+
+GGUF = {"bert": Gguf("bert")}
 
 
 def build(c: Config) -> Architecture:

@@ -18,7 +18,10 @@ from estimator.families.deepseek_v2 import LAYER, latent_attention, layers_of
 from estimator.families.gguf import Gguf, Router
 
 _GGUF = Gguf("deepseek2", router=Router("sigmoid", normed=False, corrected=True))
-GGUF = {"deepseek_v3": _GGUF, "kimi_k2": _GGUF, "glm4_moe_lite": _GGUF}
+GGUF = {
+    "deepseek_v3": _GGUF, "kimi_k2": _GGUF, "glm4_moe_lite": _GGUF,
+    "mistral4": Gguf("mistral4", router=Router(joined=True)),
+}  # fmt: skip
 
 
 def correction_bias(layers: tuple[Layer, ...], E: Any, module: str = "mlp.gate") -> tuple[Weight, ...]:

@@ -19,6 +19,9 @@ from estimator.families.common_encoder import (
     norm,
     per_sequence,
 )
+from estimator.families.gguf import Gguf
+
+GGUF = {"distilbert": Gguf("bert")}
 
 
 def head(c: Config, suffix: str, d: Any, V: Any) -> dict[str, Any]:

@@ -36,10 +36,11 @@ SANDWICH = (
 SANDWICH_ROLES = ("input", "post_mixer", "pre_mlp", "post_mlp")
 
 
+_THIRD = Gguf("gemma3", windows=True, scaled_queries=True, embed_rows=True)
 GGUF = {
     "gemma": Gguf("gemma", scaled_queries=True),
     "gemma2": Gguf("gemma2", windows=True, scaled_queries=True),
-    "gemma3_text": Gguf("gemma3", windows=True, scaled_queries=True, embed_rows=True),
+    "gemma3_text": _THIRD._replace(both_ways=_THIRD._replace(name="gemma-embedding")),
 }
 
 

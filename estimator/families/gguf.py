@@ -76,6 +76,8 @@ class Gguf(NamedTuple):
     keeps_last       True where the last layer's output is a graph output (gpt-oss), so never freed
     quantizer        what its quantizer's rules ask about the architecture: FALCON, SEVENTY ...
     router           how experts are chosen
+    whole_mla        True where latent attention expands its keys and values and caches them by heads (MiniCPM 3)
+    both_ways        what it makes of the family's encoder, whose attention looks both ways (EmbeddingGemma)
     reader           what makes a config of a header's keys, where the table of gguf_architectures.py lacks the name
     """
 
@@ -102,6 +104,8 @@ class Gguf(NamedTuple):
     keeps_last: bool = False
     quantizer: tuple[str, ...] = ()
     router: Router = Router()
+    whole_mla: bool = False
+    both_ways: Gguf | None = None
     reader: Callable[[Any], dict[str, Any]] | None = None
 
 
@@ -114,5 +118,12 @@ def gguf_of(arch: Architecture) -> Gguf | None:
             module: Any = import_module(f"estimator.families.{FAMILIES[model_type]}")
             found: dict[str, Gguf] = getattr(module, "GGUF", {})
             if model_type in found:
-                return found[model_type]
+                made = found[model_type]
+                return made.both_ways or made if encodes(arch) else made
     return None
+
+
+def encodes(arch: Architecture) -> bool:
+    """Whether every token sees every other: an encoder, which keeps no cache."""
+    looks = [a.causal for a in arch.attentions]
+    return arch.kind == "encoder" or (arch.kind == "decoder" and bool(looks) and not any(looks))

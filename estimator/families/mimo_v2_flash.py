@@ -24,8 +24,10 @@ from estimator.families.common_moe import (
     routed,
 )
 from estimator.families.deepseek_v3 import correction_bias
+from estimator.families.gguf import SIGMOID, Gguf
 
 PERIOD, ROTATED = 6, 0.334
+GGUF = {"mimo_v2_flash": Gguf("mimo2", windows=True, router=SIGMOID)}
 
 
 def mixer(c: Config, kind: str, d: Any, h: Any, kv: Any, d_h: Any, window: Any) -> Attention:

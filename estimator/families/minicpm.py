@@ -16,7 +16,7 @@ from estimator.families.deepseek_v2 import latent_attention
 from estimator.families.gguf import Gguf
 
 LATENT = (768, 256, 64, 32, 64)  # MiniCPM 3: q_lora_rank, kv_lora_rank, widths of a head
-GGUF = {"minicpm": Gguf("minicpm")}
+GGUF = {"minicpm": Gguf("minicpm"), "minicpm3": Gguf("minicpm3", whole_mla=True)}
 
 
 def build(c: Config) -> Architecture:

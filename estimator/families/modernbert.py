@@ -13,7 +13,10 @@ from estimator.families.base import HEAD, Architecture, Attention, Extra, Layer,
 from estimator.families.common import FULL, SLIDING, gated_mlp
 from estimator.families.common_encoder import CLASSIFIERS, built_class, encoder, labels, per_sequence
 from estimator.families.common_moe import MIXER_LETTERS, layer_types
+from estimator.families.gguf import Gguf
 from estimator.trace import trace
+
+GGUF = {"modernbert": Gguf("modern-bert")}
 
 
 def mixer(c: Config, at: str, d: Any, h: Any, window: Any) -> Attention:

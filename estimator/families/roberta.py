@@ -16,8 +16,11 @@ from estimator.families.common_encoder import (
     encoder,
     roberta_heads,
 )
+from estimator.families.gguf import Gguf
 
 STEMS = {"roberta": ("Roberta", 50265), "xlm-roberta": ("XLMRoberta", 30522), "camembert": ("Camembert", 30522)}
+
+GGUF = dict.fromkeys(STEMS, Gguf("bert"))
 
 
 def build(c: Config) -> Architecture:

@@ -36,6 +36,7 @@ GGUF = {
     "dots1": Gguf("dots1", router=SIGMOID),
     "solar_open": Gguf("glm4moe", router=SIGMOID),
     "exaone_moe": Gguf("exaone-moe", windows=True, router=SIGMOID),
+    "hy_v3": Gguf("hy_v3", router=SIGMOID),
     "minimax_m2": Gguf("minimax-m2", router=SIGMOID),
 }
 

@@ -23,6 +23,6 @@ def gguf_state_bytes(layers: Any, sequences: Any, conv: Any, state: Any) -> Any:
 
 
 @formula(unit=BYTES, cite="llama.cpp src/llama-context.cpp output_reserve, build 11549")
-def gguf_output_bytes(sequences: Any, V: Any) -> Any:
-    """The logits of one token a sequence in fp32, kept on the host."""
-    return sequences * V * FP32_BYTES
+def gguf_output_bytes(sequences: Any, V: Any, embedding: Any = 0) -> Any:
+    """The logits of one token a sequence in fp32, kept on the host; of an encoder an embedding beside them."""
+    return sequences * (V + embedding) * FP32_BYTES

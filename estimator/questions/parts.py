@@ -125,9 +125,13 @@ class Served(Question):
     cache_type_v: Any = option(None, "llama.cpp: type of the values.", "NAME", short="-ctv")
     swa_full: Any = option(False, "llama.cpp: window layers cache the whole context.", kind="flag")
     kv_unified: Any = option(False, "llama.cpp: one cache for all sequences.", kind="flag")
+    pooling: Any = option(None, "llama.cpp: an encoder's rows to one: mean, cls, last or none.", "NAME")
     outputs: Any = option(None, "llama.cpp: rows of logits in the worst graph, or all.", "N")
     gpu_layers: Any = option(None, "llama.cpp: layers on the GPU, or all.", "N", short="-ngl --n-gpu-layers")
     cpu_moe: Any = option(None, "llama.cpp: layers with experts on the host, or all.", "N", short="-ncmoe --n-cpu-moe")
+    override_tensor: Any = option(
+        None, "llama.cpp: experts kept on the host by name: 'exps=CPU'.", "LIST", short="-ot"
+    )
     tensor_split: Any = option(None, "llama.cpp: shares of several GPUs: 3,1.", "LIST", short="-ts")
     no_kv_offload: Any = option(False, "llama.cpp: caches stay on the host.", kind="flag", short="-nkvo")
     host: Any = option(None, "llama.cpp: the host's memory: dual-channel-ddr5, or 90GB/s.", "NAME")

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.families.base import MLP, Architecture, Attention, Copies, Linear, MoE, StateSpace
+from estimator.families.base import (
+    MLP,
+    POSITION,
+    Architecture,
+    Attention,
+    Copies,
+    Linear,
+    MoE,
+    Norm,
+    StateSpace,
+)
 from estimator.families.gguf import Gguf, gguf_of
 from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, Weight
 from estimator.records import NamedTuple
@@ -40,6 +50,7 @@ class GgufPiece(NamedTuple):
 
 def pieces(arch: Architecture, mla_whole: bool = False) -> Iterator[GgufPiece]:
     """Every tensor of the file but the metadata, in the order of the checkpoint. mla_whole: see :func:`_splits`."""
+    arch = in_file(arch)
     moe, kinds, shared = moe_of(arch), _kinds(arch) | dict.fromkeys(_halves(arch), HALF), _shared(arch)
     split = _splits(arch, mla_whole)
     for w in (*arch.weights(), *arch.buffers, *rotary_tables(arch), *_more(arch)):
@@ -49,10 +60,25 @@ def pieces(arch: Architecture, mla_whole: bool = False) -> Iterator[GgufPiece]:
             yield GgufPiece(w, PLAIN, Matrices(1, w.elements, 1))
             continue
         kind = kinds.get(w.name if w.role == EXPERT else w.module, OTHER)
-        if w.module in split:
+        if w.module in split:  # in no part where the file holds it in another matrix
             yield from (GgufPiece(w, part, m) for part, m in split[w.module])
         else:
             yield GgufPiece(w, kind, matrices(w, moe), w.module in shared)
+
+
+def in_file(arch: Architecture) -> Architecture:
+    """An encoder as its file holds it: the converter drops a prediction head, a pooler (but for a classifier), and the
+    rows of positions that no token reaches.
+    """
+    if arch.kind != "encoder" or gguf_of(arch) is None:
+        return arch
+    tables = tuple(
+        t._replace(rows=min(t.rows, arch.max_positions or t.rows)) if getattr(t, "role", "") == POSITION else t
+        for t in arch.embeddings
+    )
+    pooler = arch.pooler if arch.facts.get("class") == "ForSequenceClassification" else ()
+    final = tuple(part for part in arch.final if isinstance(part, Norm))
+    return arch._replace(embeddings=tables, pooler=pooler, final=final, head=None, head_extras=(), has_head=False)
 
 
 def rotary_tables(arch: Architecture) -> tuple[Weight, ...]:
@@ -134,10 +160,14 @@ def _splits(arch: Architecture, mla_whole: bool) -> dict[str, tuple[tuple[str, M
     known = gguf_of(arch) or Gguf("")
     for layer in arch.layers:
         m = layer.mixer
-        if isinstance(m, Attention) and m.mla is not None and not mla_whole:
+        if isinstance(m, Attention) and m.mla is not None and not (mla_whole or known.whole_mla):
             rank, nope, v = m.mla["kv_rank"], m.mla["nope"], m.mla["v"]
             keys, values = Matrices(m.heads, nope, rank), Matrices(m.heads, rank, v)
             out[m.projections[-1].name] = ((OTHER, keys), (OTHER, values))
+        elif isinstance(m, Attention) and known.packed and len(m.projections) > 1:
+            first, *others = m.projections
+            out[first.name] = ((QKV, Matrices(1, first.d_in, sum(x.d_out for x in m.projections))),)
+            out |= dict.fromkeys((x.name for x in others), ())
         elif isinstance(m, Attention) and known.split and len(m.projections) == 1:
             d, keys = m.projections[0].d_in, m.kv_heads * m.head_dim
             parts = ((Q, m.heads * m.head_dim), (K, keys), (V, keys))

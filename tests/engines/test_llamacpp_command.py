@@ -193,7 +193,7 @@ def test_a_mix_of_a_family_without_a_graph_stays_with_transformers():
 
 
 def test_other_models_are_refused():
-    for name, word in (("bert-base-uncased", "llama.cpp"), ("symbolic", "symbolic")):
+    for name, word in (("t5-base", "llama.cpp"), ("symbolic", "symbolic")):
         with pytest.raises(InputError, match=word):
             memory(name, engine="llama.cpp")
     with pytest.raises(InputError, match="--host"):
@@ -230,3 +230,44 @@ def test_a_token_more_is_what_the_cache_grows_by_where_layers_reuse_keys(tmp_pat
     )
     assert short["bytes_per_token"] == 4 * 2 * 2 * 256 * 2
     assert long["kv_cache_bytes"] - short["kv_cache_bytes"] == 8192 * short["bytes_per_token"]
+
+
+def test_experts_stay_on_the_host_by_name():
+    asked = {"quantization": "q4_k_m", "gpu": "rtx-3060"}
+    every = api.memory("qwen3-30b-a3b", cpu_moe="all", **asked).results()
+    for pattern in ("exps=CPU", r".ffn_.*_exps.=CPU", r"blk\.\d+\.ffn_(gate|up|down)_exps=CPU"):
+        assert api.memory("qwen3-30b-a3b", override_tensor=pattern, **asked).results() == every
+    some = api.memory("qwen3-30b-a3b", override_tensor=r"blk\.(0|1|2)\.ffn_.*_exps=CPU", **asked).results()
+    assert some == api.memory("qwen3-30b-a3b", cpu_moe="3", **asked).results()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("foo", "PATTERN=CPU"), ("exps=CUDA0", "to CPU alone"), ("ffn_up_exps=CPU", "only whole experts"),
+        ("attn=CPU", "only whole experts"), ("(a+)+=CPU", "none of a group"), ("[=CPU", "no regular expression"),
+        ("nothing=CPU", "no experts have such a name"), ("=CPU", "PATTERN=CPU"),
+    ],
+)  # fmt: skip
+def test_what_else_a_pattern_asks_is_refused(given, said):
+    with pytest.raises(InputError, match=said):
+        api.memory("qwen3-30b-a3b", quantization="q4_k_m", override_tensor=given)
+
+
+def test_an_encoder_keeps_no_cache_and_generates_nothing():
+    asked = {"engine": "llama.cpp", "quantization": "f16"}
+    found = api.memory("bert-base-uncased-encoder", ctx_size=512, pooling="cls", **asked).results()
+    assert found["kv_cache_bytes"] == 0
+    assert found["output_bytes"] == 4 * (30522 + 768)
+    assert api.kvcache("bert-base-uncased-encoder", **asked).results()["bytes_per_token"] == 0
+    with pytest.raises(InputError, match="generates nothing"):
+        api.infer("bert-base-uncased-encoder", gpu="rtx-3060", **asked)
+    with pytest.raises(InputError, match="is no encoder"):
+        api.memory("qwen3-8b", pooling="cls", **asked)
+
+
+def test_older_builds_expand_latent_attention():
+    """DeepSeek R1 on eight MI250 in February 2025: 8,192 cells of 61 layers, K 23,424 and V 15,616 MiB."""
+    older = api.kvcache("deepseek-r1", quantization="q4_k_m", ctx_size=8192, engine_version="b4600").results()
+    assert older["kv_cache_bytes"] == (23424 + 15616) * 2**20
+    assert api.kvcache("deepseek-r1", quantization="q4_k_m", ctx_size=8192).results()["kv_cache_bytes"] < 2**30

@@ -39,7 +39,7 @@ def context(o):
     return Context(
         o["ctx-size"], o["parallel"], o["logical-batch"], o["ubatch-size"], o["cache-type-k"], o["cache-type-v"],
         o["flash-attn"] != "off", o.get("swa-full", False), o.get("kv-unified", False),
-        None if o["outputs"] == "all" else o["outputs"],
+        None if o["outputs"] == "all" else o["outputs"], pooling=o.get("pooling", ""),
     )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def sizes(config, options):
     return {
         "kv_cache_bytes": sum(h.bytes for h in held if h.kind != "recurrent"),
         "recurrent_bytes": sum(h.bytes for h in held if h.kind == "recurrent"),
-        "output_bytes": gguf_output_bytes(made.sequences, arch.vocab),
+        "output_bytes": gguf_output_bytes(made.sequences, arch.vocab, arch.hidden if made.pooling else 0),
         "compute_bytes": compute_bytes(graph.inputs, graph.nodes)[0],
     }
 

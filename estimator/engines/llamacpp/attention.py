@@ -5,10 +5,11 @@ Source: src/llama-graph.cpp (build_attn, build_attn_mha), src/models/*.cpp, buil
 
 from __future__ import annotations
 
-from estimator.engines.llamacpp.context import Context
+from estimator.engines.llamacpp.context import LATENT, Context
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, store, view
 from estimator.engines.llamacpp.passes import FULL, WINDOW, GraphBuilder, size
-from estimator.families.base import Architecture, Attention, Norm
+from estimator.families.base import Architecture, Attention, Linear, Norm
+from estimator.families.gguf import Gguf
 from estimator.records import NamedTuple
 
 Q, K, V = 0, 1, 2
@@ -31,16 +32,25 @@ def heads_of(a: Attention) -> Heads:
     return Heads(size(a.heads), size(a.kv_heads), size(a.head_dim), size(a.v_head_dim or a.head_dim))
 
 
+def expanded(a: Attention, gguf: Gguf, build: int) -> Attention:
+    """Latent attention as the cache sees it where its keys and values are kept by heads: older builds, MiniCPM 3."""
+    if a.mla is None or not (gguf.whole_mla or build < LATENT):
+        return a
+    width = a.mla["nope"] + a.mla["rope"]
+    return a._replace(mla=None, kv_heads=a.heads, head_dim=width, v_head_dim=a.mla["v"])
+
+
 def value_row(a: Attention, arch: Architecture, flash: bool) -> int:
     """Elements of a token's values in the cache: transposed, without the fused kernel, every layer has the widest's."""
-    alike = [a] if flash else [x for x in arch.attentions if x.mla is None]
-    return max(h.keys * h.v_width for h in map(heads_of, alike))
+    alike = [] if flash else [x for x in arch.attentions if x.mla is None]
+    return max(h.keys * h.v_width for h in map(heads_of, alike or [a]))
 
 
 def attend(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
     """The attention of a layer over ``x`` [d, T], projected back to [d, T]."""
+    kept = expanded(a, p.gguf, p.context.build)
     if a.mla is not None:
-        return p.through(a.out, _latent(p, a, x))
+        return p.through(a.out, _latent(p, a, x) if kept is a else _by_heads(p, a, kept, x))
     h = heads_of(a)
     gate: GgmlTensor | None = None
     k: GgmlTensor | None = None
@@ -145,6 +155,10 @@ def _cached(
     p: GraphBuilder, a: Attention, h: Heads, q: GgmlTensor, k: GgmlTensor | None, v: GgmlTensor | None
 ) -> GgmlTensor:
     """The cache's write, where the layer has keys of its own, and the scores: [heads * width, T]."""
+    if p.context.pooling:
+        assert k is not None
+        assert v is not None
+        return _uncached(p, a, h, q, k, v)
     cache = cache_of(p, a)
     q = _rotated(p, cache, "k", h.k_width, q)
     if k is None or v is None:
@@ -160,6 +174,30 @@ def _cached(
     p.cached.append(range(start, y.number + 1))
     p.graph.expand(y)
     return _rotated(p, cache, "v", h.v_width, y)
+
+
+def _uncached(
+    p: GraphBuilder, a: Attention, h: Heads, q: GgmlTensor, k: GgmlTensor, v: GgmlTensor
+) -> GgmlTensor:
+    """An encoder's scores, over the tokens of the micro-batch alone: [heads * width, T]."""
+    T = p.tokens
+    for t in (q, k, v):
+        p.graph.expand(t)
+    mask = _mask(p, FULL if a.window is None else WINDOW, (T, T))
+    shape = (h.v_width * h.queries, T)
+    if p.context.flash:
+        k, v = _halved(view(k)), _halved(view(v))
+        return view(op("FLASH_ATTN_EXT", (h.v_width, h.queries, T), view(view(q)), k, v, mask), shape)
+    scores = like("SOFT_MAX", op("MUL_MAT", (T, T, h.queries), view(k), view(view(q))), mask)
+    values = op("CONT", (T, h.v_width, h.keys), view(view(v)))
+    return op("CONT", shape, view(op("MUL_MAT", (h.v_width, T, h.queries), values, scores)))
+
+
+def _halved(t: GgmlTensor) -> GgmlTensor:
+    """``t`` in f16; ggml_cast lists the result among its own sources."""
+    cast = op("CPY", t.shape, t, type="f16")
+    cast.sources = (t, cast)
+    return cast
 
 
 def _write(p: GraphBuilder, cache: str, width: int, k: GgmlTensor, v: GgmlTensor) -> None:
@@ -240,10 +278,9 @@ def _operands(c: Context, h: Heads, n: int, latent: bool) -> list[GgmlTensor]:
     return out
 
 
-def _latent(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
-    """MLA with the key expansion absorbed into the queries: one key of latent and rotary part for all heads."""
+def _low_rank(p: GraphBuilder, a: Attention, x: GgmlTensor) -> tuple[dict[str, int], GgmlTensor, Linear, Norm]:
+    """The widths of MLA, its queries [width, heads, T], its down-projection, and the norm behind that."""
     m = {name: size(width) for name, width in (a.mla or {}).items() if width is not None}
-    h, T = heads_of(a), p.tokens
     *queries, down, _ = a.projections
     *q_norm, kv_norm = a.norms
     y = x
@@ -251,7 +288,28 @@ def _latent(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
         y = p.through(layer, y)
         if i < len(queries) - 1:
             y = p.norm(q_norm[0], y)
-    q = view(y, (m["nope"] + m["rope"], h.queries, T))
+    return m, view(y, (m["nope"] + m["rope"], size(a.heads), p.tokens)), down, kv_norm
+
+
+def _by_heads(p: GraphBuilder, a: Attention, kept: Attention, x: GgmlTensor) -> GgmlTensor:
+    """MLA with keys and values expanded before the cache, which holds them by heads."""
+    m, q, down, kv_norm = _low_rank(p, a, x)
+    h, T = heads_of(kept), p.tokens
+    both = p.through(down, x)
+    latent = p.norm(kv_norm, view(both, (m["kv_rank"], T), strided=True))
+    wide = p.through(a.projections[-1], latent)
+    k = view(wide, (m["nope"], h.keys, T), strided=True)
+    v = op("CONT", (m["v"], h.keys, T), view(wide, (m["v"], h.keys, T), strided=True))
+    q = like("ROPE", q, p.positions())
+    shared = like("ROPE", view(both, (m["rope"], 1, T), strided=True), p.positions())
+    k = op("CONCAT", (h.k_width, h.keys, T), k, op("REPEAT", (m["rope"], h.keys, T), shared))
+    return _cached(p, kept, h, q, k, v)
+
+
+def _latent(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
+    """MLA with the key expansion absorbed into the queries: one key of latent and rotary part for all heads."""
+    m, q, down, kv_norm = _low_rank(p, a, x)
+    h, T = heads_of(a), p.tokens
     absorbed = op("MUL_MAT", (m["kv_rank"], T, h.queries), HELD, view(q, strided=True))
     turned = like("ROPE", view(q, (m["rope"], h.queries, T), strided=True), p.positions())
     q = op("CONCAT", (h.k_width, h.queries, T), view(absorbed), turned)

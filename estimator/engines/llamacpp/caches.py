@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.dtypes import FORMATS, find_format
-from estimator.engines.llamacpp.attention import heads_of, value_row
+from estimator.engines.llamacpp.attention import expanded, heads_of, value_row
 from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.recurrent import states_of
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Layer, Lookup, StateSpace
-from estimator.families.gguf import Gguf
+from estimator.families.gguf import Gguf, gguf_of
 from estimator.formulas.llamacpp import gguf_cache_bytes, gguf_state_bytes
 from estimator.records import NamedTuple
 from estimator.trace import value_of
@@ -49,12 +49,15 @@ def cache_rows(mixer: Attention, arch: Architecture, context: Context) -> tuple[
 def kept(layer: Layer, arch: Architecture, gguf: Gguf, context: Context, times: Any = None) -> list[LayerCache]:
     """The cache and the state of ``times`` layers (default: all of the group): one, none, or both (Falcon-H1)."""
     n = layer.times if times is None else times
+    if context.pooling:
+        return []
     out: list[LayerCache] = []
     for mixer in (layer.mixer, layer.second):
         if isinstance(mixer, StateSpace):
             s = states_of(mixer)
             out.append(LayerCache("recurrent", n, gguf_state_bytes(n, context.sequences, s.conv, s.state), 0))
         elif isinstance(mixer, Attention) and not mixer.reuses:
+            mixer = expanded(mixer, gguf, context.build)
             cells = cells_of(mixer, gguf, context)
             made = gguf_cache_bytes(n, context.streams, cells, *cache_rows(mixer, arch, context))
             out.append(LayerCache("latent" if mixer.mla is not None else "attention", n, made, cells))
@@ -69,11 +72,12 @@ def check(arch: Architecture, context: Context) -> None:
     if any(x.wiring == "altup" for x in arch.layers) and not any(isinstance(b, Lookup) for b in arch.beside):
         # n_embd_altup of src/llama-hparams.h is 256, whatever the file's metadata say
         raise InputError("llama.cpp gives every layer of Gemma 3n an input of its own, and this model's are 0 wide")
-    for layer in arch.layers:
+    for layer in () if context.pooling else arch.layers:
         if not isinstance(layer.mixer, Attention):
             continue
-        h = heads_of(layer.mixer)
-        if layer.mixer.mla is not None and context.k != context.v:
+        mixer = expanded(layer.mixer, gguf_of(arch) or Gguf(""), context.build)
+        h = heads_of(mixer)
+        if mixer.mla is not None and context.k != context.v:
             raise InputError(
                 f"--cache-type-v {context.v}: a latent cache has one type, and --cache-type-k is {context.k}. "
                 f"Give both the same type"

@@ -31,6 +31,7 @@ class Context:
     k, v        types of the cache; flash: whether the fused attention kernel runs
     swa_full    window caches keep every token; unified: one cache for all sequences
     build       of llama.cpp
+    pooling     how an encoder's rows become one a sequence: mean, cls, last or none; "": a decoder, which keeps a cache
     outputs     rows of logits in the worst graph, None: all of the micro-batch
     """
 
@@ -45,6 +46,7 @@ class Context:
     unified: bool = False
     outputs: int | None = None
     build: int = BUILD
+    pooling: str = ""
 
     @property
     def indexed(self) -> bool:
@@ -68,12 +70,12 @@ class Context:
 
     @property
     def batch(self) -> int:
-        """Tokens of a logical batch: capped by the context as asked, before it is padded."""
-        return min(self.asked, self.n_batch)
+        """Tokens of a logical batch: capped by the context as asked, before it is padded; an encoder's by none."""
+        return self.n_batch if self.pooling else min(self.asked, self.n_batch)
 
     @property
     def ubatch(self) -> int:
-        return min(self.batch, self.n_ubatch)
+        return min(self.batch, self.n_ubatch, self.n_ctx)
 
     @property
     def tokens(self) -> int:

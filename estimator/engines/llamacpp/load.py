@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from estimator.engines.llamacpp.allocate import compute_bytes
 from estimator.engines.llamacpp.caches import check, kept
@@ -78,10 +79,16 @@ class Load:
         weights[end] += self.weights.output if end == HOST else self.weights.head
         weights[1 if n > 1 else HOST] += self.tower
         compute = self._compute()
-        output = int(value_of(gguf_output_bytes(self.context.sequences, self.arch.vocab)))
+        output = int(value_of(self.output_bytes))
         return tuple(
             Holding(weights[i], cache[i], states[i], compute.get(i, 0), output if i == HOST else 0) for i in range(n)
         )
+
+    @property
+    def output_bytes(self) -> Any:
+        """Rows that are handed out, on the host."""
+        embedding = self.arch.hidden if self.context.pooling else 0
+        return gguf_output_bytes(self.context.sequences, self.arch.vocab, embedding)
 
     def _compute(self) -> dict[int, int]:
         p = build(self.arch, self.gguf, self.context)

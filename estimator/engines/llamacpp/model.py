@@ -12,7 +12,7 @@ from estimator.engines.llamacpp.feedforward import feed, side_by_side
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, view
 from estimator.engines.llamacpp.passes import GraphBuilder, size
 from estimator.engines.llamacpp.recurrent import mix
-from estimator.families.base import POSITION, Architecture, Attention, Layer, Lookup, MoE, NoMixer, Norm
+from estimator.families.base import POSITION, TOKEN_TYPE, Architecture, Attention, Layer, Lookup, MoE, NoMixer, Norm
 from estimator.families.gguf import BRANCH, MIXER, MLP_OUT, Gguf
 
 
@@ -40,10 +40,26 @@ def build(arch: Architecture, gguf: Gguf, context: Context) -> GraphBuilder:
         if isinstance(part, Norm):
             x = p.norm(part, x)
     x.output = True
+    if context.pooling:
+        p.graph.expand(x)
+        p.graph.expand(_pooled(p, x))
+        return p
     logits = p.linear(x, size(arch.vocab), name=arch.head.name if arch.head is not None else arch.embeddings[0].name)
     logits.output = True
     p.graph.expand(logits)
     return p
+
+
+def _pooled(p: GraphBuilder, x: GgmlTensor) -> GgmlTensor:
+    """One row a sequence of an encoder's rows ``x`` [d, T]."""
+    n = p.sequences
+    if p.context.pooling == "mean":
+        mean = p.graph.input("mean", (p.tokens, n))
+        x = op("MUL_MAT", (p.width, n), op("CONT", (p.tokens, p.width), view(x)), mean)
+    elif p.context.pooling != "none":
+        x = op("GET_ROWS", (p.width, n), x, p.graph.input("cls", (n,), "i32"))
+    x.output = True
+    return x
 
 
 def ordered(arch: Architecture) -> list[Layer]:
@@ -67,12 +83,20 @@ def _embedded(p: GraphBuilder) -> tuple[GgmlTensor, list[GgmlTensor]]:
     if p.arch.facts.get("embed_scale") and not p.gguf.folded:
         x = like("MUL", x, p.graph.input("scale_rows", (1, T))) if p.gguf.embed_rows else like("SCALE", x)
         p.graph.expand(x)
-    for part in p.arch.embeddings:
+    for part in sorted(p.arch.embeddings, key=_place):
         if isinstance(part, Lookup) and part.role == POSITION:
-            x = like("ADD", x, op("GET_ROWS", (d, T), HELD, p.positions()))
+            row = op("GET_ROWS", (d, T), HELD, p.positions())
+            x = like("ADD", row, x) if p.context.pooling else like("ADD", x, row)
+        elif isinstance(part, Lookup) and part.role == TOKEN_TYPE:
+            x = like("ADD", x, HELD)  # one row for all: the first kind of token
         elif isinstance(part, Norm):
             x = p.norm(part, x)
     return x, deep
+
+
+def _place(part: Lookup | Norm) -> int:
+    """When a table is added: kinds of tokens, positions, and the norm behind them."""
+    return {TOKEN_TYPE: 0, POSITION: 1}.get(part.role, 2) if isinstance(part, Lookup) else 3
 
 
 def _mixed(p: GraphBuilder, x: GgmlTensor) -> GgmlTensor:
@@ -121,6 +145,10 @@ def _layer(p: GraphBuilder, layer: Layer, x: GgmlTensor, own: GgmlTensor | None,
         both = like("ADD", mixed, mix(p, layer.second, normed("input", x)))
         x = wanted(_sum(p.gguf.sums[0], both, x))
         return _fed(p, layer, norms, x)
+    if layer.wiring == "post" and not layer.branch_norms:
+        x = normed("post_mixer", like("ADD", wanted(mixed), wanted(x)))
+        assert layer.mlp is not None
+        return normed("post_mlp", like("ADD", feed(p, layer.mlp, x), x))
     if layer.wiring == "parallel":
         return _side_by_side(p, layer, norms, x, before, mixed, last)
     mixed = wanted(normed("post_mixer", mixed)) if p.gguf.rows_last else normed("post_mixer", wanted(mixed))

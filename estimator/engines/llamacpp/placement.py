@@ -31,14 +31,14 @@ class Placement:
     """Which layers lie where; 0 is the host, devices count from 1.
 
     layers      of the model; offloaded: of them and the output layer, how many lie on devices
-    shares      of each device; host_experts: layers, from the first, whose experts stay on the host
+    shares      of each device; host_experts: the layers whose experts stay on the host
     overlaps    whether micro-batches follow each other through the devices, where nothing else stands against it
     """
 
     layers: int
     offloaded: int = 0
     shares: tuple[float, ...] = ()
-    host_experts: int = 0
+    host_experts: frozenset[int] = frozenset()
     overlaps: bool = True
 
     @property
@@ -61,7 +61,7 @@ class Placement:
         return 1 + min(bisect_right(ends, at), self.devices - 1)
 
     def experts_on_host(self, layer: int) -> bool:
-        return layer < self.host_experts
+        return layer in self.host_experts
 
 
 class PlacedPass(NamedTuple):

@@ -9,10 +9,11 @@ from estimator.card import Card, Range, find_card
 from estimator.engines.llamacpp.caches import CACHE_TYPES
 from estimator.engines.llamacpp.context import BUILD, HALVED, MEASURED, N_BATCH, N_UBATCH, ROTATING, Context
 from estimator.engines.llamacpp.load import Load
+from estimator.engines.llamacpp.overrides import layers_on_host
 from estimator.engines.llamacpp.placement import Placement, split_evenly
 from estimator.engines.llamacpp.weights import Weights, of_header, of_mix
 from estimator.errors import InputError
-from estimator.families.gguf import Gguf, gguf_of
+from estimator.families.gguf import Gguf, encodes, gguf_of
 from estimator.fit import Fit
 from estimator.names import choice
 from estimator.questions.parts import Served
@@ -27,8 +28,8 @@ from estimator.units import BYTES, human, parse_memory
 DEFAULT_TOKENS = 4096
 OWN = (
     "engine_version", "ctx_size", "parallel", "logical_batch", "ubatch_size", "flash_attn", "cache_type_k",
-    "cache_type_v", "swa_full", "kv_unified", "outputs", "gpu_layers", "cpu_moe", "tensor_split", "no_kv_offload",
-    "host", "imatrix", "mmproj", "model_draft", "ram",
+    "cache_type_v", "swa_full", "kv_unified", "pooling", "outputs", "gpu_layers", "cpu_moe", "override_tensor",
+    "tensor_split", "no_kv_offload", "host", "imatrix", "mmproj", "model_draft", "ram",
 )  # fmt: skip
 FOREIGN = (
     "stage", "offload", "offload_to", "zero_pp", "tensor_parallel", "pipeline_parallel", "sequence_parallel",
@@ -141,7 +142,7 @@ def draft_of(q: Any, place: Placement, said: list[str]) -> Load | None:
     model = load_model(name if named else str(q.model_draft))
     given = mix.lower() if named else None if model.mix else q.quantization
     alone = replace(
-        q, model=model, quantization=given, model_draft=None, mmproj=None, cpu_moe=None,
+        q, model=model, quantization=given, model_draft=None, mmproj=None, cpu_moe=None, override_tensor=None,
         gpu_layers="all" if place.offloaded else "0",
     )  # fmt: skip
     said.append("--model-draft: its memory alone; what it saves depends on how many of its tokens are accepted")
@@ -161,12 +162,15 @@ def known(model: Any) -> Gguf:
 def context_of(q: Any, said: list[str]) -> Context:
     """The context: sizes, cache types, switches."""
     model = q.model
+    pooling = _pooling(q, said)
     given = q.parallel if q.parallel is not None else q.batch_size
     sequences = _size(q, given, "--parallel", "batch_size")
     k, v = (_cache_type(q, which) for which in "kv")
     build = build_of(q)
     rows = "all" if q.outputs is None and build < HALVED else q.outputs
-    if rows is None:
+    if rows is None and pooling:
+        rows = "all"
+    elif rows is None:
         said.append("--outputs not given: a row of logits a sequence, as the server asks for")
     flash = choice(q.flash_attn or "auto", "--flash-attn", ("on", "off", "auto", "1", "0", "true", "false"))
     tokens = _tokens(q, model, sequences, said)
@@ -176,8 +180,19 @@ def context_of(q: Any, said: list[str]) -> Context:
         N_UBATCH if q.ubatch_size is None else _size(q, q.ubatch_size, "--ubatch-size", "tokens", "length"),
         k, v, flash not in ("off", "0", "false"), bool(q.swa_full), bool(q.kv_unified),
         None if rows == "all" else sequences if rows is None else _size(q, rows, "--outputs", "tokens"),
-        build,
+        build, pooling,
     )  # fmt: skip
+
+
+def _pooling(q: Any, said: list[str]) -> str:
+    """How an encoder's rows become one: as given, else the mean; "" for a decoder."""
+    if not encodes(q.model.architecture):
+        if q.pooling is not None:
+            raise InputError(f"--pooling {q.pooling}: {q.model.name} is no encoder")
+        return ""
+    if q.pooling is None:
+        said.append("--pooling not given: the mean of the rows; most files say theirs (BGE: cls)")
+    return choice(str(q.pooling or "mean").lower(), "--pooling", ("mean", "cls", "last", "none"))
 
 
 def _tokens(q: Any, model: Any, sequences: int, said: list[str]) -> int:
@@ -257,6 +272,7 @@ def cards_of(q: Any) -> tuple[Card, ...]:
 
 def placement(q: Any, layers: int, cards: tuple[Card, ...], said: list[str]) -> Placement:
     """Where the layers go."""
+    experts = _experts(q, layers)
     given = None if q.gpu_layers is None else str(q.gpu_layers).strip().lower()
     if given is None and not cards:
         said.append("no --gpu: everything on the host (--gpu-layers N puts layers on a device)")
@@ -268,11 +284,7 @@ def placement(q: Any, layers: int, cards: tuple[Card, ...], said: list[str]) -> 
         n = 0
     else:
         n = layers + 1 if given is None or given in ALL else _size(q, given, "--gpu-layers", "tokens")
-    experts = 0
-    if q.cpu_moe is not None:
-        text = str(q.cpu_moe).strip().lower()
-        experts = layers if text in ALL else 0 if text == "0" else _size(q, text, "--cpu-moe", "tokens")
-    place = Placement(layers, min(n, layers + 1), shares, min(experts, layers), not q.no_kv_offload)
+    place = Placement(layers, min(n, layers + 1), shares, experts, not q.no_kv_offload)
     if n < layers + 1 or experts:
         said.append("what crosses between devices: read in ggml's scheduler, not measured")
     elif place.copies > 1:
@@ -281,6 +293,18 @@ def placement(q: Any, layers: int, cards: tuple[Card, ...], said: list[str]) -> 
             "show; a build with GGML_SCHED_MAX_COPIES=1 has one"
         )
     return place
+
+
+def _experts(q: Any, layers: int) -> frozenset[int]:
+    """The layers whose experts stay on the host."""
+    named: frozenset[int] = frozenset()
+    if q.override_tensor is not None:
+        named = layers_on_host(str(q.override_tensor), layers)
+    if q.cpu_moe is None:
+        return named
+    text = str(q.cpu_moe).strip().lower()
+    first = layers if text in ALL else 0 if text == "0" else _size(q, text, "--cpu-moe", "tokens")
+    return named | frozenset(range(min(first, layers)))
 
 
 def _shares(q: Any, cards: tuple[Card, ...]) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.engines.brief import keyed
+from estimator.engines.llamacpp.attention import expanded
 from estimator.engines.llamacpp.caches import LayerCache, cache_rows, cells_of, kept
 from estimator.engines.llamacpp.context import BUILD
 from estimator.engines.llamacpp.fits import fits_of, holds, longest, most, most_layers, worst
@@ -71,7 +72,7 @@ def inputs(q: Any, a: Asked) -> dict[str, Any]:
         "parallel": c.sequences, "logical_batch": c.n_batch, "ubatch_size": c.n_ubatch,
         "flash_attn": "on" if c.flash else "off", "cache_type_k": c.k, "cache_type_v": c.v, "swa_full": c.swa_full,
         "kv_unified": c.unified, "outputs": "all" if c.outputs is None else c.outputs, "gpu_layers": p.offloaded,
-        "cpu_moe": p.host_experts, "imatrix": bool(q.imatrix), "gpu": q.gpu,
+        "cpu_moe": len(p.host_experts), "imatrix": bool(q.imatrix), "gpu": q.gpu,
     }  # fmt: skip
 
 
@@ -96,9 +97,9 @@ def totals(load: Load) -> Iterator[Node]:
         label = f"Draft model {load.draft.name}, all of it"
         yield Node("draft_bytes", label, sum(h.total for h in load.draft.held), BYTES)
     yield from cache_nodes(load)
-    c = load.context
-    made = gguf_output_bytes(c.sequences, load.arch.vocab)
-    yield Node("output_bytes", "Output buffer: a row of logits a sequence", made, BYTES, formula=gguf_output_bytes)
+    what = "an embedding and a row of logits" if load.context.pooling else "a row of logits"
+    made = load.output_bytes
+    yield Node("output_bytes", f"Output buffer: {what} a sequence", made, BYTES, formula=gguf_output_bytes)
     yield Node("compute_bytes", "Compute buffers", sum(h.compute for h in load.own), BYTES)
 
 
@@ -186,8 +187,10 @@ def kvcache(q: Any) -> Report:
     load = a.load
     c = load.context
     total: Any = 0
-    for layer in load.arch.layers:
+    for layer in () if c.pooling else load.arch.layers:
         m = layer.mixer
+        if isinstance(m, Attention):
+            m = expanded(m, load.gguf, c.build)
         if isinstance(m, Attention) and not m.reuses and cells_of(m, load.gguf, c) == c.cells:
             total = total + layer.times * sum(cache_rows(m, load.arch, c))
     rows = [*cache_nodes(load), Node("bytes_per_token", "One more token of one sequence", total, BYTES)]

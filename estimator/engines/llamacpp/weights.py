@@ -90,7 +90,7 @@ def _of_mix(same: Same[Architecture], mix: str, imatrix: bool, fused_apart: bool
         in_parts = int(value_of(t.piece.matrices.count)) // int(value_of(w.shape[0])) if w.role == EXPERT else 1
         products[name, t.layer] = products.get((name, t.layer), 0) + t.bytes // max(1, in_parts)
     stored = _stored(parts)
-    tied = arch.head is None
+    tied = arch.head is None and arch.kind != "encoder"
     by_layer, elements = (tuple(LayerBytes(*x) for x in found) for found in (layers, numbers))
     return Weights(stored.bytes, ends["table"], by_layer, ends["output"], tied, elements, products, stored)
 
