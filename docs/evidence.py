@@ -159,6 +159,9 @@ def reliability() -> str:
         parts.append("| " + " | ".join(map(str, row)) + " |")
     tried = sum(sum(r["inputs"].values()) for r in data.get("fuzz", []))
     parts += [f"\n{tried:,} inputs in all.", "\n## Properties\n",
+              "An evaluation is one property checked at one drawn point: a report, a format of it, a pair of sizes, a"
+              " letter's value. Sizes that must grow are rows of `sweep`, two of which are held to the single commands;"
+              " every report that a property asks is held to sums, ranges, verdicts and money.\n",
               "\n".join(f"- {r['date']}, seed {r.get('seed', '-')}: {sum(r['evaluations'].values()):,} evaluations,"
                         f" {int(r['failed'])} failed" for r in data.get("properties", [])),
               "\n| property | evaluations |\n|:--|--:|"]  # fmt: skip

@@ -18,9 +18,11 @@ NAME, SUFFIX = "modelfile", ".modelfile"
 MAX_BYTES = 1_000_000  # templates and licences are longer than the rest
 PARAMETERS = {"num_ctx": "ctx_size", "num_gpu": "gpu_layers"}  # Ollama's name -> option of a question
 ENGINE = "llama.cpp"
-_FROM = re.compile(r"^\s*FROM\s+(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
-_ADAPTER = re.compile(r"^\s*ADAPTER\s+(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
-_PARAMETER = re.compile(r"^\s*PARAMETER\s+(\w+)\s+(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+# of one line, each part of which can end in one place only: a file of blanks takes no longer than another
+_FROM, _ADAPTER, _PARAMETER = (
+    re.compile(rf"^[^\S\n]*{words}[^\S\n]+(\S.*)$", re.IGNORECASE | re.MULTILINE)
+    for words in ("FROM", "ADAPTER", r"PARAMETER[^\S\n]+(\w+)")
+)
 _QUOTED = re.compile(r'"""(?:.|\n)*?"""')
 
 
@@ -41,12 +43,12 @@ def from_modelfile(path: Path, find: Callable[[str], Found]) -> Found:
     named = _FROM.search(text)
     if named is None:
         raise InputError(f"{shown(path)}: has no line FROM, which names the model")
-    base = named[1]
+    base = named[1].rstrip()
     beside = path.parent / base
     if base.lower().endswith(SUFFIX) or (beside.name.lower() == NAME and beside.exists()):
         raise InputError(f"{shown(path)}: FROM {base[:80]}: a Modelfile is built from a model, not from a Modelfile")
     found = find(str(beside) if _is_path(base, beside) else base)
-    given = {name.lower(): value for name, value in _PARAMETER.findall(text)}
+    given = {name.lower(): value.rstrip() for name, value in _PARAMETER.findall(text)}
     found.options = {"engine": ENGINE} | {
         option: value for name, option in PARAMETERS.items() if (value := given.get(name)) is not None
     }

@@ -17,6 +17,7 @@ WORD = 0.6  # of two words: "gtp" is 0.67 of "gpt"
 VARIANT = re.compile(
     r"[-_.](instruct|it|chat|base|hf|pt|awq|gptq|bnb|fp8|nvfp4|dynamic|int[48]|[48]-?bit|gguf|mlx|bf16|autoround)$",
 )
+LONGEST = 200  # characters of a name that may be meant for another
 LIST = "List them: llmcalc models"
 
 
@@ -24,12 +25,14 @@ def hint(text: str, repo: bool) -> str:
     """What to do with a name of no preset. repo: whether it may be one on the hub."""
     own = text.rpartition("/")[2]
     where = f"From the hub: --model hf:{text}, or the path of its config.json" if repo else LIST
-    base = base_of(own)
+    short = len(own) <= LONGEST
+    base = base_of(own) if short else None
     if base is not None:
         said = "There is a preset" if presets.find("models", own) else "Its base may be the preset"
         return f"{where}. {said} {base!r}"
     names = [n for n in (*presets.names("models"), "symbolic") if "/" not in n]
-    near = list({presets.find("models", n): n for n in reversed(typing_errors(own, names))}.values())[::-1]
+    like = typing_errors(own, names) if short else []
+    near = list({presets.find("models", n): n for n in reversed(like)}.values())[::-1]
     if near:
         return f"Did you mean {' or '.join(map(repr, near))}? {where}"
     return where if repo else f"{LIST}; any other: --model hf:ORG/NAME, or the path of its config.json"

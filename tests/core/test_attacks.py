@@ -185,6 +185,21 @@ def test_patterns_end(llmcalc):
         takes(r"(a+)+b", "a" * 60)
 
 
+def test_long_lines_of_a_file_end(llmcalc, tmp_path):
+    """Each is read in one go: what could begin anywhere in a word or a blank was looked for from every place of it."""
+    start = time.process_time()
+    log = (ROOT / "tests/engines/llamacpp_qwen3.log").read_text()
+    for name, text in {
+        "word.log": log + "x" * 300_000, "size.log": log.replace("file size   = ", "file size   = " + "9" * 300_000),
+        "blank.log": log + "print_info: a" + " " * 300_000, "Modelfile": "\n" * 300_000,
+        "b.Modelfile": "FROM a" + " " * 300_000 + "b\n",
+    }.items():  # fmt: skip
+        path = tmp_path / name
+        path.write_text(text)
+        assert llmcalc("validate" if name.endswith(".log") else "models", path).code in (0, 2)
+    assert time.process_time() - start < 10
+
+
 LAYERS = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_attention_heads": 4,
           "intermediate_size": 128, "vocab_size": 1000}  # fmt: skip
 

@@ -34,7 +34,7 @@ from estimator import presets
 from estimator.models import load_model
 from tests.fuzz.inputs import KINDS
 from tests.fuzz.judge import judge
-from tests.fuzz.surface import FORMATS, gpus, known, models, surfaces
+from tests.fuzz.surface import FORMATS, gpus, keep_commands, known, models, named, surfaces
 from tests.pool import spread
 
 # of a round, which one child runs: searches and fits take a hundred times as long as the rest
@@ -59,8 +59,11 @@ FIRST = (
     ["zero", "--gpus", "8"],
     ["chinchilla", "--compute", "1e21"],
 )
+SHM = Path("/dev/shm")  # where there is one: a file that is written again and again waits for no disk
+TOGETHER = 10  # rounds of a child: what is kept of an input's models and steps serves the next
 MEMORY = 2**30  # bytes that an input may take beside the program itself
-STALL = 90  # seconds after which a child that says nothing is ended
+STALL = 90  # seconds of its own after which a child that says nothing is ended
+WAIT = 10  # times as long by the clock, on a machine that does other things too
 
 
 def warm() -> None:
@@ -70,9 +73,10 @@ def warm() -> None:
             import_module(module.name)
     for name in ("sympy", "numpy", "rich.console", "rich.table"):
         import_module(name)
+    keep_commands()
     for command in surfaces():
-        for option in command.options if command.words[0] in ("memory", "peft", "infer", "flops") else ():
-            if option.valued and option.flag != "--output":
+        for option in command.options:
+            if option.valued and option.flag != "--output" and named(option):
                 known(command.words, option.flag)
     for name in models():
         load_model(name)
@@ -93,7 +97,9 @@ def one(kind: str, seed: int, number: int, folder: Path) -> tuple[list[str], int
 
 
 def _child(work: list[tuple[str, int]], seed: int, pipe: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="llmcalc-fuzz") as name, os.fdopen(pipe, "w") as out:
+    gc.set_threshold(10_000, 20, 20)
+    where = SHM if os.access(SHM, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="llmcalc-fuzz", dir=where) as name, os.fdopen(pipe, "w") as out:
         folder, here = Path(name) / "files", Path(name) / "here"
         folder.mkdir()
         here.mkdir()
@@ -103,6 +109,7 @@ def _child(work: list[tuple[str, int]], seed: int, pipe: int) -> None:
         least = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for kind, number in work:
             print(json.dumps({"start": [kind, number]}), file=out, flush=True)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + STALL, resource.RLIM_INFINITY))
             argv, code, faults = one(kind, seed, number, folder)
             most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             if (most - least) * 1024 > MEMORY:
@@ -140,7 +147,7 @@ def batch(work: list[tuple[str, int]], seed: int) -> list[dict[str, Any]]:
     done: list[dict[str, Any]] = []
     last: tuple[str, int] | None = None
     with os.fdopen(read) as lines:
-        while select.select([lines], [], [], STALL)[0]:
+        while select.select([lines], [], [], WAIT * STALL)[0]:
             text = lines.readline()
             if not text:
                 break
@@ -158,10 +165,10 @@ def batch(work: list[tuple[str, int]], seed: int) -> list[dict[str, Any]]:
     return done
 
 
-def one_round(kinds: Sequence[str], seed: int, number: int) -> list[list[Any]]:
-    """(kind and number, exit code, faults, words where there are faults) of each input of a round."""
+def some_rounds(kinds: Sequence[str], seed: int, numbers: Sequence[int]) -> list[list[Any]]:
+    """(kind and number, exit code, faults, words where there are faults) of each input of the rounds."""
     out: list[list[Any]] = []
-    work = [(kind, number * SHARES[kind] + i) for kind in kinds for i in range(SHARES[kind])]
+    work = [(kind, n * SHARES[kind] + i) for n in numbers for kind in kinds for i in range(SHARES[kind])]
     while work:
         done = batch(work, seed)
         out += [[d["done"], d["code"], d["faults"], d["argv"] if d["faults"] else []] for d in done]
@@ -217,18 +224,20 @@ def main() -> int:
     begin = time.time()
     minutes = asked.minutes or (None if asked.rounds or asked.inputs else 1.0)
 
-    def rounds() -> Iterator[int]:
-        number = asked.start
-        while asked.rounds is None or number < asked.start + asked.rounds:
-            planned = (number - asked.start) * sum(SHARES[kind] for kind in kinds)
-            if (minutes and time.time() - begin >= minutes * 60) or (asked.inputs and planned >= asked.inputs):
-                return
-            yield number
-            number += 1
+    each = sum(SHARES[kind] for kind in kinds)
+    wanted = [n for n in (asked.rounds, asked.inputs and -(-asked.inputs // each)) if n]
+    end = asked.start + min(wanted) if wanted else None
 
-    for number, done in spread(asked.jobs, rounds(), partial(one_round, kinds, asked.seed), 3600):
+    def rounds() -> Iterator[range]:
+        number = asked.start
+        while (end is None or number < end) and not (minutes and time.time() - begin >= minutes * 60):
+            stop = number + TOGETHER if end is None else min(number + TOGETHER, end)
+            yield range(number, stop)
+            number = stop
+
+    for numbers, done in spread(asked.jobs, rounds(), partial(some_rounds, kinds, asked.seed), 3600):
         if done is None:
-            print(f"round {number} ended without a word", file=sys.stderr)
+            print(f"rounds {numbers} ended without a word", file=sys.stderr)
             return 1
         for (kind, i), code, faults, argv in done:
             tried[kind] += 1

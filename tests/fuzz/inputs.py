@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from estimator import presets
-from tests.fuzz.surface import ODD, Surface, line, models, searches, surfaces
+from tests.fuzz.surface import ODD, Surface, line, models, quick, surfaces, taking
 from tests.headers import make
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +57,7 @@ STRANGE: tuple[Any, ...] = (
     "float32",
     "bfloat16",
 )
+MODELLESS = ("chinchilla", "plan", "compress", "decode", "validate", "sweep")  # less often asked of a model's file
 Input = tuple[list[str], Path | None]  # words, the file that may be written
 
 
@@ -129,9 +130,8 @@ def _configs() -> tuple[dict[str, Any], ...]:
 
 
 def _with_model(rng: Random) -> Surface:
-    known = [s for s in surfaces() if "--model" in s.flags and s.words[0] not in ("chinchilla", "plan")]
-    models = [s for s in known if s.words[0] not in ("compress", "decode", "validate", "sweep")]
-    return rng.choice(models if rng.random() < 0.85 else known)
+    few = ("chinchilla", "plan") if rng.random() < 0.15 else MODELLESS
+    return rng.choice(taking("--model", without=few))
 
 
 def _model_line(rng: Random, path: str) -> list[str]:
@@ -144,8 +144,7 @@ def _model_line(rng: Random, path: str) -> list[str]:
 
 def options(rng: Random, folder: Path) -> Input:
     """A command line of any command."""
-    quick = [s for s in surfaces() if not searches(s.words)]
-    command = rng.choice(quick if rng.random() < 0.98 else surfaces())
+    command = rng.choice(quick() if rng.random() < 0.995 else surfaces())
     argv = list(command.words)
     for name in command.arguments:
         if rng.random() < 0.5:
@@ -303,11 +302,16 @@ def _damaged_text(rng: Random, text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+@cache
+def _shipped(kind: str) -> tuple[str, ...]:
+    """The texts of all presets of a kind."""
+    return tuple(p.read_text() for p in sorted((ROOT / "presets" / kind).glob("*.toml")))
+
+
 def scenarios(rng: Random, folder: Path) -> Input:
     """A Fermi scenario, changed line by line."""
-    shipped = rng.choice(sorted((ROOT / "presets/fermi").glob("*.toml")))
     path = folder / "s.toml"
-    path.write_text(_damaged_text(rng, shipped.read_text()), encoding="utf-8", errors="replace")
+    path.write_text(_damaged_text(rng, rng.choice(_shipped("fermi"))), encoding="utf-8", errors="replace")
     command = next(s for s in surfaces() if s.words == ("fermi",))
     return [
         "fermi",
@@ -320,12 +324,9 @@ def scenarios(rng: Random, folder: Path) -> Input:
 
 def cards(rng: Random, folder: Path) -> Input:
     """A GPU of the user's own, changed line by line."""
-    shipped = rng.choice(sorted((ROOT / "presets/gpus").glob("*.toml")))
     path = folder / "card.toml"
-    path.write_text(_damaged_text(rng, shipped.read_text()), encoding="utf-8", errors="replace")
-    command = rng.choice(
-        [s for s in surfaces() if "--gpu" in s.flags and "--model" in s.flags and s.words[0] != "plan"]
-    )
+    path.write_text(_damaged_text(rng, rng.choice(_shipped("gpus"))), encoding="utf-8", errors="replace")
+    command = rng.choice(taking("--gpu", "--model", without=("plan",)))
     return [*command.words, "--gpu", str(path), *line(rng, command, 2, 0.97, ("--gpu", "--model"))], None
 
 
@@ -405,7 +406,7 @@ def adapters(rng: Random, folder: Path) -> Input:
         if rng.random() < 0.1:
             made[key] = rng.choice((*STRANGE, "((a+)+)+!", ["((a+)+)+!"], {"((a+)+)+!": 4}))
     (where / "adapter_config.json").write_text(json.dumps(_changed(rng, made)))
-    command = rng.choice([s for s in surfaces() if "--adapter" in s.flags])
+    command = rng.choice(taking("--adapter"))
     return [
         *command.words,
         "--adapter",

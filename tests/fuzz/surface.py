@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from typer.main import get_command
 
-from estimator import presets
+from estimator import cli, presets
 from estimator.cli import COMMANDS, _dispatch
 from estimator.errors import LlmcalcError
 
@@ -73,6 +73,7 @@ ODD = (
 )
 _COUNTS = ("N", "COUNT", "R", "SIZE", "TOKENS", "PIXELS", "S", "SIZES")
 _REALS = ("X", "SHARE", "P", "PERCENT", "USD", "RATE", "W", "KG", "HOURS", "GB/S", "FLOPS")
+_PAIRS = ("NAME=VALUE", "FIELD=VALUE", "OLD=NEW,...")
 _FILES = ("FILE", "FOLDER", "FILE.csv", "DIR", "PATH")
 FORMATS = ("table", "json", "csv", "markdown", "latex", "html")
 
@@ -103,11 +104,7 @@ class Surface(NamedTuple):
     words: tuple[str, ...]
     options: tuple[Option, ...]
     arguments: tuple[str, ...]
-
-    @property
-    def flags(self) -> set[str]:
-        """The flags of its options."""
-        return {o.flag for o in self.options}
+    flags: frozenset[str]  # of its options
 
 
 def _type(parameter: Any) -> str:
@@ -128,7 +125,7 @@ def _surface(words: tuple[str, ...], made: Any) -> Surface:
         off = max(p.secondary_opts, key=len) if p.secondary_opts else ""
         bare = p.is_flag or flag == "--derive"  # which takes a key too, but after an equals sign alone
         options.append(Option(flag, not bare, p.metavar or "", _type(p), p.default, off))
-    return Surface(words, tuple(options), tuple(arguments))
+    return Surface(words, tuple(options), tuple(arguments), frozenset(o.flag for o in options))
 
 
 @cache
@@ -145,6 +142,36 @@ def surfaces() -> tuple[Surface, ...]:
             whole = get_command(module.app_of([sub])).commands[sub] if hasattr(module, "app_of") else one
             out.append(_surface((name, sub), whole))
     return tuple(out)
+
+
+@cache
+def taking(*flags: str, without: tuple[str, ...] = ()) -> tuple[Surface, ...]:
+    """The commands that have these options, but those whose first word is in ``without``."""
+    return tuple(s for s in surfaces() if s.flags >= set(flags) and s.words[0] not in without)
+
+
+@cache
+def quick() -> tuple[Surface, ...]:
+    """The commands that are no search."""
+    return tuple(s for s in surfaces() if not searches(s.words))
+
+
+_make = cli.typer_of
+
+
+@cache
+def _made(name: str, swept: str | None, helped: bool) -> Any:
+    return _make(name, () if swept is None else (swept,))
+
+
+def keep_commands() -> None:
+    """Make each command's options once in this process, and not for every line: that takes longer than most answers."""
+
+    def typer_of(name: str, words: Sequence[str] = ()) -> Any:
+        return _made(name, next((w for w in words if not w.startswith("-")), None) if name == "sweep" else None,
+                     "--help" in words)  # fmt: skip
+
+    cli.typer_of = typer_of
 
 
 @cache
@@ -174,6 +201,15 @@ def gpus() -> tuple[str, ...]:
     return tuple(presets.ids("gpus"))
 
 
+def named(option: Option) -> bool:
+    """Whether the values of an option are names."""
+    m = option.metavar
+    return not (
+        option.flag == "--format" or m in ("MODEL", "BYTES", *_PAIRS, *_FILES, *_COUNTS, *_REALS)
+        or m.startswith("GPU") or option.kind in ("int", "float")
+    )  # fmt: skip
+
+
 def valid(rng: Random, command: Surface, option: Option) -> str | None:
     """A value that the option should take; None where none is known."""
     m = option.metavar
@@ -193,7 +229,7 @@ def valid(rng: Random, command: Surface, option: Option) -> str | None:
         return rng.choice(LETTERS) if rng.random() < 0.03 else rng.choice(WHOLE)
     if m in _REALS or option.kind == "float":
         return rng.choice(PARTS)
-    if m in ("NAME=VALUE", "FIELD=VALUE", "OLD=NEW,..."):
+    if m in _PAIRS:
         return rng.choice(
             ("num_hidden_layers=2", "hidden_size=64", "r=4", "lora_alpha=8", "L=N_layer", "d=D", "vocab_size=100")
         )

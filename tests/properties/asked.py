@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from random import Random
@@ -17,10 +16,10 @@ from hypothesis import strategies as st
 from estimator import presets, render
 from estimator.cli import run
 from estimator.report import Report
-from tests.fuzz.surface import Surface, line, searches, surfaces
+from tests.fuzz.surface import Surface, line, quick, surfaces
+from tests.properties.holds import held
 
 MORE = int(os.environ.get("LLMCALC_MORE", "1"))  # make fuzz: how many times as many examples as in CI
-TALLY: Counter[str] = Counter()  # evaluations of each property, for docs/reliability.md
 ALL = tuple(presets.ids("models"))
 SMALL = (
     "pythia-14m",
@@ -37,7 +36,10 @@ WIDE = ("llama-3-8b", "mixtral-8x7b", "gpt-oss-20b", "qwen3-next-80b-a3b", "deep
 
 
 def report(argv: list[str]) -> Report | None:
-    """The report of a command line; None where it is refused. AssertionError for any other exit code."""
+    """The report of a command line, held to what holds of every report; None where it is refused.
+
+    AssertionError for any exit code but 0, 2 and 3.
+    """
     found: list[Report] = []
 
     def kept(made: Report, *rest: Any, **more: Any) -> str:
@@ -48,13 +50,26 @@ def report(argv: list[str]) -> Report | None:
     with redirect_stdout(out), redirect_stderr(err), mock.patch.object(render, "to_text", kept):
         code = run(argv)
     assert code in (0, 2, 3), (argv, err.getvalue())
-    return found[-1] if found and code in (0, 3) else None
+    made = found[-1] if found and code in (0, 3) else None
+    if made is not None and not made.symbolic:
+        held(made)
+    return made
 
 
 def results(argv: list[str]) -> dict[str, Any] | None:
     """The results of a command line; None where it is refused."""
     made = report(argv)
     return None if made is None else made.results()
+
+
+def rows(argv: list[str], flag: str, values: list[int]) -> list[dict[str, Any]] | None:
+    """What ``sweep`` answers for each value of an option, results by key; None where it is refused."""
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = run(["sweep", *argv, flag, ",".join(map(str, values)), "--format", "json"])
+    assert code in (0, 2), (argv, flag, err.getvalue())
+    found: list[dict[str, Any]] | None = json.loads(out.getvalue())["rows"] if code == 0 else None
+    return found
 
 
 def printed(argv: list[str]) -> dict[str, Any] | None:
@@ -81,7 +96,7 @@ def surface_of(argv: list[str]) -> Surface:
 def lines(draw: Any, *commands: str, without: tuple[str, ...] = (), most: int = 4) -> list[str]:
     """A command line with valid options, without ``--model`` and those in ``without``."""
     rng = Random(draw(st.integers(0, 2**32)))
-    pool = [surface(*rng.choice(commands).split())] if commands else [s for s in surfaces() if not searches(s.words)]
+    pool = [surface(*rng.choice(commands).split())] if commands else quick()
     one = rng.choice(pool)
     skipped = ("--model", "--output", "--adapter", "--format", "--symbols", "--derive", "--set", *without)
     return [*one.words, *line(rng, one, most, 1.0, skipped)]
@@ -90,11 +105,6 @@ def lines(draw: Any, *commands: str, without: tuple[str, ...] = (), most: int = 
 def models(*names: str) -> Any:
     """A strategy of presets: half of the time a small one or one of an unlike kind."""
     return st.sampled_from(names) if names else st.one_of(st.sampled_from((*SMALL, *WIDE)), st.sampled_from(ALL))
-
-
-def count(name: str, n: int = 1) -> None:
-    """Note that a property was evaluated."""
-    TALLY[name] += n
 
 
 def some(examples: int) -> settings:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.properties.asked import MORE, TALLY
+from tests.properties.asked import MORE
+from tests.properties.holds import TALLY
 
 
 def pytest_sessionfinish(exitstatus: int) -> None:

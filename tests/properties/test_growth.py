@@ -1,11 +1,19 @@
-"""What must grow: memory, caches, FLOPs and parameters with the batch, the tokens, the layers and the rank."""
+"""What must grow: memory, caches, FLOPs and parameters with the batch, the tokens, the layers and the rank.
+
+Many sizes are asked at once, as rows of ``sweep``; two of the rows are held to the single commands.
+"""
 
 from __future__ import annotations
+
+from itertools import pairwise
+from random import Random
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.properties.asked import count, lines, models, results, some
+from tests.properties.asked import lines, models, results, rows, some
+from tests.properties.holds import count
 
 GROWING = {
     "memory": ("peak.allocated_bytes", "kv_cache_bytes", "weights_bytes", "optimizer_bytes", "gradients_bytes"),
@@ -18,37 +26,60 @@ GROWING = {
 FIXED = ("--batch-size", "--seq-len", "--rank", "--largest", "--engine", "--mode", "--ctx-size", "--trainable-layers",
          "--context", "--parallel", "--pool-bytes", "--reduction", "--budget", "--trainable", "--matrix")  # fmt: skip
 
-def grows(command: str, argv: list[str], few: list[str], many: list[str], what: str) -> None:
-    first = results([*argv, *few])
-    second = results([*argv, *many]) if first is not None else None
-    if first is None or second is None:
-        return
+ROWS = 40
+UNSWEPT = ("--check-fit", "--plot", "--detail", "--trainable-percent", "--derive")  # of one answer, not of rows
+
+
+def grown(command: str, first: dict[str, Any], second: dict[str, Any], where: Any) -> None:
     for key in GROWING[command]:
         if isinstance(first.get(key), int) and isinstance(second.get(key), int):
-            assert second[key] >= first[key], (argv, few, many, key, first[key], second[key])
-    count(f"grows with the {what}")
+            assert second[key] >= first[key], (where, key, first[key], second[key])
+
+
+def grows(command: str, argv: list[str], flag: str, sizes: list[int], two: tuple[int, int], what: str) -> None:
+    """Each answer is at least that for the next smaller size; the rows at ``two`` places are the commands' answers."""
+    found = rows(argv, flag, sizes)
+    if found is None:
+        return
+    for (n, first), (more, second) in pairwise(zip(sizes, found, strict=True)):
+        grown(command, first, second, (argv, flag, n, more))
+        count(f"grows with the {what}")
+    for at in set(two):
+        single = results([*argv, flag, str(sizes[at])])
+        assert single is not None, (argv, flag, sizes[at])
+        for key, value in single.items():
+            assert found[at][key] == value, (argv, flag, sizes[at], key, found[at][key], value)
+        count("a row of a sweep is what the command prints")
 
 
 @st.composite
 def asked(draw, *commands):
     command = draw(st.sampled_from(commands))
-    argv = draw(lines(command, without=FIXED, most=3))
+    argv = draw(lines(command, without=(*FIXED, *UNSWEPT), most=3))
     mode = ["--mode", "training"] if command in ("memory", "flops") and draw(st.booleans()) else []
     return command, [*argv, *mode, "--model", draw(models())]
 
 
-@given(asked("memory", "kvcache", "flops"), st.integers(1, 40), st.integers(1, 20), st.sampled_from([64, 200, 512]))
-@some(40)
-def test_with_the_batch(one, b, more, s):
-    command, argv = one
-    grows(command, [*argv, "--seq-len", str(s)], ["--batch-size", str(b)], ["--batch-size", str(b + more)], "batch")
+def sizes(most):
+    """Sizes to ask at once, in order."""
+    return st.integers(0, 2**32).map(lambda seed: sorted(Random(seed).sample(range(1, most + 1), ROWS)))
 
 
-@given(asked("memory", "kvcache", "flops"), st.integers(1, 500), st.integers(1, 300), st.sampled_from([1, 2, 5]))
+TWO = st.tuples(st.integers(0, ROWS - 1), st.integers(0, ROWS - 1))
+
+
+@given(asked("memory", "kvcache", "flops"), sizes(600), st.sampled_from([64, 200, 512]), TWO)
 @some(40)
-def test_with_the_tokens(one, s, more, b):
+def test_with_the_batch(one, batches, s, two):
     command, argv = one
-    grows(command, [*argv, "--batch-size", str(b)], ["--seq-len", str(s)], ["--seq-len", str(s + more)], "tokens")
+    grows(command, [*argv, "--seq-len", str(s)], "--batch-size", batches, two, "batch")
+
+
+@given(asked("memory", "kvcache", "flops"), sizes(3000), st.sampled_from([1, 2, 5]), TWO)
+@some(40)
+def test_with_the_tokens(one, tokens, b, two):
+    command, argv = one
+    grows(command, [*argv, "--batch-size", str(b)], "--seq-len", tokens, two, "tokens")
 
 
 PLAIN = ("llama-3-8b", "qwen3-0.6b", "pythia-14m", "mixtral-8x7b", "falcon-7b", "opt-350m", "bert-base-uncased")
@@ -60,24 +91,24 @@ PLAIN = ("llama-3-8b", "qwen3-0.6b", "pythia-14m", "mixtral-8x7b", "falcon-7b", 
 @some(40)
 def test_with_the_layers(one, model, few, more):
     command, argv = one
-    argv = [*argv[:-1], model]
+    argv = [*argv[:-1], model, *([] if command in ("peft", "zero") else ["--seq-len", "64"])]
     if "--pipeline-parallel" in argv:  # the layers are dealt out anew: the fullest stage may be another, and smaller
         return
-    sizes = [] if command in ("peft", "zero") else ["--seq-len", "64"]
-    one_, two = (["--set", f"num_hidden_layers={n}"] for n in (few, few + more))
-    grows(command, [*argv, *sizes], one_, two, "layers")
+    found = [results([*argv, "--set", f"num_hidden_layers={n}"]) for n in (few, few + more)]
+    if None not in found:
+        grown(command, *found, (argv, few, more))
+        count("grows with the layers")
 
 
 RANKED = ("lora", "dora", "vera", "loha", "adalora", "delora", "hira", "pissa", "qlora")
 
 
-@given(asked("memory", "peft", "flops"), st.sampled_from(RANKED), st.integers(1, 60), st.integers(1, 30))
+@given(asked("memory", "peft", "flops"), st.sampled_from(RANKED), sizes(200), TWO)
 @some(40)
-def test_with_the_rank(one, method, r, more):
+def test_with_the_rank(one, method, ranks, two):
     command, argv = one
     if "--method" in argv or "--adapter" in argv:
         return
     mode = ["--mode", "training"] if command != "peft" and "--mode" not in argv else []
     sizes = [] if command == "peft" else ["--seq-len", "64"]
-    argv = [*argv, *mode, *sizes, "--method", method]
-    grows(command, argv, ["--rank", str(r)], ["--rank", str(r + more)], "rank")
+    grows(command, [*argv, *mode, *sizes, "--method", method], "--rank", ranks, two, "rank")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.properties.asked import MORE, count
+from tests.properties.asked import MORE
+from tests.properties.holds import count
 from tests.properties.largest import KINDS, drawn, wrong
 
 

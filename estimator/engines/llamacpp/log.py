@@ -40,16 +40,16 @@ MARKS = (
 DIGITS = 12  # of a number in a log; no count comes near
 _KV = re.compile(r"- kv +\d+: +(\S+) +(?:u|i)(?:8|16|32|64) += +(-?\d{1,20})\b")
 _TEXT = re.compile(r"- kv +\d+: +(general\.architecture) +str += +(\S+)")
-_META = re.compile(r"(?:print_info|llm_load_print_meta): +([\w .]+?) += +(.+)")
+_META = re.compile(r"(?:print_info|llm_load_print_meta): +([\w.]+(?: [\w.]+)*) += +(.+)")
 _SETTING = re.compile(r"(?:llama_context|llama_new_context_with_model|llama_init_from_model): +(\w+) += +(\S+)")
 _CACHE = re.compile(
     r"size = +(\d+(?:\.\d+)?) MiB \( *(\d+) cells, +(\d+) layers, +(\d+)(?:/\d+)? seqs\), K \((\w+)\): .*V \((\w+)\)"
 )
 _OLD_CACHE = re.compile(r"KV self size +=  *(\d+(?:\.\d+)?) MiB, K \((\w+)\): +\d+(?:\.\d+)? MiB, V \((\w+)\)")
-_BUFFER = re.compile(r"(\S+) +(model|KV|RS|output|compute) buffer size += +(\d+(?:\.\d+)?) MiB")
+_BUFFER = re.compile(r"(?<!\S)(\S+) +(model|KV|RS|output|compute) buffer size += +(\d+(?:\.\d+)?) MiB")
 _FILE = re.compile(r"loaded meta data with \d+ key-value pairs and \d+ tensors from (\S+)")
 _OFFLOADED = re.compile(r"offloaded (\d{1,12})/(\d{1,12}) layers")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) (MiB|GiB)")
+_SIZE = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?) (MiB|GiB)")
 _BUILD = re.compile(r"build(?:: |_info: b)([1-9]\d{0,11})\b")
 _COPIES = re.compile(r"n_copies ?= ?(\d{1,2})|sched copies = (\d{1,2})")
 _TENSORS = re.compile(r"and (\d{1,12}) tensors")
