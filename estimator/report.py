@@ -41,6 +41,11 @@ class Node(NamedTuple):
     working: Working | None = None
 
     @classmethod
+    def of(cls, key: str, label: str, formula: Formula, *args: Any) -> Node:
+        """What a formula gives, in its unit."""
+        return cls(key, label, formula(*args), formula.unit, formula=formula)
+
+    @classmethod
     def sum(
         cls, key: str, label: str, children: Iterable[Node], note: str = "", formula: Formula | None = None,
         working: Working | None = None,

@@ -43,6 +43,11 @@ class Message:
 def messages(stage: Stage, work: MicroBatch, degrees: Degrees, m: Any, d: Any, chunks: int) -> list[Message]:
     """All that the GPU of this pipeline stage sends beside data parallelism, in a step of ``m`` micro-batches."""
     out: list[Message] = []
+
+    def send(group: str, what: str, layer: Any, each: Any, crossing: float = 1.0) -> None:
+        """``each``: in one micro-batch."""
+        out.append(Message(group, what, getattr(degrees, group), layer, m * each, degrees.link(group), crossing))
+
     n, t = work.tokens, degrees.tensor
     again = 1 if work.recompute == "full" else 0
     if t != 1:
@@ -54,53 +59,25 @@ def messages(stage: Stage, work: MicroBatch, degrees: Degrees, m: Any, d: Any, c
         per = sum(count * sums(g) * block for g, count in stage.layers)
         ends = (once if stage.first else 0) + (3 * 2 * ring_elements(n, t) * FP32 + once if stage.last else 0)
         what = "reduce-scatter and all-gather" if work.sequence else "all-reduce"
-        out.append(
-            Message("tensor", f"{what} of activations", t, blocks * block, m * (per + ends), degrees.link("tensor"))
-        )
+        send("tensor", f"{what} of activations", blocks * block, per + ends)
     if degrees.context != 1:
         each = [
             (kv_bytes(g.mixer, work, degrees), count) for g, count in stage.layers if isinstance(g.mixer, Attention)
         ]
         # forward: keys and values; backward: keys and values again, and their gradients
         layer = max((x for x, _ in each), default=0) * 3
-        out.append(
-            Message(
-                "context",
-                "keys and values round the ring",
-                degrees.context,
-                layer,
-                m * sum(3 * x * count for x, count in each),
-                degrees.link("context"),
-            )
-        )
+        send("context", "keys and values round the ring", layer, sum(3 * x * count for x, count in each))
     if degrees.expert != 1:
         routed = [(g.mlp, count) for g, count in stage.layers if isinstance(g.mlp, MoE)]
         each = [(routed_bytes(of, n, degrees, d), count) for of, count in routed]
         layer = max((x for x, _ in each), default=0) * (BOTH + again)
-        out.append(
-            Message(
-                "expert",
-                "all-to-all of routed tokens",
-                degrees.expert,
-                layer,
-                m * sum((BOTH + again) * x * count for x, count in each),
-                degrees.link("expert"),
-                max((crossing(block, degrees) for block, _ in routed), default=1.0),
-            )
-        )
+        reached = max((crossing(block, degrees) for block, _ in routed), default=1.0)
+        per = sum((BOTH + again) * x * count for x, count in each)
+        send("expert", "all-to-all of routed tokens", layer, per, reached)
     if degrees.pipeline != 1:
         one = ceil_div(HALF * n * d, work.norm_part)
         sides = (0 if stage.first and chunks == 1 else 1) + (0 if stage.last and chunks == 1 else 1)
-        out.append(
-            Message(
-                "pipeline",
-                "activations and their gradients",
-                degrees.pipeline,
-                one,
-                m * chunks * sides * one,
-                degrees.link("pipeline"),
-            )
-        )
+        send("pipeline", "activations and their gradients", one, chunks * sides * one)
     return out
 
 

@@ -163,8 +163,8 @@ def _frontier(law: Law, C: Any, drawn: dict[str, list[float]], engine: Any) -> N
     spread = [r for r in spread if 0 < r < math.inf]
     note = "{:.3g} to {:.3g}".format(*engine.interval(spread, LEVEL)) if len(spread) > 1 else ""
     rows = [
-        Node("a", "a, exponent of N_opt", f.scaling_a(p.alpha, p.beta), f.EXPONENT, formula=f.scaling_a),
-        Node("b", "b, exponent of D_opt", f.scaling_b(p.alpha, p.beta), f.EXPONENT, formula=f.scaling_b),
+        Node.of("a", "a, exponent of N_opt", f.scaling_a, p.alpha, p.beta),
+        Node.of("b", "b, exponent of D_opt", f.scaling_b, p.alpha, p.beta),
         Node("N_opt", "Optimal parameters", N, f.PARAMETERS, formula=f.optimal_params),
         Node("D_opt", "Optimal tokens", D, f.TOKENS, formula=f.optimal_tokens),
         Node("tokens_per_param", "Tokens a parameter", D / N, RATIO, note=note),

@@ -88,14 +88,8 @@ def quantize(
     w_s: Any = trace("w_s", scale_bits) if traced and scale_bits else scale_bits
     w_z: Any = trace("w_z", zero_bits) if traced and zero_bits else zero_bits
     rows = [
-        Node("levels", "Distinct values", f.quantisation_levels(n), COUNT, formula=f.quantisation_levels),
-        Node(
-            "bits_per_weight",
-            "Bits a weight, scales included",
-            f.block_bits(n, m, w_s, w_z),
-            RATIO,
-            formula=f.block_bits,
-        ),
+        Node.of("levels", "Distinct values", f.quantisation_levels, n),
+        Node.of("bits_per_weight", "Bits a weight, scales included", f.block_bits, n, m, w_s, w_z),
     ]
     assumptions = []
     if model is not None and not symbolic:

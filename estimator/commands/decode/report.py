@@ -35,10 +35,10 @@ def beam(
         raise InputError(f"--width {value_of(B)}: there are only {value_of(N)}**{value_of(T)} sequences")
     rows = [_sequences(N, T)] if _countable(N, T) else []
     rows += [
-        Node("time", "Scores computed, O(T B N)", f.beam_scores(T, B, N), COUNT, formula=f.beam_scores),
-        Node("space", "Numbers kept, O(B T + B N)", f.beam_cells(T, B, N), COUNT, formula=f.beam_cells),
-        Node("greedy.time", "Greedy search: scores, O(T N)", f.beam_scores(T, 1, N), COUNT, formula=f.beam_scores),
-        Node("greedy.space", "Greedy search: numbers kept", f.beam_cells(T, 1, N), COUNT, formula=f.beam_cells),
+        Node.of("time", "Scores computed, O(T B N)", f.beam_scores, T, B, N),
+        Node.of("space", "Numbers kept, O(B T + B N)", f.beam_cells, T, B, N),
+        Node.of("greedy.time", "Greedy search: scores, O(T N)", f.beam_scores, T, 1, N),
+        Node.of("greedy.space", "Greedy search: numbers kept", f.beam_cells, T, 1, N),
     ]
     assumptions = ["only the search is counted: scoring a token is the model's own forward pass"]
     facts: dict[str, Any] = {} if _countable(N, T) else {"sequences": f"{value_of(N)}**{value_of(T)}"}
@@ -61,7 +61,7 @@ def _countable(N: Any, T: Any) -> bool:
 
 
 def _sequences(N: Any, T: Any) -> Node:
-    return Node("sequences", "Sequences in all, N^T", f.sequence_count(N, T), COUNT, formula=f.sequence_count)
+    return Node.of("sequences", "Sequences in all, N^T", f.sequence_count, N, T)
 
 
 def _beam_model(model: Model, B: Any, T: Any) -> list[Node]:

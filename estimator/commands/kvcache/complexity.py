@@ -7,7 +7,6 @@ from typing import Any
 from estimator.families.base import Architecture
 from estimator.formulas.kvcache import cached_score_macs, cached_weight_macs, uncached_score_macs, uncached_weight_macs
 from estimator.report import Node, Table
-from estimator.units import MACS
 from estimator.work.product import HEAD
 from estimator.work.run import products
 from estimator.work.workload import PassSizes
@@ -53,45 +52,13 @@ def complexity(arch: Architecture, m: Any, T: Any) -> tuple[Node, Table]:
     """The exact counts for one sequence, and the big-O table."""
     pair = per_pair(arch)
     layers, head = per_token(arch)
-    without = Node.sum(
-        "complexity.uncached_macs",
-        "Without a cache",
-        [
-            Node(
-                "complexity.uncached_score_macs",
-                "scores and values",
-                uncached_score_macs(pair, m, T),
-                MACS,
-                formula=uncached_score_macs,
-            ),
-            Node(
-                "complexity.uncached_weight_macs",
-                "weights",
-                uncached_weight_macs(layers, head, m, T),
-                MACS,
-                formula=uncached_weight_macs,
-            ),
-        ],
-    )
-    cached = Node.sum(
-        "complexity.cached_macs",
-        "With a cache",
-        [
-            Node(
-                "complexity.cached_score_macs",
-                "scores and values",
-                cached_score_macs(pair, m, T),
-                MACS,
-                formula=cached_score_macs,
-            ),
-            Node(
-                "complexity.cached_weight_macs",
-                "weights",
-                cached_weight_macs(layers, head, m, T),
-                MACS,
-                formula=cached_weight_macs,
-            ),
-        ],
-    )
+    without = Node.sum("complexity.uncached_macs", "Without a cache", [
+        Node.of("complexity.uncached_score_macs", "scores and values", uncached_score_macs, pair, m, T),
+        Node.of("complexity.uncached_weight_macs", "weights", uncached_weight_macs, layers, head, m, T),
+    ])  # fmt: skip
+    cached = Node.sum("complexity.cached_macs", "With a cache", [
+        Node.of("complexity.cached_score_macs", "scores and values", cached_score_macs, pair, m, T),
+        Node.of("complexity.cached_weight_macs", "weights", cached_weight_macs, layers, head, m, T),
+    ])  # fmt: skip
     table = Table("Growth with T generated tokens after m given ones", ("", "without a cache", "with a cache"), BIG_O)
     return Node.group("Multiply-adds to generate T tokens after m, one sequence", [without, cached]), table

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
-from estimator.formula import Citation, Formula
+from estimator.formula import Citation
 from estimator.formulas import peft as f
 from estimator.report import Cell, Node, Report, Table
 from estimator.sizes import letter_or_size
-from estimator.units import BITS, MACS, PARAMS, RATIO, Unit
+from estimator.units import BITS, MACS, RATIO, Unit
 from estimator.working import Step, over, plus, times
 
 LETTERS = {"n": "tokens", "d": "width", "r": "rank", "h": "heads"}
@@ -33,76 +36,41 @@ def complexity(rank: Any = None, seq_len: Any = None, width: Any = None, heads: 
             ("h", heads, "--heads"),
         )
     )
+    unpacked, saved = f.dequantisation_macs(d), f.nf4_saving(d, FP16)
     linear = (
-        _node("linear.unmerged_macs", "LoRA, not merged: O(n d^2)", f.linear_unmerged_macs, MACS, n, d, r),
-        _node("linear.merged_macs", "LoRA, merged: O(n d^2)", f.linear_merged_macs, MACS, n, d),
-        _node("linear.dequantisation_macs", "QLoRA adds, a use of the matrix: O(d^2)", f.dequantisation_macs, MACS, d),
-        Node(
-            "linear.qlora_macs",
-            "QLoRA, not merged: O(n d^2)",
-            f.linear_unmerged_macs(n, d, r) + f.dequantisation_macs(d),
-            MACS,
-            working=lambda: [Step(ADDED, plus(f.linear_unmerged_macs(n, d, r), f.dequantisation_macs(d)))],
-        ),
-        _node("linear.trainable_params", "Trained parameters, both: O(d r)", f.linear_lora_params, PARAMS, d, r),
-    )
+        Node.of("linear.unmerged_macs", "LoRA, not merged: O(n d^2)", f.linear_unmerged_macs, n, d, r),
+        Node.of("linear.merged_macs", "LoRA, merged: O(n d^2)", f.linear_merged_macs, n, d),
+        Node.of("linear.dequantisation_macs", "QLoRA adds, a use of the matrix: O(d^2)", f.dequantisation_macs, d),
+        _shown("linear.qlora_macs", "QLoRA, not merged: O(n d^2)", MACS, ADDED, plus, f.linear_unmerged_macs(n, d, r),
+               unpacked),
+        Node.of("linear.trainable_params", "Trained parameters, both: O(d r)", f.linear_lora_params, d, r),
+    )  # fmt: skip
     attention = (
-        _node("mha.unmerged_macs", "LoRA, not merged: O(h (n^2 d + n d^2))", f.mha_unmerged_macs, MACS, n, d, r, h),
-        _node("mha.merged_macs", "LoRA, merged: O(h (n^2 d + n d^2))", f.mha_merged_macs, MACS, n, d, h),
-        _node(
-            "mha.small_output_macs",
-            "with an output projection of d x d",
-            f.mha_unmerged_macs_small_output,
-            MACS,
-            n,
-            d,
-            r,
-            h,
-        ),
-        _node("mha.standard_macs", "heads of d/h: O(n^2 d + n d^2)", f.mha_standard_macs, MACS, n, d, r, h),
-        Node(
-            "mha.dequantisation_macs",
-            "QLoRA adds, four matrices a head: O(h d^2)",
-            4 * h * f.dequantisation_macs(d),
-            MACS,
-            working=lambda: [Step(FOUR, times(4, h, f.dequantisation_macs(d)))],
-        ),
-        Node(
-            "mha.qlora_macs",
-            "QLoRA, not merged: O(h (n^2 d + n d^2))",
-            f.mha_unmerged_macs(n, d, r, h) + 4 * h * f.dequantisation_macs(d),
-            MACS,
-            working=lambda: [Step(ADDED, plus(f.mha_unmerged_macs(n, d, r, h), 4 * h * f.dequantisation_macs(d)))],
-        ),
-        _node("mha.trainable_params", "Trained parameters, both: O(h d r)", f.mha_lora_params, PARAMS, d, r, h),
-    )
+        Node.of("mha.unmerged_macs", "LoRA, not merged: O(h (n^2 d + n d^2))", f.mha_unmerged_macs, n, d, r, h),
+        Node.of("mha.merged_macs", "LoRA, merged: O(h (n^2 d + n d^2))", f.mha_merged_macs, n, d, h),
+        Node.of("mha.small_output_macs", "with an output projection of d x d", f.mha_unmerged_macs_small_output,
+                n, d, r, h),
+        Node.of("mha.standard_macs", "heads of d/h: O(n^2 d + n d^2)", f.mha_standard_macs, n, d, r, h),
+        _shown("mha.dequantisation_macs", "QLoRA adds, four matrices a head: O(h d^2)", MACS, FOUR, times,
+               4, h, unpacked),
+        _shown("mha.qlora_macs", "QLoRA, not merged: O(h (n^2 d + n d^2))", MACS, ADDED, plus,
+               f.mha_unmerged_macs(n, d, r, h), 4 * h * unpacked),
+        Node.of("mha.trainable_params", "Trained parameters, both: O(h d r)", f.mha_lora_params, d, r, h),
+    )  # fmt: skip
     saving = (
-        _node("saving.fp32_bits", "4-bit codes against fp32", f.four_bit_saving, BITS, d, FP32),
-        _node("saving.fp16_bits", "4-bit codes against 16 bits", f.four_bit_saving, BITS, d, FP16),
-        _node("saving.nf4_bits", "NF4 with its constants, against 16 bits", f.nf4_saving, BITS, d, FP16),
-        _node(
-            "saving.nf4_dq_bits", "NF4 with double quantisation, against 16 bits", f.nf4_double_saving, BITS, d, FP16
-        ),
+        Node.of("saving.fp32_bits", "4-bit codes against fp32", f.four_bit_saving, d, FP32),
+        Node.of("saving.fp16_bits", "4-bit codes against 16 bits", f.four_bit_saving, d, FP16),
+        Node.of("saving.nf4_bits", "NF4 with its constants, against 16 bits", f.nf4_saving, d, FP16),
+        Node.of("saving.nf4_dq_bits", "NF4 with double quantisation, against 16 bits", f.nf4_double_saving, d, FP16),
     )
     weight = (
-        Node("mha.saving_bits", "MHA: bits saved by NF4 (4 matrices a head)", 4 * h * f.nf4_saving(d, FP16), BITS,
-             working=lambda: [Step(FOUR, times(4, h, f.nf4_saving(d, FP16)))]),
-        Node("linear.saving_bits", "LFFN: bits saved by NF4", f.nf4_saving(d, FP16), BITS),
-        Node(
-            "mha.dequantisation_share",
-            "MHA: dequantisation over merged work",
-            4 * h * f.dequantisation_macs(d) / f.mha_merged_macs(n, d, h),
-            RATIO,
-            working=lambda: [Step(SHARE, over(4 * h * f.dequantisation_macs(d), f.mha_merged_macs(n, d, h)))],
-        ),
-        Node(
-            "linear.dequantisation_share",
-            "LFFN: dequantisation over merged work",
-            f.dequantisation_macs(d) / f.linear_merged_macs(n, d),
-            RATIO,
-            working=lambda: [Step(SHARE, over(f.dequantisation_macs(d), f.linear_merged_macs(n, d)))],
-        ),
-    )
+        _shown("mha.saving_bits", "MHA: bits saved by NF4 (4 matrices a head)", BITS, FOUR, times, 4, h, saved),
+        Node("linear.saving_bits", "LFFN: bits saved by NF4", saved, BITS),
+        _shown("mha.dequantisation_share", "MHA: dequantisation over merged work", RATIO, SHARE, over, 4 * h * unpacked,
+               f.mha_merged_macs(n, d, h)),
+        _shown("linear.dequantisation_share", "LFFN: dequantisation over merged work", RATIO, SHARE, over, unpacked,
+               f.linear_merged_macs(n, d)),
+    )  # fmt: skip
     body = (
         Node.group("Linear layer (LFFN): multiply-adds", linear),
         Node.group("Attention (MHA): multiply-adds", attention),
@@ -162,5 +130,7 @@ def preference(n: Any, d: Any, h: Any) -> Table:
     )
 
 
-def _node(key: str, label: str, formula: Formula, unit: Unit, *args: Any) -> Node:
-    return Node(key, label, formula(*args), unit, formula=formula)
+def _shown(key: str, label: str, unit: Unit, why: str, how: Callable[..., Any], *parts: Any) -> Node:
+    """A number that is worked out in one step from ``parts``: their sum, product or quotient, as ``how`` shows it."""
+    value = reduce({plus: operator.add, times: operator.mul, over: operator.truediv}[how], parts)
+    return Node(key, label, value, unit, working=lambda: [Step(why, how(*parts))])

@@ -12,7 +12,7 @@ from estimator.formulas.peft import adapter_bytes, lora_params, matrix_params
 from estimator.report import Node, Report
 from estimator.sizes import letter_or_size
 from estimator.trace import trace, value_of
-from estimator.units import BYTES, COUNT, PARAMS
+from estimator.units import COUNT, PARAMS
 from estimator.working import Form, Step, Working, over, plus, times
 
 DEFAULT_RANK = 8
@@ -72,13 +72,8 @@ def matrix(
             "times_fewer", "Times fewer", full / lora, COUNT,
             working=lambda: [Step("a full update's parameters over LoRA's", over(full, lora))],
         ),
-        Node(
-            "added_bytes", f"LoRA, {fmt.name}", adapter_bytes(lora, fmt.block_bits), BYTES, formula=adapter_bytes
-        ),
-        Node(
-            "full_bytes", f"A full update, {fmt.name}", adapter_bytes(full, fmt.block_bits), BYTES,
-            formula=adapter_bytes,
-        ),
+        Node.of("added_bytes", f"LoRA, {fmt.name}", adapter_bytes, lora, fmt.block_bits),
+        Node.of("full_bytes", f"A full update, {fmt.name}", adapter_bytes, full, fmt.block_bits),
     )
     letters = {"d_in": "inputs of the matrix", "d_out": "outputs of the matrix"}
     inputs = {"matrix": text, "rank": value_of(r), "dtype": fmt.name}

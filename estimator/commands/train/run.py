@@ -174,7 +174,7 @@ def energy_rows(q: Train, spec: GpuSpec, spent: Mapping[str, Any], traced: bool)
         Node("power_watts", "Power of one GPU", watts, WATTS),
         Node("energy_kwh", "Energy", kwh, KWH, formula=energy.energy_kwh),
         Node("energy_kwh.low", "at the power that is typical", energy.energy_kwh(spent["low"], low, pue), KWH),
-        Node("co2_kg", "CO2e", energy.co2_kg(kwh, named(traced, "ci", intensity)), KG, formula=energy.co2_kg),
+        Node.of("co2_kg", "CO2e", energy.co2_kg, kwh, named(traced, "ci", intensity)),
     ]
     notes = [
         note,
