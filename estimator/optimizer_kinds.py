@@ -38,7 +38,8 @@ States = Callable[[Trained], list[Any]]
 class Optimizer:
     """states(p): bytes of each state tensor of ``p`` that the allocator holds, managed(p): of each in unified memory;
     step(all): bytes held at most during a step; fixed: in all; in_backward: each gradient is stepped and dropped as
-    soon as it is there."""
+    soon as it is there; passes: tensors of a parameter's size that a step reads and writes (torch/optim/*.py), 0 where
+    they were not counted."""
 
     name: str
     meaning: str
@@ -48,6 +49,7 @@ class Optimizer:
     fixed: int = 0
     managed: States = lambda p: []
     in_backward: bool = False
+    passes: int = 0
 
 
 def copy_bytes(p: Trained) -> Any:

@@ -140,12 +140,12 @@ def muon_step(params: Sequence[Trained]) -> Any:
     return maximum(most, rest)
 
 
-def bnb(name: str, meaning: str, k: int, bits: int, paged: bool = False) -> Optimizer:
+def bnb(name: str, meaning: str, k: int, bits: int, paged: bool = False, passes: int = 0) -> Optimizer:
     """An optimizer of bitsandbytes: its kernels update in place; 8-bit states share a look-up table each."""
     held, managed = bitsandbytes(k, bits, paged)
     return Optimizer(
         name, meaning, "bitsandbytes/optim/optimizer.py; Dettmers et al. 2022, arXiv 2110.02861", held, nothing,
-        k * QUANTILE_MAP if bits == 8 else 0, managed,
+        k * QUANTILE_MAP if bits == 8 else 0, managed, passes=passes,
     )  # fmt: skip
 
 
@@ -158,16 +158,19 @@ OPTIMIZERS: dict[str, Optimizer] = {
             "torch/optim/adam.py, _multi_tensor_adam",
             two,
             foreach,
+            passes=20,  # lerp 3, mul 2, addcmul 3, sqrt 2, div 2, add 2, addcdiv 4, decay 2
         ),
-        Optimizer("adamw-fused", "AdamW in one kernel", "torch/optim/adam.py, _fused_adam", fused_states, nothing),
+        Optimizer("adamw-fused", "AdamW in one kernel", "torch/optim/adam.py, _fused_adam", fused_states, nothing,
+                  passes=7),
         Optimizer(
             "adamw-forloop",
             "AdamW, one tensor after the other",
             "torch/optim/adam.py, _single_tensor_adam",
             two,
             largest(2),
+            passes=20,
         ),
-        bnb("adamw8bit", "AdamW with 8-bit states in blocks of 256", 2, 8),
+        bnb("adamw8bit", "AdamW with 8-bit states in blocks of 256", 2, 8, passes=5),
         bnb("paged-adamw8bit", "AdamW8bit whose states live in pageable unified memory", 2, 8, True),
         bnb("paged-adamw", "AdamW whose fp32 states live in pageable unified memory", 2, 32, True),
         bnb("lion8bit", "Lion with an 8-bit momentum in blocks of 256", 1, 8),
@@ -183,14 +186,15 @@ OPTIMIZERS: dict[str, Optimizer] = {
         Optimizer("rmsprop", "RMSProp: second moments", "torch/optim/rmsprop.py, _multi_tensor_rmsprop", one, foreach),
         Optimizer("adagrad", "Adagrad: the sum of squared gradients", "torch/optim/adagrad.py, _multi_tensor_adagrad",
                   one, lambda params: 2 * foreach(params)),  # the gradients times -lr, and the roots
-        Optimizer("sgd", "stochastic gradient descent", "torch/optim/sgd.py", none, nothing),
-        Optimizer("sgd-momentum", "SGD with momentum", "torch/optim/sgd.py", one, nothing),
+        Optimizer("sgd", "stochastic gradient descent", "torch/optim/sgd.py", none, nothing, passes=3),
+        Optimizer("sgd-momentum", "SGD with momentum", "torch/optim/sgd.py", one, nothing, passes=5),
         Optimizer(
             "adafactor",
             "Adafactor: factored second moments",
             "torch/optim/_adafactor.py; Shazeer & Stern 2018, arXiv 1804.04235",
             factored,
             largest(1),
+            passes=12,
         ),
         Optimizer(
             "adafactor-hf",
@@ -205,6 +209,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
             "Chen et al. 2023, arXiv 2302.06675, algorithm 2 (one update of the largest tensor)",
             one,
             largest(1),
+            passes=9,
         ),
         Optimizer(
             "muon",
@@ -212,6 +217,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
             "torch/optim/_muon.py; Jordan et al. 2024",
             muon_states,
             muon_step,
+            passes=5,
         ),
         Optimizer("grokadamw", "GrokAdamW: three states, on the host between steps", "grokadamw 0.1.2, grokadamw.py",
                   none, grokadamw_step),

@@ -10,7 +10,7 @@ from estimator.moments.run import PARALLEL_LOSS
 from estimator.names import choice
 from estimator.optimizers import Trained, find_optimizer, state_bytes
 from estimator.parallel.degrees import check_sequence
-from estimator.parallel.offload import allowed
+from estimator.parallel.offload import OFFLOADS, allowed
 from estimator.records import dataclass
 from estimator.trace import value_of
 
@@ -30,7 +30,6 @@ PACKED = (
 )
 TORCH, DEEPSPEED = "torch", "deepspeed"
 BUCKETS = ("default", "auto")
-OFFLOADS = ("none", "optimizer", "all")
 STAGE_NAMES = {
     TORCH: ("DDP", "DDP with ZeroRedundancyOptimizer", "FSDP2, weights kept after the forward pass", "FSDP2"),
     DEEPSPEED: tuple(f"DeepSpeed ZeRO stage {n}" for n in range(4)),

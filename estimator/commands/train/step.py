@@ -20,6 +20,7 @@ from estimator.families.base import MoE
 from estimator.formulas import time
 from estimator.inventory import EXPERT
 from estimator.inventory import total as elements
+from estimator.optimizers import OPTIMIZERS, find_optimizer
 from estimator.parallel import activations as act
 from estimator.parallel.degrees import Degrees
 from estimator.parallel.exchange import Exchange, exchange, work_of
@@ -42,20 +43,7 @@ if TYPE_CHECKING:
     from estimator.schemas import GpuSpec
 
 BACKWARD_SHARE = 2 / 3  # a backward pass holds two of a step's three products: what a collective can hide behind
-# bytes of one optimizer step over those of the fused AdamW: passes over a tensor, torch/optim/*.py
-# foreach: lerp 3, mul 2, addcmul 3, sqrt 2, div 2, add 2, addcdiv 4, decay 2 = 20 tensors; fused: 7
-PASSES = {
-    "adamw-fused": 7,
-    "adamw": 20,
-    "adamw-forloop": 20,
-    "sgd": 3,
-    "sgd-momentum": 5,
-    "lion": 9,
-    "adafactor": 12,
-    "adamw8bit": 5,
-    "muon": 5,
-}
-ADAMW_PASSES = 7
+ADAMW_PASSES = OPTIMIZERS["adamw-fused"].passes
 # seconds that the device waits for the host in a layer that routes without dropping tokens, forward and backward, and
 # for each of its experts: how many tokens go where is read back first, and each expert's products are started alone.
 # Fitted to 27 published runs of Megatron-Core, NeMo AutoModel and DeepSeek on H100, B200 and GB200
@@ -254,17 +242,14 @@ def _kernels_note(recipe: Recipe, dtype: str, routed: bool) -> list[str]:
 
 
 def _optimizer_note(optimizer: str) -> list[str]:
-    return [] if optimizer in PASSES else [f"{optimizer}: its step is taken to move what fused AdamW moves"]
+    known = find_optimizer(optimizer).passes
+    return [] if known else [f"{optimizer}: its step is taken to move what fused AdamW moves"]
 
 
 def optimizer_bytes(made: Pass, recipe: Recipe, optimizer: str) -> float:
     """Bytes that one optimizer step reads and writes: gradients read, states and weights read and written."""
     count = trained(made)
-    if optimizer not in PASSES:
-        from estimator.optimizers import find_optimizer
-
-        find_optimizer(optimizer)
-    passes = PASSES.get(optimizer, ADAMW_PASSES)
+    passes = find_optimizer(optimizer).passes or ADAMW_PASSES
     fused = (
         recipe.gradients
         + 2 * recipe.states
