@@ -109,52 +109,44 @@ def _letters_only(q: Memory) -> None:
         )
 
 
+def _standing(p: MemoryPlan) -> tuple[Node, Node]:
+    """(parameters, what stands through a step)."""
+    count = total_params(p.arch)
+    params = [
+        Node("params.total", "All", count, PARAMS, working=lambda: weights_of(p.arch.weights())),
+        Node("params.active", "Used by a token", active_params(p.arch), PARAMS),
+        Node("params.embedding", "Embedding tables and output matrix", embedding_params(p.arch), PARAMS),
+        Node("params.trainable", "Trained", p.trainable, PARAMS),
+    ]
+    each = multiple(p.weights_bytes, count, lambda n: f"{n} bytes a parameter")
+    standing = [Node("weights_bytes", "Weights", p.weights_bytes, BYTES, working=each)]
+    if p.mode == "training":
+        by = p.load.optimizer
+        each = multiple(p.gradients_bytes, p.trainable, lambda n: f"{n} bytes a trained parameter")
+        kept = multiple(p.optimizer_bytes, p.trainable, lambda n: f"{by} keeps {n} bytes a trained parameter")
+        standing += [
+            Node("gradients_bytes", "Gradients", p.gradients_bytes, BYTES, working=each),
+            Node("optimizer_bytes", f"Optimizer states ({by})", p.optimizer_bytes, BYTES, working=kept),
+        ]
+    else:
+        standing.append(Node("kv_cache_bytes", "KV cache", p.kv_cache_bytes, BYTES))
+    return Node.group("Parameters", params), Node.group("What stands", standing)
+
+
 def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
-    arch = p.arch
     bare = recording.get() is not None  # a sweep: numbers without words
     worst = outcome.worst
     peak = worst.total(p.traced)
     most = fullest(p, outcome)
     held = Reserved(p, most, card)
-    params = Node.group(
-        "Parameters",
-        [
-            Node("params.total", "All", total_params(arch), PARAMS, working=lambda: weights_of(arch.weights())),
-            Node("params.active", "Used by a token", active_params(arch), PARAMS),
-            Node("params.embedding", "Embedding tables and output matrix", embedding_params(arch), PARAMS),
-            Node("params.trainable", "Trained", p.trainable, PARAMS),
-        ],
-    )
-    each = multiple(p.weights_bytes, total_params(arch), lambda n: f"{n} bytes a parameter")
-    standing = [Node("weights_bytes", "Weights", p.weights_bytes, BYTES, working=each)]
-    if p.mode == "training":
-        standing += [
-            Node(
-                "gradients_bytes", "Gradients", p.gradients_bytes, BYTES,
-                working=multiple(p.gradients_bytes, p.trainable, lambda n: f"{n} bytes a trained parameter"),
-            ),
-            Node(
-                "optimizer_bytes", f"Optimizer states ({p.load.optimizer})", p.optimizer_bytes, BYTES,
-                working=multiple(
-                    p.optimizer_bytes, p.trainable, lambda n: f"{p.load.optimizer} keeps {n} bytes a trained parameter"
-                ),
-            ),
-        ]
-    else:
-        standing.append(Node("kv_cache_bytes", "KV cache", p.kv_cache_bytes, BYTES))
     moments = [_moment(m, m is worst and not bare, p) for m in outcome.moments]
     body: list[Any] = [
-        params,
-        Node.group("What stands", standing),
+        *_standing(p),
         Node.max("peak.allocated_bytes", "Peak: the largest of these moments", moments),
-        _range(
-            "peak.reserved_bytes", "Reserved by the allocator", held.held, "allocated and its fragmentation",
-            held.reserved_steps,
-        ),
-        _range(
-            "peak.device_bytes", "Shown by the driver", held.on_card, "with the CUDA context and loaded kernels",
-            held.device_steps,
-        ),
+        _range("peak.reserved_bytes", "Reserved by the allocator", held.held, "allocated and its fragmentation",
+               held.reserved_steps),
+        _range("peak.device_bytes", "Shown by the driver", held.on_card, "with the CUDA context and loaded kernels",
+               held.device_steps),
     ]
     fit, best = held.fit(), ""
     facts: dict[str, Any] = {"peak.moment": worst.key.split(".")[1].removesuffix("_bytes")}

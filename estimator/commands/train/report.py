@@ -208,11 +208,30 @@ def _inputs(made: Pass, run: Run, recipe: str) -> dict[str, Any]:
     } | {k: str(v) for k, v in rest.items() if v not in (None, "", False)} | own  # fmt: skip
 
 
+def _shares(step: StepTime, gpus: int) -> tuple[Node, ...]:
+    """Where the seconds of a step go."""
+    t = step.times
+    device = {
+        "matrix products": PRODUCTS, "adapters in fp32": ADAPTERS, "attention": ATTENTION,
+        "norms, activations, sums, loss": ELEMENTWISE, "optimizer step": OPTIMIZER,
+        "starting and ending kernels": KERNELS, "waiting for the routing": ROUTING,
+    }  # fmt: skip
+    rows = [
+        Node.sum("device_seconds", "the device", [Node("", k, t.of(v), SECONDS) for k, v in device.items() if t.of(v)]),
+        Node("host_seconds", "the host, launching kernels", t.host, SECONDS),
+    ]
+    if step.hooks:
+        rows.append(Node("hooks_seconds", "of it, hooks of what shards", step.hooks, SECONDS))
+    if gpus > 1:
+        rows.append(Node("communication_seconds", "between GPUs", step.exchange.data + step.exchange.model, SECONDS))
+    return tuple(rows)
+
+
 def _body(
     made: Pass, step: StepTime, run: Run, tokens_a_step: int, total: int, productive: float
 ) -> tuple[tuple[Node | Table, ...], list[str]]:
     q, gpus, convention = run.question, run.degrees.gpus, run.question.attention_flops
-    t, spec = step.times, step.spec
+    spec = step.spec
     rates = {k: time.token_rate(tokens_a_step, v) for k, v in (("low", step.low), ("high", step.high))}
     traced = bool(made.model.config and made.model.config.traced)
     seconds, tokens, count = (
@@ -221,44 +240,13 @@ def _body(
     total, peak = named(traced, "D", total), named(traced, "F", step.peak)
     productive = named(traced, "g", productive) if productive != 1 else 1
     rates["best"] = time.token_rate(tokens, seconds)
-    parts = [
-        ("matrix products", t.of(PRODUCTS)),
-        ("adapters in fp32", t.of(ADAPTERS)),
-        ("attention", t.of(ATTENTION)),
-        ("norms, activations, sums, loss", t.of(ELEMENTWISE)),
-        ("optimizer step", t.of(OPTIMIZER)),
-        ("starting and ending kernels", t.of(KERNELS)),
-        ("waiting for the routing", t.of(ROUTING)),
-    ]
-    rows = [Node("", name, seconds, SECONDS) for name, seconds in parts if seconds]
     flops = Group("", made.list, convention == "causal")
     repeats = run.accumulation
     model_flops = named(traced, "C", value_of(flops.model) * repeats)
     mfu = utilisation(model_flops, seconds, step.parts, peak)
     time_rows = [
-        Node(
-            "step_seconds",
-            "A step",
-            step.best,
-            SECONDS,
-            children=()
-            if q.mfu is not None
-            else (
-                Node.sum("device_seconds", "the device", rows),
-                Node("host_seconds", "the host, launching kernels", t.host, SECONDS),
-                *((Node("hooks_seconds", "of it, hooks of what shards", step.hooks, SECONDS),) if step.hooks else ()),
-                *(
-                    (
-                        Node(
-                            "communication_seconds", "between GPUs", step.exchange.data + step.exchange.model, SECONDS
-                        ),
-                    )
-                    if gpus > 1
-                    else ()
-                ),
-            ),
-            note=f"{tokens_a_step:,} tokens",
-        ),
+        Node("step_seconds", "A step", step.best, SECONDS, () if q.mfu is not None else _shares(step, gpus),
+             note=f"{tokens_a_step:,} tokens"),
         Node("step_seconds.low", "every kernel as fast as alone", step.low, SECONDS),
         Node("step_seconds.high", "device, host and network one after the other", step.high, SECONDS),
         Node("step_seconds.ideal", "the roofline alone", step.ideal, SECONDS),
