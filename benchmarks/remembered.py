@@ -15,7 +15,7 @@ def note(value: int, expr: Any) -> None:
 
 
 def size(expr: Any) -> int:
-    return 1 + sum(size(x) for x in expr[1:]) if isinstance(expr, tuple) and expr[0] != "f" else 1
+    return 1 + sum(size(x) for x in expr[1:]) if isinstance(expr, tuple) and expr[0] not in ("f", "at") else 1
 
 
 class _Arithmetic:
@@ -178,6 +178,10 @@ def value_of(expr: Any, fields: Any) -> Any:
     op = expr[0]
     if op == "f":
         return fields[expr[1]]
+    if op == "at":
+        return fields[expr[1]][expr[2]]
+    if op == "below":
+        return len({x for x in fields[expr[1]] if x < value_of(expr[2], fields)})
     if op == "count":
         return sum(1 for x in fields[expr[1]] if x == expr[2])
     args = [value_of(x, fields) for x in expr[1:]]
@@ -186,4 +190,5 @@ def value_of(expr: Any, fields: Any) -> Any:
         return int(x) if op == "int" else -int(-x // 1) if op == "ceil" else round(x)
     a, b = args
     return {"+": lambda: a + b, "-": lambda: a - b, "*": lambda: a * b, "//": lambda: a // b, "%": lambda: a % b,
-            "**": lambda: a**b, "/": lambda: a / b}[op]()  # fmt: skip
+            "**": lambda: a**b, "/": lambda: a / b, "==": lambda: int(a == b),
+            "!=": lambda: int(a != b)}[op]()  # fmt: skip

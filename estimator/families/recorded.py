@@ -35,6 +35,7 @@ WAY_OUT = "--with-transformers counts it where transformers is installed"
 _ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
     "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "//": lambda a, b: a // b,
     "%": lambda a, b: a % b, "/": lambda a, b: a / b, "**": lambda a, b: a**b,
+    "==": lambda a, b: int(a == b), "!=": lambda a, b: int(a != b),
 }  # fmt: skip
 _WHOLE: Mapping[str, Callable[[Any], int]] = {"int": int, "ceil": lambda x: -int(-x // 1), "round": round}
 
@@ -89,17 +90,26 @@ class _Fields:
         if name in self.record["lists"]:
             return self._list(name, value)
         if value is not None:
+            if isinstance(self.record["sizes"].get(name), float):
+                return self._ratio(name, value)
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_SIZE:
                 raise InputError(f"{self.c.where}: {name} must be a whole number, got {str(value)[:40]!r}")
             return value
         if name in self.record["derived"]:
             return evaluate(self.record["derived"][name], self)
-        if name not in self.record["sizes"]:
+        if self.record["sizes"].get(name) is None:
             raise InputError(f"{self.c.where}: {name} is missing")
         return self.record["sizes"][name]
 
+    def _ratio(self, name: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_SIZE:
+            raise InputError(f"{self.c.where}: {name} must be a number, got {str(value)[:40]!r}")
+        return float(value)
+
     def _list(self, name: str, value: Any) -> list[Any]:
         default: list[Any] = self.record["lists"][name]
+        if name not in self.record["kinds"]:
+            return self._numbers(name, default if value is None else value, default)
         if value is None:
             layers = [n for n in self.record["sizes"] if n.endswith(("num_hidden_layers", "n_layer", "num_layers"))]
             if any(self[n] != self.record["sizes"][n] for n in layers):
@@ -110,6 +120,17 @@ class _Fields:
         return value
 
 
+    def _numbers(self, name: str, value: Any, default: list[int]) -> list[int]:
+        """A list of sizes, one a stage and as many as in the record; or of layers by their number."""
+        whole = isinstance(value, list) and all(type(x) is int and 0 <= x <= MAX_SIZE for x in value)
+        if not whole:
+            raise InputError(f"{self.c.where}: {name} must be a list of whole numbers, got {str(value)[:40]!r}")
+        if name in self.record["stages"] and len(value) != len(default):
+            inventory = f"the recorded inventory of {self.record['class']}"
+            raise InputError(f"{self.c.where}: {name} has {len(value)} entries, {inventory} {len(default)}; {WAY_OUT}")
+        return list(value)
+
+
 def evaluate(expression: Any, fields: Any) -> Any:
     """The value of a prefix expression over fields: ``["*", 2, ["f", "hidden_size"]]``."""
     if not isinstance(expression, list):
@@ -117,6 +138,10 @@ def evaluate(expression: Any, fields: Any) -> Any:
     op, *rest = expression
     if op == "f":
         return fields[rest[0]]
+    if op == "at":
+        return fields[rest[0]][rest[1]]
+    if op == "below":
+        return len({x for x in fields[rest[0]] if x < evaluate(rest[1], fields)})
     if op == "count":
         return sum(1 for x in fields[rest[0]] if x == rest[1])
     values = [evaluate(x, fields) for x in rest]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from class_record import STARTS
 from class_walk import Walk, written
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ def main() -> None:
     out: list[dict[str, Any]] = []
     for kind in sorted(records)[::EVERY]:
         record = records[kind]
-        walk = Walk(CONFIG_MAPPING[kind], getattr(transformers, record["class"]))
+        walk = Walk(CONFIG_MAPPING[kind], getattr(transformers, record["class"]), STARTS.get(kind))
         for raw, shapes in written(walk, record):
             total = sum(prod(s) * n for s, n in shapes.items())
             out.append({"config": raw, "total": total, "shapes": sorted([list(s), n] for s, n in shapes.items())})

@@ -1,4 +1,5 @@
-"""Families that only remote code has: what their checkpoints hold, and what others count in a forward pass.
+"""Families that only remote code has: what their modeling files build, what their checkpoints hold, and what others
+count in a forward pass.
 
 Elements: of Baichuan's README (total parameters); of the indices and headers of the published files, less ChatGLM's
 32 rotary frequencies (InternLM2-7B 15,475,417,088 bytes, Qwen-7B 15,442,649,088, ChatGLM2-6B 12,487,168,064). GMACs of
@@ -6,6 +7,11 @@ one pass of 128 tokens: the table of calflops 0.3 (chatglm2-6b, baichuan-7B, Qwe
 """
 
 from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +42,9 @@ CASES = {
     "chatglm2-6b": (GLM, 6_243_584_000, 2 * 28 * 2 * 128 * 2, 768.8),
     "glm-4-9b": ({**GLM, "num_layers": 40, "padded_vocab_size": 151552}, 9_399_951_360, 2 * 40 * 2 * 128 * 2, None),
     "minicpm-2b": ({**MINI, "model_type": "minicpm"}, 2_724_880_896, 2 * 40 * 2304 * 2, None),
+    "chatglm-6b": ({"model_type": "chatglm", "inner_hidden_size": 16384, "position_encoding_2d": True,
+                    "hidden_size": 4096, "num_attention_heads": 32, "num_layers": 28, "vocab_size": 150528},
+                   6_871_769_088, 2 * 28 * 4096 * 2, None),
     "qwen-7b": ({**BASE, "model_type": "qwen", "intermediate_size": 22016, "vocab_size": 151936},
                 7_721_324_544, 2 * 32 * 4096 * 2, 912.88),
 }  # fmt: skip
@@ -90,14 +99,44 @@ def test_the_first_internlm():
     assert sum(w.total for w in made.weights()) == 2 * V * d + L * (4 * d * d + 4 * d + 3 * d * ff + 2 * d) + d
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    ({"inner_hidden_size": 16384}, "first ChatGLM-6B"), ({"rmsnorm": False}, "RMSNorm"),
-])  # fmt: skip
-def test_others_are_refused(change, says):
-    with pytest.raises(InputError, match=says):
-        build(Config({**GLM, **change}))
-    with pytest.raises(InputError, match="experts"):
-        build(Config({**MINI, "model_type": "minicpm", "num_experts": 8}))
+def test_others_are_refused():
+    with pytest.raises(InputError, match="RMSNorm"):
+        build(Config({**GLM, "rmsnorm": False}))
+
+
+def test_minicpm_s_experts():
+    """openbmb/MiniCPM-MoE-8x2B: 13.6 billion parameters without the embeddings, 4 billion of them for a token."""
+    d, ff, L, V = 2304, 5760, 40, 122753
+    moe = {**MINI, "model_type": "minicpm", "num_experts": 8, "num_experts_per_tok": 2}
+    made = build(Config(moe))
+    layer = 4 * d * d + 8 * d + 2 * d
+    assert sum(w.total for w in made.weights()) == V * d + L * (layer + 8 * 3 * d * ff) + d
+    answer = api.memory(Model("moe", "file", Config(moe)), mode="training").results()
+    assert answer["params.active"] == V * d + L * (layer + 2 * 3 * d * ff) + d
+
+
+RECORDED = json.loads(gzip.decompress((Path(__file__).parents[1] / "data" / "remote_code.json.gz").read_bytes()))
+
+
+@pytest.mark.parametrize("row", RECORDED, ids=lambda r: f"{r['source'].split('/')[2].split(',')[0]}-{len(str(r))}")
+def test_tensors_are_the_modeling_file_s(row):
+    """Every tensor's name, shape and count, with the published config and two others; every name in the index."""
+    made = list(build(Config(row["config"])).weights())
+    names: Counter[str] = Counter()
+    for w in made:
+        names[w.name] += w.times
+    if "tensors" in row:
+        ours: Counter[tuple[str, tuple[int, ...]]] = Counter()
+        for w in made:
+            ours[w.name, w.shape] += w.times
+        assert ours == Counter({(name, tuple(shape)): n for name, shape, n in row["tensors"]})
+    if "names" in row:
+        buffers = {n for n in row["names"] if n.endswith("inv_freq")}
+        assert names == Counter({n: k for n, k in row["names"].items() if n not in buffers})
+        wide = sum(w.total for w in made if "layernorm" in w.name)  # ChatGLM-6B's norms are stored in fp32
+        rest = row["bytes"] - 2 * sum(w.total for w in made)
+        frequencies = sum(row["names"][n] for n in buffers) * 32 * 2
+        assert rest in (frequencies, frequencies + 2 * wide)
 
 
 def test_names_are_the_files_own():
