@@ -18,7 +18,7 @@ demo: $(STAMP)
 	$(BIN)/llmcalc kvcache --model llama-3-8b --seq-len 8k
 	$(BIN)/llmcalc zero --params 7.5e9 --gpus 64 --stage all
 
-# every test, with two of its cases where it has many, and without the long ones
+# every test, with one of its cases where it has many, and without the long ones
 test: $(DEV)
 	$(PYTEST) -m 'not browser and not programs and not strace and not thorough'
 

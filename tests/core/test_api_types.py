@@ -40,6 +40,7 @@ def test_the_signatures_are_fresh(update_golden):
     assert stubs.STUB.read_text() == stubs.stub()
 
 
+@pytest.mark.thorough
 def test_a_type_checker_takes_what_runs_and_finds_what_does_not(tmp_path):
     (tmp_path / "used.py").write_text(USED)
     lines = "\n".join(["from estimator import api", *WRONG])

@@ -12,12 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+LONG = ("commands/plan.md", "engines/llamacpp.md")  # seconds each
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"(^```[a-z]*\n)(\$ llmcalc .*?)(^```$)", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [
+    pytest.param(p, id=str(p.relative_to(ROOT)), marks=[pytest.mark.thorough] if p.as_posix().endswith(LONG) else [])
+    for p in PAGES
+])  # fmt: skip
 def test_examples(page, llmcalc, update_golden, tmp_path):
     text = page.read_text()
     here = Path.cwd()

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from statistics import median
 
+import pytest
+
 from estimator import api
 
 ROWS = json.loads((Path(__file__).parent / "llamacpp_host.json").read_text())["rows"]
@@ -21,6 +23,7 @@ def error(row):
     return got / rate - 1
 
 
+@pytest.mark.thorough
 def test_what_stays_on_the_host():
     found = {row[0]: error(row) for row in ROWS}
     print({name: f"{e:+.0%}" for name, e in found.items()})

@@ -55,6 +55,7 @@ def files() -> Iterator[tuple[str, ast.AST]]:
             yield name, tree
 
 
+@pytest.mark.thorough
 def test_no_family_is_named_outside_families():
     known = set(FAMILIES) - {TEXTBOOK}
     found = {
