@@ -43,12 +43,18 @@ LIBRARY: dict[str, dict[str, str]] = {
     "deepseek-v2": {"16b": "deepseek-v2-lite"},
     "deepseek-v3": {"671b": "deepseek-v3"},
     "codellama": {"34b": "codellama-34b"},
+    "nomic-embed-text": {"latest": "nomic-embed-text-v1.5", "v1.5": "nomic-embed-text-v1.5"},
+    "mxbai-embed-large": {"latest": "mxbai-embed-large", "335m": "mxbai-embed-large"},
+    "all-minilm": {"latest": "all-minilm-l6-v2", "22m": "all-minilm-l6-v2"},
+    "bge-m3": {"latest": "bge-m3", "567m": "bge-m3"},
     "starcoder2": {"3b": "starcoder2-3b", "7b": "starcoder2-7b"},
 }
-DEFAULTS = {"llama2": "q4_0", "llama3": "q4_0", "gpt-oss": "mxfp4_moe"}
+EMBEDDERS = ("nomic-embed-text", "mxbai-embed-large", "all-minilm", "bge-m3")  # whose tags are files in f16
+DEFAULTS = {"llama2": "q4_0", "llama3": "q4_0", "gpt-oss": "mxfp4_moe"} | dict.fromkeys(EMBEDDERS, "f16")
 DEFAULT = "q4_k_m"
 _TAG = re.compile(
-    r"^(?:ollama/|library/)?([a-z0-9.\-]+):([0-9][0-9a-z.\-]*?)(-[a-z0-9.\-]+?)?(?:-(q\d\w*|iq\d\w*|fp16|bf16))?$"
+    r"^(?:ollama/|library/)?([a-z0-9.\-]+):([0-9][0-9a-z.\-]*?|latest|v1\.5)(-[a-z0-9.\-]+?)?"
+    r"(?:-(q\d\w*|iq\d\w*|fp16|bf16))?$"
 )
 
 

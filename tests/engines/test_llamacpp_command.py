@@ -271,3 +271,18 @@ def test_older_builds_expand_latent_attention():
     older = api.kvcache("deepseek-r1", quantization="q4_k_m", ctx_size=8192, engine_version="b4600").results()
     assert older["kv_cache_bytes"] == (23424 + 15616) * 2**20
     assert api.kvcache("deepseek-r1", quantization="q4_k_m", ctx_size=8192).results()["kv_cache_bytes"] < 2**30
+
+
+def test_what_does_not_fit_keeps_as_few_experts_on_the_host_as_it_takes():
+    asked = {"quantization": "q4_k_m", "gpu": "rtx-3060", "ctx_size": "32k"}
+    found = api.memory("qwen3-30b-a3b", **asked)
+    n = found.results()["cpu_moe.min"]
+    assert f"With --gpu-layers all --cpu-moe {n} it fits" in found.verdict
+    left = [api.memory("qwen3-30b-a3b", cpu_moe=str(x), **asked).results()["margin_bytes"] for x in (n - 1, n)]
+    assert left[0] < 0 <= left[1]
+    assert "--cpu-moe" not in api.memory("qwen3-30b-a3b", ram="2GB", **asked).verdict
+
+
+def test_its_own_batch_is_not_taken_for_sequences():
+    with pytest.raises(InputError, match="at most 256 sequences, got 512; its own -b is --logical-batch"):
+        memory(batch_size=512, **CARD)

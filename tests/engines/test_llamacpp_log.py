@@ -50,6 +50,7 @@ def test_ollamas_names():
     assert ollama.named("qwen3:8b") == ("qwen3-8b", "q4_k_m", False)
     assert ollama.named("llama2:7b-chat") == ("llama-2-7b", "q4_0", False)
     assert ollama.named("gpt-oss:20b") == ("gpt-oss-20b", "mxfp4_moe", False)
+    assert ollama.named("nomic-embed-text:latest") == ("nomic-embed-text-v1.5", "f16", False)
     assert ollama.named("mymodel:8b-q4_0") is None
     presets = {p for sizes in ollama.LIBRARY.values() for p in sizes.values()}
     assert presets <= set(ids("models"))

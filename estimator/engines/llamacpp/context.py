@@ -11,6 +11,7 @@ from estimator.records import dataclass
 PAD = 256  # cells: GGML_PAD(n_ctx, 256)
 N_BATCH = 2048  # llama_context_default_params
 N_UBATCH = 512
+MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ: what a context holds at the most
 BUILD = 11549  # what everything here was measured on
 # from which builds on, as far as public logs tell: MLA's kv_b is written in two parts (pull 12801, April 2025); a cache
 # is written by index (August 2025); the quantizer's rule for fused q, k and v is that of values (2026)

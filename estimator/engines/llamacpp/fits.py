@@ -9,6 +9,7 @@ from estimator.card import Card, Range
 from estimator.engines.llamacpp.context import PAD
 from estimator.engines.llamacpp.load import Holding, Load
 from estimator.errors import InputError
+from estimator.families.base import MoE
 from estimator.fit import NO, Fit
 from estimator.trace import value_of
 
@@ -58,6 +59,17 @@ def most_layers(load: Load, cards: tuple[Card, ...]) -> Load:
 
     n = most(load.place.layers + 1, fits)
     return tried.get(n) or load.with_layers(n)
+
+
+def fewest_experts(load: Load, cards: tuple[Card, ...]) -> int | None:
+    """The smallest ``--cpu-moe`` that fits: layers, from the first, whose experts stay on the host. None: no such one,
+    or a model without experts.
+    """
+    n = load.place.layers
+    if not any(isinstance(x.mlp, MoE) for x in load.arch.layers):
+        return None
+    left = most(n, lambda stay: holds(load.with_experts(n - stay), cards))
+    return n - left if left or holds(load.with_experts(n), cards) else None
 
 
 def longest(load: Load, cards: tuple[Card, ...]) -> int | None:

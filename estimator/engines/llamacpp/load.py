@@ -119,6 +119,11 @@ class Load:
         """The same with another ``--gpu-layers``; itself with its own."""
         return self if n == self.place.offloaded else replace(self, place=replace(self.place, offloaded=n))
 
+    def with_experts(self, n: int) -> Load:
+        """The same with all layers on devices but the experts of the first ``n`` (``--cpu-moe``)."""
+        layers = self.place.layers
+        return replace(self, place=replace(self.place, offloaded=layers + 1, host_experts=frozenset(range(n))))
+
     def with_weights(self, weights: Weights) -> Load:
         """The same in another mix."""
         return replace(self, weights=weights)

@@ -7,7 +7,16 @@ from typing import Any
 
 from estimator.card import Card, Range, find_card
 from estimator.engines.llamacpp.caches import CACHE_TYPES
-from estimator.engines.llamacpp.context import BUILD, HALVED, MEASURED, N_BATCH, N_UBATCH, ROTATING, Context
+from estimator.engines.llamacpp.context import (
+    BUILD,
+    HALVED,
+    MAX_SEQUENCES,
+    MEASURED,
+    N_BATCH,
+    N_UBATCH,
+    ROTATING,
+    Context,
+)
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.overrides import layers_on_host
 from estimator.engines.llamacpp.placement import Placement, split_evenly
@@ -165,6 +174,10 @@ def context_of(q: Any, said: list[str]) -> Context:
     pooling = _pooling(q, said)
     given = q.parallel if q.parallel is not None else q.batch_size
     sequences = _size(q, given, "--parallel", "batch_size")
+    if sequences > MAX_SEQUENCES:
+        raise InputError(
+            f"llama.cpp takes at most {MAX_SEQUENCES} sequences, got {sequences:,}; its own -b is --logical-batch here"
+        )
     k, v = (_cache_type(q, which) for which in "kv")
     build = build_of(q)
     rows = "all" if q.outputs is None and build < HALVED else q.outputs
@@ -174,7 +187,7 @@ def context_of(q: Any, said: list[str]) -> Context:
         said.append("--outputs not given: a row of logits a sequence, as the server asks for")
     flash = choice(q.flash_attn or "auto", "--flash-attn", ("on", "off", "auto", "1", "0", "true", "false"))
     tokens = _tokens(q, model, sequences, said)
-    return Context(
+    made = Context(
         tokens, sequences,
         N_BATCH if q.logical_batch is None else _size(q, q.logical_batch, "--logical-batch", "tokens", "length"),
         N_UBATCH if q.ubatch_size is None else _size(q, q.ubatch_size, "--ubatch-size", "tokens", "length"),
@@ -182,6 +195,9 @@ def context_of(q: Any, said: list[str]) -> Context:
         None if rows == "all" else sequences if rows is None else _size(q, rows, "--outputs", "tokens"),
         build, pooling,
     )  # fmt: skip
+    if pooling:
+        said.append(f"an encoder reads a text in one micro-batch: {made.ubatch:,} tokens (-ub, --logical-batch)")
+    return made
 
 
 def _pooling(q: Any, said: list[str]) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from estimator.engines.brief import keyed
 from estimator.engines.llamacpp.attention import expanded
 from estimator.engines.llamacpp.caches import LayerCache, cache_rows, cells_of, kept
-from estimator.engines.llamacpp.context import BUILD
-from estimator.engines.llamacpp.fits import fits_of, holds, longest, most, most_layers, worst
+from estimator.engines.llamacpp.context import BUILD, MAX_SEQUENCES
+from estimator.engines.llamacpp.fits import fewest_experts, fits_of, holds, longest, most, most_layers, worst
 from estimator.engines.llamacpp.load import Holding, Load
 from estimator.engines.llamacpp.question import Asked, asked
 from estimator.families.base import Attention
@@ -27,7 +27,6 @@ SOURCE = Citation(
     f"llama.cpp build {BUILD}: src/llama-context.cpp, llama-kv-cache.cpp, llama-graph.cpp, llama-quant.cpp; "
     "ggml/src/ggml-alloc.c, ggml-backend.cpp"
 )
-MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ: what a context holds at the most
 # what the short answers show: what is held, the caches, what fits, what else would
 HELD = ("weights_bytes", "mmproj_bytes", "draft_bytes", "kv_cache_bytes", "recurrent_bytes", "output_bytes",
         "compute_bytes", "device_bytes", "host_bytes")  # fmt: skip
@@ -164,7 +163,10 @@ def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
     ]
     words = fit.sentence()
     if fit.answer == NO:
-        words += _help(a, layers, tokens)
+        experts = fewest_experts(a.load, a.cards)
+        if experts is not None:
+            rows.append(Node("cpu_moe.min", "Fewest layers with experts on the host", experts, COUNT))
+        words += _help(a, layers, tokens, experts)
     if a.ram is not None:
         if a.ram.answer == NO and fit.answer != NO:
             fit, words = a.ram, a.ram.sentence(f"{a.load.name}'s part there ")
@@ -173,7 +175,10 @@ def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
     return rows, fit, {"fits": fit.answer}, words
 
 
-def _help(a: Asked, layers: int, tokens: int | None) -> str:
+def _help(a: Asked, layers: int, tokens: int | None, experts: int | None) -> str:
+    held = a.load.with_experts(experts).host.total if experts else 0
+    if experts and (a.ram is None or held <= a.ram.have):
+        return f" With --gpu-layers all --cpu-moe {experts} it fits, {human(held, BYTES)} on the host."
     if tokens:
         return f" With --ctx-size {tokens} it fits."
     if layers:
