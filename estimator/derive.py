@@ -116,7 +116,7 @@ class Derivations(NamedTuple):
         return [
             replace(d, also=tuple(also.get(d.key, ())))
             for d in self.found
-            if not d.same and not d.written.form.is_Symbol and (not d.bare or d.written.form not in counted)
+            if not d.same and not (d.bare and (d.written.form.is_Symbol or d.written.form in counted))
         ]
 
     def shown(self) -> set[str]:
@@ -221,7 +221,7 @@ def derivations(report: Report, names: Names, steps: bool = True, only: Sequence
     found = traced(report)
     nodes = [found[key] for key in only or found]
     labels = _labels(report)
-    known = {} if report.symbolic else _named(labels, nodes)
+    known = None if report.symbolic else _named(labels, nodes)
     for node in nodes:
         assert node.unit is not None
         check(node.key, node.value.expr, node.value.value, numbers)

@@ -74,18 +74,20 @@ class Worked(NamedTuple):
         return not any(line.rule or line.items or line.given for line in self.lines)
 
 
-def working_of(node: Node, written: Written, known: Mapping[Any, tuple[str, Any]]) -> Worked:
-    """The lines that lead to a node's tidied expression. known: other quantities, expression -> (name, value)."""
+def working_of(node: Node, written: Written, known: Mapping[Any, tuple[str, Any]] | None) -> Worked:
+    """The lines that lead to a node's tidied expression.
+
+    known: other quantities, expression -> (name, value); None in a report whose numbers are letters.
+    """
     lines, last = _lines(node, written)
-    if last is None or last.items:
-        return Worked(lines, lines)
-    form = last.form
-    by_name = _swapped(form, node.value.expr, {e: name for e, (name, _) in known.items()})
-    if by_name is form:
+    if last is None or last.items or known is None:
         return Worked(lines, lines)
     at = next(i for i, line in reversed(list(enumerate(lines))) if line.rule == escaped(last.rule) and line.chained)
-    brief = (*lines[:at], replace(lines[at], written=Written(by_name, written.names)))
-    return Worked(lines, brief, _swapped(form, node.value.expr, {e: value for e, (_, value) in known.items()}))
+    by_name = Written(_swapped(last.form, node.value.expr, {e: name for e, (name, _) in known.items()}), written.names)
+    if by_name.form is last.form and (not isinstance(last.form, Form) or len(by_name.text) >= len(written.text)):
+        return Worked(lines, lines)
+    brief = (*lines[:at], replace(lines[at], written=by_name))
+    return Worked(lines, brief, _swapped(last.form, node.value.expr, {e: value for e, (_, value) in known.items()}))
 
 
 def _swapped(form: Any, own: Any, by: Mapping[Any, Any]) -> Any:
@@ -108,11 +110,15 @@ def _lines(node: Node, written: Written) -> tuple[tuple[WorkingLine, ...], Step 
         if step.form is not None and step.chained:
             _check(node.key, step.form, expr)
             last = step
+        elif step.items and sympified(step.form) != node.value.value:
+            raise InternalError(f"{node.key}: what is counted is not {node.value.value}")
         made = None if step.form is None else Written(step.form, names)
         items = tuple(_counted(i, names) for i in step.items)
         given = tuple((name, Written(value, names)) for name, value in step.given)
         lines.append(WorkingLine(escaped(step.rule), made, items, step.left, step.chained, given))
     shown = [line for line in lines if line.written and line.chained]
+    if lines and not shown and expr.is_Symbol:  # its number follows
+        return tuple(lines), last
     if shown and _tokens(shown[-1].written) == _tokens(written):  # the same factors in another order
         lines[lines.index(shown[-1])] = replace(shown[-1], written=written)
     else:

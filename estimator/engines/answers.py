@@ -6,8 +6,22 @@ from typing import Any
 
 from estimator.card import Range
 from estimator.engines.asked import ServerAsked
-from estimator.engines.pool import SLIDING, STATE
+from estimator.engines.layers import decoder_layers
+from estimator.engines.lettered import (
+    ACTIVATION,
+    BESIDE,
+    MEANT,
+    a_token,
+    counted,
+    in_blocks,
+    is_letter,
+    quotient,
+    stated,
+    times_of,
+)
+from estimator.engines.pool import SLIDING, STATE, cached, rank_heads
 from estimator.engines.rank import ServedRank
+from estimator.engines.weights import blocks
 from estimator.fit import Fit
 from estimator.formula import Citation
 from estimator.ops import ceil_div
@@ -18,7 +32,7 @@ PAGED = Citation("Kwon et al. 2023, PagedAttention, arXiv 2309.06180")
 TOKENS_OF_LENGTH = (0, 20)  # since then vLLM prints the tokens of as many longest requests as fit
 
 
-def log_tokens(asked: ServerAsked, rank: ServedRank) -> int:
+def log_tokens(asked: ServerAsked, rank: ServedRank) -> Any:
     """Tokens of the pool as the engine's log counts them."""
     pool = rank.pool
     assert pool is not None
@@ -27,13 +41,19 @@ def log_tokens(asked: ServerAsked, rank: ServedRank) -> int:
     return pool.blocks // pool.groups * pool.tokens * pool.dealt
 
 
-def budget(rank: ServedRank) -> Node:
+def budget(asked: ServerAsked, rank: ServedRank) -> Node:
     """The parts of what is taken on one GPU."""
     drawn = rank.graphs
     rows = [
-        Node("weights_bytes", "Weights of a rank", rank.weights, BYTES),
-        Node("activation_bytes", "Activations at the peak of the start's trial run", rank.activation, BYTES),
-        Node("other_bytes", "Outside the allocator", rank.other, BYTES),
+        Node(
+            "weights_bytes", "Weights of a rank", rank.weights, BYTES,
+            working=counted(lambda: blocks(asked, rank.stage), rank.weights),
+        ),
+        Node(
+            "activation_bytes", "Activations at the peak of the start's trial run", rank.activation, BYTES,
+            working=stated(MEANT[ACTIVATION] if is_letter(rank.activation) else "what the static share leaves"),
+        ),
+        Node("other_bytes", "Outside the allocator", rank.other, BYTES, working=stated(MEANT[BESIDE])),
         Node(
             "graphs_bytes", "CUDA graphs", drawn.best, BYTES,
             (
@@ -44,16 +64,20 @@ def budget(rank: ServedRank) -> Node:
         ),
     ]  # fmt: skip
     if rank.budget is not None:
-        rows.insert(0, Node("budget_bytes", "What the engine allows itself", rank.budget, BYTES))
+        takes = stated(f"{'all' if is_letter(rank.budget) else 'its share of all'} that the driver reports")
+        rows.insert(0, Node("budget_bytes", "What the engine allows itself", rank.budget, BYTES, working=takes))
     if rank.pool_bytes is not None:
-        rows.append(Node("pool_bytes", "Pool of blocks", max(0, rank.pool_bytes), BYTES))
+        left = stated("what the engine leaves for the cache", rank.left)
+        rows.append(Node("pool_bytes", "Pool of blocks", max(0, rank.pool_bytes), BYTES, working=left))
     return Node.group("A GPU", rows)
 
 
 def pool(asked: ServerAsked, rank: ServedRank) -> Node:
     """What the pool holds: by the log's accounting, and in steady decode where that differs."""
     p = rank.pool
-    rows = [Node("bytes_per_token", "Cache bytes a token", rank.token_bytes, BYTES)]
+    layers = decoder_layers(asked.arch)
+    each = a_token(asked, ((n, rank_heads(asked, a), a) for a, n in cached(asked, [layers[i] for i in rank.stage])))
+    rows = [Node("bytes_per_token", "Cache bytes a token", rank.token_bytes, BYTES, working=each)]
     if p is None:
         return Node.group("The cache", rows)
     length = asked.length
@@ -63,16 +87,31 @@ def pool(asked: ServerAsked, rank: ServedRank) -> Node:
             Node("max_concurrency", "Requests at once, of any length", p.concurrency(length), RATIO),
         ]
         return Node.group("The pool", rows)
+    one, steady, held = (p.request(n, s) for n, s in ((length, False), (length, True), (asked.context, True)))
     rows += [
-        Node("kv_blocks", f"Blocks of {p.tokens:,} tokens", p.blocks, COUNT),
-        Node("kv_tokens", "Tokens, as its log counts them", log_tokens(asked, rank), TOKENS),
-        Node("max_concurrency", f"Requests of {length:,} tokens at once (log)", p.concurrency(length), RATIO),
-        Node("steady_concurrency", "The same in steady decode", p.concurrency(length, steady=True), RATIO),
-        Node("max_batch", f"Sequences of {asked.context:,} tokens", int(p.concurrency(asked.context, True)), COUNT),
+        Node(
+            "kv_blocks", f"Blocks of {p.tokens:,} token{'s' if p.tokens > 1 else ''}", p.blocks, COUNT,
+            working=in_blocks(max(0, rank.pool_bytes), p.block_bytes, p.blocks),
+        ),
+        Node(
+            "kv_tokens", "Tokens, as its log counts them", log_tokens(asked, rank), TOKENS,
+            working=times_of(p.blocks, p.tokens * p.dealt, log_tokens(asked, rank), "the tokens of each block"),
+        ),
+        Node(
+            "max_concurrency", f"Requests of {length:,} tokens at once (log)", p.concurrency(length), RATIO,
+            working=quotient(p.blocks, one, f"a request takes {one:,} blocks"),
+        ),
+        Node(
+            "steady_concurrency", "The same in steady decode", p.concurrency(length, steady=True), RATIO,
+            working=quotient(p.blocks, steady, f"a request takes {steady:,} blocks"),
+        ),
+        Node("max_batch", f"Sequences of {asked.context:,} tokens", p.blocks // held, COUNT,
+             working=quotient(p.blocks, held, f"a sequence takes {held:,} blocks; whole ones", p.blocks // held)),
         Node("max_length", "Longest request", p.longest(max(length, 1)), TOKENS),
         Node(
             "kv_cache_bytes", f"Cache of {asked.batch:,} x {asked.context:,} tokens",
-            asked.batch * p.request(asked.context, steady=True) * p.block_bytes, BYTES,
+            asked.batch * held * p.block_bytes, BYTES,
+            working=stated(f"{asked.batch:,} x {held:,} blocks, as many bytes each as its layers keep"),
         ),
     ]  # fmt: skip
     return Node.group("The pool", rows)
@@ -88,13 +127,13 @@ def fit(asked: ServerAsked, rank: ServedRank) -> Fit | None:
     if p is None:
         return None
     each = ceil_div(asked.batch, asked.data)  # sequences of a replica
-    blocks = each * p.request(asked.context, steady=each > 1) * p.block_bytes
+    held = each * p.request(asked.context, steady=each > 1) * p.block_bytes
     if asked.pool is not None:
-        return Fit(Range(blocks, blocks, blocks), asked.pool, "the pool")
+        return Fit(Range(held, held, held), asked.pool, "the pool")
     assert rank.budget is not None
-    need, drawn = rank.used + blocks, rank.graphs
+    need, drawn = rank.used + held, rank.graphs
     less, more = (drawn.best - drawn.low, drawn.high - drawn.best) if rank.reserved else (0, 0)
-    return Fit(Range(need - less, need, need + more), rank.budget, f"{asked.card}'s budget")
+    return Fit(Range(need - less, need, need + more), int(rank.budget), f"{asked.card}'s budget")
 
 
 def fit_rows(found: Fit) -> Node:
@@ -104,6 +143,7 @@ def fit_rows(found: Fit) -> Node:
         Node(
             "need_bytes", "Weights, activations and its blocks", need.best, BYTES,
             (Node("need_bytes.low", "low", need.low, BYTES), Node("need_bytes.high", "high", need.high, BYTES)),
+            working=stated("what is taken beside the pool, and the blocks of the sequences asked about", need.best),
         ),
         Node("have_bytes", f"What {found.card} has", found.have, BYTES),
         Node("margin_bytes", "Left over" if found.margin >= 0 else "Missing", found.margin, BYTES),
@@ -119,7 +159,7 @@ def requests(n: float, tokens: int) -> str:
 def report(command: str, asked: ServerAsked, rank: ServedRank, found: Fit | None, changes: Table | None,
            best: str) -> Report:  # fmt: skip
     """The answer of ``memory`` and ``kvcache``; changes, best: what would make it fit, where it does not surely."""
-    body: list[Any] = [budget(rank), pool(asked, rank)]
+    body: list[Any] = [budget(asked, rank), pool(asked, rank)]
     facts: dict[str, Any] = {}
     verdict = ""
     if found is not None:
@@ -139,7 +179,7 @@ def report(command: str, asked: ServerAsked, rank: ServedRank, found: Fit | None
     notes = [*asked.model.notes, *said(asked, rank)]
     return Report(
         command, title, inputs, tuple(body), facts, tuple(dict.fromkeys((*asked.said, *notes))), (PAGED,),
-        tuple(asked.model.notes), verdict=verdict,
+        tuple(asked.model.notes), verdict=verdict, letters=MEANT if asked.derives else {},
     )  # fmt: skip
 
 

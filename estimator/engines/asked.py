@@ -69,6 +69,11 @@ class ServerAsked:
     def arch(self) -> Architecture:
         return self.model.architecture
 
+    @property
+    def derives(self) -> bool:
+        """Whether the run derives: its numbers are traced."""
+        return bool(self.model.config and self.model.config.traced)
+
     def at_least(self, *version: int) -> bool:
         """Whether the engine's version is this one or later."""
         return self.version >= version

@@ -47,7 +47,7 @@ def of_memory(asked: ServerAsked, rank: ServedRank, changes: Table | None) -> tu
     left_out = {"kv_cache_bytes", "kv_blocks", *(("steady_concurrency",) if same else ())}
     empty = rank.pool is not None and not rank.pool.blocks
     said = {"budget_bytes", *(("pool_bytes",) if empty else ())}  # in the verdict, or below nothing
-    rows = [n for n in answers.budget(rank).children if n.key not in said]
+    rows = [n for n in answers.budget(asked, rank).children if n.key not in said]
     rows += [n for n in pool if n.key not in left_out and (n.value or not empty)]
     return (short(rows), *_few(changes))
 

@@ -24,4 +24,4 @@ def draft_bytes(asked: ServerAsked) -> tuple[int, int]:
     model = load_model(given) if isinstance(given, str) else given
     draft = replace(asked, model=model, store=stored(model, None, asked.dtype), said=[])
     layers = decoder_layers(model.described)
-    return sum(block(n) for n in tensors(draft, range(len(layers))) if n), rank_token_bytes(draft, layers)
+    return sum(block(n) for _, n in tensors(draft, range(len(layers))) if n), rank_token_bytes(draft, layers)

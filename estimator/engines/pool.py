@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import Any
 
 from estimator.engines.asked import ServerAsked
+from estimator.engines.lettered import of_layers
 from estimator.families.base import Attention, Layer, StateSpace
 from estimator.ops import ceil_div
 from estimator.records import NamedTuple, dataclass
@@ -40,11 +42,11 @@ class Pool:
     beside   bytes that a draft model keeps in every block
     """
 
-    page: int
+    page: Any
     tokens: int
-    size: int
+    size: Any
     tables: tuple[tuple[LayerKind, int], ...]
-    blocks: int
+    blocks: Any
     step: int
     state_blocks: int = 1
     dealt: int = 1
@@ -55,7 +57,7 @@ class Pool:
         return sum(n for _, n in self.tables)
 
     @property
-    def block_bytes(self) -> int:
+    def block_bytes(self) -> Any:
         """Bytes of a block over all layers of its group."""
         return self.page * self.size + self.beside
 
@@ -73,7 +75,7 @@ class Pool:
             return int(ceil_div(min(kind.size + step, length), self.tokens))
         return int(ceil_div(ceil_div(length, self.dealt), self.tokens))
 
-    def concurrency(self, length: int, steady: bool = False) -> float:
+    def concurrency(self, length: int, steady: bool = False) -> Any:
         """Requests of ``length`` tokens at once."""
         return self.blocks / self.request(length, steady)
 
@@ -103,13 +105,31 @@ def kind_of(one: Layer, windows: bool = True) -> LayerKind | None:
     return LayerKind(CHUNKED, int(value_of(mixer.chunk))) if mixer.chunk is not None else LayerKind(FULL)
 
 
-def rank_token_bytes(asked: ServerAsked, layers: Iterable[Layer], scales: bool = True) -> int:
+def alike_layers(asked: ServerAsked, layers: Iterable[Layer]) -> list[tuple[Layer, Any]]:
+    """The layers that differ, and how many there are of each."""
+    found: dict[int, list[Layer]] = {}
+    for one in layers:
+        found.setdefault(id(one), []).append(one)
+    return [(same[0], of_layers(asked, len(same))) for same in found.values()]
+
+
+def rank_token_bytes(asked: ServerAsked, layers: Iterable[Layer], scales: bool = True) -> Any:
     """Bytes that all layers of a rank keep of a token, windows or not."""
-    kept = [x.mixer for x in layers if kind_of(x) is not None]
-    return sum(token_bytes(asked, a, scales) for a in kept if isinstance(a, Attention))
+    return sum((n * token_bytes(asked, a, scales) for a, n in cached(asked, layers)), start=0)
 
 
-def token_bytes(asked: ServerAsked, a: Attention, scales: bool = True) -> int:
+def cached(asked: ServerAsked, layers: Iterable[Layer]) -> list[tuple[Attention, Any]]:
+    """The attentions that keep keys and values, and how many layers have each."""
+    kept = ((x.mixer, n) for x, n in alike_layers(asked, layers) if kind_of(x) is not None)
+    return [(a, n) for a, n in kept if isinstance(a, Attention)]
+
+
+def rank_heads(asked: ServerAsked, a: Attention) -> Any:
+    """Key and value heads of a rank: at least one."""
+    return max(1, ceil_div(a.kv_heads, asked.tensor))
+
+
+def token_bytes(asked: ServerAsked, a: Attention, scales: bool = True) -> Any:
     """Bytes that one layer keeps of a token on one rank: keys and values of its heads, or a latent, which is whole on
     every rank.
 
@@ -117,14 +137,13 @@ def token_bytes(asked: ServerAsked, a: Attention, scales: bool = True) -> int:
     of 128 codes and a scale (vLLM's fp8_ds_mla). ``scales``: False where an engine keeps codes alone.
     """
     if a.mla is not None:
-        rank, rope = int(a.mla["kv_rank"]), int(a.mla["rope"])
+        rank, rope = a.mla["kv_rank"], a.mla["rope"]
         indexer = indexer_bytes(asked)
         if asked.kv_fp8 and indexer and scales:
             return rank + rank // 128 * FP32 + rope * 2 + indexer
         return (rank + rope) * asked.kv_bits // BITS_PER_BYTE + indexer
-    heads = max(1, int(ceil_div(int(a.kv_heads), asked.tensor)))
     v = a.head_dim if a.v_head_dim is None else a.v_head_dim
-    return heads * int(value_of(a.head_dim + v)) * asked.kv_bits // BITS_PER_BYTE
+    return rank_heads(asked, a) * (a.head_dim + v) * asked.kv_bits // BITS_PER_BYTE
 
 
 def indexer_bytes(asked: ServerAsked) -> int:
@@ -152,7 +171,7 @@ def state_bytes(asked: ServerAsked, s: StateSpace) -> int:
     return numbers * (FP32 if wide else asked.width) + conv * asked.width
 
 
-def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: int, block: int, step: int, *, windows: bool = True,
+def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: Any, block: int, step: int, *, windows: bool = True,
             prefixes: bool = False, scales: bool = True, uneven: Fraction = Fraction(1),
             draft: int = 0) -> Pool:  # fmt: skip
     """The pool of ``pool`` bytes over these layers of one rank, in blocks of ``block`` tokens.
@@ -162,7 +181,8 @@ def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: int, block: int, 
     are grouped by the more numerous one; draft: bytes that a draft model keeps of a token.
     """
     counts: dict[LayerKind, int] = {}
-    token, state = 0, 0
+    token: Any = 0
+    state = 0
     for one in layers:
         kind = kind_of(one, windows)
         if kind is None:
@@ -173,11 +193,12 @@ def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: int, block: int, 
         elif isinstance(one.mixer, Attention):
             token = max(token, token_bytes(asked, one.mixer, scales))
     if state and token:
-        block = max(block, 16 * ceil_div(state, 16 * token))
+        block = max(block, 16 * ceil_div(state, 16 * int(token)))
     page = block * token if token else state
     fewest, most = min(counts.values()), max(counts.values())
     size = most if most < uneven * fewest else fewest
     tables = tuple((kind, ceil_div(n, size)) for kind, n in counts.items())
-    blocks = max(0, pool) // (page * size + block * draft)
-    return Pool(page, block, size, tables, blocks, step, 2 if prefixes else 1, asked.dealt, block * draft)
+    layers_of = of_layers(asked, size)
+    blocks = max(0, pool) // (page * layers_of + block * draft)
+    return Pool(page, block, layers_of, tables, blocks, step, 2 if prefixes else 1, asked.dealt, block * draft)
 

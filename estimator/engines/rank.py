@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from estimator.card import Range
 from estimator.engines.asked import ServerAsked
@@ -13,27 +14,31 @@ from estimator.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ServedRank:
-    """One rank's memory in bytes.
+    """One rank's memory in bytes; traced in a run that derives.
 
     budget       what the engine allows itself, None without a card
     weights, activation, other   as the engine's log counts them; other: outside torch's allocator
     graphs       CUDA graphs: a range, for no formula is known
     reserved     bytes of the graphs that the engine leaves out of its pool (0: they come on top)
+    stage        the layers that it holds
+    left         how the pool is written down
     pool         blocks, None where neither a card nor --pool-bytes is given
     """
 
-    budget: int | None
-    weights: int
-    activation: int
-    other: int
+    budget: Any
+    weights: Any
+    activation: Any
+    other: Any
     graphs: Range
-    reserved: int
-    pool_bytes: int | None
+    reserved: Any
+    pool_bytes: Any
     pool: Pool | None
-    token_bytes: int
+    token_bytes: Any
+    stage: range
+    left: Any = None
 
     @property
-    def used(self) -> int:
+    def used(self) -> Any:
         """Bytes beside the pool."""
         return self.weights + self.activation + self.other + self.reserved
 
@@ -41,8 +46,8 @@ class ServedRank:
 def fewest(ranks: Sequence[ServedRank]) -> ServedRank:
     """The rank that decides: that with the fewest blocks, the last of several; without pools the heaviest."""
     if any(r.pool is None for r in ranks):
-        return max(ranks, key=lambda r: r.used)
-    return min(reversed(ranks), key=lambda r: r.pool.blocks if r.pool else 0)
+        return max(ranks, key=lambda r: int(r.used))
+    return min(reversed(ranks), key=lambda r: int(r.pool.blocks) if r.pool else 0)
 
 
 def check_decoder(asked: ServerAsked) -> None:

@@ -196,7 +196,7 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
         most = {n.key: n.value for n in met.walk()}["rate.most"]
         queue = "" if q.rate < most else f" {q.rate:g} requests a second are more than it can serve: {most:.3g}."
         body.append(met)
-    body += [answers.budget(rank), answers.pool(asked, rank)]
+    body += [answers.budget(asked, rank), answers.pool(asked, rank)]
     facts = {"bound": figures["bound"]} | ({"fits": found.answer} if found else {})
     if found is not None:
         body.append(answers.fit_rows(found))
@@ -262,7 +262,7 @@ def load_of(asked: ServerAsked, rank: ServedRank, most: int) -> tuple[RequestLoa
     return replace(load, sequences=max(1.0, min(wanted, int(admitted(rank, load, most))))), wanted
 
 
-def admitted(rank: ServedRank, load: RequestLoad, most: int) -> float:
+def admitted(rank: ServedRank, load: RequestLoad, most: int) -> Any:
     """Sequences of a load that a replica runs at once: ``most``, or what the pool holds of them in steady decode."""
     if rank.pool is None:
         return most

@@ -7,15 +7,18 @@ model_runner_kv_cache_mixin.py of srt/model_executor).
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 from estimator.card import Range
 from estimator.engines.asked import ServerAsked, share, whole
 from estimator.engines.layers import decoder_layers, stages
+from estimator.engines.lettered import BESIDE, MEMORY, WEIGHTS, lettered, share_form, share_of
 from estimator.engines.pool import (
     FULL,
     STATE,
     LayerKind,
     Pool,
+    alike_layers,
     indexer_bytes,
     kind_of,
     rank_token_bytes,
@@ -28,6 +31,7 @@ from estimator.engines.sglang_defaults import card_size, usual_share, windows_ap
 from estimator.engines.weights import rank_bytes
 from estimator.families.base import Attention, Layer, StateSpace
 from estimator.schemas import GIB, MIB
+from estimator.working import group, minus
 
 NAME, LATEST = "sglang", (0, 5, 9)
 OWN = ("mem_fraction_static", "chunked_prefill_size", "max_num_seqs", "rate", "prefix_hit", "max_loras",
@@ -68,39 +72,44 @@ def plan(asked: ServerAsked) -> ServedRank:
 
 
 def _rank(asked: ServerAsked, held: list[Layer], stage: range, f: Fraction) -> ServedRank:
-    weights = rank_bytes(asked, stage)
-    budget, rest, pool, beside = None, 0, asked.pool, CONTEXT if asked.gpus == 1 else CONTEXT_RANKS
+    weights = lettered(asked, WEIGHTS, rank_bytes(asked, stage))
+    budget, rest, pool, left = None, 0, asked.pool, None
+    beside = CONTEXT if asked.gpus == 1 else CONTEXT_RANKS
     if asked.total is not None:
-        free = asked.total - beside
-        budget, rest = asked.total, free - int(free * f)
-        pool = int(free * f) - weights if pool is None else pool
+        budget, beside = lettered(asked, MEMORY, asked.total), lettered(asked, BESIDE, beside)
+        free = budget - beside
+        static = share_of(free, f)
+        rest = free - static
+        if pool is None:
+            pool, left = static - weights, minus(share_form(group(minus(budget, beside)), f), weights)
     token = rank_token_bytes(asked, held)
     kept = None if pool is None else tokens(asked, held, pool)
     _, batch = sizes(asked)
     drawn = Range(0, 2 * batch * MIB, 2 * batch * MIB)
-    return ServedRank(budget, weights, rest, beside, drawn, 0, pool, kept, token)
+    return ServedRank(budget, weights, rest, beside, drawn, 0, pool, kept, token, stage, left)
 
 
 def tokens(asked: ServerAsked, held: list[Layer], pool: int) -> Pool:
     """The pool in pages of one token, of 64 with a sparse latent: layers with windows of their own pool keep fewer
     tokens, states have their own share."""
-    full = windowed = 0
+    full: Any = 0
+    windowed: Any = 0
     states = [state_bytes(asked, x.mixer) for x in held if isinstance(x.mixer, StateSpace)]
     apart = windows_apart(asked, held)
-    for one in held:
+    for one, count in alike_layers(asked, held):
         kind = kind_of(one, apart)
         if isinstance(one.mixer, Attention) and kind is not None:
-            size = token_bytes(asked, one.mixer)
+            size = count * token_bytes(asked, one.mixer)
             if kind.name != FULL:
                 windowed += size
             else:
                 full += size
-    share_of = pool - int(pool * STATES) if states and full else pool
-    page = full + (int(windowed * WINDOWS) if full else windowed)
+    tokens_part = pool - share_of(pool, STATES) if states and full else pool
+    page = full + (share_of(windowed, WINDOWS) if full else windowed)
     if not page:
         return Pool(sum(states), 1, 1, ((LayerKind(STATE), 1),), pool // max(1, sum(states)), 0)
     together = PAGE if indexer_bytes(asked) else 1
-    return Pool(page * together, together, 1, ((LayerKind(FULL), 1),), max(0, share_of) // page // together, 0)
+    return Pool(page * together, together, 1, ((LayerKind(FULL), 1),), max(0, tokens_part) // page // together, 0)
 
 
 def sizes_of(asked: ServerAsked) -> tuple[int, int]:

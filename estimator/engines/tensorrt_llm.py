@@ -11,6 +11,7 @@ from fractions import Fraction
 from estimator.card import Range
 from estimator.engines.asked import ServerAsked, of_version, share, whole
 from estimator.engines.layers import decoder_layers, stages
+from estimator.engines.lettered import ACTIVATION, BESIDE, MEMORY, WEIGHTS, lettered, share_form, share_of
 from estimator.engines.pool import FULL, LayerKind, Pool, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
 from estimator.engines.server import Hardware, Server
@@ -18,6 +19,7 @@ from estimator.engines.vllm import activation
 from estimator.engines.weights import rank_bytes
 from estimator.families.base import StateSpace
 from estimator.schemas import GIB
+from estimator.working import group, minus, plus
 
 NAME, LATEST = "tensorrt-llm", (1, 0)
 OWN = ("kv_fraction", "tokens_per_block", "max_num_seqs", "max_num_batched_tokens", "rate", "prefix_hit")
@@ -51,15 +53,17 @@ def plan(asked: ServerAsked) -> ServedRank:
 def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
     q, layers = asked.question, decoder_layers(asked.arch)
     held = [layers[i] for i in stage]
-    weights = rank_bytes(asked, stage)
+    weights = lettered(asked, WEIGHTS, rank_bytes(asked, stage))
     t = sizes_of(asked)[1]
     peak = activation(asked, SAMPLED_ROWS, t, stage.start == 0, stage.stop == len(layers))
-    beside = CONTEXT if asked.gpus == 1 else CONTEXT_RANKS
-    pool, budget = asked.pool, None
+    peak, beside = lettered(asked, ACTIVATION, peak), CONTEXT if asked.gpus == 1 else CONTEXT_RANKS
+    beside = lettered(asked, BESIDE, beside)
+    pool, budget, left = asked.pool, None, None
     if asked.total is not None:
-        free = asked.total - weights - peak - beside
-        budget = asked.total
-        pool = int(max(0, free) * f) if pool is None else pool
+        budget = lettered(asked, MEMORY, asked.total)
+        free = budget - weights - peak - beside
+        if pool is None:
+            pool, left = share_of(max(0, free), f), share_form(group(minus(budget, plus(weights, peak, beside))), f)
     block = whole(q, "tokens_per_block", 64 if asked.version < SMALL_BLOCKS else 32)
     token = rank_token_bytes(asked, held, scales=False)
     kept = None
@@ -68,7 +72,7 @@ def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
             kept = pool_of(asked, held, pool, block, t)
         else:
             kept = Pool(block * token, block, 1, ((LayerKind(FULL), 1),), -(-pool // (block * token)), 0)
-    return ServedRank(budget, weights, peak, beside, Range(0, 0, 0), 0, pool, kept, token)
+    return ServedRank(budget, weights, peak, beside, Range(0, 0, 0), 0, pool, kept, token, stage, left)
 
 
 def sizes_of(asked: ServerAsked) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from fractions import Fraction
 from estimator.card import Range
 from estimator.engines.asked import ServerAsked, share, whole
 from estimator.engines.layers import decoder_layers
+from estimator.engines.lettered import ACTIVATION, BESIDE, MEMORY, WEIGHTS, lettered, share_form, share_of
 from estimator.engines.pool import FULL, LayerKind, Pool, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_decoder, check_heads
 from estimator.engines.server import Hardware, Server
@@ -23,6 +24,7 @@ from estimator.errors import InputError
 from estimator.families.base import MLP, Attention, Layer, MoE, StateSpace
 from estimator.schemas import GIB
 from estimator.trace import value_of
+from estimator.working import group, minus, plus
 
 NAME, LATEST = "tgi", (3, 3)
 OWN = ("gpu_memory_utilization", "max_num_batched_tokens", "max_num_seqs", "rate", "prefix_hit")
@@ -58,22 +60,25 @@ def plan(asked: ServerAsked) -> ServedRank:
     layers = decoder_layers(asked.arch)
     if any(isinstance(x.mixer, StateSpace) for x in layers):
         raise InputError(f"--engine tgi: {asked.model.name} has recurrent layers, whose server is not described")
-    weights, token = rank_bytes(asked, range(len(layers))), rank_token_bytes(asked, layers)
+    stage, token = range(len(layers)), rank_token_bytes(asked, layers)
+    weights = lettered(asked, WEIGHTS, rank_bytes(asked, stage))
     block = block_of(asked)
-    peak = activation(asked, sizes_of(asked)[1])
-    beside = CONTEXT if asked.gpus == 1 else CONTEXT_RANKS
-    pool, budget = asked.pool, None
+    peak = lettered(asked, ACTIVATION, activation(asked, sizes_of(asked)[1]))
+    beside = lettered(asked, BESIDE, CONTEXT if asked.gpus == 1 else CONTEXT_RANKS)
+    pool, budget, left = asked.pool, None, None
     if asked.total is not None:
         fraction = share(asked.question.gpu_memory_utilization, Fraction(1), "--gpu-memory-utilization")
         wiggle = next((Fraction(n, 100) for version, n in WIGGLE if asked.version >= version), Fraction(1))
         kept = fraction * wiggle if asked.version >= OF_TOTAL else fraction
-        budget = int(asked.total * kept)
+        budget = share_of(lettered(asked, MEMORY, asked.total), kept)
         free = budget - weights - peak - beside
-        pool = (int(free if asked.version >= OF_TOTAL else free * wiggle)) if pool is None else pool
+        of = Fraction(1) if asked.version >= OF_TOTAL else wiggle
+        if pool is None:
+            pool, left = share_of(free, of), share_form(group(minus(budget, plus(weights, peak, beside))), of)
     made = None
     if pool is not None:
         made = Pool(block * token, block, 1, ((LayerKind(FULL), 1),), max(0, pool) // (block * token), 0)
-    return ServedRank(budget, weights, peak, beside, Range(0, 0, 0), 0, pool, made, token)
+    return ServedRank(budget, weights, peak, beside, Range(0, 0, 0), 0, pool, made, token, stage, left)
 
 
 def activation(asked: ServerAsked, t: int) -> int:

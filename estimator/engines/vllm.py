@@ -13,6 +13,7 @@ from estimator.card import Range
 from estimator.engines.asked import ServerAsked, of_version, share
 from estimator.engines.draft import draft_bytes
 from estimator.engines.layers import decoder_layers, stages
+from estimator.engines.lettered import ACTIVATION, BESIDE, DRAWN, MEMORY, WEIGHTS, lettered, share_of
 from estimator.engines.pool import kind_of, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_dealt, check_heads, fewest
 from estimator.engines.server import Hardware, Server
@@ -25,6 +26,7 @@ from estimator.ops import round_up
 from estimator.schemas import GIB, MIB
 from estimator.storage.layouts import MXFP4
 from estimator.trace import value_of
+from estimator.working import minus, plus
 
 NAME, LATEST = "vllm", (0, 19, 0)
 OWN = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "prefix_caching", "rate", "prefix_hit",
@@ -68,19 +70,20 @@ def _rank(asked: ServerAsked, stage: range, of: int) -> ServedRank:
     default = utilisation(asked)
     used = share(q.gpu_memory_utilization, default, "--gpu-memory-utilization")
     if asked.total is not None:
-        budget = int(asked.total * used)
+        budget = share_of(lettered(asked, MEMORY, asked.total), used)
         if q.gpu_memory_utilization is None:
             asked.said.append(f"--gpu-memory-utilization not given: {float(used):g}")
     last = stage.stop == len(layers)
     more, drafted = draft_bytes(asked) if last else (0, 0)
-    weights = rank_bytes(asked, stage) + more
-    peak = activation(asked, n, t, first=stage.start == 0, last=last)
-    beside = other(asked)
+    weights = lettered(asked, WEIGHTS, rank_bytes(asked, stage) + more)
+    peak = lettered(asked, ACTIVATION, activation(asked, n, t, first=stage.start == 0, last=last))
+    beside = lettered(asked, BESIDE, other(asked))
     drawn = graphs(asked, len(stage), captured(asked, n, t))
-    reserved = int(drawn.best * ESTIMATED) if asked.at_least(0, 20) else 0
-    pool = asked.pool
+    reserved = lettered(asked, DRAWN, int(drawn.best * ESTIMATED)) if asked.at_least(0, 20) else 0
+    pool, left = asked.pool, None
     if pool is None and budget is not None:
         pool = budget - weights - peak - beside - reserved
+        left = minus(budget, plus(weights, peak, beside, *((reserved,) if reserved else ())))
     held = [layers[i] for i in stage]
     kept = None
     usual = ALIGNED if asked.version >= HYBRID_PREFIXES else "off"
@@ -93,7 +96,7 @@ def _rank(asked: ServerAsked, stage: range, of: int) -> ServedRank:
             uneven=of_version(asked, UNEVEN), draft=drafted,
         )  # fmt: skip
     token = rank_token_bytes(asked, held)
-    return ServedRank(budget, weights, peak, beside, drawn, reserved, pool, kept, token)
+    return ServedRank(budget, weights, peak, beside, drawn, reserved, pool, kept, token, stage, left)
 
 
 def activation(asked: ServerAsked, n: int, t: int, first: bool = True, last: bool = True) -> int:

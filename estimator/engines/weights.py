@@ -52,12 +52,17 @@ def block(size: int) -> int:
 
 def rank_bytes(asked: ServerAsked, stage: range) -> int:
     """Bytes of the weights of a rank that holds the layers ``stage``, as the allocator counts them."""
-    return sum(block(n) for n in (*tensors(asked, stage), *adapters(asked, stage)) if n)
+    return sum(n for _, n in blocks(asked, stage))
 
 
-def adapters(asked: ServerAsked, stage: range) -> Iterator[int]:
-    """Bytes of the room that a rank keeps for ``--max-loras`` adapters: both matrices of every linear layer, of the
-    largest rank, cut as the layer is.
+def blocks(asked: ServerAsked, stage: range) -> Iterator[tuple[str, int]]:
+    """(name, bytes that the allocator counts) of every tensor of a rank that holds the layers ``stage``."""
+    return ((name, block(n)) for name, n in (*tensors(asked, stage), *adapters(asked, stage)) if n)
+
+
+def adapters(asked: ServerAsked, stage: range) -> Iterator[tuple[str, int]]:
+    """(name, bytes) of the room that a rank keeps for ``--max-loras`` adapters: both matrices of every linear layer, of
+    the largest rank, cut as the layer is.
 
     Source: vLLM lora/layers/base_linear.py of 0.19.0, create_lora_weights; SGLang lora/mem_pool.py of 0.5.9. Not
     counted: those of experts, and of tables and heads, which some classes have.
@@ -71,11 +76,11 @@ def adapters(asked: ServerAsked, stage: range) -> Iterator[int]:
         for w in tensor.layer(layers[i], cut):
             if w.role == LINEAR and len(w.shape) == 2:
                 for side in w.shape:
-                    yield count * rank * int(value_of(side)) * asked.width
+                    yield f"room for adapters: {w.module}", count * rank * int(value_of(side)) * asked.width
 
 
-def tensors(asked: ServerAsked, stage: range) -> Iterator[int]:
-    """Bytes of every tensor of a rank."""
+def tensors(asked: ServerAsked, stage: range) -> Iterator[tuple[str, int]]:
+    """(name, bytes) of every tensor of a rank."""
     arch = asked.arch
     cut = ServedCut(asked.tensor, 1)
     dealt = ServedCut(1 if asked.experts else asked.tensor, asked.expert_ranks)
@@ -103,13 +108,13 @@ def _elements(w: Weight) -> int:
     return int(value_of(prod(w.shape)))
 
 
-def _plain(asked: ServerAsked, found: list[Weight]) -> Iterator[int]:
+def _plain(asked: ServerAsked, found: list[Weight]) -> Iterator[tuple[str, int]]:
     for w in found:
         for _ in range(int(value_of(w.times))):
-            yield from asked.store.tensors(w.name, _elements(w))
+            yield from ((f"{w.name}#{i}", n) for i, n in enumerate(asked.store.tensors(w.name, _elements(w))))
 
 
-def _layer(asked: ServerAsked, one: Layer, cut: ServedCut, dealt: ServedCut) -> Iterator[int]:
+def _layer(asked: ServerAsked, one: Layer, cut: ServedCut, dealt: ServedCut) -> Iterator[tuple[str, int]]:
     """The tensors of one layer: fused where engines fuse them, experts in the layout of their kernel."""
     moe = one.mlp if isinstance(one.mlp, MoE) else None
     found = [w for w in tensor.layer(one, cut) if w.role != EXPERT]
@@ -121,8 +126,8 @@ def _layer(asked: ServerAsked, one: Layer, cut: ServedCut, dealt: ServedCut) -> 
         key = _fused(one, w)
         for i, n in enumerate(parts):
             fused.setdefault(f"{key}#{i}", []).append(n * int(value_of(w.times)))
-    for sizes in fused.values():
-        yield sum(sizes)
+    for name, sizes in fused.items():
+        yield name, sum(sizes)
     yield from _absorbed(asked, one)
 
 
@@ -162,17 +167,17 @@ def mxfp4_tiles(asked: ServerAsked) -> tuple[int, int, bool]:
     return (64, 256, False) if triton else (128, 256, True)
 
 
-def _absorbed(asked: ServerAsked, one: Layer) -> Iterator[int]:
+def _absorbed(asked: ServerAsked, one: Layer) -> Iterator[tuple[str, int]]:
     """MLA: W_UK and W_UV once more, for queries and outputs in the latent's space, in the activations' width."""
     mixer = one.mixer
     if not isinstance(mixer, Attention) or mixer.mla is None:
         return
     heads = int(mixer.heads) // asked.tensor
     for side in ("nope", "v"):
-        yield int(mixer.mla["kv_rank"]) * heads * int(mixer.mla[side]) * asked.width
+        yield f"kv_b absorbed, {side}", int(mixer.mla["kv_rank"]) * heads * int(mixer.mla[side]) * asked.width
 
 
-def _rotary(asked: ServerAsked) -> Iterator[int]:
+def _rotary(asked: ServerAsked) -> Iterator[tuple[str, int]]:
     """Tables of sines and cosines: a row a position, one table for every base frequency.
 
     vLLM stretches the table of a linear or dynamic scaling by its factor (rotary_embedding/linear_scaling_rope.py).
@@ -191,7 +196,7 @@ def _rotary(asked: ServerAsked) -> Iterator[int]:
         kind = scaling.get("rope_type", scaling.get("type"))
         factor = scaling.get("factor", 1) if asked.engine == "vllm" and kind in STRETCHED else 1
         rows = int(value_of(positions)) * (factor if isinstance(factor, int | float) and factor > 1 else 1)
-        yield int(rows) * rope * asked.width
+        yield "rotary table", int(rows) * rope * asked.width
 
 
 STRETCHED = ("linear", "dynamic")

@@ -1,0 +1,121 @@
+"""What a run that derives takes as a letter: what a server reads, lays out, measures or was fitted to.
+
+The arithmetic on them is the engines' own, on traced numbers; what the letters come to is what a run
+without them says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from estimator.families.base import Attention
+from estimator.trace import Traced, trace, value_of
+from estimator.units import BITS_PER_BYTE
+from estimator.working import Form, Step, Working, alike, over, plus, times
+
+if TYPE_CHECKING:
+    from estimator.engines.asked import ServerAsked
+
+MEMORY, WEIGHTS, ACTIVATION, BESIDE, DRAWN = "M", "W", "A", "O", "G"
+MEANT = {
+    MEMORY: "memory that the card's driver reports",
+    WEIGHTS: "weights of a rank, as the allocator counts them",
+    ACTIVATION: "activations of the trial run: laid out, with fitted constants",
+    BESIDE: "outside the allocator: measured",
+    DRAWN: "CUDA graphs as the engine estimates them: fitted",
+}
+
+
+def lettered(asked: ServerAsked, letter: str, value: Any) -> Any:
+    """``value`` under a letter in a run that derives, else as it is."""
+    return trace(letter, value) if asked.derives and value is not None else value
+
+
+def share_of(n: Any, share: Fraction) -> Any:
+    """The whole bytes of a share of ``n``, rounded towards 0."""
+    return -share_of(-n, share) if n < 0 else n * share.numerator // share.denominator
+
+
+def share_form(n: Any, share: Fraction) -> Any:
+    """How :func:`share_of` is written down."""
+    return n if share == 1 else Form("floor", (over(times(share.numerator, n), share.denominator),))
+
+
+def of_layers(asked: ServerAsked, count: int) -> Any:
+    """A number of layers: the model's own letter where it is all of them."""
+    every = asked.arch.num_layers
+    return every if every == count else count
+
+
+def is_letter(value: Any) -> bool:
+    """Whether a number is a letter of its own, not computed from others."""
+    return not isinstance(value, Traced) or bool(value.expr.is_Symbol)
+
+
+def stated(rule: str, form: Any = None) -> Working:
+    """A working that says how a number is known, or what it is made of."""
+    return lambda: [Step(rule, form)]
+
+
+def counted(sizes: Callable[[], Iterable[tuple[str, int]]], whole: Any) -> Working:
+    """The tensors of a rank (name, bytes that the allocator counts), counted; ``whole``: what they come to."""
+
+    def steps() -> list[Step]:
+        counts = Counter((_tail(name), size) for name, size in sizes() if size)
+        if sum(size * many for (_, size), many in counts.items()) != value_of(whole):
+            return [Step(f"{MEANT[WEIGHTS]}, with those of the draft model")]
+        items = alike((name, "", (size,), many) for (name, size), many in counts.items())
+        return [Step("the tensors of a rank, bytes each", plus(*(i.term for i in items)), items, WEIGHTS, False)]
+
+    return steps
+
+
+def _tail(name: str) -> str:
+    """A tensor's name without the path to its layer."""
+    return name.rpartition("{i}.")[2].removesuffix("#0").removesuffix(".weight")
+
+
+def a_token(asked: ServerAsked, rows: Iterable[tuple[Any, Any, Attention]]) -> Working:
+    """Bytes of a token's keys and values: (layers, heads of a rank, attention) of each kind."""
+    width = Fraction(asked.kv_bits, BITS_PER_BYTE)
+
+    def steps() -> list[Step]:
+        found = list(rows)
+        if any(a.mla is not None for _, _, a in found):
+            return [Step("of each layer a latent, which is whole on every rank, and its rotary key")]
+        items = []
+        for layers, heads, a in found:
+            sides = ("keys", a.head_dim), ("values", a.head_dim if a.v_head_dim is None else a.v_head_dim)
+            shapes = alike((name, "", (heads, wide), layers) for name, wide in sides)
+            items += [x._replace(each=width.numerator if width.denominator == 1 else width) for x in shapes]
+        rule = f"of each layer: heads x width, {float(width):g} bytes a number"
+        return [Step(rule, plus(*(x.term for x in items)), tuple(items))]
+
+    return steps
+
+
+def in_blocks(pool: Any, each: Any, blocks: Any) -> Working:
+    """How many blocks a pool is: whole ones, or the last one begun."""
+
+    def steps() -> list[Step]:
+        down = value_of(pool) // value_of(each) == value_of(blocks)
+        whole = over(pool, each) if value_of(pool) % value_of(each) == 0 else Form(
+            "floor" if down else "ceiling", (over(pool, each),))  # fmt: skip
+        return [Step(f"the pool over the bytes of a block, {'whole ones' if down else 'rounded up'}", whole)]
+
+    return lambda: steps() if isinstance(blocks, Traced) and value_of(pool) else []
+
+
+def times_of(blocks: Any, tokens: int, value: Any, rule: str) -> Working:
+    """Tokens of the blocks, where the number is that."""
+    same = tokens > 1 and value_of(blocks * tokens) == value_of(value)
+    return lambda: [Step(rule, times(blocks, tokens))] if same else []
+
+
+def quotient(a: Any, b: Any, rule: str, whole: Any = None) -> Working:
+    """One number over another; ``whole``: rounded down to it."""
+    exact = whole is None or not value_of(a) % value_of(b)
+    return lambda: [Step(rule, over(a, b) if exact else Form("floor", (over(a, b),)))]
