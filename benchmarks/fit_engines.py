@@ -48,8 +48,10 @@ def sample(r: dict[str, Any], batch: int) -> dict[str, Any]:
     from estimator.commands.infer.question import Infer
     from estimator.engines import served as s
     from estimator.engines import sglang, tensorrt_llm, vllm
+    from estimator.engines.speed import weights_read
     from estimator.questions import ask
     from estimator.serving.step import decode, prefill
+    from estimator.trace import value_of
     from tests.engines.cases import model_of, options_of
 
     module: Any = {"vllm": vllm, "sglang": sglang, "tensorrt-llm": tensorrt_llm}[r["engine"]]
@@ -67,7 +69,7 @@ def sample(r: dict[str, Any], batch: int) -> dict[str, Any]:
     return {
         "c": load.sequences, "new": load.new, "rows": rows, "fp4": speed.serve.machine.dtype == "fp4", "one": one,
         "prompts": tuple(x * load.sequences / together for x in p), "step": parts(made),
-        "read": s.weights_read(made),
+        "read": float(value_of(weights_read(made))),
     }  # fmt: skip
 
 
@@ -75,7 +77,7 @@ def estimate(x: dict[str, Any], engine: str, key: str, loaded: bool, at: dict[st
     """The figure ``key`` with parameters ``at``, in seconds a token or a pass."""
     wide = at["fp4"] if x["fp4"] else 1.0
 
-    from estimator.engines.served import carried
+    from estimator.engines.speed import carried
 
     def paced(part: tuple[float, float], what: str) -> float:
         return part[0] * at[f"{engine}.{what}"] * wide + part[1] * at["links"]

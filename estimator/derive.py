@@ -56,6 +56,18 @@ class Derivation:
     also: tuple[str, ...] = ()
 
     @property
+    def is_letter(self) -> bool:
+        """Whether it is a letter of the user's own or of the model, of which there is nothing to say."""
+        said = any(line.rule and not (line.written and line.chained) for line in self.lines)
+        return bool(self.written.form.is_Symbol) and not said
+
+    @property
+    def puts(self) -> bool:
+        """Whether the numbers put in say more than the letters and the value do."""
+        return self.put is not None and not self.written.form.is_Symbol and (
+            self.substituted not in (self.expression, str(self.value)))  # fmt: skip
+
+    @property
     def bare(self) -> bool:
         """Whether it is an expression and nothing leads to it."""
         return Worked(self.lines, ()).bare
@@ -116,7 +128,7 @@ class Derivations(NamedTuple):
         return [
             replace(d, also=tuple(also.get(d.key, ())))
             for d in self.found
-            if not d.same and not (d.bare and (d.written.form.is_Symbol or d.written.form in counted))
+            if not d.same and not d.is_letter and not (d.bare and d.written.form in counted)
         ]
 
     def shown(self) -> set[str]:
@@ -295,6 +307,8 @@ def derived(report: Report, asked: bool | str, symbols: str | None) -> Derivatio
                           every=False)  # fmt: skip
     found = derivations(report, names, bool(asked) and asked != SHORT, tuple(dict.fromkeys(keys)))
     used = {s.name for d in found for s in d.written.form.free_symbols} if keys else occurring(report)
+    lines = [line.written for d in found for line in d.lines if line.written is not None and not line.chained]
+    used |= {s.name for made in lines for s in sympified(made.form).free_symbols if s.name in bindings()}
     return Derivations(found, letters(report, names, used), names, bool(keys))
 
 

@@ -110,7 +110,7 @@ def _lines(node: Node, written: Written) -> tuple[tuple[WorkingLine, ...], Step 
         if step.form is not None and step.chained:
             _check(node.key, step.form, expr)
             last = step
-        elif step.items and sympified(step.form) != node.value.value:
+        elif expr.is_Symbol and step.left == expr.name and step.items and sympified(step.form) != node.value.value:
             raise InternalError(f"{node.key}: what is counted is not {node.value.value}")
         made = None if step.form is None else Written(step.form, names)
         items = tuple(_counted(i, names) for i in step.items)

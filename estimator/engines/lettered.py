@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from estimator.families.base import Attention
+from estimator.records import NamedTuple
 from estimator.trace import Traced, trace, value_of
 from estimator.units import BITS_PER_BYTE
+from estimator.work.times import Times
 from estimator.working import Form, Step, Working, alike, over, plus, times
 
 if TYPE_CHECKING:
@@ -119,3 +122,59 @@ def quotient(a: Any, b: Any, rule: str, whole: Any = None) -> Working:
     """One number over another; ``whole``: rounded down to it."""
     exact = whole is None or not value_of(a) % value_of(b)
     return lambda: [Step(rule, over(a, b) if exact else Form("floor", (over(a, b),)))]
+
+
+class Term(NamedTuple):
+    """A part of a pass: its letter, what it is, and its seconds as the roofline gives them."""
+
+    letter: str
+    said: str
+    seconds: Any
+
+
+class Terms:
+    """The parts of passes as letters, for a run that derives: what follows from them is worked out in these."""
+
+    def __init__(self) -> None:
+        self.found: list[Term] = []
+
+    @property
+    def letters(self) -> dict[str, str]:
+        """What each letter is."""
+        return {t.letter: t.said for t in self.found}
+
+    def of(self, made: Times, what: str) -> Times:
+        """A pass whose parts are letters."""
+        parts = {}
+        for (name, bound), seconds in made.parts.items():
+            if value_of(seconds):
+                seconds = self.one(seconds, f"{what}: {PARTS.get(name, name)}, bound by {bound}")
+            parts[name, bound] = seconds
+        return replace(made, parts=parts)
+
+    def one(self, value: Any, said: str) -> Traced:
+        """A number as a letter of its own."""
+        made = trace(f"t_{len(self.found) + 1}", value_of(value), integer=False)
+        self.found.append(Term(str(made.expr), said, value))
+        return made
+
+    def working(self, value: Any, rule: str) -> Working:
+        """What each part of a pass comes to, then the number that is made of them."""
+
+        def steps() -> list[Step]:
+            used = {str(s) for s in value.expr.free_symbols}
+            parts = [t for t in self.found if t.letter in used]
+            return [*(Step(t.said, _short(t.seconds), (), t.letter, False) for t in parts), Step(rule, value)]
+
+        return steps
+
+
+PARTS = {"products": "products", "attention": "attention", "elementwise": "what lies between products",
+         "kernels": "starting and ending kernels", "links": "all-reduces", "cache": "reading the cache"}  # fmt: skip
+_OPERATIONS = 60  # of an expression that is printed
+
+
+def _short(seconds: Any) -> Any:
+    """A part's seconds, where its expression is not a page of its own."""
+    long = isinstance(seconds, Traced) and seconds.expr.count_ops() > _OPERATIONS
+    return float(value_of(seconds)) if long else seconds

@@ -8,150 +8,36 @@ c isl / osl prompt tokens ride along. The times of the passes are the roofline's
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from estimator.engines import answers
 from estimator.engines.asked import ServerAsked, whole
 from estimator.engines.brief import of_speed
-from estimator.engines.pace import ALL_REDUCES, FP4, PACE, Pace, reads_by_query, steps_ahead, sums_directly
+from estimator.engines.lettered import MEANT, Terms, quotient, stated
+from estimator.engines.pace import PACE, Pace, reads_by_query, steps_ahead, sums_directly
 from estimator.engines.queueing import Arriving, ReplicaRoom, arrivals
 from estimator.engines.rank import ServedRank
 from estimator.engines.speculation import speculation
-from estimator.errors import InputError
+from estimator.engines.speed import Passes, RequestLoad, Speed, carried
+from estimator.errors import InputError, InternalError
 from estimator.fit import Fit
 from estimator.formula import Citation
 from estimator.prices import price_of
-from estimator.records import dataclass
 from estimator.report import Node, Report, Table
 from estimator.roofline import machine
 from estimator.serving.picture import doubling
-from estimator.serving.step import Serving, decode, prefill
+from estimator.serving.step import Serving
 from estimator.trace import value_of
 from estimator.units import MILLION, SECONDS, SECONDS_PER_HOUR, TOKEN_RATE, USD
-from estimator.work.times import LINKS, MEMORY, PRODUCTS, Times
+from estimator.working import Step, Working, over, plus, times
 
 if TYPE_CHECKING:
     from estimator.render.plots import Figure
 
 DEFAULT_PROMPT, DEFAULT_NEW = 2048, 256
 LITTLE = Citation("Little 1961, A Proof for the Queuing Formula L = lambda W")
-
-
-@dataclass(frozen=True, slots=True)
-class RequestLoad:
-    """A request's shape and how many are there.
-
-    prompt     tokens that are computed: not those whose cache was found; new: tokens generated
-    sequences  a replica; found: tokens of the prompt that are in the cache already
-    """
-
-    prompt: int
-    new: int
-    sequences: float
-    found: int = 0
-
-    @property
-    def context(self) -> float:
-        """Cached tokens of a sequence in the middle of its generation."""
-        return self.found + self.prompt + self.new / 2
-
-
-class Passes:
-    """The passes of a model on a card, each folded once: loads, shares of a load and the ideal ask for the same."""
-
-    def __init__(self, serve: Serving) -> None:
-        self.serve = serve
-        self.prefill = cache(partial(prefill, serve))
-        self.decode = cache(partial(decode, serve))
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Seconds of an engine's passes.
-
-    passes    of the model on the card; stages: of a pipeline, which pass a batch's parts along
-    pace      the engine's own share; step_tokens: tokens of its longest step; ahead: steps scheduled before a newcomer
-    ideal     True for the roofline alone
-    """
-
-    passes: Passes
-    pace: Pace
-    stages: int
-    step_tokens: int
-    ideal: bool = False
-    ahead: float = 0.0
-
-    @property
-    def serve(self) -> Serving:
-        """The model on the card."""
-        return self.passes.serve
-
-    def of(self, serve: Serving) -> Speed:
-        """The same engine with another model on the card."""
-        return replace(self, passes=Passes(serve))
-
-    @property
-    def server(self) -> float:
-        """Seconds between a request and its first step."""
-        return 0.0 if self.ideal else self.pace.server
-
-    def together(self, sequences: float, tokens: int) -> int:
-        """Prompts of ``tokens`` tokens that a step computes at once."""
-        return max(1, min(round(sequences), self.step_tokens // max(1, tokens)))
-
-    def prompt(self, sequences: float, tokens: int) -> float:
-        """Seconds to compute ``sequences`` prompts of ``tokens`` tokens, in the engine's chunks."""
-        together = self.together(sequences, tokens)
-        made = self.passes.prefill(together, tokens)
-        if self.ideal:
-            return float(value_of(made.ideal)) * sequences / together
-        return self.paced(made, self.pace.prompt) * sequences / together
-
-    def step(self, sequences: float, context: float) -> float:
-        """Seconds of a decode step of ``sequences`` with ``context`` cached tokens each."""
-        made = self.decoded(sequences, context)
-        if self.ideal:
-            return float(value_of(made.ideal))
-        return self.paced(made, self.pace.step) + self.pace.sequence * self._rows(sequences)
-
-    def decoded(self, sequences: float, context: float) -> Times:
-        """The pass of such a step through a stage."""
-        return self.passes.decode(self._rows(sequences), max(1, round(context)))
-
-    def _rows(self, sequences: float) -> int:
-        return max(1, round(sequences / self.stages))
-
-    def weights(self, made: Times) -> float:
-        """Seconds in which a decode step ``made`` waits for its weights; the ideal shares no reading."""
-        return 0.0 if self.ideal else weights_read(made) * self.pace.step * self._wide
-
-    @property
-    def _wide(self) -> float:
-        return FP4 if self.serve.machine.dtype == "fp4" else 1.0
-
-    def paced(self, made: Times, multiple: float) -> float:
-        """Seconds of a pass: its own work and its all-reduces, each by the engine's multiple."""
-        links = float(value_of(made.of(LINKS)))
-        work = float(value_of(made.device)) - links
-        return work * multiple * self._wide + links * ALL_REDUCES
-
-
-def weights_read(made: Times) -> float:
-    """Seconds of a pass in which products wait for their weights."""
-    return float(value_of(made.parts.get((PRODUCTS, MEMORY), 0)))
-
-
-def carried(every: float, sequences: float, read: float) -> float:
-    """Seconds that the prompts of the other sequences add to the decode steps of one.
-
-    A prompt that shares a step's pass shares its weights, whose ``read`` seconds the step has counted already.
-
-    every: seconds of the prompts of all ``sequences``.
-    """
-    one = every / max(1.0, sequences)
-    return (every - one) * (1 - min(read, one) / one)
 
 
 def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: Fit | None = None,
@@ -168,25 +54,29 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
     ideal = replace(best, ideal=True)
     price = price_of(asked.spec, q.price)
     figures = _figures(best, load)
+    terms = Terms() if asked.derives else None
+    if terms is not None:
+        figures = _in_letters(terms, figures, _figures(replace(best, passes=Passes(best.serve, terms)), load))
+    work = _workings(terms, figures, load, best)
     floor = _figures(ideal, load)  # latencies of what runs at once; the rate of all that is asked for
     all_at_once = replace(load, sequences=max(wanted, load.sequences))
     floor["tokens_per_second"] = _figures(ideal, all_at_once)["tokens_per_second"]
     usd = None if price.usd is None else price.usd * asked.gpus / SECONDS_PER_HOUR
     data = min(asked.data, asked.batch)  # replicas beyond the requests stand idle
     body: list[Any] = [
-        _ranged("prefill_seconds", f"Prompts of {load.sequences:,.0f} requests", figures, floor, pace),
-        _ranged("ttft_seconds", "First token of one request, alone", figures, floor, pace),
-        _ranged("loaded_ttft_seconds", "First token among the others, in the mean", figures, floor, pace),
-        _ranged("decode_step_seconds", "A decode step", figures, floor, pace),
-        _ranged("itl_seconds", "Between tokens, prompts of others included", figures, floor, pace),
-        _rate(figures, floor, pace, data),
+        _ranged("prefill_seconds", f"Prompts of {load.sequences:,.0f} requests", figures, floor, pace, work),
+        _ranged("ttft_seconds", "First token of one request, alone", figures, floor, pace, work),
+        _ranged("loaded_ttft_seconds", "First token among the others, in the mean", figures, floor, pace, work),
+        _ranged("decode_step_seconds", "A decode step", figures, floor, pace, work),
+        _ranged("itl_seconds", "Between tokens, prompts of others included", figures, floor, pace, work),
+        _rate(figures, floor, pace, data, work),
     ]
     if usd is not None:
-        body.append(_money(figures, usd, data))
+        body.append(_money(figures, usd, data, load))
     spoken, queue = [], ""
     if q.draft_model is not None:
         drafted, assumed = speculation(
-            q, asked.engine, best, load.sequences, load.context, figures["decode_step_seconds"]
+            q, asked.engine, best, load.sequences, load.context, float(value_of(figures["decode_step_seconds"]))
         )
         body.append(drafted)
         spoken.append(assumed)
@@ -222,6 +112,7 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
     return Report(
         "infer", title, inputs, tuple(body), facts, tuple(dict.fromkeys((*notes, *asked.model.notes))), (LITTLE,),
         tuple(asked.model.notes), verdict=verdict, brief=of_speed(body, changes),
+        letters=MEANT | terms.letters if terms else {},
         figure=lambda: _curve(title, best, load, int(admitted(rank, load, sizes[0])), data),
     )  # fmt: skip
 
@@ -291,10 +182,11 @@ def _figures(speed: Speed, load: RequestLoad) -> dict[str, Any]:
     step, made = speed.step(c, context), speed.decoded(c, context)
     whole = every + (load.new - 1) * step
     met = arriving(speed, load, c, (c - 1) / whole)
+    more = carried(every, c, speed.weights(made)) / load.new
     return {
         "prefill_seconds": every, "ttft_seconds": first, "decode_step_seconds": step,
         "loaded_ttft_seconds": max(first, met.first) if c > 1 else first,
-        "itl_seconds": step + carried(every, c, speed.weights(made)) / load.new,
+        "itl_seconds": step + more, "carried_seconds": more,
         "tokens_per_second": c * load.new / whole, "output_seconds": step / c,
         "input_seconds": every / (c * (load.prompt + load.found)), "bound": made.bound,
     }  # fmt: skip
@@ -309,41 +201,92 @@ def arriving(speed: Speed, load: RequestLoad, sequences: float, rate: float = 0.
     return Arriving(rate, step, own - shared, speed.server, chunks, 0.0 if speed.ideal else speed.ahead)
 
 
-def _ranged(key: str, label: str, at: dict[str, Any], floor: dict[str, Any], pace: Pace) -> Node:
-    low, high = (at[key] * x for x in pace.ends)
-    inner = [at[key] * x for x in pace.middle]
+def _in_letters(terms: Terms, plain: dict[str, Any], traced: dict[str, Any]) -> dict[str, Any]:
+    """The traced figures, which must be the plain ones; what queues make of them are letters of their own."""
+    more = terms.one(traced["carried_seconds"], "what the prompts of others add to a step")
+    first = terms.one(traced["loaded_ttft_seconds"], "first token among the others: queueing of what arrives")
+    made = traced | {"itl_seconds": traced["decode_step_seconds"] + more, "loaded_ttft_seconds": first,
+                     "carried_seconds": more}  # fmt: skip
+    for key, value in plain.items():
+        if value_of(made[key]) != value:
+            raise InternalError(f"{key}: {value_of(made[key])} in letters, {value} in numbers")
+    return made
+
+
+def _workings(terms: Terms | None, at: dict[str, Any], load: RequestLoad, speed: Speed) -> dict[str, Working]:
+    """How each figure comes about, in a run that derives."""
+    if terms is None:
+        return {}
+    pace, c, new = speed.pace, load.sequences, load.new
+    prompt = f"the parts of a prompt's pass{_longer(pace.prompt)}"
+    step = f"the parts of a step{_longer(pace.step)}"
+    sequence = f", and {pace.sequence:g} s a sequence (fitted)" if pace.sequence else ""
+    every, one = at["prefill_seconds"], at["decode_step_seconds"]
+    rate = over(c * new, plus(every, times(new - 1, one)))
+    return {
+        "prefill_seconds": terms.working(every, f"{prompt}, for {c:,.0f} requests"),
+        "ttft_seconds": terms.working(at["ttft_seconds"], f"{prompt}, and {pace.server:g} s of the server (fitted)"),
+        "loaded_ttft_seconds": stated("a running step's rest, the steps ahead, its own prompt, and those that arrive"),
+        "decode_step_seconds": terms.working(one, step + sequence),
+        "itl_seconds": lambda: [Step("a step, and what the prompts of others add", plus(one, at["carried_seconds"]))],
+        "tokens_per_second": lambda: [Step(f"{c:,.0f} x {new:,} tokens over prompts and {new - 1:,} steps", rate)],
+    }
+
+
+def _longer(multiple: float) -> str:
+    return "" if multiple == 1 else f", all but its all-reduces {multiple:g} times as long (fitted)"
+
+
+def _ranged(key: str, label: str, at: dict[str, Any], floor: dict[str, Any], pace: Pace,
+            work: Mapping[str, Working]) -> Node:  # fmt: skip
+    value, ideal = float(value_of(at[key])), float(value_of(min(at[key], floor[key])))
+    (low, high), inner = pace.ends, pace.middle
     rows = [
-        Node(f"{key}.ideal", "ideal roofline: data sheet peaks", min(at[key], floor[key]), SECONDS),
-        Node(f"{key}.low", "low: 95 of 100 are slower", max(low, min(at[key], floor[key])), SECONDS),
-        Node(f"{key}.p25", "a quarter is faster", inner[0], SECONDS),
-        Node(f"{key}.p75", "a quarter is slower", inner[1], SECONDS),
-        Node(f"{key}.high", "high: 95 of 100 are faster", high, SECONDS),
+        Node(f"{key}.ideal", "ideal roofline: data sheet peaks", ideal, SECONDS),
+        Node(f"{key}.low", "low: 95 of 100 are slower", max(value * low, ideal), SECONDS),
+        Node(f"{key}.p25", "a quarter is faster", value * inner[0], SECONDS),
+        Node(f"{key}.p75", "a quarter is slower", value * inner[1], SECONDS),
+        Node(f"{key}.high", "high: 95 of 100 are faster", value * high, SECONDS),
     ]
-    return Node.group("", [Node(key, label, at[key], SECONDS), *rows])
+    return Node.group("", [Node(key, label, at[key], SECONDS, working=work.get(key)), *rows])
 
 
-def _rate(at: dict[str, Any], floor: dict[str, Any], pace: Pace, replicas: int) -> Node:
+def _rate(at: dict[str, Any], floor: dict[str, Any], pace: Pace, replicas: int, work: Mapping[str, Working]) -> Node:
     key = "tokens_per_second"
     best = at[key] * replicas
-    ideal = max(at[key], floor[key]) * replicas
+    number = float(value_of(best))
+    ideal = max(number, floor[key] * replicas)
     rows = [
         Node(f"{key}.ideal", "ideal roofline", ideal, TOKEN_RATE),
-        Node(f"{key}.low", "low", best / pace.ends[1], TOKEN_RATE),
-        Node(f"{key}.p25", "a quarter is slower", best / pace.middle[1], TOKEN_RATE),
-        Node(f"{key}.p75", "a quarter is faster", min(ideal, best / pace.middle[0]), TOKEN_RATE),
-        Node(f"{key}.high", "high", min(ideal, best / pace.ends[0]), TOKEN_RATE),
+        Node(f"{key}.low", "low", number / pace.ends[1], TOKEN_RATE),
+        Node(f"{key}.p25", "a quarter is slower", number / pace.middle[1], TOKEN_RATE),
+        Node(f"{key}.p75", "a quarter is faster", min(ideal, number / pace.middle[0]), TOKEN_RATE),
+        Node(f"{key}.high", "high", min(ideal, number / pace.ends[0]), TOKEN_RATE),
     ]
-    return Node.group("", [Node(key, "Generated tokens a second", best, TOKEN_RATE), *rows])
+    how = work.get(key) if replicas == 1 else None
+    return Node.group("", [Node(key, "Generated tokens a second", best, TOKEN_RATE, working=how), *rows])
 
 
-def _money(at: dict[str, Any], usd: float, replicas: int) -> Node:
+def _money(at: dict[str, Any], usd: float, replicas: int, load: RequestLoad) -> Node:
     """USD a million tokens: all by what is generated, and input and output by the seconds that each takes."""
-    rate = at["tokens_per_second"] * replicas
+    rate, million = at["tokens_per_second"] * replicas, usd * MILLION
+    said = f"a million tokens, at {usd:.6g} USD a second"
+    read, one = load.sequences * (load.prompt + load.found) * replicas, load.sequences * replicas
+    parts = (times(million, at[key]) for key in ("prefill_seconds", "decode_step_seconds"))
     rows = [
-        Node("usd_per_million_tokens", "A million generated tokens, prompts included", usd * MILLION / rate, USD),
-        Node("usd_per_million_input_tokens", "Input", usd * MILLION * at["input_seconds"] / replicas, USD),
-        Node("usd_per_million_output_tokens", "Output", usd * MILLION * at["output_seconds"] / replicas, USD),
-    ]
+        Node(
+            "usd_per_million_tokens", "A million generated tokens, prompts included", million / rate, USD,
+            working=quotient(million, rate, said),
+        ),
+        Node(
+            "usd_per_million_input_tokens", "Input", million * at["input_seconds"] / replicas, USD,
+            working=stated(f"{said}, over the prompts' tokens", over(next(parts), read)),
+        ),
+        Node(
+            "usd_per_million_output_tokens", "Output", million * at["output_seconds"] / replicas, USD,
+            working=stated(f"{said}, over those of a step", over(next(parts), one)),
+        ),
+    ]  # fmt: skip
     return Node.group("Money", rows)
 
 

@@ -20,7 +20,7 @@ from estimator.work.times import Times
 def speculation(q: Any, engine: str, speed: Any, sequences: float, context: float, step: float) -> tuple[Node, str]:
     """The rows of ``--draft-model`` and what they assume (Leviathan et al. 2023).
 
-    q: the question; speed: an :class:`estimator.engines.served.Speed`; step: seconds of a plain decode step.
+    q: the question; speed: an :class:`estimator.engines.speed.Speed`; step: seconds of a plain decode step.
     """
     alpha, gamma = float(q.alpha), int(q.gamma)
     if not 0 <= alpha <= 1:

@@ -210,7 +210,7 @@ def _steps(d: Any) -> list[str]:
     if not d.brief:
         out.append(_step(d.written.mathml + (f" {escape(with_unit('', d.unit).strip())}" if letters_only else ""), ""))
     if not letters_only:
-        if d.substituted not in (d.expression, str(d.value)):
+        if d.puts:
             out.append(_step(d.put.mathml, "numbers put in"))
         out.append(_step(f"<b>{escape(value_line(d))}</b>", ""))
     return out

@@ -44,7 +44,7 @@ def rows_of(d: Any) -> list[Equation]:
     if not d.brief:
         rows.append(Equation("", d.latex + unit, ""))
     if d.put is not None:
-        if d.substituted not in (d.expression, str(d.value)):
+        if d.puts:
             rows.append(Equation("", d.substituted_latex, PUT if d.brief else ""))
         rows.append(Equation("", _final(d), ""))
     return rows

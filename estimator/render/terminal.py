@@ -174,7 +174,7 @@ def _derivations(sheet: Sheet, derived: Any) -> None:
         if not d.brief:
             _line(sheet, with_unit(d.expression, d.unit) if d.put is None else d.expression)
         if d.put is not None:
-            if len(d.expression) <= LONG and d.substituted not in (d.expression, str(d.value)):
+            if len(d.expression) <= LONG and d.puts:
                 _line(sheet, d.substituted, "numbers put in" if d.brief else "")
             _line(sheet, value_line(d), style="bold")
         if d.source:

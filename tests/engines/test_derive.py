@@ -21,7 +21,7 @@ CASES = [(engine, model) for engine in ENGINES for model in MODELS] + [
 
 
 @pytest.mark.parametrize(("engine", "model"), CASES)
-@pytest.mark.parametrize("command", ["memory", "kvcache"])
+@pytest.mark.parametrize("command", ["memory", "kvcache", "infer --batch-size 24 --new-tokens 200"])
 def test_a_run_that_derives_answers_the_same(llmcalc, command, engine, model):
     line = f"{command} {model} --engine {engine} --format json"
     plain = llmcalc(line)
@@ -48,3 +48,23 @@ def test_the_pool_is_worked_from_what_the_driver_reports(llmcalc):
     assert "= 4*L*h_kv*d_h" in out
     assert "qkv: 50331648, 32 of them = 32*50331648" in out
     assert "no formula is traced" not in out
+
+
+def test_a_step_is_worked_from_the_parts_of_its_pass(llmcalc):
+    ran = llmcalc("infer llama-3-8b --engine vllm --gpu h100-sxm --batch-size 16 --derive --format json")
+    found = {d["key"]: d for d in ran.json["derivations"]}
+    step = found["decode_step_seconds"]
+    seconds = {s["name"]: s["value"] for s in ran.json["symbols"]}
+    parts = [s["left"] for s in step["steps"] if s.get("left")]
+    assert len(parts) == 4
+    assert any("reading the cache" in s["rule"] for s in step["steps"])
+    assert sum(seconds[p] for p in parts) == pytest.approx(step["value"], rel=1e-12)
+    assert step["expression"] == " + ".join(parts)
+    out = llmcalc("infer llama-3-8b --engine vllm --gpu h100-sxm --batch-size 16 --derive").out
+    assert "[A decode step] + t_" in out
+
+
+def test_a_fitted_multiple_is_named(llmcalc):
+    out = llmcalc("infer llama-3-8b --engine tensorrt-llm --gpu h100-sxm --batch-size 16 --derive").out
+    assert "1.217 times as long (fitted)" in out
+    assert "s a sequence (fitted)" in out
