@@ -85,49 +85,18 @@ def plan(q: Zero) -> ShardedPlan:
             raise InputError(f"{flag}: zero counts model states; llmcalc memory --mode training has every buffer")
     stages = parse_stages(q.stage)
     said: list[str] = []
-    n = size(q.gpus, "--gpus", "gpus", q.model, q.derive)
-    given = {
-        "tensor": q.tensor_parallel,
-        "pipeline": q.pipeline_parallel,
-        "context": q.context_parallel,
-        "expert": q.expert_parallel,
-    }
-    found = {k: size(given[k], f"--{f.replace('_', '-')}", f, q.model, q.derive) for k, f in DEGREES}
-    check_sequence(q.sequence_parallel, found["tensor"])
-    card = None
-    if q.gpu is not None:
-        from estimator.presets import load_gpu
-
-        card = load_gpu(q.gpu)
-    node = node_size(q.gpus_per_node, card)
-    degrees = Degrees(
-        n, found["tensor"], found["pipeline"], found["context"], found["expert"], q.sequence_parallel, node,
-        q.expert_tensor_parallel,
-    )
-    if q.model is not None and q.model.architecture.counted_only and not degrees.plain:
-        raise InputError(
-            f"{q.model.name}: only its weights are known, not how they are divided; leave --tensor-parallel, "
-            "--pipeline-parallel, --context-parallel and --expert-parallel out"
-        )
+    card, degrees = _degrees(q)
     m = size(q.micro_batches, "--micro-batches", "micro_batches", q.model, q.derive)
     off.check(q.offload, q.offload_to, stages, len(stages) > 1)
     plainly = schedule(q.schedule, degrees.pipeline, m, q.virtual_stages)
-    cut = degrees.cut
     job = Job(
         q.model.architecture if q.model else None,
         None if q.model else size(q.params, "--params", "params", None, q.derive),
-        degrees,
-        rates(q.recipe, q.optimizer),
-        plainly,
-        _pipeline(q.model, degrees, q.virtual_stages, q.pipeline_split),
-        m,
-        _work(q, cut, degrees, said),
-        q.offload,
-        q.offload_to,
-        check_zero_pp(q.zero_pp, stages, degrees.shards, node),
-        _largest(q, stages, said),
-        _adapter(q, degrees, said),
-    )
+        degrees, rates(q.recipe, q.optimizer), plainly,
+        _pipeline(q.model, degrees, q.virtual_stages, q.pipeline_split), m, _work(q, degrees.cut, degrees, said),
+        q.offload, q.offload_to, check_zero_pp(q.zero_pp, stages, degrees.shards, degrees.node),
+        _largest(q, stages, said), _adapter(q, degrees, said),
+    )  # fmt: skip
     if q.model is None and not degrees.plain:
         said.append(
             "only a number of parameters is known: tensor and pipeline parallelism are taken to split it evenly"
@@ -136,37 +105,45 @@ def plan(q: Zero) -> ShardedPlan:
         said += uneven(q.model.architecture, degrees.pipeline, q.virtual_stages, q.pipeline_split)
     disks = q.offload != "none" and q.offload_to == "nvme"
     rate = links(card, q.link_gbps, q.network_gbps, q.pcie_gbps, q.nvme_gbps, disks)
-    inputs = {
-        "model": q.model.name if q.model else None,
-        "params": job.params,
-        "gpus": n,
-        "stage": str(q.stage),
-        "recipe": job.rates.recipe.name,
-        "optimizer": q.optimizer,
-        "offload": q.offload,
-        "tensor_parallel": degrees.tensor,
-        "pipeline_parallel": degrees.pipeline,
-        "sequence_parallel": q.sequence_parallel,
-        "context_parallel": degrees.context,
-        "expert_parallel": degrees.expert,
-        "micro_batches": m,
-        "schedule": q.schedule,
-        "gpu": q.gpu,
-    }
-    letters = (q.params, q.gpus, q.micro_batches, q.batch_size, q.seq_len, q.largest_layer, *given.values())
+    letters = (q.params, q.gpus, q.micro_batches, q.batch_size, q.seq_len, q.largest_layer,
+               *(getattr(q, field) for _, field in DEGREES))  # fmt: skip
     symbolic = (q.model is not None and q.model.kind == "symbolic") or any(map(is_letter, letters))
     return ShardedPlan(
-        job,
-        stages,
-        q.model.name if q.model else "",
-        symbolic,
-        rate,
-        card,
-        _memory(card, q.memory, said),
-        inputs,
-        said + list(rate.said),
-        tuple(q.model.notes) if q.model else (),
-    )
+        job, stages, q.model.name if q.model else "", symbolic, rate, card, _memory(card, q.memory, said),
+        _inputs(q, job), said + list(rate.said), tuple(q.model.notes) if q.model else (),
+    )  # fmt: skip
+
+
+def _degrees(q: Zero) -> tuple[Any, Degrees]:
+    """The accelerator, where one is named, and how the GPUs share the work."""
+    n = size(q.gpus, "--gpus", "gpus", q.model, q.derive)
+    found = {k: size(getattr(q, f), f"--{f.replace('_', '-')}", f, q.model, q.derive) for k, f in DEGREES}
+    check_sequence(q.sequence_parallel, found["tensor"])
+    card = None
+    if q.gpu is not None:
+        from estimator.presets import load_gpu
+
+        card = load_gpu(q.gpu)
+    degrees = Degrees(
+        n, found["tensor"], found["pipeline"], found["context"], found["expert"], q.sequence_parallel,
+        node_size(q.gpus_per_node, card), q.expert_tensor_parallel,
+    )  # fmt: skip
+    if q.model is not None and q.model.architecture.counted_only and not degrees.plain:
+        raise InputError(
+            f"{q.model.name}: only its weights are known, not how they are divided; leave --tensor-parallel, "
+            "--pipeline-parallel, --context-parallel and --expert-parallel out"
+        )
+    return card, degrees
+
+
+def _inputs(q: Zero, job: Job) -> dict[str, Any]:
+    d = job.degrees
+    return {
+        "model": q.model.name if q.model else None, "params": job.params, "gpus": d.gpus, "stage": str(q.stage),
+        "recipe": job.rates.recipe.name, "optimizer": q.optimizer, "offload": q.offload, "tensor_parallel": d.tensor,
+        "pipeline_parallel": d.pipeline, "sequence_parallel": q.sequence_parallel, "context_parallel": d.context,
+        "expert_parallel": d.expert, "micro_batches": job.micro_batches, "schedule": q.schedule, "gpu": q.gpu,
+    }  # fmt: skip
 
 
 def _adapter(q: Zero, degrees: Degrees, said: list[str]) -> Adapter | None:
