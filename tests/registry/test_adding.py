@@ -1,5 +1,6 @@
 """docs/extending.md followed literally in a copy of the program: its examples are put where they say, and all commands
-know what they add: two families, a norm, an attention, a mixer, an optimizer, a storage scheme, a stack, an adapter."""
+know what they add: two families, a norm, an attention, a mixer, an optimizer, a storage scheme, a stack, an adapter, a
+formula, a command."""
 
 from __future__ import annotations
 
@@ -36,8 +37,10 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in EXAMPLE.findall(page):
         path, line = root / name, LINE.search(text)
         if line is None:
-            assert not path.exists()
-            path.write_text(text)
+            path.parent.mkdir(exist_ok=True)
+            before = path.read_text() if path.exists() else ""
+            assert before == "" or text.startswith("@formula")
+            path.write_text(before + "\n\n" * bool(before) + text)
         else:
             add(path, line[1], line[2].strip(), text[: line.start()].strip())
     (table, name, line), = NAMED.findall(page)
@@ -106,6 +109,7 @@ NAMES = (
     ("peft --method moss --targets q,k", {"trainable_params": 2 * 2 * 256}),
     ("memory --mode training --method moss --targets q,k", {"params.trainable": 2 * 2 * 256}),
     ("train --gpu h100 --tokens 1e6 --optimizer sign", {}),
+    ("move --price 0.5", {"weights_bytes": 2 * PARAMS, "usd": 2 * PARAMS * 0.5 / 10**9}),
 )
 
 
