@@ -136,7 +136,8 @@ def mix_notes(mix: str, imatrix: bool, odd: set[str]) -> list[str]:
 
 
 def _facts(arch: Architecture, parts: list[GgufPiece], imatrix: bool, fused_apart: bool) -> Facts:
-    rules = (gguf_of(arch) or Gguf("")).quantizer
+    known = gguf_of(arch) or Gguf("")
+    rules = known.quantizer
     layers = sum(int(layer.times) for layer in arch.layers)
     order = sorted((layer.indices[0] if layer.indices else 0, n) for n, layer in enumerate(arch.layers))
     mixers = [arch.layers[n].mixer for _, n in order]
@@ -144,7 +145,7 @@ def _facts(arch: Architecture, parts: list[GgufPiece], imatrix: bool, fused_apar
         mixers = mixers[:1]  # the file says 0 heads for a first layer without attention
     first = next((m for m in mixers if isinstance(m, Attention)), None)
     heads, kv = (int(first.heads), int(first.kv_heads)) if first is not None else (1, 1)
-    if first is not None and first.mla is not None:
+    if first is not None and first.mla is not None and not known.whole_mla:
         kv = 1
     moe = moe_of(arch)
     return Facts(

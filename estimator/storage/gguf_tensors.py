@@ -160,7 +160,10 @@ def _splits(arch: Architecture, mla_whole: bool) -> dict[str, tuple[tuple[str, M
     known = gguf_of(arch) or Gguf("")
     for layer in arch.layers:
         m = layer.mixer
-        if isinstance(m, Attention) and m.mla is not None and not (mla_whole or known.whole_mla):
+        if isinstance(m, Attention) and m.mla is not None and known.whole_mla:
+            last = m.projections[-1]
+            out[last.name] = ((V, Matrices(1, last.d_in, last.d_out)),)
+        elif isinstance(m, Attention) and m.mla is not None and not mla_whole:
             rank, nope, v = m.mla["kv_rank"], m.mla["nope"], m.mla["v"]
             keys, values = Matrices(m.heads, nope, rank), Matrices(m.heads, rank, v)
             out[m.projections[-1].name] = ((OTHER, keys), (OTHER, values))
