@@ -90,6 +90,7 @@ def write(path, name, arch, config):
         w.add_token_type_count(config.get("type_vocab_size", 1))
     else:
         w.add_tokenizer_model("no_vocab")
+    w.add_file_type(1)
     total = 0
     for file, dims, kind in tensors(name, arch, config):
         q, plain = (TYPES["f32"], np.float32) if kind == "f32" else (TYPES["f16"], np.float16)

@@ -83,3 +83,9 @@ def test_a_log_of_two_cards_is_predicted_card_by_card():
     rows = log.validate("log", "\n".join([*kept, *lines])).body[0].rows
     found = {row[0]: row for row in rows}
     assert found["CUDA0 KV buffer"][3] == found["CUDA1 KV buffer"][3] == "equal"
+
+
+def test_an_encoders_log_is_read():
+    """The server of build 11549 loads a BERT of random numbers for embeddings: no cache, the mean of the rows."""
+    found = load_log(str(HERE / "llamacpp_bert.log")).results()
+    assert found["lines"] == found["equal"] == 4

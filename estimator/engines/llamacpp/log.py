@@ -22,6 +22,7 @@ from estimator.engines.llamacpp.question import known
 from estimator.engines.llamacpp.weights import Weights, of_mix
 from estimator.errors import InputError
 from estimator.families.base import Layer
+from estimator.families.gguf import encodes
 from estimator.headers import FileTensor, Header
 from estimator.models import Model
 from estimator.records import NamedTuple
@@ -54,6 +55,7 @@ _BUILD = re.compile(r"build(?:: |_info: b)([1-9]\d{0,11})\b")
 _COPIES = re.compile(r"n_copies ?= ?(\d{1,2})|sched copies = (\d{1,2})")
 _TENSORS = re.compile(r"and (\d{1,12}) tensors")
 MIB = KIBI**2
+POOLING = {"0": "none", "1": "mean", "2": "cls", "3": "last", "4": "cls"}  # llama_pooling_type; 4: a ranker
 UNITS = {"MiB": MIB, "GiB": KIBI**3}
 # "model ftype" as llama.cpp prints it (llama_model_ftype_name) -> the mix
 FTYPES = {
@@ -152,7 +154,7 @@ def model_of(name: str, text: str) -> tuple[Model, str, list[str]]:
             break
     assert made is not None
     ftype = printed.get("file type", printed.get("model ftype", "")).strip()
-    mix = FTYPES.get(ftype.removesuffix(" (guessed)"))
+    mix = FTYPES.get(ftype.removesuffix(" (guessed)").removeprefix("(guessed) "))
     if mix is None:
         raise InputError(f"{name}: file type {ftype[:40]!r} is not known; the log needs 'file type' or 'model ftype'")
     return made, mix, said
@@ -192,12 +194,20 @@ def _load(model: Model, mix: str, text: str) -> Load:
         count("n_ctx"), count("n_seq_max", 1), count("n_batch", 2048), count("n_ubatch", 512), k.lower(),
         v.lower(), said.get("flash_attn", "0") not in ("0", "false", "disabled"),
         unified=said.get("kv_unified", "true") in ("1", "true"),
-        outputs=count("n_outputs_max", 0, 0) or None, build=_build(text),
+        outputs=count("n_outputs_max", 0, 0) or None, build=_build(text), pooling=_pooling(model, text),
     )  # fmt: skip
     load = Load(
         model.name, model.architecture, known(model), context, weights, Placement(len(weights.layers))
     )  # fmt: skip
     return replace(load, place=_place(load, text))
+
+
+def _pooling(model: Model, text: str) -> str:
+    """How an encoder's rows become one, as the metadata say; "" for a decoder."""
+    if not encodes(model.architecture):
+        return ""
+    said = dict(_META.findall(text)).get("pooling type", "").strip()
+    return POOLING.get(said, "mean")
 
 
 def _place(load: Load, text: str) -> Placement:
