@@ -38,10 +38,11 @@ class Moment:
     live: Live | Callable[[], Live] = field(default_factory=dict)
 
     def buffers(self) -> Live:
-        """Who holds the peak."""
-        if callable(self.live):
-            self.live = self.live()
-        return self.live
+        """Who holds the peak. Threads may share what is remembered, so ``live`` is looked at once."""
+        live = self.live
+        if callable(live):
+            live = self.live = live()
+        return live
 
     def total(self, traced: bool) -> Any:
         """The peak; in a run that derives, as the sum of its buffers."""
