@@ -17,6 +17,7 @@ LINES = [
     "memory llama-3-8b --method lora --gpu rtx-3060-12gb --largest batch-size",
     "memory llama-3-8b --recipe all --gpu h100-sxm",
     "memory llama-3-70b --engine llama.cpp -q q4_k_m --gpu rtx-4090",
+    "memory mixtral-8x7b --engine llama.cpp -q q4_k_m --gpu rtx-3090",
     "memory llama-3.2-1b --engine llama.cpp -q all --gpu 4GB",
     "kvcache --gpu h100-sxm",
     "kvcache llama-3.1-8b --gpu rtx-3060-12gb --seq-len 128k",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from estimator import aim
 from estimator.card import Card, Range
@@ -44,32 +45,23 @@ def over(load: Load, cards: tuple[Card, ...]) -> int:
     return missing if all(f.answer != NO for f in fits) else max(missing, 1)
 
 
-def holds(load: Load, cards: tuple[Card, ...]) -> bool:
-    """Whether no device says no."""
-    return over(load, cards) <= 0
-
-
 def most_layers(load: Load, cards: tuple[Card, ...]) -> Load:
     """The load with the largest ``--gpu-layers`` that fits; the output layer counts as one."""
-    tried: dict[int, Load] = {}
-
-    def fits(n: int) -> bool:
-        tried[n] = load.with_layers(n)
-        return holds(tried[n], cards)
-
-    n = most(load.place.layers + 1, fits)
-    return tried.get(n) or load.with_layers(n)
+    made = cache(load.with_layers)
+    return made(most(load.place.layers + 1, lambda n: over(made(n), cards)))
 
 
-def fewest_experts(load: Load, cards: tuple[Card, ...]) -> int | None:
-    """The smallest ``--cpu-moe`` that fits: layers, from the first, whose experts stay on the host. None: no such one,
-    or a model without experts.
+def fewest_experts(load: Load, cards: tuple[Card, ...]) -> Load | None:
+    """The load with the smallest ``--cpu-moe`` that fits: layers, from the first, whose experts stay on the host.
+
+    None: no such one, or a model without experts.
     """
     n = load.place.layers
     if not any(isinstance(x.mlp, MoE) for x in load.arch.layers):
         return None
-    left = most(n, lambda stay: holds(load.with_experts(n - stay), cards))
-    return n - left if left or holds(load.with_experts(n), cards) else None
+    made = cache(load.with_experts)
+    left = most(n, lambda stay: over(made(n - stay), cards))
+    return made(n - left) if left or over(made(n), cards) <= 0 else None
 
 
 def longest(load: Load, cards: tuple[Card, ...]) -> int | None:
@@ -87,12 +79,9 @@ def longest(load: Load, cards: tuple[Card, ...]) -> int | None:
     return unit * (aim.longest(missing, 0) or 0)
 
 
-def most(limit: int, fits: Callable[[int], bool]) -> int:
-    """The largest n in 0..limit for which the monotone ``fits(n)`` holds, 0 where none does."""
-    if fits(limit):
+def most(limit: int, missing: Callable[[int], int]) -> int:
+    """The largest n in 1..limit for which ``missing(n)``, which never shrinks, is not above 0; 0 where none is."""
+    at_limit = missing(limit)
+    if at_limit <= 0:
         return limit
-    low, high = 0, limit
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+    return aim.longest(lambda n: missing(n) if n < limit else at_limit, 0) or 0

@@ -121,8 +121,8 @@ class Load:
 
     def with_experts(self, n: int) -> Load:
         """The same with all layers on devices but the experts of the first ``n`` (``--cpu-moe``)."""
-        layers = self.place.layers
-        return replace(self, place=replace(self.place, offloaded=layers + 1, host_experts=frozenset(range(n))))
+        place = replace(self.place, offloaded=self.place.layers + 1, host_experts=frozenset(range(n)))
+        return self if place == self.place else replace(self, place=place)
 
     def with_weights(self, weights: Weights) -> Load:
         """The same in another mix."""

@@ -10,7 +10,7 @@ from estimator.engines.brief import keyed
 from estimator.engines.llamacpp.attention import expanded
 from estimator.engines.llamacpp.caches import LayerCache, cache_rows, cells_of, kept
 from estimator.engines.llamacpp.context import BUILD, MAX_SEQUENCES
-from estimator.engines.llamacpp.fits import fewest_experts, fits_of, holds, longest, most, most_layers, worst
+from estimator.engines.llamacpp.fits import fewest_experts, fits_of, longest, most, most_layers, over, worst
 from estimator.engines.llamacpp.load import Holding, Load
 from estimator.engines.llamacpp.question import Asked, asked
 from estimator.families.base import Attention
@@ -165,7 +165,8 @@ def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
     if fit.answer == NO:
         experts = fewest_experts(a.load, a.cards)
         if experts is not None:
-            rows.append(Node("cpu_moe.min", "Fewest layers with experts on the host", experts, COUNT))
+            least = len(experts.place.host_experts)
+            rows.append(Node("cpu_moe.min", "Fewest layers with experts on the host", least, COUNT))
         words += _help(a, layers, tokens, experts)
     if a.ram is not None:
         if a.ram.answer == NO and fit.answer != NO:
@@ -175,10 +176,10 @@ def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
     return rows, fit, {"fits": fit.answer}, words
 
 
-def _help(a: Asked, layers: int, tokens: int | None, experts: int | None) -> str:
-    held = a.load.with_experts(experts).host.total if experts else 0
-    if experts and (a.ram is None or held <= a.ram.have):
-        return f" With --gpu-layers all --cpu-moe {experts} it fits, {human(held, BYTES)} on the host."
+def _help(a: Asked, layers: int, tokens: int | None, experts: Load | None) -> str:
+    least, held = (0, 0) if experts is None else (len(experts.place.host_experts), experts.host.total)
+    if least and (a.ram is None or held <= a.ram.have):
+        return f" With --gpu-layers all --cpu-moe {least} it fits, {human(held, BYTES)} on the host."
     if tokens:
         return f" With --ctx-size {tokens} it fits."
     if layers:
@@ -224,14 +225,14 @@ def _room(a: Asked, tokens: int | None) -> Node:
         tokens = longest(replace(a.load, context=alone), a.cards)
     each = ceil_div(c.asked, c.sequences)
 
-    def fits(n: int) -> bool:
+    def missing(n: int) -> int:
         made = replace(c, sequences=n, asked=each * n, outputs=None if c.outputs is None else n)
-        return holds(replace(a.load, context=made), a.cards)
+        return over(a.load if made == c else replace(a.load, context=made), a.cards)
 
     return Node.group(
         "Beside the weights",
         [
             Node("max_tokens", "Longest context of one sequence", tokens, TOKENS),
-            Node("max_batch", "Most sequences", most(MAX_SEQUENCES, fits), COUNT, note=f"of {each:,} tokens each"),
+            Node("max_batch", "Most sequences", most(MAX_SEQUENCES, missing), COUNT, note=f"of {each:,} tokens each"),
         ],
     )
