@@ -310,10 +310,10 @@ class Written:
         self._made: dict[str, str] = {}
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Written) and self.text == other.text
+        return isinstance(other, Written) and bool(self.form == other.form)
 
     def __hash__(self) -> int:
-        return hash(self.text)
+        return hash(self.form)
 
     def _leaf(self, style: str) -> Callable[[str], str]:
         plain = self.names.leaf(style)
