@@ -44,12 +44,13 @@ class Fit:
         """The verdict in words, with the amount; what: "a GPU ", where that is not plain from the title."""
         need, have = human(int(value_of(self.need.best)), BYTES), human(self.have, BYTES)
         gap = human(abs(self.margin), BYTES)
+        asks = f"{what}need{'' if what[:1].isdigit() and not what.startswith('1 ') else 's'} {need}"
         if self.answer == NO:
-            return f"Does not fit: {what}needs {need}, {self.card} has {have}; over by {gap}."
+            return f"Does not fit: {asks}, {self.card} has {have}; over by {gap}."
         if self.answer == TIGHT:
             low, high = (human(int(value_of(x)), BYTES) for x in (self.need.low, self.need.high))
-            return f"Just fits, perhaps: {what}needs {need} ({low} to {high}), {self.card} has {have}."
-        return f"Fits: {what}needs {need}, {self.card} has {have}; {gap} to spare."
+            return f"Just fits, perhaps: {asks} ({low} to {high}), {self.card} has {have}."
+        return f"Fits: {asks}, {self.card} has {have}; {gap} to spare."
 
     def node(self) -> Node:
         """The rows of a report: need, have, margin."""

@@ -177,7 +177,7 @@ def mathml_name(name: str) -> str:
     if name.startswith("["):
         from html import escape
 
-        return f"<mtext>{escape(name[1:-1])}</mtext>"
+        return f"<mtext style='font-style:italic'>{escape(name[1:-1])}</mtext>"
     head, tail = _parts(name)
     mark = f"<mi>&{head};</mi>" if head.lower() in _GREEK else f"<mi>{head}</mi>"
     return f"<msub>{mark}<mi mathvariant='normal'>{tail}</mi></msub>" if tail else mark

@@ -182,7 +182,8 @@ def _derivations(derived: Any) -> list[str]:
         )
     out.append("</table></div>")
     for d in derived.worked():
-        out.append(f'<section><p><b>{escape(d.label)}</b> <span class="dim">{escape(d.key)}</span></p>')
+        also = f", the same: {'; '.join(d.also)}" if d.also else ""
+        out.append(f'<section><p><b>{escape(d.label)}</b> <span class="dim">{escape(d.key + also)}</span></p>')
         out += _steps(d)
         out += [f'<p class="dim">{_linked(d.source)}</p>'] if d.source else []
         out.append("</section>")
@@ -216,9 +217,12 @@ def _steps(d: Any) -> list[str]:
     return out
 
 
+TALL = '<math displaystyle="true">'  # fractions in full size
+
+
 def _step(made: str, why: str, left: str = "") -> str:
     reason = f'<span class="why">({escape(why)})</span>' if why else ""
-    return f'<div class="step">{left}= {made}{reason}</div>'
+    return f'<div class="step">{left}= {made.replace("<math>", TALL)}{reason}</div>'
 
 
 def _counted(line: Any) -> list[str]:

@@ -90,7 +90,8 @@ def _derivations(derived: Any) -> list[str]:
     ]
     out.append("")
     for d in derived.worked():
-        out += [f"**{_escape(d.label)}** (`{d.key}`):", ""]
+        also = f"; the same: {_escape('; '.join(d.also))}" if d.also else ""
+        out += [f"**{_escape(d.label)}** (`{d.key}`){also}:", ""]
         for line in d.brief:
             out += _counted(line)
         out += ["$$\\begin{aligned}", " \\\\\n".join(chain(d)), "\\end{aligned}$$", ""]
