@@ -17,6 +17,7 @@ _LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
 def compare(config: Config, header: Header) -> list[str]:
     """Notes on how the header's tensors differ from the inventory that the config gives; empty where they agree."""
     from estimator.families import build
+    from estimator.storage.gguf_tensors import in_file
 
     if header.missing:
         found = len({t.name for t in header.tensors})
@@ -30,7 +31,8 @@ def compare(config: Config, header: Header) -> list[str]:
         size = f"quantised weights, {header.bytes:,} bytes"
         return [f"{header.path}: {size}; packed codes are not compared with the config's count"]
     try:
-        weights = build(config).weights()
+        arch = build(config)
+        weights = (in_file(arch) if header.kind == "gguf" else arch).weights()
     except LlmcalcError:
         return []  # the family's own error is raised where the architecture is used
     counted = sum(int(w.total) for w in weights)

@@ -9,6 +9,7 @@ import pytest
 from estimator import api
 from estimator.cli import _spelt_out
 from estimator.errors import InputError
+from tests.headers.make import gguf
 
 CARD = {"quantization": "q4_k_m", "gpu": "rtx-4090"}
 
@@ -286,3 +287,17 @@ def test_what_does_not_fit_keeps_as_few_experts_on_the_host_as_it_takes():
 def test_its_own_batch_is_not_taken_for_sequences():
     with pytest.raises(InputError, match="at most 256 sequences, got 512; its own -b is --logical-batch"):
         memory(batch_size=512, **CARD)
+
+
+def test_an_encoders_file_says_how_its_rows_become_one(tmp_path):
+    pairs = {
+        "general.architecture": "bert", "bert.block_count": 1, "bert.embedding_length": 64, "bert.context_length": 32,
+        "bert.feed_forward_length": 128, "bert.attention.head_count": 2, "bert.pooling_type": 2,
+    }  # fmt: skip
+    shapes = {"token_embd.weight": (100, 64), "position_embd.weight": (32, 64), "token_types.weight": (2, 64)}
+    gguf(tmp_path / "m.gguf", pairs, {n: (0, s, 4 * s[0] * s[1]) for n, s in shapes.items()})
+    own = api.memory(str(tmp_path / "m.gguf"))
+    assert not any("--pooling" in x for x in own.assumptions)
+    other = api.memory(str(tmp_path / "m.gguf"), pooling="mean", logical_batch=32)
+    named = api.memory(str(tmp_path / "m.gguf"), pooling="cls")
+    assert own.results() == named.results() != other.results()

@@ -20,6 +20,7 @@ LATENT, INDEXED, FUSED = 5140, 6000, 8000
 # (benchmarks/llamacpp_builds.py): an input for embeddings beside the tokens (7710); quantised caches turn (8352);
 # masks are f16, a row of logits a sequence (9294); embeddings mix with tokens in a batch (11063)
 MEASURED, SELECTED, ROTATING, HALVED, MIXED = 7079, 7827, 8672, 9538, 11549
+POOLING = ("none", "mean", "cls", "last", "cls")  # llama_pooling_type; the last: a ranker
 PLAIN = ("f32", "f16", "bf16")  # cache types that are no blocks
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from estimator.config import Config
 from estimator.engines.llamacpp.caches import kept
-from estimator.engines.llamacpp.context import BUILD, Context
+from estimator.engines.llamacpp.context import BUILD, POOLING, Context
 from estimator.engines.llamacpp.load import Holding, Load
 from estimator.engines.llamacpp.model import ordered
 from estimator.engines.llamacpp.placement import Placement
@@ -55,7 +55,6 @@ _BUILD = re.compile(r"build(?:: |_info: b)([1-9]\d{0,11})\b")
 _COPIES = re.compile(r"n_copies ?= ?(\d{1,2})|sched copies = (\d{1,2})")
 _TENSORS = re.compile(r"and (\d{1,12}) tensors")
 MIB = KIBI**2
-POOLING = {"0": "none", "1": "mean", "2": "cls", "3": "last", "4": "cls"}  # llama_pooling_type; 4: a ranker
 UNITS = {"MiB": MIB, "GiB": KIBI**3}
 # "model ftype" as llama.cpp prints it (llama_model_ftype_name) -> the mix
 FTYPES = {
@@ -207,7 +206,7 @@ def _pooling(model: Model, text: str) -> str:
     if not encodes(model.architecture):
         return ""
     said = dict(_META.findall(text)).get("pooling type", "").strip()
-    return POOLING.get(said, "mean")
+    return POOLING[int(said)] if said in map(str, range(len(POOLING))) else "mean"
 
 
 def _place(load: Load, text: str) -> Placement:

@@ -14,6 +14,7 @@ from estimator.engines.llamacpp.context import (
     MEASURED,
     N_BATCH,
     N_UBATCH,
+    POOLING,
     ROTATING,
     Context,
 )
@@ -201,11 +202,15 @@ def context_of(q: Any, said: list[str]) -> Context:
 
 
 def _pooling(q: Any, said: list[str]) -> str:
-    """How an encoder's rows become one: as given, else the mean; "" for a decoder."""
+    """How an encoder's rows become one: as given, as its file says, else the mean; "" for a decoder."""
     if not encodes(q.model.architecture):
         if q.pooling is not None:
             raise InputError(f"--pooling {q.pooling}: {q.model.name} is no encoder")
         return ""
+    stated = q.model.header.metadata if q.model.header is not None else {}
+    own = next((n for key, n in stated.items() if key.endswith(".pooling_type")), None)
+    if q.pooling is None and isinstance(own, int) and 0 <= own < len(POOLING):
+        return POOLING[own]
     if q.pooling is None:
         said.append("--pooling not given: the mean of the rows; most files say theirs (BGE: cls)")
     return choice(str(q.pooling or "mean").lower(), "--pooling", ("mean", "cls", "last", "none"))
