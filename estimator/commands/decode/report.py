@@ -33,7 +33,7 @@ def beam(
     symbolic = any(isinstance(t, str) and t.strip().isidentifier() for t in (width, vocab, length))
     if not symbolic and _fewer(value_of(N), value_of(T), value_of(B)):
         raise InputError(f"--width {value_of(B)}: there are only {value_of(N)}**{value_of(T)} sequences")
-    rows = [_sequences(N, T)] if _countable(N, T) else []
+    rows = [Node.of("sequences", "Sequences in all, N^T", f.sequence_count, N, T)] if _countable(N, T) else []
     rows += [
         Node.of("time", "Scores computed, O(T B N)", f.beam_scores, T, B, N),
         Node.of("space", "Numbers kept, O(B T + B N)", f.beam_cells, T, B, N),
@@ -58,10 +58,6 @@ def _fewer(words: int, steps: int, width: int) -> bool:
 
 def _countable(N: Any, T: Any) -> bool:
     return bool(value_of(T) * math.log10(value_of(N) + 1) < MAX_DIGITS)
-
-
-def _sequences(N: Any, T: Any) -> Node:
-    return Node.of("sequences", "Sequences in all, N^T", f.sequence_count, N, T)
 
 
 def _beam_model(model: Model, B: Any, T: Any) -> list[Node]:
