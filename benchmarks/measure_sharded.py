@@ -3,10 +3,11 @@
     torchrun --nproc-per-node 2 benchmarks/measure_sharded.py OUT.json CASES.json
 
 CASES.json: ``{"configs": {model: config.json}, "cases": [...]}`` as in tests/accuracy/sharded_stacks.json.gz. A case
-has stack (plain, ddp, fsdp1, fsdp2, tensor, deepspeed), model, batch, seq, stage, precision (bf16, fp16, mixed), and
-where it applies lora (rank), adapter_fp32, quant, checkpoint, accumulation, offload, auto, overlap, wrap (tables:
-apart), sequence and loss_parallel (tensor), reference (model, adapter off). Random weights, five steps: the last
-one's bytes, the median of the last three's seconds. Give each case a process of its own: DeepSpeed's stage 3 leaks.
+has stack (plain, ddp, fsdp1, fsdp2, tensor, context, deepspeed), model, batch, seq, stage, precision (bf16, fp16,
+mixed), and where it applies lora (rank), adapter_fp32, quant, checkpoint, accumulation, offload, auto, overlap, wrap
+(tables: apart), sequence, loss_parallel and plan (tensor), reference (model, adapter off). Random weights, five steps:
+the last one's bytes, the median of the last three's seconds. Give each case a process of its own (DeepSpeed's stage 3
+leaks).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from measure_divided import context, divide
+
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 STEPS = 5
 
@@ -32,7 +35,7 @@ def build(config: dict[str, Any], c: dict[str, Any]) -> Any:
     fields = {k: v for k, v in config.items() if k not in ("architectures", "model_type")}
     made = AutoConfig.for_model(config["model_type"], **fields)
     torch.set_default_dtype(torch.float32 if c["precision"] == "mixed" else torch.bfloat16)
-    with torch.device("cuda"):
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         model = AutoModelForCausalLM.from_config(made, attn_implementation="sdpa")
     torch.set_default_dtype(torch.float32)
     if c.get("quant"):
@@ -109,7 +112,7 @@ def spread(model: Any, c: dict[str, Any]) -> Any:
     if c["stack"] == "plain":
         return model
     if c["stack"] == "tensor":
-        return divide(model, c)
+        return divide(model, c, layers_of(model))
     if c["stack"] == "fsdp1":
         return flatten(model, c)
     if c["stage"] < 2:
@@ -146,48 +149,6 @@ def flatten(model: Any, c: dict[str, Any]) -> Any:
         cpu_offload=CPUOffload(offload_params=True) if c.get("offload") else None,
         device_id=torch.cuda.current_device(),
     )  # fmt: skip
-
-
-def divide(model: Any, c: dict[str, Any]) -> Any:
-    """parallelize_module: transformers' tp_plan, or with ``sequence`` torchtitan's."""
-    import torch.distributed as dist
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import Replicate, Shard
-    from torch.distributed.tensor.parallel import (
-        ColwiseParallel,
-        PrepareModuleInput,
-        RowwiseParallel,
-        SequenceParallel,
-        parallelize_module,
-    )
-
-    mesh, tied = init_device_mesh("cuda", (dist.get_world_size(),)), model.config.tie_word_embeddings
-    out = Shard(1) if c.get("sequence") else Replicate()
-    plan: dict[str, Any] = {f"self_attn.{x}_proj": ColwiseParallel() for x in "qkv"}
-    plan |= {f"mlp.{x}_proj": ColwiseParallel() for x in ("gate", "up")}
-    plan |= {"self_attn.o_proj": RowwiseParallel(output_layouts=out),
-             "mlp.down_proj": RowwiseParallel(output_layouts=out)}  # fmt: skip
-    if c.get("sequence"):
-        plan |= {
-            "input_layernorm": SequenceParallel(), "post_attention_layernorm": SequenceParallel(),
-            "self_attn": PrepareModuleInput(input_kwarg_layouts={"hidden_states": Shard(1)},
-                                            desired_input_kwarg_layouts={"hidden_states": Replicate()}),
-            "mlp": PrepareModuleInput(input_layouts=(Shard(1),), desired_input_layouts=(Replicate(),)),
-        }  # fmt: skip
-    for layer in layers_of(model):
-        parallelize_module(layer, mesh, plan)
-    parallel = bool(c.get("loss_parallel"))
-    head = ColwiseParallel(input_layouts=out, output_layouts=Shard(-1) if parallel else Replicate(),
-                           use_local_output=not parallel)  # fmt: skip
-    if c.get("sequence"):
-        ends = {"model.embed_tokens": RowwiseParallel(input_layouts=Replicate(), output_layouts=Shard(1)),
-                "model.norm": SequenceParallel(use_local_output=True), "lm_head": head}  # fmt: skip
-        parallelize_module(model, mesh, ends)
-        if tied:
-            model.lm_head.weight = model.model.embed_tokens.weight
-    elif not tied:
-        parallelize_module(model, mesh, {"lm_head": head})
-    return model
 
 
 def clear() -> None:
@@ -273,6 +234,9 @@ def step(
     amp = not deepspeed and c["precision"] == "mixed" and c["stage"] < 2
     for k in range(times):
         cuda.reset_peak_memory_stats()
+        if c["stack"] == "context":
+            d |= context(net, ids.clone())
+            continue
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=amp), parallel():
             loss = scored(net, other, ids, c)
         d["fwd_peak"], d["fwd_end"] = max(d["fwd_peak"], cuda.max_memory_allocated()), cuda.memory_allocated()
@@ -307,7 +271,9 @@ def main() -> None:
         record = measure(data["configs"][case["model"]], case)
         peaks: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(peaks, record["peak"])
-        found.append({"case": case, **record, "peak_by_rank": peaks})
+        records: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(records, record)
+        found.append({"case": case, **record, "peak_by_rank": peaks, "by_rank": records})
     if rank == 0:
         Path(sys.argv[1]).write_text(json.dumps({"configs": data["configs"], "cases": found}))
     dist.destroy_process_group()

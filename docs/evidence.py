@@ -219,6 +219,7 @@ def stacks() -> dict[str, list[tuple[float, float]]]:
     """What ran a measured step -> (measured bytes, relative error of the peak) of each, as the tests compute them."""
     from estimator.config import Config
     from estimator.models import Model
+    from tests.accuracy import test_pipelines as staged
     from tests.accuracy import test_sharded_stacks as sharded
     from tests.accuracy import test_stacks as one
 
@@ -239,6 +240,10 @@ def stacks() -> dict[str, list[tuple[float, float]]]:
     for c in sharded.CASES:
         if c["case"]["stack"] != "plain":
             add(c["case"]["stack"], sharded.predicted(c, models[c["case"]["model"]]).worst.peak, c["peak"])
+    models = {k: Model(k, "file", Config(v)).architecture for k, v in staged.DATA["configs"].items()}
+    for c in staged.CASES:
+        for rank, m in c["by_rank"].items():
+            add("pipeline", staged.predicted(c, int(rank), models[c["case"]["model"]]).worst.peak, m["peak"])
     return found
 
 
@@ -258,6 +263,8 @@ RAN = {
     "fsdp2": "PyTorch 2.11 fully_shard, with and without adapters; two H100s or H200s",
     "fsdp1": "PyTorch 2.11 FullyShardedDataParallel, a packed base, CPU offload; two H200s",
     "tensor": "PyTorch 2.11 parallelize_module, plain, with sequence and loss parallelism; two H200s",
+    "pipeline": "PyTorch 2.11 torch.distributed.pipelining, GPipe, 1F1B, interleaved, with FSDP2, rank by rank;"
+    " two H200s, and ranks of deeper pipelines alone on one H100",
     "ddp": "PyTorch 2.11 DistributedDataParallel; two H100s",
     "fitcheck's runs": "fp16, LoRA and QLoRA on a Tesla T4, published with fitcheck-llm",
     "vramcalc's runs": "transformers 4.57 on an RTX A6000, published with vramcalc",

@@ -29,6 +29,10 @@ from estimator.trace import value_of
 
 def training(arch: Architecture, load: Workload) -> Outcome:
     """One step in the steady state: forward, backward, optimizer."""
+    if load.pipe is not None:
+        from estimator.moments.staged import staged
+
+        return staged(arch, load)
     return again(_training, arch, load)
 
 

@@ -69,8 +69,13 @@ def scored_by_reference(arch: Architecture, load: Workload, tape: Tape, wrap: An
     tape.grad = True
 
 
-def backward_pass(tape: Tape, out: Forward, load: Workload, wrap: Any = None) -> Tensor:
-    """The backward pass; the loss, which a loop names until the step is over. InputError where nothing trains."""
+def backward_pass(
+    tape: Tape, out: Forward, load: Workload, wrap: Any = None, given: Tensor | None = None
+) -> Tensor:
+    """The backward pass; the loss, which a loop names until the step is over. InputError where nothing trains.
+
+    given: the gradient of what a pipeline's stage handed on, which is no loss
+    """
     end = len(tape.log)
     loss, out.loss = out.loss, None
     if not load.hold_outputs:
@@ -79,7 +84,7 @@ def backward_pass(tape: Tape, out: Forward, load: Workload, wrap: Any = None) ->
     if loss.node is None:
         name = load.adapter.method.name if load.adapter is not None else "full"
         raise InputError(f"--method {name}: nothing trains; it adds no weights to this model and frees none")
-    backward(tape, loss, out.bounds, wrap)
+    backward(tape, loss, out.bounds, wrap, given)
     if not load.names_on:
         out.held = []
     settle(tape.log, end, tape.carried)

@@ -59,8 +59,8 @@ def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -
         out.sort(key=lambda s: s.trains is True)
     if load.sharder == "deepspeed":  # what is gathered or reduced differs from layer to layer
         out = [Segment(x.layer, 1, x.trains) for x in out for _ in range(int(value_of(x.times)))]
-    elif load.stage >= 2 and load.gpus != 1 and out[-1].times > 1:
-        # FSDP2's backward pass starts with the last layer, before which nothing was reduced
+    elif ((load.stage >= 2 and load.gpus != 1) or (m is not None and m.hands_on)) and out[-1].times > 1:
+        # the last layer of a stage gets its gradient from another GPU; before it FSDP2 has reduced nothing
         out[-1:] = [
             Segment(out[-1].layer, out[-1].times - 1, out[-1].trains),
             Segment(out[-1].layer, 1, out[-1].trains),

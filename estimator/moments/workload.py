@@ -50,6 +50,7 @@ class Workload:
     root         FSDP2's root unit after the forward pass: "freed", or "kept"
     wrap         FSDP's units: "layers", or "tables" too; overlap: DeepSpeed reduces beside the backward pass
     replicas     copies of the model, each on ``gpus`` GPUs (HSDP); fsdp: version of FSDP
+    pipe         one GPU of a pipeline (estimator.parallel.staged.Pipe): then ``b`` sequences are a micro-batch
     context      GPUs that share a sequence, of which ``s`` are the tokens of one
     tensor       GPUs that share each layer (on each of ``gpus``); sequence: they share the stream's tokens too
     """
@@ -102,6 +103,7 @@ class Workload:
     wrap: str = "layers"
     overlap: bool = True
     last: bool = False
+    pipe: Any = None
     context: Any = 1
     tensor: Any = 1
     sequence: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -26,12 +27,14 @@ SPLITS = ("even", "ends")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One pipeline stage: ``layers`` as (layer, how many), the stages that are like it, and what stands at its ends."""
+    """What one GPU of a pipeline holds: ``layers`` as (layer, how many), and which ends of the model; ``chunks``: the
+    same group by group, in the order in which a micro-batch passes them."""
 
     index: int
     layers: tuple[tuple[Layer, Any], ...]
     first: bool
     last: bool
+    chunks: tuple[tuple[tuple[Layer, Any], ...], ...] = ()
 
     @property
     def count(self) -> Any:
@@ -115,8 +118,10 @@ def split(arch: Architecture, stages: Any, chunks: int, how: str) -> list[Stage]
         what = f" x {chunks} virtual stages" if chunks > 1 else ""
         raise InputError(f"--pipeline-parallel {p}{what}: more stages than the {len(order)} layers can fill")
     if len(arch.layers) == 1 and not less:
-        each = exact_div(arch.layers[0].times, stages)
-        return [Stage(i, ((arch.layers[0], each),), i == 0, i == p - 1) for i in range(p)]
+        only = arch.layers[0]
+        chunk = ((only, exact_div(only.times, stages * chunks)),)
+        held = ((only, exact_div(only.times, stages)),)
+        return [Stage(i, held, i == 0, i == p - 1, (chunk,) * chunks) for i in range(p)]
     return _dealt(order, p, chunks, less)
 
 
@@ -141,8 +146,12 @@ def _dealt(order: Sequence[Layer], p: int, chunks: int, less: int) -> list[Stage
         at += n
     out = []
     for i in range(p):
-        held = [g for c in range(chunks) for g in runs[c * p + i]]
-        kinds = list(dict.fromkeys(map(id, held)))
-        groups = tuple((next(g for g in held if id(g) == k), sum(id(g) == k for g in held)) for k in kinds)
-        out.append(Stage(i, groups, i == 0, i == p - 1))
+        own = [runs[c * p + i] for c in range(chunks)]
+        held = _grouped([g for run in own for g in run])
+        out.append(Stage(i, held, i == 0, i == p - 1, tuple(map(_grouped, own))))
     return out
+
+
+def _grouped(layers: Sequence[Layer]) -> tuple[tuple[Layer, int], ...]:
+    """How many there are of each kind."""
+    return tuple((next(g for g in layers if id(g) == k), n) for k, n in Counter(map(id, layers)).items())

@@ -12,5 +12,5 @@ from estimator.recipes.trainer import RECIPE as TRAINER
 RECIPE = replace(
     TRAINER, name="axolotl", title="Axolotl", adapters=True,
     cite=Citation("axolotl 0.21, loaders/model.py, kernels/lora.py, utils/schemas/validation.py"),
-    note="the Trainer, with LoRA's own kernels (lora_mlp_kernel and its siblings, on by default); not measured",
+    note="the Trainer, with LoRA's own kernels (lora_mlp_kernel and its siblings, on by default)",
 )  # fmt: skip

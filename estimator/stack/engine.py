@@ -105,13 +105,16 @@ def _keep(t: Tape, leaf: Any) -> None:
         leaf.held = None
 
 
-def backward(t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = (), wrap: Any = None) -> None:
-    """Run the backward pass from ``loss``. ``segments``: (first seq, last seq, times) of repeated layers.
+def backward(
+    t: Tape, loss: Tensor, segments: Sequence[tuple[int, int, Any]] = (), wrap: Any = None, given: Tensor | None = None
+) -> None:
+    """Run the backward pass from ``loss``, or from another output whose gradient is ``given``.
 
-    ``wrap`` is told when the pass begins, enters and leaves a layer, and ends.
+    ``segments``: (first seq, last seq, times) of repeated layers. ``wrap`` is told when the pass begins, enters and
+    leaves a layer, and ends.
     """
     order = _reach(loss.node)
-    loss.node.grads[0] = t.alloc(1, F32, "gradient of the loss")
+    loss.node.grads[0] = t.alloc(1, F32, "gradient of the loss") if given is None else given
     where, t.grad, t.differentiates = t.where, False, True
     if wrap is not None:
         wrap.before_backward()

@@ -99,6 +99,8 @@ class Machine:
     sequence: bool = False
     tied: bool = False  # the output matrix is the table
     parallel_loss: bool = False
+    received: Tensor | None = None  # by a stage of a pipeline that is not its first
+    hands_on: bool = False  # a stage that is not the last: its output goes to the next, and has no loss
     wrap: Any = None  # told when a layer begins and ends: estimator.parallel.sharded.Fully
 
     def held_tokens(self, a: Any) -> Any:

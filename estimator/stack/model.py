@@ -48,7 +48,8 @@ class Segment:
 
 @dataclass(slots=True)
 class Forward:
-    """What a forward pass leaves for the backward pass: the loss and the segments' ranges of nodes."""
+    """What a forward pass leaves for the backward pass: the loss (or what a stage hands on) and the segments' ranges of
+    nodes."""
 
     loss: Tensor | None = None
     bounds: list[tuple[int, int, Any]] = field(default_factory=list)
@@ -117,6 +118,8 @@ def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None, want
     ``wants``: the input embeddings are made to want a gradient (enable_input_require_grads).
     """
     t = m.t
+    if m.received is not None:
+        return m.received
     kept = [] if kept is None else kept
     x: Tensor | None = None
     waiting: list[Tensor] = []  # positions as wide as the layers, where the tokens are projected first
@@ -320,6 +323,10 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
         for part in arch.final:
             x = FINAL[type(part)](m, x, part)
     del inputs, parts, at
+    if m.hands_on:
+        out.loss = x
+        t.leave_autocast()
+        return out
     if m.training and m.loss != "full" and arch.has_head:
         with t.at("loss"), unit(m, out, arch, 1):
             out.loss = LOSSES[m.loss](m, x, arch)
@@ -328,6 +335,8 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
         return out
     with t.at("head"), unit(m, out, arch, 1):
         logits = head(m, x, arch) if arch.has_head else x
+    if m.received is not None:  # a pipeline's schedule takes the loss, when the stage's forward pass has returned
+        del x
     if m.training:
         with t.at("loss"):
             pooled = arch.facts.get("class") == "ForSequenceClassification"

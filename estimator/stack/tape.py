@@ -162,6 +162,7 @@ class Tape:
         self.threads: Any = HOPPER_THREADS  # that the GPU runs at once
         self.single = False  # one sequence: transposed rows are a matrix as they lie
         self.counts: Callable[[Any], Any] = block_bytes  # what the allocator counts for a request
+        self.cached = False  # autocast's copies of weights were made by a micro-batch before
         self.on_grad: Any = None  # called with a leaf whose gradient of this pass is complete
 
     def alloc(self, n: Any, w: int, what: str = "", where: str | None = None) -> Tensor:
@@ -262,6 +263,10 @@ class Tape:
         if not self.amp or p.w != F32:
             return p
         if isinstance(p, Param):
+            if self.cached and p.node is not None:
+                made = Tensor(p.n, HALF, None)
+                self.record(made, (p,), to_backward, None, F32)
+                return made
             if p.copy is None:
                 where, self.where = self.where, "autocast"
                 p.copy = self.emit("bf16 copy of a weight", p.n, HALF, (p,), to_backward, None, F32)

@@ -21,6 +21,7 @@ from estimator.commands.memory.sharding import (
     standing_states,
 )
 from estimator.commands.memory.stack import fields_of, serving, shape_of, width_of
+from estimator.commands.memory.stages import Staged, staged, untied
 from estimator.commands.memory.storage import (
     UNPACKED,
     WIDTHS,
@@ -85,6 +86,8 @@ class MemoryPlan:
     quantization: str = "none"
     said: list[str] = field(default_factory=list)
     grid: Any = None  # a recipe that is an accounting, on many GPUs: estimator.commands.memory.grid
+    pipeline: Staged | None = None
+    adapter: Adapter | None = None
 
     @property
     def model(self) -> Model:
@@ -101,7 +104,8 @@ class MemoryPlan:
     @property
     def trainable(self) -> Any:
         """Parameters that the step trains."""
-        whole = self.params if self.load.tensor == 1 else trained_tensors(self.arch, self.load)
+        divided = self.load.tensor != 1 or self.pipeline is not None
+        whole = trained_tensors(self.arch, replace(self.load, adapter=self.adapter)) if divided else self.params
         return sum((p.times * p.n for p in whole), 0)
 
     @property
@@ -175,12 +179,16 @@ def plan(q: Memory) -> MemoryPlan:
     )  # fmt: skip
     if adapter is not None and adapter.method.name not in SIMULATED_ADAPTERS:
         said.append(approximate(adapter))
-    share = one_rank(arch, load.tensor, load.sequence)
+    deep = train and chosen.kind == "simulated" and str(q.pipeline_parallel) != "1"
+    share = one_rank(untied(arch) if deep else arch, load.tensor, load.sequence)
     if load.sequence and s % load.tensor != 0:
         raise InputError(f"--sequence-parallel: --tensor-parallel {value_of(load.tensor)} does not divide --seq-len "
                          f"{value_of(s)}")  # fmt: skip
+    pipeline = staged(q, share, load, said) if deep else None
+    if pipeline is not None:
+        load, share = pipeline.load, pipeline.share
     params = trained_tensors(share, load)
-    stored = stored if load.tensor == 1 else elements(share.weights()) * width
+    stored = stored if load.tensor == 1 and pipeline is None else elements(share.weights()) * width
     moved = managed_bytes(optimizer, params) if train else 0
     if moved:
         said.append(
@@ -195,7 +203,8 @@ def plan(q: Memory) -> MemoryPlan:
         question=q, arch=arch, recipe=chosen, load=load, share=share, params=params, weights_bytes=states[0],
         gradients_bytes=states[1], optimizer_bytes=states[2],
         kv_cache_bytes=0 if train else _cache(q, arch, b, s + new, {4: "fp32", 2: "bf16"}[width], said),
-        quantization=quantization, grid=grid, said=[*said, *(grid.said if grid else ())],
+        quantization=quantization, grid=grid, said=[*said, *(grid.said if grid else ())], pipeline=pipeline,
+        adapter=adapter,
     )  # fmt: skip
     return made
 

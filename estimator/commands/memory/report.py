@@ -158,6 +158,8 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         body.insert(3, first_step(outcome, p))
     if value_of(most) > value_of(peak):
         body.insert(3, Node("peak.fullest_bytes", "The last GPU's peak, which is higher", most, BYTES))
+    if p.pipeline is not None:
+        body.insert(3, p.pipeline.table())
     if fit is not None:
         body.append(fit.node())
     if bare:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from estimator.commands.memory.stages import FLAG, check, ways_of
 from estimator.errors import InputError
 from estimator.families.base import Attention
 from estimator.moments.run import PARALLEL_LOSS
@@ -46,7 +47,8 @@ DIVIDED_LOSSES = (PARALLEL_LOSS, "gathered")  # each GPU's words, or those of al
 ADAM = ("adamw", "adamw-fused", "adamw-forloop")  # under DeepSpeed all are its own FusedAdam
 # of the sharding options, those that a simulated step takes
 SIMULATED = ("offload", "buckets", "overlap_comm", "replicas", "fsdp_version", "fsdp_wrap", "fsdp_root")
-MESH = ("tensor_parallel", "sequence_parallel", "context_parallel")  # under PyTorch's own recipes
+STAGED = ("pipeline_parallel", "micro_batches", "schedule", "virtual_stages", "pipeline_split")
+MESH = ("tensor_parallel", "sequence_parallel", "context_parallel", *STAGED)  # under PyTorch's own recipes
 RING = (
     "context parallelism as PyTorch's ring attention has it, keys and values gathered (rotate method allgather): read, "
     "not measured"
@@ -83,15 +85,17 @@ def spread(
         return Spread()
     if recipe.kind == DEEPSPEED:
         return _deepspeed(q, quantization, optimizer, said)
-    alone = str(q.tensor_parallel) == "1" == str(q.context_parallel)
+    alone = str(q.tensor_parallel) == "1" == str(q.context_parallel) == str(q.pipeline_parallel)
     if q.gpus is None and q.stage is None and q.offload == "none" and alone:
         return Spread()
     n, at = _gpus(q, said)
     if recipe.kind != "simulated":
         return Spread()  # its moments are sums of shares: memory_grid
-    ways = _tensor(q, recipe, adapter, quantization, said)
-    if ways != 1:
-        n = _beside(q, n, ways, at)
+    ways, deep = _tensor(q, recipe, adapter, quantization, said), ways_of(q)
+    if ways != 1 or deep != 1:
+        n = _beside(q, n, ways, deep, at)
+    if deep != 1:
+        check(q, recipe, adapter, quantization, at, n)
     context = _context(q, recipe, n, at, said)
     n = context if context != 1 and q.gpus is None else n
     host = choice(q.offload, "--offload", OFFLOADS)
@@ -184,13 +188,14 @@ def divided_loss(q: Memory, said: list[str]) -> str:
     return "full"
 
 
-def _beside(q: Memory, n: Any, ways: Any, stage: int) -> Any:
-    """Data-parallel GPUs beside the tensor-parallel ones."""
-    n = ways if q.gpus is None else n
-    if int(value_of(n)) % int(value_of(ways)):
-        raise InputError(f"--tensor-parallel {value_of(ways)} does not divide --gpus {value_of(n)}")
-    n = n // ways
-    if int(value_of(n)) != 1 and stage < 2:
+def _beside(q: Memory, n: Any, ways: Any, deep: Any, stage: int) -> Any:
+    """Data-parallel GPUs beside those that share layers and those that share the stack of them."""
+    n = ways * deep if q.gpus is None else n
+    for flag, by in (("--tensor-parallel", ways), (FLAG, deep)):
+        if int(value_of(n)) % int(value_of(by)):
+            raise InputError(f"{flag} {value_of(by)} does not divide --gpus {value_of(n)}")
+        n = n // by
+    if int(value_of(n)) != 1 and stage < 2 and ways != 1:
         raise InputError(f"--stage {stage} with --tensor-parallel: its copies are FSDP2's; add --stage 2 or 3")
     return n
 

@@ -36,8 +36,10 @@ def title_of(p: MemoryPlan) -> str:
         how += f", each layer on {show(p.load.tensor)} GPUs"
     if p.load.context != 1:
         how += f", a sequence over {show(p.load.context)} GPUs"
+    if p.load.pipe is not None:
+        how += f", {p.load.pipe.stages} pipeline stages"
     if p.load.gpus != 1:
-        how += f", on each of {show(p.load.gpus * p.load.replicas * p.load.tensor)} GPUs, {stage_name(p.load)}"
+        how += f", on each of {show(gpus_of(p))} GPUs, {stage_name(p.load)}"
     return f"Memory of {what}, {p.model.name}: {show(p.load.b)} x {show(p.load.s)} tokens, {how}"
 
 
@@ -49,10 +51,16 @@ def inputs_of(p: MemoryPlan) -> dict[str, Any]:
         "recipe": p.recipe.name, "optimizer": a.optimizer if p.mode == "training" else None,
         "attention": "sdpa" if a.fused else "eager", "checkpointing": a.checkpointing,
         "quantization": p.quantization, "method": p.method, "logits": a.logits,
-        "gpus": p.grid.job.degrees.gpus if p.grid else a.gpus * a.replicas * a.tensor,
+        "gpus": p.grid.job.degrees.gpus if p.grid else gpus_of(p),
         "stage": p.grid.stages[0] if p.grid else a.stage,
         "gpu": p.question.gpu,
     }  # fmt: skip
+
+
+def gpus_of(p: MemoryPlan) -> Any:
+    """GPUs of a simulated step."""
+    stages = 1 if p.load.pipe is None else p.load.pipe.stages
+    return p.load.gpus * p.load.replicas * p.load.tensor * stages
 
 
 def buffer_rows(m: Moment, p: MemoryPlan) -> list[Node]:
