@@ -219,6 +219,7 @@ def stacks() -> dict[str, list[tuple[float, float]]]:
     """What ran a measured step -> (measured bytes, relative error of the peak) of each, as the tests compute them."""
     from estimator.config import Config
     from estimator.models import Model
+    from tests.accuracy import test_divided as divided
     from tests.accuracy import test_pipelines as staged
     from tests.accuracy import test_sharded_stacks as sharded
     from tests.accuracy import test_stacks as one
@@ -240,6 +241,9 @@ def stacks() -> dict[str, list[tuple[float, float]]]:
     for c in sharded.CASES:
         if c["case"]["stack"] != "plain":
             add(c["case"]["stack"], sharded.predicted(c, models[c["case"]["model"]]).worst.peak, c["peak"])
+    for c in divided.CASES:
+        add("experts" if c["case"].get("plan") == "experts" else c["case"]["stack"],
+            divided.predicted(c).worst.peak, c["by_rank"][0]["peak"])  # fmt: skip
     models = {k: Model(k, "file", Config(v)).architecture for k, v in staged.DATA["configs"].items()}
     for c in staged.CASES:
         for rank, m in c["by_rank"].items():
@@ -262,7 +266,10 @@ RAN = {
     "deepspeed": "DeepSpeed 0.19.8, stages 0 to 3, with and without adapters and offloading; two H100s",
     "fsdp2": "PyTorch 2.11 fully_shard, with and without adapters; two H100s or H200s",
     "fsdp1": "PyTorch 2.11 FullyShardedDataParallel, a packed base, CPU offload; two H200s",
-    "tensor": "PyTorch 2.11 parallelize_module, plain, with sequence and loss parallelism; two H200s",
+    "tensor": "PyTorch 2.11 parallelize_module and transformers 5.17's tp_plan: plain, with sequence and loss"
+    " parallelism, LoRA, experts, fused matrices; two H200s",
+    "experts": "transformers 5.17's ep_plan; two H200s",
+    "context": "PyTorch 2.11 context_parallel beside fully_shard; two H200s",
     "pipeline": "PyTorch 2.11 torch.distributed.pipelining, GPipe, 1F1B, interleaved, with FSDP2, rank by rank;"
     " two H200s, and ranks of deeper pipelines alone on one H100",
     "ddp": "PyTorch 2.11 DistributedDataParallel; two H100s",

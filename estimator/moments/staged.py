@@ -33,7 +33,7 @@ from estimator.trace import value_of
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class OnePass:
     """What one micro-batch costs in one part: ``forward`` and ``backward`` at their peaks, what it ``keeps`` between;
     bytes of autocast's ``copies`` of weights, where they are made."""
 
@@ -100,18 +100,18 @@ class Ends:
     cached: bool = True
 
 
-def one_pass(part: Architecture, load: Workload, ends: Ends) -> Pass:
+def one_pass(part: Architecture, load: Workload, ends: Ends) -> OnePass:
     """A micro-batch's forward and backward pass through one part, over nothing."""
     key = run_key(part, load)
     return _one_pass(part, load, ends) if key is None else _remembered(Alike((part, load, ends), (key, ends)))
 
 
 @lru_cache(maxsize=64)
-def _remembered(run: Alike[tuple[Architecture, Workload, Ends]]) -> Pass:
+def _remembered(run: Alike[tuple[Architecture, Workload, Ends]]) -> OnePass:
     return _one_pass(*run.it)
 
 
-def _one_pass(part: Architecture, load: Workload, ends: Ends) -> Pass:
+def _one_pass(part: Architecture, load: Workload, ends: Ends) -> OnePass:
     wide = load.gpus != 1 and load.stage >= 2 and load.amp  # a mixed precision policy in place of autocast
     if wide:
         load = replace(load, width=HALF, amp=False)
@@ -142,7 +142,7 @@ def _one_pass(part: Architecture, load: Workload, ends: Ends) -> Pass:
         for sign, record in what if type(what) is list else ((times, what),):
             if sign == 1 and record[1] == COPY:
                 copies = copies + (times if type(what) is list else 1) * record[0]
-    return Pass(forward, keeps, backward, copies)
+    return OnePass(forward, keeps, backward, copies)
 
 
 def staged(arch: Architecture, load: Workload) -> Outcome:
@@ -165,7 +165,7 @@ def staged(arch: Architecture, load: Workload) -> Outcome:
     if gathers:
         held[GATHERED] = whole_bytes(arch.weights(), load)
 
-    def one(i: int, stands: bool, cached: bool = True) -> Pass:
+    def one(i: int, stands: bool, cached: bool = True) -> OnePass:
         return one_pass(parts[i], runs[i], Ends(not pipe.first(i), not pipe.last(i), stands, cached))
 
     if load.amp and not gathers:
@@ -241,7 +241,7 @@ class Fold:
     gradient that was sent on
     """
 
-    def __init__(self, base: Live, passes: Callable[[int, bool], Pass], grads: list[Any], sent: Any) -> None:
+    def __init__(self, base: Live, passes: Callable[[int, bool], OnePass], grads: list[Any], sent: Any) -> None:
         self.base, self.passes, self.grads, self.sent = base, passes, grads, sent
         self.under = [0] * len(grads)
         self.stands = [False] * len(grads)

@@ -109,7 +109,7 @@ def rotary_bytes(arch: Architecture) -> Any:
 def later(load: Workload, base: Live) -> list[tuple[str, str]]:
     """What stands before a step and not yet when the model is loaded: states, gradients, a sharded run's workspaces."""
     out = [k for k in base if k[0] == "gradients" or k[1] == "gradients of this GPU's part"]
-    if load.gpus != 1 or load.tensor != 1 or load.kept_gradients:
+    if load.gpus != 1 or load.tensor != 1 or load.experts != 1 or load.kept_gradients:
         out.append(("cuBLAS", "workspaces"))
     # DeepSpeed without sharding makes the states with a step of zeros
     return out if load.sharder == "deepspeed" and load.stage == 0 else [*out, ("optimizer", "states")]

@@ -53,6 +53,7 @@ class Workload:
     pipe         one GPU of a pipeline (estimator.parallel.staged.Pipe): then ``b`` sequences are a micro-batch
     context      GPUs that share a sequence, of which ``s`` are the tokens of one
     tensor       GPUs that share each layer (on each of ``gpus``); sequence: they share the stream's tokens too
+    experts      GPUs that share the experts
     """
 
     b: Any
@@ -107,3 +108,4 @@ class Workload:
     context: Any = 1
     tensor: Any = 1
     sequence: bool = False
+    experts: Any = 1

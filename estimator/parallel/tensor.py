@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import MLP, Architecture, Attention, Layer, Linear, Lookup, MoE, NoMixer, StateSpace
+from estimator.families.base import MLP, Architecture, Attention, Extra, Layer, Linear, Lookup, MoE, NoMixer, StateSpace
 from estimator.inventory import EMBEDDING, Weight
 from estimator.ops import exact_div, round_up
 from estimator.records import dataclass
@@ -102,6 +102,21 @@ def mlp(m: MLP, cut: Cut) -> Iterator[Weight]:
     yield from linear(last, ROW, cut)
 
 
+def expert_stacks(m: MoE, cut: Cut) -> tuple[Extra, ...]:
+    """The stacked weights of this GPU's experts, its part of each one's width."""
+    last = {len(e.shape): e.name for e in m.experts}  # down, and its bias
+
+    def part(e: Extra) -> Extra:
+        own, down = list(e.shape[1:]), last[len(e.shape)] == e.name
+        wide = [i for i, n in enumerate(own) if n in (m.width, 2 * m.width)]
+        if wide and not (down and len(own) == 1):  # up lies by its outputs first, down last, where that is open
+            at = wide[-1] if down else wide[0]
+            own[at] = own[at] // cut.of_experts.tensor
+        return e._replace(shape=(e.shape[0] // cut.expert, *own))
+
+    return tuple(map(part, m.experts))
+
+
 def moe(m: MoE, cut: Cut) -> Iterator[Weight]:
     """Experts dealt to the expert-parallel GPUs and each cut like an MLP; the router copied."""
     if m.num % cut.expert:
@@ -110,10 +125,8 @@ def moe(m: MoE, cut: Cut) -> Iterator[Weight]:
     each.part(m.width, "the expert's width")
     for part in m.router:
         yield from part.weights()
-    for extra in m.experts:
-        for w in extra.weights():
-            dims = [x // each.tensor if x in (m.width, 2 * m.width) and x != m.d else x for x in w.shape[1:]]
-            yield Weight(w.name, (w.shape[0] // cut.expert, *dims), 1, w.role)
+    for extra in expert_stacks(m, cut):
+        yield from extra.weights()
     if m.shared is not None:
         yield from mlp(m.shared, cut)
     if m.shared_gate is not None:

@@ -53,16 +53,28 @@ def _gathered_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (out,)
 
 
-def whole_logits(t: Tape, x: Tensor, ways: Any) -> Tensor:
-    """The words of all GPUs; the gradient is cut."""
-    flat = t.alloc(x.n * ways, x.w, "gathered logits")
-    out = t.emit("logits", x.n * ways, x.w, (x,), _cut_bwd, None, ways)
+def whole(t: Tape, x: Tensor, ways: Any, what: str) -> Tensor:
+    """The words (or other outputs) of all GPUs; the gradient is cut."""
+    flat = t.alloc(x.n * ways, x.w, f"gathered {what}")
+    out = t.emit(what, x.n * ways, x.w, (x,), _cut_bwd, None, ways)
     del flat
     return out
 
 
 def _cut_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
-    return (t.alloc(exact_div(g.n, node.extra), g.w, "gradient of these words"),)
+    return (t.alloc(exact_div(g.n, node.extra), g.w, "gradient of this GPU's part"),)
+
+
+def cut(t: Tape, x: Tensor, ways: Any) -> Tensor:
+    """This GPU's part of what every GPU has whole, along its last dimension; the gradient is gathered."""
+    return t.emit("input, cut", exact_div(x.n, ways), x.w, (x,), _joined_bwd, None, ways)
+
+
+def _joined_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    flat = t.alloc(g.n * node.extra, g.w, "gradient, gathered")
+    out = t.alloc(g.n * node.extra, g.w, "gradient, put together")
+    del flat
+    return (out,)
 
 
 def scattered(t: Tape, x: Tensor, ways: Any, copies: bool) -> Tensor:
@@ -128,4 +140,4 @@ def cross_entropy(t: Tape, logits: Tensor, rows: Any) -> Tensor:
     return made
 
 
-__all__ = ["cross_entropy", "embedding", "entered", "gathered", "scattered", "summed", "whole_logits"]
+__all__ = ["cross_entropy", "cut", "embedding", "entered", "gathered", "scattered", "summed", "whole"]

@@ -257,8 +257,9 @@ def attend(
 
     ``head_major``: the queries lie in memory head by head (they come out of a concatenation); so does then the
     output of the flash kernel and of cuDNN's, which is the one that takes a mask where PyTorch prefers it, and it is
-    copied when the heads are merged.
+    copied when the heads are merged. So does the ring's, which puts the later half of its tokens behind the earlier.
     """
+    head_major = head_major or m.context != 1
     s_q, s_k = m.s, k.n // (m.b * a.kv_heads * a.head_dim)
     if not m.fused:
         return eager(m, q, k, v, a, s_q, s_k, mask, HALF if a.softmax == "scores" else F32, further)

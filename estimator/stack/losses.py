@@ -60,7 +60,7 @@ def divided_head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
         x = across.entered(m.t, x)
     made = product(m.t, x, weight, None, m.rows * words, "logits", name="lm_head", rows=m.rows)
     del x
-    return made if whole or m.parallel_loss else across.whole_logits(m.t, made, m.tensor)
+    return made if whole or m.parallel_loss else across.whole(m.t, made, m.tensor, "logits")
 
 
 def causal_loss(m: Machine, logits: Tensor, arch: Architecture) -> Tensor:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Linear
-from estimator.families.parts import COLUMN, ROW
+from estimator.families.parts import COLUMN, ROW, WHOLE_INPUT, WHOLE_OUTPUT
 from estimator.families.towers import Conv
 from estimator.inventory import HEAD, ROUTER
 from estimator.stack import across, gradients, liger, moves, ops, products
@@ -37,10 +37,14 @@ def base_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, part: str) -> Ten
             products.linear(m.t, out, x.n, lin.d_in * lin.d_out, lin.name, part, rows)
         return out
     weight, bias = m.weight(lin)
-    if lin.across == COLUMN:
+    if lin.across in (COLUMN, WHOLE_OUTPUT):
         x = x if m.sequence else across.entered(m.t, x)
+    elif lin.across == WHOLE_INPUT:
+        x = across.cut(m.t, x, m.tensor)
     out = product(m.t, x, weight, bias, rows * lin.d_out, "output", lin.conv1d, lin.name, part, rows)
-    if lin.across == ROW:
+    if lin.across == WHOLE_OUTPUT:
+        return across.whole(m.t, out, m.tensor, "output")
+    if lin.across in (ROW, WHOLE_INPUT):
         del x
         return across.scattered(m.t, out, m.tensor, m.b != 1) if m.sequence else across.summed(m.t, out)
     return out
@@ -118,6 +122,8 @@ def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, p
     dropped = ops.dropout(t, x) if spec.dropout else x
     low = factor(t, dropped, a, rows * spec.rank, "LoRA A(x)", lin.name, 0, rows)
     del dropped
+    if lin.across:  # B is cut as its matrix is by outputs, A as one by inputs
+        low = across.entered(t, low) if lin.across == COLUMN else across.summed(t, low)
     high = factor(t, low, b, rows * lin.d_out, "LoRA B(A(x))", lin.name, 1, rows)
     del low
     scaled = ops.scale(t, high, "LoRA output")

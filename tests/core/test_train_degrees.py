@@ -99,10 +99,10 @@ def test_what_cannot_be_divided(options, said):
 @pytest.mark.parametrize(
     ("model", "options", "said"),
     [
-        ("gpt2", {}, "separate q, k, v"),
-        ("olmo-2-7b", {}, "normed by heads"),
+        ("gpt2", {}, "q, k, v apart or sliced from one matrix"),
+        ("deepseek-v2-lite", {}, "experts without shared ones"),
         ("qwen3-0.6b", {"recipe": "sft"}, "whose loss takes the whole head"),
-        ("llama-3.2-1b", {"method": "lora", "rank": 8}, "use --method full"),
+        ("llama-3.2-1b", {"method": "dora", "rank": 8}, "use full or lora"),
         ("llama-3.2-1b", {"loss": "parallel"}, "add --sequence-parallel"),
         ("llama-3.2-1b", {"gpus": 4}, "add --stage 2 or 3"),
         ("llama-3.2-1b", {"sequence_parallel": True, "seq_len": 511}, "does not divide --seq-len"),

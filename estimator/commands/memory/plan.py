@@ -7,15 +7,13 @@ from functools import lru_cache
 from typing import Any, cast
 
 from estimator.commands.memory.grid import given, refuse
+from estimator.commands.memory.layers import DIVIDED_LOSSES, divided_loss, local_tokens
 from estimator.commands.memory.question import Memory
 from estimator.commands.memory.sharding import (
     DEEPSPEED,
-    DIVIDED_LOSSES,
     MESH,
     SIMULATED,
     data_parallel,
-    divided_loss,
-    local_tokens,
     narrow_adapters,
     spread,
     standing_states,
@@ -42,7 +40,7 @@ from estimator.moments.repeated import run_key
 from estimator.names import choice
 from estimator.ops import maximum
 from estimator.optimizers import Trained, find_optimizer, managed_bytes, state_bytes
-from estimator.parallel.divided import one_rank
+from estimator.parallel.divided import adapter_of_rank, expert_rank, one_rank
 from estimator.peft.base import Adapter
 from estimator.questions.base import Unsaid
 from estimator.questions.read import adapter_of, batch, recipe_of, scored, split_cast, storage_of, tokens
@@ -104,7 +102,7 @@ class MemoryPlan:
     @property
     def trainable(self) -> Any:
         """Parameters that the step trains."""
-        divided = self.load.tensor != 1 or self.pipeline is not None
+        divided = self.load.tensor != 1 or self.load.experts != 1 or self.pipeline is not None
         whole = trained_tensors(self.arch, replace(self.load, adapter=self.adapter)) if divided else self.params
         return sum((p.times * p.n for p in whole), 0)
 
@@ -180,7 +178,9 @@ def plan(q: Memory) -> MemoryPlan:
     if adapter is not None and adapter.method.name not in SIMULATED_ADAPTERS:
         said.append(approximate(adapter))
     deep = train and chosen.kind == "simulated" and str(q.pipeline_parallel) != "1"
-    share = one_rank(untied(arch) if deep else arch, load.tensor, load.sequence)
+    share = expert_rank(one_rank(untied(arch) if deep else arch, load.tensor, load.sequence), load.experts)
+    if adapter is not None and load.tensor != 1:
+        load = replace(load, adapter=adapter_of_rank(adapter, share, load.tensor))
     if load.sequence and s % load.tensor != 0:
         raise InputError(f"--sequence-parallel: --tensor-parallel {value_of(load.tensor)} does not divide --seq-len "
                          f"{value_of(s)}")  # fmt: skip
@@ -188,7 +188,8 @@ def plan(q: Memory) -> MemoryPlan:
     if pipeline is not None:
         load, share = pipeline.load, pipeline.share
     params = trained_tensors(share, load)
-    stored = stored if load.tensor == 1 and pipeline is None else elements(share.weights()) * width
+    whole = load.tensor == 1 == load.experts and pipeline is None
+    stored = stored if whole else elements(share.weights()) * width
     moved = managed_bytes(optimizer, params) if train else 0
     if moved:
         said.append(

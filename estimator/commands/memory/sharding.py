@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from estimator.commands.memory.layers import context_ways, expert_ways, tensor_ways
 from estimator.commands.memory.stages import FLAG, check, ways_of
 from estimator.errors import InputError
-from estimator.families.base import Attention
-from estimator.moments.run import PARALLEL_LOSS
 from estimator.names import choice
 from estimator.optimizers import Trained, find_optimizer, state_bytes
-from estimator.parallel.degrees import check_sequence
 from estimator.parallel.offload import OFFLOADS, allowed
 from estimator.records import dataclass
 from estimator.trace import value_of
@@ -35,24 +33,13 @@ STAGE_NAMES = {
     TORCH: ("DDP", "DDP with ZeroRedundancyOptimizer", "FSDP2, weights kept after the forward pass", "FSDP2"),
     DEEPSPEED: tuple(f"DeepSpeed ZeRO stage {n}" for n in range(4)),
 }
-LAYER_PLAN = (
-    "tensor parallelism as transformers' tp_plan has it: q, k, v, gate, up and an untied output matrix cut by outputs, "
-    "o and down by inputs, tables and norms whole"
-)
-SEQUENCE_PLAN = (
-    "tensor parallelism as torchtitan's plan has it: the table, every matrix, and between them the tokens of norms and "
-    "residuals are divided; the gathered input of each block is kept"
-)
-DIVIDED_LOSSES = (PARALLEL_LOSS, "gathered")  # each GPU's words, or those of all
+ALONE = ("tensor_parallel", "context_parallel", "pipeline_parallel", "expert_parallel")
 ADAM = ("adamw", "adamw-fused", "adamw-forloop")  # under DeepSpeed all are its own FusedAdam
 # of the sharding options, those that a simulated step takes
 SIMULATED = ("offload", "buckets", "overlap_comm", "replicas", "fsdp_version", "fsdp_wrap", "fsdp_root")
 STAGED = ("pipeline_parallel", "micro_batches", "schedule", "virtual_stages", "pipeline_split")
-MESH = ("tensor_parallel", "sequence_parallel", "context_parallel", *STAGED)  # under PyTorch's own recipes
-RING = (
-    "context parallelism as PyTorch's ring attention has it, keys and values gathered (rotate method allgather): read, "
-    "not measured"
-)
+# under PyTorch's own recipes
+MESH = ("tensor_parallel", "sequence_parallel", "context_parallel", "expert_parallel", *STAGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +61,7 @@ class Spread:
     wrap: str = LAYERS
     root: str = FREED
     overlap: bool = True
+    experts: Any = 1
 
 
 def spread(
@@ -85,18 +73,19 @@ def spread(
         return Spread()
     if recipe.kind == DEEPSPEED:
         return _deepspeed(q, quantization, optimizer, said)
-    alone = str(q.tensor_parallel) == "1" == str(q.context_parallel) == str(q.pipeline_parallel)
+    alone = all(str(getattr(q, name)) == "1" for name in ALONE)
     if q.gpus is None and q.stage is None and q.offload == "none" and alone:
         return Spread()
     n, at = _gpus(q, said)
     if recipe.kind != "simulated":
         return Spread()  # its moments are sums of shares: memory_grid
-    ways, deep = _tensor(q, recipe, adapter, quantization, said), ways_of(q)
-    if ways != 1 or deep != 1:
-        n = _beside(q, n, ways, deep, at)
+    ways, deep = tensor_ways(q, recipe, adapter, quantization, said), ways_of(q)
+    experts = expert_ways(q, said)
+    if ways != 1 or deep != 1 or experts != 1:
+        n = _beside(q, n, ways * experts, deep, at)
     if deep != 1:
         check(q, recipe, adapter, quantization, at, n)
-    context = _context(q, recipe, n, at, said)
+    context = context_ways(q, recipe, n, at, said)
     n = context if context != 1 and q.gpus is None else n
     host = choice(q.offload, "--offload", OFFLOADS)
     if host == "optimizer":
@@ -119,84 +108,20 @@ def spread(
         raise InputError(f"--fsdp-root {root}: FSDP is --stage 2 or 3")
     return Spread(
         n // replicas, at, TORCH, "default", host, replicas, _version(q, at), context, ways, q.sequence_parallel, wrap,
-        root,
+        root, True, experts,
     )  # fmt: skip
-
-
-def _tensor(q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: str, said: list[str]) -> Any:
-    """GPUs that share each layer. InputError for what their plans do not divide."""
-    from estimator.parallel.request import size
-
-    ways = size(q.tensor_parallel, "--tensor-parallel", "tensor_parallel", q.model, q.derives)
-    check_sequence(q.sequence_parallel, ways)
-    if ways == 1:
-        return 1
-    whole = q.model.architecture.tied and not q.sequence_parallel
-    for wanted, what in (
-        (adapter is not None or quantization != "none", f"--method {q.method}: use --method full"),
-        (str(q.fsdp_version) != "2", "--fsdp-version 1: leave it out"),
-        (q.loss in ("chunked", "fused"), f"--loss {q.loss}: use {' or '.join(DIVIDED_LOSSES)}"),
-        (q.loss == PARALLEL_LOSS and whole, "--loss parallel of a tied output matrix: add --sequence-parallel"),
-        (q.kernels != "torch", "--kernels liger: leave it out"),
-        (recipe.loss != "full", f"--recipe {recipe.name}, whose loss takes the whole head: use --recipe trainer"),
-    ):
-        if wanted:
-            raise InputError(f"--tensor-parallel {value_of(ways)} is not simulated with {what}")
-    said.append(SEQUENCE_PLAN if q.sequence_parallel else LAYER_PLAN)
-    return ways
-
-
-def _context(q: Memory, recipe: Recipe, n: Any, stage: int, said: list[str]) -> Any:
-    """GPUs that share a sequence. InputError for what PyTorch's context parallelism does not run, or was not read."""
-    from estimator.parallel.request import size
-
-    ways = size(q.context_parallel, "--context-parallel", "context_parallel", q.model, q.derives)
-    if ways == 1:
-        return 1
-    asked = f"--context-parallel {value_of(ways)}"
-    plain = all(isinstance(x.mixer, Attention) and x.mixer.mla is None for x in q.model.described.layers)
-    for wanted, what in (
-        (str(q.tensor_parallel) != "1", "--tensor-parallel: use one of them"),
-        (q.attention != "sdpa" or q.packing, "another attention than --attention sdpa, or --packing"),
-        (not plain, "mixers other than attention"),
-        (recipe.loss != "full" or recipe.sequences != 1, f"--recipe {recipe.name}: use --recipe torch-mixed"),
-    ):
-        if wanted:
-            raise InputError(f"{asked} is not simulated with {what}")
-    if stage < 2:
-        raise InputError(f"{asked}: the GPUs of a sequence are FSDP2's too; add --stage 2 or 3")
-    if q.gpus is not None and int(value_of(n)) % int(value_of(ways)):
-        raise InputError(f"{asked} does not divide --gpus {value_of(n)}")
-    said.append(RING)
-    return ways
-
-
-def local_tokens(s: Any, ways: Any) -> Any:
-    """Tokens of a sequence on one GPU: two of its 2 * ``ways`` pieces, an early and a late one."""
-    if s % (2 * ways):
-        raise InputError(
-            f"--context-parallel {value_of(ways)}: --seq-len {value_of(s)} is not a multiple of {2 * value_of(ways)}"
-        )
-    return s // ways
-
-
-def divided_loss(q: Memory, said: list[str]) -> str:
-    """The loss over words that GPUs share: with torchtitan's plan loss_parallel where not told otherwise."""
-    if q.loss == PARALLEL_LOSS or (q.loss == "full" and q.sequence_parallel):
-        said.append("loss_parallel(): a GPU has the logits of its words (torchtitan's default; --loss gathered: all)")
-        return PARALLEL_LOSS
-    return "full"
 
 
 def _beside(q: Memory, n: Any, ways: Any, deep: Any, stage: int) -> Any:
     """Data-parallel GPUs beside those that share layers and those that share the stack of them."""
     n = ways * deep if q.gpus is None else n
-    for flag, by in (("--tensor-parallel", ways), (FLAG, deep)):
+    shared = "--expert-parallel" if str(q.expert_parallel) != "1" else "--tensor-parallel"
+    for flag, by in ((shared, ways), (FLAG, deep)):
         if int(value_of(n)) % int(value_of(by)):
             raise InputError(f"{flag} {value_of(by)} does not divide --gpus {value_of(n)}")
         n = n // by
     if int(value_of(n)) != 1 and stage < 2 and ways != 1:
-        raise InputError(f"--stage {stage} with --tensor-parallel: its copies are FSDP2's; add --stage 2 or 3")
+        raise InputError(f"--stage {stage} with {shared}: its copies are FSDP2's; add --stage 2 or 3")
     return n
 
 

@@ -34,6 +34,8 @@ def title_of(p: MemoryPlan) -> str:
         how += f", {show(p.grid.job.degrees.gpus)} GPUs, ZeRO stage {p.grid.stages[0]}"
     if p.load.tensor != 1:
         how += f", each layer on {show(p.load.tensor)} GPUs"
+    if p.load.experts != 1:
+        how += f", experts on {show(p.load.experts)} GPUs"
     if p.load.context != 1:
         how += f", a sequence over {show(p.load.context)} GPUs"
     if p.load.pipe is not None:
@@ -60,7 +62,7 @@ def inputs_of(p: MemoryPlan) -> dict[str, Any]:
 def gpus_of(p: MemoryPlan) -> Any:
     """GPUs of a simulated step."""
     stages = 1 if p.load.pipe is None else p.load.pipe.stages
-    return p.load.gpus * p.load.replicas * p.load.tensor * stages
+    return p.load.gpus * p.load.replicas * p.load.tensor * p.load.experts * stages
 
 
 def buffer_rows(m: Moment, p: MemoryPlan) -> list[Node]:
