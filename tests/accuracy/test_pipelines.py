@@ -109,6 +109,7 @@ def test_asked(c, models, llmcalc):
     assert found.code == 0
     peaks = [predicted(c, int(r), models[k["model"]][1]).worst.peak for r in c["by_rank"]]
     assert found.results["peak.allocated_bytes"] == max(peaks)
+    assert [found.results[f"peak.stage{i}_bytes"] for i in range(len(peaks))] == peaks
 
 
 REFUSED = [

@@ -186,6 +186,7 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         symbolic=p.model.kind == "symbolic",
         verdict="" if fit is None else fit.sentence() + best + held.hint(p, fit),
         brief=shown,
+        hidden=p.pipeline.nodes() if p.pipeline is not None else (),
         figure=lambda: figure.moments(title, outcome, None if fit is None else fit.have, card.name),
     )
 

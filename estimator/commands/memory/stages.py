@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from estimator.errors import InputError
 from estimator.parallel.staged import FLAG, adapter_of_part, held, pipes, untied
 from estimator.records import dataclass
-from estimator.report import Cell, Table
+from estimator.report import Cell, Node, Table
 from estimator.trace import value_of
 from estimator.units import BYTES
 
@@ -45,6 +45,10 @@ class Staged:
         names = [f"stage {i}" + (", shown" if i == shown else "") for i in range(len(self.peaks))]
         rows = tuple((name, Cell(x, BYTES)) for name, x in zip(names, self.peaks, strict=True))
         return Table("Each GPU of the pipeline", ("GPU", "peak"), rows)
+
+    def nodes(self) -> tuple[Node, ...]:
+        """The same by name, for programs."""
+        return tuple(Node(f"peak.stage{i}_bytes", f"Stage {i}", x, BYTES) for i, x in enumerate(self.peaks))
 
 
 def ways_of(q: Memory) -> Any:
@@ -97,8 +101,8 @@ def staged(q: Memory, arch: Architecture, load: Workload, said: list[str]) -> St
         said.append(SPLIT)
     if load.gpus != 1 and load.stage >= 2:
         said.append(GATHERED)
-    if load.tensor != 1:
-        said.append("stages whose layers are divided too were not measured")
+    if load.tensor != 1 or (load.gpus != 1 and load.stage < 2):
+        said.append("stages whose layers are divided too, or that DDP copies, were not measured")
     return Staged(*runs[top], tuple(peaks))
 
 
