@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from estimator.families.base import Architecture
@@ -242,35 +242,35 @@ class Fold:
     """
 
     def __init__(self, base: Live, passes: Callable[[int, bool], OnePass], grads: list[Any], sent: Any) -> None:
-        self.base, self.passes, self.grads, self.sent = base, passes, grads, sent
+        self.base, self.grads, self.sent = base, grads, sent
+        self.passes = cache(passes)
         self.under = [0] * len(grads)
         self.stands = [False] * len(grads)
         self.begun = False
         self.most: list[Any] = [None, None]
         self.level = value_of(sum(base.values()))
-        self.keeps: list[Any] = [None] * len(grads)
+        self.keeps = [value_of(sum(self.passes(i, False).keeps.values())) for i in range(len(grads))]
 
     def forward(self, i: int) -> None:
+        """A forward pass through part ``i``."""
         self.note(0, self.passes(i, self.stands[i]).forward, i, 0)
         self.under[i] += 1
+        self.level += self.keeps[i]
 
     def backward(self, i: int) -> None:
+        """A backward pass: its gradients stand from now on, and one is sent on."""
+        self.level -= self.keeps[i]
         self.note(1, self.passes(i, self.stands[i]).backward, i, 1)
         self.under[i] -= 1
+        self.level += 0 if self.stands[i] else value_of(self.grads[i])
+        self.level += 0 if self.begun else value_of(self.sent)
         self.stands[i] = self.begun = True
 
     def note(self, which: int, moment: Moment, i: int, own: int) -> None:
         """Keep the moment if it is the largest of its kind; ``own``: micro-batches of part ``i`` that it counts."""
-        under = [n - own * (j == i) for j, n in enumerate(self.under)]
-        total = self.level + value_of(moment.peak) + (value_of(self.sent) if self.begun else 0)
-        for j, n in enumerate(under):
-            if n:
-                if self.keeps[j] is None:
-                    self.keeps[j] = value_of(sum(self.passes(j, False).keeps.values()))
-                total += n * self.keeps[j]
-            if self.stands[j]:
-                total += value_of(self.grads[j])
+        total = self.level + value_of(moment.peak)
         if self.most[which] is None or total > self.most[which][0]:
+            under = [n - own * (j == i) for j, n in enumerate(self.under)]
             self.most[which] = total, moment, under, list(self.stands), self.begun
 
     def moment(self, key: str, label: str, most: Any) -> Moment:
