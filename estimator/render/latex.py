@@ -55,9 +55,11 @@ def render(report: Report, derived: Any = None, derive: bool = False, room: int 
     by_key, names = in_letters(report, derived)
     out = [f"% needs \\usepackage{{{PACKAGES}}}", *_heading(report.title)]
     if report.verdict:
-        out += [escape(report.verdict), ""]
+        out += [f"\\noindent {escape(report.verdict)}", ""]
     works = derive and derived and derived.found and (derived.alone or not report.worked)
     below = derived.shown() if works else set()
+    left = [n.key for n in report.nodes() if n.key not in below]
+    below = {key for key in below if not any(k.startswith(f"{key}.") for k in left)}  # a range stands below its number
     for part in report.body:
         if isinstance(part, Node):
             out += _tree(part, report, by_key, names, room, derive, below)
