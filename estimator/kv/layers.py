@@ -165,23 +165,22 @@ def layer_cache(layer: Layer, b: Any, s: Any, s_enc: Any, store: Store, times: A
         if store.group is None and store.cache != "quantized":
             yield Held("indexer", made, kv_cache_bytes, count)
         else:
-            yield _packed("indexer", times, tokens, keys, b * s, store, b)
+            yield _packed("indexer", times, tokens, keys, store, b)
     if mixer.mla is not None:
         width = mixer.mla["kv_rank"] + mixer.mla["rope"]
         if store.group is None and store.cache != "quantized":
             made = mla_cache_bytes(times, 1, tokens, mixer.mla["kv_rank"], mixer.mla["rope"], store.bits)
             yield Held(kind, made, mla_cache_bytes, count, latent=True)
         else:
-            yield replace(_packed(kind, times, tokens, width, b * s, store, b), latent=True)
+            yield replace(_packed(kind, times, tokens, width, store, b), latent=True)
         return
     if mixer.pool is not None:
         yield from _pooled(mixer.pool, times, b, s, store)
     heads = mixer.kv_heads if mixer.cached_heads is None else mixer.cached_heads
-    yield _pair(kind, times, tokens, heads, mixer, b * s, store, b)
+    yield _pair(kind, times, tokens, heads, mixer, store, b)
     if layer.cross is not None:
         c = layer.cross
-        whole = replace(store, shared=0, new=0)
-        yield _pair("cross-attention", times, b * s_enc, c.kv_heads, c, b * s_enc, whole, b)
+        yield _pair("cross-attention", times, b * s_enc, c.kv_heads, c, replace(store, new=0), b)
 
 
 def _pooled(pool: Pooling, times: Any, b: Any, s: Any, store: Store) -> Iterator[Held]:
@@ -201,16 +200,16 @@ def _states(mixer: StateSpace, b: Any, store: Store, times: Any) -> Held:
     return Held(f"{name} state", state_bytes(times, b, conv, state, bits), state_bytes, times)
 
 
-def _pair(kind: str, times: Any, tokens: Any, heads: Any, a: Attention, live: Any, store: Store, b: Any) -> Held:
+def _pair(kind: str, times: Any, tokens: Any, heads: Any, a: Attention, store: Store, b: Any) -> Held:
     """Keys and values of a group of layers."""
     d_v = 0 if a.joint else a.head_dim if a.v_head_dim is None else a.v_head_dim
     if store.group is None and store.cache != "quantized":
         made = kv_cache_bytes(times, 1, tokens, heads, a.head_dim, d_v, store.bits)
         return Held(kind, made, kv_cache_bytes, times)
-    return _packed(kind, times, tokens, heads * (a.head_dim + d_v), live, store, b)
+    return _packed(kind, times, tokens, heads * (a.head_dim + d_v), store, b)
 
 
-def _packed(kind: str, times: Any, tokens: Any, width: Any, live: Any, store: Store, b: Any) -> Held:
+def _packed(kind: str, times: Any, tokens: Any, width: Any, store: Store, b: Any) -> Held:
     """A quantised cache of ``width`` numbers a token: codes, scales, a residual in 16 bits, and its scratch."""
     count = times
     if store.cache != "quantized":

@@ -48,7 +48,7 @@ def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -
                 times = times - 1
             if flag is True and frozen > 0:  # the lowest trained layer: its input wants no gradient
                 out.append(Segment(layer, 1, flag))
-                times, frozen = times - 1, 0
+                times = times - 1
             shared = layer.shared or layer.ahead is not None or arch.kind == "encoder-decoder"
             if times > 1 and shared:  # what all layers share gets its first gradient from the last of them
                 out.append(Segment(layer, times - 1, flag))

@@ -90,6 +90,7 @@ SERVED = [
     "plan serve llama-3.3-70b --context 8k --concurrency 50 --gpu h200,b200 --gpus 4 --quantization all --kv-dtype all",
     "plan serve deepseek-v3 --gpu h200 --gpus 8 --engine all --concurrency 32 --context 4k --days 30",
     "plan serve qwen3-30b-a3b --rate 3 --gpu h100-sxm,a100-80gb --gpus 1..2 --quantization fp8 --engine all",
+    "plan serve mamba-130m --rate 1 --gpu t4",
     "plan serve llama-3-8b --gpu t4,v100-16gb --gpus 4 --set num_hidden_layers=16 --context 2k",
 ]
 

@@ -245,11 +245,12 @@ def _served(q: Serve, way: ServingLayout, r: dict[str, Any], command: str) -> Se
     usd = r.get(f"{kind}usd_per_million_tokens")
     hour = None if usd is None else usd * tokens * SECONDS_PER_HOUR / MILLION
     first = r["rate.ttft_seconds.p99"] if kind else r["loaded_ttft_seconds"]
+    most = int(r.get("max_batch", r.get("max_concurrency", 0)))  # of states alone: requests of any length
     return ServedWay(
         command, way.words, way.gpu, way.gpus, str(r["fits"]), int(r["need_bytes"]),
         MILLION / tokens / SECONDS_PER_HOUR, usd, tokens, way.engine, hour,
         None if hour is None or q.days is None else hour * HOURS_A_DAY * q.days, float(first),
-        float(r[f"{kind}itl_seconds"]), int(r["max_batch"]) * way.data,
+        float(r[f"{kind}itl_seconds"]), most * way.data,
     )  # fmt: skip
 
 
