@@ -189,6 +189,16 @@ def test_layers_as_segments(name, options, want):
     assert sum(times for _, times, _ in want) == sum(g.times for g in together(load_model(name).architecture.layers))
 
 
+def test_the_last_layer_of_a_group_that_trains_trains():
+    arch = load_model("gemma-3-270m").architecture
+    one, other = arch.layers
+    groups = one._replace(times=14, indices=tuple(range(14))), other._replace(times=4, indices=(14, 15, 16, 17))
+    segments = split_layers(arch._replace(layers=groups), Workload(1, 8, top=4, stage=2, gpus=2))
+    assert [(s.times, s.trains) for s in segments] == [(1, F), (13, F), (3, T), (1, T)]
+    two = arch._replace(layers=(one._replace(times=3, indices=None),))
+    assert [s.times for s in split_layers(two, Workload(1, 8, stage=2, gpus=2))] == [1, 1, 1]
+
+
 def adapted(arch, **args):
     config = {"model_type": "gpt2", "hidden_size": 768, "num_hidden_layers": 12}
     return build_adapter(arch, "gpt2", config, "lora", 8, ["attn.c_attn"], args)

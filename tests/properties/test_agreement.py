@@ -188,34 +188,28 @@ def test_the_largest_fits_and_one_more_does_not(model, card, what, mode):
     count("the claimed maximum fits, one more does not")
 
 
-MORE_OPTIONS = ([], ["--method", "lora"], ["--recipe", "torch-mixed"], ["--attention", "eager"], ["--dtype", "fp32"])
+ADVISED = (
+    "memory --mode training", "memory --mode training", "memory --mode inference", "infer", "kvcache",
+    "memory --mode training --gpus 4 --stage 1", "memory --mode training --gpus 8 --context-parallel 2",
+    "infer --engine vllm", "memory --engine sglang", "kvcache --engine vllm",
+)  # fmt: skip
+MORE_OPTIONS = (
+    [], [], ["--method", "lora"], ["--recipe", "torch-mixed"], ["--attention", "eager"], ["--dtype", "fp32"]
+)  # fmt: skip
 
 
 @pytest.mark.thorough
 @given(
     models(),
     CARDS,
-    st.sampled_from(["training", "inference"]),
+    st.sampled_from(ADVISED),
     st.sampled_from([1, 8, 64]),
     st.sampled_from([128, 2048]),
     st.sampled_from(MORE_OPTIONS),
 )
 @some(20)
-def test_every_suggestion_is_what_its_command_prints(model, card, mode, b, s, more):
-    argv = [
-        "memory",
-        "--mode",
-        mode,
-        "--model",
-        model,
-        "--gpu",
-        card,
-        "--batch-size",
-        str(b),
-        "--seq-len",
-        str(s),
-        *more,
-    ]
+def test_every_suggestion_is_what_its_command_prints(model, card, command, b, s, more):
+    argv = [*command.split(), "--model", model, "--gpu", card, "--batch-size", str(b), "--seq-len", str(s), *more]
     made = report(argv)
     if made is None:
         return
