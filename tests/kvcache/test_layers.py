@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 from estimator.config import Config
 from estimator.families import build
 from estimator.formulas.kvcache import kv_cache_bytes, paged_window_tokens, quantized_cache_bytes
-from estimator.kv.layers import Held, Store, batch_tokens, cache_bytes, cache_parts, held_tokens, merged, owners
+from estimator.kv.layers import (
+    Held,
+    Store,
+    batch_tokens,
+    cache_bytes,
+    cache_parts,
+    held_tokens,
+    layer_cache,
+    merged,
+    owners,
+)
 from estimator.models import load_model
 
 
@@ -99,6 +110,19 @@ def test_latents_and_cross_attention_are_packed_alike():
         6 * quantized_cache_bytes(2 * 40 * one, 2 * 10 * one, 4, 64, 16),
         6 * quantized_cache_bytes(2 * 30 * one, 0, 4, 64, 16),
     ]  # fmt: skip
+
+
+def test_keys_of_an_indexer():
+    """One head of keys, no values, beside what they choose from; packed as that is."""
+    layer = load_model("deepseek-v2-lite").architecture.layers[0]
+    chosen = layer._replace(mixer=layer.mixer._replace(indexer=SimpleNamespace(cached=128)))
+    first, rest = layer_cache(chosen, 3, 50, 0, Store(), 5)
+    assert (first.kind, first.bytes, first.layers, first.latent) == ("indexer", 5 * 150 * 128 * 2, 5, False)
+    assert [rest] == list(layer_cache(layer, 3, 50, 0, Store(), 5))
+    packed = next(layer_cache(chosen, 3, 50, 0, Store("quantized", 4, new=10), 5))
+    assert packed.bytes == 5 * quantized_cache_bytes(120 * 128, 30 * 128, 4, 64, 16)
+    grouped = next(layer_cache(chosen, 3, 50, 0, Store(bits=8, group=32), 5))
+    assert grouped.bytes == 5 * (150 * 128 + 150 * 128 // 32 * 2)
 
 
 def test_layers_that_keep_a_cache_of_their_own():

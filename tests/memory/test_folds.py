@@ -139,6 +139,8 @@ def test_a_phase_begins_at_its_own_level():
     assert (found.total(False), found.total(True)) == (105, 105)
     nothing = phase("end", "End", log, 4, fold, {("model", "weights"): 5})
     assert (nothing.peak, nothing.end, nothing.buffers()) == (5, 5, {("model", "weights"): 5})
+    freed = [(1, A), (1, A), (2, [(-1, A)])]
+    assert phase("free", "Free", freed, 2, Replay(200), {}).buffers() == {A[1]: 200}
     assert Alive({A[1]: 1}, log, (3, 0, 0), {C[1]: 2})() == {A[1]: 1, B[1]: 100, C[1]: 2}
     out = Outcome([nothing, found, Moment("later", "Later", 105, 0)], 5)
     assert out.worst is found
@@ -176,6 +178,8 @@ SPLIT = (
     ("t5-small", {}, [(0, 1, None), (0, 4, None), (0, 1, None), (1, 1, None), (1, 4, None), (1, 1, None)]),
     ("t5-small", {"top": 1},
      [(0, 1, F), (0, 4, F), (0, 1, F), (1, 1, F), (1, 3, F), (1, 1, F), (1, 1, T)]),
+    ("t5-small", {"top": 2},
+     [(0, 1, F), (0, 4, F), (0, 1, F), (1, 1, F), (1, 2, F), (1, 1, F), (1, 1, T), (1, 1, T)]),
     ("t5-small", {"top": 3},
      [(0, 1, F), (0, 4, F), (0, 1, F), (1, 1, F), (1, 1, F), (1, 1, F), (1, 1, T), (1, 1, T), (1, 1, T)]),
     ("t5-small", {"top": 6}, [(0, 1, F), (0, 4, F), (0, 1, F), (1, 1, T), (1, 4, T), (1, 1, T)]),
@@ -202,6 +206,16 @@ def test_the_last_layer_of_a_group_that_trains_trains():
 def adapted(arch, **args):
     config = {"model_type": "gpt2", "hidden_size": 768, "num_hidden_layers": 12}
     return build_adapter(arch, "gpt2", config, "lora", 8, ["attn.c_attn"], args)
+
+
+def test_virtual_tokens_stand_before_the_others():
+    """Of prompts in every sequence, of prefixes among the keys alone."""
+    config = {"model_type": "gpt2", "hidden_size": 768, "num_hidden_layers": 12}
+    arch = load_model("gpt2").architecture._replace(encoder_tokens=30)
+    for method, want in (("prompt_tuning", (13, 13, 35, 0, 5, False)), ("prefix_tuning", (8, 13, 30, 5, 0, True))):
+        made = build_adapter(arch, "gpt2", config, method, None, None, {"num_virtual_tokens": 5})
+        m = machine(arch, Workload(2, 8, adapter=made), Tape())
+        assert (m.s, m.kv, m.enc_tokens, m.prefix, m.prompted, m.blocks) == want
 
 
 def test_an_adapter_of_some_layers_parts_them():

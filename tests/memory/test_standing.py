@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 from estimator.config import Config
 from estimator.families import build
+from estimator.inventory import CONV1D, LINEAR
 from estimator.models import load_model
 from estimator.moments.standing import TABLES, buffer_bytes, later, rotary_bytes, standing, trained_tensors
 from estimator.moments.workload import Workload
@@ -125,5 +126,6 @@ def test_what_the_optimizer_is_given():
     found = trained_tensors(arch, Workload(1, 8, width=4, wide_embeddings=True))
     weights = list(arch.weights())
     assert [(t.shape, t.width, t.times) for t in found] == [(w.shape, 4, w.times) for w in weights]
+    assert [t.matrix for t in found] == [w.role in (LINEAR, CONV1D) for w in weights]
     assert [t.wide for t in found] == [w.role in TABLES for w in weights]
     assert not any(t.wide for t in trained_tensors(arch, Workload(1, 8)))
