@@ -151,8 +151,8 @@ def choose(name: str, default: int, rng: random.Random, heads: int) -> int:
         return LAYERS_LEAST + rng.randrange(6)
     if re.search(r"(kv|key_value|group).*head|head.*kv|num_kv|n_kv", leaf):
         return heads // 2
-    if "head" in leaf and "dim" not in leaf and "size" not in leaf:
-        return heads
+    if re.search(r"heads?$", leaf):
+        return heads * rng.choice([1, 2, 4])  # no two fields alike: one would stand for the other
     if "head_dim" in leaf or "head_size" in leaf or leaf in ("d_kv",):
         return 8 * rng.choice([3, 5, 7, 9])
     if re.search(r"per_tok|top_?k|topk", leaf):

@@ -72,3 +72,32 @@ def test_a_token_s_share_is_left_out_where_it_is_not_said(tmp_path: Path) -> Non
     assert "params.active" in memory(str(path)).results()
     path.write_text(json.dumps({"model_type": "aria_text"}))
     assert "params.active" not in memory(str(path)).results()
+
+
+def test_a_name_without_a_number_occurs_once():
+    """A dense first layer more is no second table of tokens."""
+    for kind in recorded.known():
+        record = recorded.record_of(kind)
+        rows = [*record["tensors"], *(r for f in record["flags"].values() for r in (*f["adds"], *f["drops"]))]
+        assert all(times == 1 or times[0] in ("==", "!=") for name, _, times, _ in rows if "{i}" not in name), kind
+
+
+def test_where_two_widths_are_equal():
+    """facebook/w2v-bert-2.0 holds 580,493,120 numbers; its adapter projects where its output has another width."""
+    config = {"model_type": "wav2vec2-bert", "architectures": ["Wav2Vec2BertModel"], "vocab_size": None}
+    assert sum(w.total for w in build(Config(config)).weights()) == 580_493_120
+    names = [
+        {w.name for w in build(Config({**config, "add_adapter": True, "output_hidden_size": n})).weights()}
+        for n in (1024, 768)
+    ]  # fmt: skip
+    assert names[1] - names[0] == {f"adapter.proj{x}.{y}" for x in ("", "_layer_norm") for y in ("weight", "bias")}
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [(["at", "depths", 2], 18), (["below", "global", ["f", "layers"]], 3), (["*", ["f", "layers"], ["!=", 1, 2]], 12),
+     (["==", ["f", "layers"], 12], 1), (["ceil", ["/", ["f", "layers"], 5]], 3)],
+)  # fmt: skip
+def test_expressions(expression, value):
+    fields = {"depths": [2, 2, 18, 2], "global": [2, 5, 8, 23], "layers": 12}
+    assert recorded.evaluate(expression, fields) == value
