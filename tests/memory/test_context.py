@@ -19,8 +19,8 @@ def peak(**more):
 
 
 def test_a_gpu_has_its_tokens_of_each_sequence():
-    """The loss, where these steps peak, is of a quarter of the tokens; shards lie on all four GPUs all the same. What the
-    ring puts together is copied when the heads are merged: measured, 16 layers of 2,048 tokens of 2,048 numbers."""
+    """The loss, where these steps peak, is of a quarter of the tokens; shards lie on all four GPUs all the same. What
+    the ring puts together is copied when the heads are merged: measured, 16 layers of 2,048 tokens of 2,048 numbers."""
     assert peak(seq_len=8192, context_parallel=4) - peak(seq_len=2048) == 16 * 2048 * 2048 * 2
 
 
