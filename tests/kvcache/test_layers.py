@@ -143,6 +143,13 @@ def test_layers_that_keep_a_cache_of_their_own():
     assert cache_bytes(llama(), 2, 10) == 2 * 2 * 10 * 2 * 64 * 2
 
 
+def test_names_of_attention():
+    for name, want in (("gpt2", "attention"), ("falcon-7b", "multi-query"), ("llama-3-8b", "grouped-query")):
+        assert [h.kind for h in cache_parts(load_model(name).architecture, 1, 8, 0, 16)] == [want]
+    two = llama(num_key_value_heads=2)
+    assert cache_parts(two, 1, 8, 0, 16)[0].kind == "grouped-query"
+
+
 def test_parts_of_a_kind_are_one_row():
     a, b, c = (Held(kind, n, kv_cache_bytes, n, scratch=n) for kind, n in (("x", 3), ("y", 5), ("x", 4)))
     assert merged([a, b, c]) == [Held("x", 7, kv_cache_bytes, 7, scratch=4), b]
