@@ -59,6 +59,7 @@ def test_a_shared_prefix_is_held_once():
     assert batch_tokens(plain, 3, 100, Store(shared=1)) == 298
     assert batch_tokens(plain, 3, 100, Store(shared=40)) == 40 + 3 * 60
     assert batch_tokens(plain, 3, 100, replace(STORE, shared=40)) == 32 + 3 * (112 - 32)
+    assert batch_tokens(window, 3, 100, replace(STORE, shared=40)) == 32 + 3 * 80
     assert batch_tokens(window, 3, 5000, Store(shared=1000)) == 95 + 3 * 4000  # 905 tokens have left the window
     assert batch_tokens(window, 3, 5000, Store(shared=900)) == 3 * 4095
     assert batch_tokens(window, 3, 4095, Store(shared=1000)) == 1000 + 3 * 3095
