@@ -200,6 +200,14 @@ def test_long_lines_of_a_file_end(llmcalc, tmp_path):
     assert time.process_time() - start < 10
 
 
+def test_a_log_whose_beginning_is_gone(llmcalc, tmp_path):
+    whole = (ROOT / "tests/engines/llamacpp_qwen3.log").read_text()
+    path = tmp_path / "server.log"
+    for text in (whole.replace("loaded meta data", "loaded"), whole.partition("\n")[2]):
+        path.write_text(text)
+        assert llmcalc("validate", path).code in (0, 2)
+
+
 LAYERS = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_attention_heads": 4,
           "intermediate_size": 128, "vocab_size": 1000}  # fmt: skip
 

@@ -91,8 +91,10 @@ def last_load(text: str) -> str:
     """What stands before the first file, and the last load of that file."""
     found = list(_FILE.finditer(text))
     starts = [text.rfind("\n", 0, m.start()) + 1 for m in found]
+    if not found:  # a log whose beginning is gone
+        return text
     loads = [(a, b) for m, a, b in zip(found, starts, [*starts[1:], len(text)], strict=True) if m[1] == found[0][1]]
-    return text[: starts[0]] + text[slice(*loads[-1])] if loads else text
+    return text[: starts[0]] + text[slice(*loads[-1])]
 
 
 def _off(predicted: float, logged: float) -> str:
