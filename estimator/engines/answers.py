@@ -124,10 +124,10 @@ def fit(asked: ServerAsked, rank: ServedRank) -> Fit | None:
     what CUDA graphs take more or less than their best estimate, where the engine counts them.
     """
     p = rank.pool
-    if p is None:
+    if p is None and rank.budget is None:
         return None
     each = ceil_div(asked.batch, asked.data)  # sequences of a replica
-    held = each * p.request(asked.context, steady=each > 1) * p.block_bytes
+    held = 0 if p is None else each * p.request(asked.context, steady=each > 1) * p.block_bytes  # none of an encoder
     if asked.pool is not None:
         return Fit(Range(held, held, held), asked.pool, "the pool")
     assert rank.budget is not None

@@ -75,7 +75,7 @@ def pipes(arch: Architecture, stages: Any, micro: Any, schedule: str, chunks: in
     if chunks != 1 and schedule != LOOPED:
         raise InputError(f"--virtual-stages {chunks} needs --schedule {LOOPED}")
     if schedule == ONE and m < p:
-        raise InputError(f"--schedule {ONE}: --micro-batches {m} must be {FLAG} {p} or more")
+        raise InputError(f"--schedule {ONE}: --micro-batches {m} (train: --accumulation) must be {FLAG} {p} or more")
     if schedule == LOOPED and m % rounds(m, p)[0]:
         raise InputError(f"--schedule {LOOPED}: --micro-batches {m} do not divide into {rounds(m, p)[0]} rounds")
     beside = arch.beside or arch.towers or any(x.ahead or x.streams or x.wiring == "shortcut" for x in arch.layers)

@@ -113,7 +113,7 @@ def test_asked(c, models, llmcalc):
 
 
 REFUSED = [
-    ("--pipeline-parallel 2", "--micro-batches 1 must be --pipeline-parallel 2 or more"),
+    ("--pipeline-parallel 2", "--micro-batches 1 (train: --accumulation) must be --pipeline-parallel 2 or more"),
     ("--pipeline-parallel 2 --micro-batches 4 --schedule zb-h1", "1f1b, gpipe and interleaved are simulated"),
     ("--pipeline-parallel 2 --micro-batches 4 --gpus 3", "--pipeline-parallel 2 does not divide --gpus 3"),
     ("--pipeline-parallel 2 --micro-batches 4 --gpus 4 --stage 3", "use --stage 2"),

@@ -167,7 +167,7 @@ def test_tensor_and_pipeline_parallel() -> None:
         ({"gpus": 8, "tensor_parallel": 3}, {}, "not a multiple"),
         ({"gpus": 5, "tensor_parallel": 5}, {}, "--tensor-parallel 5 does not divide"),
         ({"gpus": 64, "pipeline_parallel": 64}, {}, "--pipeline-parallel 64: more stages than"),
-        ({"gpus": 2, "pipeline_parallel": 2}, {"check_fit": True}, "--recipe megatron"),
+        ({"gpus": 2, "pipeline_parallel": 2}, {"check_fit": True}, "train: --accumulation"),
         ({"carbon_intensity": -1}, {}, "--carbon-intensity"),
         ({"tokens": 5, "steps": 5}, {}, "--tokens"),
         ({"mtbf": 0.1, "gpus": 10000}, {}, "--mtbf"),

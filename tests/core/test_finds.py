@@ -247,9 +247,9 @@ def test_no_socket_and_no_file(line, tmp_path):
 
 @pytest.mark.parametrize("engine", ["llama.cpp", "vllm", "sglang", "tensorrt-llm", "tgi"])
 @pytest.mark.parametrize("command", ["memory", "kvcache", "infer"])
-def test_every_engine_derives_or_says_that_it_does_not(llmcalc, command, engine):
+def test_every_engine_derives(llmcalc, command, engine):
     """infer --engine llama.cpp --derive ended with exit 70: a range in words of a recorded number."""
     ran = llmcalc(f"{command} --engine {engine} --gpu h100-sxm --derive")
     assert ran.code == 0
-    assert ("Derivation" in ran.out) == (engine == "llama.cpp")
-    assert ("no formula is traced through an engine" in " ".join(ran.out.split())) == (engine != "llama.cpp")
+    assert "Derivation" in ran.out
+    assert "no formula is traced" not in " ".join(ran.out.split())

@@ -38,6 +38,8 @@ def test_an_encoder_keeps_no_cache_and_generates_nothing() -> None:
     got = kvcache("bert-base", engine="vllm", gpu="l4").results()
     assert got["bytes_per_token"] == 0
     assert "kv_blocks" not in got
+    assert got["fits"] == "yes"
+    assert got["need_bytes"] < got["have_bytes"]
     with pytest.raises(InputError, match="an encoder generates nothing"):
         infer("bert-base", engine="vllm", gpu="l4")
     with pytest.raises(InputError, match="has an encoder beside its decoder"):
