@@ -13,7 +13,7 @@ RECIPE = Recipe(
     optimizer="adamw-fused",  # apex's FusedAdam
     # TE's RMSNorm, fused_apply_rotary_pos_emb and attention, Megatron-Core's bias_swiglu_fusion and token dispatcher
     kernels=replace(UNFUSED, attention=True, experts=True),
-    # between published runs on H100: 13% more in the median of NVIDIA's dense ones, 4% less to 1% more in Llama 3's
+    # between published runs on H100: 11% more in the median of NVIDIA's dense ones, 4% less to as much in Llama 3's
     # report (tests/accuracy/test_published_runs.py, test_published_layouts.py)
     slower=1.05,
     note="16-bit weights, fp32 main gradients, fp32 master weights and two fp32 moments",

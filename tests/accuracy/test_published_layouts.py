@@ -3,7 +3,7 @@
 Llama 3: Grattafiori et al. 2024, arXiv 2407.21783, table 4 (BF16, TFLOP/s a GPU over 989.4; section 3.3: interleaved
 stages, sequence parallelism, 16 M tokens a step). NVIDIA-NeMo Megatron-Bridge, docs/performance-summary.md (25.11):
 fp8, 70B with TP4 PP8 VP5, 405B with TP8 PP8 CP2 VP8. Its recipes overlap tensor-parallel collectives: taken as hidden
-(``--tp-comm-overlap``) the two would be 23% and 33% too fast; with none of them hidden they are 9% too fast.
+(``--tp-comm-overlap``) the two would be 15% and 24% too fast; with none of them hidden they are 3% too fast.
 """
 
 from __future__ import annotations
