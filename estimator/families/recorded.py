@@ -119,7 +119,6 @@ class _Fields:
             raise InputError(f"{self.c.where}: {name} must be a list, got {str(value)[:40]!r}")
         return value
 
-
     def _numbers(self, name: str, value: Any, default: list[int]) -> list[int]:
         """A list of sizes, one a stage and as many as in the record; or of layers by their number."""
         whole = isinstance(value, list) and all(type(x) is int and 0 <= x <= MAX_SIZE for x in value)

@@ -140,6 +140,8 @@ def _table(part: Any, cut: Cut) -> Any:
 @lru_cache(maxsize=64)
 def _adapter(adapter: Same[Adapter], share: Same[Architecture], ways: Any) -> Adapter:
     of = {p.name: p.across for x in share.it.layers for p in x.linears()}
+    if any(of.get(t.module) not in (COLUMN, ROW) for t in adapter.it.tensors):
+        raise InputError(f"{FLAG} {value_of(ways)}: LoRA is simulated on q, k, v, o, gate, up and down, each apart")
 
     def cut(t: PeftTensor) -> PeftTensor:
         rows, columns = t.shape
@@ -154,9 +156,6 @@ def _adapter(adapter: Same[Adapter], share: Same[Architecture], ways: Any) -> Ad
 
 def adapter_of_rank(adapter: Adapter, share: Architecture, ways: Any) -> Adapter:
     """LoRA as peft divides it (tuners/lora/model.py): B of a matrix cut by outputs, A of one cut by inputs."""
-    known = {p.name: p.across for x in share.layers for p in x.linears()}
-    if any(known.get(t.module) not in (COLUMN, ROW) for t in adapter.tensors):
-        raise InputError(f"{FLAG} {value_of(ways)}: LoRA is simulated on q, k, v, o, gate, up and down, each apart")
     return _adapter(Same(adapter), Same(share), ways)
 
 

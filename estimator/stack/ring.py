@@ -2,8 +2,8 @@
 a group's tokens gathered at once (PyTorch's rotate method "allgather", which torchtitan takes).
 
 Source: torch 2.11 distributed/tensor/experimental/_context_parallel/_attention.py (_templated_ring_attention and its
-backward, _AllGatherRotater, _SDPAMerger with convert_to_f32). All GPUs but
-the last of a group meet later keys, whose half of the output is put behind the other (_partial_update).
+backward, _AllGatherRotater, _SDPAMerger with convert_to_f32). All GPUs but the last of a group meet later keys, whose
+half of the output is put behind the other (_partial_update).
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def spread(
         raise InputError(f"--fsdp-root {root}: FSDP is --stage 2 or 3")
     return Spread(
         n // replicas, at, TORCH, "default", host, replicas, _version(q, at), context, ways, q.sequence_parallel, wrap,
-        root, True, experts,
+        root, experts=experts,
     )  # fmt: skip
 
 
