@@ -112,7 +112,7 @@ def attend(q: Any, k: Any, v: Any, attn_mask: Any = None, dropout_p: float = 0.0
             q, k, v = (torch.nn.functional.pad(x, (0, 8 - width % 8)) for x in (q, k, v))
         scale = 1 / math.sqrt(width) if scale is None else scale
         return aten._scaled_dot_product_flash_attention(q, k, v, 0.0, is_causal, scale=scale)[0][..., :width]
-    if grouped or k.shape[1] != q.shape[1] or (attn_mask is not None and attn_mask.stride(-1) != 1):
+    if k.shape[1] != q.shape[1] or (attn_mask is not None and attn_mask.stride(-1) != 1):
         return aten._scaled_dot_product_attention_math(
             q, k, v, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=grouped
         )[0]

@@ -156,7 +156,7 @@ def _run(
     training = work.mode == "training"
     if adapter is not None and adapter.method.name == "freeze":
         top = adapter.args["trainable_layers"]
-    one_kernel = work.engine or (work.fused and (work.forced or work.kernels.attention))
+    one_kernel = work.engine or (work.fused and work.forced)
     fused = work.fused and fused_exists(arch, work.uncapped)
     load = Workload(
         work.b, work.s, width=work.width, amp=work.amp, training=training, fused=one_kernel or fused,
