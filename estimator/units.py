@@ -194,7 +194,9 @@ def parse_memory(text: str, flag: str) -> int:
     """Bytes of a memory: ``24GB``, ``24GiB``. InputError also for a bare number that no memory has as bytes."""
     size = parse_size(text, flag, "bytes")
     if size < KIBI**2:
-        raise InputError(f"{flag} {text} is {size:,} bytes; with its unit: {flag} {text}GB")
+        number = text.strip()
+        told = f"; with its unit: {flag} {number}GB" if number.isdigit() else ", less than any memory has"
+        raise InputError(f"{flag} {number[:40]} is {size:,} bytes{told}")
     return size
 
 

@@ -130,3 +130,8 @@ def test_a_divided_table_has_a_gradient_of_all_words():
     plain, divided = step(), step(sequence_parallel=True)
     # weights, a gradient and two states of the other half; but its gradient too, and what it is scattered into
     assert plain - divided == pytest.approx(4 * table - 2 * table, rel=0.01)
+
+
+def test_eager_attention_is_not_said_to_be_fused():
+    said = [train.train("gpt-oss-20b", recipe="megatron", attention=how).notes for how in (None, "eager")]
+    assert ["timed with one all the same" in " ".join(notes) for notes in said] == [True, False]

@@ -15,6 +15,7 @@ from estimator.cli import WORDS
         ("memory llama-3-8b --gpu 8xh100", "For 8 of them: --gpu h100-sxm --gpus 8"),
         ("memory llama-3-8b --gpu '2 x 3090'", "For 2 of them: --gpu rtx-3090 --gpus 2"),
         ("memory llama-3-8b --gpu-memory 24", "--gpu-memory 24 is 24 bytes; with its unit: --gpu-memory 24GB"),
+        ("memory llama-3-8b --gpu-memory 100KB", "--gpu-memory 100KB is 100,000 bytes, less than any memory has"),
         ("gpus --min-memory 24", "--min-memory 24 is 24 bytes; with its unit: --min-memory 24GB"),
         ("memory qwen3-8b -q q4_k_m --ram 64", "--ram 64 is 64 bytes; with its unit: --ram 64GB"),
     ],

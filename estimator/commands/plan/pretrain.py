@@ -92,7 +92,7 @@ def pretrain(q: PreTrain) -> Report:
     notes = [
         f"recipe {RECIPE}: ZeRO stage 1 is its distributed optimizer, 2 and 3 shard gradients and weights too",
         "TP tensor parallel, inside a node (TP4s: sequence parallel too), whose collectives stand alone: two published "
-        "runs that overlap them (Megatron-Bridge 25.11, FP8) are 5% slower even so; CP GPUs "
+        "runs that overlap them (Megatron-Bridge 25.11, FP8) are 3% slower even so; CP GPUs "
         f"that share a sequence, {LEAST_TOKENS:,} tokens each or more; EP GPUs that share the experts; PP pipeline "
         "stages, 1F1B (PP4x5: 5 virtual stages a GPU, interleaved); DP data parallel; b sequences a micro-batch; ckpt "
         "every layer is run again in the backward pass",

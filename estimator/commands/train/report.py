@@ -140,7 +140,7 @@ def one_pass(q: Train, recipe: Recipe) -> Flops:
     return Flops(
         batch_size=q.batch_size if sequences == 1 else str(sequences * value_of(batch(q.model, q.batch_size))),
         model=q.model, mode="training", uncapped=True, attention=q.attention or "sdpa",
-        forced=q.attention == "sdpa" or recipe.kernels.attention,
+        forced=q.attention == "sdpa" or (q.attention is None and recipe.kernels.attention),
         **{k: getattr(q, k) for k in same},
     )  # fmt: skip
 
