@@ -284,6 +284,13 @@ def test_what_does_not_fit_keeps_as_few_experts_on_the_host_as_it_takes():
     assert "--cpu-moe" not in api.memory("qwen3-30b-a3b", ram="2GB", **asked).verdict
 
 
+def test_the_longest_context_stands_beside_the_fewest_experts_on_the_host():
+    asked = {"engine": "llama.cpp", "quantization": "q4_k_m", "gpu_memory": "5GiB", "ctx_size": "16k"}
+    found = api.kvcache("olmoe-1b-7b", **asked).results()
+    assert found["cpu_moe.min"] > 0
+    assert found["max_tokens"] == found["ctx_size.max"] > 0
+
+
 def test_its_own_batch_is_not_taken_for_sequences():
     with pytest.raises(InputError, match="at most 256 sequences, got 512; its own -b is --logical-batch"):
         memory(batch_size=512, **CARD)

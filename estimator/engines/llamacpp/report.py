@@ -206,7 +206,8 @@ def kvcache(q: Any) -> Report:
     rows.append(Node("n_ctx", "Cells of all streams", c.n_ctx, TOKENS, note=f"{c.streams} of {c.cells:,}"))
     more, fit, facts, verdict = verdict_of(a)
     if fit is not None:
-        more.append(_room(a, next((n.value for n in more[-1].children if n.key == "ctx_size.max"), None)))
+        found = (n.value for row in more for n in row.walk() if n.key == "ctx_size.max")
+        more.append(_room(a, next(found, None)))
     body = (Node.group("", rows), *more)
     return Report(
         "kvcache", f"{title(a)}: KV cache in llama.cpp", inputs(q, a), body, facts, (*a.said, *notes_of(a)), (SOURCE,),
