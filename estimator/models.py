@@ -108,6 +108,11 @@ class Model:
             )
         return made
 
+    @property
+    def derives(self) -> bool:
+        """Whether it was loaded for a derivation: its sizes are traced numbers."""
+        return bool(self.config and self.config.traced)
+
     def in_numbers(self) -> Model:
         """The same model with plain numbers for sizes, also in a run that derives: for what is not derived."""
         if self.config is None or not self.config.traced:

@@ -44,7 +44,7 @@ def size_option(
     if isinstance(value, Traced):
         return value
     symbolic = model is not None and model.kind == "symbolic"
-    derives = bool(model and model.config and model.config.traced)
+    derives = model is not None and model.derives
     if isinstance(value, str):
         text = value.strip()
         if text.lower() in ("nan", "inf", "infinity"):

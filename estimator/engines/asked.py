@@ -72,7 +72,7 @@ class ServerAsked:
     @property
     def derives(self) -> bool:
         """Whether the run derives: its numbers are traced."""
-        return bool(self.model.config and self.model.config.traced)
+        return self.model.derives
 
     def at_least(self, *version: int) -> bool:
         """Whether the engine's version is this one or later."""

@@ -64,10 +64,10 @@ def prepare(
         given["trainable_layers"] = size_option(model, trainable_layers, "--trainable-layers", "trainable_layers")
     if rank is None and found.rank and found.rank not in given and isinstance(found.args.get(found.rank), int):
         default = found.args[found.rank]
-        if default > 0 and _traces(model):
+        if default > 0 and model.derives:
             given[found.rank] = size_option(model, "r" if model.kind == "symbolic" else default, "--rank", "rank")
     plain = all(x is None or type(x) in (str, bool, int, float) for x in (rank, targets, *given.values()))
-    if not plain or _traces(model) or model.kind == "symbolic":
+    if not plain or model.derives or model.kind == "symbolic":
         return _built(model, method, rank, targets, given)
     return _remembered(Same(model), method, rank, targets, tuple((k, type(v), v) for k, v in given.items()))
 
@@ -83,10 +83,6 @@ def _remembered(
 def _built(model: Model, method: str, rank: Any, targets: Any, given: Mapping[str, Any]) -> Adapter:
     config = model.config.raw if model.config else {}
     return build_adapter(model.architecture, model.name, config, method, rank, targets, given)
-
-
-def _traces(model: Model) -> bool:
-    return bool(model.config and model.config.traced)
 
 
 def _argument(model: Model, method: Method, name: str, value: Any) -> Any:

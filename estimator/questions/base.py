@@ -74,7 +74,7 @@ class Question:
     @property
     def derives(self) -> bool:
         """Whether the model was loaded for a derivation."""
-        return bool(self.model is not None and self.model.config and self.model.config.traced)
+        return self.model is not None and self.model.derives
 
 
 COMMON = tuple(f.name for f in fields(Question))  # what says which model it is, in every question

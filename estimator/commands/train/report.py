@@ -233,7 +233,7 @@ def _body(
     q, gpus, convention = run.question, run.degrees.gpus, run.question.attention_flops
     spec = step.spec
     rates = {k: time.token_rate(tokens_a_step, v) for k, v in (("low", step.low), ("high", step.high))}
-    traced = bool(made.model.config and made.model.config.traced)
+    traced = made.model.derives
     seconds, tokens, count = (
         named(traced, n, v) for n, v in (("t_step", step.best), ("B", tokens_a_step), ("N", gpus))
     )
