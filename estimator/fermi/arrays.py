@@ -39,7 +39,7 @@ TAIL_BELOW = (
     1.05075007164441684324e-9, 5.47593808499534494600e-4, 1.51986665636164571966e-2, 1.48103976427480074590e-1,
     6.89767334985100004550e-1, 1.67638483018380384940e0, 2.05319162663775882187e0, 1.0,
 )  # fmt: skip
-CHECKED = 129  # of a chunk, compared with Python's own before the rest is believed
+CHECKED = 129  # first values, which are compared with Python's own before the rest are believed
 SHORT = 20  # bits of a place, beside which two draws hardly ever have the same leading bits
 MOST = 700.0  # up to which no exponential overflows
 

@@ -244,7 +244,7 @@ def _bytes(adapter: Adapter, fmt: Format, own: Format, optimizer: str, letters: 
         ),
         Node(
             "checkpoint_elements", "Numbers in the checkpoint", adapter.saved, ELEMENTS,
-            working=working.checkpoint(adapter, lambda wanted: adapter.count(wanted)),
+            working=working.checkpoint(adapter, adapter.count),
         ),
         Node(
             "checkpoint_bytes", f"Checkpoint, {fmt.name}", saved + header, BYTES,

@@ -197,9 +197,7 @@ def _load(model: Model, mix: str, text: str) -> Load:
         unified=said.get("kv_unified", "true") in ("1", "true"),
         outputs=count("n_outputs_max", 0, 0) or None, build=_build(text), pooling=_pooling(model, text),
     )  # fmt: skip
-    load = Load(
-        model.name, model.architecture, known(model), context, weights, Placement(len(weights.layers))
-    )  # fmt: skip
+    load = Load(model.name, model.architecture, known(model), context, weights, Placement(len(weights.layers)))
     return replace(load, place=_place(load, text))
 
 
