@@ -39,3 +39,11 @@ def test_a_rate_takes_as_many_cards_as_it_needs(llmcalc):
     assert "--gpus not given: 32, since 1..8 do not keep up" in free["assumptions"]
     assert "rows" not in kept
     assert kept["verdict"].startswith("Nothing keeps up: the most is 3.3 requests a second")
+
+
+@pytest.mark.parametrize("recipe", ["litgpt", "torchtune", "unsloth"])
+def test_libraries_with_models_of_their_own_have_decoders(llmcalc, recipe):
+    ran = llmcalc(f"memory --mode training -m bart-base --recipe {recipe}")
+    assert ran.code == 2
+    assert f"--recipe {recipe} runs decoders, and bart-base is an encoder-decoder" in ran.err
+    assert f"{recipe} is left out" in " ".join(llmcalc("memory --mode training -m bart-base --recipe all").out.split())

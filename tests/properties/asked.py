@@ -63,7 +63,10 @@ def results(argv: list[str]) -> dict[str, Any] | None:
 
 
 def rows(argv: list[str], flag: str, values: list[int]) -> list[dict[str, Any]] | None:
-    """What ``sweep`` answers for each value of an option, results by key; None where it is refused."""
+    """What ``sweep`` answers for each value of an option, results by key; None where it is refused, or another value
+    has a comma, which it takes for two."""
+    if any("," in word for word in argv):
+        return None
     out, err = StringIO(), StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         code = run(["sweep", *argv, flag, ",".join(map(str, values)), "--format", "json"])

@@ -23,14 +23,14 @@ _DRESS = (
 )  # fmt: skip
 
 
-_POWER = re.compile(r"\$(-?[\d.]+) · 10\^\{(-?\d+)\}\$")  # as LaTeX has 1.057e+94
+_POWER = re.compile(r"\$(?:(-?[\d.]+) · )?10\^\{(-?\d+)\}\$")  # as LaTeX has 1.057e+94, and 1e+21
 
 
 def plain(text: str) -> str:
     """A rendering without what its format adds."""
     for a, b in _DRESS:
         text = text.replace(a, b)
-    return " ".join(_POWER.sub(lambda m: f"{m[1]}e{int(m[2]):+03d}", text).split())
+    return " ".join(_POWER.sub(lambda m: f"{m[1] or 1}e{int(m[2]):+03d}", text).split())
 
 
 def formats(made: Report) -> None:
