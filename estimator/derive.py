@@ -241,7 +241,8 @@ def derivations(report: Report, names: Names, steps: bool = True, only: Sequence
         written = Written(expr, names)
         one = before.get((expr, node.unit.name)) or (None if node.formula else before.get(expr))
         same = "" if node.working or one is None else labels[one.key]
-        made = working_of(node, written, known) if steps and not same else Worked((), ())
+        parts = known and _parts(labels, node, known)
+        made = working_of(node, written, parts) if steps and not same else Worked((), ())
         if made.lines:
             twin = one if made.bare else worked.setdefault((expr, node.unit.name, made.lines), node)
             if twin is not None and twin is not node:
@@ -291,6 +292,12 @@ def _named(labels: Mapping[str, str], nodes: Sequence[Node]) -> dict[Any, tuple[
         if getattr(n.value.expr, "args", ()):
             named.setdefault(n.value.expr, (f"[{labels[n.key]}]", n.value.value))
     return named
+
+
+def _parts(labels: Mapping[str, str], node: Node, known: Mapping[Any, tuple[str, Any]]) -> dict[Any, tuple[str, Any]]:
+    """The same, with the parts of a sum by their own names where another quantity is as large."""
+    own = (c for c in node.children if c.key in labels and isinstance(c.value, Traced) and c.value.expr in known)
+    return {**known, **{id(c.value): (f"[{labels[c.key]}]", c.value.value) for c in own}}
 
 
 SHORT, STEPS = "short", "steps"

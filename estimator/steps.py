@@ -77,7 +77,7 @@ class Worked(NamedTuple):
 def working_of(node: Node, written: Written, known: Mapping[Any, tuple[str, Any]] | None) -> Worked:
     """The lines that lead to a node's tidied expression.
 
-    known: other quantities, expression -> (name, value); None in a report whose numbers are letters.
+    known: other quantities, expression or identity -> (name, value); None in a report whose numbers are letters.
     """
     lines, last = _lines(node, written)
     if last is None or last.items or known is None:
@@ -91,12 +91,13 @@ def working_of(node: Node, written: Written, known: Mapping[Any, tuple[str, Any]
 
 
 def _swapped(form: Any, own: Any, by: Mapping[Any, Any]) -> Any:
-    """A form whose quantities that ``by`` knows stand as it says; itself where there are none."""
+    """A form whose quantities that ``by`` knows, one of them or all of an expression, stand as it says; itself where
+    there are none."""
     if isinstance(form, Form):
         args = tuple(_swapped(a, own, by) for a in form.args)
         return form if all(a is b for a, b in zip(args, form.args, strict=True)) else form._replace(args=args)
     if isinstance(form, Traced) and form.expr != own:
-        return by.get(form.expr, form)
+        return by.get(id(form), by.get(form.expr, form))
     return form
 
 

@@ -76,6 +76,7 @@ def watch() -> None:
     """Hear what the interpreter opens, changes, starts and connects to from now on."""
     global _HOOKED
     if not _HOOKED:
+        sys.dont_write_bytecode = True  # of modules that an input is the first to need
         sys.addaudithook(_heard)
         _HOOKED = True
 
