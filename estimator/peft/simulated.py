@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from estimator.errors import InputError
 from estimator.families.base import MLP, Architecture, Attention, Linear, StateSpace
 from estimator.inventory import CONV1D, LINEAR
 from estimator.ops import ceil_div
@@ -23,7 +24,10 @@ FACTORS = {"lora_A.weight": "lora_B.weight", "lora_embedding_A": "lora_embedding
 def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[str, LoraSpec], set[str]]:
     """(adapted linear layers, names of the model's own weights that train or whose copies do)."""
     found: dict[str, LoraSpec] = {}
-    dropped = float(adapter.args["lora_dropout"] or 0) > 0
+    dropout = adapter.args["lora_dropout"] or 0
+    if not isinstance(dropout, int | float):
+        raise InputError(f"lora_dropout must be a number, got {str(dropout)[:40]}")
+    dropped = dropout > 0
     unfrozen = {f"{t.module}.{t.name}" if t.module else t.name for t in adapter.unfrozen}
     dora = {t.module for t in adapter.tensors if t.name == "lora_magnitude_vector"}
     targets = {m.name for m in adapter.targets}

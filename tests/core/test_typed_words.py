@@ -47,3 +47,15 @@ def test_libraries_with_models_of_their_own_have_decoders(llmcalc, recipe):
     assert ran.code == 2
     assert f"--recipe {recipe} runs decoders, and bart-base is an encoder-decoder" in ran.err
     assert f"{recipe} is left out" in " ".join(llmcalc("memory --mode training -m bart-base --recipe all").out.split())
+
+
+def test_a_library_is_not_given_an_attention_that_it_has_not(llmcalc):
+    ran = llmcalc("memory --mode training -m gpt-oss-20b --recipe litgpt")
+    assert (ran.code, "its attention is not gpt_oss's" in ran.err) == (2, True)
+
+
+def test_a_dropout_of_an_adapter_folder_is_a_number(llmcalc, tmp_path):
+    text = '{"peft_type": "LORA", "base_model_name_or_path": "meta-llama/Meta-Llama-3-8B", "r": 8, '
+    (tmp_path / "adapter_config.json").write_text(text + '"target_modules": ["q_proj"], "lora_dropout": [1]}')
+    ran = llmcalc(f"memory --adapter {tmp_path}")
+    assert (ran.code, "lora_dropout must be a number, got [1]" in ran.err) == (2, True)
