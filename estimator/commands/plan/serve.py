@@ -73,10 +73,11 @@ def serve(q: Serve) -> Report:
     if q.gpus is not None:
         return _served_by(q, q.gpus)[0]
     made, most = _served_by(q, USUAL)
+    n = NODE
     for _ in range(GROWN):
         if not most or q.rate is None:
             break
-        n = 2 ** ceil(log2(NODE * max(q.rate / most, 2)))  # replicas share the requests evenly
+        n = 2 ** ceil(log2(n * max(q.rate / most, 2)))  # replicas share the requests evenly
         if n > MOST:
             break
         more, most = _served_by(q, str(n), f"--gpus not given: {n}, since {USUAL} do not keep up")
