@@ -19,7 +19,7 @@ from estimator.commands.memory.sharding import (
     standing_states,
 )
 from estimator.commands.memory.stack import fields_of, serving, shape_of, width_of
-from estimator.commands.memory.stages import Staged, staged, untied
+from estimator.commands.memory.stages import Staged, staged
 from estimator.commands.memory.storage import (
     UNPACKED,
     WIDTHS,
@@ -41,6 +41,7 @@ from estimator.names import choice
 from estimator.ops import maximum
 from estimator.optimizers import Trained, find_optimizer, managed_bytes, state_bytes
 from estimator.parallel.divided import adapter_of_rank, expert_rank, one_rank
+from estimator.parallel.staged import untied
 from estimator.peft.base import Adapter
 from estimator.questions.base import Unsaid
 from estimator.questions.read import adapter_of, batch, recipe_of, scored, split_cast, storage_of, tokens

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from estimator.commands.memory.layers import context_ways, expert_ways, tensor_ways
-from estimator.commands.memory.stages import FLAG, check, ways_of
+from estimator.commands.memory.stages import check, ways_of
 from estimator.errors import InputError
 from estimator.names import choice
 from estimator.optimizers import Trained, find_optimizer, state_bytes
 from estimator.parallel.offload import OFFLOADS, allowed
+from estimator.parallel.staged import FLAG
 from estimator.records import dataclass
 from estimator.trace import value_of
 

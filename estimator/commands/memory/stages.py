@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
-from estimator.parallel.staged import FLAG, adapter_of_part, held, pipes, untied
+from estimator.parallel.staged import FLAG, adapter_of_part, held, pipes
 from estimator.records import dataclass
 from estimator.report import Cell, Node, Table
 from estimator.trace import value_of
@@ -106,4 +106,4 @@ def staged(q: Memory, arch: Architecture, load: Workload, said: list[str]) -> St
     return Staged(*runs[top], tuple(peaks))
 
 
-__all__ = ["FLAG", "Staged", "check", "staged", "untied", "ways_of"]
+__all__ = ["Staged", "check", "staged", "ways_of"]
