@@ -132,7 +132,6 @@ def attention_kind(a: Attention, crossed: bool) -> str:
     return "attention" if heads == kv else "multi-query" if kv == 1 else "grouped-query"
 
 
-# StateSpace.kind
 STATES = {  # what people call a StateSpace.kind, where that is not its name
     "selective": "Mamba",
     "chunked": "Mamba 2",
