@@ -105,6 +105,19 @@ class Degrees:
         }[group]
         return INSIDE if span <= self.node else BETWEEN
 
+    def ports(self, group: str) -> int:
+        """Ports to the network by which a ring of this group (tensor, data, or experts' data) leaves a node.
+
+        One a member: NCCL lays a ring through each, which carries its part of the bytes. An exchange of all with all,
+        or a message to the next, has its sender's alone (NCCL's maintainer in NVIDIA/nccl-tests, issue 267).
+        """
+        members, apart = {
+            "tensor": (self.tensor, 1),
+            "data": (self.shards, self.tensor),
+            "experts": (self.expert_shards, self.each_expert * self.expert),
+        }.get(group, (1, 1))
+        return max(1, min(int(value_of(members)), self.node // int(value_of(apart))))
+
     @property
     def plain(self) -> bool:
         """Data parallelism only."""

@@ -19,8 +19,8 @@ from estimator.parallel.links import GIGA, NETWORK_GBPS, Links, links
 from estimator.parallel.messages import Message, messages
 from estimator.parallel.pipeline import Schedule, Stage
 from estimator.parallel.recipe import rates
-from estimator.parallel.sharding import Piece
-from estimator.parallel.traffic import ALL_GATHER, transfers
+from estimator.parallel.sharding import EXPERTS, Piece
+from estimator.parallel.traffic import ALL_GATHER, Transfer, transfers
 from estimator.records import dataclass
 from estimator.trace import value_of
 
@@ -69,16 +69,18 @@ def exchange(
     groups = group_seconds(most_sent(arch, degrees, work, micro_batches, plan.chunks, stages), rate)
     for s in stages:  # refuses what cannot be divided
         stage_weights(arch, s, work.cut, degrees.pipeline)
-    local = degrees.link("data") == INSIDE
-    data = data_bytes(degrees, recipe, stage, micro_batches, trained, total, local, experts)
-    where = INSIDE if local else BETWEEN
-    speed = f"{(rate.rates[where] or 0) / GIGA:g} GB/s one way" + ("" if link else f" {where}")
+    busy = data_seconds(degrees, recipe, stage, micro_batches, trained, total, rate, experts)
+    where = degrees.link("data")
+    speed = f"{(rate.rate(where, degrees.ports('data')) or 0) / GIGA:g} GB/s one way" + ("" if link else f" {where}")
     notes = [
         f"data parallel over {int(value_of(degrees.data)):,} GPUs, ZeRO stage {stage}: {speed}, hidden behind the "
         "backward pass where it is longer (slower networks: --link)",
     ]
     if not link and int(value_of(degrees.gpus)) > degrees.node:
-        notes.append(f"nodes of {degrees.node} GPUs, {NETWORK_GBPS} x 10^9 bits/s a GPU between them (or give --link)")
+        notes.append(
+            f"nodes of {degrees.node} GPUs, {NETWORK_GBPS} x 10^9 bits/s a GPU between them; a ring's bytes are shared "
+            "out among its GPUs' ports, as NCCL does (or give --link)"
+        )
     if not degrees.plain:
         others = "".join(
             f", {name} over {n}" for name in ("context", "expert") if (n := int(value_of(getattr(degrees, name)))) != 1
@@ -87,7 +89,6 @@ def exchange(
             f"tensor parallel over {int(value_of(degrees.tensor))}, pipeline ({plan.name}) over "
             f"{int(value_of(degrees.pipeline))}{others}: collectives of llmcalc zero, not overlapped unless told"
         )
-    busy = float(rate.seconds(data, where))
     return Exchange(busy, float(add_up(groups.values())), groups.get("tensor", 0.0), float(plan.bubble), tuple(notes))
 
 
@@ -104,33 +105,33 @@ def most_sent(
 
 def group_seconds(sent: Sequence[Message], rate: Links) -> dict[str, float]:
     """Seconds that links are busy by the group that sends: tensor, context, expert, pipeline."""
-    return {m.group: float(rate.seconds(m.step, m.link)) * m.crossing for m in sent}
+    return {m.group: float(rate.seconds(m.step, m.link, m.ports)) * m.crossing for m in sent}
 
 
-def data_bytes(
-    degrees: Degrees, recipe: str, stage: int, micro_batches: int, trained: float, total: float, local: bool,
+def data_seconds(
+    degrees: Degrees, recipe: str, stage: int, micro_batches: int, trained: float, total: float, rate: Links,
     experts: float = 0.0,
-) -> Any:  # fmt: skip
-    """Bytes that a GPU sends to its data-parallel peers; frozen weights are only ever gathered.
+) -> float:  # fmt: skip
+    """Seconds that a GPU sends to its data-parallel peers; frozen weights are only ever gathered.
 
     experts: parameters that expert parallelism divides too
     """
     if int(value_of(degrees.shards)) == 1:
-        return 0
+        return 0.0
     parts, found = int(value_of(degrees.tensor * degrees.pipeline)), rates(recipe, "adamw")
     apart = int(value_of(degrees.each_expert * degrees.pipeline * degrees.expert))
 
-    def sent(n: float) -> Any:
+    def sent(n: float) -> list[Transfer]:
         routed = int(experts) if apart != parts and n > experts else 0
         pieces = [Piece("weights", (int(n) - routed) // parts, degrees.shards)]
         if routed:
-            pieces.append(Piece("experts", routed // apart, degrees.expert_shards))
-        return transfers(pieces, found, stage, micro_batches, inside=local)
+            pieces.append(Piece(EXPERTS, routed // apart, degrees.expert_shards))
+        return transfers(pieces, found, stage, micro_batches, degrees=degrees)
 
-    if stage < 3 or trained == total:
-        return sum(t.bytes for t in sent(trained))
-    gathered = sum(t.bytes for t in sent(total) if t.op == ALL_GATHER)
-    return gathered + sum(t.bytes for t in sent(trained) if t.op != ALL_GATHER)
+    told = sent(trained)
+    if stage == 3 and trained != total:
+        told = [t for t in sent(total) if t.op == ALL_GATHER] + [t for t in told if t.op != ALL_GATHER]
+    return float(add_up(rate.seconds(int(t.bytes), t.link, t.ports) for t in told))
 
 
 def work_of(b: Any, s: Any, degrees: Degrees, fused: bool, checkpointing: bool) -> act.MicroBatch:

@@ -16,7 +16,7 @@ from estimator.parallel.degrees import Degrees
 from estimator.parallel.offload import Moved, allowed, moved
 from estimator.parallel.pipeline import Schedule, Stage
 from estimator.parallel.recipe import Rates
-from estimator.parallel.sharding import Piece, Share, held, keeps_gathered
+from estimator.parallel.sharding import EXPERTS, Piece, Share, held, keeps_gathered
 from estimator.parallel.traffic import HPZ
 from estimator.peft.arguments import TRAINED
 from estimator.peft.base import Adapter
@@ -96,7 +96,7 @@ def pieces(job: Job, stage: Stage) -> tuple[Piece, ...]:
     if d.expert != 1 and not any(isinstance(layer.mlp, MoE) for layer in job.arch.layers):
         raise InputError(f"--expert-parallel {value_of(d.expert)}: the model has no experts")
     shared = Piece("dense weights", sum(w.total for w in dense), d.shards, dense)
-    return (shared, Piece("experts", sum(w.total for w in routed), d.expert_shards, routed)) if routed else (shared,)
+    return (shared, Piece(EXPERTS, sum(w.total for w in routed), d.expert_shards, routed)) if routed else (shared,)
 
 
 def _adapted(adapter: Adapter, weights: list[Weight], shards: Any) -> tuple[Piece, ...]:

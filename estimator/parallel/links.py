@@ -23,9 +23,14 @@ class Links:
     rates: dict[str, float | None]
     said: tuple[str, ...] = field(default=())
 
-    def seconds(self, nbytes: Any, link: str) -> Any:
-        """Time of ``nbytes`` over a link, or None."""
-        rate = self.rates.get(link)
+    def rate(self, link: str, ports: int = 1) -> float | None:
+        """Bytes/s a GPU of a collective whose ring leaves a node by so many ports: no more than it has inside."""
+        rate, inside = self.rates.get(link), self.rates.get(INSIDE)
+        return max(rate, min(rate * ports, inside)) if rate and inside and link == BETWEEN else rate
+
+    def seconds(self, nbytes: Any, link: str, ports: int = 1) -> Any:
+        """Time of ``nbytes`` over a link, or None. ports: ``Degrees.ports``."""
+        rate = self.rate(link, ports)
         return nbytes / rate if rate else None
 
     @property

@@ -29,6 +29,7 @@ class Message:
     """Bytes that one GPU sends in a group: ``layer`` in one layer (or boundary) and micro-batch, ``step`` in a step.
 
     crossing: what the link carries of them, as a share (beyond 1 where it is not used in full)
+    ports: to the network, that it goes through in a node
     """
 
     group: str
@@ -38,6 +39,7 @@ class Message:
     step: Any
     link: str
     crossing: float = 1.0
+    ports: int = 1
 
 
 def messages(stage: Stage, work: MicroBatch, degrees: Degrees, m: Any, d: Any, chunks: int) -> list[Message]:
@@ -46,7 +48,8 @@ def messages(stage: Stage, work: MicroBatch, degrees: Degrees, m: Any, d: Any, c
 
     def send(group: str, what: str, layer: Any, each: Any, crossing: float = 1.0) -> None:
         """``each``: in one micro-batch."""
-        out.append(Message(group, what, getattr(degrees, group), layer, m * each, degrees.link(group), crossing))
+        over, link, ports = getattr(degrees, group), degrees.link(group), degrees.ports(group)
+        out.append(Message(group, what, over, layer, m * each, link, crossing, ports))
 
     n, t = work.tokens, degrees.tensor
     again = 1 if work.recompute == "full" else 0

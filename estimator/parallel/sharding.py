@@ -21,6 +21,7 @@ from estimator.trace import Traced, value_of
 
 STAGES = (0, 1, 2, 3)
 WEIGHTS, GRADIENTS, OPTIMIZER = "weights", "gradients", "optimizer"
+EXPERTS = "experts"  # label of a piece that expert parallelism divides
 SHARDED = {0: (), 1: (OPTIMIZER,), 2: (OPTIMIZER, GRADIENTS), 3: (OPTIMIZER, GRADIENTS, WEIGHTS)}
 
 
@@ -28,7 +29,7 @@ SHARDED = {0: (), 1: (OPTIMIZER,), 2: (OPTIMIZER, GRADIENTS), 3: (OPTIMIZER, GRA
 class Piece:
     """Elements of one kind of weights that a rank works with before ZeRO shards them.
 
-    label     "weights", "experts"
+    label     "weights", EXPERTS ...
     elements  on this rank; over: how many GPUs hold the same ones; weights: their tensors, where known
     trains    False of what an adapter leaves as it is: no gradients, no optimizer state
     """

@@ -12,8 +12,9 @@ from typing import Any
 from estimator.errors import InputError
 from estimator.formulas.zero import ring_elements
 from estimator.ops import ceil_div
+from estimator.parallel.degrees import BETWEEN, INSIDE, Degrees
 from estimator.parallel.recipe import Rates
-from estimator.parallel.sharding import Piece
+from estimator.parallel.sharding import EXPERTS, Piece
 from estimator.records import dataclass
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE
@@ -39,7 +40,7 @@ class Transfer:
 
     op, what    e.g. all-gather of weights
     elements    that one such collective covers on one GPU; bits: of one element
-    over        GPUs of the group; times: a step; inside: True where it stays within a node
+    over        GPUs of the group; times: a step; inside: True where it stays within a node; ports: else, see Degrees
     """
 
     op: str
@@ -49,6 +50,12 @@ class Transfer:
     over: Any
     times: Any = 1
     inside: bool = False
+    ports: int = 1
+
+    @property
+    def link(self) -> str:
+        """Which of ``Links`` it goes over."""
+        return INSIDE if self.inside else BETWEEN
 
     @property
     def textbook(self) -> Any:
@@ -72,8 +79,8 @@ def transfers(
     stage: int,
     micro_batches: Any = 1,
     zero_pp: Sequence[str] = (),
-    node: int = 8,
-    inside: bool = False,
+    *,
+    degrees: Degrees,
 ) -> list[Transfer]:
     """Every collective of the data-parallel groups in a step of ``micro_batches`` forward and backward passes.
 
@@ -83,7 +90,7 @@ def transfers(
     out: list[Transfer] = []
     for p in pieces:
         what = f" of {p.label}" if len(pieces) > 1 else ""
-        found = _piece(p, recipe, stage, micro_batches, zero_pp, node, inside, what)
+        found = _piece(p, recipe, stage, micro_batches, zero_pp, degrees, what)
         out += found if p.trains else [t for t in found if _of_frozen(t)]
     return out
 
@@ -93,13 +100,13 @@ def _of_frozen(t: Transfer) -> bool:
     return t.op == ALL_GATHER and not t.what.startswith("updated")
 
 
-def _piece(
-    p: Piece, r: Rates, stage: int, m: Any, pp: Sequence[str], node: int, inside: bool, what: str
-) -> list[Transfer]:
+def _piece(p: Piece, r: Rates, stage: int, m: Any, pp: Sequence[str], degrees: Degrees, what: str) -> list[Transfer]:
     grads, weights = BITS_PER_BYTE * r.reduced, BITS_PER_BYTE * r.gathered
+    inside, node = degrees.link("data") == INSIDE, degrees.node
+    ports = degrees.ports("experts" if p.label == EXPERTS else "data")
 
     def made(op: str, of: str, bits: int, times: Any = 1, over: Any = p.over, local: bool = inside) -> Transfer:
-        return Transfer(op, of + what, p.elements, bits, over, times, local)
+        return Transfer(op, of + what, p.elements, bits, over, times, local, 1 if op == ALL_TO_ALL else ports)
 
     if stage == 0:
         return [made(ALL_REDUCE, "gradients", grads)]

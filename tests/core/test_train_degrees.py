@@ -7,6 +7,7 @@ import pytest
 from estimator import api
 from estimator.commands.train import report as train
 from estimator.errors import InputError
+from estimator.parallel.degrees import Degrees
 
 MIXTRAL = {"recipe": "megatron", "gpus": 16, "seq_len": 4096, "batch_size": 1, "steps": 1, "tensor_parallel": 2}
 
@@ -44,6 +45,28 @@ def test_experts_are_reduced_among_those_that_hold_them():
     dealt = train.train("mixtral-8x7b", **MIXTRAL, stage=1, expert_parallel=8).results()
     assert dealt["communication_seconds"] < whole["communication_seconds"] / 5
     assert dealt["tokens_per_second"] > whole["tokens_per_second"]
+
+
+def test_a_ring_leaves_a_node_by_the_ports_of_all_its_gpus():
+    """NCCL: 8 ports of 50 GB/s for the 8 GPUs of a node, 2 where the other GPUs are of the tensor group, and no more
+    than NVLink has: 300 GB/s of an A100."""
+    found = [
+        api.zero("llama-3-8b", gpus=16, tensor_parallel=t, stage="1", gpu=gpu).results()
+        for t, gpu in ((1, "h100-sxm"), (4, "h100-sxm"), (1, "a100-80gb"), (8, "h100-sxm"))
+    ]
+    rates = [x["stage1.communication_bytes"] / x["stage1.communication_seconds"] for x in found]
+    assert rates == pytest.approx([400e9, 100e9, 300e9, 50e9])
+    assert Degrees(128, 8, context=4, node=8).ports("data") == Degrees(64, expert=16).ports("expert") == 1
+    assert Degrees(64, expert=2).ports("experts") == Degrees(64, 2).ports("data") == 4
+    assert Degrees(64, 16).ports("tensor") == 8
+
+
+def test_two_nodes_do_not_make_a_sharded_run_slower():
+    """A step's weights take 0.8 s to gather over NVLink and 1.0 s over the ports of two nodes: both hide."""
+    common = {"model": "llama-3.1-70b", "recipe": "trainer", "gpu": "h200", "seq_len": 2048, "checkpointing": "full"}
+    one, two = asked(**common, stage=3, gpus=8), asked(**common, stage=3, gpus=16)
+    assert two["step_seconds"] <= one["step_seconds"]
+    assert two["communication_seconds"] < 1.3 * one["communication_seconds"]
 
 
 def test_an_adapters_optimizer_does_not_depend_on_experts_that_it_leaves():

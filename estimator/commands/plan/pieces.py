@@ -22,8 +22,8 @@ from estimator.errors import InputError
 from estimator.families.base import Architecture
 from estimator.inventory import total as elements
 from estimator.parallel import activations as act
-from estimator.parallel.degrees import BETWEEN, INSIDE, Degrees
-from estimator.parallel.exchange import data_bytes, group_seconds, most_sent, work_of
+from estimator.parallel.degrees import Degrees
+from estimator.parallel.exchange import data_seconds, group_seconds, most_sent, work_of
 from estimator.parallel.job import Job, distinct, rank, saved
 from estimator.parallel.links import Links, links, node_size
 from estimator.parallel.messages import Message
@@ -229,10 +229,8 @@ class Pieces:
     def reduced(self, gpu: str, gpus: int, tensor: int, pipeline: int, expert: int, stage: int, m: int) -> float:
         """Seconds of the data-parallel collectives of a step."""
         degrees = Degrees(gpus, tensor, pipeline, expert=expert, node=self.node(gpu))
-        local = degrees.link("data") == INSIDE
         total, routed = self.whole()
-        sent = data_bytes(degrees, self.recipe.name, stage, m, total, total, local, routed)
-        return float(self.rate(gpu).seconds(sent, INSIDE if local else BETWEEN))
+        return data_seconds(degrees, self.recipe.name, stage, m, total, total, self.rate(gpu), routed)
 
     def whole(self) -> tuple[float, float]:
         """(elements of the model, of them the routed experts')."""

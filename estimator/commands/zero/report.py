@@ -174,7 +174,7 @@ def _message_nodes(sent: Sequence[Message], p: ShardedPlan) -> list[Node]:
             Node(f"{x.group}.layer_bytes", f"{x.group}: sent in a layer", x.layer, BYTES),
             Node(f"{x.group}.step_bytes", f"{x.group}: sent in a step", x.step, BYTES),
         ]
-        seconds = p.links.seconds(value_of(x.step), x.link)
+        seconds = p.links.seconds(value_of(x.step), x.link, x.ports)
         if seconds is not None:
             out.append(Node(f"{x.group}.step_seconds", f"{x.group}: link busy", seconds, SECONDS))
     return out

@@ -9,7 +9,6 @@ from typing import Any
 from estimator.alike import add_up
 from estimator.commands.zero.plan import ShardedPlan
 from estimator.parallel import deepspeed
-from estimator.parallel.degrees import INSIDE
 from estimator.parallel.job import GATHERED, Rank, rank
 from estimator.parallel.links import DISK, HOST
 from estimator.parallel.offload import allowed
@@ -140,8 +139,7 @@ def _deepspeed(p: ShardedPlan, stage: int, top: Rank) -> list[Node]:
 
 def data_transfers(p: ShardedPlan, stage: int, top: Rank) -> list[Transfer]:
     job = p.job
-    local = job.degrees.link("data") == INSIDE
-    return transfers(top.pieces, job.rates, stage, job.micro_batches, job.zero_pp, job.degrees.node, local)
+    return transfers(top.pieces, job.rates, stage, job.micro_batches, job.zero_pp, degrees=job.degrees)
 
 
 def _communication(p: ShardedPlan, key: str, sent: Sequence[Transfer]) -> list[Node]:
@@ -180,7 +178,7 @@ def _communication(p: ShardedPlan, key: str, sent: Sequence[Transfer]) -> list[N
         out.append(
             Node(f"{key}.network_bytes", "Of them between nodes", sum(t.bytes for t in sent if not t.inside), BYTES)
         )
-    times = [p.links.seconds(value_of(t.bytes), "inside a node" if t.inside else "between nodes") for t in sent]
+    times = [p.links.seconds(value_of(t.bytes), t.link, t.ports) for t in sent]
     if p.links.known and not p.symbolic:
         out.append(Node(f"{key}.communication_seconds", "Links busy", add_up(x or 0 for x in times), SECONDS))
     return out

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from estimator.parallel.degrees import INSIDE
 from estimator.parallel.job import Job, Rank
 from estimator.parallel.messages import Message
 from estimator.parallel.traffic import Transfer
@@ -83,8 +82,8 @@ def communication(sent: Sequence[Message], data: Sequence[Transfer], p: Any, sta
     """Who sends what over which link."""
     rows: list[tuple[str | Cell | None, ...]] = []
 
-    def row(group: str, what: str, over: Any, link: str, layer: Any, step: Any) -> None:
-        seconds = p.links.seconds(value_of(step), link)
+    def row(group: str, what: str, over: Any, x: Message | Transfer, layer: Any, step: Any) -> None:
+        seconds, link = p.links.seconds(value_of(step), x.link, x.ports), x.link
         rows.append(
             (
                 group,
@@ -98,9 +97,9 @@ def communication(sent: Sequence[Message], data: Sequence[Transfer], p: Any, sta
         )
 
     for x in sent:
-        row(x.group, x.what, x.over, x.link, x.layer, x.step)
+        row(x.group, x.what, x.over, x, x.layer, x.step)
     for t in data:
-        row("data", f"{t.op} of {t.what}", t.over, INSIDE if t.inside else "between nodes", None, t.bytes)
+        row("data", f"{t.op} of {t.what}", t.over, t, None, t.bytes)
     return Table(
         f"Sent by the most loaded GPU, ZeRO stage {stage}",
         ("group", "GPUs", "link", "what", "a layer", "a step", "time"),
