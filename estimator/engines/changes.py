@@ -73,7 +73,7 @@ def advice(server: Server, asked: ServerAsked, rank: ServedRank, found: Fit) -> 
     rows: list[Row] = []
     for change, got in tried:
         now = int(value_of(got.need.best))
-        rows.append(row_of(change, now, max(0, need - now), got.answer))
+        rows.append(row_of(change, now, need - now, got.answer))
     larger = None if asked.spec is None else _larger(server, asked)
     if larger is not None:
         rows.append(card_row(larger, "a larger card"))

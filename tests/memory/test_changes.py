@@ -23,6 +23,8 @@ RUNS = [
     "--model mixtral-8x7b --mode training --gpu rtx-4090 --gpus 8",
     "--model gpt2-xl --mode training --gpu 4GB",
     "--model llama-3-8b --mode training --method lora --gpu rtx-3060-12gb",
+    "--model phi-4 --gpu rtx-3060-12gb",  # llama.cpp among them
+    "--model llama-3-8b --method qlora --gpu 20GB --allocator simulated",
 ]
 
 
@@ -34,7 +36,7 @@ def test_every_row_is_what_its_command_prints(llmcalc, line):
     assert ran.results["fits"] != "yes"
     rows = [r for r in table["rows"] if not str(r[0]).startswith("--gpu")]
     for flags, needs, saves, fits, price in rows:
-        assert saves > 0
+        assert saves == ran.results["need_bytes"] - needs > 0
         assert price
         again = line
         if "(no --recipe)" in flags:
@@ -51,6 +53,8 @@ def test_every_row_is_what_its_command_prints(llmcalc, line):
     "kvcache llama-3.1-8b --gpu rtx-3060-12gb --seq-len 8k",
     "kvcache llama-3.1-8b --gpu rtx-3060-12gb --seq-len 128k",
     "kvcache mixtral-8x7b --gpu h100-sxm --new-tokens 100",
+    "memory gpt-oss-120b --engine vllm --gpu h100-sxm",
+    "memory llama-3.1-70b --engine vllm --tensor-parallel 2 --gpu a100-80gb --max-model-len 32k",
 ])  # fmt: skip
 def test_the_other_commands_advise_what_they_then_print(llmcalc, line):
     ran = llmcalc(f"{line} --format json")
@@ -59,7 +63,8 @@ def test_the_other_commands_advise_what_they_then_print(llmcalc, line):
     rows = [r for r in table["rows"] if not str(r[0]).startswith("--gpu ")]
     assert rows
     assert f" With {next(r[0] for r in rows if r[3] == 'yes')}: " in ran.json["verdict"]
-    for flags, needs, _, fits, _ in rows:
+    for flags, needs, saves, fits, _ in rows:
+        assert saves == ran.results["need_bytes"] - needs
         found = llmcalc(f"{line} {flags} --format json").results
         assert (found["need_bytes"], found["fits"]) == (needs, fits), flags
 

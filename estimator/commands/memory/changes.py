@@ -10,11 +10,12 @@ from typing import Any
 from estimator import presets
 from estimator.card import NO_BITSANDBYTES, Card, card_of
 from estimator.changes import Change, card_row, row_of, table_of
+from estimator.commands.memory.allocator import Reserved
 from estimator.commands.memory.plan import needed, plan
 from estimator.commands.memory.question import Memory
 from estimator.engines import engine_of
 from estimator.errors import InputError
-from estimator.fit import NO, YES, Fit, need
+from estimator.fit import NO, YES, Fit, fit_of, need
 from estimator.parallel.links import node_size
 from estimator.questions.read import recipe_of, storage_of
 from estimator.records import NamedTuple
@@ -282,9 +283,9 @@ def bigger_card(peak: int, mode: str, than: Card) -> Bigger | None:
     return Bigger(name, size, f"the smallest {f'{than.vendor} card' if unpriced else 'rented card'} that holds it")
 
 
-def table(tried: list[Tried], peak: int, bigger: Bigger | None) -> Table:
-    """The changes as rows: what each needs, saves and costs."""
-    rows = [row_of(t.change, t.fit.need.best, peak - t.peak, t.fit.answer) for t in tried]
+def table(tried: list[Tried], asked: Fit, bigger: Bigger | None) -> Table:
+    """The changes as rows: what each needs, saves of what is ``asked`` for, and costs."""
+    rows = [row_of(t.change, t.fit.need.best, asked.need.best - t.fit.need.best, t.fit.answer) for t in tried]
     if bigger is not None:
         rows.append(card_row(bigger.name, f"{bigger.choice}: {human(bigger.bytes, BYTES)}"))
     note = "" if any(t.fits for t in tried) else "no change of the software makes it surely fit on this card"
@@ -301,8 +302,24 @@ def sentence(tried: list[Tried], bigger: Bigger | None) -> str:
     return f" {bigger.choice[0].upper()}{bigger.choice[1:]}: {bigger.name}."
 
 
-def advice(q: Memory, card: Card, peak: int) -> tuple[Table, str]:
-    """(the table, the sentence) for a run that does not surely fit."""
+def _followed(q: Memory, tried: list[Tried], card: Card) -> Iterator[Tried]:
+    """The changes with their blocks followed, as ``--allocator simulated`` asks; not those where they cannot be."""
+    for t in tried:
+        try:
+            found = Reserved(plan(replace(q, **t.change.fields)), t.peak, card).fit()
+        except InputError:
+            continue
+        assert found is not None
+        yield t._replace(fit=found)
+
+
+def advice(q: Memory, card: Card, peak: int, asked: Fit | None = None) -> tuple[Table, str]:
+    """(the table, the sentence) for a run that does not surely fit. asked: its fit, where not measured spread's."""
+    mode = "training" if q.training else "inference"
+    asked = asked or fit_of(peak, card, mode)
+    assert asked is not None
     tried = try_all(q, card, peak)
-    bigger = bigger_card(peak, "training" if q.training else "inference", card)
-    return table(tried, peak, bigger), sentence(tried, bigger)
+    if q.allocator == "simulated":
+        tried = sorted(_followed(q, tried, card), key=lambda t: not t.fits)
+    bigger = bigger_card(peak, mode, card)
+    return table(tried, asked, bigger), sentence(tried, bigger)

@@ -167,7 +167,7 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
     if fit is not None and fit.answer != YES:
         from estimator.commands.memory.changes import advice
 
-        changes, best = advice(p.question, card, int(value_of(most)))
+        changes, best = advice(p.question, card, int(value_of(most)), fit)
         body.append(changes)
     title = title_of(p)
     buffers = next(n.children for n, m in zip(moments, outcome.moments, strict=True) if m is worst)
