@@ -43,16 +43,35 @@ def test_sliding_windows_are_kept_where_llama_cpp_keeps_them():
 
 @pytest.mark.parametrize("card", ["12GB", "rtx-3060"])
 def test_the_most_layers_and_the_longest_context_are_exact(card):
+    """The most are not said not to fit, one more is; those that surely fit are said to, one more is not."""
     options = {"quantization": "q8_0", "gpu": card, "ctx_size": 8192}
-    found = memory("qwen3-14b", **options)
-    most = found["gpu_layers.max"]
-    assert 0 < most < 41
-    fits = [memory("qwen3-14b", gpu_layers=n, **options)["margin_bytes"] >= 0 for n in (most, most + 1)]
-    assert fits == [True, False]
     half = options | {"gpu_layers": 20}
-    longest = memory("qwen3-14b", **half)["ctx_size.max"]
-    ends = [memory("qwen3-14b", **half | {"ctx_size": n})["margin_bytes"] >= 0 for n in (longest, longest + 1)]
-    assert ends == [True, False]
+    for asked, key, name in ((options, "gpu_layers", "gpu-layers"), (half, "ctx_size", "ctx-size")):
+        found = memory("qwen3-14b", **asked)
+        most, sure = found[f"{key}.max"], found[f"{key}.sure"]
+        assert 0 < sure < most
+        said = [memory("qwen3-14b", **asked | {key: n})["fits"] for n in (sure, sure + 1, most, most + 1)]
+        assert said == ["yes", "tight", "tight", "no"]
+        largest = memory("qwen3-14b", **{k: v for k, v in asked.items() if k != key}, largest=name)
+        assert (largest[f"largest.{key}"], largest[f"largest.{key}.sure"]) == (most, sure)
+
+
+def test_beside_a_tight_verdict_the_layers_and_the_context_are_no_fewer_than_those_asked_for(llmcalc):
+    """Qwen3 14B with 16,384 tokens on an RTX 4070 just fits, perhaps: 40 of 41 layers and 16,128 tokens stood below."""
+    found = memory("qwen3-14b", quantization="q4_k_m", gpu="rtx-4070", ctx_size=16384)
+    assert found["fits"] == "tight"
+    assert (found["gpu_layers.max"], found["ctx_size.max"]) == (41, 17920)
+    assert (found["gpu_layers.sure"], found["ctx_size.sure"]) == (39, 14080)
+
+
+def test_what_it_says_would_fit_surely_does(llmcalc):
+    """70 billion parameters on a 4090: 45 layers were advised, and were then told that they fit perhaps."""
+    line = "memory llama-3.1-70b --quantization q4_k_m --gpu rtx-4090"
+    for asked, advised in (("", "--gpu-layers 44"), (" -ngl 46", "--gpu-layers 44"), (" -ngl 40 -c 32k", "--ctx-size")):
+        ran = llmcalc(f"{line}{asked} --format json")
+        assert f" With {advised}" in ran.json["verdict"]
+        advised = ran.json["verdict"].partition(" With ")[2].partition(" it fits")[0].partition(" of ")[0]
+        assert llmcalc(f"{line}{asked} {advised} --format json").results["fits"] == "yes"
 
 
 def test_layers_move_to_the_device_and_nothing_is_lost():
@@ -279,8 +298,8 @@ def test_what_does_not_fit_keeps_as_few_experts_on_the_host_as_it_takes():
     found = api.memory("qwen3-30b-a3b", **asked)
     n = found.results()["cpu_moe.min"]
     assert f"With --gpu-layers all --cpu-moe {n} it fits" in found.verdict
-    left = [api.memory("qwen3-30b-a3b", cpu_moe=str(x), **asked).results()["margin_bytes"] for x in (n - 1, n)]
-    assert left[0] < 0 <= left[1]
+    said = [api.memory("qwen3-30b-a3b", cpu_moe=str(x), **asked).results()["fits"] for x in (n - 1, n)]
+    assert said == ["tight", "yes"]
     assert "--cpu-moe" not in api.memory("qwen3-30b-a3b", ram="2GB", **asked).verdict
 
 

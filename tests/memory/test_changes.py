@@ -76,7 +76,7 @@ def _without(words: list[str], flag: str) -> list[str]:
 
 @pytest.mark.parametrize(("line", "best"), [
     ("qwen2.5-7b --gpu rtx-3060-12gb", "--quantization int8"),
-    ("llama-3.1-70b --gpu rtx-4090", "--quantization q4_k_m --gpu-layers 45"),
+    ("llama-3.1-70b --gpu rtx-4090", "--quantization q4_k_m --gpu-layers 44"),
     ("llama-3.1-8b --mode training --method lora --gpu rtx-3060-12gb --checkpointing full --loss fused",
      "--method qlora"),
     ("llama-3.1-70b --mode training --method qlora --gpu rtx-4090 --gpus 2",

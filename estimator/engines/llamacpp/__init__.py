@@ -49,14 +49,14 @@ def fit(q: Any) -> Fit | None:
 
 
 def placed(q: Any) -> tuple[int | None, Fit | None]:
-    """The largest ``--gpu-layers`` that fits, and its fit; None and the fit as asked where that fits or none does."""
-    from estimator.engines.llamacpp.fits import fits_of, most_layers, worst
+    """The largest ``--gpu-layers`` that surely fits, and its fit; None and the fit as asked where that or none does."""
+    from estimator.engines.llamacpp.fits import SURE, fits_of, most_layers, worst
     from estimator.engines.llamacpp.question import asked
 
     a = asked(q)
     found = worst(fits_of(a.load, a.cards))
     if found is None or found.answer == YES:
         return None, found
-    most = most_layers(a.load, a.cards)
+    (most,) = most_layers(a.load, a.cards, SURE)
     layers = most.place.offloaded
     return (layers, worst(fits_of(most, a.cards))) if layers else (None, found)

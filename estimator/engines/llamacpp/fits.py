@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 from estimator import aim
 from estimator.card import Card, Range
@@ -11,11 +11,12 @@ from estimator.engines.llamacpp.context import PAD
 from estimator.engines.llamacpp.load import Holding, Load
 from estimator.errors import InputError
 from estimator.families.base import MoE
-from estimator.fit import NO, Fit
+from estimator.fit import Fit
 from estimator.trace import value_of
 
 CUBLAS = 32 * 1024 * 1024  # bytes: cuBLAS's workspace on the newest cards, the most that a handle takes by itself
 LONGEST = 2**24  # tokens: no model keeps more
+MOST, SURE = "low", "high"  # the end of what is needed that must be there: for an answer that is not no, and for yes
 
 
 def need(held: Holding, card: Card, spread: tuple[float, float] = (1.0, 1.0)) -> Range:
@@ -38,21 +39,23 @@ def worst(fits: list[Fit]) -> Fit | None:
     return min(fits, key=lambda f: f.margin, default=None)
 
 
-def over(load: Load, cards: tuple[Card, ...]) -> int:
-    """Bytes missing on the device that misses most; not above 0 where none says no."""
-    fits = fits_of(load, cards)
-    missing = max((-int(f.margin) for f in fits), default=0)
-    return missing if all(f.answer != NO for f in fits) else max(missing, 1)
+def over(load: Load, cards: tuple[Card, ...], end: str = SURE) -> int:
+    """Bytes missing on the device that misses most; not above 0 where none says no (``MOST``), or all say yes."""
+    return max((int(value_of(getattr(f.need, end))) - f.have for f in fits_of(load, cards)), default=0)
 
 
-def most_layers(load: Load, cards: tuple[Card, ...]) -> Load:
-    """The load with the largest ``--gpu-layers`` that fits; the output layer counts as one."""
+def most_layers(load: Load, cards: tuple[Card, ...], *ends: str) -> list[Load]:
+    """The load with the largest ``--gpu-layers`` that fits, by each of ``ends``; the output layer counts as one."""
     made = cache(load.with_layers)
-    return made(most(load.place.layers + 1, lambda n: over(made(n), cards)))
+
+    def missing(end: str, n: int) -> int:
+        return over(made(n), cards, end)
+
+    return [made(most(load.place.layers + 1, partial(missing, end))) for end in ends]
 
 
 def fewest_experts(load: Load, cards: tuple[Card, ...]) -> Load | None:
-    """The load with the smallest ``--cpu-moe`` that fits: layers, from the first, whose experts stay on the host.
+    """The load with the smallest ``--cpu-moe`` that surely fits: layers from the first on, their experts on the host.
 
     None: no such one, or a model without experts.
     """
@@ -64,19 +67,23 @@ def fewest_experts(load: Load, cards: tuple[Card, ...]) -> Load | None:
     return made(n - left) if left or over(made(n), cards) <= 0 else None
 
 
-def longest(load: Load, cards: tuple[Card, ...]) -> int | None:
-    """The longest ``--ctx-size`` that fits, in whole blocks; 0: none does, None: every one."""
+def longest(load: Load, cards: tuple[Card, ...], *ends: str) -> list[int | None]:
+    """The longest ``--ctx-size`` that fits, by each of ``ends``, in whole blocks; 0: none does, None: every one."""
     unit = PAD * load.context.streams
+    made = cache(load.with_context)
 
-    def missing(blocks: int) -> int:
+    def missing(end: str, blocks: int) -> int:
         try:
-            return over(load.with_context(blocks * unit), cards)
+            return over(made(blocks * unit), cards, end)
         except InputError:
             return aim.LIMIT
 
-    if missing(LONGEST // unit) <= 0:
-        return None
-    return unit * (aim.longest(missing, 0) or 0)
+    def found(end: str) -> int | None:
+        if missing(end, LONGEST // unit) <= 0:
+            return None
+        return unit * (aim.longest(partial(missing, end), 0) or 0)
+
+    return [found(end) for end in ends]
 
 
 def most(limit: int, missing: Callable[[int], int]) -> int:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.engines.llamacpp.backend import host_of, place_of
-from estimator.engines.llamacpp.fits import fits_of, longest, most_layers, worst
+from estimator.engines.llamacpp.fits import MOST, fits_of, longest, most_layers, worst
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.question import Asked, asked, build_of
 from estimator.engines.llamacpp.report import SOURCE, inputs, notes_of
@@ -81,8 +81,8 @@ def _row(q: Any, a: Asked, mix: str) -> tuple[tuple[Any, ...], list[Node], bool]
     if fit is None:
         return (mix, Cell(total, BYTES), f"{bits:.2f}"), hidden, False
     fits = fit.answer != NO
-    placed = load.with_layers(load.place.layers + 1) if fits else most_layers(load, a.cards)
-    tokens = longest(load, a.cards) if fits else 0
+    placed = load.with_layers(load.place.layers + 1) if fits else most_layers(load, a.cards, MOST)[0]
+    tokens = longest(load, a.cards, MOST)[0] if fits else 0
     speed = _speed(q, placed, mix)
     hidden.append(Node(f"{mix}.need_bytes", mix, fit.need.best, BYTES))
     shown = None if speed is None else f"{speed:.1f}"

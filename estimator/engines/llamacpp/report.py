@@ -10,7 +10,7 @@ from estimator.engines.brief import keyed
 from estimator.engines.llamacpp.attention import expanded
 from estimator.engines.llamacpp.caches import LayerCache, cache_rows, cells_of, kept
 from estimator.engines.llamacpp.context import BUILD, MAX_SEQUENCES
-from estimator.engines.llamacpp.fits import fewest_experts, fits_of, longest, most, most_layers, over, worst
+from estimator.engines.llamacpp.fits import MOST, SURE, fewest_experts, fits_of, longest, most, most_layers, over, worst
 from estimator.engines.llamacpp.load import Holding, Load
 from estimator.engines.llamacpp.question import Asked, asked
 from estimator.families.base import Attention
@@ -150,24 +150,16 @@ def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
         return [a.ram.node()], a.ram, {"fits": a.ram.answer}, a.ram.sentence(f"{a.load.name} ")
     if fit is None:
         return [], None, {"fits": None}, ""
-    layers, tokens = most_layers(a.load, a.cards).place.offloaded, longest(a.load, a.cards)
-    rows = [
-        fit.node(),
-        Node.group(
-            "What fits",
-            [
-                Node("gpu_layers.max", "Most layers on the GPU", layers, COUNT, note=f"of {a.load.place.layers + 1}"),
-                Node("ctx_size.max", "Longest context with these layers", tokens, TOKENS),
-            ],
-        ),
-    ]
+    layers = [x.place.offloaded for x in most_layers(a.load, a.cards, MOST, SURE)]
+    tokens = longest(a.load, a.cards, MOST, SURE)
+    rows = [fit.node(), Node.group("What fits", [*_most_layers(a, *layers), *_longest(a, *tokens)])]
     words = fit.sentence()
     if fit.answer == NO:
         experts = fewest_experts(a.load, a.cards)
         if experts is not None:
             least = len(experts.place.host_experts)
             rows.append(Node("cpu_moe.min", "Fewest layers with experts on the host", least, COUNT))
-        words += _help(a, layers, tokens, experts)
+        words += _help(a, layers[1], tokens[1], experts)
     if a.ram is not None:
         if a.ram.answer == NO and fit.answer != NO:
             fit, words = a.ram, a.ram.sentence(f"{a.load.name}'s part there ")
@@ -176,11 +168,27 @@ def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
     return rows, fit, {"fits": fit.answer}, words
 
 
+def _most_layers(a: Asked, most: int, sure: int) -> Iterator[Node]:
+    note = f"of {a.load.place.layers + 1}" + ("" if sure == most else f", surely {sure}")
+    yield Node("gpu_layers.max", "Most layers on the GPU", most, COUNT, note=note)
+    yield Node("gpu_layers.sure", "Layers that surely fit", sure, COUNT)
+
+
+def _longest(a: Asked, most: int | None, sure: int | None) -> Iterator[Node]:
+    """The longest context; sure: with the most that it may take. None: there is no end."""
+    positions = a.load.arch.max_positions
+    said = [f"surely {sure:,}"] if most != sure and sure is not None else []
+    if positions is not None and (most is None or most > positions):
+        said.append(f"the model has {positions:,} positions")
+    yield Node("ctx_size.max", "Longest context with these layers", most, TOKENS, note="; ".join(said))
+    yield Node("ctx_size.sure", "Context that surely fits", sure, TOKENS)
+
+
 def _help(a: Asked, layers: int, tokens: int | None, experts: Load | None) -> str:
     least, held = (0, 0) if experts is None else (len(experts.place.host_experts), experts.host.total)
     if least and (a.ram is None or held <= a.ram.have):
         return f" With --gpu-layers all --cpu-moe {least} it fits, {human(held, BYTES)} on the host."
-    if tokens:
+    if tokens and (not layers or 2 * tokens >= a.load.context.asked):  # a context cut to less is another question
         return f" With --ctx-size {tokens} it fits."
     if layers:
         return f" With --gpu-layers {layers} of {a.load.place.layers + 1} it fits, the rest on the host."
@@ -223,12 +231,12 @@ def _room(a: Asked, tokens: int | None) -> Node:
     c = a.load.context
     alone = replace(c, sequences=1, outputs=min(1, c.outputs or 1))
     if alone != c:
-        tokens = longest(replace(a.load, context=alone), a.cards)
+        (tokens,) = longest(replace(a.load, context=alone), a.cards, MOST)
     each = ceil_div(c.asked, c.sequences)
 
     def missing(n: int) -> int:
         made = replace(c, sequences=n, asked=each * n, outputs=None if c.outputs is None else n)
-        return over(a.load if made == c else replace(a.load, context=made), a.cards)
+        return over(a.load if made == c else replace(a.load, context=made), a.cards, MOST)
 
     return Node.group(
         "Beside the weights",
