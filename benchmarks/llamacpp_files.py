@@ -133,7 +133,8 @@ def tensors(name, arch, c):
                 parts = [(f"{found}{dot}{end}", shape)] if found else []
             for file, dims in parts:
                 thin = any(x in file for x in ("ffn_gate_inp", "conv1d", "shortconv.conv"))
-                kind = "w" if _is_matrix(w) and len(dims) > 1 and not thin else "f32"
+                matrix = _is_matrix(w) or "attn_rel_b" in file
+                kind = "w" if matrix and len(dims) > 1 and not thin else "f32"
                 out[file] = (file, tuple(reversed(dims)) or (1,), kind)
     return [*out.values(), *_beside(name, arch, c)]
 
@@ -155,6 +156,8 @@ def _beside(name, arch, c):
 
 def metadata(name, arch, c):
     """The keys that the loader asks for."""
+    if name in ("t5", "t5encoder"):
+        return {f"{name}.{k}": v for k, v in _t5(name, arch, c).items()}
     if name == "dbrx":
         attn, ffn = c["attn_config"], c["ffn_config"]
         c = c | {"num_attention_heads": c["n_heads"], "num_key_value_heads": attn["kv_n_heads"], "num_experts":
@@ -189,6 +192,18 @@ def metadata(name, arch, c):
     if name == "apertus":
         own_keys |= {f"xielu.{k}": [1.0] * m["block_count"] for k in ("alpha_n", "alpha_p", "beta", "eps")}
     return own_keys
+
+
+def _t5(name, arch, c):
+    m = {
+        "context_length": c.get("n_positions", 512), "embedding_length": c["d_model"], "block_count": c["num_layers"],
+        "feed_forward_length": c["d_ff"], "attention.head_count": c["num_heads"], "attention.key_length": c["d_kv"],
+        "attention.value_length": c["d_kv"], "attention.layer_norm_epsilon": 1e-6, "vocab_size": plain(arch.vocab),
+        "attention.layer_norm_rms_epsilon": 1e-6, "attention.relative_buckets_count":
+        c.get("relative_attention_num_buckets", 32),
+    }  # fmt: skip
+    whole = {"decoder_block_count": c.get("num_decoder_layers", c["num_layers"]), "decoder_start_token_id": 0}
+    return m | (whole if name == "t5" else {})
 
 
 def _of_family(name, arch, c, m):

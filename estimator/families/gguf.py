@@ -14,14 +14,19 @@ from typing import Any
 from estimator.families import FAMILIES
 from estimator.families.base import Architecture
 from estimator.records import NamedTuple
+from estimator.trace import value_of
 
 TEXT_TYPE = "text_type"  # the fact of a multimodal model that names its text
+
+# the fact of an encoder-decoder that says for how many rows of its encoder a pass of its decoder is reserved
+ENCODER_ROWS = "encoder_rows"
 
 BRANCH, RESIDUAL, MIXER, MLP_OUT = "branch", "residual", "mixer", "mlp"
 
 
 FALCON = "falcon"  # the quantizer's own rules for LLM_ARCH_FALCON
 SEVENTY, SEVENTY_GROUPED = "70b", "70b-grouped"  # 80 layers are a "70B" to the loader: always, or with fewer key heads
+PLAIN_OUT = "plain-out"  # the quantizer does not know an attention's output by its name (T5's attn_o)
 HEADS_BY_LAYER = "heads-by-layer"  # head counts stand layer by layer in the file, 0 where there is no attention
 
 
@@ -76,6 +81,9 @@ class Gguf(NamedTuple):
     keeps_last       True where the last layer's output is a graph output (gpt-oss), so never freed
     quantizer        what its quantizer's rules ask about the architecture: FALCON, SEVENTY ...
     router           how experts are chosen
+    halves           ends of the names of modules that no quantizer touches and the file holds in 16 bits
+    sided            True where its blocks stand under their side's name, enc. or dec. (T5): llama.cpp asks it for every
+                     row, and keeps a cache for an encoder alone too, which nothing reads
     whole_mla        True where latent attention expands its keys and values and caches them by heads (MiniCPM 3)
     both_ways        what it makes of the family's encoder, whose attention looks both ways (EmbeddingGemma)
     reader           what makes a config of a header's keys, where the table of gguf_architectures.py lacks the name
@@ -104,6 +112,8 @@ class Gguf(NamedTuple):
     keeps_last: bool = False
     quantizer: tuple[str, ...] = ()
     router: Router = Router()
+    halves: tuple[str, ...] = ()
+    sided: bool = False
     whole_mla: bool = False
     both_ways: Gguf | None = None
     reader: Callable[[Any], dict[str, Any]] | None = None
@@ -127,3 +137,26 @@ def encodes(arch: Architecture) -> bool:
     """Whether every token sees every other: an encoder, which keeps no cache."""
     looks = [a.causal for a in arch.attentions]
     return arch.kind == "encoder" or (arch.kind == "decoder" and bool(looks) and not any(looks))
+
+
+def two_sided(arch: Architecture) -> bool:
+    """Whether it has an encoder beside its decoder."""
+    return arch.kind == "encoder-decoder"
+
+
+def blocks(arch: Architecture) -> int:
+    """Blocks of its file; one of an encoder-decoder holds a layer of either side."""
+    sides = {x.side if two_sided(arch) else "": 0 for x in arch.layers}
+    for x in arch.layers:
+        sides[x.side if two_sided(arch) else ""] += int(value_of(x.times))
+    return max(sides.values(), default=0)
+
+
+def of_side(arch: Architecture, side: str) -> Architecture:
+    """The encoder or the decoder of an encoder-decoder alone; any other as it is."""
+    if not two_sided(arch):
+        return arch
+    kept = tuple(x for x in arch.layers if x.side == side)
+    if side == "decoder":
+        return arch._replace(layers=kept)
+    return arch._replace(layers=kept, kind="encoder", final=arch.encoder_final, head=None, has_head=False)

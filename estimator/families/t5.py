@@ -15,6 +15,7 @@ from estimator.errors import InputError
 from estimator.families.base import HEAD, MLP, OTHER, Architecture, Attention, Layer, Linear, Lookup, Norm, Weight
 from estimator.families.common import gated_mlp, gqa, plain_mlp
 from estimator.families.common_encoder import built_class
+from estimator.families.gguf import ENCODER_ROWS, PLAIN_OUT, Gguf
 
 NORM = "rms_t5"
 STEMS = {"t5": "T5", "mt5": "MT5", "umt5": "UMT5"}
@@ -22,6 +23,11 @@ STEMS = {"t5": "T5", "mt5": "MT5", "umt5": "UMT5"}
 FIRST = (512, 2048, 8, 6, 32128, "relu")
 LATER = (512, 1024, 6, 8, 250112, "gated-gelu")
 OLD = "WithLMHeadModel"  # what transformers 2 called ForConditionalGeneration; some published configs still say so
+
+
+BIASES = ("relative_attention_bias",)
+_GGUF = Gguf("t5", quantizer=(PLAIN_OUT,), halves=BIASES, sided=True)
+GGUF = dict.fromkeys(STEMS, _GGUF._replace(both_ways=_GGUF._replace(name="t5encoder")))
 
 
 def _defaults(c: Config) -> tuple[int, int, int, int, int, str]:
@@ -88,14 +94,19 @@ def build(c: Config) -> Architecture:
         tied=predicts and tied, has_head=predicts,
         vocab=V, hidden=d, num_layers=sides["decoder" if both else "encoder"],
         kind="encoder-decoder" if both else "encoder", kept=("wo",),
-        facts={"class": suffix, "scale_decoder_outputs": predicts and tied},
+        facts={
+            "class": suffix, "scale_decoder_outputs": predicts and tied,
+            ENCODER_ROWS: c.plain("n_positions", 512, least=1),
+        },
         always_tied=True, trains_cached=True, residual_dropout=("dropout_rate", 0.1),
         extra_weights=tuple(
             Weight(
                 f"{side}.block.{{i}}.layer.0.SelfAttention.relative_attention_bias.weight", (buckets, h), n, OTHER
             )
             if kind == "umt5"
-            else Weight(f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", (buckets, h), 1, OTHER)
+            else Weight(
+                f"{side}.block.{{i}}.layer.0.SelfAttention.relative_attention_bias.weight", (buckets, h), 1, OTHER, (0,)
+            )
             for side, n in sides.items()
         ),
     )  # fmt: skip

@@ -232,13 +232,15 @@ def _bert(kind: str, cls: str) -> Reader:
 def _t5(m: Meta) -> Config:
     gated = any(n.startswith("enc.blk.0.ffn_gate") for n in m.shapes)
     whole = any(n.startswith("dec.blk.") for n in m.shapes)
+    each = any(n in m.shapes for n in ("enc.blk.1.attn_rel_b.weight", "dec.blk.1.attn_rel_b.weight"))
     config: Config = {
-        "model_type": "t5", "d_model": m.size("embedding_length"), "d_ff": m.size("feed_forward_length"),
+        "model_type": "umt5" if each else "t5", "n_positions": m.size("context_length", 512),
+        "d_model": m.size("embedding_length"), "d_ff": m.size("feed_forward_length"),
         "num_layers": m.size("block_count"), "num_heads": m.size("attention.head_count"),
         "d_kv": m.size("attention.key_length"), "vocab_size": m.vocabulary, "tie_word_embeddings": m.tied,
         "relative_attention_num_buckets": m.size("attention.relative_buckets_count", 32),
         "feed_forward_proj": "gated-gelu" if gated else "relu",
-        "architectures": ["T5ForConditionalGeneration" if whole else "T5EncoderModel"],
+        "architectures": [("UMT5" if each else "T5") + ("ForConditionalGeneration" if whole else "EncoderModel")],
     }  # fmt: skip
     return config | ({"num_decoder_layers": m.size("decoder_block_count", config["num_layers"])} if whole else {})
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from estimator.dtypes import FORMATS
 from estimator.families.base import Architecture, Attention
-from estimator.families.gguf import FALCON, HEADS_BY_LAYER, SEVENTY, SEVENTY_GROUPED, Gguf, gguf_of
+from estimator.families.gguf import FALCON, HEADS_BY_LAYER, SEVENTY, SEVENTY_GROUPED, Gguf, blocks, gguf_of
 from estimator.inventory import EMBEDDING, EXPERT, HEAD
 from estimator.records import NamedTuple, dataclass
 from estimator.storage.base import Storage, Stored, layers_of, moe_of
@@ -138,7 +138,7 @@ def mix_notes(mix: str, imatrix: bool, odd: set[str]) -> list[str]:
 def _facts(arch: Architecture, parts: list[GgufPiece], imatrix: bool, fused_apart: bool) -> Facts:
     known = gguf_of(arch) or Gguf("")
     rules = known.quantizer
-    layers = sum(int(layer.times) for layer in arch.layers)
+    layers = blocks(arch)
     order = sorted((layer.indices[0] if layer.indices else 0, n) for n, layer in enumerate(arch.layers))
     mixers = [arch.layers[n].mixer for _, n in order]
     if HEADS_BY_LAYER in rules:
@@ -177,9 +177,12 @@ def _type(mix: str, p: GgufPiece, i: int, ranks: Ranks, f: Facts) -> tuple[str, 
     elif w.role == EMBEDDING:
         chosen = _embedding(mix, default)
     elif mix in NEEDS_IMATRIX:
-        chosen = _iq12(mix, default, p.kind, ranks.downs.get((i, p.shared), 0), f)
+        chosen = _iq12(mix, default, p.kind, ranks.downs.get(p.place(i), 0), f)
+    elif p.kind in (V, QKV):
+        chosen = _layer_type(mix, default, p.kind, ranks.values.get(p.place(i), 0), f)
     else:
-        chosen = _layer_type(mix, default, p.kind, ranks.values.get(i, 0) if p.kind in (V, QKV) else i, f)
+        at = ranks.downs.get(p.place(i), i) if p.side else i
+        chosen = _layer_type(mix, default, p.kind, at, f)
     if n_in % FORMATS[chosen].block == 0:
         return chosen, False
     chosen = _FALLBACK.get(chosen, "fp16")

@@ -20,11 +20,12 @@ from estimator.families.base import (
     Norm,
     StateSpace,
 )
-from estimator.families.gguf import Gguf, gguf_of
+from estimator.families.gguf import PLAIN_OUT, Gguf, gguf_of
 from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, Weight
 from estimator.records import NamedTuple
 from estimator.storage.base import Matrices, layers_of, matrices, moe_of
 
+Place = tuple[str, int | str, bool]
 Q, K, V, QKV, OUT, GATE, UP, DOWN, OTHER, PLAIN = "q", "k", "v", "qkv", "out", "gate", "up", "down", "other", "plain"
 HALF = "half"
 _NAMES = {
@@ -40,30 +41,37 @@ class GgufPiece(NamedTuple):
 
     kind      what the quantizer's rules call it; PLAIN stays in fp32, HALF in 16 bits
     matrices  how many a layer, and their inputs and outputs; shared: it belongs to a shared expert
+    side      encoder or decoder, where blocks stand under its name, else ""; cross: of the attention over the encoder
     """
 
     weight: Weight
     kind: str
     matrices: Matrices
     shared: bool = False
+    side: str = ""
+    cross: bool = False
+
+    def place(self, layer: int) -> Place:
+        """Where the quantizer meets it among its like: by the file's names, in which 10 comes before 2, on sides."""
+        return (self.side, str(layer), self.cross) if self.side else ("", layer, self.shared)
 
 
 def pieces(arch: Architecture, mla_whole: bool = False) -> Iterator[GgufPiece]:
     """Every tensor of the file but the metadata, in the order of the checkpoint. mla_whole: see :func:`_splits`."""
     arch = in_file(arch)
     moe, kinds, shared = moe_of(arch), _kinds(arch) | dict.fromkeys(_halves(arch), HALF), _shared(arch)
-    split = _splits(arch, mla_whole)
+    split, sides = _splits(arch, mla_whole), _sides(arch)
     for w in (*arch.weights(), *arch.buffers, *rotary_tables(arch), *_more(arch)):
         if ".act_fn." in w.name:
             continue  # an activation's numbers stand in the metadata (Apertus)
-        if not _is_matrix(w):
+        kind = kinds.get(w.name if w.role == EXPERT else w.module, OTHER)
+        if not _is_matrix(w) and (kind != HALF or len(w.shape) < 2):
             yield GgufPiece(w, PLAIN, Matrices(1, w.elements, 1))
             continue
-        kind = kinds.get(w.name if w.role == EXPERT else w.module, OTHER)
         if w.module in split:  # in no part where the file holds it in another matrix
             yield from (GgufPiece(w, part, m) for part, m in split[w.module])
         else:
-            yield GgufPiece(w, kind, matrices(w, moe), w.module in shared)
+            yield GgufPiece(w, kind, matrices(w, moe), w.module in shared, *sides.get(w.module, ()))
 
 
 def in_file(arch: Architecture) -> Architecture:
@@ -119,16 +127,27 @@ def _halves(arch: Architecture) -> Iterator[str]:
         for linear in part.linears if isinstance(part, Copies) else (part,):
             if isinstance(linear, Linear):
                 yield linear.name
+    ends = (gguf_of(arch) or Gguf("")).halves
+    yield from (w.module for w in arch.weights() if ends and w.module.endswith(ends))
+
+
+def _sides(arch: Architecture) -> dict[str, tuple[str, bool]]:
+    """Modules of layers that stand under a side's name: (the side, whether they attend to the encoder)."""
+    if not (gguf_of(arch) or Gguf("")).sided:
+        return {}
+    out = {part.name: (x.side, False) for x in arch.layers for part in x.linears()}
+    return out | {part.name: (x.side, True) for x in arch.layers if x.cross for part in x.cross.projections}
 
 
 def _kinds(arch: Architecture) -> dict[str, str]:
     """Module name (expert stacks: weight name) -> kind."""
     out: dict[str, str] = {}
+    unnamed = PLAIN_OUT in (gguf_of(arch) or Gguf("")).quantizer
     for layer in arch.layers:
         for mixer in (layer.mixer, layer.cross):
             if isinstance(mixer, Attention):
                 out |= {p.name: _attention_kind(p.name) for p in mixer.projections}
-                out[mixer.out.name] = OUT
+                out[mixer.out.name] = OTHER if unnamed else OUT
         mlps = [layer.mlp] if isinstance(layer.mlp, MLP) else []
         if isinstance(layer.mlp, MoE):
             out |= {e.name: DOWN if "down" in e.name or ".w2" in e.name else UP for e in layer.mlp.experts}
@@ -183,14 +202,17 @@ def _splits(arch: Architecture, mla_whole: bool) -> dict[str, tuple[tuple[str, M
 
 
 class Ranks(NamedTuple):
-    """The quantizer's counters: a layer's place among the tensors with values, and among the down projections."""
+    """The quantizer's counters: a place among the tensors with values, and among the down projections."""
 
-    values: dict[int, int]
-    downs: dict[tuple[int, bool], int]
+    values: dict[Place, int]
+    downs: dict[Place, int]
 
 
 def ranks(parts: list[GgufPiece]) -> Ranks:
     """Counted in the file's order: by layer, and the routed experts' down projection before the shared one's."""
-    values = sorted({i for p in parts if p.kind in (V, QKV) for i in layers_of(p.weight)})
-    downs = sorted({(i, p.shared) for p in parts if p.kind == DOWN for i in layers_of(p.weight)})
-    return Ranks({i: n for n, i in enumerate(values)}, {at: n for n, at in enumerate(downs)})
+
+    def counted(*kinds: str) -> dict[Place, int]:
+        found = {p.place(i) for p in parts if p.kind in kinds for i in layers_of(p.weight)}
+        return {at: n for n, at in enumerate(sorted(found))}
+
+    return Ranks(counted(V, QKV), counted(DOWN))

@@ -213,7 +213,7 @@ def test_a_mix_of_a_family_without_a_graph_stays_with_transformers():
 
 
 def test_other_models_are_refused():
-    for name, word in (("t5-base", "llama.cpp"), ("symbolic", "symbolic")):
+    for name, word in (("bart-base", "llama.cpp"), ("symbolic", "symbolic")):
         with pytest.raises(InputError, match=word):
             memory(name, engine="llama.cpp")
     with pytest.raises(InputError, match="--host"):
@@ -284,6 +284,34 @@ def test_an_encoder_keeps_no_cache_and_generates_nothing():
         api.infer("bert-base-uncased-encoder", gpu="rtx-3060", **asked)
     with pytest.raises(InputError, match="is no encoder"):
         api.memory("qwen3-8b", pooling="cls", **asked)
+
+
+def test_a_decoder_beside_an_encoder_caches_a_layer_a_block():
+    asked = {"engine": "llama.cpp", "quantization": "q4_k_m"}
+    found = api.kvcache("flan-t5-base", ctx_size=4096, **asked)
+    assert found.results()["bytes_per_token"] * 4096 == found.results()["kv_cache_bytes"] == 12 * 2 * 2 * 768 * 4096
+    assert any("over 512 rows of the encoder" in x for x in found.assumptions)
+    assert api.memory("flan-t5-base", **asked).results()["output_bytes"] == 4 * (32128 + 768)
+    with pytest.raises(InputError, match="speed with an encoder was not measured"):
+        api.infer("flan-t5-base", gpu="rtx-3060", **asked)
+    with pytest.raises(InputError, match="Add --kv-unified"):
+        api.memory("flan-t5-base", parallel=2, **asked)
+    assert api.memory("flan-t5-base", parallel=2, kv_unified=True, **asked).results()["kv_cache_bytes"]
+
+
+def test_a_decoder_deeper_than_its_encoder_is_refused(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model_type": "t5", "num_layers": 2, "num_decoder_layers": 4}))
+    with pytest.raises(InputError, match="more layers than its encoder: 4, and 2"):
+        api.memory(str(config), engine="llama.cpp")
+
+
+def test_a_mean_needs_every_row_of_a_micro_batch():
+    """ggml_can_mul_mat fails in build 11549, and the program ends."""
+    asked = {"engine": "llama.cpp", "quantization": "f16", "pooling": "mean"}
+    with pytest.raises(InputError, match="512 rows of 513 tokens"):
+        api.memory("bert-base-uncased-encoder", parallel=3, ctx_size=4096, **asked)
+    api.memory("bert-base-uncased-encoder", parallel=3, ctx_size=4096, ubatch_size=513, **asked)
 
 
 def test_older_builds_expand_latent_attention():

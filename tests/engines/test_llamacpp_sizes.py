@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from estimator.engines.llamacpp.model import build as micro_batch
 from estimator.engines.llamacpp.weights import of_mix
 from estimator.errors import InputError
 from estimator.families import FAMILIES, build
-from estimator.families.gguf import gguf_of
+from estimator.families.gguf import gguf_of, of_side, two_sided
 from estimator.formulas.llamacpp import gguf_output_bytes
 from estimator.models import load_model
 from estimator.storage.gguf_mix import mix_storage
@@ -51,17 +52,19 @@ def by_arch():
     return out
 
 
-def sizes(config, options):
-    """The four byte counts of a context."""
-    arch, made = build(Config(config)), context(options)
+def sizes(config, options, side=""):
+    """The four byte counts of a context; side: of an encoder-decoder's encoder or decoder alone."""
+    arch = of_side(build(Config(config)), side) if side else build(Config(config))
     gguf = gguf_of(arch)
+    made = replace(context(options), cached=gguf.sided)
     check(arch, made)
+    embeds = made.pooling or two_sided(arch)
     held = [k for layer in arch.layers for k in kept(layer, arch, gguf, made)]
     graph = micro_batch(arch, gguf, made).graph
     return {
         "kv_cache_bytes": sum(h.bytes for h in held if h.kind != "recurrent"),
         "recurrent_bytes": sum(h.bytes for h in held if h.kind == "recurrent"),
-        "output_bytes": gguf_output_bytes(made.sequences, arch.vocab, arch.hidden if made.pooling else 0),
+        "output_bytes": gguf_output_bytes(made.sequences, arch.vocab, arch.hidden if embeds else 0),
         "compute_bytes": compute_bytes(graph.inputs, graph.nodes)[0],
     }
 
@@ -71,6 +74,16 @@ def test_a_context_takes_what_llama_cpp_allocates(arch):
     configs = load("llamacpp_contexts.json.gz")["configs"]
     for r in by_arch()[arch]:
         assert sizes(configs[r["model"]], r["options"]) == r["want"], r["id"]
+
+
+def test_an_encoder_beside_a_decoder_takes_what_it_takes_alone():
+    """Whose pass llama.cpp reserves only where there is no decoder."""
+    configs = load("llamacpp_contexts.json.gz")["configs"]
+    alone = [r for r in by_arch()["t5encoder"] if r["options"]["pooling"] == "none"]
+    assert alone
+    for r in alone:
+        whole = configs[r["model"]] | {"architectures": ["T5ForConditionalGeneration"], "model_type": "t5"}
+        assert sizes(whole, r["options"], "encoder")["compute_bytes"] == r["want"]["compute_bytes"], r["id"]
 
 
 def test_what_llama_cpp_refuses_is_refused():

@@ -2,8 +2,8 @@
 
 The way of a number: options -> :mod:`question` -> :mod:`context` (sizes), :mod:`weights` (bytes by layer) and
 :mod:`placement` (what lies where) -> :mod:`load`: :mod:`caches` for what is kept, :mod:`model` for the graph of one
-micro-batch (:mod:`attention`, :mod:`feedforward`, :mod:`recurrent` emit ggml's operations into :mod:`graph`), and
-:mod:`allocate` for the bytes that the graph needs -> :mod:`report`, :mod:`speed`.
+micro-batch (:mod:`attention` and its :mod:`scores`, :mod:`feedforward`, :mod:`recurrent` emit ggml's operations into
+:mod:`graph`), and :mod:`allocate` for the bytes that the graph needs -> :mod:`report`, :mod:`speed`.
 """
 
 from __future__ import annotations

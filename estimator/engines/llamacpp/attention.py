@@ -5,31 +5,22 @@ Source: src/llama-graph.cpp (build_attn, build_attn_mha), src/models/*.cpp, buil
 
 from __future__ import annotations
 
-from estimator.engines.llamacpp.context import LATENT, Context
+from estimator.engines.llamacpp.context import LATENT
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, store, view
-from estimator.engines.llamacpp.passes import FULL, WINDOW, GraphBuilder, size
+from estimator.engines.llamacpp.passes import FULL, GraphBuilder, size
+from estimator.engines.llamacpp.scores import (
+    Heads,
+    K,
+    Q,
+    V,
+    cache_of,
+    heads_of,
+    over_encoder,
+    scores_over,
+    uncached,
+)
 from estimator.families.base import Architecture, Attention, Linear, Norm
 from estimator.families.gguf import Gguf
-from estimator.records import NamedTuple
-
-Q, K, V = 0, 1, 2
-
-
-class Heads(NamedTuple):
-    """Query heads, key/value heads, and the widths of a key and of a value in the cache."""
-
-    queries: int
-    keys: int
-    k_width: int
-    v_width: int
-
-
-def heads_of(a: Attention) -> Heads:
-    """The heads as the cache sees them: MLA is one key of latent and rotary part, and no value of its own."""
-    if a.mla is not None:
-        rank = size(a.mla["kv_rank"])
-        return Heads(size(a.heads), 1, rank + size(a.mla["rope"]), rank)
-    return Heads(size(a.heads), size(a.kv_heads), size(a.head_dim), size(a.v_head_dim or a.head_dim))
 
 
 def expanded(a: Attention, gguf: Gguf, build: int) -> Attention:
@@ -52,6 +43,8 @@ def attend(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
     if a.mla is not None:
         return p.through(a.out, _latent(p, a, x) if kept is a else _by_heads(p, a, kept, x))
     h = heads_of(a)
+    if a.cross:
+        return p.through(a.out, over_encoder(p, a, h, x))
     gate: GgmlTensor | None = None
     k: GgmlTensor | None = None
     v: GgmlTensor | None = None
@@ -158,7 +151,7 @@ def _cached(
     if p.context.pooling:
         assert k is not None
         assert v is not None
-        return _uncached(p, a, h, q, k, v)
+        return uncached(p, a, h, q, k, v)
     cache = cache_of(p, a)
     q = _rotated(p, cache, "k", h.k_width, q)
     if k is None or v is None:
@@ -170,34 +163,10 @@ def _cached(
             p.graph.expand(t)
         start = view(q).number
         _write(p, cache, value_row(a, p.arch, False), k, v)
-    y = _scores(p, a, cache, h, q)
+    y = scores_over(p, a, cache, h, q)
     p.cached.append(range(start, y.number + 1))
     p.graph.expand(y)
     return _rotated(p, cache, "v", h.v_width, y)
-
-
-def _uncached(
-    p: GraphBuilder, a: Attention, h: Heads, q: GgmlTensor, k: GgmlTensor, v: GgmlTensor
-) -> GgmlTensor:
-    """An encoder's scores, over the tokens of the micro-batch alone: [heads * width, T]."""
-    T = p.tokens
-    for t in (q, k, v):
-        p.graph.expand(t)
-    mask = _mask(p, FULL if a.window is None else WINDOW, (T, T))
-    shape = (h.v_width * h.queries, T)
-    if p.context.flash:
-        k, v = _halved(view(k)), _halved(view(v))
-        return view(op("FLASH_ATTN_EXT", (h.v_width, h.queries, T), view(view(q)), k, v, mask), shape)
-    scores = like("SOFT_MAX", op("MUL_MAT", (T, T, h.queries), view(k), view(view(q))), mask)
-    values = op("CONT", (T, h.v_width, h.keys), view(view(v)))
-    return op("CONT", shape, view(op("MUL_MAT", (h.v_width, T, h.queries), values, scores)))
-
-
-def _halved(t: GgmlTensor) -> GgmlTensor:
-    """``t`` in f16; ggml_cast lists the result among its own sources."""
-    cast = op("CPY", t.shape, t, type="f16")
-    cast.sources = (t, cast)
-    return cast
 
 
 def _write(p: GraphBuilder, cache: str, width: int, k: GgmlTensor, v: GgmlTensor) -> None:
@@ -219,63 +188,6 @@ def _write(p: GraphBuilder, cache: str, width: int, k: GgmlTensor, v: GgmlTensor
     elif v.strided:
         flat = op("CONT", (width, p.tokens), v)
     p.graph.expand(store(view(flat), v_at))
-
-
-def cache_of(p: GraphBuilder, a: Attention) -> str:
-    """Which of the caches the layer reads."""
-    return WINDOW if p.windows and a.cache_window is not None else FULL
-
-
-def cells_of(p: GraphBuilder, a: Attention) -> int:
-    if cache_of(p, a) == FULL:
-        return p.context.cells
-    return p.context.window_cells(size(a.cache_window))
-
-
-def _scores(p: GraphBuilder, a: Attention, cache: str, h: Heads, q: GgmlTensor) -> GgmlTensor:
-    """Softmax of the scores times the values: [heads * width, T]; for MLA [width, T, heads] before its expansion."""
-    c = p.context
-    n, each, streams = cells_of(p, a), p.tokens // c.streams, c.streams
-    mask = _mask(p, cache, (n, each, 1, streams))
-    q = view(view(q))
-    if c.flash:
-        shape = (h.v_width, h.queries, each, streams)
-        y = op("FLASH_ATTN_EXT", shape, q, *_operands(c, h, n, a.mla is not None), mask)
-        return view(y, (h.v_width * h.queries, p.tokens))
-    held = HELD
-    if a.mla is not None:  # the values are a part of the keys: transposed anew in every pass
-        held = op("CONT", (n, h.v_width, 1, streams), HELD, type="f32" if c.k == "f32" else "f16")
-    scores = op("MUL_MAT", (n, each, h.queries, streams), HELD, q)
-    if a.softcap:
-        for name in ("SCALE", "TANH", "SCALE"):
-            scores = like(name, scores)
-    weighted = op("MUL_MAT", (h.v_width, each, h.queries, streams), held, like("SOFT_MAX", scores, mask))
-    return weighted if a.mla is not None else op("CONT", (h.v_width * h.queries, p.tokens), view(weighted))
-
-
-def _mask(p: GraphBuilder, cache: str, shape: tuple[int, ...]) -> GgmlTensor:
-    """The mask: in f16 for the fused kernel, which older builds cast from f32 once a pass."""
-    half = p.context.flash
-    given = p.graph.input(f"{cache}_mask", shape, "f16" if half and p.context.halved else "f32")
-    if not half or p.context.halved:
-        return given
-    if cache not in p.casts:
-        cast = op("CPY", shape, given, type="f16")
-        cast.sources = (given, cast)
-        p.casts[cache] = cast
-    return p.casts[cache]
-
-
-def _operands(c: Context, h: Heads, n: int, latent: bool) -> list[GgmlTensor]:
-    """Keys and values of the fused kernel, which reads no f32: such a cache is copied to f16 first."""
-    out = []
-    for kind, width in ((c.k, h.k_width), (c.v, h.v_width)):
-        t = HELD
-        if kind == "f32":
-            t = op("CPY", (width, n, h.keys, c.streams), HELD, type="f16")
-            t.sources = (HELD, t)  # ggml_cast lists the result among its own sources
-        out.append(t)
-    return out
 
 
 def _low_rank(p: GraphBuilder, a: Attention, x: GgmlTensor) -> tuple[dict[str, int], GgmlTensor, Linear, Norm]:
@@ -323,7 +235,7 @@ def _latent(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
     start = view(q).number
     at = (p.graph.input(f"{FULL}_k_idxs", (T,), "i64"),) if p.context.indexed else ()
     p.graph.expand(store(view(k), *at))
-    y = _scores(p, a, FULL, h, q)
+    y = scores_over(p, a, FULL, h, q)
     p.cached.append(range(start, y.number + 1))
     y = op("MUL_MAT", (m["v"], T, h.queries), HELD, view(y))
     y = view(op("CONT", (m["v"] * h.queries, T), view(y)))

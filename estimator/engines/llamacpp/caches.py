@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.dtypes import FORMATS, find_format
-from estimator.engines.llamacpp.attention import expanded, heads_of, value_row
+from estimator.engines.llamacpp.attention import expanded, value_row
 from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.recurrent import states_of
+from estimator.engines.llamacpp.scores import heads_of
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Layer, Lookup, StateSpace
-from estimator.families.gguf import Gguf, gguf_of
+from estimator.families.gguf import Gguf, blocks, gguf_of, two_sided
 from estimator.formulas.llamacpp import gguf_cache_bytes, gguf_state_bytes
 from estimator.records import NamedTuple
 from estimator.trace import value_of
@@ -47,9 +48,12 @@ def cache_rows(mixer: Attention, arch: Architecture, context: Context) -> tuple[
 
 
 def kept(layer: Layer, arch: Architecture, gguf: Gguf, context: Context, times: Any = None) -> list[LayerCache]:
-    """The cache and the state of ``times`` layers (default: all of the group): one, none, or both (Falcon-H1)."""
-    n = layer.times if times is None else times
-    if context.pooling:
+    """The cache and the state of ``times`` layers (default: all of the group): one, none, or both (Falcon-H1).
+
+    An encoder-decoder's decoder caches as many layers as its file has blocks.
+    """
+    n = (blocks(arch) if two_sided(arch) else layer.times) if times is None else times
+    if (context.pooling and not context.cached) or (two_sided(arch) and layer.side == "encoder"):
         return []
     out: list[LayerCache] = []
     for mixer in (layer.mixer, layer.second):
@@ -72,7 +76,14 @@ def check(arch: Architecture, context: Context) -> None:
     if any(x.wiring == "altup" for x in arch.layers) and not any(isinstance(b, Lookup) for b in arch.beside):
         # n_embd_altup of src/llama-hparams.h is 256, whatever the file's metadata say
         raise InputError("llama.cpp gives every layer of Gemma 3n an input of its own, and this model's are 0 wide")
-    for layer in () if context.pooling else arch.layers:
+    if two_sided(arch):
+        _check_sides(arch, context)
+    if context.pooling == "mean" and context.rows != context.tokens:
+        raise InputError(
+            f"--pooling mean: llama.cpp's program ends where it asks for {context.rows:,} rows of {context.tokens:,} "
+            "tokens. Give --outputs all, and a --ubatch-size that --parallel divides"
+        )
+    for layer in () if context.pooling and not context.cached else arch.layers:
         if not isinstance(layer.mixer, Attention):
             continue
         mixer = expanded(layer.mixer, gguf_of(arch) or Gguf(""), context.build)
@@ -92,6 +103,21 @@ def check(arch: Architecture, context: Context) -> None:
         raise InputError(
             f"--cache-type-v {context.v} needs the fused kernel: llama.cpp keeps values transposed without it. "
             "Use --flash-attn on, or f16"
+        )
+
+
+def _check_sides(arch: Architecture, context: Context) -> None:
+    """InputError where llama.cpp's graph of a decoder ends the program."""
+    encoder = sum(int(value_of(x.times)) for x in arch.layers if x.side == "encoder")
+    if blocks(arch) > encoder:
+        raise InputError(
+            f"llama.cpp loads no decoder with more layers than its encoder: {blocks(arch)}, and {encoder}. "
+            "Use --engine transformers"
+        )
+    if context.streams > 1:
+        raise InputError(
+            f"--parallel {context.sequences}: llama.cpp adds position biases to one cache alone, and its program ends "
+            "with several. Add --kv-unified"
         )
 
 

@@ -34,6 +34,7 @@ class Context:
     swa_full    window caches keep every token; unified: one cache for all sequences
     build       of llama.cpp
     pooling     how an encoder's rows become one a sequence: mean, cls, last or none; "": a decoder, which keeps a cache
+    cached      whether an encoder keeps one too, whose batch the context then caps as a decoder's
     outputs     rows of logits in the worst graph, None: all of the micro-batch
     """
 
@@ -49,6 +50,7 @@ class Context:
     outputs: int | None = None
     build: int = BUILD
     pooling: str = ""
+    cached: bool = False
 
     @property
     def indexed(self) -> bool:
@@ -73,7 +75,7 @@ class Context:
     @property
     def batch(self) -> int:
         """Tokens of a logical batch: capped by the context as asked, before it is padded; an encoder's by none."""
-        return self.n_batch if self.pooling else min(self.asked, self.n_batch)
+        return self.n_batch if self.pooling and not self.cached else min(self.asked, self.n_batch)
 
     @property
     def ubatch(self) -> int:

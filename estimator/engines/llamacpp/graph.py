@@ -10,7 +10,9 @@ from __future__ import annotations
 from itertools import count
 from math import prod
 
-SIZES = {"f32": 4, "i32": 4, "f16": 2, "i64": 8}
+from estimator.dtypes import FORMATS
+
+SIZES = {"f32": 4, "i32": 4, "f16": 2, "bf16": 2, "i64": 8}
 IN_PLACE = frozenset(
     [
         "SCALE",
@@ -36,6 +38,11 @@ IN_PLACE = frozenset(
 )  # operations that may write over a source: ggml-alloc.c, ggml_op_can_inplace (UNARY: by its function's name)
 
 Shape = tuple[int, ...]
+
+
+def bytes_of(shape: Shape, type: str) -> int:
+    """Bytes of a tensor; a quantised one lies in blocks."""
+    return int(prod(shape) * SIZES[type] if type in SIZES else FORMATS[type].bytes(prod(shape)))
 
 
 class GgmlTensor:
@@ -67,7 +74,7 @@ class GgmlTensor:
     ) -> None:
         self.op, self.shape, self.sources, self.type = op, shape, sources, type
         self.root, self.held, self.strided = root, held, strided
-        self.bytes = 0 if held or root is not None else prod(shape) * SIZES[type]
+        self.bytes = 0 if held or root is not None else bytes_of(shape, type)
         self.output = self.seen = False
         self.number, self.weight, self.device = next(GgmlTensor.numbers), "", 0
 

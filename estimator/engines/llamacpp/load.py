@@ -13,7 +13,7 @@ from estimator.engines.llamacpp.model import build, ordered
 from estimator.engines.llamacpp.placement import HOST, Placement, cut
 from estimator.engines.llamacpp.weights import Weights
 from estimator.families.base import Architecture
-from estimator.families.gguf import Gguf
+from estimator.families.gguf import Gguf, of_side, two_sided
 from estimator.formulas.llamacpp import gguf_output_bytes
 from estimator.records import NamedTuple, dataclass
 from estimator.trace import value_of
@@ -68,8 +68,9 @@ class Load:
         n = self.place.devices + 1
         weights, cache, states = ([0] * n for _ in range(3))
         weights[HOST] += self.weights.table
-        for i, (layer, part) in enumerate(zip(ordered(self.arch), self.weights.layers, strict=True)):
-            at = self.place.of(i)
+        order = ordered(self.arch)
+        for i, part in enumerate(self.weights.layers):
+            at, layer = self.place.of(i), order[min(i, len(order) - 1)]
             weights[at] += part.rest
             weights[HOST if self.place.experts_on_host(i) else at] += part.experts
             for k in kept(layer, self.arch, self.gguf, self.context, 1):
@@ -87,8 +88,16 @@ class Load:
     @property
     def output_bytes(self) -> Any:
         """Rows that are handed out, on the host."""
-        embedding = self.arch.hidden if self.context.pooling else 0
+        embedding = self.arch.hidden if self.context.pooling or two_sided(self.arch) else 0
         return gguf_output_bytes(self.context.sequences, self.arch.vocab, embedding)
+
+    @property
+    def encoder(self) -> Load | None:
+        """The load of an encoder beside the decoder: its pass runs before the decoder's and is never reserved."""
+        if not two_sided(self.arch):
+            return None
+        context = replace(self.context, pooling="none", cached=True)
+        return replace(self, arch=of_side(self.arch, "encoder"), context=context, draft=None)
 
     def _compute(self) -> dict[int, int]:
         p = build(self.arch, self.gguf, self.context)

@@ -13,6 +13,7 @@ from estimator.engines.llamacpp.report import SOURCE, inputs, notes_of
 from estimator.engines.llamacpp.timing import one_pass
 from estimator.engines.llamacpp.weights import of_mix
 from estimator.errors import InputError
+from estimator.families.gguf import two_sided
 from estimator.fit import NO
 from estimator.formulas.params import total_params
 from estimator.presets import find, load_gpu
@@ -93,9 +94,11 @@ def _row(q: Any, a: Asked, mix: str) -> tuple[tuple[Any, ...], list[Node], bool]
 
 
 def _speed(q: Any, load: Load, mix: str) -> float | None:
-    """Tokens a second of one sequence, with as many layers on the devices as fit; None for cards without figures."""
+    """Tokens a second of one sequence, with as many layers on the devices as fit; None for cards without figures, and
+    where no speed is known (an encoder beside the decoder).
+    """
     names = [n.strip() for n in str(q.gpu).split(",")]
-    if q.gpu is None or any(find("gpus", n) is None for n in names):
+    if two_sided(load.arch) or q.gpu is None or any(find("gpus", n) is None for n in names):
         return None
     places = (host_of(q.host), *(place_of(load_gpu(n)) for n in names))
     return 1 / one_pass(load, places, mix, load.context.sequences, load.context.asked / 2, 1).total

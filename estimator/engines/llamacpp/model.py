@@ -13,7 +13,7 @@ from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, view
 from estimator.engines.llamacpp.passes import GraphBuilder, size
 from estimator.engines.llamacpp.recurrent import mix
 from estimator.families.base import POSITION, TOKEN_TYPE, Architecture, Attention, Layer, Lookup, MoE, NoMixer, Norm
-from estimator.families.gguf import BRANCH, MIXER, MLP_OUT, Gguf
+from estimator.families.gguf import BRANCH, MIXER, MLP_OUT, Gguf, blocks, of_side
 
 
 def build(arch: Architecture, gguf: Gguf, context: Context) -> GraphBuilder:
@@ -31,6 +31,8 @@ def build(arch: Architecture, gguf: Gguf, context: Context) -> GraphBuilder:
         x = _layer(p, layer, x, own, last=i == len(order) - 1)
         if i < len(deep):
             x = like("ADD", x, deep[i])
+    for _ in range(len(order), blocks(arch)):
+        p.begin()
     p.begin()
     if copied(p):
         x = merged(p, x)
@@ -63,9 +65,9 @@ def _pooled(p: GraphBuilder, x: GgmlTensor) -> GgmlTensor:
 
 
 def ordered(arch: Architecture) -> list[Layer]:
-    """Every layer in the order of the stack."""
+    """Every layer in the order of the stack; of an encoder-decoder those of the decoder, whose pass is reserved."""
     at: dict[int, Layer] = {}
-    for layer in arch.layers:
+    for layer in of_side(arch, "decoder").layers:
         at |= dict.fromkeys(layer.indices if layer.indices is not None else range(size(layer.times)), layer)
     return [at[i] for i in sorted(at)]
 
@@ -141,6 +143,9 @@ def _layer(p: GraphBuilder, layer: Layer, x: GgmlTensor, own: GgmlTensor | None,
         assert layer.mlp is not None
         return _sum(p.gguf.sums[1], wanted(feed(p, layer.mlp, normed("pre_mlp", x))), wanted(x))
     mixed = attend(p, layer.mixer, before) if isinstance(layer.mixer, Attention) else mix(p, layer.mixer, before)
+    if layer.cross is not None:
+        x = _sum(p.gguf.sums[0], mixed, x)
+        mixed = attend(p, layer.cross, normed("pre_cross", x))
     if layer.second is not None:
         both = like("ADD", mixed, mix(p, layer.second, normed("input", x)))
         x = wanted(_sum(p.gguf.sums[0], both, x))

@@ -15,9 +15,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
-from math import prod
 
-from estimator.engines.llamacpp.graph import SIZES, GgmlTensor
+from estimator.engines.llamacpp.graph import GgmlTensor, bytes_of
 from estimator.engines.llamacpp.passes import GraphBuilder
 from estimator.records import NamedTuple, dataclass
 
@@ -160,7 +159,7 @@ def _here(s: GgmlTensor, device: int, made: dict[tuple[int, int], GgmlTensor], o
         return s
     if (id(s), device) not in made:
         copy = GgmlTensor("COPY", s.shape, (s,), s.type)
-        copy.bytes, copy.device = prod(s.shape) * SIZES[s.type], device
+        copy.bytes, copy.device = bytes_of(s.shape, s.type), device
         made[id(s), device] = copy
         out.append(copy)
     return made[id(s), device]

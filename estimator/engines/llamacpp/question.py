@@ -182,7 +182,8 @@ def context_of(q: Any, said: list[str]) -> Context:
     k, v = (_cache_type(q, which) for which in "kv")
     build = build_of(q)
     rows = "all" if q.outputs is None and build < HALVED else q.outputs
-    if rows is None and pooling:
+    sided = known(model).sided
+    if sided or (rows is None and pooling):
         rows = "all"
     elif rows is None:
         said.append("--outputs not given: a row of logits a sequence, as the server asks for")
@@ -194,7 +195,7 @@ def context_of(q: Any, said: list[str]) -> Context:
         N_UBATCH if q.ubatch_size is None else _size(q, q.ubatch_size, "--ubatch-size", "tokens", "length"),
         k, v, flash not in ("off", "0", "false"), bool(q.swa_full), bool(q.kv_unified),
         None if rows == "all" else sequences if rows is None else _size(q, rows, "--outputs", "tokens"),
-        build, pooling,
+        build, pooling, sided,
     )  # fmt: skip
     if pooling:
         said.append(f"an encoder reads a text in one micro-batch: {made.ubatch:,} tokens (-ub, --logical-batch)")
@@ -211,9 +212,11 @@ def _pooling(q: Any, said: list[str]) -> str:
     own = next((n for key, n in stated.items() if key.endswith(".pooling_type")), None)
     if q.pooling is None and isinstance(own, int) and 0 <= own < len(POOLING):
         return POOLING[own]
+    mean = not known(q.model).sided
     if q.pooling is None:
-        said.append("--pooling not given: the mean of the rows; most files say theirs (BGE: cls)")
-    return choice(str(q.pooling or "mean").lower(), "--pooling", ("mean", "cls", "last", "none"))
+        most = "the mean of the rows; most files say theirs (BGE: cls)"
+        said.append(f"--pooling not given: {most if mean else 'every row, as its files say nothing'}")
+    return choice(str(q.pooling or ("mean" if mean else "none")).lower(), "--pooling", ("mean", "cls", "last", "none"))
 
 
 def _tokens(q: Any, model: Any, sequences: int, said: list[str]) -> int:
@@ -267,7 +270,7 @@ def mix_of(q: Any, said: list[str]) -> str:
 
 def weights_of(q: Any, mix: str, said: list[str]) -> Weights:
     if not mix:
-        return of_header(q.model.header, sum(int(value_of(x.times)) for x in q.model.architecture.layers))
+        return of_header(q.model.header, q.model.architecture)
     if mix not in MIXES and mix not in PLAIN_TYPES:
         raise InputError(f"--quantization {mix}: llama.cpp reads GGUF mixes: q4_k_m, q5_k_m, q6_k, q8_0, iq4_xs ...")
     if mix in MIXES:

@@ -8,12 +8,13 @@ from typing import Any
 
 from estimator.engines.brief import keyed
 from estimator.engines.llamacpp.attention import expanded
-from estimator.engines.llamacpp.caches import LayerCache, cache_rows, cells_of, kept
+from estimator.engines.llamacpp.caches import LayerCache, cache_rows, kept
 from estimator.engines.llamacpp.context import BUILD, MAX_SEQUENCES
 from estimator.engines.llamacpp.fits import MOST, SURE, fewest_experts, fits_of, longest, most, most_layers, over, worst
 from estimator.engines.llamacpp.load import Holding, Load
 from estimator.engines.llamacpp.question import Asked, asked
 from estimator.families.base import Attention
+from estimator.families.gguf import ENCODER_ROWS, two_sided
 from estimator.fit import NO, Fit
 from estimator.formula import Citation
 from estimator.formulas.llamacpp import gguf_cache_bytes, gguf_output_bytes, gguf_state_bytes
@@ -78,6 +79,8 @@ def inputs(q: Any, a: Asked) -> dict[str, Any]:
 def notes_of(a: Asked) -> tuple[str, ...]:
     """What the cards and the file add to the assumptions."""
     out = [n for card in a.cards for n in card.notes]
+    if a.load.encoder is not None:
+        out.append(_beside(a.load, a.load.encoder))
     if a.load.place.shares:
         out.append(
             "a device's buffers as ggml's allocator lays them out; beside them the driver's context and kernels' own "
@@ -85,6 +88,15 @@ def notes_of(a: Asked) -> tuple[str, ...]:
         )
     out.append("the host's weights are a mapping of the file (mmap), which the system may drop and read again")
     return tuple(dict.fromkeys(out))
+
+
+def _beside(load: Load, encoder: Load) -> str:
+    """Whether an encoder's pass fits into the buffers that the decoder's has."""
+    more = sum(max(0, e.compute - d.compute) for e, d in zip(encoder.own, load.own, strict=True))
+    rows = f"{int(value_of(load.arch.facts[ENCODER_ROWS])):,} rows of the encoder and all rows of logits"
+    grows = f"they grow by {human(more, BYTES)} in" if more else "they hold"
+    tokens = f"{load.context.ubatch:,} tokens"
+    return f"compute buffers for the decoder's pass over {rows}; {grows} the encoder's, {tokens} at the most"
 
 
 def totals(load: Load) -> Iterator[Node]:
@@ -96,7 +108,8 @@ def totals(load: Load) -> Iterator[Node]:
         label = f"Draft model {load.draft.name}, all of it"
         yield Node("draft_bytes", label, sum(h.total for h in load.draft.held), BYTES)
     yield from cache_nodes(load)
-    what = "an embedding and a row of logits" if load.context.pooling else "a row of logits"
+    embeds = load.context.pooling or two_sided(load.arch)
+    what = "an embedding and a row of logits" if embeds else "a row of logits"
     made = load.output_bytes
     yield Node("output_bytes", f"Output buffer: {what} a sequence", made, BYTES, formula=gguf_output_bytes)
     yield Node("compute_bytes", "Compute buffers", sum(h.compute for h in load.own), BYTES)
@@ -201,12 +214,11 @@ def kvcache(q: Any) -> Report:
     load = a.load
     c = load.context
     total: Any = 0
-    for layer in () if c.pooling else load.arch.layers:
-        m = layer.mixer
-        if isinstance(m, Attention):
-            m = expanded(m, load.gguf, c.build)
-        if isinstance(m, Attention) and not m.reuses and cells_of(m, load.gguf, c) == c.cells:
-            total = total + layer.times * sum(cache_rows(m, load.arch, c))
+    for layer in load.arch.layers:
+        for k in kept(layer, load.arch, load.gguf, c):
+            if k.cells == c.cells:
+                assert isinstance(layer.mixer, Attention)
+                total = total + k.layers * sum(cache_rows(expanded(layer.mixer, load.gguf, c.build), load.arch, c))
     rows = [*cache_nodes(load), Node("bytes_per_token", "One more token of one sequence", total, BYTES)]
     latent = [k for x in load.arch.layers for k in kept(x, load.arch, load.gguf, c) if k.kind == "latent"]
     if latent:

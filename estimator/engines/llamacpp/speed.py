@@ -14,7 +14,7 @@ from estimator.engines.llamacpp.rates import OLD, RECENT
 from estimator.engines.llamacpp.report import FIT, SOURCE, inputs, notes_of, title, totals, verdict_of
 from estimator.engines.llamacpp.timing import Seconds, one_pass
 from estimator.errors import InputError
-from estimator.families.gguf import encodes
+from estimator.families.gguf import encodes, two_sided
 from estimator.formula import Citation
 from estimator.formulas import inference as f
 from estimator.presets import find, load_gpu
@@ -59,6 +59,8 @@ def infer(q: Any) -> Report:
     """Seconds of prompt and generation, rates, cost, and what fits."""
     if encodes(q.model.architecture):
         raise InputError(f"{q.model.name}: an encoder generates nothing; its pass is in: llmcalc flops")
+    if two_sided(q.model.architecture):
+        raise InputError(f"{q.model.name}: llama.cpp's speed with an encoder was not measured; --engine transformers")
     work, said = _work(q)
     recent = q.engine_version is not None and build_of(q) >= RECENT_FROM
     a, places = _run(q, work, RECENT if recent else OLD)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from estimator.alike import add_up
 from estimator.engines.llamacpp.backend import Place
 from estimator.engines.llamacpp.caches import cache_rows, cells_of
-from estimator.engines.llamacpp.graph import SIZES
+from estimator.engines.llamacpp.graph import bytes_of
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.model import build, ordered
 from estimator.engines.llamacpp.passes import size
@@ -178,6 +176,6 @@ def _per_layer(load: Load, tokens: int, cells: int) -> tuple[float, float, float
             continue
         kernels += 1
         products += bool(t.weight)
-        moved += t.bytes + sum(prod(s.shape) * SIZES[s.type] for s in t.sources if not s.held and s.op != "INPUT")
+        moved += t.bytes + sum(bytes_of(s.shape, s.type) for s in t.sources if not s.held and s.op != "INPUT")
     n = load.place.layers
     return kernels / n, products / n, (moved / n if tokens > load.context.sequences else 0.0)

@@ -9,6 +9,7 @@ from typing import Any
 
 from estimator.engines.llamacpp.context import BUILD, FUSED, LATENT
 from estimator.families.base import Architecture
+from estimator.families.gguf import blocks, gguf_of
 from estimator.headers import Header
 from estimator.inventory import EMBEDDING, EXPERT, POSITION
 from estimator.records import NamedTuple, dataclass
@@ -17,7 +18,8 @@ from estimator.storage.base import Storage, Stored
 from estimator.storage.gguf_mix import Typed, typed
 from estimator.trace import value_of
 
-_BLOCK = re.compile(r"^blk\.(\d+)\.")
+_BLOCK = re.compile(r"^(?:enc\.|dec\.)?blk\.(\d+)\.")
+_OUTPUT = re.compile(r"^(?:enc\.|dec\.)?output")
 
 
 class LayerBytes(NamedTuple):
@@ -74,7 +76,7 @@ def _of_mix(same: Same[Architecture], mix: str, imatrix: bool, fused_apart: bool
     arch = same.it
     parts: list[Typed] = list(typed(arch, mix, imatrix, fused_apart, mla_whole))
     ends = {"table": 0, "output": 0}
-    layers = [[0, 0] for _ in range(sum(int(value_of(x.times)) for x in arch.layers))]
+    layers = [[0, 0] for _ in range(blocks(arch))]
     numbers = [[0, 0] for _ in layers]
     products: dict[tuple[str, int], int] = {}
     for t in parts:
@@ -90,9 +92,15 @@ def _of_mix(same: Same[Architecture], mix: str, imatrix: bool, fused_apart: bool
         in_parts = int(value_of(t.piece.matrices.count)) // int(value_of(w.shape[0])) if w.role == EXPERT else 1
         products[name, t.layer] = products.get((name, t.layer), 0) + t.bytes // max(1, in_parts)
     stored = _stored(parts)
-    tied = arch.head is None and arch.kind != "encoder"
+    tied = heads(arch) and arch.head is None
     by_layer, elements = (tuple(LayerBytes(*x) for x in found) for found in (layers, numbers))
     return Weights(stored.bytes, ends["table"], by_layer, ends["output"], tied, elements, products, stored)
+
+
+def heads(arch: Architecture) -> bool:
+    """Whether llama.cpp loads an output matrix: for an encoder only where it keeps a cache as well (T5)."""
+    known = gguf_of(arch)
+    return arch.kind != "encoder" or (known is not None and known.sided)
 
 
 def _stored(parts: Iterable[Typed]) -> Storage:
@@ -104,22 +112,22 @@ def _stored(parts: Iterable[Typed]) -> Storage:
     return Storage(tuple(Stored(w, kind, size) for (_, kind), (w, size) in found.items()))
 
 
-def of_header(header: Header, layers: int) -> Weights:
+def of_header(header: Header, arch: Architecture) -> Weights:
     """The weights as the file itself lists them."""
-    by_layer = [[0, 0] for _ in range(layers)]
+    by_layer = [[0, 0] for _ in range(blocks(arch))]
     numbers = [[0, 0] for _ in by_layer]
     table = output = 0
     for t in header.tensors:
         match = _BLOCK.match(t.name)
-        if match and int(match[1]) < layers:
+        if match and int(match[1]) < len(by_layer):
             column = 0 if "_exps" in t.name else 1
             by_layer[int(match[1])][column] += t.bytes
             numbers[int(match[1])][column] += t.elements
-        elif t.name.startswith("output"):
+        elif _OUTPUT.match(t.name):
             output += t.bytes
         else:
             table += t.bytes
-    tied = not any(t.name == "output.weight" for t in header.tensors)
+    tied = heads(arch) and not any(t.name == "output.weight" for t in header.tensors)
     by_block, elements = (tuple(LayerBytes(*x) for x in found) for found in (by_layer, numbers))
     said = ("weights as the file's header lists them",)
     return Weights(header.bytes, table, by_block, output, tied, elements, {}, Storage(()), said)
