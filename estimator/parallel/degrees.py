@@ -95,13 +95,13 @@ class Degrees:
 
     def link(self, group: str) -> str:
         """Whether the group of this name (tensor, context, expert, data, pipeline) leaves a node."""
-        t, c, s = (int(value_of(x)) for x in (self.tensor, self.context, self.shards))
+        t, c, s = (value_of(x) for x in (self.tensor, self.context, self.shards))
         span = {
             "tensor": t,
             "context": t * c,
-            "expert": int(value_of(self.each_expert * self.expert)),
+            "expert": value_of(self.each_expert * self.expert),
             "data": t * s,
-            "pipeline": int(value_of(self.gpus)),
+            "pipeline": value_of(self.gpus),
         }[group]
         return INSIDE if span <= self.node else BETWEEN
 
@@ -116,7 +116,8 @@ class Degrees:
             "data": (self.shards, self.tensor),
             "experts": (self.expert_shards, self.each_expert * self.expert),
         }.get(group, (1, 1))
-        return max(1, min(int(value_of(members)), self.node // int(value_of(apart))))
+        most = max(1, self.node // int(value_of(apart)))
+        return int(value_of(members)) if value_of(members) < most else most
 
     @property
     def plain(self) -> bool:

@@ -49,7 +49,7 @@ class Share:
     bytes: Any
     formula: Formula
     sharded: bool
-    padding: int = 0
+    padding: Any = 0
 
 
 def held(pieces: Sequence[Piece], recipe: Rates, stage: int) -> list[Share]:
@@ -64,7 +64,7 @@ def held(pieces: Sequence[Piece], recipe: Rates, stage: int) -> list[Share]:
             continue
         shares = [(p, shard(p, recipe, stage)) for p in own]
         padding = sum(value_of(n) * value_of(p.over) - value_of(p.elements) for p, n in shares)
-        out.append(Share(part, sum(width * n for _, n in shares), sharded_bytes, True, width * int(padding)))
+        out.append(Share(part, sum(width * n for _, n in shares), sharded_bytes, True, width * padding))
     return out
 
 
@@ -108,7 +108,8 @@ def greedy(weights: Iterable[Weight], over: Any) -> Any:
     Source: torch/distributed/optim/zero_redundancy_optimizer.py, _partition_parameters.
     """
     sizes = sorted((int(value_of(w.elements)) for w in weights for _ in range(int(value_of(w.times)))), reverse=True)
-    ranks = [0] * max(1, min(int(value_of(over)), len(sizes)))  # a rank beyond the tensors gets none
+    most = max(1, len(sizes))  # a rank beyond the tensors gets none
+    ranks = [0] * (int(value_of(over)) if value_of(over) < most else most)
     heapify(ranks)
     for size in sizes:
         heapreplace(ranks, ranks[0] + size)

@@ -15,6 +15,7 @@ from estimator.units import parse_size
 
 # sizes that one run is recorded for; the others, and names, are asked anew for each value
 RECORDED = ("batch_size", "seq_len", "new_tokens", "rank", "context", "encoder_len", "shared_prefix")
+ALSO = {"zero": ("gpus",)}  # further ones of a command
 COUNTS = ("rank", "gpus", "stage", "tokens", "steps", "params")  # k is 1000; of every other size it is 1024
 WITH_COMMAS = ("targets", "args", "tensor_split")  # whose values may hold commas: a list of them has semicolons
 MOST = 10**10  # rows
@@ -68,9 +69,14 @@ class RowGrid(NamedTuple):
         return {a.name: out[a.name] for a in self.sizes}
 
 
-def grid_of(axes: Sequence[SweptAxis], recorded: bool = True) -> RowGrid:
-    """The grid of these axes; recorded: whether sizes may be recorded at all. InputError for too many rows."""
-    sizes = tuple(a for a in axes if recorded and a.name in RECORDED and all(type(v) is int for v in a.values))
+def recorded_by(command: str) -> tuple[str, ...]:
+    """The sizes of a command that one run is recorded for."""
+    return (*RECORDED, *ALSO.get(command, ()))
+
+
+def grid_of(axes: Sequence[SweptAxis], recorded: Sequence[str] = RECORDED) -> RowGrid:
+    """The grid of these axes; recorded: the sizes that may be. InputError for too many rows."""
+    sizes = tuple(a for a in axes if a.name in recorded and all(type(v) is int for v in a.values))
     grid = RowGrid(tuple(a for a in axes if a not in sizes), sizes)
     rows = prod(len(a.values) for a in axes)
     if rows > MOST:
@@ -78,7 +84,7 @@ def grid_of(axes: Sequence[SweptAxis], recorded: bool = True) -> RowGrid:
     return grid
 
 
-def values_of(name: str, text: str, flag: str) -> Sequence[Any]:
+def values_of(name: str, text: str, flag: str, recorded: Sequence[str] = RECORDED) -> Sequence[Any]:
     """The values of ``--flag TEXT``: ``1,2,4``, ``1:8`` or ``1..8`` (each), ``1k:64k:1k`` (steps), ``1k:64k:x2``.
 
     Sizes that one run is recorded for come as ints, all else as the texts that the command would be given.
@@ -88,14 +94,14 @@ def values_of(name: str, text: str, flag: str) -> Sequence[Any]:
     if len(parts) > 1 and not all(parts):
         raise InputError(f"{flag}: {text[:40]!r} has an empty value")
     out: list[Any] = []
-    if len(parts) == 1 and name in RECORDED and (match := _RANGE.match(parts[0])):
+    if len(parts) == 1 and name in recorded and (match := _RANGE.match(parts[0])):
         return _range(name, flag, parts[0], *match.groups())
     for part in parts:
         match = _RANGE.match(part)
         if match is not None:
             found: Sequence[int] = _range(name, flag, part, *match.groups())
-            out += found if name in RECORDED else [str(n) for n in found]
-        elif name in RECORDED and part[:1].isdigit():
+            out += found if name in recorded else [str(n) for n in found]
+        elif name in recorded and part[:1].isdigit():
             out.append(parse_size(part, flag, _kind(name)))
         else:
             out.append(part)

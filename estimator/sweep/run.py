@@ -12,7 +12,7 @@ from estimator.ops import numpy_there
 from estimator.questions.base import Question, ask
 from estimator.report import Report
 from estimator.sweep.compiled import Compiled, plain
-from estimator.sweep.grid import RowGrid, SweptAxis, grid_of
+from estimator.sweep.grid import RowGrid, SweptAxis, grid_of, recorded_by
 
 # command -> the name of its question
 QUESTIONS = {"memory": "Memory", "kvcache": "KVCache", "flops": "Flops", "peft": "Peft", "zero": "Zero",
@@ -43,7 +43,7 @@ class Sweep:
         self.question, self.answer = question_of(command)
         self.fixed, self.overrides = dict(fixed), tuple(overrides)
         self.images = "images" in fixed or "image_size" in fixed or any(a.name.startswith("image") for a in axes)
-        self.grid: RowGrid = grid_of(axes, recorded=not self.images)
+        self.grid: RowGrid = grid_of(axes, () if self.images else recorded_by(command))
         self.axes = tuple(a.name for a in axes)
         first = {a.name: a.values[0] for a in self.grid.sizes}
         found: dict[str, None] = {}

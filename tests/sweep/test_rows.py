@@ -220,3 +220,17 @@ def test_ranges_with_dots(llmcalc):
     ]
     assert rows[0] == rows[1] == rows[2]
     assert len(rows[0]) == 4
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"recipe": "torch-mixed"}, {"recipe": "deepspeed", "gpu": "h100-sxm"}, {"gpu": "gb200", "zero_pp": "qgz"},
+    {"recipe": "megatron", "gpu": "a100-80gb", "method": "lora", "batch_size": 2},
+])  # fmt: skip
+def test_a_million_gpus_are_a_few_records(options):
+    """``sweep zero --gpus 1:1000000`` asked for every row: over a quarter of an hour."""
+    options = options if "zero_pp" not in options else options | {"stage": "3"}
+    made, asked = held_to_single("zero", "llama-3.2-1b", options, {"gpus": (300, 10**6)}, 400)
+    assert len(made.records) < 4
+    assert not asked
+    few, asked = held_to_single("zero", "llama-3.2-1b", options, {"gpus": (1, 40)}, 40)
+    assert few.records or asked == 40

@@ -13,7 +13,7 @@ from estimator import options as o
 from estimator.command import parameter, spelt
 from estimator.errors import InputError
 from estimator.questions.base import flag_of, options_of
-from estimator.sweep.grid import SweptAxis, values_of
+from estimator.sweep.grid import SweptAxis, recorded_by, values_of
 from estimator.sweep.run import QUESTIONS, Sweep, question_of
 from estimator.sweep.write import check, emit
 
@@ -53,6 +53,7 @@ def _add(app: typer.Typer, name: str) -> None:
     """The options of a command's question as texts, and the sweep's own."""
     question, _ = question_of(name)
     fields = {spelt(f.name, w): (f, w) for f, w in options_of(question) if f.name not in SINGLE}
+    recorded = recorded_by(name)
 
     def main(**typed: Any) -> None:
         own = {k: typed.pop(k) for k in OWN}
@@ -62,7 +63,7 @@ def _add(app: typer.Typer, name: str) -> None:
                 continue
             field, words = fields[k]
             flag = flag_of(field.name, question)
-            values = values_of(field.name, value, flag) if isinstance(value, str) else [value]
+            values = values_of(field.name, value, flag, recorded) if isinstance(value, str) else [value]
             if words.kind in NUMBERS:
                 values = [_number(v, words.kind, flag) for v in values]
             if len(values) > 1:

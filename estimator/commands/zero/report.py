@@ -20,7 +20,7 @@ from estimator.parallel.picture import picture
 from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, WEIGHTS
 from estimator.questions import ask
 from estimator.report import Node, Report, Table, Text
-from estimator.trace import Traced, value_of
+from estimator.trace import Traced, recording, value_of
 from estimator.units import BYTES, RATIO, SECONDS
 
 
@@ -81,7 +81,7 @@ def _report(q: Zero, p: ShardedPlan, nodes: list[Node], every: dict[int, list[Ra
     if sent:
         body.append(communication(sent, data_transfers(p, last, top), p, last))
         hidden += _message_nodes(sent, p)
-    if not p.symbolic and job.adapter is None:
+    if not p.symbolic and job.adapter is None and recording.get() is None:  # a sweep: numbers without a picture
         r = job.rates
         widths = {WEIGHTS: r.weight, GRADIENTS: r.gradient, OPTIMIZER: r.optimizer}
         away = {s: offloaded(job.offload, s) for s in p.stages}
@@ -117,9 +117,10 @@ def _fits(q: Zero, p: ShardedPlan, nodes: list[Node]) -> tuple[dict[str, Any], s
         held = _need(node) if step is None else step
         fits[stage] = Fit(p.need(held), p.memory, card)
     fitting = [s for s in p.stages if fits[s].answer != NO]
-    best = fitting[0] if fitting else min(p.stages, key=lambda s: int(value_of(fits[s].need.best)))
+    best = fitting[0] if fitting else min(p.stages, key=lambda s: value_of(fits[s].need.best))
     facts = {f"stage{s}.fits": f.answer for s, f in fits.items()} | {"fits": fits[best].answer}
-    return facts, fits[best].sentence(f"a GPU at stage {best} "), fits[best]
+    bare = recording.get() is not None
+    return facts, "" if bare else fits[best].sentence(f"a GPU at stage {best} "), fits[best]
 
 
 def simulated_peak(q: Zero, stage: int) -> int | None:
@@ -140,9 +141,9 @@ def simulated_peak(q: Zero, stage: int) -> int | None:
         return None
 
 
-def _need(node: Node) -> int:
+def _need(node: Node) -> Any:
     by = {k.key.partition(".")[2]: k.value for k in node.walk() if k.key}
-    return int(value_of(by.get("total_bytes", by["memory_bytes"])))
+    return value_of(by.get("total_bytes", by["memory_bytes"]))
 
 
 def _title(p: ShardedPlan) -> str:
