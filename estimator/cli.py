@@ -108,12 +108,29 @@ def _dispatch(argv: list[str]) -> int:
 
     made = plain(typer_of(name, words), words)
     if "--help" not in words:
-        code = made.main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)
+        try:
+            code = made.main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)
+        except Exception as error:
+            if not hasattr(error, "option_name") or (own := _spelt_here(made, words)) == words:
+                raise
+            code = made.main(args=own, prog_name=f"llmcalc {name}", standalone_mode=False)
         return code if isinstance(code, int) else 0
     with redirect_stdout(StringIO()) as page:  # Typer prints by itself, and ends the program where a pipe is closed
         code = made.main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)
     write(page.getvalue(), sys.stdout)
     return code if isinstance(code, int) else 0
+
+
+def _spelt_here(made: Any, words: list[str]) -> list[str]:
+    """The words of a command line with an unknown option, with what other programs call options as it is here."""
+    from estimator.foreign import meant
+
+    below = getattr(made, "commands", {}).get(words[0] if words else "", made)
+    have = {flag: not p.is_flag for p in below.params if p.param_type_name == "option" for flag in p.opts}
+    own, idle = meant(words, have)
+    if idle:
+        say(f"note: nothing here depends on {', '.join(idle)}; left out")
+    return own
 
 
 def _no_command(name: str) -> InputError:

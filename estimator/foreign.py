@@ -1,0 +1,166 @@
+"""Options of other programs as people paste them: what they are called here, and which change nothing here.
+
+Looked at only where a command line has an option that the command does not know. Names: vLLM 0.19 (engine arguments),
+SGLang 0.5 (server arguments), TensorRT-LLM 1.2 (trtllm-serve, LlmArgs), TGI 3.3 (launcher), llama.cpp (common/arg.cpp),
+Ollama (Modelfile, environment), LM Studio (lms load), transformers (TrainingArguments, BitsAndBytesConfig), TRL, peft,
+Axolotl, LLaMA-Factory, Megatron-LM, torchrun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from estimator.errors import InputError
+
+# option here -> what other programs call it; the first of several that the command has
+SAME: dict[str, str] = {
+    "--tensor-parallel": "tensor-parallel-size tp tp-size tensor-model-parallel-size num-shard",
+    "--pipeline-parallel": "pipeline-parallel-size pp pp-size pipeline-model-parallel-size",
+    "--data-parallel": "data-parallel-size dp dp-size",
+    "--context-parallel": "context-parallel-size cp cp-size",
+    "--expert-parallel": "expert-parallel-size ep ep-size moe-ep-size expert-model-parallel-size",
+    "--expert-tensor-parallel": "expert-tensor-parallel-size",
+    "--kv-dtype": "kv-cache-dtype kv-cache-type cache-dtype",
+    "--quantization": "quantize quant quantization-method",
+    "--max-model-len": "max-seq-len max-sequence-length context-length",
+    "--max-num-seqs": "max-running-requests max-concurrent-requests",
+    "--max-num-batched-tokens": "max-num-tokens max-prefill-tokens",
+    "--mem-fraction-static": "mem-fraction",
+    "--kv-fraction": "kv-cache-free-gpu-memory-fraction free-gpu-memory-fraction kv-cache-free-gpu-mem-fraction",
+    "--block-size": "page-size",
+    "--ctx-size": "ctx num-ctx n-ctx context-length context-size max-context",
+    "--context": "context-length",
+    "--gpu-layers": "num-gpu gpu-offload",
+    "--parallel": "num-parallel",
+    "--model-draft": "draft",
+    "--model": "model-path model-id model-name model-name-or-path pretrained-model-name-or-path base-model",
+    "--gpu": "gpu-type card accelerator",
+    "--gpu-memory": "vram",
+    "--gpus": "num-gpus n-gpus ngpu world-size nproc-per-node num-processes",
+    "--batch-size": "per-device-train-batch-size train-batch-size micro-batch-size micro-batch batch bs",
+    "--accumulation": "gradient-accumulation-steps gradient-accumulation grad-accum",
+    "--seq-len": "max-seq-length max-length sequence-length sequence-len seq-length cutoff-len input-len input-tokens "
+                 "prompt-len prompt-tokens random-input-len context-length",
+    "--new-tokens": "output-len output-tokens max-new-tokens max-tokens random-output-len n-predict predict",
+    "--rank": "lora-r lora-rank",
+    "--targets": "target-modules lora-target-modules lora-target",
+    "--optimizer": "optim",
+    "--attention": "attn-implementation attn",
+    "--checkpointing": "recompute-granularity activation-checkpointing",
+    "--stage": "zero-stage",
+    "--epochs": "num-train-epochs num-epochs",
+    "--steps": "max-steps train-iters",
+    "--examples": "num-examples dataset-size samples",
+    "--tokens": "train-tokens num-tokens",
+    "--dtype": "precision torch-dtype",
+    "--rate": "request-rate qps rps",
+    "--concurrency": "max-concurrency",
+}  # fmt: skip
+# words that stand alone -> an option here with its value
+ALONE: dict[str, str] = {
+    "gradient-checkpointing": "--checkpointing=full", "use-gradient-checkpointing": "--checkpointing=full",
+    "load-in-4bit": "--quantization=nf4", "load-in-8bit": "--quantization=int8", "use-liger-kernel": "--kernels=liger",
+    "use-flash-attn": "--attention=sdpa", "sample-packing": "--packing", "padding-free": "--packing",
+    "torch-compile": "--compile", "enable-expert-parallel": "--expert-parallel", "use-dora": "--method=dora",
+    "disable-cuda-graph": "--enforce-eager",
+}  # fmt: skip
+# an argument of peft by its name
+ARGUMENTS = ("lora-dropout", "lora-alpha", "use-rslora")
+# what changes none of these numbers, with a value and without
+VALUED = (
+    "port api-key served-model-name seed download-dir load-format tokenizer tokenizer-mode tool-call-parser "
+    "reasoning-parser chat-template uvicorn-log-level log-level max-cpu-loras revision threads t threads-batch tb "
+    "temp temperature top-k top-p min-p repeat-penalty prompt p file alias learning-rate lr lr-scheduler-type "
+    "warmup-ratio warmup-steps weight-decay logging-steps save-steps save-strategy eval-steps "
+    "report-to output-dir run-name dataset dataset-name hostname max-input-tokens max-input-length numa prio "
+    "beta num-workers dataloader-num-workers schedule-policy lora-modules "
+    "distributed-executor-backend master-addr master-port node-rank adam-beta1 adam-beta2 adam-epsilon"
+)
+FLAGS = (
+    "trust-remote-code disable-log-requests disable-log-stats enable-auto-tool-choice async-scheduling "
+    "enable-chunked-prefill mlock no-mmap mmap jinja cont-batching cb no-warmup conversation cnv interactive "
+    "color verbose v metrics enable-metrics no-webui push-to-hub do-train do-eval overwrite-output-dir sharded "
+    "enable-prompt-tokens-details no-context-shift group-by-length"
+)
+# what is asked for in another way; where an option that its text names is given too, it adds nothing
+OTHERWISE: dict[str, str] = {
+    "enable-lora": "--max-loras N (with --max-lora-rank R) makes room for adapters",
+    "limit-mm-per-prompt": "--images N says how many a request has",
+    "speculative-config": "infer --draft-model MODEL --gamma N times a draft",
+    "num-speculative-tokens": "infer --draft-model MODEL --gamma N times a draft",
+    "speculative-algorithm": "infer --draft-model MODEL --gamma N times a draft",
+    "num-generations": "--batch-size is how many completions a GPU scores at once",
+    "bf16": "--autocast bf16 is mixed precision; --dtype bf16 loads the weights so",
+    "fp16": "--autocast fp16 is mixed precision; --dtype fp16 loads the weights so",
+    "deepspeed": "--recipe deepspeed --stage N says what of its file counts here",
+    "fsdp": "--gpus N --stage 3 is FSDP",
+    "cpu-offload-gb": "weights on the host are not counted of this engine; --engine llama.cpp --gpu-layers N is",
+    "max-batch-size": "--batch-size is how many requests there are, and --max-num-seqs how many vLLM takes",
+}  # fmt: skip
+_SWITCHED = ("true", "false", "1", "0")
+_CONTEXT = "--ctx-size"  # of llama.cpp, Ollama and LM Studio; --max-model-len where another engine is named
+
+
+def _same(name: str, have: Mapping[str, bool], served: bool) -> str | None:
+    """The option that the command has for another program's; served: by an engine that is not llama.cpp."""
+    skipped = _CONTEXT if served else "--max-model-len" if _CONTEXT in have and name == "context-length" else ""
+    return next((o for o, words in SAME.items() if o in have and o != skipped and name in words.split()), None)
+
+
+def _served(words: Sequence[str]) -> bool:
+    named = [b for a, b in pairwise(words) if a == "--engine"]
+    named += [w.partition("=")[2] for w in words if w.startswith("--engine=")]
+    return any(n.lower().replace("-", "") in ("vllm", "sglang", "tgi", "tensorrtllm", "trtllm") for n in named)
+
+
+def meant(words: Sequence[str], have: Mapping[str, bool]) -> tuple[list[str], list[str]]:
+    """(the words with options of other programs as they are here, options that change nothing and were left out).
+
+    have: the options of the command, and whether each takes a value. InputError for one that is asked for otherwise.
+    """
+    served = _served(words)
+    out: list[str] = []
+    idle: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        flag, eq, value = word.partition("=")
+        name = flag.lstrip("-").replace("_", "-").lower()
+        if not flag.startswith("-") or flag in have or _number(flag):
+            out.append(word)
+        elif f"--{name}" in have:
+            out.append(f"--{name}{eq}{value}")
+        elif same := _same(name, have, served):
+            out.append(f"{same}{eq}{value}")
+        elif name in ALONE and (own := ALONE[name].partition("=")[0]) in have:
+            if have[own] and "=" not in ALONE[name]:
+                raise InputError(f"{flag}: here {own} N, over how many GPUs")
+            off = (value or (rest.pop(0) if rest and rest[0].lower() in _SWITCHED else "")).lower() in ("false", "0")
+            out += [] if off else [ALONE[name]]
+        elif name in ARGUMENTS and "--arg" in have and (eq or rest):
+            out += ["--arg", f"{name.replace('-', '_')}={value if eq else rest.pop(0)}"]
+        elif name in VALUED.split() or name in FLAGS.split():
+            idle.append(flag)
+            if not eq and rest and (rest[0].lower() in _SWITCHED if name in FLAGS.split() else _value(rest[0])):
+                rest.pop(0)
+        elif name in OTHERWISE and any(w.partition("=")[0] in OTHERWISE[name].split() for w in words):
+            idle.append(flag)
+            if rest and _value(rest[0]) and not eq:
+                rest.pop(0)
+        elif name in OTHERWISE:
+            raise InputError(f"{flag}: {OTHERWISE[name]}")
+        else:
+            out.append(word)
+    return out, idle
+
+
+def _value(word: str) -> bool:
+    return not word.startswith("-") or _number(word)
+
+
+def _number(word: str) -> bool:
+    return word.lstrip("-")[:1].isdigit() or word[:2] == "-."
+
+
+__all__ = ["meant"]

@@ -1,0 +1,75 @@
+"""Options as other programs call them: the same answer as under the name here; what changes nothing is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from estimator import foreign
+from estimator.cli import COMMANDS, typer_of
+
+PASTED = [
+    ("memory llama-3.1-70b --engine vllm --gpu h100-sxm --tensor-parallel-size 4 --kv-cache-dtype fp8",
+     "memory llama-3.1-70b --engine vllm --gpu h100-sxm --tensor-parallel 4 --kv-dtype fp8"),
+    ("memory llama-3.1-70b --engine vllm --gpu h100-sxm -tp 4 -dp=2",
+     "memory llama-3.1-70b --engine vllm --gpu h100-sxm --tensor-parallel 4 --data-parallel=2"),
+    ("memory deepseek-v3 --engine sglang --gpu h200 --tp-size 8 --context-length 32768",
+     "memory deepseek-v3 --engine sglang --gpu h200 --tensor-parallel 8 --max-model-len 32768"),
+    ("memory llama-3-8b --engine trtllm --gpu h100-sxm --kv_cache_free_gpu_memory_fraction 0.8 --max_num_tokens 4096",
+     "memory llama-3-8b --engine tensorrt-llm --gpu h100-sxm --kv-fraction 0.8 --max-num-batched-tokens 4096"),
+    ("memory qwen3:8b --gpu 3060 --num_ctx 8192", "memory qwen3:8b --gpu 3060 --ctx-size 8192"),
+    ("memory qwen3:8b --gpu 3060 --context-length 8192", "memory qwen3:8b --gpu 3060 --ctx-size 8192"),
+    ("memory llama-3-8b --method lora --gpu l4 --per_device_train_batch_size 2 --lora_dropout 0.05 --lora_r 16 "
+     "--gradient_checkpointing True --target_modules q_proj,v_proj",
+     "memory llama-3-8b --method lora --gpu l4 --batch-size 2 --arg lora_dropout=0.05 --rank 16 --checkpointing full "
+     "--targets q_proj,v_proj"),
+    ("memory llama-3-8b --method lora --gpu l4 --gradient-checkpointing false",
+     "memory llama-3-8b --method lora --gpu l4"),
+    ("train llama-3-8b --gpus 8 --tensor-model-parallel-size 2 --seq-length 4096 --micro-batch-size 2 --train-iters 10",
+     "train llama-3-8b --gpus 8 --tensor-parallel 2 --seq-len 4096 --batch-size 2 --steps 10"),
+    ("infer deepseek-v3 --engine vllm --gpu h200 --tensor-parallel-size 8 --enable-expert-parallel",
+     "infer deepseek-v3 --engine vllm --gpu h200 --tensor-parallel 8 --expert-parallel"),
+    ("plan serve llama-3.1-8b --gpu h100-sxm --qps 5 --max-new-tokens 100",
+     "plan serve llama-3.1-8b --gpu h100-sxm --rate 5 --new-tokens 100"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pasted", "here"), PASTED)
+def test_another_programs_names_mean_the_same(llmcalc, pasted, here):
+    got = llmcalc(f"{pasted} --format json")
+    assert got.code == 0
+    assert "nothing here depends" not in got.err
+    assert got.out == llmcalc(f"{here} --format json").out
+
+
+def test_what_changes_nothing_is_left_out_and_said(llmcalc):
+    line = "memory qwen3:8b --gpu 3060 -ctk q8_0 -fa on"
+    got = llmcalc(f"{line} -t 8 --mlock --temp -0.5 --jinja --seed -1 --format json")
+    assert got.err.startswith("note: nothing here depends on -t, --mlock, --temp, --jinja, --seed; left out\n")
+    assert got.out == llmcalc(f"{line} --format json").out
+    both = llmcalc("memory llama-3-8b --engine vllm --gpu a10 --enable-lora --max-loras 2 --format json")
+    assert "depends on --enable-lora;" in both.err
+    assert both.out == llmcalc("memory llama-3-8b --engine vllm --gpu a10 --max-loras 2 --format json").out
+
+
+@pytest.mark.parametrize(("line", "said"), [
+    ("memory llama-3-8b --engine vllm --gpu a10 --enable-lora", "--enable-lora: --max-loras N"),
+    ("memory llama-3-8b --engine vllm --speculative_config {}", "--speculative_config: infer --draft-model MODEL"),
+    ("memory mixtral-8x7b --engine vllm --enable-expert-parallel", "parallel: here --expert-parallel N"),
+    ("memory llama-3-8b --method lora --bf16", "--bf16: --autocast bf16"),
+    ("memory llama-3-8b --no-such-thing 3", "No such option: --no-such-thing"),
+])  # fmt: skip
+def test_what_is_asked_for_in_another_way_says_how(llmcalc, line, said):
+    got = llmcalc(line)
+    assert (got.code, got.err.count("\n")) == (2, 1)
+    assert said in got.err
+
+
+def test_every_name_here_exists_and_no_foreign_one_hides_it():
+    """Each target is an option of some command; no word stands for two things in one table and another."""
+    groups = [typer_of(n) for n in COMMANDS if n != "sweep"]
+    made = [c for g in groups for c in (g, *getattr(g, "commands", {}).values())]
+    have = {flag for c in made for p in c.params for flag in p.opts}
+    assert set(foreign.SAME) | {x.partition("=")[0] for x in foreign.ALONE.values()} <= have
+    kinds = [{w for x in foreign.SAME.values() for w in x.split()}, set(foreign.ALONE), set(foreign.ARGUMENTS),
+             set(foreign.VALUED.split()), set(foreign.FLAGS.split()), set(foreign.OTHERWISE)]  # fmt: skip
+    assert sum(map(len, kinds)) == len(set().union(*kinds))
