@@ -146,8 +146,11 @@ def pooled(arch: Architecture, load: Workload, micro_batches: int = 1) -> Pooled
         if step == 0:
             take(load.card.workspace)  # the thread of the backward pass
         for _ in range(micro_batches - 1):
+            before = allocator.free
             for block in play(allocator, again):
                 give(block)
+            if allocator.free == before:  # the others find what this one found
+                break
         if step == 0:
             for t in each(trained):
                 for size in optimizer.states(t):

@@ -43,6 +43,11 @@ class CachingAllocator:
         self.allocated = self.peak = self.reserved = self.segments = 0
         self._free: dict[bool, list[tuple[int, int, int, Block]]] = {True: [], False: []}
 
+    @property
+    def free(self) -> list[tuple[int, int, int]]:
+        """Where the free blocks are; beside the same blocks handed out, two equal lists are one state."""
+        return [place[:3] for places in self._free.values() for place in places]
+
     def take(self, request: int) -> Block:
         """A block of at least ``request`` bytes."""
         size = max(BLOCK, -(-request // BLOCK) * BLOCK)

@@ -20,8 +20,8 @@ from estimator.commands.memory.stack import micro_batches
 from estimator.commands.validate.report import RECIPES
 from estimator.commands.validate.report import options_of as case_options
 from estimator.config import Config
-from estimator.models import Model
-from estimator.moments.pooled import pooled
+from estimator.models import Model, load_model
+from estimator.moments.pooled import play, pooled
 from estimator.questions import ask
 from tests.accuracy.test_stacks import cases, options_of
 
@@ -50,6 +50,15 @@ def errors(found):
         p = plan(q)
         got = pooled(p.arch, p.load, micro_batches(q))
         yield ident, got.allocated / allocated - 1, reserved / got.reserved
+
+
+def test_micro_batches_are_played_until_they_repeat(monkeypatch):
+    q = ask(Memory, load_model("pythia-14m"), {"mode": "training", "seq_len": 64})
+    p = plan(q)
+    few, played = pooled(p.arch, p.load, 6), []
+    monkeypatch.setattr("estimator.moments.pooled.play", lambda *args: played.append(1) or play(*args))
+    assert pooled(p.arch, p.load, 10**9) == few
+    assert len(played) <= 12  # three steps: a first pass, and others until one changes nothing
 
 
 @pytest.mark.thorough
