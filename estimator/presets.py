@@ -156,9 +156,22 @@ def sized(name: str) -> tuple[str, dict[str, Any]] | None:
     return f"{found}-{size}gb", {**data, "memory": kept | {"sold_gb": size}}
 
 
-@lru_cache(maxsize=256)
 def load_gpu(name: str) -> GpuSpec:
     """An accelerator by id or alias: ``h100-sxm``, ``a100``, ``4090``. Sources: its file in ``presets/gpus``."""
+    return _gpu(name, _written(name) if name.endswith(".toml") else None)
+
+
+def _written(path: str) -> tuple[int, ...] | None:
+    """What tells a file from what it was before; None where there is none."""
+    try:
+        seen = Path(path).expanduser().stat()
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return seen.st_mtime_ns, seen.st_size, seen.st_ino
+
+
+@lru_cache(maxsize=256)
+def _gpu(name: str, written: tuple[int, ...] | None) -> GpuSpec:
     from estimator.schemas import gpu_of
 
     own = name.endswith(".toml")

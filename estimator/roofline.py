@@ -18,6 +18,7 @@ from estimator.alike import exp, log
 from estimator.errors import InputError
 from estimator.ops import maximum
 from estimator.records import dataclass
+from estimator.same import Same
 from estimator.trace import value_of
 from estimator.units import KILO
 from estimator.work.product import MULTIPLY_ADD
@@ -182,12 +183,18 @@ def _segments(points: Points) -> list[tuple[float, float, float, float, float]]:
     return [(x0, x1, log(x1 / x0), log(y0), log(y1 / y0)) for (x0, y0), (x1, y1) in pairwise(points)]
 
 
-@lru_cache(maxsize=16)
 def machine(gpu: str, dtype: str = "bf16") -> Accelerator:
     """The accelerator ``gpu`` multiplying in ``dtype``; InputError for an unknown one or one without a matrix peak."""
     from estimator.presets import load_gpu
 
-    spec = load_gpu(gpu)
+    return _machine(Same(load_gpu(gpu)), dtype)
+
+
+@lru_cache(maxsize=16)
+def _machine(same: Same[GpuSpec], dtype: str) -> Accelerator:
+    from estimator.presets import load_gpu
+
+    spec = same.it
     own = spec.measured is not None and spec.measured.kernels is not None
     reference = spec if own else load_gpu(REFERENCE)
     seen = reference.measured

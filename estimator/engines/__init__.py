@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from estimator.fit import Fit
 
 OWN = ("transformers", "fused")
+OF_TIME = ("rate", "prefix_hit")  # what neither a cache nor a pool of blocks depends on
 # name -> module in estimator.engines
 ENGINES: dict[str, str] = {
     "llama.cpp": "llamacpp", "vllm": "vllm", "sglang": "sglang", "tensorrt-llm": "tensorrt_llm", "tgi": "tgi",
@@ -78,6 +79,12 @@ def answered(question: str, q: Any) -> Report | None:
         for option in q.engine_options():
             raise InputError(f"--{option.replace('_', '-')} belongs to a serving engine: add --engine")
         return None
+    if question != "infer":
+        from estimator.questions.base import given, spelt
+
+        for f in given(q):
+            if f.name in OF_TIME:
+                raise InputError(f"{spelt(q, f)} is of the time of serving: llmcalc infer, or leave it out")
     module: Any = import_module(f"estimator.engines.{ENGINES[name]}")
     report: Report = getattr(module, question)(q)
     return report

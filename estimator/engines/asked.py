@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import field
+from dataclasses import field, fields
 from fractions import Fraction
 from typing import Any, TypeVar
 
@@ -13,6 +13,8 @@ from estimator.errors import InputError
 from estimator.families.base import Architecture
 from estimator.kv.layers import kv_format
 from estimator.models import Model
+from estimator.questions.base import refuse_beyond
+from estimator.questions.parts import OnCard, Sequences
 from estimator.records import dataclass
 from estimator.schemas import GpuSpec
 from estimator.sizes import size_option
@@ -135,7 +137,7 @@ def read(q: Any, engine: str, latest: Version, own: tuple[str, ...]) -> ServerAs
     model: Model = q.model
     if model.kind == "symbolic":
         raise InputError(f"--engine {engine}: an engine serves a model of known sizes; symbolic has none")
-    _refuse(q, engine, own)
+    refuse_beyond(q, {*PLAIN, *SERVERS, *own}, f"--engine {engine}")
     arch, said = model.described, []
     if arch.kind == "encoder-decoder":
         raise InputError(f"--engine {engine}: {model.name} has an encoder beside its decoder, which is not described")
@@ -195,18 +197,10 @@ def _card(q: Any, said: list[str]) -> tuple[str, int | None, GpuSpec | None]:
     return card.name, card.bytes, spec
 
 
-SHARED = ("engine_version", "max_model_len", "data_parallel", "pool_bytes")
-
-
-# options of the commands that mean nothing to an engine
-FOREIGN = ("shared_prefix", "kv_group", "encoder_len", "complexity", "method", "optimizer", "recipe", "stage")
-
-
-def _refuse(q: Any, engine: str, own: tuple[str, ...]) -> None:
-    """InputError for an option that belongs to another engine, or to none."""
-    for name in FOREIGN:
-        if getattr(q, name, None) not in (None, False):
-            raise InputError(f"--{name.replace('_', '-')} is no option of --engine {engine}")
-    for name in q.engine_options():
-        if name not in own and name not in SHARED:
-            raise InputError(f"--{name.replace('_', '-')} is no option of --engine {engine}")
+# what every engine is asked, beside sizes and a card
+EVERY = ("mode", "engine", "dtype", "kv_dtype", "quantization", "new_tokens", "price", "graph", "largest")
+PLAIN = (*EVERY, *(f.name for part in (Sequences, OnCard) for f in fields(part)))
+SERVERS = (
+    "engine_version", "max_model_len", "data_parallel", "pool_bytes", "gpus", "tensor_parallel", "pipeline_parallel",
+    "expert_parallel", "block_size", "draft_model", "alpha", "gamma", "plot",
+)  # fmt: skip

@@ -17,12 +17,6 @@ INSIDE, BETWEEN = "inside a node", "between nodes"
 NODE = 8  # GPUs in one node
 
 
-def check_sequence(sequence: bool, tensor: Any) -> None:
-    """InputError for sequence parallelism without a tensor-parallel group."""
-    if sequence and value_of(tensor) == 1:
-        raise InputError("--sequence-parallel splits norms over the tensor-parallel group: add --tensor-parallel")
-
-
 @dataclass(frozen=True, slots=True)
 class Degrees:
     """How ``gpus`` GPUs are divided.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, field, fields
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from estimator.errors import InputError
@@ -23,6 +24,7 @@ class Option(NamedTuple):
     help      one line; metavar: its placeholder; short: other spellings, ``-b`` or ``-ngl --n-gpu-layers``
     kind      "text", "flag", "switch" (``--x/--no-x``), "int", "float" or "list"
     flag      its name where that is not the field's; hidden: an option of Python only
+    of        fields of which one must ask for something, or this one changes nothing
     """
 
     help: str
@@ -31,6 +33,7 @@ class Option(NamedTuple):
     kind: str = "text"
     flag: str = ""
     hidden: bool = False
+    of: tuple[str, ...] = ()
 
 
 class Unsaid(str):
@@ -44,10 +47,10 @@ def option(default: Any, help: str, metavar: str | None = None, **more: Any) -> 
     return field(default=default, metadata={"option": Option(help, metavar, **more)})
 
 
-def again(question: type[Any], name: str, default: Any) -> Any:
-    """Another question's option with a default of its own."""
+def again(question: type[Any], name: str, default: Any, **more: Any) -> Any:
+    """Another question's option with a default of its own; more: what else of its :class:`Option` is another."""
     words = question.__dataclass_fields__[name].metadata["option"]
-    return field(default=default, metadata={"option": words})
+    return field(default=default, metadata={"option": words._replace(**more)})
 
 
 MODEL_HELP = "Preset, config.json or folder, .safetensors, .gguf, Modelfile, hf:org/name, or symbolic."
@@ -92,6 +95,54 @@ def flag_of(name: str, question: type[Question]) -> str:
     """``--flag`` of a field."""
     found = next((o for f, o in options_of(question) if f.name == name and o.flag), None)
     return f"--{found.flag if found else name.replace('_', '-')}"
+
+
+INERT = (None, False, "", 0, 1, "0", "1", "none")  # values with which an option asks for nothing
+
+
+class Given(NamedTuple):
+    """An option of a question: its field, its flag, its default, the fields of which one must ask for something."""
+
+    name: str
+    flag: str
+    default: Any
+    of: tuple[str, ...]
+
+
+@lru_cache(maxsize=64)
+def _asked_of(question: Any) -> tuple[Given, ...]:
+    """The fields that are options, but what says which model it is."""
+    known = question.__dataclass_fields__
+    return tuple(
+        Given(f.name, flag_of(f.name, question), f.default, tuple(n for n in words.of if n in known))
+        for f, words in options_of(question) if f.name not in COMMON
+    )  # fmt: skip
+
+
+def given(q: Any) -> list[Given]:
+    """The options of a question that are not at their defaults."""
+    return [f for f in _asked_of(q.__class__) if (x := getattr(q, f.name)) is not None and x not in (f.default, {})]
+
+
+def spelt(q: Question, f: Given) -> str:
+    """The option as it is typed."""
+    value = getattr(q, f.name)
+    return f.flag if value is True or isinstance(value, dict) else f"{f.flag} {str(value)[:40]}"
+
+
+def refuse_idle(q: Any) -> None:
+    """InputError for an option that means something only beside another, which asks for nothing."""
+    for f in given(q):
+        if f.of and all(getattr(q, name) in INERT for name in f.of):
+            flags = " or ".join(g.flag for name in f.of for g in _asked_of(q.__class__) if g.name == name)
+            raise InputError(f"{spelt(q, f)} changes nothing alone: add {flags}, or leave it out")
+
+
+def refuse_beyond(q: Question, taken: Collection[str], who: str) -> None:
+    """InputError for an option that ``who`` does not take; taken: names of the fields that it does."""
+    for f in given(q):
+        if f.name not in taken:
+            raise InputError(f"{f.flag} is no option of {who}")
 
 
 def ask(question: type[Q], model: Model | str | None = None, options: Mapping[str, Any] | None = None,
@@ -145,4 +196,6 @@ def ask(question: type[Q], model: Model | str | None = None, options: Mapping[st
         from estimator.questions.images import with_images
 
         model, given = with_images(model, given)
-    return question(model=model, **given)
+    made = question(model=model, **given)
+    refuse_idle(made)
+    return made

@@ -69,7 +69,9 @@ class Stacked(Question):
     packing: Any = option(False, "Pack examples into one row of full length.", kind="flag")
     optimizer_in_backward: Any = option(False, "Step each tensor in the backward pass (LOMO, torchtune).", kind="flag")
     compile: Any = option(False, "torch.compile around the model (inductor).", kind="flag")
-    reentrant: Any = option(False, "Checkpointing with use_reentrant=True.", kind="flag")
+    reentrant: Any = option(
+        False, "Checkpointing with use_reentrant=True.", kind="flag", of=("checkpointing", "recipe", "prepare_kbit"),
+    )  # fmt: skip
     activation_offload: Any = option(False, "Keep activations on the host (TRL, torchtune).", kind="flag")
     transformers: Any = option(None, "Release of transformers: 5 (the default), 4.57 ... 4.46.", "V")
 
@@ -80,24 +82,34 @@ class Sharded(Question):
 
     gpus: Any = option(None, "GPUs in all; data parallel where not told otherwise.", "N")
     stage: Any = option(None, "ZeRO stage: 0, 1, 2 or 3 (zero: or all).", "STAGE")
-    replicas: Any = option("1", "Copies of the model, each sharded over gpus / replicas (HSDP).", "N")
-    fsdp_version: Any = option("2", "FSDP: 2 (fully_shard), or 1 (FullyShardedDataParallel).", "N")
-    fsdp_wrap: Any = option("layers", "FSDP's units: layers, or tables (embedding and head apart too).", "NAME")
-    fsdp_root: Any = option("freed", "FSDP2's root after the forward pass: freed, or kept (its default).", "NAME")
-    overlap_comm: Any = option("on", "DeepSpeed's overlap_comm: on or off.", "NAME")
-    buckets: Any = option("default", "DeepSpeed's buckets and prefetches: default, or auto (the Trainer's).", "NAME")
+    replicas: Any = option("1", "Copies of the model, each sharded over gpus / replicas (HSDP).", "N", of=("gpus",))
+    fsdp_version: Any = option(
+        "2", "FSDP: 2 (fully_shard), or 1 (FullyShardedDataParallel).", "N", of=("gpus", "stage"),
+    )  # fmt: skip
+    fsdp_wrap: Any = option(
+        "layers", "FSDP's units: layers, or tables (embedding and head apart too).", "NAME", of=("gpus", "stage"),
+    )  # fmt: skip
+    fsdp_root: Any = option(
+        "freed", "FSDP2's root after the forward pass: freed, or kept (its default).", "NAME", of=("gpus", "stage"),
+    )  # fmt: skip
+    overlap_comm: Any = option("on", "DeepSpeed's overlap_comm: on or off.", "NAME", of=("recipe",))
+    buckets: Any = option(
+        "default", "DeepSpeed's buckets and prefetches: default, or auto (the Trainer's).", "NAME", of=("recipe",),
+    )  # fmt: skip
     offload: Any = option("none", "none, optimizer or all.", "NAME")
     offload_to: Any = option("cpu", "cpu or nvme.", "NAME")
     zero_pp: Any = option("", "ZeRO++: qwz, hpz, qgz or all.", "PARTS")
     tensor_parallel: Any = option("1", "GPUs that share each layer.", "N")
     pipeline_parallel: Any = option("1", "Stages the layers are dealt to.", "N")
-    sequence_parallel: Any = option(False, "Split norms over the tensor group.", kind="flag")
+    sequence_parallel: Any = option(False, "Split norms over the tensor group.", kind="flag", of=("tensor_parallel",))
     context_parallel: Any = option("1", "GPUs that share each sequence.", "N")
     expert_parallel: Any = option("1", "GPUs that share the experts.", "N")
     expert_tensor_parallel: Any = option(None, "GPUs that share an expert (default: tensor group).", "N", kind="int")
-    schedule: Any = option("1f1b", "1f1b, gpipe, interleaved, zb-h1 or zb-h2.", "NAME")
-    virtual_stages: Any = option(1, "Groups of layers a GPU (interleaved).", "N", kind="int")
-    pipeline_split: Any = option("even", "even, or ends: embedding and head count as layers.", "NAME")
+    schedule: Any = option("1f1b", "1f1b, gpipe, interleaved, zb-h1 or zb-h2.", "NAME", of=("pipeline_parallel",))
+    virtual_stages: Any = option(1, "Groups of layers a GPU (interleaved).", "N", kind="int", of=("pipeline_parallel",))
+    pipeline_split: Any = option(
+        "even", "even, or ends: embedding and head count as layers.", "NAME", of=("pipeline_parallel",),
+    )  # fmt: skip
     gpus_per_node: Any = option(None, "GPUs that share the fast link (default: the preset's, or 8).", "N", kind="int")
 
 
@@ -155,7 +167,7 @@ class Served(Question):
     max_loras: Any = option(
         None, "vLLM, SGLang: adapters in a step, which have room of their own.", "N", short="--max-loras-per-batch"
     )
-    max_lora_rank: Any = option(None, "vLLM, SGLang: the largest rank of an adapter (16).", "N")
+    max_lora_rank: Any = option(None, "vLLM, SGLang: the largest rank of an adapter (16).", "N", of=("max_loras",))
     data_parallel: Any = option(None, "vLLM: replicas of the attention.", "N")
     decode_context_parallel: Any = option(
         None, "vLLM: GPUs of the tensor group over which a sequence's cache is dealt.", "N",

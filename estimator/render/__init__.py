@@ -49,7 +49,13 @@ def clean(report: Report) -> Report:
     def lines(text: str) -> str:
         return text if text.isprintable() else "\n".join(map(escaped, text.split("\n")))
 
+    def drawn() -> Any:
+        from estimator.render.plots import readable
+
+        return readable(report.figure()) if report.figure else None
+
     return report._replace(
+        figure=drawn if report.figure else None,
         title=escaped(report.title),
         verdict=escaped(report.verdict),
         body=tuple(cleaned(p) for p in report.body),

@@ -90,6 +90,19 @@ class Figure:
         return tuple(s for s in self.series if s.label)
 
 
+def readable(figure: Figure) -> Figure:
+    """The figure with control characters of other people's texts shown, not drawn."""
+    from estimator.render.streams import escaped
+
+    def axis(a: Axis) -> Axis:
+        return replace(a, label=escaped(a.label), names=tuple(map(escaped, a.names)))
+
+    return replace(
+        figure, title=escaped(figure.title), note=escaped(figure.note), x=axis(figure.x), y=axis(figure.y),
+        series=tuple(replace(s, label=escaped(s.label), tag=escaped(s.tag)) for s in figure.series),
+    )  # fmt: skip
+
+
 def clip(figure: Figure, series: Series) -> list[list[tuple[float, float]]]:
     """The series in the unit square: pieces of a line cut at the frame, or single points inside it."""
     if series.kind == "bar":

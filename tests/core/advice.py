@@ -33,6 +33,16 @@ CASES: list[tuple[str, str]] = [
     ("explain llama-3-8b", "models llama-3-8b"),
     ("zero --params 7e9 --set hidden_size=64 --gpus 8", "zero --set hidden_size=4096 --gpus 8 --model llama-3-8b"),
     ("zero --model llama-3-8b --params 8e9 --gpus 8", "zero --model llama-3-8b --gpus 8"),
+    # options that change nothing
+    ("memory llama-3-8b --stage 3", "memory llama-3-8b --stage 3 --mode training --gpus 8"),
+    (f"{TRAIN} --schedule gpipe", f"{TRAIN} --schedule gpipe --pipeline-parallel 4 --micro-batches 4 --gpus 4"),
+    (f"{TRAIN} --schedule gpipe", TRAIN),
+    (f"{TRAIN} --ctx-size 4096", TRAIN),
+    (f"{TRAIN} --buckets auto", f"{TRAIN} --buckets auto --recipe deepspeed --gpus 2"),
+    (f"{TRAIN} --buckets auto --recipe trainer", f"{TRAIN} --buckets auto --recipe deepspeed --gpus 2"),
+    ("kvcache llama-3-8b --engine vllm --gpu h100-sxm --rate 2",
+     "infer llama-3-8b --engine vllm --gpu h100-sxm --rate 2"),
+    ("flops llama-3-8b --checkpointing full", "flops llama-3-8b --checkpointing full --mode training"),
     # memory
     ("memory llama-3-8b --engine llama.cpp --gpu rtx-4090 --largest batch-size --parallel 2",
      "memory llama-3-8b --engine llama.cpp --gpu rtx-4090 --largest batch-size"),

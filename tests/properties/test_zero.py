@@ -91,7 +91,7 @@ def test_tensor_parallel_parts_cover_the_layer(name, t):
         {"context_parallel": 1, "expert_parallel": "1"},
         {"tensor_parallel": "1"},
         {"micro_batches": 1},
-        {"schedule": "interleaved"},
+        {"schedule": "1f1b"},
         {"zero_pp": ""},
         {"offload": "none"},
     ],

@@ -204,11 +204,15 @@ def test_apple_machines_by_memory():
         presets.load_gpu("m2-max-33gb")
 
 
-def test_a_file_of_the_users_own_is_checked(tmp_path):
+def test_a_file_of_the_users_own_is_checked(llmcalc, tmp_path):
     text = (presets.folder() / "gpus" / "t4.toml").read_text()
     place = tmp_path / "mine.toml"
     place.write_text(text)
     assert presets.load_gpu(str(place)).bandwidth == presets.load_gpu("t4").bandwidth
+    place.write_text(text.replace('name = "', 'name = "\\u001b[31m', 1))
+    assert presets.load_gpu(str(place)).name.startswith("\x1b[31m")  # read again where it was written again
+    ran = llmcalc(f"flops --model pythia-14m --dtype fp16 --gpu {place} --plot --format html")
+    assert (ran.code, "\x1b" in ran.out, "<svg" in ran.out) == (0, False, True)
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(text.replace("gb_s = 320", "gb_s = -320"))
     with pytest.raises(InputError, match=r"wrong\.toml: bandwidth\.gb_s: Input should be greater than 0, got -320"):

@@ -59,6 +59,8 @@ def plan(q: Flops) -> Pass:
     choice(q.logits, "--logits", ("all", "last"))
     choice(q.attention, "--attention", ATTENTIONS)
     choice(q.checkpointing, "--checkpointing", ("none", "full"))
+    if q.checkpointing != "none" and mode != "training":
+        raise InputError(f"--checkpointing {q.checkpointing} is of a training step: add --mode training")
     arch = model.described
     notes: list[str] = []
     b = batch(model, q.batch_size)

@@ -73,6 +73,8 @@ def plan(q: KVCache) -> CachePlan:
     T = None if new is None else size_option(model, new, "--new-tokens", "new_tokens", "length")
     b, m = batch(model, q.batch_size), tokens(model, q.seq_len, said, 0 if T is None else value_of(T))
     enc = q.encoder_len
+    if enc is not None and arch.kind != "encoder-decoder" and not any(layer.cross for layer in arch.layers):
+        raise InputError(f"--encoder-len: {model.name} has no encoder beside its decoder")
     always = m if arch.encoder_tokens is None else arch.encoder_tokens
     s_enc = always if enc is None else size_option(model, enc, "--encoder-len", "encoder_len", "length")
     if enc is None and arch.encoder_tokens is None and any(layer.cross for layer in arch.layers):

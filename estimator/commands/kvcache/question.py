@@ -22,14 +22,16 @@ class KVCache(Served, OnCard, Sequences):
     kv_group: Any = option(None, "Numbers that share a scale in an int8 or int4 cache.", "N")
     shared_prefix: Any = option(None, "Tokens that all sequences of the batch share.", "TOKENS")
     encoder_len: Any = option(None, "Encoder tokens of an encoder-decoder model.", "TOKENS")
-    tensor_parallel: Any = again(Sharded, "tensor_parallel", "1")
-    pipeline_parallel: Any = again(Sharded, "pipeline_parallel", "1")
-    expert_parallel: Any = option(False, "vLLM: experts over the tensor group.", kind="flag")
+    tensor_parallel: Any = again(Sharded, "tensor_parallel", "1", of=("engine",))
+    pipeline_parallel: Any = again(Sharded, "pipeline_parallel", "1", of=("engine",))
+    expert_parallel: Any = option(False, "vLLM: experts over the tensor group.", kind="flag", of=("engine",))
     dtype: Any = option("bf16", "Storage of the weights, for --gpu.", "NAME")
     quantization: Any = option(
         None, "Of the weights, for --gpu (as the files say): none, nf4, int8, awq, q4_k_m ...", "NAME", short="-q"
     )
-    workspace: Any = option("simulated", "Of a pass, for --gpu: simulated, none or a size such as 2GiB.", "SIZE")
+    workspace: Any = option(
+        "simulated", "Of a pass, for --gpu: simulated, none or a size such as 2GiB.", "SIZE", of=("gpu", "gpu_memory"),
+    )  # fmt: skip
     complexity: Any = option(False, "Time and memory without and with a cache.", kind="flag")
     plot: Any = option(
         False, "Draw the growth with the context; --output FILE.svg for a picture.", kind="flag"

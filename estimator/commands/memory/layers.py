@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from estimator.errors import InputError
 from estimator.families.base import Attention
 from estimator.moments.run import PARALLEL_LOSS
-from estimator.parallel.degrees import check_sequence
 from estimator.trace import value_of
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ def tensor_ways(q: Memory, recipe: Recipe, adapter: Adapter | None, quantization
     from estimator.parallel.request import size
 
     ways = size(q.tensor_parallel, "--tensor-parallel", "tensor_parallel", q.model, q.derives)
-    check_sequence(q.sequence_parallel, ways)
     if ways == 1:
         return 1
     whole = q.model.architecture.tied and not q.sequence_parallel

@@ -22,8 +22,8 @@ class Memory(Served, OnCard, Sharded, Stacked, Adapted, StepOptions, Sequences):
     kv_dtype: Any = option(None, "Of the KV cache; as the weights where not given.", "NAME")
     logits: Any = option("last", "last, or all positions of the prompt.", "NAME")
     loss: Any = option("full", "full (fp32 logits), chunked, fused; of divided words parallel or gathered.", "NAME")
-    micro_batches: Any = option("1", "Forward and backward passes a step.", "N")
-    block_size: Any = option(None, "vLLM, SGLang: tokens a block of the cache.", "TOKENS")
+    micro_batches: Any = option("1", "Forward and backward passes a step.", "N", of=("pipeline_parallel",))
+    block_size: Any = option(None, "vLLM, SGLang: tokens a block of the cache.", "TOKENS", of=("engine",))
 
     allocator: Any = option("spread", "Reserved memory: a measured spread, or simulated, block by block.", "NAME")
     largest: Any = option(None, "The largest that fits: of batch-size, seq-len, rank, ctx-size, gpu-layers.", "NAME")

@@ -12,7 +12,7 @@ from estimator.commands.memory import figure
 from estimator.commands.memory.allocator import Reserved
 from estimator.commands.memory.plan import MODES, MemoryPlan, fullest, plan, simulate
 from estimator.commands.memory.question import Memory
-from estimator.commands.memory.storage import implied_training
+from estimator.commands.memory.storage import implied_training, refuse_serving
 from estimator.commands.memory.text import (
     assumptions,
     brief,
@@ -21,7 +21,7 @@ from estimator.commands.memory.text import (
     inputs_of,
     title_of,
 )
-from estimator.engines import answered
+from estimator.engines import OWN, answered
 from estimator.errors import InputError, InternalError
 from estimator.fit import NO, TIGHT, YES, fit_of, require_fit
 from estimator.formula import Citation
@@ -70,6 +70,8 @@ def answer(q: Memory) -> Report:
 
         if search.served(q):
             return search.largest_served(q)
+    if q.training and q.engine in (None, *OWN):
+        refuse_serving(q)
     report = None if q.training and q.engine is None else answered("memory", q)
     if report is not None:
         return report

@@ -75,6 +75,8 @@ def spread(
     if recipe.kind == DEEPSPEED:
         return _deepspeed(q, quantization, optimizer, said)
     alone = all(str(getattr(q, name)) == "1" for name in ALONE)
+    if recipe.kind == "simulated":
+        _others(q)
     if q.gpus is None and q.stage is None and q.offload == "none" and alone:
         return Spread()
     n, at = _gpus(q, said)
@@ -111,6 +113,13 @@ def spread(
         n // replicas, at, TORCH, "default", host, replicas, _version(q, at), context, ways, q.sequence_parallel, wrap,
         root, experts=experts,
     )  # fmt: skip
+
+
+def _others(q: Memory) -> None:
+    """InputError for what DeepSpeed alone has."""
+    for flag, value, usual in (("--buckets", q.buckets, "default"), ("--overlap-comm", q.overlap_comm, "on")):
+        if value != usual:
+            raise InputError(f"{flag} {value} is DeepSpeed's: add --recipe deepspeed, or leave it out")
 
 
 def _beside(q: Memory, n: Any, ways: Any, deep: Any, stage: int) -> Any:
@@ -151,6 +160,8 @@ def _gpus(q: Memory, said: list[str]) -> tuple[Any, int]:
 
     n = size(1 if q.gpus is None else q.gpus, "--gpus", "gpus", q.model, q.derives)
     at = zero_stage(0 if q.stage is None else q.stage)
+    if not q.training and at:
+        raise InputError(f"--stage {at} shards a training step: add --mode training")
     if not q.training and n != 1:
         raise InputError(
             f"--gpus {value_of(n)} shards a training step: add --mode training; "

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
+from estimator.errors import InputError
 from estimator.inventory import HEAD
 from estimator.peft.base import Adapter
-from estimator.questions.base import COMMON
-from estimator.questions.parts import Stacked
+from estimator.questions.base import COMMON, given, spelt
+from estimator.questions.parts import OF_ENGINES, Stacked
 from estimator.storage.base import Storage
 from estimator.trace import value_of
 
@@ -56,23 +57,23 @@ TRAINING_ONLY = ("recipe", "optimizer", "checkpointing", "loss", *STACK)
 def unused(q: Memory) -> list[str]:
     """A sentence for each option that was given and that this mode has no use for."""
     mode, names = ("training", FORWARD_ONLY) if q.training else ("inference", TRAINING_ONLY)
-    return [f"--{k.replace('_', '-')} {value} is not used by --mode {mode}" for k, value in _given(q, names).items()]
+    return [f"{spelt(q, f)} is not used by --mode {mode}" for f in given(q) if f.name in names]
+
+
+def refuse_serving(q: Memory) -> None:
+    """InputError where a training step is asked with an option of a serving engine."""
+    for f in given(q):
+        if f.name in OF_ENGINES or (f.name == "engine" and q.engine != "transformers"):
+            raise InputError(f"{spelt(q, f)} is of serving, not of a training step: leave it out")
 
 
 def implied_training(q: Memory) -> str:
     """Why a question that names no mode is about a training step: who says how to train asks for one; "": it is not."""
-    training = _given(q, ("method", "allocator", *TRAINING_ONLY))
-    if not training or _given(q, (*FORWARD_ONLY, "engine")):
+    asked = {f.name: f for f in given(q)}
+    training = next((asked[name] for name in ("method", "allocator", *TRAINING_ONLY) if name in asked), None)
+    if training is None or any(name in asked for name in (*FORWARD_ONLY, "engine")):
         return ""
-    name, value = next(iter(training.items()))
-    flag = f"--{name.replace('_', '-')}"
-    return f"--mode not given: training, as {flag if value is True else f'{flag} {value}'} says"
-
-
-def _given(q: Memory, names: tuple[str, ...]) -> dict[str, Any]:
-    """Those of the fields that are not their defaults."""
-    known = type(q).__dataclass_fields__
-    return {k: getattr(q, k) for k in names if getattr(q, k) != known[k].default}
+    return f"--mode not given: training, as {spelt(q, training)} says"
 
 
 def approximate(adapter: Adapter) -> str:

@@ -21,7 +21,7 @@ from estimator.formulas.flops import utilisation
 from estimator.models import Model
 from estimator.names import choice
 from estimator.ops import ceil_div
-from estimator.parallel.degrees import Degrees, check_sequence
+from estimator.parallel.degrees import Degrees
 from estimator.parallel.links import node_size
 from estimator.parallel.request import zero_stage
 from estimator.questions import ask
@@ -73,7 +73,7 @@ def answer(q: Train) -> Report:
     model = q.model
     made = plan(one_pass(q, recipe))
     run = run_of(q, recipe, said)
-    loop = _not_timed(q)
+    loop = _not_timed(q, recipe)
     gpus = run.degrees.gpus
     step = one_step(made, recipe, run)
     fit, verdict, fit_notes = _fits(run)
@@ -100,9 +100,12 @@ def answer(q: Train) -> Report:
     )
 
 
-def _not_timed(q: Train) -> list[str]:
-    """What of the training loop's options the memory has and the time has not."""
-    from estimator.commands.memory.stack import given
+def _not_timed(q: Train, recipe: Recipe) -> list[str]:
+    """What of the training loop's options the time has no use for: the memory has, but that of a paper's recipe."""
+    from estimator.commands.memory.stack import given, unused_by
+
+    if recipe.kind not in ("simulated", "deepspeed"):
+        return unused_by(recipe, q, set(given(q)) - {"accumulation", "packing", "compile"})
 
     timed = ("accumulation", "packing", "prepare_kbit", "transformers", "reentrant", "gradients", "hold_outputs",
              "compile", "reference")  # fmt: skip
@@ -152,7 +155,6 @@ def _degrees(q: Train) -> Degrees:
     names = ("gpus", "tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel")
     found = (size_option(q.model, getattr(q, name), f"--{name.replace('_', '-')}", name) for name in names)
     gpus, tensor, pipeline, context, expert = (int(value_of(n)) for n in found)
-    check_sequence(q.sequence_parallel, tensor)
     if expert != 1 and not any(isinstance(layer.mlp, MoE) for layer in q.model.architecture.layers):
         raise InputError(f"--expert-parallel {expert}: {q.model.name} has no experts")
     node = node_size(q.gpus_per_node, load_gpu(q.gpu))

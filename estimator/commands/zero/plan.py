@@ -13,7 +13,7 @@ from estimator.models import Model
 from estimator.names import choice
 from estimator.parallel import activations as act
 from estimator.parallel import offload as off
-from estimator.parallel.degrees import Degrees, check_sequence
+from estimator.parallel.degrees import Degrees
 from estimator.parallel.job import Job
 from estimator.parallel.links import Links, links, node_size
 from estimator.parallel.pipeline import Stage, schedule, split, uneven
@@ -109,7 +109,7 @@ def plan(q: Zero) -> ShardedPlan:
                *(getattr(q, field) for _, field in DEGREES))  # fmt: skip
     symbolic = (q.model is not None and q.model.kind == "symbolic") or any(map(is_letter, letters))
     return ShardedPlan(
-        job, stages, q.model.name if q.model else "", symbolic, rate, card, _memory(card, q.memory, said),
+        job, stages, q.model.name if q.model else "", symbolic, rate, card, _memory(card, q, said),
         _inputs(q, job), said + list(rate.said), tuple(q.model.notes) if q.model else (),
     )  # fmt: skip
 
@@ -118,7 +118,6 @@ def _degrees(q: Zero) -> tuple[Any, Degrees]:
     """The accelerator, where one is named, and how the GPUs share the work."""
     n = size(q.gpus, "--gpus", "gpus", q.model, q.derive)
     found = {k: size(getattr(q, f), f"--{f.replace('_', '-')}", f, q.model, q.derive) for k, f in DEGREES}
-    check_sequence(q.sequence_parallel, found["tensor"])
     card = None
     if q.gpu is not None:
         from estimator.presets import load_gpu
@@ -219,11 +218,12 @@ def _largest(q: Zero, stages: tuple[int, ...], said: list[str]) -> Any:
     return 0
 
 
-def _memory(card: Any, text: str | None, said: list[str]) -> int | None:
-    if text is not None:
-        from estimator.units import parse_size
+def _memory(card: Any, q: Zero, said: list[str]) -> int | None:
+    for flag, text in (("--memory", q.memory), ("--gpu-memory", q.gpu_memory)):
+        if text is not None:
+            from estimator.units import parse_size
 
-        return parse_size(text, "--memory", "bytes")
+            return parse_size(text, flag, "bytes")
     if card is None:
         return None
     said.append(card.memory_basis)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from estimator.card import Card, Range, find_card
+from estimator.engines.asked import PLAIN
 from estimator.engines.llamacpp.caches import CACHE_TYPES
 from estimator.engines.llamacpp.context import (
     BUILD,
@@ -26,7 +27,7 @@ from estimator.errors import InputError
 from estimator.families.gguf import Gguf, encodes, gguf_of
 from estimator.fit import Fit
 from estimator.names import choice
-from estimator.questions.parts import Served
+from estimator.questions.base import refuse_beyond
 from estimator.records import dataclass
 from estimator.sizes import size_option
 from estimator.storage.gguf_dynamic import HIGH, LOW, nearest
@@ -40,11 +41,6 @@ OWN = (
     "engine_version", "ctx_size", "parallel", "logical_batch", "ubatch_size", "flash_attn", "cache_type_k",
     "cache_type_v", "swa_full", "kv_unified", "pooling", "outputs", "gpu_layers", "cpu_moe", "override_tensor",
     "tensor_split", "no_kv_offload", "host", "imatrix", "mmproj", "model_draft", "ram",
-)  # fmt: skip
-FOREIGN = (
-    "stage", "offload", "offload_to", "zero_pp", "tensor_parallel", "pipeline_parallel", "sequence_parallel",
-    "context_parallel", "expert_parallel", "method", "rank", "targets", "trainable_layers", "checkpointing", "cache",
-    "block_size", "kv_group", "shared_prefix", "encoder_len", "complexity", "plot", "draft_model", "logits",
 )  # fmt: skip
 _TYPES = {"fp16": "f16", "fp32": "f32", "float16": "f16", "bfloat16": "bf16", "float32": "f32"}
 ALL = ("all", "auto", "-1")
@@ -64,7 +60,8 @@ class Asked:
 
 def asked(q: Any, mix: str | None = None) -> Asked:
     """What the question asks to be loaded. InputError for options of other engines and for what cannot be."""
-    refuse_foreign(q)
+    own = "llama.cpp. Its own: --ctx-size, --parallel, --gpu-layers, --cache-type-k ... (llmcalc memory --help)"
+    refuse_beyond(q, {*PLAIN, *OWN}, own)
     model = q.model
     if model.kind == "symbolic":
         raise InputError("--engine llama.cpp lays a graph out in bytes: --model symbolic has no sizes")
@@ -110,18 +107,6 @@ def build_said(build: int) -> str:
     more = "" if build >= ROTATING else " and no rotation"
     shown = "measured builds" if build >= MEASURED else "public logs of 2024 and 2025"
     return f"llama.cpp build {build}: all rows of logits, f32 masks{more}, as {shown} show"
-
-
-def refuse_foreign(q: Any) -> None:
-    """InputError for options of other engines, and for what only a training step or another cache has."""
-    given = {f.name: f.default for f in fields(q)}
-    foreign = [n for n in FOREIGN if n in given and getattr(q, n) not in (given[n], None)]
-    foreign += [n for n in Served.engine_options(q) if n not in OWN]
-    if foreign:
-        raise InputError(
-            f"--{foreign[0].replace('_', '-')} is no option of llama.cpp. Its own: --ctx-size, --parallel, "
-            "--gpu-layers, --cache-type-k ... (llmcalc memory --help)"
-        )
 
 
 def text_alone(q: Any, said: list[str]) -> tuple[Any, int]:
