@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 import gguf
+import llamacpp_newer as newer
 
 from estimator.engines.llamacpp.model import ordered
 from estimator.storage.base import layers_of
@@ -67,6 +68,9 @@ def renamed(arch, name, shape, c):
         if stem.endswith("q_proj"):  # with keys and values in one
             return [(f"{block}attn_qkv.{end}", (3 * shape[0], *shape[1:]))]
         return [(f"{block}{NOMIC[stem]}.{end}", shape)] if stem in NOMIC else []
+    later = newer.renamed(arch, name, shape, block)
+    if later is not None:
+        return later
     if name == "model.norm.weight":
         return [("output_norm.weight", shape)]
     for end, whole in WHOLE.items():
@@ -118,7 +122,7 @@ def renamed(arch, name, shape, c):
 def tensors(name, arch, c):
     """[(name, dimensions innermost first, "w" for a matrix or "f32")] of the file."""
     arch, layers = in_file(arch), sum(plain(x.times) for x in arch.layers)
-    names = gguf.get_tensor_name_map(ARCHS[name], layers)
+    names = gguf.get_tensor_name_map(ARCHS[newer.NAMED.get(name, name)], layers)
     out = {}
     for w in (*arch.weights(), *arch.buffers):
         for i in layers_of(w) if "{i}" in w.name else [None]:
@@ -179,7 +183,8 @@ def metadata(name, arch, c):
     experts = next((c[k] for k in ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
                     if c.get(k)), 0)  # fmt: skip
     if experts:
-        chosen = next(c[k] for k in ("num_experts_per_tok", "moe_topk", "moe_k", "top_k_experts") if c.get(k))
+        named = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "top_k_experts")
+        chosen = next(c[k] for k in named if c.get(k))
         each = c.get("moe_intermediate_size") or c.get("intermediate_size")
         m |= {"expert_count": experts, "expert_used_count": chosen, "expert_feed_forward_length": each,
               "expert_weights_norm": True}  # fmt: skip
@@ -275,7 +280,7 @@ def _of_family(name, arch, c, m):
     if g("local_attention"):
         out |= {"attention.sliding_window": g("local_attention"), "rope.freq_base_swa": 10000.0,
                 "attention.sliding_window_pattern": g("global_attn_every_n_layers", 3)}  # fmt: skip
-    return out | (_gemma(name, c) if name in ("gemma3n", "gemma4") else {})
+    return out | newer.metadata(name, arch, c) | (_gemma(name, c) if name in ("gemma3n", "gemma4") else {})
 
 
 def _scan(kernel, state, groups, rank, inner):

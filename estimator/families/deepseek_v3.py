@@ -15,12 +15,13 @@ from estimator.families.base import Architecture, Indexer, Layer, Linear, MoE, N
 from estimator.families.common import layer_count
 from estimator.families.common_moe import DENSE, MOE, decoder, expert_sizes, mlp_types
 from estimator.families.deepseek_v2 import LAYER, latent_attention, layers_of
-from estimator.families.gguf import Gguf, Router
+from estimator.families.gguf import Gguf, Router, said_of_experts
 
 _GGUF = Gguf("deepseek2", router=Router("sigmoid", normed=False, corrected=True))
 GGUF = {
     "deepseek_v3": _GGUF, "kimi_k2": _GGUF, "glm4_moe_lite": _GGUF,
-    "mistral4": Gguf("mistral4", router=Router(joined=True)),
+    "mistral4": Gguf("mistral4", router=Router(joined=True)), "deepseek_v32": _GGUF._replace(name="deepseek32"),
+    "glm_moe_dsa": _GGUF._replace(name="glm-dsa"),
 }  # fmt: skip
 
 
@@ -46,9 +47,8 @@ def build(c: Config) -> Architecture:
     layers = layers_of(
         c, d, L, E, k, attention, False, "sigmoid_groups", d_ff=18432, d_moe=2048, shared=1, first=3, groups=groups
     )  # fmt: skip
-    return decoder(
-        c, layers, d, L, 129280, 4096, buffers=correction_bias(layers, E), facts={"expert_groups": groups}
-    )  # fmt: skip
+    facts = said_of_experts(c) | {"expert_groups": groups}
+    return decoder(c, layers, d, L, 129280, 4096, buffers=correction_bias(layers, E), facts=facts)
 
 
 def sparse(c: Config, glm: bool) -> Architecture:
@@ -64,6 +64,7 @@ def sparse(c: Config, glm: bool) -> Architecture:
         indexer=Indexer(
             Linear(f"{at}.wq_b", rank, heads * width), Linear(f"{at}.wk", d, width),
             Norm(f"{at}.k_norm", width, "layer", True), Linear(f"{at}.weights_proj", d, heads), heads, width,
+            top=c.plain("index_topk", 2048, least=1),
         )
     )  # fmt: skip
     first = c.plain("first_k_dense_replace", 3)
@@ -73,7 +74,9 @@ def sparse(c: Config, glm: bool) -> Architecture:
         shared=1, first=first, sparse=kinds, other=None if shared is None else (attention, shared),
     )  # fmt: skip
     V, positions = (154880, 202752) if glm else (129280, 163840)
-    return decoder(c, layers, d, L, V, positions, buffers=correction_bias(layers, E))
+    groups = (c.plain("n_group", 1, least=1), c.plain("topk_group", 1, least=1))  # as the file says, or one
+    facts = said_of_experts(c) | {"expert_groups": groups}
+    return decoder(c, layers, d, L, V, positions, buffers=correction_bias(layers, E), facts=facts)
 
 
 def indexers(c: Config, L: Any) -> frozenset[int]:
@@ -104,4 +107,5 @@ def smaller(c: Config, mistral: bool) -> Architecture:
         c, d, L, E, k, attention, False, routing, d_ff=d_ff, d_moe=d_moe, shared=1, first=0, sparse=sparse
     )
     V, positions = (131072, 1048576) if mistral else (154880, 202752)
-    return decoder(c, layers, d, L, V, positions, buffers=() if mistral else correction_bias(layers, E))
+    buffers, facts = ((), {}) if mistral else (correction_bias(layers, E), said_of_experts(c))
+    return decoder(c, layers, d, L, V, positions, buffers=buffers, facts=facts)

@@ -16,7 +16,8 @@ class MLP(NamedTuple):
     act: the transformers name of the activation: "silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu" ...; or
     "bloom_gelu", which is one node of autograd. cast: what goes into ``down`` is converted to its weight's width (T5).
     norm: of what goes into ``down`` (BitNet), or None. extras: weights of the activation (Apertus). clamped: both
-    halves are clamped before the activation (DeepSeek-V4). receptance: a gate of the output (RWKV, which mixes
+    halves are clamped before the activation (DeepSeek-V4). limited: the config bounds the activation and the other half
+    (Step 3.5). receptance: a gate of the output (RWKV, which mixes
     its input with the token before by ``extras``), or None. sparse: gates under a multiple of their deviation are cut
     off (Gemma 3n). named: its forward pass names the gate, its activation and the other half until it returns.
     """
@@ -30,6 +31,7 @@ class MLP(NamedTuple):
     norm: Norm | None = None
     extras: tuple[Extra, ...] = ()
     clamped: bool = False
+    limited: bool = False
     receptance: Linear | None = None
     sparse: bool = False
     named: bool = False
@@ -61,6 +63,7 @@ class MoE(NamedTuple):
     normed        True where the weights of the chosen are divided by their sum
     idle          experts without weights, which a token may choose too (LongCat-Flash)
     clamped       True where both halves are clamped before the activation (DeepSeek-V4)
+    limited       True where the config bounds the activation and the other half (Step 3.5)
     shared_first  True where the shared experts run before the routed ones
     jitter        times that its input is multiplied by noise in training, in place
     latent        matrices into and out of the width in which the experts work (Nemotron 3), or ()
@@ -85,6 +88,7 @@ class MoE(NamedTuple):
     norms: tuple[Norm, ...] = ()
     latent: tuple[Linear, ...] = ()
     clamped: bool = False
+    limited: bool = False
     groups: tuple[Any, Any] = (1, 1)
     normed: bool = True
     idle: Any = 0

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from estimator.config import Config
 from estimator.families import FAMILIES
 from estimator.families.base import Architecture
 from estimator.records import NamedTuple
@@ -51,6 +52,18 @@ class Router(NamedTuple):
 
 
 SIGMOID = Router("sigmoid", corrected=True)  # as DeepSeek-V3's, with weights that are divided by their sum
+
+
+EXPERTS = "expert_weights"  # the fact of what a config says of its chosen experts' weights
+
+
+def said_of_experts(
+    c: Config, normed: str | None = "norm_topk_prob", scale: str = "routed_scaling_factor"
+) -> dict[str, Any]:
+    """The fact of a config: whether the weights of a token's experts are divided by their sum (normed None: always),
+    and then multiplied. As the converter reads it: a field that is not there says no, whatever the class's default.
+    """
+    return {EXPERTS: (normed is None or bool(c.raw.get(normed)), c.raw.get(scale) not in (None, 0, 1))}
 
 
 class Gguf(NamedTuple):

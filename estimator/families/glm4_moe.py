@@ -20,7 +20,7 @@ from estimator.families.common_moe import (
     routed,
 )
 from estimator.families.deepseek_v3 import correction_bias
-from estimator.families.gguf import Gguf, Router
+from estimator.families.gguf import Gguf, Router, said_of_experts
 
 LAYER = "model.layers.{i}"
 
@@ -53,4 +53,4 @@ def build(c: Config) -> Architecture:
         lambda i: (FULL, MOE if i >= first else DENSE),
         lambda kind: Layer(1, attention, mlps[kind[1]], *pre_norms(LAYER, d)),
     )  # fmt: skip
-    return decoder(c, layers, d, L, 151552, 131072, buffers=correction_bias(layers, E))
+    return decoder(c, layers, d, L, 151552, 131072, buffers=correction_bias(layers, E), facts=said_of_experts(c))

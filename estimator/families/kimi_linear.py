@@ -28,7 +28,9 @@ from estimator.families.common_moe import (
 from estimator.families.common_ssm import convolution
 from estimator.families.deepseek_v2 import latent_attention
 from estimator.families.deepseek_v3 import correction_bias
+from estimator.families.gguf import HEADS_BY_LAYER, SIGMOID, Gguf, said_of_experts
 
+GGUF = {"kimi_linear": Gguf("kimi-linear", early_norm=True, quantizer=(HEADS_BY_LAYER,), router=SIGMOID)}
 LINEAR = "linear_attention"
 CHUNK = 64  # tokens of chunk_kimi_delta_attention
 
@@ -57,7 +59,8 @@ def build(c: Config) -> Architecture:
         lambda kind: Layer(1, mixers[kind[0]], mlps[kind[1]], *pre_norms(LAYER, d)),
     )  # fmt: skip
     positions = c.plain("max_position_embeddings|model_max_length", 1048576)
-    made = decoder(c, layers, d, L, 163840, positions, buffers=correction_bias(layers, E))
+    bias, facts = correction_bias(layers, E), said_of_experts(c, None)
+    made = decoder(c, layers, d, L, 163840, positions, buffers=bias, facts=facts)
     return made._replace(max_positions=positions)
 
 

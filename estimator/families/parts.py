@@ -115,7 +115,7 @@ class Indexer(NamedTuple):
     """What chooses the tokens that DeepSeek's sparse attention looks at: ``heads`` narrow queries out of the queries'
     latent, one key of ``head_dim`` numbers a token, which is cached, and a weight a head. MiniMax M3 chooses blocks of
     keys by the greatest score: no weights, a norm of the queries, which come from the stream. ``pool``
-    tokens are pooled into one key by ``pooling``'s places and gates (GLM-5.3-Flash).
+    tokens are pooled into one key by ``pooling``'s places and gates (GLM-5.3-Flash). ``top``: keys a query looks at.
     """
 
     queries: Linear
@@ -127,6 +127,7 @@ class Indexer(NamedTuple):
     query_norm: Norm | None = None
     pool: Any = 1
     pooling: tuple[Extra, ...] = ()
+    top: Any = 0
 
     @property
     def cached(self) -> Any:

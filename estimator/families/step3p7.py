@@ -25,9 +25,12 @@ from estimator.families.common_moe import (
     routed,
 )
 from estimator.families.common_tower import alone, layer_norm, pair, part, patch_conv, patches, vit_layer, wrapped
+from estimator.families.deepseek_v3 import correction_bias
+from estimator.families.gguf import SIGMOID, Gguf, said_of_experts
 from estimator.families.towers import Conv, ImageGrid, Tower
 from estimator.inventory import POSITION
 
+GGUF = {"step3p5": Gguf("step35", windows=True, router=SIGMOID._replace(normed=False))}
 FIRST_SPARSE = 3  # the class's first layer with experts
 
 
@@ -73,6 +76,14 @@ def _has(value: Any) -> bool:
     return isinstance(heads, int) and not isinstance(heads, bool) and heads > 0
 
 
+def limited(c: Config, name: str, n: int) -> list[bool]:
+    """Whether each of n layers has a bound of its activations: a list, whose 0 and null are none."""
+    given = c.raw.get(name) or []
+    if not isinstance(given, list) or not all(x is None or isinstance(x, int | float) for x in given):
+        raise InputError(f"{c.where}: {name} must list a bound for each layer, got {str(given)[:40]!r}")
+    return [bool(given[i]) if i < len(given) else False for i in range(n)]
+
+
 def text_of(c: Config) -> Architecture:
     """The text model as a causal language model."""
     d, h, h_kv, d_h = attention_sizes(c, 4096, 64, 8, head_dim=128)
@@ -84,6 +95,7 @@ def text_of(c: Config) -> Architecture:
     E, k = expert_sizes(c, "n_routed_experts|moe_num_experts|num_local_experts", 288, 8)
     bias, m_bias, act = c.flag("attention_bias", False), c.flag("mlp_bias", False), c.text("hidden_act", "silu")
     at, shared = f"{LAYER}.mlp", c.size("share_expert_dim|share_expert_dims", 1280)
+    bounds, near = (limited(c, name, n) for name in ("swiglu_limits", "swiglu_limits_shared"))
 
     def mixer(kind: str, heads: Any) -> Attention:
         return gqa(
@@ -91,20 +103,22 @@ def text_of(c: Config) -> Architecture:
             out_gate=Linear(f"{ATTN}.g_proj", d, heads),
         )  # fmt: skip
 
-    mlps: dict[str, MLP | MoE] = {
-        MOE: routed(
-            at, d, c.size("moe_intermediate_size", 1280), E, k, act, routing="sigmoid_groups",
-            shared=gated_mlp(f"{at}.shared_experts", d, shared, act, m_bias),
-        ),
-        DENSE: gated_mlp(at, d, c.size("intermediate_size", 11264), act, m_bias),
-    }  # fmt: skip
+    wide, narrow = c.size("intermediate_size", 11264), c.size("moe_intermediate_size", 1280)
+
+    def mlp(kind: str, bounded: bool, bounded_near: bool) -> MLP | MoE:
+        if kind == DENSE:
+            return gated_mlp(at, d, wide, act, m_bias)._replace(limited=bounded_near)
+        beside = gated_mlp(f"{at}.shared_experts", d, shared, act, m_bias)._replace(limited=bounded_near)
+        return routed(at, d, narrow, E, k, act, routing="sigmoid_groups", shared=beside, limited=bounded)
+
     heads = heads_of(c, h, n, kinds)
-    each = [(kinds[i], sparse(i), heads[i]) for i in range(n)]
+    each = [(kinds[i], heads[i], (sparse(i), bounds[i], near[i])) for i in range(n)]
     layers = tuple(
-        Layer(times, mixer(kind, of), mlps[what], *pre_norms(LAYER, d), indices=where)
-        for (kind, what, of), times, where in layer_groups(each, L, c.traced)
+        Layer(times, mixer(kind, of), mlp(*what), *pre_norms(LAYER, d), indices=where)
+        for (kind, of, what), times, where in layer_groups(each, L, c.traced)
     )
-    return decoder(c, layers, d, L, 128815, 128000)
+    weights = said_of_experts(c, "norm_expert_weight", "moe_router_scaling_factor")
+    return decoder(c, layers, d, L, 128815, 128000, buffers=correction_bias(layers, E), facts=weights)
 
 
 def build(c: Config) -> Architecture:

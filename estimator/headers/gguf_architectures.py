@@ -116,7 +116,7 @@ def _mpt(m: Meta) -> Config:
     return {"model_type": "mpt", **kept, "tie_word_embeddings": True}
 
 
-def _deepseek(m: Meta) -> Config:
+def deepseek(m: Meta) -> Config:
     """DeepSeek-V2 and V3: latent attention; the gate's function (sigmoid) or its bias tells them apart."""
     third = m.size("expert_gating_func", 1) == 2 or bool(m.which("exp_probs_b.bias"))
     config = experts(m, base(m, "deepseek_v3" if third else "deepseek_v2"), "n_routed_experts")
@@ -129,6 +129,8 @@ def _deepseek(m: Meta) -> Config:
         "v_head_dim": m.optional("attention.value_length_mla") or m.size("attention.value_length"),
         "first_k_dense_replace": m.size("leading_dense_block_count", 0, least=0),
         "n_shared_experts": m.size("expert_shared_count", 0, least=0) or None,
+        "norm_topk_prob": m.raw("expert_weights_norm"), "routed_scaling_factor": m.raw("expert_weights_scale"),
+        "n_group": m.size("expert_group_count", 1), "topk_group": m.size("expert_group_used_count", 1),
     }  # fmt: skip
 
 
@@ -138,7 +140,8 @@ def _glm4_moe(m: Meta) -> Config:
         "num_hidden_layers": config["num_hidden_layers"] - m.size("nextn_predict_layers", 0, least=0),
         "n_shared_experts": m.size("expert_shared_count", 1), "use_qk_norm": m.has(".attn_q_norm.weight"),
         "first_k_dense_replace": m.size("leading_dense_block_count", 0, least=0),
-        "attention_bias": m.has(".attn_q.bias"),
+        "attention_bias": m.has(".attn_q.bias"), "norm_topk_prob": m.raw("expert_weights_norm"),
+        "routed_scaling_factor": m.raw("expert_weights_scale"),
     }  # fmt: skip
 
 
@@ -270,7 +273,7 @@ READERS: dict[str, Reader] = {
     "starcoder2": plain("starcoder2"), "stablelm": partial("stablelm"), "falcon": _falcon, "bloom": plain("bloom"),
     "mpt": _mpt, "olmo": plain("olmo"), "olmoe": one_width("olmoe"),
     "gpt-oss": one_width("gpt_oss", "num_local_experts"), "granite": plain("granite", bias=True, mlp_bias=True),
-    "command-r": plain("cohere"), "cohere2": plain("cohere2"), "deepseek2": _deepseek, "glm4moe": _glm4_moe,
+    "command-r": plain("cohere"), "cohere2": plain("cohere2"), "deepseek2": deepseek, "glm4moe": _glm4_moe,
     "seed_oss": plain("seed_oss", bias=True), "apertus": plain("apertus"),
     "arcee": plain("arcee", bias=True, mlp_bias=True), "ernie4_5": plain("ernie4_5"),
     "hunyuan-dense": plain("hunyuan_v1_dense"), "nemotron": partial("nemotron"), "jamba": _jamba, "mamba": _mamba,

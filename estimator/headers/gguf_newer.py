@@ -7,6 +7,7 @@ from estimator.headers.gguf_architectures import (
     Reader,
     base,
     base_without_heads,
+    deepseek,
     experts,
     one_width,
     partial,
@@ -252,6 +253,71 @@ def _minicpm3(m: Meta) -> Config:
     }  # fmt: skip
 
 
+MAX_LAYERS = 512  # LLAMA_MAX_LAYERS, src/llama-hparams.h
+
+
+def _depth(m: Meta) -> int:
+    """Layers of the file but those that predict further tokens."""
+    n = m.size("block_count") - m.size("nextn_predict_layers", 0, least=0)
+    if not 1 <= n <= MAX_LAYERS:
+        raise Lacks(f"{m.arch} has {n:,} layers, not 1 to {MAX_LAYERS}")
+    return n
+
+
+def _sparse(kind: str) -> Reader:
+    """DeepSeek-V3's keys, and those of the indexer."""
+
+    def read(m: Meta) -> Config:
+        config = deepseek(m) | {
+            "model_type": kind, "index_n_heads": m.size("attention.indexer.head_count"),
+            "index_head_dim": m.size("attention.indexer.key_length"), "index_topk": m.size("attention.indexer.top_k"),
+        }  # fmt: skip
+        n, own = _depth(m), m.which("indexer.attn_k.weight")
+        types = ["full" if i in own else "shared" for i in range(n)]
+        return config | {"num_hidden_layers": n, "indexer_types": types}
+
+    return read
+
+
+def _kimi_linear(m: Meta) -> Config:
+    """Latent attention where the file counts key heads, a delta net elsewhere."""
+    kv, rope = m.layers("attention.head_count_kv"), m.size("rope.dimension_count")
+    heads = m.size("attention.head_count")
+    config = base_without_heads(m, "kimi_linear") | {
+        "num_attention_heads": heads, "kv_lora_rank": m.size("attention.kv_lora_rank"), "qk_rope_head_dim": rope,
+        "qk_nope_head_dim": m.size("attention.key_length_mla") - rope,
+        "v_head_dim": m.size("attention.value_length_mla"), "intermediate_size": m.size("feed_forward_length"),
+        "first_k_dense_replace": m.size("leading_dense_block_count", 0, least=0),
+        "num_shared_experts": m.size("expert_shared_count", 1), "routed_scaling_factor": m.raw("expert_weights_scale"),
+        "layer_types": [FULL if n else "linear_attention" for n in kv], "linear_num_heads": heads,
+        "linear_head_dim": m.size("kda.head_dim"), "linear_conv_kernel_dim": m.size("ssm.conv_kernel"),
+        "model_max_length": m.size("context_length"),
+    }  # fmt: skip
+    return experts(m, config)
+
+
+def _step35(m: Meta) -> Config:
+    """Windowed layers have query heads of their own number."""
+    n = _depth(m)
+    kv, heads, types = set(m.layers("attention.head_count_kv")[:n]), m.layers("attention.head_count"), _types(m, n)
+    pairs = list(zip(heads, types.get("layer_types", ()), strict=False))
+    each = {t: {h for h, x in pairs if x == t} for t in (FULL, SLIDING)}
+    if not heads or len(kv) != 1 or any(len(found) > 1 for found in each.values()):
+        raise Lacks("step35's layers of a kind have no heads in common")
+    mixes = m.which("ffn_gate_inp.weight")
+    near = max(each[SLIDING], default=heads[0])
+    return experts(m, base_without_heads(m, "step3p5"), "n_routed_experts") | types | {
+        "num_hidden_layers": n, "num_attention_heads": max(each[FULL], default=near), "num_key_value_heads": kv.pop(),
+        "num_sliding_attention_heads": near, "head_dim": m.size("attention.key_length"),
+        "sliding_window": m.size("attention.sliding_window"), "intermediate_size": m.size("feed_forward_length"),
+        "share_expert_dim": m.size("expert_shared_feed_forward_length"),
+        "mlp_layer_types": ["sparse" if i in mixes else "dense" for i in range(n)],
+        "norm_expert_weight": m.raw("expert_weights_norm"), "moe_router_scaling_factor": m.raw("expert_weights_scale"),
+        "swiglu_limits": m.raw("swiglu_clamp_exp"), "swiglu_limits_shared": m.raw("swiglu_clamp_shexp"),
+        "max_position_embeddings": m.size("context_length"),
+    }  # fmt: skip
+
+
 def _glm4(m: Meta) -> Config:
     """GLM-4-0414, or the text of GLM-4V, whose positions have sections."""
     return partial("glm4v_text" if m.raw("rope.dimension_sections") else "glm4")(m)
@@ -272,4 +338,6 @@ NEWER: dict[str, Reader] = {
     "dots1": _sigmoid("dots1"), "granitemoe": _granite_moe, "granitehybrid": _granite_hybrid,
     "nemotron_h": _nemotron_h, "falcon-h1": _falcon_h1, "lfm2": _lfm2("lfm2"), "lfm2moe": _lfm2("lfm2_moe"),
     "llama4": _llama4, "minimax-m2": _minimax, "afmoe": _afmoe, "gemma3n": _gemma3n, "gemma4": _gemma4,
+    "deepseek32": _sparse("deepseek_v32"), "glm-dsa": _sparse("glm_moe_dsa"), "kimi-linear": _kimi_linear,
+    "step35": _step35,
 }  # fmt: skip

@@ -148,6 +148,9 @@ def _kinds(arch: Architecture) -> dict[str, str]:
             if isinstance(mixer, Attention):
                 out |= {p.name: _attention_kind(p.name) for p in mixer.projections}
                 out[mixer.out.name] = OTHER if unnamed else OUT
+                out |= {} if mixer.indexer is None else {mixer.indexer.keys.name: K}  # indexer.attn_k is a key to it
+            elif isinstance(mixer, StateSpace) and mixer.kind == "channel_delta":  # by the names of attention's
+                out |= {p.name: _attention_kind(p.name) for p in mixer.linears} | {mixer.linears[-1].name: OUT}
         mlps = [layer.mlp] if isinstance(layer.mlp, MLP) else []
         if isinstance(layer.mlp, MoE):
             out |= {e.name: DOWN if "down" in e.name or ".w2" in e.name else UP for e in layer.mlp.experts}

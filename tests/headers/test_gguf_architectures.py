@@ -121,6 +121,34 @@ CASES = {
     "bert": (HEADS | {"feed_forward_length": 256}, {
         "position_embd.weight": (512, 64), "token_types.weight": (2, 64)}, CONFIG | {
         "model_type": "bert", "architectures": ["BertModel"], "intermediate_size": 256}),
+    "glm-dsa": (HEADS | EXPERTS | MLA | {
+        "feed_forward_length": 96, "block_count": 5, "nextn_predict_layers": 1, "attention.indexer.head_count": 2,
+        "attention.indexer.key_length": 64, "attention.indexer.top_k": 32}, {
+        "output.weight": (100, 64), "blk.0.indexer.attn_k.weight": (64, 64), "blk.2.indexer.attn_k.weight": (64, 64)},
+        CONFIG | {
+        "model_type": "glm_moe_dsa", "num_key_value_heads": 4, "n_routed_experts": 8, "num_experts_per_tok": 2,
+        "moe_intermediate_size": 24, "intermediate_size": 96, "kv_lora_rank": 16, "q_lora_rank": 24,
+        "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16, "first_k_dense_replace": 1,
+        "n_shared_experts": 2, "tie_word_embeddings": False, "index_n_heads": 2, "index_head_dim": 64,
+        "indexer_types": ["full", "shared", "full", "shared"]}),
+    "kimi-linear": (HEADS | EXPERTS | MLA | {
+        "feed_forward_length": 96, "attention.head_count_kv": [0, 1, 0, 1], "ssm.conv_kernel": 4, "kda.head_dim": 8,
+        "expert_shared_count": 1}, {"output.weight": (100, 64)}, CONFIG | {
+        "model_type": "kimi_linear", "num_experts": 8, "num_experts_per_token": 2, "moe_intermediate_size": 24,
+        "intermediate_size": 96, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16,
+        "first_k_dense_replace": 1, "linear_attn_config": {
+            "full_attn_layers": [2, 4], "kda_layers": [1, 3], "num_heads": 4, "head_dim": 8}}),
+    "step35": (GQA | EXPERTS | {
+        "block_count": 5, "nextn_predict_layers": 1, "attention.head_count": [4, 6, 6, 4, 6],
+        "attention.key_length": 16, "attention.head_count_kv": [2] * 5,
+        "attention.sliding_window_pattern": [False, True, True, False, True],
+        "attention.sliding_window": 32, "expert_shared_feed_forward_length": 16}, {
+        "output.weight": (100, 64), "blk.2.ffn_gate_inp.weight": (8, 64), "blk.3.ffn_gate_inp.weight": (8, 64)},
+        WIDE | {
+        "model_type": "step3p5", "head_dim": 16, "num_sliding_attention_heads": 6, "n_routed_experts": 8,
+        "num_experts_per_tok": 2, "moe_intermediate_size": 24, "share_expert_dim": 16, "sliding_window": 32,
+        "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+        "mlp_layer_types": ["dense", "dense", "sparse", "sparse"]}),
     "t5": (HEADS | {"feed_forward_length": 96, "attention.key_length": 16, "attention.relative_buckets_count": 32}, {
         "enc.blk.0.ffn_gate.weight": (96, 64), "dec.blk.0.attn_q.weight": (64, 64), "output.weight": (100, 64)}, {
         "model_type": "t5", "d_model": 64, "num_layers": 4, "num_heads": 4, "d_kv": 16, "d_ff": 96, "vocab_size": 100,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from estimator.engines.llamacpp.context import LATENT
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, store, view
+from estimator.engines.llamacpp.indexer import chosen
+from estimator.engines.llamacpp.latent import low_rank, turned
 from estimator.engines.llamacpp.passes import FULL, GraphBuilder, size
 from estimator.engines.llamacpp.scores import (
     Heads,
@@ -19,7 +21,7 @@ from estimator.engines.llamacpp.scores import (
     scores_over,
     uncached,
 )
-from estimator.families.base import Architecture, Attention, Linear, Norm
+from estimator.families.base import Architecture, Attention, Norm
 from estimator.families.gguf import Gguf
 
 
@@ -64,10 +66,18 @@ def attend(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
         flat = op("CONT", y.shape, gate)
         y = like("MUL", y, like("SIGMOID", flat))
     if a.out_gate is not None:
-        y = like("MUL", y, like("SIGMOID", p.through(a.out_gate, x)))
+        y = _opened(p, a, h, y, like("SIGMOID", p.through(a.out_gate, x)))
     if a.out_norm is not None:
         y = p.norm(a.out_norm, y)
     return p.through(a.out, y)
+
+
+def _opened(p: GraphBuilder, a: Attention, h: Heads, y: GgmlTensor, gate: GgmlTensor) -> GgmlTensor:
+    """The output [heads * width, T] times its gate, which has as many numbers or one a head."""
+    if gate.shape[0] == y.shape[0]:
+        return like("MUL", y, gate)
+    by_head = view(y, (h.v_width, h.queries, p.tokens))
+    return view(like("MUL", by_head, view(gate, (1, h.queries, p.tokens))), y.shape)
 
 
 def _packed(p: GraphBuilder, a: Attention, x: GgmlTensor, h: Heads) -> list[GgmlTensor]:
@@ -190,22 +200,11 @@ def _write(p: GraphBuilder, cache: str, width: int, k: GgmlTensor, v: GgmlTensor
     p.graph.expand(store(view(flat), v_at))
 
 
-def _low_rank(p: GraphBuilder, a: Attention, x: GgmlTensor) -> tuple[dict[str, int], GgmlTensor, Linear, Norm]:
-    """The widths of MLA, its queries [width, heads, T], its down-projection, and the norm behind that."""
-    m = {name: size(width) for name, width in (a.mla or {}).items() if width is not None}
-    *queries, down, _ = a.projections
-    *q_norm, kv_norm = a.norms
-    y = x
-    for i, layer in enumerate(queries):
-        y = p.through(layer, y)
-        if i < len(queries) - 1:
-            y = p.norm(q_norm[0], y)
-    return m, view(y, (m["nope"] + m["rope"], size(a.heads), p.tokens)), down, kv_norm
 
 
 def _by_heads(p: GraphBuilder, a: Attention, kept: Attention, x: GgmlTensor) -> GgmlTensor:
     """MLA with keys and values expanded before the cache, which holds them by heads."""
-    m, q, down, kv_norm = _low_rank(p, a, x)
+    m, _, q, down, kv_norm = low_rank(p, a, x)
     h, T = heads_of(kept), p.tokens
     both = p.through(down, x)
     latent = p.norm(kv_norm, view(both, (m["kv_rank"], T), strided=True))
@@ -220,14 +219,16 @@ def _by_heads(p: GraphBuilder, a: Attention, kept: Attention, x: GgmlTensor) -> 
 
 def _latent(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
     """MLA with the key expansion absorbed into the queries: one key of latent and rotary part for all heads."""
-    m, q, down, kv_norm = _low_rank(p, a, x)
+    m, rank, q, down, kv_norm = low_rank(p, a, x)
     h, T = heads_of(a), p.tokens
+    if a.indexer is not None:
+        p.chosen = chosen(p, a.indexer, x, rank)
     absorbed = op("MUL_MAT", (m["kv_rank"], T, h.queries), HELD, view(q, strided=True))
-    turned = like("ROPE", view(q, (m["rope"], h.queries, T), strided=True), p.positions())
-    q = op("CONCAT", (h.k_width, h.queries, T), view(absorbed), turned)
+    rotary = turned(p, a, view(q, (m["rope"], h.queries, T), strided=True))
+    q = op("CONCAT", (h.k_width, h.queries, T), view(absorbed), rotary)
     both = p.through(down, x)
     latent = p.norm(kv_norm, view(both, (m["kv_rank"], T), strided=True))
-    shared = like("ROPE", view(both, (m["rope"], 1, T), strided=True), p.positions())
+    shared = turned(p, a, view(both, (m["rope"], 1, T), strided=True))
     v = view(latent, (m["kv_rank"], 1, T))
     k = op("CONCAT", (h.k_width, 1, T), v, shared)
     for t in (q, v, k):

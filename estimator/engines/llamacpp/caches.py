@@ -10,7 +10,9 @@ from typing import Any
 from estimator.dtypes import FORMATS, find_format
 from estimator.engines.llamacpp.attention import expanded, value_row
 from estimator.engines.llamacpp.context import Context
-from estimator.engines.llamacpp.recurrent import states_of
+from estimator.engines.llamacpp.indexer import check_indexers
+from estimator.engines.llamacpp.passes import size
+from estimator.engines.llamacpp.recurrent import check_states, states_of
 from estimator.engines.llamacpp.scores import heads_of
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Layer, Lookup, StateSpace
@@ -47,6 +49,11 @@ def cache_rows(mixer: Attention, arch: Architecture, context: Context) -> tuple[
     return k, 0 if mixer.mla is not None else FORMATS[_name(context.v)].bytes(value_row(mixer, arch, context.flash))
 
 
+def indexer_row(mixer: Attention, context: Context) -> int:
+    """Bytes of a token's key in the cache of sparse attention's indexer; 0 where there is none."""
+    return 0 if mixer.indexer is None else FORMATS[_name(context.k)].bytes(size(mixer.indexer.head_dim))
+
+
 def kept(layer: Layer, arch: Architecture, gguf: Gguf, context: Context, times: Any = None) -> list[LayerCache]:
     """The cache and the state of ``times`` layers (default: all of the group): one, none, or both (Falcon-H1).
 
@@ -65,6 +72,9 @@ def kept(layer: Layer, arch: Architecture, gguf: Gguf, context: Context, times: 
             cells = cells_of(mixer, gguf, context)
             made = gguf_cache_bytes(n, context.streams, cells, *cache_rows(mixer, arch, context))
             out.append(LayerCache("latent" if mixer.mla is not None else "attention", n, made, cells))
+            if mixer.indexer is not None:
+                row = indexer_row(mixer, context)
+                out.append(LayerCache("indexer", n, gguf_cache_bytes(n, context.streams, cells, row, 0), cells))
     return out
 
 
@@ -83,7 +93,9 @@ def check(arch: Architecture, context: Context) -> None:
             f"--pooling mean: llama.cpp's program ends where it asks for {context.rows:,} rows of {context.tokens:,} "
             "tokens. Give --outputs all, and a --ubatch-size that --parallel divides"
         )
+    check_indexers(arch, context)
     for layer in () if context.pooling and not context.cached else arch.layers:
+        check_states(arch, layer)
         if not isinstance(layer.mixer, Attention):
             continue
         mixer = expanded(layer.mixer, gguf_of(arch) or Gguf(""), context.build)
@@ -93,7 +105,8 @@ def check(arch: Architecture, context: Context) -> None:
                 f"--cache-type-v {context.v}: a latent cache has one type, and --cache-type-k is {context.k}. "
                 f"Give both the same type"
             )
-        for flag, kind, width in (("k", context.k, h.k_width), ("v", context.v, h.v_width)):
+        indexed = () if mixer.indexer is None else (("k", context.k, size(mixer.indexer.head_dim)),)
+        for flag, kind, width in (("k", context.k, h.k_width), ("v", context.v, h.v_width), *indexed):
             block = FORMATS[_name(kind)].block
             if context.flash and width % block:
                 raise InputError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, view
 from estimator.engines.llamacpp.passes import GraphBuilder, size
 from estimator.families.base import MLP, MoE, Norm
+from estimator.families.gguf import EXPERTS
 
 UNARY = {"relu": "RELU", "silu": "SILU"}  # everything else is a GELU: one unary node in any case
 
@@ -31,10 +32,17 @@ def mlp(p: GraphBuilder, block: MLP, x: GgmlTensor) -> GgmlTensor:
     else:
         both = up if len(up) > 1 else (up[0]._replace(d_out=block.width),) * 2
         gate, rise = (p.through(layer, x) for layer in both)
-        y = op("GLU", gate.shape, gate, rise)
+        y = _both(gate, rise, block.limited)
     if block.norm is not None:
         y = p.norm(block.norm, y)
     return p.through(down, y)
+
+
+def _both(gate: GgmlTensor, rise: GgmlTensor, limited: bool) -> GgmlTensor:
+    """The activation of one half times the other: one node, or where both are bounded a node each."""
+    if not limited:
+        return op("GLU", gate.shape, gate, rise)
+    return like("MUL", like("CLAMP", like("SILU", gate)), like("CLAMP", rise))
 
 
 def _cut(gate: GgmlTensor) -> GgmlTensor:
@@ -95,10 +103,13 @@ def _routed(
     weights = op("GET_ROWS", (1, k, rows), view(scores, (1, E, rows)), chosen)
     if router.score == "chosen":
         weights = view(like("SOFT_MAX", view(weights, (k, rows))), (1, k, rows))
-    if router.normed:
+    normed, scaled = p.arch.facts.get(EXPERTS, (router.normed, False))
+    if normed:
         flat = view(weights, (k, rows))
         total = like("CLAMP", op("SUM_ROWS", (1, rows), flat))
         weights = view(like("DIV", flat, total), (1, k, rows))
+    if scaled:
+        weights = like("SCALE", weights)
     p.graph.expand(weights)
     given = view(x if inner is None else p.norm(inner, x), (d, 1, rows))
     if router.first:
@@ -113,7 +124,7 @@ def _routed(
         mid = op("GLU", (ff, k, rows), each(2 * ff, given))
     elif block.gated:
         gate, rise = each(ff, given), each(ff, given)
-        mid = op("GLU", gate.shape, gate, rise)
+        mid = _both(gate, rise, block.limited)
     else:
         mid = activated(block.act, each(ff, given))
     y = each(d, mid)

@@ -37,6 +37,8 @@ IN_PLACE = frozenset(
     ]
 )  # operations that may write over a source: ggml-alloc.c, ggml_op_can_inplace (UNARY: by its function's name)
 
+LEAF = "LEAF"  # no input of a batch, but a tensor that is there before the first node as well
+
 Shape = tuple[int, ...]
 
 
@@ -105,7 +107,7 @@ class Graph:
         for source in tensor.sources:
             if not source.seen:
                 self.expand(source)
-        (self.inputs if tensor.op == "INPUT" else self.nodes).append(tensor)
+        (self.inputs if tensor.op in ("INPUT", LEAF) else self.nodes).append(tensor)
         return tensor
 
 

@@ -31,6 +31,7 @@ class GraphBuilder:
         self.uniform = len({size(a.head_dim) for a in arch.attentions}) == 1  # heads of one width in all layers
         self.starts: list[int] = []  # number of the first tensor of each layer, then of what follows the last
         self.casts: dict[str, GgmlTensor] = {}  # masks in f16, where older builds cast them
+        self.chosen: GgmlTensor | None = None  # keys that sparse attention looks at, in this layer and those after it
         self.cached: list[range] = []  # numbers of the tensors that read or write the cache
 
     def begin(self) -> None:

@@ -16,7 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
-from estimator.engines.llamacpp.graph import GgmlTensor, bytes_of
+from estimator.engines.llamacpp.graph import LEAF, GgmlTensor, bytes_of
 from estimator.engines.llamacpp.passes import GraphBuilder
 from estimator.records import NamedTuple, dataclass
 
@@ -77,7 +77,7 @@ def cut(p: GraphBuilder, place: Placement, product_bytes: Callable[[str, int], i
     """
     if not place.devices:
         return PlacedPass(p.graph.inputs, p.graph.nodes)
-    for t in p.graph.nodes:
+    for t in (*p.graph.nodes, *(t for t in p.graph.inputs if t.op == LEAF)):
         t.device = _device(p, place, t)
     asked = _asked(p)
     out: list[GgmlTensor] = []
@@ -99,7 +99,7 @@ def cut(p: GraphBuilder, place: Placement, product_bytes: Callable[[str, int], i
 def _asked(p: GraphBuilder) -> list[GgmlTensor]:
     """The inputs that are there once for each micro-batch: in older builds only those that a node reads."""
     read = {id(s) for t in p.graph.nodes for s in t.sources}
-    return [t for t in p.graph.inputs if p.context.mixed or id(t) in read]
+    return [t for t in p.graph.inputs if t.op != LEAF and (p.context.mixed or id(t) in read)]
 
 
 def _again(t: GgmlTensor) -> GgmlTensor:

@@ -1,7 +1,8 @@
-"""Recurrent mixers as llama.cpp runs them: Mamba, Mamba 2, the gated delta net, LFM2's short convolution.
+"""Recurrent mixers as llama.cpp runs them: Mamba, Mamba 2, the gated delta nets, LFM2's short convolution.
 
 Each keeps a convolution's last inputs (R) and, but for the short convolution, a state (S), both in fp32, a sequence
-and layer. Source: src/llama-graph.cpp (build_rs), src/models/mamba-base.cpp, qwen3next.cpp, lfm2.cpp, build 11549.
+and layer. Source: src/llama-graph.cpp (build_rs), src/models/mamba-base.cpp, qwen3next.cpp, kimi-linear.cpp, lfm2.cpp,
+build 11549.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Callable
 
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, store, view
 from estimator.engines.llamacpp.passes import GraphBuilder, size
-from estimator.families.base import StateSpace
+from estimator.errors import InputError
+from estimator.families.base import Architecture, Layer, StateSpace
 from estimator.records import NamedTuple
 
 
@@ -27,6 +29,18 @@ def states_of(m: StateSpace) -> States:
     return States(
         kept, 0 if m.kind == "short_conv" else size(m.sizes["heads"]) * size(m.sizes["head_dim"]) * size(m.state)
     )
+
+
+def check_states(arch: Architecture, layer: Layer) -> None:
+    """InputError for a delta net that llama.cpp's file cannot say: Kimi Linear's has the heads of its attention."""
+    m = layer.mixer
+    if isinstance(m, StateSpace) and m.kind == "channel_delta":
+        heads = {size(a.heads) for a in arch.attentions}
+        if heads and heads != {size(m.sizes["heads"])}:
+            raise InputError(
+                f"llama.cpp gives {arch.model_type}'s delta net the heads of its attention, and this model has "
+                f"{size(m.sizes['heads'])} beside {max(heads)}"
+            )
 
 
 def mix(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
@@ -54,8 +68,8 @@ def _read(p: GraphBuilder, elements: int) -> GgmlTensor:
 
 
 def _window(p: GraphBuilder, m: StateSpace, states: GgmlTensor, x: GgmlTensor) -> GgmlTensor:
-    """The kept inputs and the new ones ``x`` side by side, whose last are kept in turn."""
-    kept, width, each = size(m.conv_kernel) - 1, size(m.conv_width), p.tokens // p.sequences
+    """The kept inputs and the new ones ``x`` [width, T] side by side, whose last are kept in turn."""
+    kept, width, each = size(m.conv_kernel) - 1, x.shape[0], p.tokens // p.sequences
     y = op("CONCAT", (kept + each, width, p.sequences), view(states), view(x, strided=True))
     p.graph.expand(store(view(y, (kept, width, p.sequences), strided=True)))
     return y
@@ -165,6 +179,27 @@ def delta(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     return view(p.through(out, view(like("MUL", normed, gate), (inner, T))))
 
 
+def channel_delta(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
+    """Kimi's delta net: a convolution each of q, k and v, a decay a channel out of a rank, a norm behind a sigmoid."""
+    *three, rank, up, weight, gate_rank, gate_up, out = m.linears
+    heads, width, inner, T = size(m.sizes["heads"]), size(m.sizes["head_dim"]), size(m.inner), p.tokens
+    elements = states_of(m)
+    states = _read(p, elements.conv)
+    windows = [_window(p, m, states, view(p.through(linear, x))) for linear in three]
+    q, k, v = (view(like("SILU", view(op("SSM_CONV", (inner, T), w, HELD))), (width, heads, T)) for w in windows)
+    decay = like("SOFTPLUS", like("ADD", p.through(up, p.through(rank, x)), HELD))
+    decay = view(like("MUL", view(decay, (width, heads, T)), HELD))
+    beta = like("SIGMOID", view(p.through(weight, x), (1, heads, T)))
+    held = _read(p, elements.state)
+    q, k = (like("SCALE", like("RMS_NORM", t)) for t in (q, k))
+    rule = op("GATED_DELTA_NET", (inner, T + width * p.sequences), q, k, v, decay, beta, view(held))
+    p.graph.expand(store(view(rule, (elements.state, p.sequences), strided=True)))
+    y = op("CONT", (width, heads, T), view(rule, (width, heads, T), strided=True))
+    opened = like("SIGMOID", view(p.through(gate_up, p.through(gate_rank, view(x))), (width, heads, T)))
+    gated = like("MUL", p.norm(m.norms[0], view(y)), opened)
+    return p.through(out, op("CONT", (inner, T), gated))
+
+
 def short(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     """LFM2: two gates around a short convolution."""
     into, out = m.linears
@@ -181,5 +216,6 @@ MIXERS: dict[str, Callable[[GraphBuilder, StateSpace, GgmlTensor], GgmlTensor]] 
     "selective": selective,
     "chunked": chunked,
     "gated_delta": delta,
+    "channel_delta": channel_delta,
     "short_conv": short,
 }

@@ -7,13 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.engines.brief import keyed
-from estimator.engines.llamacpp.attention import expanded
-from estimator.engines.llamacpp.caches import LayerCache, cache_rows, kept
+from estimator.engines.llamacpp.caches import LayerCache, kept
 from estimator.engines.llamacpp.context import BUILD, MAX_SEQUENCES
 from estimator.engines.llamacpp.fits import MOST, SURE, fewest_experts, fits_of, longest, most, most_layers, over, worst
 from estimator.engines.llamacpp.load import Holding, Load
 from estimator.engines.llamacpp.question import Asked, asked
-from estimator.families.base import Attention
 from estimator.families.gguf import ENCODER_ROWS, two_sided
 from estimator.fit import NO, Fit
 from estimator.formula import Citation
@@ -133,7 +131,7 @@ def cache_nodes(load: Load) -> Iterator[Node]:
 
 def _label(k: LayerCache, load: Load) -> str:
     n = int(value_of(k.layers))
-    kind = "latent" if k.kind == "latent" else "window" if k.cells < load.context.cells else "full"
+    kind = k.kind if k.kind != "attention" else "window" if k.cells < load.context.cells else "full"
     return f"{n} {kind} layer{'' if n == 1 else 's'} of {k.cells:,} cells a stream"
 
 
@@ -217,8 +215,7 @@ def kvcache(q: Any) -> Report:
     for layer in load.arch.layers:
         for k in kept(layer, load.arch, load.gguf, c):
             if k.cells == c.cells:
-                assert isinstance(layer.mixer, Attention)
-                total = total + k.layers * sum(cache_rows(expanded(layer.mixer, load.gguf, c.build), load.arch, c))
+                total = total + k.bytes // (k.cells * c.streams)
     rows = [*cache_nodes(load), Node("bytes_per_token", "One more token of one sequence", total, BYTES)]
     latent = [k for x in load.arch.layers for k in kept(x, load.arch, load.gguf, c) if k.kind == "latent"]
     if latent:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, view
+from estimator.engines.llamacpp.indexer import masked
 from estimator.engines.llamacpp.passes import FULL, WINDOW, GraphBuilder, size
 from estimator.families.base import Attention
 from estimator.families.gguf import ENCODER_ROWS
@@ -94,6 +95,7 @@ def scores_over(p: GraphBuilder, a: Attention, cache: str, h: Heads, q: GgmlTens
     c = p.context
     n, each, streams = cells_of(p, a), p.tokens // c.streams, c.streams
     mask = _mask(p, cache, (n, each, 1, streams))
+    mask = mask if p.chosen is None else masked(mask, p.chosen)
     q = view(view(q))
     if c.flash and not _biased(a):
         shape = (h.v_width, h.queries, each, streams)

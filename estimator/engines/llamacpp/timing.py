@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from estimator.alike import add_up
 from estimator.engines.llamacpp.backend import Place
-from estimator.engines.llamacpp.caches import cache_rows, cells_of
+from estimator.engines.llamacpp.caches import cache_rows, cells_of, indexer_row
 from estimator.engines.llamacpp.graph import bytes_of
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.model import build, ordered
@@ -155,7 +155,7 @@ def _attention(load: Load, mixer: object, tokens: int, seen: float) -> PlaceWork
     seen = min(seen, float(cells_of(mixer, load.gguf, load.context)))
     k, v = cache_rows(mixer, load.arch, load.context)
     per_query = size(mixer.heads) / max(1, size(mixer.kv_heads))
-    read = b * seen * (k + v)
+    read = b * seen * (k + v + indexer_row(mixer, load.context))
     width = size(mixer.head_dim) + size(mixer.v_head_dim or mixer.head_dim)
     flops = MULTIPLY_ADD * tokens * seen * size(mixer.heads) * width
     once = 1.0 if tokens <= b else 0.0  # a prompt's scores are products: their operands stay on the chip

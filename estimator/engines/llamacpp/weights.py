@@ -17,6 +17,7 @@ from estimator.same import Same
 from estimator.storage.base import Storage, Stored
 from estimator.storage.gguf_mix import Typed, typed
 from estimator.trace import value_of
+from estimator.units import BYTES, human
 
 _BLOCK = re.compile(r"^(?:enc\.|dec\.)?blk\.(\d+)\.")
 _OUTPUT = re.compile(r"^(?:enc\.|dec\.)?output")
@@ -116,10 +117,12 @@ def of_header(header: Header, arch: Architecture) -> Weights:
     """The weights as the file itself lists them."""
     by_layer = [[0, 0] for _ in range(blocks(arch))]
     numbers = [[0, 0] for _ in by_layer]
-    table = output = 0
+    table = output = beyond = 0
     for t in header.tensors:
         match = _BLOCK.match(t.name)
-        if match and int(match[1]) < len(by_layer):
+        if match and int(match[1]) >= len(by_layer):
+            beyond += t.bytes
+        elif match:
             column = 0 if "_exps" in t.name else 1
             by_layer[int(match[1])][column] += t.bytes
             numbers[int(match[1])][column] += t.elements
@@ -129,8 +132,10 @@ def of_header(header: Header, arch: Architecture) -> Weights:
             table += t.bytes
     tied = heads(arch) and not any(t.name == "output.weight" for t in header.tensors)
     by_block, elements = (tuple(LayerBytes(*x) for x in found) for found in (by_layer, numbers))
-    said = ("weights as the file's header lists them",)
-    return Weights(header.bytes, table, by_block, output, tied, elements, {}, Storage(()), said)
+    said: tuple[str, ...] = ("weights as the file's header lists them",)
+    if beyond:  # llama_model_params::load_mtp
+        said += (f"{human(beyond, BYTES)} of layers that predict further tokens stay in the file",)
+    return Weights(header.bytes - beyond, table, by_block, output, tied, elements, {}, Storage(()), said)
 
 
 __all__ = ["LayerBytes", "Weights", "of_header", "of_mix"]
