@@ -13,11 +13,12 @@ from estimator.units import BYTES
 
 BLOCK = 64  # bitsandbytes' default block of 4-bit codes
 SCALE_BLOCK = 256  # block of the second quantisation
-FP32, FP16, INT32 = 4, 2, 4  # bytes
+FP32, FP16, INT32, INT16 = 4, 2, 4, 2  # bytes
 WORD = 32  # bits of an int32, which holds several codes
 GROUP = 128  # inputs that share a scale in the GPTQ and AWQ checkpoints in use
 TILE = 128  # DeepSeek-V3's weight blocks are 128 x 128
 CODE_BITS, BYTE = 4, 8
+TERNARY = 4  # weights of BitNet in a byte
 SHAPE = 16  # bytes: two int64 that compressed-tensors stores beside packed codes
 
 
@@ -126,3 +127,31 @@ def hqq_bytes(rows: Any, columns: Any, groups: Any, pack: Any = 2, word: Any = 1
 def torchao_int4_bytes(n_in: Any, n_out: Any, g: Any = GROUP) -> Any:
     """4-bit codes, a 16-bit scale and a 16-bit zero point for g inputs."""
     return n_out * ceil_div(n_in * CODE_BITS, BYTE) + 2 * FP16 * ceil_div(n_in, g) * n_out
+
+
+@formula(unit=BYTES, cite="transformers 5.24 integrations/eetq.py EetqLinear (weight, weight_scales)")
+def eetq_bytes(n_in: Any, n_out: Any) -> Any:
+    """One byte a weight and an fp16 scale for each output."""
+    return n_in * n_out + FP16 * n_out
+
+
+@formula(unit=BYTES, cite="transformers 5.24 integrations/bitnet.py BitLinear (weight, weight_scale); arXiv 2402.17764")
+def bitnet_bytes(n_in: Any, n_out: Any) -> Any:
+    """Four ternary weights a byte, packed along the outputs, and one 16-bit scale a matrix."""
+    return n_out // TERNARY * n_in + FP16
+
+
+@formula(unit=BYTES, cite="transformers 5.24 integrations/higgs.py HiggsLinear (weight, scales, tables, tables2)")
+def higgs_bytes(n_in: Any, n_out: Any, w: Any = CODE_BITS, g: Any = SCALE_BLOCK) -> Any:
+    """Codes of w bits packed in int16, a 16-bit scale for g inputs, and the grid's two tables of 2^w and 2 * 2^2w."""
+    codes = FP16 * (n_out * w // (FP16 * BYTE)) * n_in
+    return codes + FP16 * n_out * (n_in // g) + FP16 * (2**w + 2 * 2 ** (2 * w))
+
+
+@formula(unit=BYTES, cite="aqlm 1.1.7 inference.py QuantizedLinear (codebooks, codes, scales); arXiv 2401.06118")
+def aqlm_bytes(n_in: Any, n_out: Any, w: Any = 16, K: Any = 1, g: Any = 8, out: Any = 1, code: Any = INT16) -> Any:
+    """K codes a group of g inputs and ``out`` outputs, ``code`` bytes each, K books of 2^w groups in 16 bits, and a
+    16-bit scale for ``out`` outputs.
+    """
+    groups = (n_in // g) * (n_out // out)
+    return code * K * groups + FP16 * K * 2**w * g * out + FP16 * (n_out // out)

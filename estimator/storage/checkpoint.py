@@ -59,11 +59,11 @@ def declared(raw: Mapping[str, Any], where: str, beside: Mapping[str, Any] | Non
     if scheme is None:
         said = "is not known" if reader is None else "holds a layout that is not known"
         notes.append(
-            f"WARNING: {fields.where}: quant_method {method[:40]!r} {said}; the weights are counted in "
-            f"{dtype or 'bf16'}, more than they take. Say it with --quantization"
+            f"WARNING: {fields.where}: quant_method {method[:40]!r} {said}; without --quantization the weights are "
+            f"counted in {dtype or 'bf16'}, more than they take"
         )
         return Declared(None, dtype, method, tuple(notes))
-    return Declared(scheme, dtype, "", tuple(notes))
+    return Declared(scheme, dtype, "", (*notes, *scheme.notes))
 
 
 def dtype_of(raw: Mapping[str, Any], where: str) -> tuple[str | None, list[str]]:
@@ -88,14 +88,15 @@ def dtype_of(raw: Mapping[str, Any], where: str) -> tuple[str | None, list[str]]
 def _quantisation(raw: Mapping[str, Any], where: str) -> tuple[str, Fields] | None:
     """(method, its fields) from the first place that has one."""
     top = Fields(raw, where)
+    mlx = raw.get("quantization")
+    copied = raw.get("quantization_config", mlx)  # mlx-lm writes its group under both names
+    if isinstance(mlx, Mapping) and mlx and isinstance(copied, Mapping) and "quant_method" not in copied:
+        return "mlx", Fields(mlx, f"{where}: quantization")
     for part in (top, top.group("text_config") if isinstance(raw.get("text_config"), Mapping) else None):
         found = part and part.group("quantization_config")
         if found and found.raw:
             method = found.text("quant_method").strip().lower()
             return method or _guess(found), found
-    mlx = top.raw.get("quantization")
-    if isinstance(mlx, Mapping) and mlx:
-        return "mlx", Fields(mlx, f"{where}: quantization")
     return None
 
 
@@ -106,5 +107,7 @@ def _guess(found: Fields) -> str:
     if "config_groups" in found.raw:
         return "compressed-tensors"
     if "bits" in found.raw and "group_size" in found.raw and "mode" not in found.raw and "quant_type" not in found.raw:
-        return "mlx" if set(found.raw) <= {"bits", "group_size"} else "gptq"
+        modules = {n for n, v in found.raw.items() if isinstance(v, bool | Mapping) and "." in str(n)}
+        modules |= {"lm_head"} if modules else set()
+        return "mlx" if set(found.raw) - modules <= {"bits", "group_size"} else "gptq"
     return "mlx" if "mode" in found.raw else ""

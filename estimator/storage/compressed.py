@@ -38,19 +38,21 @@ def compressed_tensors(c: Fields) -> Scheme | None:
         tables = tables or "Embedding" in targets
         layouts.append(layout)
         rules.append((_targets(targets), layout))
-    if not layouts:
-        return None
-    rules.append((lambda name: True, None))
     kv = c.group("kv_cache_scheme")
+    attention = 0 if kv is None or kv.raw.get("dynamic") is True else 2 * SCALE
+    if not layouts:  # a cache alone
+        said = "the cache alone is quantised (compressed-tensors, config)"
+        return None if kv is None else Scheme.nothing(said, attention)
+    rules.append((lambda name: True, None))
     sparse = c.group("sparsity_config")
-    said = [] if sparse is None or sparse.text("format", "dense") == "dense" else [
+    notes = [] if sparse is None or sparse.text("format", "dense") == "dense" else [
         f"WARNING: {c.where}: sparsity_config {sparse.text('format')[:30]!r} is not counted: its zeros are stored here"
     ]  # fmt: skip
     names = "/".join(dict.fromkeys(x.name for x in layouts))
     return Scheme(
         names, layouts[0], "each", f"{names} as compressed-tensors stores it (config)",
         frozenset((LINEAR, HEAD, EMBEDDING) if tables else (LINEAR, HEAD)), rules=tuple(rules),
-        attention=0 if kv is None or kv.raw.get("dynamic") is True else 2 * SCALE, notes=tuple(said),
+        attention=attention, notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -85,7 +87,9 @@ def _layout(group: Fields, w: Fields, form: str) -> Layout | None:
     if kind != "int" or bits > 8:
         return None
     symmetric = w.flag("symmetric", True)
-    if form.startswith("pack") or (not form and inputs is None) or form.startswith("marlin"):
+    if form.startswith("marlin"):  # 2:4 sparse: half the codes, and their places
+        return None
+    if form.startswith("pack") or (not form and inputs is None):
         if tile[1] != 1:
             return None
         order = w.raw.get("actorder") in ("group", True)

@@ -39,6 +39,23 @@ class Fields:
             raise InputError(f"{self.where}: {name} must be a string, got {str(value)[:40]!r}")
         return default if value is None else value
 
+    def one_of(self, name: str, known: tuple[str, ...]) -> str:
+        """One of these words, in lower case; the first where the field is absent."""
+        value = self.text(name, known[0]).strip().lower()
+        if value not in known:
+            raise InputError(f"{self.where}: {name} must be {' or '.join(known)}, got {value[:40]!r}")
+        return value
+
+    def tile(self, name: str) -> tuple[int, int] | None:
+        """(rows, columns) of a tile, None where the field is absent."""
+        value = self.raw.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list) or len(value) != 2:
+            raise InputError(f"{self.where}: {name} must be [rows, columns], got {str(value)[:40]!r}")
+        sides = Fields({"rows": value[0], "columns": value[1]}, f"{self.where}: {name}")
+        return sides.whole("rows", 1), sides.whole("columns", 1)
+
     def names(self, *names: str) -> list[str] | None:
         """A list of strings under the first of these names that is there, else None."""
         for name in names:
@@ -58,3 +75,23 @@ class Fields:
         if not isinstance(value, Mapping):
             raise InputError(f"{self.where}: {name} must be a group of fields, got {str(value)[:40]!r}")
         return Fields(value, f"{self.where}: {name}")
+
+
+def bits_of(c: Fields, default: int = 4, most: int = 8) -> int:
+    """Bits of a code, by any of their names."""
+    return c.whole("bits|w_bit|num_bits|weight_bits|nbits", default, most=most)
+
+
+def group_of(c: Fields, default: int = 128) -> int:
+    """Inputs that share a scale; -1 for all of them."""
+    return c.whole("group_size|q_group_size", default, least=-1)
+
+
+def named(method: str, bits: int, group: int) -> str:
+    """``gptq-4bit-g128``; a group of all inputs is left out."""
+    return f"{method}-{bits}bit{f'-g{group}' if group > 0 else ''}"
+
+
+def grouping(group: int) -> str:
+    """A group in words."""
+    return f"groups of {group} inputs" if group > 0 else "one group a row"

@@ -116,3 +116,28 @@ def hqq(bits: int = f.CODE_BITS, group: int = f.BLOCK, axis: int = 1, name: str 
 def torchao_int4(group: int = f.GROUP) -> Layout:
     """torchao's plain int4."""
     return Layout("int4", lambda i, o: f.torchao_int4_bytes(i, o, _grouped(i, group)), f.torchao_int4_bytes)
+
+
+def eetq() -> Layout:
+    """EETQ's int8."""
+    return Layout("eetq", lambda i, o: f.eetq_bytes(i, o), f.eetq_bytes)
+
+
+def bitnet() -> Layout:
+    """BitNet's packed ternary weights."""
+    return Layout("bitnet", lambda i, o: f.bitnet_bytes(i, o), f.bitnet_bytes)
+
+
+def higgs(bits: int, group: int) -> Layout:
+    """HIGGS."""
+    return Layout(f"higgs-{bits}bit-g{group}", lambda i, o: f.higgs_bytes(i, o, bits, group), f.higgs_bytes)
+
+
+def aqlm(bits: int, books: int, group: int, out: int) -> Layout:
+    """AQLM: ``books`` codes of ``bits`` bits a group of ``group`` inputs and ``out`` outputs."""
+    code = next(n for n in (1, 2, 4, 8) if bits <= n * f.BYTE)  # aqlm utils.py get_int_dtype
+
+    def size(i: Any, o: Any) -> Any:
+        return f.aqlm_bytes(i, o, bits, books, group, out, code)
+
+    return Layout(f"aqlm-{books}x{bits}", size, f.aqlm_bytes)

@@ -8,23 +8,15 @@ from typing import Any
 from estimator.formulas.storage import FP32
 from estimator.inventory import HEAD
 from estimator.storage import layouts as lay
+from estimator.storage.auto_round import auto_round
 from estimator.storage.compressed import compressed_tensors
-from estimator.storage.fields import Fields
+from estimator.storage.fields import Fields, bits_of, group_of, grouping, named
 from estimator.storage.layouts import Layout
 from estimator.storage.matching import Match, transformers_match
 from estimator.storage.modelopt import modelopt, quark
-from estimator.storage.schemes import LINEARS, MLX_TOUCHES, SCHEMES, Scheme
+from estimator.storage.replaced import aqlm, bitnet, eetq, higgs
+from estimator.storage.schemes import LINEAR_ONLY, LINEARS, MLX_TOUCHES, SCHEMES, Scheme, skips
 from estimator.storage.torchao import torchao
-
-LINEAR_ONLY = frozenset(("linear",))
-
-
-def _skips(names: list[str] | None) -> dict[str, Any]:
-    """transformers' rule: without a list the output layer stays; a list says all that stays."""
-    if names is None:
-        return {}
-    head = any("lm_head".endswith(n) or n in ("lm_head", "head", "output") for n in names)
-    return {"skip": transformers_match(names), "touches": LINEARS if head else LINEARS | {HEAD}}
 
 
 def bitsandbytes(c: Fields) -> Scheme:
@@ -33,22 +25,21 @@ def bitsandbytes(c: Fields) -> Scheme:
     if not four and (c.flag("load_in_8bit") or c.flag("_load_in_8bit")):
         name = "int8"
     else:
-        kind = c.text("bnb_4bit_quant_type", "fp4").strip().lower()
+        kind = c.one_of("bnb_4bit_quant_type", ("fp4", "nf4"))
         double = c.flag("bnb_4bit_use_double_quant")
-        name = f"{'nf4' if kind == 'nf4' else 'fp4'}{'-dq' if double else ''}"
+        name = f"{kind}{'-dq' if double else ''}"
     return replace(
-        SCHEMES[name], note=f"{name} as bitsandbytes stores it (config)", **_skips(c.names("llm_int8_skip_modules"))
+        SCHEMES[name], note=f"{name} as bitsandbytes stores it (config)", **skips(c.names("llm_int8_skip_modules"))
     )
 
 
 def fp8(c: Fields) -> Scheme:
     """FineGrainedFP8Config: a scale a tile of ``weight_block_size``, or a matrix; one of the inputs where static."""
-    tile = c.raw.get("weight_block_size")
+    tile = c.tile("weight_block_size")
     static = FP32 if c.text("activation_scheme", "dynamic") == "static" else 0
     scale = 1 if c.text("scale_fmt") == "ue8m0" else FP32
-    if isinstance(tile, list) and len(tile) == 2:
-        sides = Fields({"rows": tile[0], "columns": tile[1]}, f"{c.where}: weight_block_size")
-        rows, columns = sides.whole("rows", 128), sides.whole("columns", 128)
+    if tile is not None:
+        rows, columns = tile
         layout = lay.tiled(columns, rows, scale, static, "fp8-block")
         what = f"fp8 with a scale for each {rows} x {columns} tile"
     else:
@@ -57,41 +48,22 @@ def fp8(c: Fields) -> Scheme:
     rules: tuple[tuple[Match, Layout | None], ...] = ()
     if c.text("expert_dtype") == "fp4":  # FP8Experts: two weights a byte, a scale for each 32
         rules, what = ((lambda name: ".experts." in name, lay.mxfp4()),), f"{what}, its experts in mxfp4"
-    return replace(
-        Scheme(layout.name, layout, "each", f"{what} (config)", LINEARS - {"conv1d"}, subclasses=False, rules=rules),
-        **_without_conv(_skips(names)),
+    return Scheme(
+        layout.name, layout, "each", f"{what} (config)", subclasses=False, rules=rules, **skips(names, LINEAR_ONLY)
     )
-
-
-def _without_conv(fields: dict[str, Any]) -> dict[str, Any]:
-    return fields | ({"touches": fields["touches"] - {"conv1d"}} if "touches" in fields else {})
 
 
 def fbgemm_fp8(c: Fields) -> Scheme:
     """FbgemmFp8Config: fp8, an fp32 scale an output row, biases in fp32."""
     layout = lay.tiled(0, 1, name="fp8")
-    return replace(
-        Scheme("fbgemm-fp8", layout, "each", "fp8 with an fp32 scale a row (fbgemm, config)", LINEAR_ONLY, bias="fp32"),
-        **_without_conv(_skips(c.names("modules_to_not_convert"))),
-    )
-
-
-def _bits(c: Fields, default: int = 4, most: int = 8) -> int:
-    return c.whole("bits|w_bit|num_bits|weight_bits|nbits", default, most=most)
-
-
-def _group(c: Fields, default: int = 128) -> int:
-    return c.whole("group_size|q_group_size", default, least=-1)
-
-
-def named(method: str, bits: int, group: int) -> str:
-    """``gptq-4bit-g128``; a group of all inputs is left out."""
-    return f"{method}-{bits}bit{f'-g{group}' if group > 0 else ''}"
+    what = "fp8 with an fp32 scale a row (fbgemm, config)"
+    made = skips(c.names("modules_to_not_convert"), LINEAR_ONLY)
+    return Scheme("fbgemm-fp8", layout, "each", what, bias="fp32", **made)
 
 
 def gptq(c: Fields) -> Scheme:
     """GPTQConfig and GPTQModel's: bits, group_size, ``dynamic`` rules, lists of modules."""
-    bits, group = _bits(c), _group(c)
+    bits, group = bits_of(c), group_of(c)
     name = named("gptq", bits, group)
     layout = lay.gptq(bits, group, name)
     touches = LINEARS | {HEAD} if c.flag("lm_head") else LINEARS
@@ -100,13 +72,9 @@ def gptq(c: Fields) -> Scheme:
         f"WARNING: {c.where}: checkpoint_format {c.text('checkpoint_format')[:20]!r}: counted in GPTQ's own layout",
     )  # fmt: skip
     return Scheme(
-        name, layout, "each", f"GPTQ, {bits} bits, {_grouping(group)} (config)", touches, skip=skip,
+        name, layout, "each", f"GPTQ, {bits} bits, {grouping(group)} (config)", touches, skip=skip,
         rules=_dynamic(c, bits, group), only=_blocks(c), notes=said,
     )  # fmt: skip
-
-
-def _grouping(group: int) -> str:
-    return f"groups of {group} inputs" if group > 0 else "one group a row"
 
 
 def _dynamic(c: Fields, bits: int, group: int) -> tuple[tuple[Match, Layout | None], ...]:
@@ -122,7 +90,7 @@ def _dynamic(c: Fields, bits: int, group: int) -> tuple[tuple[Match, Layout | No
             rules.append((match, None))
             continue
         own = Fields(value if isinstance(value, dict) else {}, f"{c.where}: dynamic")
-        b, g = _bits(own, bits), _group(own, group)
+        b, g = bits_of(own, bits), group_of(own, group)
         rules.append((match, lay.gptq(b, g, named("gptq", b, g))))
     return tuple(rules)
 
@@ -138,38 +106,15 @@ def _blocks(c: Fields) -> Match | None:
 
 def awq(c: Fields) -> Scheme:
     """AwqConfig: bits, group_size; the list of modules that stay is beside the output layer."""
-    bits, group = _bits(c), _group(c)
+    bits, group = bits_of(c), group_of(c)
     name = named("awq", bits, group)
     version = c.text("version", "gemm").lower()
     said = () if version in ("gemm", "", "auto") else (
         f"WARNING: {c.where}: version {version[:20]!r}: counted in the GEMM layout",
     )  # fmt: skip
     return Scheme(
-        name, lay.awq(bits, group, name), "each", f"AWQ, {bits} bits, {_grouping(group)} (config)", LINEAR_ONLY,
+        name, lay.awq(bits, group, name), "each", f"AWQ, {bits} bits, {grouping(group)} (config)", LINEAR_ONLY,
         skip=transformers_match(c.names("modules_to_not_convert") or ()), notes=said,
-    )  # fmt: skip
-
-
-def auto_round(c: Fields) -> Scheme:
-    """AutoRoundConfig: packed as GPTQ without a group index (its extension's qlinear_torch.py), or as AWQ."""
-    bits, group = _bits(c), _group(c)
-    packing = c.text("packing_format", "auto_round:auto_gptq")
-
-    def layout(b: int, g: int) -> Layout:
-        if "awq" in packing:
-            return lay.awq(b, g, named("awq", b, g))
-        return lay.gptq(b, g, named("gptq", b, g), index=0)
-
-    rules: list[tuple[Match, Layout | None]] = []
-    extra = c.group("extra_config")
-    for name, value in (extra.raw if extra else {}).items():
-        own = Fields(value if isinstance(value, dict) else {}, f"{c.where}: extra_config")
-        b, g = own.whole("bits", bits, most=32), _group(own, group)
-        match = transformers_match([str(name)])
-        rules.append((match, None if b >= 16 else layout(b, g)))
-    return Scheme(
-        named("auto-round", bits, group), layout(bits, group), "each",
-        f"AutoRound, {bits} bits, {_grouping(group)}, packed as {packing[:40]} (config)", LINEARS, rules=tuple(rules),
     )  # fmt: skip
 
 
@@ -214,7 +159,7 @@ def _tagged(tag: str) -> Match:
 
 
 def _hqq_layout(c: Fields) -> Layout:
-    bits = _bits(c)
+    bits = bits_of(c)
     group, axis = c.whole("group_size", -1, least=-1), c.whole("axis", 0, least=0, most=1)
     bits = bits if bits in lay.HQQ_PACKING else 8
     return lay.hqq(bits, group, axis, named("hqq", bits, group))
@@ -257,7 +202,7 @@ def _mlx_layout(c: Fields) -> Layout | None:
         return lay.tiled(32, 1, 1, name="mxfp8", products=lay.WEIGHT_ONLY)
     if mode != "affine":
         return None
-    bits, group = _bits(c), c.whole("group_size", 64)
+    bits, group = bits_of(c), c.whole("group_size", 64)
     return lay.mlx(bits, group, named("mlx", bits, group))
 
 
@@ -265,6 +210,6 @@ READERS: dict[str, Any] = {
     "bitsandbytes": bitsandbytes, "fp8": fp8, "finegrained_fp8": fp8, "fbgemm_fp8": fbgemm_fp8, "gptq": gptq,
     "gptqmodel": gptq, "awq": awq, "auto-round": auto_round, "intel/auto-round": auto_round, "mxfp4": mxfp4,
     "compressed-tensors": compressed_tensors, "modelopt": modelopt, "modelopt_fp4": modelopt, "torchao": torchao,
-    "hqq": hqq, "quark": quark, "mlx": mlx,
+    "hqq": hqq, "quark": quark, "mlx": mlx, "eetq": eetq, "bitnet": bitnet, "higgs": higgs, "aqlm": aqlm,
 }  # fmt: skip
-__all__ = ["READERS", "named"]
+__all__ = ["READERS"]

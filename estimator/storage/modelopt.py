@@ -13,7 +13,6 @@ from estimator.storage.schemes import Scheme
 TOUCHES = frozenset((LINEAR, HEAD))
 
 
-
 def _algorithm(name: str, group: int) -> Layout | None:
     """How a matrix lies by ``quant_algo`` (weight, weight_scale, weight_scale_2, input_scale)."""
     made: dict[str, Layout] = {
@@ -37,6 +36,8 @@ def modelopt(c: Fields) -> Scheme | None:
     skip = wildcards(c.names("exclude_modules", "ignore") or ())
     cached = (c.text("kv_cache_quant_algo") or ("FP8" if c.group("kv_cache_scheme") else "")).upper()
     attention = 2 * FP32 if cached == "FP8" else 0
+    if not name and cached:
+        return Scheme.nothing(f"the cache alone is quantised, to {cached} (ModelOpt, config)", attention)
     if name.upper() == "MIXED_PRECISION":
         return _mixed(c, skip, attention)
     layout = _algorithm(name, group)
@@ -95,6 +96,8 @@ def quark(c: Fields) -> Scheme | None:
 
 
 def _quark_layout(c: Fields) -> Layout | None:
+    if isinstance(c.raw.get("weight"), list):  # two stages, one on the other
+        return None
     w, inputs = c.group("weight"), c.group("input_tensors")
     if w is None:
         return None

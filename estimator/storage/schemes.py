@@ -16,6 +16,7 @@ from estimator.storage.layouts import Layout
 from estimator.storage.matching import Match, expert_names, spellings, transformers_match
 
 LINEARS = frozenset((LINEAR, CONV1D))
+LINEAR_ONLY = frozenset((LINEAR,))
 MLX_TOUCHES = frozenset((LINEAR, CONV1D, HEAD, EMBEDDING, POSITION, TOKEN_TYPE, ROUTER))
 MAX_LAYERS = 100_000  # as elsewhere: more are a typing error
 
@@ -50,6 +51,11 @@ class Scheme:
     attention: int = 0
     notes: tuple[str, ...] = field(default=())
 
+    @classmethod
+    def nothing(cls, note: str, attention: int = 0) -> Scheme:
+        """No weight is quantised: a cache alone is, or the weights are unpacked when they are loaded."""
+        return cls("none", lay.eetq(), "kept", note, frozenset(), attention=attention)
+
     @property
     def by_name(self) -> bool:
         """Whether what happens to a weight depends on its module's name."""
@@ -65,6 +71,14 @@ class Scheme:
         if self.skip is not None and any(self.skip(n) for n in names):
             return None
         return self.layout
+
+
+def skips(names: Sequence[str] | None, linears: frozenset[str] = LINEARS) -> dict[str, Any]:
+    """transformers' rule, as fields of a Scheme: without a list the output layer stays; a list says all that stays."""
+    if names is None:
+        return {"touches": linears}
+    head = any("lm_head".endswith(n) or n in ("lm_head", "head", "output") for n in names)
+    return {"skip": transformers_match(names), "touches": linears if head else linears | {HEAD}}
 
 
 _BNB = "output layer, embeddings, norms, biases and routers stay in the base type"
@@ -184,7 +198,7 @@ def _bias(w: Weight, scheme: Scheme, base: Format, quantised: dict[str, set[int 
 def _said(
     arch: Architecture, scheme: Scheme, moe: Any, base: Format, quantised: dict[str, set[int | None]]
 ) -> list[str]:
-    said = list(scheme.notes)
+    said: list[str] = []
     if moe and scheme.experts == "kept":
         said.append(
             f"stacked experts are no torch.nn.Linear, so transformers 5 leaves them in {base.name}"
@@ -194,7 +208,7 @@ def _said(
             f"the matrices are of class {arch.linear_class}, which transformers 5.24 does not convert: "
             f"they stay in {base.name}"
         )
-    elif not quantised:
+    elif not quantised and scheme.touches:
         said.append(f"WARNING: {scheme.name} quantises no matrix of this model: all weights in {base.name}")
     if arch.kept and quantised:
         said.append(f"transformers leaves {', '.join(arch.kept)} in {base.name} when it quantises")

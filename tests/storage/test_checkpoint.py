@@ -67,9 +67,9 @@ def test_float32_in_the_config(tmp_path):
 
 
 def test_what_is_not_known_is_loud(tmp_path):
-    path = put(tmp_path, {"config.json": LLAMA | {"quantization_config": {"quant_method": "aqlm"}}})
+    path = put(tmp_path, {"config.json": LLAMA | {"quantization_config": {"quant_method": "vptq"}}})
     model = load_model(path)
-    assert any("WARNING" in n and "'aqlm' is not known" in n and "--quantization" in n for n in model.notes)
+    assert any("WARNING" in n and "'vptq' is not known" in n and "--quantization" in n for n in model.notes)
     index = {"metadata": {"total_size": 3_000_000}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}
     put(tmp_path, {"model.safetensors.index.json": index})
     assert model_storage(load_model(path)).bytes == 3_000_000
