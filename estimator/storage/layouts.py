@@ -125,7 +125,7 @@ def eetq() -> Layout:
 
 def bitnet() -> Layout:
     """BitNet's packed ternary weights."""
-    return Layout("bitnet", lambda i, o: f.bitnet_bytes(i, o), f.bitnet_bytes)
+    return Layout("ternary", lambda i, o: f.bitnet_bytes(i, o), f.bitnet_bytes)
 
 
 def higgs(bits: int, group: int) -> Layout:

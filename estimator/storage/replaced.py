@@ -38,6 +38,3 @@ def aqlm(c: Fields) -> Scheme:
     layout = lay.aqlm(bits, books, c.whole("in_group_size", 8), c.whole("out_group_size", 1))
     kept = [n.removesuffix(".weight") for n in c.names("linear_weights_not_to_quantize") or ["lm_head"]]
     return _scheme(layout, "AQLM", kept)
-
-
-__all__ = ["aqlm", "bitnet", "eetq", "higgs"]

@@ -27,7 +27,7 @@ OTHER_PROJECTS = {
     "sources/native.py", "ollama.py", "stack/liger_models.py",
 }  # fmt: skip
 TEXTBOOK = "symbolic"  # the transformer in letters, which is also a kind of input
-HOMONYMS = {("styles.py", "phi"), ("commands/fermi/cli.py", "new")}  # a Greek letter, a word
+HOMONYMS = {("styles.py", "phi"), ("commands/fermi/cli.py", "new"), ("storage/methods.py", "bitnet")}  # a quant_method
 
 # every value that a field of a block may have
 KNOWN = {
