@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -75,6 +76,8 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own usage errors
             line = " ".join(error.format_message().split())
+            if extra := re.match(r"Got unexpected extra arguments? ?(?:\(s\) )?\((\S+)", line):
+                line = _unasked(extra[1].rstrip(")"), argv[0] in MODEL_FIRST)
             return _fail(line + (f" See: llmcalc {argv[0]} --help" if line.endswith("command.") else ""), EXIT_USAGE)
         if os.environ.get("LLMCALC_TRACEBACK"):
             raise
@@ -119,6 +122,14 @@ def _dispatch(argv: list[str]) -> int:
         code = made.main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)
     write(page.getvalue(), sys.stdout)
     return code if isinstance(code, int) else 0
+
+
+def _unasked(word: str, of_model: bool) -> str:
+    """What to do with a word that no option asks for; of_model: of a command of a model and a card."""
+    from estimator.foreign import option_for
+
+    meant = option_for(word) if of_model else ""
+    return f"{word[:60]}: no option stands before it" + (f". Perhaps {meant}" if meant else "")
 
 
 def _spelt_here(made: Any, words: list[str]) -> list[str]:

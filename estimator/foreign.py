@@ -155,6 +155,19 @@ def meant(words: Sequence[str], have: Mapping[str, bool]) -> tuple[list[str], li
     return out, idle
 
 
+def option_for(word: str) -> str:
+    """What a word that stands alone may be the value of: ``--gpu WORD``, ``--quantization WORD``, or ""."""
+    from estimator.names import read
+    from estimator.presets import find
+    from estimator.storage.gguf_mix import MIXES
+    from estimator.storage.schemes import SCHEMES
+
+    if find("gpus", word):
+        return f"--gpu {word}"
+    key = read("quantization", word)
+    return f"--quantization {word}" if key in MIXES or key in SCHEMES else ""
+
+
 def _value(word: str) -> bool:
     return not word.startswith("-") or _number(word)
 
@@ -163,4 +176,4 @@ def _number(word: str) -> bool:
     return word.lstrip("-")[:1].isdigit() or word[:2] == "-."
 
 
-__all__ = ["meant"]
+__all__ = ["meant", "option_for"]

@@ -32,7 +32,9 @@ ALIASES: dict[str, dict[str, str]] = {
         "": "none", "4bit": "nf4", "bnb-4bit": "nf4", "bnb-nf4": "nf4", "bitsandbytes": "nf4",
         "load-in-4bit": "nf4", "8bit": "int8", "bnb-8bit": "int8", "llm.int8": "int8", "load-in-8bit": "int8",
         "nf4dq": "nf4-dq", "qlora": "nf4-dq", "fp8-128x128": "fp8-block", "gptq-4bit": "gptq", "awq-4bit": "awq",
-        "w4a16": "int4",
+        "w4a16": "int4", "4-bit": "nf4", "8-bit": "int8", "awq-int4": "awq", "int4-awq": "awq", "gptq-int4": "gptq",
+        "gptq-int8": "gptq-8bit", "awq-marlin": "awq", "gptq-marlin": "gptq",
+        "q3-k": "q3_k_m", "q4-k": "q4_k_m", "q5-k": "q5_k_m",  # llama-quantize's own: tools/quantize/quantize.cpp
     },
     "method": {
         "none": "full", "full-finetuning": "full", "bone": "miss", "rslora": "lora", "llama-adapter": "adaption_prompt",

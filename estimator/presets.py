@@ -26,6 +26,12 @@ MAX_BYTES = 1 << 20  # no preset comes near; a larger file is not one
 
 _ID = re.compile(r"^[a-z0-9][a-z0-9.-]{0,63}$")
 _SIZE = re.compile(r"^(.{1,60})-(\d{1,4})gb$")
+_BRANDS = re.compile(
+    r"\((?:r|tm)\)|\b(?:nvidia|geforce|amd|radeon|instinct|intel|apple|tesla|graphics|generation|gpu|blackwell"
+    r"|(?:workstation|server) edition)\b"
+)
+_BEHIND = re.compile(r"^(.+?)[\s_-]+(\d{1,3})\s*gi?b?(?:[\s_-]*(?:hbm\d?e?|gddr\d?x?|vram))?$")
+LONGEST = 100  # characters of a name that somebody may have meant
 _VENDOR = re.compile(rb'^vendor = "(.*)"', re.MULTILINE)
 _SOLD = re.compile(rb"^sold_gb = ([0-9.]+)", re.MULTILINE)
 KINDS = {"models": ".json", "gpus": ".toml", "fermi": ".toml", "laws": ".toml"}
@@ -64,7 +70,28 @@ def find(kind: str, name: str) -> str | None:
             return spelling
         if spelling in aliases(kind):
             return aliases(kind)[spelling]
-    return None
+    if kind != "gpus" or len(key) > LONGEST or not key.isprintable() or key.endswith("-"):  # the beginning of names
+        return None
+    return said_otherwise(key)
+
+
+def said_otherwise(name: str) -> str | None:
+    """The GPU that a program, a shop or a driver calls so: vendors' words taken off, spaces and dashes anywhere.
+
+    ``nvidia geforce rtx 4090``, ``NVIDIA A100-SXM4-80GB``, ``AMD Instinct MI300X``, ``rtx3060``. A size behind the name
+    is only that of the card: ``rtx 4090 24gb``; ``h100 80gb hbm3``.
+    """
+    known = {_letters(a): own for a, own in (*((n, n) for n in ids("gpus")), *aliases("gpus").items())}
+    found = known.get(_letters(name)) if name else None
+    if found is None and (match := _BEHIND.match(_BRANDS.sub(" ", name).strip())):
+        found = known.get(_letters(match[1]))
+        if found is not None and (sold()[found][1] != float(match[2]) or sold()[found][0] == "Apple"):  # see sized()
+            return None
+    return found
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9+]", "", _BRANDS.sub(" ", name))
 
 
 def names(kind: str) -> list[str]:
@@ -93,10 +120,16 @@ def read(kind: str, name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _several(kind: str, name: str) -> str:
-    """What to write for ``8xh100``: the preset and how many of it."""
-    count, times, rest = name.lower().replace("×", "x").partition("x")
-    own = find("gpus", rest.strip()) if kind == "gpus" and times and count.strip().isdigit() else None
-    return f"For {count.strip()} of them: --gpu {own} --gpus {count.strip()}" if own else ""
+    """What to write for ``8xh100`` and ``h100x8``, the preset and how many of it; for ``24``, a size."""
+    if kind != "gpus":
+        return ""
+    text = name.lower().replace("×", "x").strip()
+    if size := re.match(r"^(\d{1,3})\s*gi?$|^(\d{1,3})$", text):
+        return f"A card of that size: --gpu {size[1] or size[2]}GB"
+    many = re.match(r"^(?P<n>\d+)\s*x\s*(?P<gpu>.+)$|^(?P<of>.+?)\s*x\s*(?P<m>\d+)$", text)
+    own = find(kind, many["gpu"] or many["of"]) if many else None
+    count = (many["n"] or many["m"]) if many else ""
+    return f"For {count} of them: --gpu {own} --gpus {count}" if own else ""
 
 
 def sold() -> dict[str, tuple[str, float]]:

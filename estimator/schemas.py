@@ -71,6 +71,7 @@ class MemorySpec(Part):
     read_gib     what a program was told there is in all (cudaMemGetInfo), as ``read_source`` read it
     unified      shared with the host: the label counts GiB; sizes_gb: the sizes it is sold with, the largest here
     wired_source where it was read how much of it macOS gives to the GPU: 3/4 from 36 GB on, 2/3 below
+    shown_share  of the label in GiB, what programs are told of its kind (``shown_source``) where nobody read its own
     """
 
     sold_gb: Positive
@@ -83,6 +84,8 @@ class MemorySpec(Part):
     unified: bool = False
     sizes_gb: tuple[PositiveInt, ...] = ()
     wired_source: Text | None = None
+    shown_share: Positive | None = None
+    shown_source: Text | None = None
 
     @property
     def wired_bytes(self) -> int | None:
@@ -254,6 +257,8 @@ class GpuSpec(Part):
             return m.wired_bytes
         if m.reported_mib:
             return m.reported_mib * MIB
+        if m.shown_share:
+            return round(m.sold_gb * GIB * m.shown_share)
         return round(m.sold_gb * GIB) if m.unified else self.sold_bytes
 
     @property
@@ -269,6 +274,9 @@ class GpuSpec(Part):
         if self.memory.reported_mib:
             seen = "" if self.memory.reported_verified else " (unverified)"
             return f"{self.id}: memory as the driver reports it, {self.memory.reported_mib:,} MiB{seen}"
+        if self.memory.shown_share:
+            shown = f"{self.memory_bytes / GIB:.4g} of its {self.memory.sold_gb:g} GiB"
+            return f"{self.id}: what it tells programs was not read; {shown}: {self.memory.shown_source}"
         return f"{self.id}: what the driver reports is not known; memory by the label, {self.memory.sold_gb:g} GB"
 
     @property

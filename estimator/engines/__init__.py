@@ -69,6 +69,15 @@ def fit_in(q: Any) -> Fit | None:
     return found
 
 
+def _whose(option: str, question: Any) -> str:
+    """The engines that an option's help begins with, and what to add for the first of them."""
+    from estimator.questions.base import options_of
+
+    said = next(words.help for field, words in options_of(question) if field.name == option).partition(":")[0]
+    first = "vllm" if said == "Engines" else said.partition(",")[0].lower()
+    return f"{'serving engines' if said == 'Engines' else said}: add --engine {first}"
+
+
 def answered(question: str, q: Any) -> Report | None:
     """The engine's report on ``memory``, ``kvcache`` or ``infer``; None where the command itself answers.
 
@@ -77,7 +86,9 @@ def answered(question: str, q: Any) -> Report | None:
     name = engine_of(q)
     if name in OWN:
         for option in q.engine_options():
-            raise InputError(f"--{option.replace('_', '-')} belongs to a serving engine: add --engine")
+            from estimator.questions.base import flag_of
+
+            raise InputError(f"{flag_of(option, type(q))} is of {_whose(option, type(q))}")
         return None
     if question != "infer":
         from estimator.questions.base import given, spelt

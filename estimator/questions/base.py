@@ -16,6 +16,7 @@ from estimator.texts import arguments
 from estimator.trace import adopt
 
 Q = TypeVar("Q", bound="Question")
+AUTOMATIC = ("dtype", "kv_dtype")  # of which "auto" is what is taken where they are not given
 
 
 class Option(NamedTuple):
@@ -174,6 +175,8 @@ def ask(question: type[Q], model: Model | str | None = None, options: Mapping[st
         default = known[name].default
         if value is None and default is not MISSING and default is not None:
             continue  # an option that is not given is its default
+        if name in AUTOMATIC and str(value).strip().lower() == "auto":
+            continue  # as engines call what the checkpoint says
         given[name] = read(name, value) if isinstance(value, str) else value
     if model is None:
         model = question.default_model(options or {})

@@ -38,6 +38,10 @@ def from_path(path: Path) -> Found:
     except OSError as error:
         raise InputError(f"{shown(path)}: {reason(error)}") from None
     if suffix == ".gguf":
+        if not (path.exists() or path.is_symlink()):
+            from estimator.sources.near import without
+
+            raise InputError(f"{shown(path)}: no such file{without(path.name)}")
         return _from_gguf(path)
     if suffix == ".safetensors" or path.name.endswith(".safetensors.index.json"):
         return _from_safetensors(path)

@@ -13,6 +13,8 @@ from estimator import presets
 
 LIKELY = 0.8  # difflib's ratio of two names: one letter of ten forgotten, doubled or exchanged
 WORD = 0.6  # of two words: "gtp" is 0.67 of "gpt"
+PUBLISHER = re.compile(r"^meta-(?=llama)")
+MIX = re.compile(r"[-_.:](?:i1-|ud-)?(i?q\d\w*|mxfp4\w*|f16|f32)$")  # at the end of a file's name or behind a colon
 # ends of a repository's name that say what was trained or how the same weights are stored, not what the model is
 VARIANT = re.compile(
     r"[-_.](instruct|it|chat|base|hf|pt|awq|gptq|bnb|fp8|nvfp4|dynamic|int[48]|[48]-?bit|gguf|mlx|bf16|autoround)$",
@@ -26,10 +28,10 @@ def hint(text: str, repo: bool) -> str:
     own = text.rpartition("/")[2]
     where = f"From the hub: --model hf:{text}, or the path of its config.json" if repo else LIST
     short = len(own) <= LONGEST
-    base = base_of(own) if short else None
+    base, mix = mixed(own) if short else (None, "")
     if base is not None:
         said = "There is a preset" if presets.find("models", own) else "Its base may be the preset"
-        return f"{where}. {said} {base!r}"
+        return f"{where}. {said} {base!r}" + (f": --model {base} --quantization {mix}" if mix else "")
     names = [n for n in (*presets.names("models"), "symbolic") if "/" not in n]
     like = typing_errors(own, names) if short else []
     near = list({presets.find("models", n): n for n in reversed(like)}.values())[::-1]
@@ -40,15 +42,29 @@ def hint(text: str, repo: bool) -> str:
 
 def base_of(own: str) -> str | None:
     """The preset that is left of a name whose variant is taken off, or None."""
-    name = own.lower()
+    return mixed(own)[0]
+
+
+def mixed(own: str) -> tuple[str | None, str]:
+    """The preset that is left of a name, and the mix that was taken off it: ``Qwen3-8B-Q4_K_M.gguf``; or (None, "")."""
+    name, mix = own.lower(), ""
     while True:
         found = presets.find("models", name)
         if found is not None:
-            return found
+            return found, mix
         shorter = VARIANT.sub("", name)
+        if said := MIX.search(shorter):
+            mix = said[1]
+        shorter = PUBLISHER.sub("", MIX.sub("", shorter))
         if shorter == name:
-            return None
+            return None, ""
         name = shorter
+
+
+def without(name: str) -> str:
+    """What to ask where a file of this name is not here, or ""."""
+    base, mix = mixed(name) if len(name) <= LONGEST else (None, "")
+    return f". Without it: --model {base}" + (f" --quantization {mix}" if mix else "") if base is not None else ""
 
 
 def typing_errors(got: str, known: Iterable[str]) -> list[str]:
@@ -74,4 +90,4 @@ def _same_words(a: str, b: str) -> bool:
     )
 
 
-__all__ = ["base_of", "hint", "typing_errors"]
+__all__ = ["base_of", "hint", "typing_errors", "without"]

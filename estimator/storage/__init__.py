@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from estimator.dtypes import Format, find_format
+from estimator.dtypes import ALIASES, Format, find_format
 from estimator.errors import unknown
 from estimator.families.base import Architecture
 from estimator.names import read
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMES", "Scheme", "Storage", "Stored", "model_storage", "schemes", "stored_weights"]
 BASE = "bf16"  # of a checkpoint that does not say
+TYPES = ("fp32", "bf16", "fp16")  # which all weights may have
 
 
 def schemes() -> tuple[str, ...]:
@@ -58,7 +59,9 @@ def stored_weights(arch: Architecture, quantization: str = "none", base: str = B
 
     scheme = named_scheme(key)
     if scheme is None:
-        raise unknown("--quantization", quantization, ("none", *schemes()))
+        plainly = ALIASES.get(key, key) in TYPES
+        hint = f"The type of all weights is --dtype {key}" if plainly else "Names: llmcalc docs formats"
+        raise unknown("--quantization", quantization, () if plainly else ("none", *schemes()), hint)
     return scheme_storage(arch, scheme, fmt)
 
 

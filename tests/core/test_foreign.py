@@ -73,3 +73,41 @@ def test_every_name_here_exists_and_no_foreign_one_hides_it():
     kinds = [{w for x in foreign.SAME.values() for w in x.split()}, set(foreign.ALONE), set(foreign.ARGUMENTS),
              set(foreign.VALUED.split()), set(foreign.FLAGS.split()), set(foreign.OTHERWISE)]  # fmt: skip
     assert sum(map(len, kinds)) == len(set().union(*kinds))
+
+
+@pytest.mark.parametrize(("line", "said"), [
+    ("memory llama-3.1-8b Q4_K_M", "Q4_K_M: no option stands before it. Perhaps --quantization Q4_K_M"),
+    ("memory llama-3.1-8b 4090", "4090: no option stands before it. Perhaps --gpu 4090"),
+    ("gpus h100 b200", "b200: no option stands before it\n"),
+    ("memory qwen3-8b -q f16", "unknown --quantization 'f16'. The type of all weights is --dtype f16"),
+    ("memory qwen3-8b -q exl2", "unknown --quantization 'exl2'. Names: llmcalc docs formats"),
+    ("memory llama-3-8b -c 8k", "--ctx-size is of llama.cpp: add --engine llama.cpp"),
+    ("memory llama-3-8b --max-num-seqs 8", "--max-num-seqs is of vLLM: add --engine vllm"),
+    ("memory llama-3-8b --max-model-len 8k", "--max-model-len is of serving engines: add --engine vllm"),
+    ("memory Qwen3-8B-Q4_K_M.gguf", "no such file. Without it: --model qwen3-8b --quantization q4_k_m"),
+    ("memory Meta-Llama-3.1-8B-Instruct", "Its base may be the preset 'llama-3.1-8b'\n"),
+    ("memory llama-3.1-8b:q4_k_m", "'llama-3.1-8b': --model llama-3.1-8b --quantization q4_k_m"),
+])  # fmt: skip
+def test_what_people_type_says_what_to_type(llmcalc, line, said):
+    got = llmcalc(line)
+    assert (got.code, got.err.count("\n")) == (2, 1)
+    assert said in got.err
+
+
+@pytest.mark.parametrize(("said", "meant"), [
+    ("4-bit", "nf4"), ("8-bit", "int8"), ("gptq-int4", "gptq"), ("gptq-int8", "gptq-8bit"), ("awq-int4", "awq"),
+    ("Q4_K", "q4_k_m"), ("q5-k", "q5_k_m"),
+])  # fmt: skip
+def test_quantisations_as_people_say_them(llmcalc, said, meant):
+    line = "memory qwen3-8b --format json --quantization"
+    assert llmcalc(f"{line} {said}").results == llmcalc(f"{line} {meant}").results
+
+
+def test_auto_is_what_is_taken_where_nothing_is_given(llmcalc):
+    line = "memory llama-3-8b --engine vllm --gpu h100-sxm --format json"
+    assert llmcalc(f"{line} --dtype auto --kv-cache-dtype auto").out == llmcalc(line).out
+
+
+def test_more_of_ollamas_names(llmcalc):
+    for tag, model in (("qwen3:30b", "qwen3-30b-a3b"), ("mistral:7b", "mistral-7b-v0.3"), ("glm4:9b", "glm-4-9b")):
+        assert f"{tag}: Ollama's name of {model} in q4_k_m" in llmcalc(f"memory {tag}").err

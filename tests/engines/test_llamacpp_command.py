@@ -57,8 +57,8 @@ def test_the_most_layers_and_the_longest_context_are_exact(card):
 
 
 def test_beside_a_tight_verdict_the_layers_and_the_context_are_no_fewer_than_those_asked_for(llmcalc):
-    """Qwen3 14B with 16,384 tokens on an RTX 4070 just fits, perhaps: 40 of 41 layers and 16,128 tokens stood below."""
-    found = memory("qwen3-14b", quantization="q4_k_m", gpu="rtx-4070", ctx_size=16384)
+    """Qwen3 14B with 16,384 tokens in 12 GB just fits, perhaps: 40 of 41 layers and 16,128 tokens stood below."""
+    found = memory("qwen3-14b", quantization="q4_k_m", gpu="12GB", ctx_size=16384)
     assert found["fits"] == "tight"
     assert (found["gpu_layers.max"], found["ctx_size.max"]) == (41, 17920)
     assert (found["gpu_layers.sure"], found["ctx_size.sure"]) == (39, 14080)
@@ -336,6 +336,29 @@ def test_the_longest_context_stands_beside_the_fewest_experts_on_the_host():
     found = api.kvcache("olmoe-1b-7b", **asked).results()
     assert found["cpu_moe.min"] > 0
     assert found["max_tokens"] == found["ctx_size.max"] > 0
+
+
+def test_gpt_oss_is_a_file_of_its_own_experts_type():
+    """convert_hf_to_gguf.py keeps a checkpoint's MXFP4 experts: 12.1 GB, where a file in bf16 of 42 GB was taken."""
+    found = api.memory("gpt-oss-20b", engine="llama.cpp")
+    assert found.results()["weights_bytes"] == 12_096_558_336
+    assert any("--quantization not given: mxfp4_moe" in said for said in found.assumptions)
+    for name in ("mxfp4", "mxfp4_moe"):
+        assert memory("gpt-oss-20b", engine="llama.cpp", quantization=name)["weights_bytes"] == 12_096_558_336
+    for plain in ({"quantization": "bf16"}, {"dtype": "bf16"}):
+        assert memory("gpt-oss-20b", engine="llama.cpp", **plain)["weights_bytes"] > 40e9
+
+
+def test_what_no_build_of_2024_could_run_is_timed_by_those_of_2025():
+    """gpt-oss-120b on a DGX Spark: 1,689 to 1,979 prompt tokens a second in public tables; 494 were said."""
+    for name, card in (("llama-3.1-8b", "rtx-5090"), ("gpt-oss-20b", "rtx-4090"), ("llama-3.1-8b", "rx-9070-xt")):
+        asked = {"gpu": card, "quantization": "mxfp4" if "oss" in name else "q4_k_m", "engine": "llama.cpp"}
+        found = api.infer(name, **asked).results()
+        newer = api.infer(name, **asked, engine_version="b11549").results()
+        assert found["prefill_seconds"] == newer["prefill_seconds"]
+        assert "recent.prefill_seconds" not in found
+    older = api.infer("llama-3.1-8b", gpu="rtx-4090", quantization="q4_k_m").results()
+    assert older["recent.prefill_seconds"] < older["prefill_seconds"]
 
 
 def test_its_own_batch_is_not_taken_for_sequences():

@@ -24,6 +24,8 @@ RUNS = [
     "--model gpt2-xl --mode training --gpu 4GB",
     "--model llama-3-8b --mode training --method lora --gpu rtx-3060-12gb",
     "--model phi-4 --gpu rtx-3060-12gb",  # llama.cpp among them
+    "--model gpt-oss-20b --gpu 16GB",  # in llama.cpp as its checkpoint is
+    "--model gpt-oss-120b --gpu rtx-5090",
     "--model llama-3-8b --method qlora --gpu 20GB --allocator simulated",
 ]
 

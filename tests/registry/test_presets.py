@@ -115,6 +115,24 @@ def test_every_family_is_held_to_transformers():
         ("4090", "rtx-4090"),
         ("RTX 4090", "rtx-4090"),
         ("tpuv5e", "tpu-v5e"),
+        ("RTX3060", "rtx-3060"),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),  # as nvidia-smi, rocm-smi, torch and llama.cpp print them
+        ("NVIDIA GeForce RTX 4060 Ti", "rtx-4060-ti"),
+        ("NVIDIA A100-SXM4-80GB", "a100-80gb"),
+        ("NVIDIA A100 80GB PCIe", "a100-80gb-pcie"),
+        ("NVIDIA H100 80GB HBM3", "h100-sxm"),
+        ("NVIDIA RTX 6000 Ada Generation", "rtx-6000-ada"),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "rtx-pro-6000"),
+        ("Tesla V100-SXM2-16GB", "v100-16gb"),
+        ("AMD Radeon RX 7900 XTX", "rx-7900-xtx"),
+        ("AMD Instinct MI300X", "mi300x"),
+        ("Intel(R) Arc(TM) B580 Graphics", "arc-b580"),
+        ("Apple M2 Max", "m2-max"),
+        ("Apple M4 Max 64GB", "m4-max-64gb"),
+        ("AMD RYZEN AI MAX+ 395 w/ Radeon 8060S", "strix-halo"),
+        ("RTX 4090 24GB", "rtx-4090"),  # the size that it has
+        ("RTX 3080 12GB", "rtx-3080-12gb"),
+        ("RTX 3080 10GB", "rtx-3080"),
     ],
 )
 def test_gpus_as_people_say_them(said, meant):
@@ -140,6 +158,19 @@ def test_models_as_people_say_them(said, meant):
 def test_unknown_gpu(name):
     with pytest.raises(InputError, match="unknown GPU"):
         presets.load_gpu(name)
+
+
+@pytest.mark.parametrize(("said", "hint"), [
+    ("RTX 4090 48GB", "Did you mean"),  # nobody sells it with so much
+    ("RTX 4090 Laptop GPU", "unknown GPU"),  # another chip
+    ("24", "A card of that size: --gpu 24GB"),
+    ("24G", "A card of that size: --gpu 24GB"),
+    ("8xh100", "For 8 of them: --gpu h100-sxm --gpus 8"),
+    ("H100x8", "For 8 of them: --gpu h100-sxm --gpus 8"),
+])  # fmt: skip
+def test_what_is_no_card_says_what_to_write(said, hint):
+    with pytest.raises(InputError, match=hint):
+        presets.load_gpu(said)
 
 
 def test_did_you_mean():
@@ -177,6 +208,22 @@ def test_every_reading_names_its_source():
     for name in GPUS:
         memory = presets.load_gpu(name).memory
         assert (memory.read_gib is None) == (memory.read_source is None)
+        assert (memory.shown_share is None) == (memory.shown_source is None)
+
+
+def test_cards_that_nobody_read_have_the_least_share_of_those_of_their_kind():
+    """A GeForce tells programs 97 to 99.5% of its label in GiB; by the label in GB a 4070 had 11.18 of them."""
+    read = [m for n in GPUS if (m := presets.load_gpu(n).memory).read_gib and n.startswith("rtx-") and n[4].isdigit()]
+    geforce = [m.read_gib / m.sold_gb for m in read if "Ada" not in m.read_source and "ECC" not in m.read_source]
+    assert len(geforce) == 9
+    assert min(geforce) == 0.96875
+    for name in ("rtx-4070", "rtx-5080", "rtx-3060-ti"):
+        spec = presets.load_gpu(name)
+        assert spec.memory_bytes == spec.memory.sold_gb * 2**30 * min(geforce)
+        assert "was not read" in spec.memory_basis
+    radeon = [presets.load_gpu(n).memory for n in ("r9700", "rx-7900-xt", "rx-7900-xtx")]
+    least = min(m.read_gib / m.sold_gb for m in radeon)
+    assert presets.load_gpu("rx-9070-xt").memory.shown_share == pytest.approx(least, abs=1e-4)
 
 
 def test_kernels_follow_the_compute_capability():

@@ -154,7 +154,11 @@ def on_llamacpp(q: Memory) -> Tried | None:
     """
     from estimator.engines.llamacpp import placed
 
-    change = Change(f"--quantization {MIX}", {"quantization": MIX}, "llama.cpp, 4-bit weights")
+    own = q.model.declared.scheme if storage_of(q) is None else None
+    mix = MIX if plain(q) else {"mxfp4": "mxfp4_moe"}.get(own.name if own is not None else "")
+    if q.training or mix is None:
+        return None
+    change = Change(f"--quantization {mix}", {"quantization": mix}, "llama.cpp, 4-bit weights")
     try:
         if engine_of(asked := replace(q, **change.fields)) != "llama.cpp":
             return None
@@ -184,7 +188,7 @@ def more_cards(q: Memory, card: Card) -> Tried | None:
 def try_all(q: Memory, card: Card, peak: int) -> list[Tried]:
     """Those that save something: what fits first, cheapest first; before it pairs, where no single one surely fits."""
     own = [t for c in options(q, card.vendor) if (t := run(q, c, card)) is not None]
-    other = on_llamacpp(q) if not q.training and plain(q) else None
+    other = on_llamacpp(q)
     single = [t for t in (*own, *([other] if other else [])) if t.peak < peak]
     fitting = [t for t in single if t.fits]
     surely = [t for t in fitting if t.fit.answer == YES]

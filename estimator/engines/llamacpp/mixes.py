@@ -8,7 +8,7 @@ from typing import Any
 from estimator.engines.llamacpp.backend import host_of, place_of
 from estimator.engines.llamacpp.fits import MOST, fits_of, longest, most_layers, worst
 from estimator.engines.llamacpp.load import Load
-from estimator.engines.llamacpp.question import Asked, asked, build_of
+from estimator.engines.llamacpp.question import MXFP4, Asked, asked, build_of
 from estimator.engines.llamacpp.report import SOURCE, inputs, notes_of
 from estimator.engines.llamacpp.timing import one_pass
 from estimator.engines.llamacpp.weights import of_mix
@@ -25,7 +25,6 @@ SHOWN = (
     "bf16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "iq4_xs", "q4_0", "q3_k_l", "q3_k_m", "iq3_m",
     "q3_k_s", "iq3_xs", "iq3_xxs", "q2_k", "iq2_m", "iq2_xs", "iq2_xxs", "iq1_m", "iq1_s",
 )  # fmt: skip
-MXFP4 = "mxfp4_moe"
 FEW = 8  # rows of the short answer
 NOTE = "bits: of the file a weight; layers: as many as fit; longest: context; tokens/s: with half of the context cached"
 

@@ -37,6 +37,7 @@ from estimator.trace import value_of
 from estimator.units import BYTES, human, parse_memory
 
 DEFAULT_TOKENS = 4096
+MXFP4 = "mxfp4_moe"
 OWN = (
     "engine_version", "ctx_size", "parallel", "logical_batch", "ubatch_size", "flash_attn", "cache_type_k",
     "cache_type_v", "swa_full", "kv_unified", "pooling", "outputs", "gpu_layers", "cpu_moe", "override_tensor",
@@ -238,13 +239,17 @@ def _cache_type(q: Any, which: str) -> str:
 
 
 def mix_of(q: Any, said: list[str]) -> str:
-    """The mix of the weights: as given, the file's own (""), or a plain 16-bit file."""
+    """The mix of the weights: as given, the file's own (""), as a checkpoint's experts lie, or a plain 16-bit file."""
     if q.quantization not in (None, "none"):
-        return str(q.quantization)
+        return {"mxfp4": MXFP4}.get(str(q.quantization), str(q.quantization))
     if q.model.mix:
         return str(q.model.mix)
     if q.model.header is not None and q.model.header.kind == "gguf" and not q.model.header.missing:
         return ""
+    scheme = q.model.declared.scheme
+    if q.quantization is None and q.dtype is None and scheme is not None and scheme.name == "mxfp4":
+        said.append(f"--quantization not given: {MXFP4}, as llama.cpp converts a checkpoint with such experts")
+        return MXFP4
     dtype = str(q.dtype or "bf16").lower()
     name = {"bf16": "bf16", "fp16": "f16", "f16": "f16", "fp32": "f32", "f32": "f32"}.get(_TYPES.get(dtype, dtype))
     if name is None:

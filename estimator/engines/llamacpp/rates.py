@@ -33,6 +33,7 @@ FITTED = {
 # a compute capability without rows of its own -> the one whose rates it takes
 NEAREST = {"5.2": "6.1", "6.2": "6.1", "7.2": "7.0", "10.0": "12.0", "10.3": "12.0", "12.1": "12.0"}
 LANES = {"6.0": 64, "7.0": 64, "7.2": 64, "7.5": 64, "8.0": 64}  # of fp32 in a multiprocessor; 128 elsewhere
+AFTER_OLD = ("RDNA3.5", "RDNA4", "Blackwell", "Blackwell Ultra")  # architectures that no build of OLD times ran on
 DP4A = "6.1"  # four int8 products an fp32 lane
 NEWEST_KNOWN = "12.0"
 

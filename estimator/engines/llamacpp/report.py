@@ -188,7 +188,7 @@ def _most_layers(a: Asked, most: int, sure: int) -> Iterator[Node]:
 def _longest(a: Asked, most: int | None, sure: int | None) -> Iterator[Node]:
     """The longest context; sure: with the most that it may take. None: there is no end."""
     positions = a.load.arch.max_positions
-    said = [f"surely {sure:,}"] if most != sure and sure is not None else []
+    said = [f"surely {sure:,}" if sure else "perhaps"] if most != sure and sure is not None else []
     if positions is not None and (most is None or most > positions):
         said.append(f"the model has {positions:,} positions")
     yield Node("ctx_size.max", "Longest context with these layers", most, TOKENS, note="; ".join(said))

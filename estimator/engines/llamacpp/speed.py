@@ -9,8 +9,8 @@ from estimator.engines.brief import keyed
 from estimator.engines.llamacpp.backend import Place, host_of, place_of
 from estimator.engines.llamacpp.caches import UNFUSED
 from estimator.engines.llamacpp.load import Load
-from estimator.engines.llamacpp.question import Asked, asked, build_of, context_of
-from estimator.engines.llamacpp.rates import OLD, RECENT
+from estimator.engines.llamacpp.question import MXFP4, Asked, asked, build_of, context_of, mix_of
+from estimator.engines.llamacpp.rates import AFTER_OLD, OLD, RECENT
 from estimator.engines.llamacpp.report import FIT, SOURCE, inputs, notes_of, title, totals, verdict_of
 from estimator.engines.llamacpp.timing import Seconds, one_pass
 from estimator.errors import InputError
@@ -28,7 +28,8 @@ from estimator.units import SECONDS, TOKEN_RATE, USD
 
 DEFAULT_NEW = 256
 FIRST = ("prefill_seconds", "decode_step_seconds", "tokens_per_second", "decode_tokens_per_second",
-         "recent.decode_tokens_per_second", "usd_per_million_tokens", "weights_bytes", "kv_cache_bytes")  # fmt: skip
+         "recent.prefill_seconds", "recent.decode_tokens_per_second", "usd_per_million_tokens", "weights_bytes",
+         "kv_cache_bytes")  # fmt: skip
 FAST, SLOW = 0.85, 1.3  # nine of ten measured times over the estimate, each GPU left out: benchmarks/fit_llamacpp.py
 LABELS = {
     "weights": "Reading the weights", "products": "Products", "cache": "Keys and values",
@@ -40,7 +41,8 @@ MEASURED = Citation(
 )
 BUILDS = (
     "speed stands for builds of December 2023 to May 2024 (no CUDA graphs, quantised prompts through 16 bits, no fused "
-    "attention unless --flash-attn on); `recent`, and --engine-version b6000 or later, for the scoreboards of 2025"
+    "attention unless --flash-attn on); `recent`, --engine-version b6000 or later, and what no older build could run "
+    "stand for the scoreboards of 2025"
 )
 RECENT_BUILDS = "speed stands for builds of 2025, as llama.cpp's scoreboards have them: CUDA graphs, int8 products"
 RECENT_FROM = 6000  # the scoreboards' builds, of August 2025 on
@@ -62,7 +64,7 @@ def infer(q: Any) -> Report:
     if two_sided(q.model.architecture):
         raise InputError(f"{q.model.name}: llama.cpp's speed with an encoder was not measured; --engine transformers")
     work, said = _work(q)
-    recent = q.engine_version is not None and build_of(q) >= RECENT_FROM
+    recent = _is_recent(q)
     a, places = _run(q, work, RECENT if recent else OLD)
     prompt, step = estimate(a.load, places, a.mix, work)
     held = asked(replace(q, seq_len=work.prompt, new_tokens=work.new))  # as memory loads it, whatever the speed's build
@@ -72,8 +74,8 @@ def infer(q: Any) -> Report:
     body = [
         _times("prefill_seconds", "Prompt, time to first token", prompt),
         _times("decode_step_seconds", "A generated token, mean over the generation", step),
-        _rates(work, prompt.total, step.total, price.usd, len(places) - 1),
-        *(() if q.engine_version else (_recent(q, work),)),
+        _rates(work, prompt.total, step.total, price.usd, len(places) - 1, "" if recent else ", builds of 2024"),
+        *(() if q.engine_version or recent else (_recent(q, work),)),
         *rows,
         Node.group("What is allocated", [*totals(held.load)]),
     ]
@@ -87,6 +89,14 @@ def infer(q: Any) -> Report:
         (*said, RECENT_BUILDS if recent else BUILDS, *a.said, *notes, price.note, *notes_of(a)), (SOURCE, MEASURED),
         tuple(q.model.notes), verdict=verdict, brief=(keyed(body, (*FIRST, *FIT)),),
     )  # fmt: skip
+
+
+def _is_recent(q: Any) -> bool:
+    """Whether the speed stands for builds of 2025: as ``--engine-version`` says, or where no older one could run it."""
+    if q.engine_version is not None:
+        return bool(build_of(q) >= RECENT_FROM)
+    mix = mix_of(q, [])
+    return mix == MXFP4 or any(load_gpu(n).architecture in AFTER_OLD for n in _names(q))
 
 
 def _run(q: Any, work: Generation, build: str) -> tuple[Asked, tuple[Place, ...]]:
@@ -106,7 +116,7 @@ def _recent(q: Any, work: Generation) -> Node:
     prompt, step = estimate(a.load, places, a.mix, work)
     rate = work.sequences / step.total
     rows = [
-        Node("recent.prefill_seconds", "Prompt, time to first token", prompt.total, SECONDS),
+        Node("recent.prefill_seconds", "Prompt, builds of 2025", prompt.total, SECONDS),
         Node("recent.decode_step_seconds", "A generated token", step.total, SECONDS),
         Node("recent.decode_tokens_per_second", "Generating alone, builds of 2025", rate, TOKEN_RATE),
     ]
@@ -174,14 +184,14 @@ def _times(key: str, label: str, t: Seconds) -> Node:
     )
 
 
-def _rates(work: Generation, first: float, step: float, price: float | None, gpus: int) -> Node:
+def _rates(work: Generation, first: float, step: float, price: float | None, gpus: int, builds: str) -> Node:
     whole = first + (work.new - 1) * step
     rate = work.sequences * work.new / whole
     rows = [
         Node("ttft_seconds", "Time to first token", first, SECONDS),
         Node("request_seconds", "A whole request", whole, SECONDS),
         Node("tokens_per_second", "Generated tokens a second, prompt included", rate, TOKEN_RATE),
-        Node("decode_tokens_per_second", "Generating alone", work.sequences / step, TOKEN_RATE),
+        Node("decode_tokens_per_second", f"Generating alone{builds}", work.sequences / step, TOKEN_RATE),
         Node("prefill_tokens_per_second", "Prompt tokens a second", work.sequences * work.prompt / first, TOKEN_RATE),
     ]
     if price is not None:
