@@ -25,6 +25,7 @@ class Recorded(dict[str, Any]):
     def __init__(self, raw: Mapping[str, Any]) -> None:
         super().__init__(raw)
         self.read: set[str] = set()
+        self.spelt: dict[str, str] = {}  # other spellings of a field -> the one that is there
 
     def get(self, name: str, default: Any = None) -> Any:
         """As a dict's, remembered."""
@@ -69,6 +70,7 @@ class Config:
         self.raw.read.update(rest)  # every spelling is known, also where the first is there
         for name in (first, *rest):
             if self.raw.get(name) is not None:
+                self.raw.spelt.update((other, name) for other in (first, *rest) if other != name)
                 return name, self.raw[name]
         if default is _MISSING:
             raise InputError(f"{self.where}: {first} is missing")

@@ -42,6 +42,7 @@ class Model:
     library    True where transformers builds it (``--with-transformers``)
     asked      the texts of ``--model`` and ``--set`` that name it
     options    what a Modelfile sets, by the fields of a question
+    strange    the model_type of a config that is not known, where the file of weights beside it is counted
     """
 
     name: str
@@ -56,6 +57,7 @@ class Model:
     library: bool = False
     asked: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
+    strange: str = ""
 
     @cached_property
     def declared(self) -> Declared:
@@ -90,6 +92,9 @@ class Model:
         return made._replace(towers=())
 
     def _unknown(self) -> InputError:
+        if self.strange:
+            what = "of a {} only the weights are known, from its file: no caches, activations, FLOPs or times"
+            return InputError(f"{self.name}: {what.format(self.strange)}")
         return InputError(
             f"{self.name}: holds tensors but no architecture; put the model's config.json beside it "
             "(llmcalc models FILE counts the tensors)"
@@ -179,6 +184,12 @@ def load_model(
         raise unknown("--part", part, PARTS[1:])
     found = find(text.strip())
     asked = (text.strip(), *overrides)
+    strange = "" if library or part or overrides else _strange(found)
+    if strange:
+        note = f"{found.where}: a {strange} is not known; {found.header.path} is counted, its weights alone"  # type: ignore[union-attr]
+        return Model(
+            found.name, "header", None, (*found.notes, note), header=found.header, asked=asked, strange=strange
+        )
     if found.raw is None:
         if overrides:
             raise InputError(f"--set: {text[:100]} has no config to set a field of")
@@ -199,6 +210,18 @@ def load_model(
     return _said(replace(made, part=part, library=library), found, asked)
 
 
+def _strange(found: Found) -> str:
+    """The model_type that nothing here knows, where all its plain weights are in the files beside the config."""
+    from estimator.headers.alone import whole
+
+    kind = found.raw.get("model_type") if found.raw else None
+    if not isinstance(kind, str) or not kind or found.header is None or not whole(found.header):
+        return ""
+    from estimator.families import described
+
+    return "" if described(kind) else kind[:60]
+
+
 def _overridden(found: Found, overrides: Sequence[str], traced: bool, part: str, library: bool) -> Model:
     """Another model than the preset's or the file's: its counts and its file are not these."""
     from estimator.sources.overrides import set_fields, unread
@@ -211,7 +234,7 @@ def _overridden(found: Found, overrides: Sequence[str], traced: bool, part: str,
     if not new:
         return made
     _ = made.architecture  # what its class reads is known once it is built
-    notes = unread(new, found.raw, config.raw.read)
+    notes = unread(new, found.raw, config.raw.read, config.raw.spelt)
     return replace(made, own_notes=(*made.own_notes, *notes))
 
 

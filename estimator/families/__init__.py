@@ -251,7 +251,7 @@ def build(config: Config) -> Architecture:
     if model_type not in FAMILIES:
         from estimator.families import recorded
 
-        if model_type in recorded.known():
+        if described(model_type):
             return recorded.build(config)
         text = config.raw.get("text_config")
         inner = text.get("model_type") if isinstance(text, dict) else None
@@ -292,6 +292,15 @@ def _letters(name: str) -> list[str]:
     """What a slip of the keyboard leaves: order, doubled letters and separators may differ, a version may not."""
     plain = [c for c in name.lower() if c.isalnum()]
     return sorted(c for i, c in enumerate(plain) if i == 0 or c != plain[i - 1] or c.isdigit())
+
+
+def described(model_type: str) -> bool:
+    """Whether a model_type has a family, or a recorded inventory of its weights."""
+    if model_type in FAMILIES:
+        return True
+    from estimator.families import recorded
+
+    return model_type in recorded.known()
 
 
 @lru_cache(maxsize=1)

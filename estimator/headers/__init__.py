@@ -12,6 +12,8 @@ from typing import Any
 from estimator.errors import InputError
 from estimator.records import dataclass
 
+POINTER_BYTES = 1024  # git-lfs docs/spec.md: a pointer is shorter
+
 
 @dataclass(frozen=True, slots=True)
 class FileTensor:
@@ -77,6 +79,22 @@ def regular_file(path: Path, what: str) -> int:
     if not stat.S_ISREG(info.st_mode):
         raise InputError(f"{path}: is not a regular file, so it cannot be {what}")
     return info.st_size
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a file is what Git LFS leaves in place of one that was not fetched."""
+    try:
+        if not path.is_file() or path.stat().st_size > POINTER_BYTES:
+            return False
+        return path.read_bytes().startswith(b"version https://git-lfs")
+    except OSError:
+        return False
+
+
+def refuse_pointer(path: Path) -> None:
+    """InputError for a Git LFS pointer."""
+    if is_pointer(path):
+        raise InputError(f"{path}: is a Git LFS pointer, the file itself was not fetched (git lfs pull fetches it)")
 
 
 def shown(path: Path) -> str:

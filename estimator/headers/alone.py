@@ -15,6 +15,14 @@ NORMS = re.compile(r"(norm|ln_\w+|ln\d?)$", re.IGNORECASE)
 PLAIN = ("F64", "F32", "F16", "BF16")  # of weights that nothing has packed
 
 
+def whole(header: Header) -> bool:
+    """Whether all tensors are there, and none is packed."""
+    return (
+        header.kind == "safetensors" and not header.missing and bool(header.tensors)
+        and all(t.dtype in PLAIN for t in header.tensors)
+    )  # fmt: skip
+
+
 def architecture(name: str, header: Header) -> Architecture:
     """The weights alone. InputError where they are packed, so that their sizes are not those of the matrices."""
     groups: dict[tuple[str, tuple[int, ...], str], list[int]] = {}

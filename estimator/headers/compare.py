@@ -21,7 +21,7 @@ def compare(config: Config, header: Header) -> list[str]:
 
     if header.missing:
         found = len({t.name for t in header.tensors})
-        gone = f"{len(header.missing)} of its shards are not here"
+        gone = f"{len(header.missing)} of its shards {'is' if len(header.missing) == 1 else 'are'} not here"
         return [f"{header.path}: {gone}; {found} tensors were read and not compared with the config"]
     if header.kind == "gguf":
         packed = False

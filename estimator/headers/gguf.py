@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from estimator.dtypes import GGML_TYPES, gguf_format
 from estimator.errors import InputError
-from estimator.headers import FileTensor, Header, regular_file
+from estimator.headers import FileTensor, Header, is_pointer, refuse_pointer, regular_file
 
 MAX_HEADER = 64_000_000  # a vocabulary of 256k tokens with its merges takes about 10 MB
 MAX_PAIRS = 100_000
@@ -109,7 +109,7 @@ def read(path: Path) -> Header:
         return first
     count = int(match[2])
     names = [f"{path.name[: match.start()]}-{i:05}-of-{count:05}.gguf" for i in range(1, count + 1)]
-    here = [n for n in names if (path.parent / n).exists()]
+    here = [n for n in names if (path.parent / n).exists() and not is_pointer(path.parent / n)]
     parts = [first if n == path.name else read_file(path.parent / n) for n in here]
     tensors = tuple(t for part in parts for t in part.tensors)
     metadata = {k: v for part in reversed(parts) for k, v in part.metadata.items()}
@@ -119,6 +119,7 @@ def read(path: Path) -> Header:
 def read_file(path: Path) -> Header:
     """The header of one file. InputError where it is truncated, of an unknown version or claims more than there is."""
     size = regular_file(path, "a .gguf file")
+    refuse_pointer(path)
     try:
         with path.open("rb") as file:
             return _read(_Reader(file, path, size), path, size)

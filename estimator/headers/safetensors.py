@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.headers import FileTensor, Header, read_start, reason, regular_file
+from estimator.headers import FileTensor, Header, is_pointer, read_start, reason, refuse_pointer, regular_file
 from estimator.units import BITS_PER_BYTE
 
 MAX_HEADER = 30_000_000  # as MAX_TENSORS has; the safetensors library's own limit is 100,000,000
@@ -37,6 +37,7 @@ DTYPE_BITS = {
 def read_file(path: Path) -> Header:
     """The header of one file. InputError where it is truncated, inconsistent or claims more than the file holds."""
     size = regular_file(path, WHAT)
+    refuse_pointer(path)
     if size < BITS_PER_BYTE:
         raise InputError(f"{path}: {size} bytes are too few for a .safetensors file")
     length = int.from_bytes(read_start(path, 0, 8), "little")
@@ -149,7 +150,7 @@ def index_of(raw: dict[str, Any], where: str, folder: Path | None) -> Header:
     shards = sorted(set(weight_map.values()))
     if any(Path(s).name != s or s in ("", ".", "..") for s in shards):
         raise InputError(f"{where}: shards must be plain file names beside the index")
-    here = [s for s in shards if folder is not None and s.endswith(SUFFIX) and (folder / s).exists()]
+    here = [s for s in shards if folder is not None and s.endswith(SUFFIX) and _here(folder / s)]
     tensors = [t for shard in here for t in read_file(folder / shard).tensors] if folder is not None else []
     total = (raw.get("metadata") or {}).get("total_size") if isinstance(raw.get("metadata"), dict) else None
     if isinstance(total, float) and total.is_integer():
@@ -159,6 +160,11 @@ def index_of(raw: dict[str, Any], where: str, folder: Path | None) -> Header:
     return Header(where, "safetensors", tuple(tensors), {}, missing, counted)
 
 
+def _here(path: Path) -> bool:
+    """Whether a shard was fetched."""
+    return path.exists() and not is_pointer(path)
+
+
 def find(folder: Path) -> Header | None:
     """The header of the weights in a folder: its index, its single file, its shards; None where it has none."""
     for name in (INDEX, *OTHER_INDEXES):
@@ -166,7 +172,8 @@ def find(folder: Path) -> Header | None:
             return read_index(folder / name)
     single = folder / "model.safetensors"
     if single.is_file():
-        return read_file(single)
+        gone = Header(str(single), "safetensors", (), {}, (single.name,))
+        return gone if is_pointer(single) else read_file(single)
     files = sorted(folder.glob(f"*{SUFFIX}"))[: MAX_SHARDS + 1]
     if len(files) == 1 and not _SHARD.match(files[0].name):
         return read_file(files[0])
@@ -184,6 +191,7 @@ def _shards(folder: Path, names: list[str]) -> Header | None:
         return None
     stem, count = max(series, key=lambda key: (key[0] == "model", len(series[key])))
     every = [f"{stem}-{i:05}-of-{count:05}{SUFFIX}" for i in range(1, count + 1)]
-    here = [n for n in every if n in names]
+    here = [n for n in every if n in names and not is_pointer(folder / n)]
     tensors = tuple(t for n in here for t in read_file(folder / n).tensors)
-    return Header(str(folder / here[0]), "safetensors", tensors, {}, tuple(n for n in every if n not in here))
+    missing = tuple(n for n in every if n not in here)
+    return Header(str(folder / (here or every)[0]), "safetensors", tensors, {}, missing)

@@ -39,8 +39,9 @@ def saved_modules(build: Build) -> Iterator[PeftTensor]:
                 yield PeftTensor(part.name, f"modules_to_save.{short}", shape, times, format=BASE)
             yield from buffers(build, part, times)
     if not seen:
+        said = ", ".join(dict.fromkeys(names))
         build.notes.append(
-            f"modules_to_save: no module of {build.model} ends with {', '.join(names)}; nothing is saved for it"
+            f"modules_to_save: no module of {build.model} ends with {said}; nothing is saved for it"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from estimator import names
 from estimator.errors import InputError
-from estimator.peft import METHODS
+from estimator.peft import METHODS, find
 from estimator.peft.arguments import BASE_FIELDS
 from estimator.sources.found import read_config
 
@@ -16,8 +16,8 @@ CONFIG = "adapter_config.json"
 KEPT = ("task_type",)  # the one field of PeftConfig itself that decides a count
 
 
-def from_adapter(place: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """(options with what the file says where they say nothing, its base model's name).
+def from_adapter(place: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], str | None, tuple[str, ...]]:
+    """(options with what the file says where they say nothing, its base model's name, notes).
 
     place: the folder or the file. InputError where it is none, or where ``--method`` says another method.
     """
@@ -37,9 +37,10 @@ def from_adapter(place: str, options: Mapping[str, Any]) -> tuple[dict[str, Any]
     given = options.get("method")
     if given is not None and str(given).strip().lower().replace("-", "_") != method:
         raise InputError(f"--adapter {place[:80]}: is {method}, --method says {str(given)[:30]}")
-    rank = raw.get("r")
-    if rank is not None and (type(rank) is not int or rank < 1):
-        raise InputError(f"{path}: r must be a whole number >= 1, got {str(rank)[:40]!r}")
+    rank, made = raw.get("r"), find(method)
+    least = 0 if made.args.get("r") == 0 else 1  # OFT's is 0 beside a block size
+    if rank is not None and (type(rank) is not int or rank < least):
+        raise InputError(f"{path}: r must be a whole number >= {least}, got {str(rank)[:40]!r}")
     out: dict[str, Any] = {**options, "method": method}
     targets = raw.get("target_modules")
     if not isinstance(targets, str | list | None):
@@ -47,12 +48,14 @@ def from_adapter(place: str, options: Mapping[str, Any]) -> tuple[dict[str, Any]
     if targets is not None and out.get("targets") is None:
         out["targets"] = targets if isinstance(targets, str) else ",".join(sorted(map(str, targets)))
     skip = {*BASE_FIELDS.split(), "target_modules"} - set(KEPT)
-    own = {k: v for k, v in raw.items() if k not in skip and v is not None and v not in ({}, [])}
-    if out.get("rank") is not None:
+    odd = sorted(str(k) for k in set(raw) - made.known_args() - set(KEPT))
+    notes = (f"{path}: {', '.join(odd)[:120]}: not a field of peft's {kind[:40]}, which ignores it",) if odd else ()
+    own = {k: v for k, v in raw.items() if k not in skip and k not in odd and v is not None and v not in ({}, [])}
+    if out.get("rank") is not None or rank == 0:
         own.pop("r", None)
     out["args"] = own | _given(out.get("args"))
     base = raw.get("base_model_name_or_path")
-    return out, base if isinstance(base, str) and base.strip() else None
+    return out, base if isinstance(base, str) and base.strip() else None, notes
 
 
 def _given(args: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import MISSING, Field, field, fields
+from dataclasses import MISSING, Field, field, fields, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -155,13 +155,13 @@ def ask(question: type[Q], model: Model | str | None = None, options: Mapping[st
     option that the question does not have and for names that do not exist.
     """
     known = {f.name: f for f in fields(question)}
-    of_adapter = ""
+    of_adapter, notes = "", tuple[str, ...]()
     if "adapter" in known and (options or {}).get("adapter") is not None:
         from estimator.peft.files import from_adapter
 
         said = {k: v for k, v in (options or {}).items() if k != "method" or v != known["method"].default}
         place = str(said.pop("adapter"))
-        options, base = from_adapter(place, said)
+        options, base, notes = from_adapter(place, said)
         if base is not None and model in (None, question.default_model(options)):
             model, of_adapter = base, f"--adapter {place}: base_model_name_or_path: "
     given: dict[str, Any] = {}
@@ -190,6 +190,8 @@ def ask(question: type[Q], model: Model | str | None = None, options: Mapping[st
             raise InputError(f"{of_adapter}{error}; or name the base beside it with --model") from None
     elif overrides:
         raise InputError("--set overrides a field of a model's config: add --model")
+    if isinstance(model, Model) and notes:
+        model = replace(model, own_notes=(*model.own_notes, *notes))
     if isinstance(model, Model) and model.config is not None:
         adopt(model.config.letters)
     if isinstance(model, Model) and model.options:  # a Modelfile's, where the command line does not say otherwise

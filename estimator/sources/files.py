@@ -11,6 +11,8 @@ from estimator.sources.found import CONFIG, PARAMS, Found, beside, read_config
 from estimator.sources.native import config_of
 
 SUFFIXES = (".json", ".safetensors", ".gguf")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".onnx", ".npz")
+BESIDE = ("mmproj", "imatrix")  # in the names of .gguf files beside a model's: a projector, a matrix of importance
 
 
 def as_path(text: str) -> Path | None:
@@ -47,6 +49,9 @@ def from_path(path: Path) -> Found:
         return _from_safetensors(path)
     if path.name == PARAMS:
         return _from_params(path)
+    if suffix in PICKLES:
+        said = "only .safetensors and .gguf files are read; give the folder or its config.json"
+        raise InputError(f"{shown(path)}: {said}")
     raw = read_config(path)
     if path.name != CONFIG:
         return Found(path.stem, "file", str(path), raw, beside=beside(path.parent))
@@ -56,12 +61,18 @@ def from_path(path: Path) -> Found:
 def from_folder(folder: Path) -> Found:
     """The model of a folder: its config.json with the weights beside it, a GGUF file, params.json, or bare weights."""
     config = folder / CONFIG
+    wholes = sorted(p for p in folder.glob("*.gguf") if gguf.is_first(p) and not any(w in p.name for w in BESIDE))
     if config.exists() or config.is_symlink():
-        return _configured(folder, config, safetensors.find(folder))
+        header = safetensors.find(folder)
+        if header is None and len(wholes) == 1:
+            return _from_gguf(wholes[0])
+        found = _configured(folder, config, header)
+        if header is None and wholes:
+            said = f"holds {len(wholes)} .gguf files, none of which was looked at; name one"
+            found.notes.append(f"{shown(folder)}: {said}")
+        return found
     if (folder / PARAMS).is_file():
         return _from_params(folder / PARAMS)
-    files = sorted(p for p in folder.glob("*.gguf") if not p.name.startswith("mmproj"))
-    wholes = [p for p in files if gguf.is_first(p)]
     if len(wholes) == 1:
         return _from_gguf(wholes[0])
     if wholes:
@@ -83,9 +94,10 @@ def from_folder(folder: Path) -> Found:
 
 
 def _models_below(folder: Path) -> str:
-    """The sub-folders that hold a config.json, for an error."""
+    """The sub-folders that hold a model, for an error: also of the hub's cache."""
     try:
-        found = sorted(p.parent.name for p in folder.glob("*/config.json"))[:3]
+        files = [p for name in ("*/config.json", "*/*.gguf", "snapshots/*/config.json") for p in folder.glob(name)]
+        found = sorted({str(p.parent.relative_to(folder)) for p in files})[:3]
     except OSError:
         return ""
     return ", ".join(found)
@@ -123,9 +135,14 @@ def _from_safetensors(path: Path) -> Found:
 
 def _from_gguf(path: Path) -> Found:
     header = gguf.read(path)
+    config = path.parent / CONFIG
+    if header.missing and not config.is_file():
+        raise InputError(
+            f"{shown(path)}: {len(header.missing)} of its parts not here, {header.missing[0]} first; all of them are "
+            "needed, or the model's config.json beside it"
+        )
     if not header.tensors:
         raise InputError(f"{shown(path)}: holds no tensors")
-    config = path.parent / CONFIG
     if config.is_file():
         raw = read_config(config)
         note = f"architecture from {config}, beside {path.name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 # fields that look like sizes and change no weight: generation, training, positions, records of how it was made
@@ -92,6 +93,10 @@ def sizes_not_read(raw: Mapping[str, Any], read: Collection[str], where: str) ->
         k for k, v in raw.items()
         if type(v) is int and v > 1 and k not in {*read, *latent} and _SIZE.search(k) and not _HARMLESS.search(k)
     ]  # fmt: skip
+    slips = {k: near[0] for k in odd if (near := get_close_matches(k, sorted({*read} - {*raw}), n=1, cutoff=0.9))}
+    if slips:
+        said = ", ".join(f"{k} (did you mean {v}?)" for k, v in sorted(slips.items())[:3])
+        return [f"WARNING: {where}: {said}: no class reads this; the class's own default was taken"]
     if not odd:
         return []
     shown = ", ".join(sorted(odd)[:5]) + (" ..." if len(odd) > 5 else "")

@@ -23,6 +23,7 @@ from estimator.sources.found import CONFIG, HF_QUANT, MAX_CONFIG_BYTES, PARAMS, 
 TIMEOUT = 5.0  # seconds of the one attempt
 FIRST = 262_144  # bytes of a weights file asked for first: most headers are shorter
 HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
+HELD = (CONFIG, PARAMS, "adapter_config.json")  # files beside weights that say what a folder holds
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 REPO = re.compile(rf"^{_PART}/{_PART}$")
 _REVISION = r"refs/\w{1,20}/[\w.-]{1,60}|[\w.-]{1,100}"
@@ -67,6 +68,8 @@ def place_of(text: str) -> Repository:
         return _address(text, path)
     if re.match(r"^https?://", text.strip()):
         raise InputError(f"--model {text[:100]}: only addresses of huggingface.co are read")
+    if re.search(r"/(tree|blob|resolve|raw)/", rest):
+        return _address(text, rest)
     org, name, *more = [*rest.split("/"), ""]
     found = _PLACE.match(rest.rstrip("/"))
     if found is None or ".." in rest or (not more and "." in org and not name):
@@ -92,17 +95,19 @@ def _address(text: str, path: str) -> Repository:
 def from_hub(text: str) -> Found:
     """The model of a place on the hub: from its local cache where it is there, else fetched."""
     place = place_of(text)
-    cached = _cached(place)
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+    cached = _cached(place, alone=offline)
     if cached is not None:
         return cached
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        raise InputError(f"--model hf:{place.name}: not in the local cache, and HF_HUB_OFFLINE is set")
+    if offline:
+        why = "not in the local cache, and HF_HUB_OFFLINE is set"
+        raise InputError(f"--model hf:{place.name}: {why}. {_instead(place)}")
     return _fetched(place)
 
 
 def from_cache(repo: str) -> Found | None:
     """A repository of the local cache by its name alone, or None."""
-    return _cached(Repository(repo))
+    return _cached(Repository(repo), alone=True)
 
 
 def cache_folder() -> Path:
@@ -117,7 +122,8 @@ def cache_folder() -> Path:
         return Path("huggingface-has-no-home")
 
 
-def _cached(place: Repository) -> Found | None:
+def _cached(place: Repository, alone: bool = False) -> Found | None:
+    """The model as the cache holds it; ``alone``: also weights or a file beside a config that was not fetched."""
     from estimator.sources.files import from_folder
 
     root = cache_folder() / f"models--{place.repo.replace('/', '--')}"
@@ -125,7 +131,10 @@ def _cached(place: Repository) -> Found | None:
         ref = root / "refs" / place.revision
         commit = ref.read_text(encoding="utf-8").strip()[:64] if ref.is_file() else place.revision
         folder = root / "snapshots" / commit / place.folder
-        if not re.fullmatch(r"[\w.-]+", commit) or not ((folder / CONFIG).is_file() or any(folder.glob("*.gguf"))):
+        if not re.fullmatch(r"[\w.-]+", commit) or not folder.is_dir():
+            return None
+        held = (folder / CONFIG).is_file() or any(folder.glob("*.gguf"))
+        if not held and not (alone and any(p.suffix == ".safetensors" or p.name in HELD for p in folder.iterdir())):
             return None
     except (OSError, ValueError):
         return None
@@ -208,17 +217,22 @@ def _get(place: Repository, name: str, most: int, ranged: bool = False) -> bytes
     except (URLError, HTTPException, OSError, ValueError) as error:
         why = str(getattr(error, "reason", error)) or type(error).__name__
         short = " ".join(why.split())[:100]
-        from estimator.sources.near import base_of
-
-        same = presets.find("models", place.repo)
-        base = None if same else base_of(place.repo.rpartition("/")[2])
-        instead = f"the preset {same}" if same else "a path" + (f", or its base, the preset {base}," if base else "")
         raise InputError(
-            f"--model hf:{place.name}: {name} could not be fetched ({short}). Offline? Give {instead} instead"
+            f"--model hf:{place.name}: {name} could not be fetched ({short}). Offline? {_instead(place)}"
         ) from None
     if len(data) > most and not ranged:
         raise InputError(f"--model hf:{place.name}: {name} is larger than {most:,} bytes")
     return data[:most]
+
+
+def _instead(place: Repository) -> str:
+    """What to give where the hub cannot be asked."""
+    from estimator.sources.near import base_of
+
+    same = presets.find("models", place.repo)
+    base = None if same else base_of(place.repo.rpartition("/")[2])
+    other = f"the preset {same}" if same else "a path" + (f", or its base, the preset {base}," if base else "")
+    return f"Give {other} instead"
 
 
 def _token() -> str:

@@ -36,13 +36,18 @@ def set_fields(raw: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[s
     return out, new
 
 
-def unread(new: Sequence[str], known: Collection[str], read: Collection[str]) -> list[str]:
+def unread(
+    new: Sequence[str], known: Collection[str], read: Collection[str], spelt: Mapping[str, str] | None = None
+) -> list[str]:
     """Notes on fields that were set and that the class does not read; InputError where one is a likely slip.
 
-    new: what the config did not have; known: what it has; read: what the class asked for.
+    new: what the config did not have; known: what it has; read: what the class asked for; spelt: other spellings of
+    fields that it has.
     """
-    notes = []
+    notes, spelt = [], spelt or {}
     for name in new:
+        if name in spelt:
+            raise InputError(f"--set {name}: this config calls it {spelt[name]}")
         if name in read or name in STORAGE_FIELDS:
             continue
         if "." in name:  # what a part's class reads is not known here
@@ -50,6 +55,6 @@ def unread(new: Sequence[str], known: Collection[str], read: Collection[str]) ->
             continue
         near = get_close_matches(name, sorted({*known, *read, *STORAGE_FIELDS} - {name}), n=1, cutoff=0.8)
         if near:
-            raise InputError(f"--set {name}: there is no such field; did you mean {near[0]}?")
+            raise InputError(f"--set {name}: there is no such field; did you mean {spelt.get(near[0], near[0])}?")
         notes.append(f"--set {name}: the config had no such field, and the class reads none of this name")
     return notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import struct
 
 import pytest
@@ -168,6 +169,9 @@ def test_parts(tmp_path):
         assert model.stored_bytes == whole
         assert not any("WARNING" in note for note in model.notes)
     (tmp_path / "m-00002-of-00002.gguf").unlink()
+    with pytest.raises(InputError, match=r"1 of its parts not here, m-00002-of-00002\.gguf first; all"):
+        load_model(str(tmp_path / "m-00001-of-00002.gguf"))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))  # as the message says
     model = load_model(str(tmp_path / "m-00001-of-00002.gguf"))
     assert model.stored_bytes is None
     assert any("not here" in note for note in model.notes)

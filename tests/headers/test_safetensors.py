@@ -114,7 +114,7 @@ def test_missing_shard(folder):
     model = load_model(str(folder))
     assert model.stored_bytes == size
     assert model.stored_elements is None
-    assert "1 of its shards are not here" in model.notes[0]
+    assert "1 of its shards is not here" in model.notes[0]
 
 
 HEADER = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}

@@ -98,3 +98,17 @@ def test_errors_name_the_file_and_the_field(tmp_path, changes, said):
 def test_an_adapter_is_no_model(tmp_path):
     with pytest.raises(InputError, match="It holds an adapter: --adapter"):
         api.memory(put(tmp_path, LORA), mode="inference")
+
+
+def test_fields_of_other_versions_are_passed_over_as_peft_does(tmp_path):
+    place = put(tmp_path, LORA | {"some_new_field": 3, "swift_version": "3.1"})
+    report = api.peft("llama-3.1-8b", adapter=place)
+    plain = api.peft("llama-3.1-8b", adapter=put(tmp_path, LORA))
+    assert report.results()["trainable_params"] == plain.results()["trainable_params"]
+    assert any("some_new_field, swift_version: not a field of peft's LORA, which ignores it" in n for n in report.notes)
+
+
+def test_oft_with_the_rank_that_peft_writes_beside_a_block_size(tmp_path):
+    oft = {"peft_type": "OFT", "task_type": "CAUSAL_LM", "target_modules": ["q_proj"], "r": 0, "oft_block_size": 32}
+    found = api.peft("llama-3.1-8b", adapter=put(tmp_path, oft)).results()
+    assert found["trainable_params"] == 32 * (4096 // 32) * (32 * 31 // 2)

@@ -34,6 +34,8 @@ GOOD = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_si
         ("https://huggingface.co/a/b/blob/v2/text/config.json?x=1", Repository("a/b", "v2", "text")),
         ("huggingface.co/openai-community/gpt2/", Repository("openai-community/gpt2")),
         ("https://hf.co/gpt2/tree/main", Repository("gpt2")),
+        ("hf:a/b/tree/v2/text", Repository("a/b", "v2", "text")),
+        ("hf:a/b/blob/main/config.json", Repository("a/b")),
     ],
 )
 def test_places(text, place):
