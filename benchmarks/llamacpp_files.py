@@ -10,6 +10,7 @@ import re
 
 import gguf
 import llamacpp_newer as newer
+from llamacpp_files_rwkv import of_rwkv, rwkv_metadata
 
 from estimator.engines.llamacpp.model import ordered
 from estimator.storage.base import layers_of
@@ -48,6 +49,9 @@ MIXER = {"conv1d": "ssm_conv1d", "down_proj": "ffn_down", "in_proj": "ssm_in", "
          "o_proj": "attn_output", "out_proj": "ssm_out", "up_proj": "ffn_up", "v_proj": "attn_v"}  # fmt: skip
 
 
+FP32 = ("ffn_gate_inp", "conv1d", "shortconv.conv", "time_mix_w", "time_mix_lerp", "time_mix_first", "time_mix_decay_w")
+
+
 def plain(value):
     return int(value_of(value))
 
@@ -68,6 +72,8 @@ def renamed(arch, name, shape, c):
         if stem.endswith("q_proj"):  # with keys and values in one
             return [(f"{block}attn_qkv.{end}", (3 * shape[0], *shape[1:]))]
         return [(f"{block}{NOMIC[stem]}.{end}", shape)] if stem in NOMIC else []
+    if "rwkv" in arch and layer and "pre_norm" not in name and "pre_ln" not in name:
+        return of_rwkv(arch, block, name.partition(f".{layer[1]}.")[2], shape, c)
     later = newer.renamed(arch, name, shape, block)
     if later is not None:
         return later
@@ -136,8 +142,8 @@ def tensors(name, arch, c):
                 found = names.get_name(stem) if end in ("weight", "bias") else names.get_name(own)
                 parts = [(f"{found}{dot}{end}", shape)] if found else []
             for file, dims in parts:
-                thin = any(x in file for x in ("ffn_gate_inp", "conv1d", "shortconv.conv"))
-                matrix = _is_matrix(w) or "attn_rel_b" in file
+                thin = any(x in file for x in FP32)
+                matrix = _is_matrix(w) or "attn_rel_b" in file or re.search(r"time_mix_[avg][12]", file)
                 kind = "w" if matrix and len(dims) > 1 and not thin else "f32"
                 out[file] = (file, tuple(reversed(dims)) or (1,), kind)
     return [*out.values(), *_beside(name, arch, c)]
@@ -160,8 +166,9 @@ def _beside(name, arch, c):
 
 def metadata(name, arch, c):
     """The keys that the loader asks for."""
-    if name in ("t5", "t5encoder"):
-        return {f"{name}.{k}": v for k, v in _t5(name, arch, c).items()}
+    apart = _t5 if name in ("t5", "t5encoder") else rwkv_metadata if "rwkv" in name else None
+    if apart is not None:
+        return {f"{name}.{k}": v for k, v in apart(name, arch, c).items()}
     if name == "dbrx":
         attn, ffn = c["attn_config"], c["ffn_config"]
         c = c | {"num_attention_heads": c["n_heads"], "num_key_value_heads": attn["kv_n_heads"], "num_experts":

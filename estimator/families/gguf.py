@@ -22,11 +22,14 @@ TEXT_TYPE = "text_type"  # the fact of a multimodal model that names its text
 # the fact of an encoder-decoder that says for how many rows of its encoder a pass of its decoder is reserved
 ENCODER_ROWS = "encoder_rows"
 
+RESCALED = "rescale_every"  # the fact of a model whose stream is halved behind every so many layers (RWKV 6)
+
 BRANCH, RESIDUAL, MIXER, MLP_OUT = "branch", "residual", "mixer", "mlp"
 
 
 FALCON = "falcon"  # the quantizer's own rules for LLM_ARCH_FALCON
 SEVENTY, SEVENTY_GROUPED = "70b", "70b-grouped"  # 80 layers are a "70B" to the loader: always, or with fewer key heads
+PLAIN_MLP = "plain-mlp"  # nor an MLP's matrices (RWKV's channel mixing)
 PLAIN_OUT = "plain-out"  # the quantizer does not know an attention's output by its name (T5's attn_o)
 HEADS_BY_LAYER = "heads-by-layer"  # head counts stand layer by layer in the file, 0 where there is no attention
 
@@ -94,9 +97,13 @@ class Gguf(NamedTuple):
     keeps_last       True where the last layer's output is a graph output (gpt-oss), so never freed
     quantizer        what its quantizer's rules ask about the architecture: FALCON, SEVENTY ...
     router           how experts are chosen
-    halves           ends of the names of modules that no quantizer touches and the file holds in 16 bits
+    halves           ends of the names of modules or weights that no quantizer touches and the file holds in 16 bits
+    singles          ends of the names of modules that the file holds in fp32
+    stand_ins        (part of a name, another): what bears the first stands in the file for what would bear the other in
+                     the first layer, where the class has nothing (RWKV 7)
     sided            True where its blocks stand under their side's name, enc. or dec. (T5): llama.cpp asks it for every
                      row, and keeps a cache for an encoder alone too, which nothing reads
+    graph_alone      True where what llama.cpp computes is described, and of the class its weights alone (RWKV 6 and 7)
     whole_mla        True where latent attention expands its keys and values and caches them by heads (MiniCPM 3)
     both_ways        what it makes of the family's encoder, whose attention looks both ways (EmbeddingGemma)
     reader           what makes a config of a header's keys, where the table of gguf_architectures.py lacks the name
@@ -126,7 +133,10 @@ class Gguf(NamedTuple):
     quantizer: tuple[str, ...] = ()
     router: Router = Router()
     halves: tuple[str, ...] = ()
+    singles: tuple[str, ...] = ()
+    stand_ins: tuple[str, ...] = ()
     sided: bool = False
+    graph_alone: bool = False
     whole_mla: bool = False
     both_ways: Gguf | None = None
     reader: Callable[[Any], dict[str, Any]] | None = None
@@ -144,6 +154,12 @@ def gguf_of(arch: Architecture) -> Gguf | None:
                 made = found[model_type]
                 return made.both_ways or made if encodes(arch) else made
     return None
+
+
+def graph_of(model: Any) -> Gguf | None:
+    """What llama.cpp makes of a :class:`~estimator.models.Model`; InputError where nothing computed is described."""
+    found = gguf_of(model.architecture)
+    return found if found is not None and found.graph_alone else gguf_of(model.described)
 
 
 def encodes(arch: Architecture) -> bool:

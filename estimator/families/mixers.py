@@ -134,7 +134,9 @@ class StateSpace(NamedTuple):
     kind          "selective" (Mamba's scan, token by token), "chunked" (Mamba 2's, in blocks), "gated_delta",
                   "short_conv" (LFM2: a gated convolution), "lightning" (MiniMax: conv_width * conv_kernel: its state),
                   "channel_delta" (Kimi: the delta rule, each channel decaying by itself), "time_mix" (RWKV), "rg_lru"
-                  (Griffin); sizes["kept"]: tokens that the convolution keeps, where it is not conv_kernel
+                  (Griffin), and of llama.cpp's graphs alone "wkv6" (RWKV 6), "gated_linear" (QRWKV 6) and "wkv7"
+                  (RWKV 7), whose conv_kernel is how many last inputs a layer keeps; sizes["kept"]: tokens that the
+                  convolution keeps, where it is not conv_kernel
     linears       its matrices in state-dict order; conv its convolution weights; extras A_log, D, dt_bias
     inner         inner width; state: state size; conv_width: channels of the convolution; conv_kernel
     heads, head_dim, groups, and the delta net's key heads and widths, in ``sizes``; sizes["tried"]: in training the

@@ -20,7 +20,7 @@ from estimator.families.base import (
     Norm,
     StateSpace,
 )
-from estimator.families.gguf import PLAIN_OUT, Gguf, gguf_of
+from estimator.families.gguf import PLAIN_MLP, PLAIN_OUT, Gguf, gguf_of
 from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, Weight
 from estimator.records import NamedTuple
 from estimator.storage.base import Matrices, layers_of, matrices, moe_of
@@ -60,12 +60,12 @@ def pieces(arch: Architecture, mla_whole: bool = False) -> Iterator[GgufPiece]:
     """Every tensor of the file but the metadata, in the order of the checkpoint. mla_whole: see :func:`_splits`."""
     arch = in_file(arch)
     moe, kinds, shared = moe_of(arch), _kinds(arch) | dict.fromkeys(_halves(arch), HALF), _shared(arch)
-    split, sides = _splits(arch, mla_whole), _sides(arch)
+    split, sides, known = _splits(arch, mla_whole), _sides(arch), gguf_of(arch) or Gguf("")
     for w in (*arch.weights(), *arch.buffers, *rotary_tables(arch), *_more(arch)):
         if ".act_fn." in w.name:
             continue  # an activation's numbers stand in the metadata (Apertus)
-        kind = kinds.get(w.name if w.role == EXPERT else w.module, OTHER)
-        if not _is_matrix(w) and (kind != HALF or len(w.shape) < 2):
+        kind = kinds.get(w.name if w.role == EXPERT else w.module) or kinds.get(w.name, OTHER)
+        if w.module.endswith(known.singles) or (not _is_matrix(w) and (kind != HALF or len(w.shape) < 2)):
             yield GgufPiece(w, PLAIN, Matrices(1, w.elements, 1))
             continue
         if w.module in split:  # in no part where the file holds it in another matrix
@@ -75,10 +75,15 @@ def pieces(arch: Architecture, mla_whole: bool = False) -> Iterator[GgufPiece]:
 
 
 def in_file(arch: Architecture) -> Architecture:
-    """An encoder as its file holds it: the converter drops a prediction head, a pooler (but for a classifier), and the
-    rows of positions that no token reaches.
+    """A model as its file holds it: of an encoder the converter drops a prediction head, a pooler (but for a
+    classifier), and the rows of positions that no token reaches; what stands in for other tensors is there twice.
     """
-    if arch.kind != "encoder" or gguf_of(arch) is None:
+    known = gguf_of(arch) or Gguf("")
+    if known.stand_ins:
+        have, lack = known.stand_ins
+        more = (Weight(w.name.replace(have, lack), w.shape, 1, w.role, (0,)) for w in arch.weights() if have in w.name)
+        return arch._replace(extra_weights=(*arch.extra_weights, *dict.fromkeys(more)))
+    if arch.kind != "encoder" or not known.name:
         return arch
     tables = tuple(
         t._replace(rows=min(t.rows, arch.max_positions or t.rows)) if getattr(t, "role", "") == POSITION else t
@@ -128,7 +133,7 @@ def _halves(arch: Architecture) -> Iterator[str]:
             if isinstance(linear, Linear):
                 yield linear.name
     ends = (gguf_of(arch) or Gguf("")).halves
-    yield from (w.module for w in arch.weights() if ends and w.module.endswith(ends))
+    yield from (n for w in arch.weights() if ends for n in (w.module, w.name) if n.endswith(ends))
 
 
 def _sides(arch: Architecture) -> dict[str, tuple[str, bool]]:
@@ -142,12 +147,12 @@ def _sides(arch: Architecture) -> dict[str, tuple[str, bool]]:
 def _kinds(arch: Architecture) -> dict[str, str]:
     """Module name (expert stacks: weight name) -> kind."""
     out: dict[str, str] = {}
-    unnamed = PLAIN_OUT in (gguf_of(arch) or Gguf("")).quantizer
+    rules = (gguf_of(arch) or Gguf("")).quantizer
     for layer in arch.layers:
         for mixer in (layer.mixer, layer.cross):
             if isinstance(mixer, Attention):
                 out |= {p.name: _attention_kind(p.name) for p in mixer.projections}
-                out[mixer.out.name] = OTHER if unnamed else OUT
+                out[mixer.out.name] = OTHER if PLAIN_OUT in rules else OUT
                 out |= {} if mixer.indexer is None else {mixer.indexer.keys.name: K}  # indexer.attn_k is a key to it
             elif isinstance(mixer, StateSpace) and mixer.kind == "channel_delta":  # by the names of attention's
                 out |= {p.name: _attention_kind(p.name) for p in mixer.linears} | {mixer.linears[-1].name: OUT}
@@ -157,6 +162,8 @@ def _kinds(arch: Architecture) -> dict[str, str]:
             mlps += [layer.mlp.shared] if layer.mlp.shared else []
         for mlp in mlps:
             names = [p.name for p in mlp.linears]
+            if PLAIN_MLP in rules:
+                continue
             out |= {name: GATE if "gate" in name and "up" not in name.rpartition(".")[2] else UP for name in names[:-1]}
             out[names[-1]] = DOWN
     return out

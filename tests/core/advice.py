@@ -202,6 +202,13 @@ CASES: list[tuple[str, str]] = [
      "memory --model {plain} --engine llama.cpp --ctx-size 512"),
     ("memory --model {plain} --engine llama.cpp --cache-type-k q4_0",
      "memory --model {plain} --engine llama.cpp --cache-type-k f16"),
+    ("memory t5-small --engine llama.cpp --parallel 2", "memory t5-small --engine llama.cpp --parallel 2 --kv-unified"),
+    ("memory t5-small --engine llama.cpp --set num_decoder_layers=9",
+     "memory t5-small --engine transformers --set num_decoder_layers=9"),
+    ("infer t5-small --engine llama.cpp --gpu rtx-3060", "infer t5-small --engine transformers --gpu rtx-3060"),
+    ("memory bert-base-uncased-encoder --engine llama.cpp --pooling mean --parallel 3 --ctx-size 4096",
+     "memory bert-base-uncased-encoder --engine llama.cpp --pooling mean --parallel 3 --ctx-size 4096 --outputs all "
+     "--ubatch-size 513"),
     ("memory --model {model} --engine llama.cpp --quantization all", "memory --model {model} --engine llama.cpp"),
     ("memory --model {foreign}", "docs extending"),
     ("decode speculative --alpha 0.8 --cost -1", "decode speculative --alpha 0.8 --cost 0.1"),

@@ -26,6 +26,8 @@ EXPERTS = {"expert_count": 8, "expert_used_count": 2, "expert_feed_forward_lengt
 MLA = {"attention.kv_lora_rank": 16, "attention.q_lora_rank": 24, "rope.dimension_count": 8,
        "attention.key_length_mla": 24, "attention.value_length_mla": 16, "attention.head_count_kv": 1,
        "attention.key_length": 24, "leading_dense_block_count": 1, "expert_shared_count": 2}  # fmt: skip
+RWKV = {"embedding_length": 64, "block_count": 4, "feed_forward_length": 96, "wkv.head_size": 16}
+RANKS = {"attention.decay_lora_rank": 8, "attention.iclr_lora_rank": 12, "attention.value_residual_mix_lora_rank": 4}
 
 # architecture -> (metadata, tensors beside the token table, config of the same model)
 CASES = {
@@ -153,6 +155,26 @@ CASES = {
         "enc.blk.0.ffn_gate.weight": (96, 64), "dec.blk.0.attn_q.weight": (64, 64), "output.weight": (100, 64)}, {
         "model_type": "t5", "d_model": 64, "num_layers": 4, "num_heads": 4, "d_kv": 16, "d_ff": 96, "vocab_size": 100,
         "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
+    "t5encoder": (HEADS | {"feed_forward_length": 96, "attention.key_length": 16}, {
+        "enc.blk.1.attn_rel_b.weight": (32, 4)}, {
+        "model_type": "umt5", "d_model": 64, "num_layers": 4, "num_heads": 4, "d_kv": 16, "d_ff": 96, "vocab_size": 100,
+        "feed_forward_proj": "relu", "architectures": ["UMT5EncoderModel"]}),
+    "rwkv7": (RWKV | RANKS | {"attention.gate_lora_rank": 24}, {"output.weight": (100, 64)}, {
+        "model_type": "rwkv7", "hidden_size": 64, "num_hidden_layers": 4, "vocab_size": 100, "head_dim": 16,
+        "intermediate_size": 96, "decay_low_rank_dim": 8, "a_low_rank_dim": 12, "v_low_rank_dim": 4,
+        "gate_low_rank_dim": 24}),
+    "arwkv7": (RWKV | RANKS, {"output.weight": (100, 64), "blk.0.time_mix_ln.weight": (64,)}, {
+        "model_type": "rwkv_hybrid", "hidden_size": 64, "num_hidden_layers": 4, "vocab_size": 100, "head_size": 16,
+        "intermediate_size": 96, "wkv_has_gate": False, "decay_low_rank_dim": 8, "a_low_rank_dim": 12,
+        "v_low_rank_dim": 4}),
+    "rwkv6": (RWKV | {"time_mix_extra_dim": 8, "time_decay_extra_dim": 12}, {"output.weight": (100, 64)}, {
+        "model_type": "rwkv6", "hidden_size": 64, "num_hidden_layers": 4, "vocab_size": 100, "head_size": 16,
+        "intermediate_size": 96, "time_mix_extra_dim": 8, "time_decay_extra_dim": 12}),
+    "rwkv6qwen2": (RWKV | {"time_mix_extra_dim": 8, "time_decay_extra_dim": 12, "attention.head_count_kv": 2}, {
+        "output.weight": (100, 64), "blk.0.time_mix_key.bias": (32,)}, {
+        "model_type": "rwkv6qwen2", "hidden_size": 64, "num_hidden_layers": 4, "vocab_size": 100,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96, "lora_rank_tokenshift": 8,
+        "lora_rank_decay": 12}),
 }  # fmt: skip
 
 
@@ -185,7 +207,7 @@ def test_every_file_of_a_known_architecture_has_an_answer(tmp_path, name):
     assert report.results()["weights_bytes"] > 0
 
 
-@pytest.mark.parametrize("arch", [*READERS, *NEWER])
+@pytest.mark.parametrize("arch", [*READERS, *NEWER, "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"])
 @pytest.mark.parametrize(
     "meta",
     [{}, HEADS, GQA | EXPERTS | MLA, dict.fromkeys(GQA, "x"), dict.fromkeys(GQA, 0), {k: [[1], [2]] for k in GQA},
@@ -203,7 +225,7 @@ def test_any_metadata_is_an_answer_or_one_line(arch, meta, tensors):
 def test_a_name_without_a_reader_is_said(tmp_path, llmcalc):
     """The message's two ways out are followed."""
     path = tmp_path / "m.gguf"
-    pairs = {"general.architecture": "rwkv6"} | {f"rwkv6.{k}": v for k, v in GQA.items()}
+    pairs = {"general.architecture": "plamo2"} | {f"plamo2.{k}": v for k, v in GQA.items()}
     write(path, pairs, {"token_embd.weight": (0, (100, 64), 4 * 100 * 64)})
     ran = llmcalc(f"peft --method full --model {path}")
     assert ran.code == 2

@@ -104,6 +104,7 @@ def test_every_family_is_held_to_transformers():
     used |= {case["config"]["model_type"] for case in recorded["cases"]}
     remote = {config["model_type"] for config, *_ in (CASES | ELMS | SEEING).values()} | {"internlm", "new"}
     elsewhere = {"symbolic", "gemma3n", "qwen3_tts", "unlimited-ocr"}  # test_gemma_3n_is_timms, test_weights_alone
+    elsewhere |= {"rwkv6", "rwkv6qwen2", "rwkv7", "rwkv7_fla", "rwkv_hybrid"}  # tests/exact/test_rwkv.py
     assert set(FAMILIES) - used - remote <= elsewhere
 
 

@@ -33,6 +33,8 @@ IN_PLACE = frozenset(
         "SUB",
         "TANH",
         "SIGMOID",
+        "EXP",
+        "NEG",
         "SOFTPLUS",
     ]
 )  # operations that may write over a source: ggml-alloc.c, ggml_op_can_inplace (UNARY: by its function's name)

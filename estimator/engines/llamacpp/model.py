@@ -12,6 +12,7 @@ from estimator.engines.llamacpp.feedforward import feed, side_by_side
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, view
 from estimator.engines.llamacpp.passes import GraphBuilder, size
 from estimator.engines.llamacpp.recurrent import mix
+from estimator.engines.llamacpp.shifted import mixes_tokens, shifted_layer
 from estimator.families.base import POSITION, TOKEN_TYPE, Architecture, Attention, Layer, Lookup, MoE, NoMixer, Norm
 from estimator.families.gguf import BRANCH, MIXER, MLP_OUT, Gguf, blocks, of_side
 
@@ -125,6 +126,8 @@ def _mixed(p: GraphBuilder, x: GgmlTensor) -> GgmlTensor:
 
 
 def _layer(p: GraphBuilder, layer: Layer, x: GgmlTensor, own: GgmlTensor | None, last: bool) -> GgmlTensor:
+    if mixes_tokens(layer):
+        return shifted_layer(p, layer, x, last)
     norms = dict(zip(layer.norm_roles, layer.norms, strict=True))
 
     def wanted(t: GgmlTensor) -> GgmlTensor:

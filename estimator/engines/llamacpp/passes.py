@@ -33,6 +33,7 @@ class GraphBuilder:
         self.casts: dict[str, GgmlTensor] = {}  # masks in f16, where older builds cast them
         self.chosen: GgmlTensor | None = None  # keys that sparse attention looks at, in this layer and those after it
         self.cached: list[range] = []  # numbers of the tensors that read or write the cache
+        self.first_values: GgmlTensor | None = None  # of the first layer, which later ones mix with theirs (RWKV 7)
 
     def begin(self) -> None:
         """A layer, or what follows the last one, starts here."""

@@ -24,7 +24,7 @@ from estimator.engines.llamacpp.overrides import layers_on_host
 from estimator.engines.llamacpp.placement import Placement, split_evenly
 from estimator.engines.llamacpp.weights import Weights, of_header, of_mix
 from estimator.errors import InputError
-from estimator.families.gguf import Gguf, encodes, gguf_of
+from estimator.families.gguf import Gguf, encodes, graph_of
 from estimator.fit import Fit
 from estimator.names import choice
 from estimator.questions.base import refuse_beyond
@@ -112,7 +112,7 @@ def build_said(build: int) -> str:
 
 def text_alone(q: Any, said: list[str]) -> tuple[Any, int]:
     """The question of a multimodal model's text, and the bytes of its towers' own file where --mmproj asks for it."""
-    towers = q.model.described.towers
+    towers = q.model.architecture.towers
     if not towers:
         if q.mmproj is not None:
             raise InputError(f"--mmproj {q.mmproj}: {q.model.name} has no tower beside its text")
@@ -148,7 +148,7 @@ def draft_of(q: Any, place: Placement, said: list[str]) -> Load | None:
 
 def known(model: Any) -> Gguf:
     """What llama.cpp makes of the model's family; InputError where it has no such architecture."""
-    found = gguf_of(model.described)
+    found = graph_of(model)
     if found is None:
         what = model.architecture.model_type
         raise InputError(f"{model.name}: llama.cpp's graph of a {what} is not written down; --engine transformers")

@@ -15,6 +15,8 @@ from estimator.errors import InputError
 from estimator.families.base import Architecture, Layer, StateSpace
 from estimator.records import NamedTuple
 
+SHIFTING = ("wkv6", "gated_linear", "wkv7")  # they keep as many inputs as they name, not one less than a kernel reads
+
 
 class States(NamedTuple):
     """Elements that a layer keeps for one sequence: of the convolution (R) and of the state (S)."""
@@ -25,7 +27,7 @@ class States(NamedTuple):
 
 def states_of(m: StateSpace) -> States:
     """Elements of R and S: llama_hparams::n_embd_r, n_embd_s."""
-    kept = (size(m.conv_kernel) - 1) * size(m.conv_width)
+    kept = (size(m.conv_kernel) - (m.kind not in SHIFTING)) * size(m.conv_width)
     return States(
         kept, 0 if m.kind == "short_conv" else size(m.sizes["heads"]) * size(m.sizes["head_dim"]) * size(m.state)
     )
@@ -59,7 +61,7 @@ def _cleared(p: GraphBuilder) -> GgmlTensor:
     return rows
 
 
-def _read(p: GraphBuilder, elements: int) -> GgmlTensor:
+def read(p: GraphBuilder, elements: int) -> GgmlTensor:
     """One layer's states of every sequence, gathered; those of idle sequences (none here) are written back."""
     rows = op("GET_ROWS", (elements, p.sequences), _cleared(p), _copies(p))
     main = p.graph.expand(view(rows))
@@ -99,7 +101,7 @@ def selective(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     """Mamba 1: in_proj, convolution, the scan, the gate; Jamba norms the time step, B and C."""
     into, to_step, step_up, out = m.linears
     inner, n, rank, T = size(m.inner), size(m.state), size(m.sizes["dt_rank"]), p.tokens
-    states = _read(p, states_of(m).conv)
+    states = read(p, states_of(m).conv)
     both = p.through(into, view(x))
     window = _window(p, m, states, view(both, (inner, T), strided=True))
     y = _convolved(p, m, window)
@@ -124,7 +126,7 @@ def chunked(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     into, out = m.linears
     inner, n, T = size(m.inner), size(m.state), p.tokens
     heads, width, groups = (size(m.sizes[name]) for name in ("heads", "head_dim", "groups"))
-    states = _read(p, states_of(m).conv)
+    states = read(p, states_of(m).conv)
     all_parts = view(p.through(into, x))
     window = _window(p, m, states, view(all_parts, (size(m.conv_width), T), strided=True))
     y = _convolved(p, m, window)
@@ -150,9 +152,9 @@ def delta(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     T, inner, out = p.tokens, size(m.inner), m.linears[-1]
     p.graph.expand(x)
     elements = states_of(m)
-    states = _read(p, elements.conv)
+    states = read(p, elements.conv)
     window = _window(p, m, states, view(p.linear(x, size(m.conv_width))))
-    held = _read(p, elements.state)
+    held = read(p, elements.state)
     y = _convolved(p, m, window)
 
     apart = len(m.linears) > 3  # a matrix each to decay and beta (Qwen3.5); the kernel repeats the heads itself
@@ -184,13 +186,13 @@ def channel_delta(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     *three, rank, up, weight, gate_rank, gate_up, out = m.linears
     heads, width, inner, T = size(m.sizes["heads"]), size(m.sizes["head_dim"]), size(m.inner), p.tokens
     elements = states_of(m)
-    states = _read(p, elements.conv)
+    states = read(p, elements.conv)
     windows = [_window(p, m, states, view(p.through(linear, x))) for linear in three]
     q, k, v = (view(like("SILU", view(op("SSM_CONV", (inner, T), w, HELD))), (width, heads, T)) for w in windows)
     decay = like("SOFTPLUS", like("ADD", p.through(up, p.through(rank, x)), HELD))
     decay = view(like("MUL", view(decay, (width, heads, T)), HELD))
     beta = like("SIGMOID", view(p.through(weight, x), (1, heads, T)))
-    held = _read(p, elements.state)
+    held = read(p, elements.state)
     q, k = (like("SCALE", like("RMS_NORM", t)) for t in (q, k))
     rule = op("GATED_DELTA_NET", (inner, T + width * p.sequences), q, k, v, decay, beta, view(held))
     p.graph.expand(store(view(rule, (elements.state, p.sequences), strided=True)))
@@ -204,7 +206,7 @@ def short(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     """LFM2: two gates around a short convolution."""
     into, out = m.linears
     width, T = size(m.conv_width), p.tokens
-    states = _read(p, states_of(m).conv)
+    states = read(p, states_of(m).conv)
     three = p.through(into, view(x))
     b, c, given = (view(three, (width, T), strided=True) for _ in range(3))
     window = _window(p, m, states, view(like("MUL", b, given), strided=True))
