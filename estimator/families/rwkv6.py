@@ -39,7 +39,7 @@ def read_qwen(m: Meta) -> dict[str, Any]:
         "model_type": QWEN, "num_attention_heads": heads,
         "num_key_value_heads": m.size("attention.head_count_kv", heads, least=0) or heads,
         "lora_rank_tokenshift": m.size("time_mix_extra_dim"), "lora_rank_decay": m.size("time_decay_extra_dim"),
-        "attention_bias": m.has(".time_mix_key.bias"),
+        "attention_bias": m.has(".time_mix_key.bias", unknown=True),
     }  # fmt: skip
 
 

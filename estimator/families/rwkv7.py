@@ -36,10 +36,11 @@ def read(m: Meta) -> dict[str, Any]:
 
 def read_hybrid(m: Meta) -> dict[str, Any]:
     """The config of a file of architecture ``arwkv7``."""
+    gate = m.size("attention.gate_lora_rank", 0, least=0)
     return _read(m) | {
         "model_type": HYBRID, "head_size": m.size("wkv.head_size"), "wkv_version": 7,
-        "wkv_has_gate": m.has(".time_mix_g1.weight"), "wkv_has_group_norm": m.has(".time_mix_ln.weight"),
-        "gate_low_rank_dim": m.size("attention.gate_lora_rank", 0, least=0) or 128,
+        "wkv_has_gate": m.has(".time_mix_g1.weight", unknown=bool(gate)), "gate_low_rank_dim": gate or 128,
+        "wkv_has_group_norm": m.has(".time_mix_ln.weight"),
     }  # fmt: skip
 
 

@@ -233,8 +233,9 @@ def _bert(kind: str, cls: str) -> Reader:
 
 
 def _t5(m: Meta) -> Config:
-    gated = any(n.startswith("enc.blk.0.ffn_gate") for n in m.shapes)
-    whole = any(n.startswith("dec.blk.") for n in m.shapes)
+    gated, whole = any(n.startswith("enc.blk.0.ffn_gate") for n in m.shapes), m.arch == "t5"
+    if not m.lists:  # of the published ones those with a gate are less than four times as wide
+        gated = m.size("feed_forward_length") < 4 * m.size("embedding_length")
     each = any(n in m.shapes for n in ("enc.blk.1.attn_rel_b.weight", "dec.blk.1.attn_rel_b.weight"))
     config: Config = {
         "model_type": "umt5" if each else "t5", "n_positions": m.size("context_length", 512),

@@ -55,9 +55,19 @@ class Meta:
             raise Lacks(f"{self.arch}.{key} lists no layers")
         return value
 
-    def has(self, tensor: str) -> bool:
-        """Whether the file holds a tensor of this name (``blk.0.`` where it begins with a dot)."""
+    def has(self, tensor: str, unknown: bool = False) -> bool:
+        """Whether the file holds a tensor of this name (``blk.0.`` where it begins with a dot).
+
+        unknown: what is taken where no layer's tensors are known, as of a load log.
+        """
+        if unknown and not self.lists:
+            return True
         return (f"blk.0{tensor}" if tensor.startswith(".") else tensor) in self.shapes
+
+    @property
+    def lists(self) -> bool:
+        """Whether the tensors of layers are known."""
+        return any("blk." in name for name in self.shapes)
 
     def which(self, tensor: str) -> list[int]:
         """The layers that hold a tensor, ``attn_q.weight``."""

@@ -89,3 +89,10 @@ def test_an_encoders_log_is_read():
     """The server of build 11549 loads a BERT of random numbers for embeddings: no cache, the mean of the rows."""
     found = load_log(str(HERE / "llamacpp_bert.log")).results()
     assert found["lines"] == found["equal"] == 4
+
+
+@pytest.mark.parametrize(("name", "lines"), [("t5", 6), ("t5encoder", 6), ("rwkv6qwen2", 5)])
+def test_logs_of_files_without_a_plain_cache_are_read(name, lines):
+    """Build 11549 loads files of zeros (benchmarks/llamacpp_files.py); of the log what says sizes is kept."""
+    found = load_log(str(HERE / f"llamacpp_{name}.log")).results()
+    assert found["lines"] == found["equal"] == lines

@@ -378,3 +378,15 @@ def test_an_encoders_file_says_how_its_rows_become_one(tmp_path):
     other = api.memory(str(tmp_path / "m.gguf"), pooling="mean", logical_batch=32)
     named = api.memory(str(tmp_path / "m.gguf"), pooling="cls")
     assert own.results() == named.results() != other.results()
+
+
+def test_the_search_for_the_most_sequences_ends_where_llama_cpp_does():
+    """``--largest batch-size`` of a model without a cache ended in the refusal of 2,048 sequences."""
+    report = api.memory("mamba-130m", engine="llama.cpp", quantization="q4_k_m", gpu="rtx-3060", largest="batch-size")
+    assert report.results()["largest.batch_size"] == 256
+
+
+def test_the_context_of_a_t5_is_its_files():
+    asked = {"engine": "llama.cpp", "quantization": "q4_k_m"}
+    for given in ({}, {"ctx_size": 0}):
+        assert api.kvcache("t5-small", **given, **asked).results()["n_ctx"] == 512

@@ -12,7 +12,7 @@ from estimator.card import Card, find_card
 from estimator.commands.memory.plan import needed, plan
 from estimator.commands.memory.question import Memory
 from estimator.engines import OWN, answered, engine_of, fit_in
-from estimator.engines.llamacpp.context import padded
+from estimator.engines.llamacpp.context import MAX_SEQUENCES, padded
 from estimator.errors import InputError
 from estimator.fit import Fit, fit_of
 from estimator.report import Node, Report
@@ -60,7 +60,8 @@ def largest_served(q: Memory) -> Report:
 
     @cache
     def fits(n: int) -> Fit | None:
-        return None if q.largest == "gpu-layers" and n > layers else fit_in(with_(n))
+        most = layers if q.largest == "gpu-layers" else MAX_SEQUENCES if llamacpp and q.largest == "batch-size" else n
+        return None if n > most else fit_in(with_(n))
 
     def fit(n: int) -> Fit | None:
         return fits(padded(n) if q.largest == "ctx-size" else n)

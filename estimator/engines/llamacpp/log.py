@@ -196,6 +196,7 @@ def _load(model: Model, mix: str, text: str) -> Load:
         v.lower(), said.get("flash_attn", "0") not in ("0", "false", "disabled"),
         unified=said.get("kv_unified", "true") in ("1", "true"),
         outputs=count("n_outputs_max", 0, 0) or None, build=_build(text), pooling=_pooling(model, text),
+        cached=known(model).sided,
     )  # fmt: skip
     load = Load(model.name, model.architecture, known(model), context, weights, Placement(len(weights.layers)))
     return replace(load, place=_place(load, text))

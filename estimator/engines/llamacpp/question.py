@@ -24,7 +24,7 @@ from estimator.engines.llamacpp.overrides import layers_on_host
 from estimator.engines.llamacpp.placement import Placement, split_evenly
 from estimator.engines.llamacpp.weights import Weights, of_header, of_mix
 from estimator.errors import InputError
-from estimator.families.gguf import Gguf, encodes, graph_of
+from estimator.families.gguf import ENCODER_ROWS, Gguf, encodes, graph_of
 from estimator.fit import Fit
 from estimator.names import choice
 from estimator.questions.base import refuse_beyond
@@ -207,7 +207,7 @@ def _pooling(q: Any, said: list[str]) -> str:
 
 def _tokens(q: Any, model: Any, sequences: int, said: list[str]) -> int:
     """``--ctx-size``, or room for what the sequences hold."""
-    most = model.architecture.max_positions
+    most = model.architecture.max_positions or value_of(model.architecture.facts.get(ENCODER_ROWS))
     if q.ctx_size is not None:
         asked = 0 if str(q.ctx_size).strip() == "0" else _size(q, q.ctx_size, "--ctx-size", "tokens", "length")
         if not asked and not most:
