@@ -16,16 +16,19 @@ CONFIG = "adapter_config.json"
 KEPT = ("task_type",)  # the one field of PeftConfig itself that decides a count
 
 
-def from_adapter(place: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], str | None, tuple[str, ...]]:
+def from_adapter(
+    place: str, options: Mapping[str, Any], flag: str = "--adapter"
+) -> tuple[dict[str, Any], str | None, tuple[str, ...]]:
     """(options with what the file says where they say nothing, its base model's name, notes).
 
-    place: the folder or the file. InputError where it is none, or where ``--method`` says another method.
+    place: the folder or the file, as ``flag`` gives it. InputError where it is none, or where ``--method`` says
+    another method.
     """
     try:
         path = Path(place).expanduser() if place.startswith("~") and not place.startswith("~~") else Path(place)
         path = path / CONFIG if path.is_dir() else path
     except (OSError, ValueError, RuntimeError) as error:  # too long, a null in it, no such user
-        raise InputError(f"--adapter {place[:80]}: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(f"{flag} {place[:80]}: {getattr(error, 'strerror', None) or error}") from None
     raw = read_config(path, f"an {CONFIG}")
     kind = raw.get("peft_type")
     if not isinstance(kind, str) or not kind:
@@ -36,7 +39,7 @@ def from_adapter(place: str, options: Mapping[str, Any]) -> tuple[dict[str, Any]
         raise InputError(f"{path}: peft_type {kind[:40]!r} is no known method; {hint}")
     given = options.get("method")
     if given is not None and str(given).strip().lower().replace("-", "_") != method:
-        raise InputError(f"--adapter {place[:80]}: is {method}, --method says {str(given)[:30]}")
+        raise InputError(f"{flag} {place[:80]}: is {method}, --method says {str(given)[:30]}")
     rank, made = raw.get("r"), find(method)
     least = 0 if made.args.get("r") == 0 else 1  # OFT's is 0 beside a block size
     if rank is not None and (type(rank) is not int or rank < least):

@@ -28,6 +28,16 @@ from estimator.storage.base import Matrices, layers_of, matrices, moe_of
 Place = tuple[str, int | str, bool]
 Q, K, V, QKV, OUT, GATE, UP, DOWN, OTHER, PLAIN = "q", "k", "v", "qkv", "out", "gate", "up", "down", "other", "plain"
 HALF = "half"
+_STEMS = {Q: "attn_q", K: "attn_k", V: "attn_v", QKV: "attn_qkv", OUT: "attn_output", GATE: "ffn_gate", UP: "ffn_up",
+          DOWN: "ffn_down"}  # fmt: skip
+_MORE_STEMS = {"q_a_proj": "attn_q_a", "q_b_proj": "attn_q_b", "kv_a_proj_with_mqa": "attn_kv_a_mqa",
+               "g_proj": "attn_gate"}  # fmt: skip
+_STATE_STEMS = {
+    "gated_delta": {"in_proj_qkv": "attn_qkv", "in_proj_z": "attn_gate", "in_proj_b": "ssm_beta",
+                    "in_proj_a": "ssm_alpha", "out_proj": "ssm_out"},
+    "short_conv": {"in_proj": "shortconv.in_proj", "out_proj": "shortconv.out_proj"},
+    "chunked": {"in_proj": "ssm_in", "out_proj": "ssm_out"}, "selective": {"in_proj": "ssm_in", "out_proj": "ssm_out"},
+}  # fmt: skip
 _NAMES = {
     Q: ("q_proj", "q_lin", "query", "q"),
     K: ("k_proj", "k_lin", "key", "k"),
@@ -167,6 +177,35 @@ def _kinds(arch: Architecture) -> dict[str, str]:
             out |= {name: GATE if "gate" in name and "up" not in name.rpartition(".")[2] else UP for name in names[:-1]}
             out[names[-1]] = DOWN
     return out
+
+
+def stems(arch: Architecture) -> dict[str, tuple[str, ...]]:
+    """Module name (expert stacks: weight name) -> what the file calls it in a layer, where that is known here.
+
+    Two names where the file holds gate and up of a stack apart.
+    """
+    beside = [x.mlp for x in arch.layers if isinstance(x.mlp, MoE) and not x.mlp.norms]  # Gemma 4's is the layer's MLP
+    shared = {p.name for m in beside if m.shared for p in m.shared.linears}
+    joined = (gguf_of(arch) or Gguf("")).router.joined
+    both = ("ffn_gate_up_exps",) if joined else ("ffn_gate_exps", "ffn_up_exps")
+    stacks = {w.name for w in arch.weights() if w.role == EXPERT and len(w.shape) == 3}
+    out: dict[str, tuple[str, ...]] = {}
+    for name, kind in _kinds(arch).items():
+        stem = _STEMS.get(kind) or _MORE_STEMS.get(name.rpartition(".")[2])
+        if name in stacks:
+            out[name] = ("ffn_down_exps",) if kind == DOWN else both
+        elif stem and ".indexer." not in name:
+            out[name] = (f"{stem}_shexp" if name in shared else stem,)
+    for m in (mixer for x in arch.layers for mixer in (x.mixer, x.second)):
+        if isinstance(m, Attention) and m.out_gate is not None:
+            out[m.out_gate.name] = ("attn_gate",)
+        elif isinstance(m, StateSpace):
+            known = _STATE_STEMS.get(m.kind, {})
+            out |= {x.name: (known[end],) for x in m.linears if (end := x.name.rpartition(".")[2]) in known}
+    for mlp in (x.mlp.shared if isinstance(x.mlp, MoE) else x.mlp for x in arch.layers):
+        if mlp is not None and mlp.gated and len(mlp.linears) == 3:  # the gate is the first, whatever its name
+            out[mlp.linears[0].name] = ("ffn_gate_shexp" if mlp.linears[0].name in shared else "ffn_gate",)
+    return out | ({} if arch.head is None else {arch.head.name: ("output",)})
 
 
 def _attention_kind(name: str) -> str:

@@ -9,12 +9,18 @@ grows the end; a tensor without further readers and views is freed at once; size
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from estimator.engines.llamacpp.graph import IN_PLACE, GgmlTensor
 
 CPU_ALIGNMENT = 32  # bytes: ggml-cpu, TENSOR_ALIGNMENT
 GPU_ALIGNMENT = 128  # bytes: ggml-cuda, ggml_backend_cuda_buffer_type_get_alignment
+
+
+def aligned(size: int, device: int) -> int:
+    """``size`` bytes as a buffer of a device (0: the host) rounds them up."""
+    unit = GPU_ALIGNMENT if device else CPU_ALIGNMENT
+    return -(-size // unit) * unit
 
 
 class Heap:
@@ -57,16 +63,14 @@ class Heap:
 class _Layout:
     """Where each tensor lies while the graph is laid out; one heap a device."""
 
-    def __init__(self, align: Callable[[int], int]) -> None:
+    def __init__(self) -> None:
         self.heaps: dict[int, Heap] = {}
-        self.align = align
         self.at: dict[int, int] = {}
         self.readers: dict[int, int] = {}
         self.views: dict[int, int] = {}
 
     def size(self, t: GgmlTensor) -> int:
-        unit = self.align(t.device)
-        return -(-t.bytes // unit) * unit
+        return aligned(t.bytes, t.device)
 
     def place(self, t: GgmlTensor) -> None:
         me = id(t)
@@ -102,7 +106,7 @@ class _Layout:
 
 def compute_bytes(inputs: Sequence[GgmlTensor], nodes: Sequence[GgmlTensor]) -> dict[int, int]:
     """Bytes of the compute buffer of each device that the nodes name (0: the host)."""
-    made = _Layout(lambda device: GPU_ALIGNMENT if device else CPU_ALIGNMENT)
+    made = _Layout()
     for t in inputs:
         made.place(t)
     for t in nodes:

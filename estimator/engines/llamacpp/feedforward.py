@@ -115,19 +115,19 @@ def _routed(
     if router.first:
         given = like("MUL", op("REPEAT", (d, k, rows), given), weights)
 
-    def each(n: int, t: GgmlTensor) -> GgmlTensor:
-        name = block.experts[-1 if n == d else 0].name
-        y = op("MUL_MAT_ID", (n, k, rows), HELD, t, chosen, weight=name)
+    def each(n: int, t: GgmlTensor, part: str) -> GgmlTensor:
+        name = block.experts[-1 if part == "down" else 0].name
+        y = p.adapted(op("MUL_MAT_ID", (n, k, rows), HELD, t, chosen, weight=name), t, name, part, chosen)
         return like("ADD_ID", y, HELD, chosen) if biased else y
 
     if block.gated and router.joined:
-        mid = op("GLU", (ff, k, rows), each(2 * ff, given))
+        mid = op("GLU", (ff, k, rows), each(2 * ff, given, "gate_up"))
     elif block.gated:
-        gate, rise = each(ff, given), each(ff, given)
+        gate, rise = each(ff, given, "gate"), each(ff, given, "up")
         mid = _both(gate, rise, block.limited)
     else:
-        mid = activated(block.act, each(ff, given))
-    y = each(d, mid)
+        mid = activated(block.act, each(ff, given, "up"))
+    y = each(d, mid, "down")
     if router.scaled:
         y = like("MUL", y, op("GET_ROWS", (1, k, rows), op("REPEAT", (1, E, rows), HELD), chosen))
     if not router.first:

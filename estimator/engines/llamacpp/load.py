@@ -6,10 +6,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from estimator.engines.llamacpp.allocate import compute_bytes
+from estimator.engines.llamacpp.allocate import aligned, compute_bytes
 from estimator.engines.llamacpp.caches import check, kept
 from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.model import build, ordered
+from estimator.engines.llamacpp.passes import Lora, Pair
 from estimator.engines.llamacpp.placement import HOST, Placement, cut
 from estimator.engines.llamacpp.weights import Weights
 from estimator.families.base import Architecture
@@ -27,6 +28,7 @@ class Holding(NamedTuple):
     states: int = 0
     compute: int = 0
     output: int = 0
+    adapters: int = 0
 
     @property
     def total(self) -> int:
@@ -37,7 +39,8 @@ class Holding(NamedTuple):
 class Load:
     """A model, its context, its weights, and where they lie.
 
-    cache_on_host: --no-kv-offload; tower: bytes of a vision tower, on the first device; draft: a draft model's load.
+    cache_on_host: --no-kv-offload; tower: bytes of a vision tower, on the first device; draft: a draft model's load;
+    loras: adapters, each pair beside the matrix that it adapts.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Load:
     cache_on_host: bool = False
     tower: int = 0
     draft: Load | None = None
+    loras: tuple[Lora, ...] = ()
 
     def check(self) -> None:
         """InputError for what llama.cpp refuses."""
@@ -81,9 +85,21 @@ class Load:
         weights[1 if n > 1 else HOST] += self.tower
         compute = self._compute()
         output = int(value_of(self.output_bytes))
+        adapters = self._adapters()
         return tuple(
-            Holding(weights[i], cache[i], states[i], compute.get(i, 0), output if i == HOST else 0) for i in range(n)
+            Holding(
+                weights[i], cache[i], states[i], compute.get(i, 0), output if i == HOST else 0, adapters.get(i, 0)
+            )
+            for i in range(n)
         )
+
+    def _adapters(self) -> dict[int, int]:
+        out: dict[int, int] = {}
+        for (_, i, part), pair in (x for lora in self.loras for x in lora.pairs.items()):
+            at = self.place.of(self.place.layers if i < 0 else i)
+            at = HOST if part and self.place.experts_on_host(i) else at
+            out[at] = out.get(at, 0) + aligned(pair.a, at) + aligned(pair.b, at)
+        return out
 
     @property
     def output_bytes(self) -> Any:
@@ -100,13 +116,17 @@ class Load:
         return replace(self, arch=of_side(self.arch, "encoder"), context=context, draft=None)
 
     def _compute(self) -> dict[int, int]:
-        p = build(self.arch, self.gguf, self.context)
+        p = build(self.arch, self.gguf, self.context, self.loras)
         last = self.place.layers
 
         def product(name: str, layer: int) -> int:
             return self.weights.products.get((name, -1 if layer >= last else layer), 0)
 
         return compute_bytes(*cut(p, self.place, product))
+
+    def pairs(self, layer: int) -> list[Pair]:
+        """The adapters' pairs of a layer (-1: of the output)."""
+        return [pair for lora in self.loras for (_, i, _), pair in lora.pairs.items() if i == layer]
 
     @property
     def devices(self) -> tuple[Holding, ...]:

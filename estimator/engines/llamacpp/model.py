@@ -10,16 +10,16 @@ from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.copies import AltUp, copied, merged, opened, own_input, own_inputs, own_rows
 from estimator.engines.llamacpp.feedforward import feed, side_by_side
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, view
-from estimator.engines.llamacpp.passes import GraphBuilder, size
+from estimator.engines.llamacpp.passes import GraphBuilder, Lora, size
 from estimator.engines.llamacpp.recurrent import mix
 from estimator.engines.llamacpp.shifted import mixes_tokens, shifted_layer
 from estimator.families.base import POSITION, TOKEN_TYPE, Architecture, Attention, Layer, Lookup, MoE, NoMixer, Norm
 from estimator.families.gguf import BRANCH, MIXER, MLP_OUT, Gguf, blocks, of_side
 
 
-def build(arch: Architecture, gguf: Gguf, context: Context) -> GraphBuilder:
+def build(arch: Architecture, gguf: Gguf, context: Context, loras: tuple[Lora, ...] = ()) -> GraphBuilder:
     """The graph that llama.cpp reserves for a prompt's micro-batch."""
-    p = GraphBuilder(arch, gguf, context)
+    p = GraphBuilder(arch, gguf, context, loras)
     rows = own_rows(p) if gguf.table_first else None
     x, deep = _embedded(p)
     rows = rows or own_rows(p)
@@ -46,10 +46,12 @@ def build(arch: Architecture, gguf: Gguf, context: Context) -> GraphBuilder:
     if context.pooling:
         p.graph.expand(x)
         p.graph.expand(_pooled(p, x))
+        p.check_adapters()
         return p
     logits = p.linear(x, size(arch.vocab), name=arch.head.name if arch.head is not None else arch.embeddings[0].name)
     logits.output = True
     p.graph.expand(logits)
+    p.check_adapters()
     return p
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, Graph, like, op
-from estimator.families.base import Architecture, Linear, Norm
+from estimator.errors import InputError
+from estimator.families.base import Architecture, Attention, Linear, Norm, StateSpace
 from estimator.families.gguf import Gguf
+from estimator.records import NamedTuple
 from estimator.trace import value_of
 
 FULL, WINDOW = "full", "window"  # the two caches of models with windows
@@ -18,10 +20,44 @@ def size(value: Any) -> int:
     return int(value_of(value))
 
 
-class GraphBuilder:
-    """A graph under construction: the model, its context, and the sizes of the micro-batch."""
+# a product that an adapter may add to: the module (experts: the stack's name), the layer or -1, which matrix of a stack
+Spot = tuple[str, int, str]
 
-    def __init__(self, arch: Architecture, gguf: Gguf, context: Context) -> None:
+
+class Pair(NamedTuple):
+    """An adapter's two matrices for one product: their rank, the bytes of each, and the numbers in both."""
+
+    rank: int
+    a: int
+    b: int
+    elements: int
+
+
+class Lora(NamedTuple):
+    """An adapter: its name, and its pairs."""
+
+    name: str
+    pairs: dict[Spot, Pair]
+
+
+def bare_modules(arch: Architecture, gguf: Gguf) -> frozenset[str]:
+    """Modules that llama.cpp multiplies by with ggml_mul_mat itself, so that no adapter is added: src/models/*.cpp."""
+    out: list[Linear] = []
+    for layer in arch.layers:
+        m = layer.mixer
+        if isinstance(m, Attention) and m.mla is not None:
+            out += m.projections
+            out += () if m.indexer is None else (x for x in m.indexer.parts() if isinstance(x, Linear))
+            out += () if gguf.whole_mla or arch.head is None else (arch.head,)
+        elif isinstance(m, StateSpace) and m.kind == "channel_delta":
+            out += m.linears
+    return frozenset(x.name for x in out)
+
+
+class GraphBuilder:
+    """A graph under construction: the model, its context, its adapters, and the sizes of the micro-batch."""
+
+    def __init__(self, arch: Architecture, gguf: Gguf, context: Context, loras: tuple[Lora, ...] = ()) -> None:
         self.graph = Graph()
         self.arch, self.gguf, self.context = arch, gguf, context
         self.width = size(arch.hidden)
@@ -32,6 +68,8 @@ class GraphBuilder:
         self.starts: list[int] = []  # number of the first tensor of each layer, then of what follows the last
         self.casts: dict[str, GgmlTensor] = {}  # masks in f16, where older builds cast them
         self.chosen: GgmlTensor | None = None  # keys that sparse attention looks at, in this layer and those after it
+        self.loras, self.met = loras, set[Spot]()
+        self.bare = bare_modules(arch, gguf) if loras else frozenset()
         self.cached: list[range] = []  # numbers of the tensors that read or write the cache
         self.first_values: GgmlTensor | None = None  # of the first layer, which later ones mix with theirs (RWKV 7)
 
@@ -49,8 +87,31 @@ class GraphBuilder:
 
     def linear(self, x: GgmlTensor, n_out: int, bias: bool = False, name: str = "") -> GgmlTensor:
         """The weight of module ``name`` times ``x`` [n_in, rows]: [n_out, rows]."""
-        y = op("MUL_MAT", (n_out, *x.shape[1:]), HELD, x, weight=name)
+        y = self.adapted(op("MUL_MAT", (n_out, *x.shape[1:]), HELD, x, weight=name), x, name)
         return like("ADD", y, HELD) if bias else y
+
+    def adapted(self, y: GgmlTensor, x: GgmlTensor, name: str, part: str = "", *ids: GgmlTensor) -> GgmlTensor:
+        """``y``, the product of ``x`` with module ``name``, and what each adapter adds to it; ids: of experts."""
+        at = (name, len(self.starts) - 1 if "{i}" in name else -1, part)
+        for lora in self.loras:
+            pair = lora.pairs.get(at)
+            if pair is None:
+                continue
+            self.met.add(at)
+            if name not in self.bare:
+                product = "MUL_MAT_ID" if ids else "MUL_MAT"
+                low = op(product, (pair.rank, *y.shape[1:]), HELD, x, *ids)
+                y = like("ADD", y, like("SCALE", op(product, y.shape, HELD, low, *ids)))
+        return y
+
+    def check_adapters(self) -> None:
+        """InputError where a pair has met no product of the graph."""
+        left = next((at for lora in self.loras for at in lora.pairs if at not in self.met), None)
+        if left is not None:
+            raise InputError(
+                f"--lora: {left[0].replace('{i}', str(left[1]))} has a pair, and no product that adapters are laid out "
+                "for. Merge the adapter into the model"
+            )
 
     def through(self, layer: Linear, x: GgmlTensor) -> GgmlTensor:
         return self.linear(x, size(layer.d_out), layer.bias, layer.name)

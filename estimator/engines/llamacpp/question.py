@@ -20,6 +20,7 @@ from estimator.engines.llamacpp.context import (
     Context,
 )
 from estimator.engines.llamacpp.load import Load
+from estimator.engines.llamacpp.lora import adapters_of
 from estimator.engines.llamacpp.overrides import layers_on_host
 from estimator.engines.llamacpp.placement import Placement, split_evenly
 from estimator.engines.llamacpp.weights import Weights, of_header, of_mix
@@ -41,7 +42,7 @@ MXFP4 = "mxfp4_moe"
 OWN = (
     "engine_version", "ctx_size", "parallel", "logical_batch", "ubatch_size", "flash_attn", "cache_type_k",
     "cache_type_v", "swa_full", "kv_unified", "pooling", "outputs", "gpu_layers", "cpu_moe", "override_tensor",
-    "tensor_split", "no_kv_offload", "host", "imatrix", "mmproj", "model_draft", "ram",
+    "tensor_split", "no_kv_offload", "host", "imatrix", "mmproj", "model_draft", "lora", "ram",
 )  # fmt: skip
 _TYPES = {"fp16": "f16", "fp32": "f32", "float16": "f16", "bfloat16": "bf16", "float32": "f32"}
 ALL = ("all", "auto", "-1")
@@ -81,7 +82,7 @@ def asked(q: Any, mix: str | None = None) -> Asked:
     place = placement(q, layers, cards, said)
     load = Load(
         model.name, model.architecture, gguf, context, weights, place, bool(q.no_kv_offload), tower,
-        draft_of(q, place, said),
+        draft_of(q, place, said), adapters_of(model, gguf, q.lora, said),
     )  # fmt: skip
     load.check()
     ram = None
@@ -138,8 +139,8 @@ def draft_of(q: Any, place: Placement, said: list[str]) -> Load | None:
     model = load_model(name if named else str(q.model_draft))
     given = mix.lower() if named else None if model.mix else q.quantization
     alone = replace(
-        q, model=model, quantization=given, model_draft=None, mmproj=None, cpu_moe=None, override_tensor=None,
-        gpu_layers="all" if place.offloaded else "0",
+        q, model=model, quantization=given, model_draft=None, lora=None, mmproj=None, cpu_moe=None,
+        override_tensor=None, gpu_layers="all" if place.offloaded else "0",
     )  # fmt: skip
     said.append("--model-draft: its memory alone; what it saves depends on how many of its tokens are accepted")
     found = asked(alone).load

@@ -153,11 +153,11 @@ def delta(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     p.graph.expand(x)
     elements = states_of(m)
     states = read(p, elements.conv)
-    window = _window(p, m, states, view(p.linear(x, size(m.conv_width))))
+    apart = len(m.linears) > 3  # a matrix each to decay and beta (Qwen3.5); the kernel repeats the heads itself
+    qkv, z, weight, fade = (x.name for x in m.linears[:4]) if apart else ("",) * 4
+    window = _window(p, m, states, view(p.linear(x, size(m.conv_width), name=qkv)))
     held = read(p, elements.state)
     y = _convolved(p, m, window)
-
-    apart = len(m.linears) > 3  # a matrix each to decay and beta (Qwen3.5); the kernel repeats the heads itself
 
     def spread() -> GgmlTensor:
         normed = like("SCALE", like("RMS_NORM", view(y, (d_k, h_k, T), strided=True)))
@@ -168,7 +168,7 @@ def delta(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     q, k = spread(), spread()
     v = view(y, (d_v, h_v, T), strided=True)
     if apart:
-        step, opened = p.linear(x, h_v), p.linear(x, h_v)
+        step, opened = p.linear(x, h_v, name=fade), p.linear(x, h_v, name=weight)
     else:
         parts, half = view(p.linear(x, 2 * h_v), (2 * h_v // h_k, h_k, T)), (h_v // h_k, h_k, T)
         step, opened = (op("CONT", shape, view(parts, half, strided=True)) for shape in ((h_v, T), half))
@@ -177,7 +177,7 @@ def delta(p: GraphBuilder, m: StateSpace, x: GgmlTensor) -> GgmlTensor:
     rule = op("GATED_DELTA_NET", (inner, T + d_v * p.sequences), q, k, v, decay, beta, view(held))
     p.graph.expand(store(view(rule, (elements.state, p.sequences), strided=True)))
     normed = p.norm(m.norms[0], view(rule, (d_v, h_v, T), strided=True))
-    gate = like("SILU", view(p.linear(x, inner), (d_v, h_v, T)))
+    gate = like("SILU", view(p.linear(x, inner, name=z), (d_v, h_v, T)))
     return view(p.through(out, view(like("MUL", normed, gate), (inner, T))))
 
 

@@ -27,14 +27,14 @@ SOURCE = Citation(
     "ggml/src/ggml-alloc.c, ggml-backend.cpp"
 )
 # what the short answers show: what is held, the caches, what fits, what else would
-HELD = ("weights_bytes", "mmproj_bytes", "draft_bytes", "kv_cache_bytes", "recurrent_bytes", "output_bytes",
-        "compute_bytes", "device_bytes", "host_bytes")  # fmt: skip
+HELD = ("weights_bytes", "mmproj_bytes", "draft_bytes", "lora_bytes", "kv_cache_bytes", "recurrent_bytes",
+        "output_bytes", "compute_bytes", "device_bytes", "host_bytes")  # fmt: skip
 CACHED = ("kv_cache_bytes", "recurrent_bytes", "latent_bytes", "bytes_per_token", "n_ctx")
 FIT = ("need_bytes", "gpu_layers.max", "ctx_size.max")
 ROOM = ("max_tokens", "max_batch")
 PARTS = (
     ("weights", "weights"), ("cache", "KV cache"), ("states", "recurrent states"), ("compute", "compute buffer"),
-    ("output", "output buffer"),
+    ("output", "output buffer"), ("adapters", "adapters"),
 )  # fmt: skip
 
 
@@ -71,6 +71,7 @@ def inputs(q: Any, a: Asked) -> dict[str, Any]:
         "flash_attn": "on" if c.flash else "off", "cache_type_k": c.k, "cache_type_v": c.v, "swa_full": c.swa_full,
         "kv_unified": c.unified, "outputs": "all" if c.outputs is None else c.outputs, "gpu_layers": p.offloaded,
         "cpu_moe": len(p.host_experts), "imatrix": bool(q.imatrix), "gpu": q.gpu,
+        **({"lora": q.lora} if q.lora else {}),
     }  # fmt: skip
 
 
@@ -105,6 +106,8 @@ def totals(load: Load) -> Iterator[Node]:
     if load.draft is not None:
         label = f"Draft model {load.draft.name}, all of it"
         yield Node("draft_bytes", label, sum(h.total for h in load.draft.held), BYTES)
+    if load.loras:
+        yield Node("lora_bytes", "Adapters, as their files hold them", sum(h.adapters for h in load.own), BYTES)
     yield from cache_nodes(load)
     embeds = load.context.pooling or two_sided(load.arch)
     what = "an embedding and a row of logits" if embeds else "a row of logits"

@@ -108,7 +108,10 @@ def _shares(load: Load, places: tuple[Place, ...], tokens: int, cached: float, r
         active = size(layer.mlp.per_token) / size(layer.mlp.num) if isinstance(layer.mlp, MoE) else 0.0
         kept_away = own != HOST and load.place.experts_on_host(i)
         there = HOST if kept_away and tokens < OFFLOAD_FROM else run
-        elements = _elements(load, i)
+        elements, added = _elements(load, i), load.pairs(i)
+        out[run] += PlaceWork(
+            sum(pair.a + pair.b for pair in added), flops=MULTIPLY_ADD * tokens * sum(x.elements for x in added)
+        )
         flops, numbers = MULTIPLY_ADD * tokens * elements.rest, elements.rest
         out[run] += PlaceWork(part.rest if run == own else 0, 0, 0, flops, *graph, numbers=numbers)
         sent = (part.rest if run != own else 0) + (part.experts * experts if kept_away or run != own else 0)
@@ -167,7 +170,7 @@ def _per_layer(load: Load, tokens: int, cells: int) -> tuple[float, float, float
     from dataclasses import replace
 
     c = replace(load.context, asked=max(1, cells) * load.context.sequences, n_ubatch=tokens, n_batch=tokens, outputs=1)
-    p = build(load.arch, load.gguf, c)
+    p = build(load.arch, load.gguf, c, load.loras)
     kernels = products = 0
     moved = 0.0
     for t in p.graph.nodes:
