@@ -16,12 +16,13 @@ from typing import Any
 import sympy
 
 from estimator.errors import InputError, InternalError, unknown
-from estimator.printing import Names, Written, sympified, terms, tidy
+from estimator.printing import Names, Written
 from estimator.put_in import put_in
 from estimator.records import NamedTuple, dataclass
 from estimator.report import Node, Report
 from estimator.steps import Worked, WorkingLine, working_of
 from estimator.symbols import BY_FIELD, BY_NAME, RANK
+from estimator.tidying import sympified, terms, tidy
 from estimator.trace import Traced, bindings, field_of
 from estimator.units import human
 

@@ -16,11 +16,12 @@ import sympy
 from estimator.errors import InternalError
 from estimator.formula import Formula
 from estimator.formulas import workings, workings_peft
-from estimator.printing import Names, Written, sympified, tidy
+from estimator.printing import Names, Written
 from estimator.put_in import put_in
 from estimator.records import NamedTuple, dataclass
 from estimator.render.streams import escaped
 from estimator.report import Node
+from estimator.tidying import sympified, tidy
 from estimator.trace import Traced
 from estimator.working import WORKINGS, Form, Item, Step, plus
 

@@ -112,7 +112,8 @@ class _Page:
 
     def expression(self, value: Traced, unit: str) -> str:
         """A symbolic value as MathML, with its unit."""
-        from estimator.printing import Written, tidy
+        from estimator.printing import Written
+        from estimator.tidying import tidy
 
         assert self.names is not None
         made = Written(tidy(value.expr), self.names).mathml

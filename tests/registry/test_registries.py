@@ -57,7 +57,9 @@ def test_letters_are_unique():
     assert len(BY_NAME) == len(SYMBOLS) == len({s.field for s in SYMBOLS}) == len({s.latex for s in SYMBOLS})
 
 
-MODULE_LEVEL_OWNERS = {"derive.py", "printing.py", "steps.py", "solve.py", "render/terminal.py", "chinchilla/fit.py"}
+MODULE_LEVEL_OWNERS = {
+    "derive.py", "printing.py", "tidying.py", "steps.py", "solve.py", "render/terminal.py", "chinchilla/fit.py",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.py")))

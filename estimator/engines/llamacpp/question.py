@@ -203,7 +203,7 @@ def _pooling(q: Any, said: list[str]) -> str:
     if q.pooling is None:
         most = "the mean of the rows; most files say theirs (BGE: cls)"
         said.append(f"--pooling not given: {most if mean else 'every row, as its files say nothing'}")
-    return choice(str(q.pooling or ("mean" if mean else "none")).lower(), "--pooling", ("mean", "cls", "last", "none"))
+    return choice(str(q.pooling or ("mean" if mean else "none")).lower(), "--pooling", [*dict.fromkeys(POOLING)])
 
 
 def _tokens(q: Any, model: Any, sequences: int, said: list[str]) -> int:
