@@ -39,6 +39,8 @@ def of_rwkv(arch, block, name, shape, c):
     """[(name in the file, shape)] of a layer's tensor, ``name`` without the path to the layer."""
     stem, _, end = name.rpartition(".")
     wide = arch == "rwkv7" or (arch == "arwkv7" and c.get("wkv_has_gate", True))
+    if c.get("lerp_fused") is False and re.fullmatch("time_maa_[wkvrg]", end) and stem == "attention":
+        return [(f"{block}time_mix_lerp_{end[-1]}.weight", shape[-1:])]
     found = of_layer(block, stem, end, shape)
     return [(file, (5 + wide, *dims[1:]) if "lerp_fused" in file else dims) for file, dims in found]
 

@@ -20,6 +20,7 @@ OTHERS = ("expand_k", "proj_low_rank_dim")  # fields of flash-linear-attention's
 WIDE = 4096  # hidden_size from which on the thin matrices are twice as wide
 MIX, DECAY = 32, 64
 READINGS = "wkvrg"
+FUSED = "lerp_fused"  # files of llama.cpp hold what mixes the five readings in one tensor, those of 2024 in five
 QWEN = "rwkv6qwen2"
 
 
@@ -29,6 +30,7 @@ def read(m: Meta) -> dict[str, Any]:
         "model_type": "rwkv6", "head_size": m.size("wkv.head_size"),
         "rescale_every": m.size("rescale_every_n_layers", 0, least=0),
         "time_mix_extra_dim": m.size("time_mix_extra_dim"), "time_decay_extra_dim": m.size("time_decay_extra_dim"),
+        FUSED: m.has(".time_mix_lerp_fused.weight", unknown=True),
     }  # fmt: skip
 
 
@@ -89,7 +91,8 @@ def build(c: Config) -> Architecture:
         kind="wkv6", linears=tuple(Linear(f"{at}.{x}", d, d) for x in ("receptance", "key", "value", "gate", "output")),
         extras=(*_thin(at, d, mix, decay), Extra(f"{at}.time_faaaa", (d // head, head))),
         norms=(Norm(f"{at}.ln_x", d, "layer", True),), inner=d, state=head, conv_width=d, conv_kernel=2,
-        sizes={"heads": d // head, "head_dim": head, "groups": 1, "keys": d // head, "mix": mix, "decay": decay},
+        sizes={"heads": d // head, "head_dim": head, "groups": 1, "keys": d // head, "mix": mix, "decay": decay,
+               "apart": not c.flag(FUSED, True)},
     )  # fmt: skip
     mlp = MLP(
         (Linear(f"{feed}.key", d, d_ff), Linear(f"{feed}.value", d_ff, d)), d_ff, "relu2", False,

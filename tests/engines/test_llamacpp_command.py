@@ -299,6 +299,16 @@ def test_a_decoder_beside_an_encoder_caches_a_layer_a_block():
     assert api.memory("flan-t5-base", parallel=2, kv_unified=True, **asked).results()["kv_cache_bytes"]
 
 
+def test_every_sequence_has_a_row_of_logits():
+    """GGML_ASSERT(n_outputs_max <= cparams.n_outputs_max) ends build 11549; rows as the server asks are enough."""
+    asked = {"engine": "llama.cpp", "quantization": "q4_k_m", "parallel": 4}
+    for less in ({"outputs": 1}, {"outputs": "all", "logical_batch": 2}):
+        with pytest.raises(InputError, match="4 sequences may have"):
+            api.memory("qwen3-0.6b", **less, **asked)
+    for enough in ({"outputs": 4, "logical_batch": 2}, {"logical_batch": 2}, {"outputs": 1, "engine_version": "b8000"}):
+        assert api.memory("qwen3-0.6b", **asked, **enough).results()["compute_bytes"]
+
+
 def test_a_decoder_deeper_than_its_encoder_is_refused(tmp_path):
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"model_type": "t5", "num_layers": 2, "num_decoder_layers": 4}))

@@ -9,7 +9,7 @@ from typing import Any
 
 from estimator.dtypes import FORMATS, find_format
 from estimator.engines.llamacpp.attention import expanded, value_row
-from estimator.engines.llamacpp.context import Context
+from estimator.engines.llamacpp.context import HALVED, Context
 from estimator.engines.llamacpp.indexer import check_indexers
 from estimator.engines.llamacpp.passes import size
 from estimator.engines.llamacpp.recurrent import check_states, states_of
@@ -88,6 +88,12 @@ def check(arch: Architecture, context: Context) -> None:
         raise InputError("llama.cpp gives every layer of Gemma 3n an input of its own, and this model's are 0 wide")
     if two_sided(arch):
         _check_sides(arch, context)
+    most = context.batch if context.outputs is None else context.outputs
+    if context.build >= HALVED and most < context.sequences:  # output_reserve: n_outputs_max <= cparams.n_outputs_max
+        raise InputError(
+            f"llama.cpp's program ends where {context.sequences:,} sequences may have {most:,} rows of logits. "
+            f"Give each a row: --outputs all, and --logical-batch and --ctx-size of at least {context.sequences:,}"
+        )
     if context.pooling == "mean" and context.rows != context.tokens:
         raise InputError(
             f"--pooling mean: llama.cpp's program ends where it asks for {context.rows:,} rows of {context.tokens:,} "

@@ -130,6 +130,19 @@ def delta_rule(p: GraphBuilder, m: StateSpace, x: GgmlTensor, before: GgmlTensor
     return view(p.through(out, y), x.shape)
 
 
+def _readings(shares: GgmlTensor, apart: GgmlTensor, x: GgmlTensor, alone: bool) -> list[GgmlTensor]:
+    """Five readings of ``x`` [d, T], mixed with the tokens before; alone: by a tensor for each (files of 2024)."""
+    d, T = x.shape
+
+    def mixed(share: GgmlTensor, shape: tuple[int, ...]) -> GgmlTensor:
+        return like("ADD", like("MUL", like("ADD", share, HELD), view(apart, shape)), view(x, shape))
+
+    if alone:
+        return [mixed(view(shares, (d, T), strided=True), (d, T)) for _ in range(5)]
+    whole = mixed(shares, (d, 1, T))
+    return [view(whole, (d, T), strided=True) for _ in range(5)]
+
+
 def decaying(p: GraphBuilder, m: StateSpace, x: GgmlTensor, before: GgmlTensor) -> GgmlTensor:
     """RWKV 6's time mixing of ``x`` [d, T/n, n]: how far tokens are mixed, and the decay, depend on both."""
     d, T, linear = p.width, p.tokens, m.kind == "gated_linear"
@@ -138,9 +151,8 @@ def decaying(p: GraphBuilder, m: StateSpace, x: GgmlTensor, before: GgmlTensor) 
     apart, flat = view(like("SUB", before, x), (d, T)), view(x, (d, T))
     thin = like("TANH", p.linear(like("ADD", like("MUL", apart, HELD), flat), 5 * mix))
     thin = op("CONT", (mix, 1, T, 5), view(thin, (mix, 1, T, 5), strided=True))
-    shares = like("ADD", op("MUL_MAT", (d, 1, T, 5), HELD, thin), HELD)
-    all_mixed = like("ADD", like("MUL", shares, view(apart, (d, 1, T))), view(flat, (d, 1, T)))
-    x_w, x_k, x_v, x_r, x_g = (view(all_mixed, (d, T), strided=True) for _ in range(5))
+    shares = op("MUL_MAT", (d, 1, T, 5), HELD, thin)
+    x_w, x_k, x_v, x_r, x_g = _readings(shares, apart, flat, bool(m.sizes.get("apart")))
     r, k, v = p.through(to_r, x_r), p.through(to_k, x_k), p.through(to_v, x_v)
     gate = like("SIGMOID" if linear else "SILU", p.through(to_g, x_g))
     if keys != heads:
