@@ -62,6 +62,7 @@ class Card(NamedTuple):
 
 # vendors of cards that bitsandbytes does not run on; 0.50.2, installation.md: NVIDIA, AMD, Intel, Apple, Gaudi
 NO_BITSANDBYTES = ("Google", "AWS")
+CUBLAS = ("NVIDIA", "AMD")  # vendors whose products PyTorch runs in cuBLAS or hipBLAS, with a workspace
 _SIZE = re.compile(r"^[0-9][0-9._]* ?([KMGT]i?)?B$", re.IGNORECASE)
 
 
@@ -87,7 +88,8 @@ def find_card(gpu: str | None, memory: Any = None) -> Card:
 def card_of(spec: GpuSpec) -> Card:
     """The card of a preset: its context as measured, else a guess that says it is one."""
     kernels = GpuKernels(
-        spec.cublas_workspace or HOPPER_WORKSPACE, spec.flash_attention is not False, spec.bf16,
+        spec.cublas_workspace or (HOPPER_WORKSPACE if spec.vendor in CUBLAS else 0), spec.flash_attention is not False,
+        spec.bf16,
         spec.compute_capability in PREFERS_CUDNN, resident_threads(spec.multiprocessors, spec.compute_capability),
         spec.bf16 and spec.memory_bytes <= SMALL,
     )  # fmt: skip

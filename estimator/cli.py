@@ -105,6 +105,8 @@ def _dispatch(argv: list[str]) -> int:
     words = _shown_as(_spelt_out(argv[1:]))
     if name in MODEL_FIRST and words and not words[0].startswith("-"):
         words.insert(0, "--model")
+    if name == "chinchilla" and words and _is_model(words[0]):
+        words.insert(0, "--model")
     if name in ("plan", "sweep") and len(words) > 1 and not words[1].startswith("-"):
         words.insert(1, "--model")
     from estimator.coerce import plain
@@ -144,11 +146,15 @@ def _spelt_here(made: Any, words: list[str]) -> list[str]:
     return own
 
 
-def _no_command(name: str) -> InputError:
-    """What to type instead of a model's name, or of a word for what a command does."""
+def _is_model(name: str) -> bool:
     from estimator.presets import find
 
-    if find("models", name):
+    return find("models", name) is not None
+
+
+def _no_command(name: str) -> InputError:
+    """What to type instead of a model's name, or of a word for what a command does."""
+    if _is_model(name):
         return InputError(f"{name[:60]} is a model. First the command: llmcalc memory {name[:60]}")
     if meant := WORDS.get(name.lower()):
         return unknown("command", name, (), f"Try: llmcalc {meant}")

@@ -95,6 +95,7 @@ OTHERWISE: dict[str, str] = {
     "fp16": "--autocast fp16 is mixed precision; --dtype fp16 loads the weights so",
     "deepspeed": "--recipe deepspeed --stage N says what of its file counts here",
     "fsdp": "--gpus N --stage 3 is FSDP",
+    "days": "plan train looks for layouts, and for the largest model, within a time",
     "cpu-offload-gb": "weights on the host are not counted of this engine; --engine llama.cpp --gpu-layers N is",
     "max-batch-size": "--batch-size is how many requests there are, and --max-num-seqs how many vLLM takes",
 }  # fmt: skip

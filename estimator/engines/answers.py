@@ -41,6 +41,10 @@ def log_tokens(asked: ServerAsked, rank: ServedRank) -> Any:
     return pool.blocks // pool.groups * pool.tokens * pool.dealt
 
 
+# what an engine leaves for activations without a trial run
+ROOM = {"sglang": "Left by the static share, for activations and graphs"}
+
+
 def budget(asked: ServerAsked, rank: ServedRank) -> Node:
     """The parts of what is taken on one GPU."""
     drawn = rank.graphs
@@ -50,7 +54,8 @@ def budget(asked: ServerAsked, rank: ServedRank) -> Node:
             working=counted(lambda: blocks(asked, rank.stage), rank.weights),
         ),
         Node(
-            "activation_bytes", "Activations at the peak of the start's trial run", rank.activation, BYTES,
+            "activation_bytes", ROOM.get(asked.engine, "Activations at the peak of the start's trial run"),
+            rank.activation, BYTES,
             working=stated(MEANT[ACTIVATION] if is_letter(rank.activation) else "what the static share leaves"),
         ),
         Node("other_bytes", "Outside the allocator", rank.other, BYTES, working=stated(MEANT[BESIDE])),

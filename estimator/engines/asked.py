@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from estimator.dtypes import find_format
 from estimator.engines.stored import HeldWeights, stored
 from estimator.errors import InputError
-from estimator.families.base import Architecture
+from estimator.families.base import Architecture, MoE
 from estimator.kv.layers import kv_format
 from estimator.models import Model
 from estimator.questions.base import refuse_beyond
@@ -123,8 +123,6 @@ def whole(q: Any, name: str, default: int) -> int:
     value = getattr(q, name, None)
     if value is None or value is False:
         return default
-    if value is True:
-        return 2
     return int(value_of(size_option(None, value, f"--{name.replace('_', '-')}", name, "length")))
 
 
@@ -169,12 +167,28 @@ def read(q: Any, engine: str, latest: Version, own: tuple[str, ...]) -> ServerAs
     pool = None if q.pool_bytes is None else parse_size(str(q.pool_bytes), "--pool-bytes", "bytes")
     new = whole(q, "new_tokens", 0)
     context = whole(q, "seq_len", max(1, length - new)) + new
+    tensor, data = _tensor(q), whole(q, "data_parallel", 1)
     return ServerAsked(
         engine, version, model, fmt.name, fmt.block_bits // BITS_PER_BYTE, kv.block_bits // kv.block, kv.name == "fp8",
-        store, _tensor(q), whole(q, "pipeline_parallel", 1), whole(q, "data_parallel", 1),
-        whole(q, "expert_parallel", 1) > 1, whole(q, "decode_context_parallel", 1), length, card, total, spec, pool,
+        store, tensor, whole(q, "pipeline_parallel", 1), data, _dealt(q, arch, tensor * data),
+        whole(q, "decode_context_parallel", 1), length, card, total, spec, pool,
         int(value_of(size_option(None, q.batch_size, "--batch-size", "batch_size", "length"))), context, q, said,
     )  # fmt: skip
+
+
+def _dealt(q: Any, arch: Architecture, ranks: int) -> bool:
+    """Whether whole experts are dealt over the ``ranks`` of the tensor and data groups: ``--expert-parallel``.
+
+    It is a flag of ``infer``, elsewhere their number. InputError for another number, and for a model without experts.
+    """
+    given = getattr(q, "expert_parallel", None)
+    if given in (None, False) or (given is not True and whole(q, "expert_parallel", 1) == 1):
+        return False
+    if not any(isinstance(x.mlp, MoE) for x in arch.layers):
+        raise InputError("--expert-parallel: the model has no experts")
+    if given is not True and (n := whole(q, "expert_parallel", 1)) != ranks:
+        raise InputError(f"--expert-parallel {n}: engines deal experts over the tensor and data groups: {ranks}")
+    return True
 
 
 def _tensor(q: Any) -> int:

@@ -56,6 +56,7 @@ def test_what_changes_nothing_is_left_out_and_said(llmcalc):
     ("memory llama-3-8b --engine vllm --speculative_config {}", "--speculative_config: infer --draft-model MODEL"),
     ("memory mixtral-8x7b --engine vllm --enable-expert-parallel", "parallel: here --expert-parallel N"),
     ("memory llama-3-8b --method lora --bf16", "--bf16: --autocast bf16"),
+    ("chinchilla --gpus 1024 --gpu h100-sxm --days 30", "--days: plan train looks for layouts"),
     ("memory llama-3-8b --no-such-thing 3", "No such option: --no-such-thing"),
 ])  # fmt: skip
 def test_what_is_asked_for_in_another_way_says_how(llmcalc, line, said):
@@ -106,6 +107,10 @@ def test_quantisations_as_people_say_them(llmcalc, said, meant):
 def test_auto_is_what_is_taken_where_nothing_is_given(llmcalc):
     line = "memory llama-3-8b --engine vllm --gpu h100-sxm --format json"
     assert llmcalc(f"{line} --dtype auto --kv-cache-dtype auto").out == llmcalc(line).out
+
+
+def test_chinchilla_takes_the_model_first_too(llmcalc):
+    assert llmcalc("chinchilla llama-3-8b").out == llmcalc("chinchilla --model llama-3-8b").out != ""
 
 
 def test_more_of_ollamas_names(llmcalc):

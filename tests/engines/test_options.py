@@ -89,6 +89,18 @@ def test_an_engine_keeps_falcons_eight_heads() -> None:
     assert got["bytes_per_token"] == 80 * 2 * 8 * 64 * 2
 
 
+@pytest.mark.parametrize(("name", "options", "said"), [
+    ("llama-3-8b", {"expert_parallel": "8"}, "--expert-parallel: the model has no experts"),
+    ("llama-3-8b", {"expert_parallel": True, "tensor_parallel": "2"}, "--expert-parallel: the model has no experts"),
+    ("mixtral-8x7b", {"expert_parallel": "3", "tensor_parallel": "2"}, "--expert-parallel 3: .* data groups: 2"),
+    ("mixtral-8x7b", {"expert_parallel": "8"}, "--expert-parallel 8: .* data groups: 1"),
+])  # fmt: skip
+def test_experts_that_are_not_dealt_so_are_refused(name: str, options: dict[str, Any], said: str) -> None:
+    """Each was taken as if it were not there, or as another number."""
+    with pytest.raises(InputError, match=said):
+        kvcache(name, **options, **H100)
+
+
 def test_expert_parallelism_deals_whole_experts() -> None:
     cut = kvcache("mixtral-8x7b", tensor_parallel="2", **H100).results()
     dealt = kvcache("mixtral-8x7b", tensor_parallel="2", expert_parallel=True, **H100).results()

@@ -227,6 +227,13 @@ def test_cards_that_nobody_read_have_the_least_share_of_those_of_their_kind():
     assert presets.load_gpu("rx-9070-xt").memory.shown_share == pytest.approx(least, abs=1e-4)
 
 
+def test_a_card_without_cublas_has_no_workspace_of_it(llmcalc):
+    for card, said in (("m2-max", "no workspace of cuBLAS"), ("h100-sxm", "cuBLAS keeps 32 MiB")):
+        found = llmcalc(f"memory qwen3-0.6b --gpu {card} --detail").out
+        assert said in " ".join(found.split())
+        assert ("cuBLAS: workspaces" in found) == (card == "h100-sxm")
+
+
 def test_kernels_follow_the_compute_capability():
     """PyTorch's rules: flash attention and bf16 products from 8.0; 32 MiB of workspace on 9.0, 10.x and 12.x."""
     for name in GPUS:

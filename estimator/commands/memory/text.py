@@ -115,14 +115,14 @@ def assumptions(p: MemoryPlan, outcome: Outcome, card: Card) -> tuple[str, ...]:
             "the steady state: states exist"
             + ("" if p.load.kept_gradients else ", gradients are freed between steps (set_to_none=True)")
             + ("; the config's dropout counts" if any(p.load.drops) else ", dropout 0"),
-            f"cuBLAS keeps {workspace(p)} for each of {COUNTS[p.load.threads]}",
+            workspace(p),
         ]
     elif p.mode == "training":
         said.append(f"recipe {p.recipe.name}: {p.recipe.title}; {p.recipe.note}")
     else:
         said.append("transformers' forward pass with a dynamic cache")
         said.append(
-            f"cuBLAS keeps {workspace(p)} for each of {COUNTS[p.load.threads]}"
+            workspace(p)
             + ("; a process that has never run a backward pass keeps one" if p.load.threads > 1 else "")
         )
     if p.question.allocator != "simulated":
@@ -137,9 +137,12 @@ COUNTS = {1: "one thread", 2: "two threads"}
 
 
 def workspace(p: MemoryPlan) -> str:
-    """The workspace of cuBLAS in words."""
+    """The workspaces of cuBLAS in words."""
     of = p.load.card.workspace
-    return "32 MiB" + " (measured on one H100)" if of == HOPPER_WORKSPACE else f"{of / MIB:g} MiB (before Hopper)"
+    if not of:
+        return "no workspace of cuBLAS, which PyTorch has on NVIDIA and AMD alone"
+    size = "32 MiB (measured on one H100)" if of == HOPPER_WORKSPACE else f"{of / MIB:g} MiB (before Hopper)"
+    return f"cuBLAS keeps {size} for each of {COUNTS[p.load.threads]}"
 
 
 def unmet(p: MemoryPlan, outcome: Outcome) -> list[str]:
