@@ -24,6 +24,7 @@ from estimator.engines.speed import Passes, RequestLoad, Speed, carried
 from estimator.errors import InputError, InternalError
 from estimator.fit import Fit
 from estimator.formula import Citation
+from estimator.parallel.links import node_size
 from estimator.prices import price_of
 from estimator.report import Node, Report, Table
 from estimator.roofline import machine
@@ -102,6 +103,11 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
         "new_tokens": load.new, "price": price.usd,
     }  # fmt: skip
     notes = [*asked.said, *best.serve.machine.notes, price.note, *answers.said(asked, rank), pace.said, *spoken]
+    if asked.spec is not None and asked.tensor > (node := node_size(None, asked.spec)):
+        notes.append(
+            f"--tensor-parallel {asked.tensor}: more than the {node} GPUs that share a fast link, over which sums "
+            "are timed all the same: the network's latency comes on top of every layer"
+        )
     if load.found:
         notes.append(
             f"--prefix-hit: {load.found:,} prompt tokens are found in the cache; the rest's attention to them and what "

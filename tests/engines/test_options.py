@@ -101,6 +101,13 @@ def test_experts_that_are_not_dealt_so_are_refused(name: str, options: dict[str,
         kvcache(name, **options, **H100)
 
 
+def test_a_tensor_group_beyond_a_machine_says_what_is_not_timed() -> None:
+    """16 GPUs of two machines were timed as one of 16, without a word."""
+    for tensor, said in (("16", True), ("8", False)):
+        notes = infer("llama-3.1-70b", tensor_parallel=tensor, **H100).assumptions
+        assert any("more than the 8 GPUs that share a fast link" in n for n in notes) == said
+
+
 def test_expert_parallelism_deals_whole_experts() -> None:
     cut = kvcache("mixtral-8x7b", tensor_parallel="2", **H100).results()
     dealt = kvcache("mixtral-8x7b", tensor_parallel="2", expert_parallel=True, **H100).results()
