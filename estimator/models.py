@@ -107,13 +107,11 @@ class Model:
         if self.config is None:
             raise self._unknown()
         if made.counted_only:
-            from estimator.families.gguf import gguf_of
+            from estimator.families.gguf import elsewhere
 
-            known = gguf_of(made)
-            also = "" if known is None or not known.graph_alone else "; what llama.cpp does is: --engine llama.cpp"
             raise InputError(
                 f"{self.name}: of a {made.model_type} only the weights are known (parameters, bytes, peft and zero), "
-                f"not what is computed with them: no caches, activations, FLOPs or times{also}"
+                f"not what is computed with them: no caches, activations, FLOPs or times{elsewhere(made)}"
             )
         return made
 

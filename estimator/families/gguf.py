@@ -162,6 +162,12 @@ def graph_of(model: Any) -> Gguf | None:
     return found if found is not None and found.graph_alone else gguf_of(model.described)
 
 
+def elsewhere(arch: Architecture) -> str:
+    """What is added where a class's weights alone are known: that llama.cpp's graph is known too, or nothing."""
+    found = gguf_of(arch)
+    return "" if found is None or not found.graph_alone else "; what llama.cpp does is: --engine llama.cpp"
+
+
 def encodes(arch: Architecture) -> bool:
     """Whether every token sees every other: an encoder, which keeps no cache."""
     looks = [a.causal for a in arch.attentions]

@@ -8,7 +8,10 @@ import pytest
 
 from estimator import api
 from estimator.cli import _spelt_out
+from estimator.commands.memory.question import Memory
+from estimator.engines.llamacpp import question
 from estimator.errors import InputError
+from estimator.models import load_model
 from tests.headers.make import gguf
 
 CARD = {"quantization": "q4_k_m", "gpu": "rtx-4090"}
@@ -400,3 +403,26 @@ def test_the_context_of_a_t5_is_its_files():
     asked = {"engine": "llama.cpp", "quantization": "q4_k_m"}
     for given in ({}, {"ctx_size": 0}):
         assert api.kvcache("t5-small", **given, **asked).results()["n_ctx"] == 512
+
+
+def loaded(name, **options):
+    """What llama.cpp loads on one card."""
+    return question.asked(Memory(model=load_model(name), engine="llama.cpp", gpu="rtx-4090", **options)).load
+
+
+def test_a_tied_output_is_the_tokens_table_alone(tmp_path):
+    """src/llama-arch.cpp: tables are inputs, on the host; of Gemma 3n's two the layers' own is no output."""
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model_type": "gemma3n_text"}))
+    a = loaded(str(config), quantization="q8_0")
+    token, own = (rows * width * 34 // 32 for rows, width in ((262400, 2048), (262144, 35 * 256)))
+    assert a.weights.token == token
+    assert a.host.weights == a.weights.table == token + own
+    assert a.devices[0].weights == a.weights.total - own
+
+
+def test_what_norms_the_embeddings_lies_with_the_first_layer():
+    load = loaded("bert-base-uncased-encoder", quantization="f16")
+    assert load.weights.table == 2 * 30522 * 768 + 4 * (512 + 2) * 768
+    assert load.weights.layers[0].rest - load.weights.layers[1].rest == 4 * 2 * 768
+    assert load.weights.output == 0

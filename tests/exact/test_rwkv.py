@@ -47,7 +47,9 @@ def test_what_is_computed_is_known_of_llama_cpp_alone(config):
     for command in (api.kvcache, api.flops):
         with pytest.raises(InputError, match=r"what llama\.cpp does is: --engine llama\.cpp"):
             command(made)
-    assert api.peft(made, method="full").results()["trainable_params"] == api.memory(made).results()["params.total"]
+    alone = api.memory(made)
+    assert alone.verdict.endswith("whether it fits is not said; what llama.cpp does is: --engine llama.cpp.")
+    assert api.peft(made, method="full").results()["trainable_params"] == alone.results()["params.total"]
 
 
 @pytest.mark.parametrize(("change", "word"), [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from estimator.commands.memory.question import Memory
 from estimator.dtypes import find_format
 from estimator.errors import InputError
+from estimator.families.gguf import elsewhere
 from estimator.formulas.params import active_params, embedding_params, total_params
 from estimator.inventory import EXPERT
 from estimator.questions.read import storage_of
@@ -17,7 +18,8 @@ from estimator.units import BYTES, PARAMS, human
 def weights_alone(q: Memory) -> Report:
     """Parameters and bytes of the weights; caches and activations are left out, and that is said."""
     if q.check_fit:
-        raise InputError("--check-fit: only this model's weights are known, not its caches and activations")
+        also = elsewhere(q.model.architecture)
+        raise InputError(f"--check-fit: only this model's weights are known, not its caches and activations{also}")
     model, arch, said = q.model, q.model.architecture, list[str]()
     asked = None if q.dtype is None else find_format(q.dtype).name
     storage = model_storage(model, storage_of(q, said), asked)
@@ -37,5 +39,5 @@ def weights_alone(q: Memory) -> Report:
         {"model": model.name, "mode": "inference", "dtype": asked, "quantization": q.quantization, "gpu": q.gpu},
         (params, standing), {"fits": None}, (*said, *storage.notes), (), tuple(model.notes),
         verdict=f"{model.name}'s weights take {size}; its caches and activations are not known, so whether it fits is "
-        "not said.",
+        f"not said{elsewhere(arch)}.",
     )  # fmt: skip

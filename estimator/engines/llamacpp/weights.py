@@ -8,10 +8,10 @@ from functools import lru_cache
 from typing import Any
 
 from estimator.engines.llamacpp.context import BUILD, FUSED, LATENT
-from estimator.families.base import Architecture
+from estimator.families.base import Architecture, Linear, Norm
 from estimator.families.gguf import blocks, gguf_of
 from estimator.headers import Header
-from estimator.inventory import EMBEDDING, EXPERT, POSITION
+from estimator.inventory import EMBEDDING, EXPERT, POSITION, TOKEN_TYPE
 from estimator.records import NamedTuple, dataclass
 from estimator.same import Same
 from estimator.storage.base import Storage, Stored
@@ -20,7 +20,10 @@ from estimator.trace import value_of
 from estimator.units import BYTES, human
 
 _BLOCK = re.compile(r"^(?:enc\.|dec\.)?blk\.(\d+)\.")
-_OUTPUT = re.compile(r"^(?:enc\.|dec\.)?output")
+# tensors outside the layers: what the host looks up, and what lies with the first layer; the rest with the output
+_TABLES = ("token_embd.weight", "position_embd.", "token_types.", "per_layer_token_embd.")
+_LEADS = ("token_embd_norm.", "per_layer_model_proj.", "per_layer_proj_norm.")
+LOOKED_UP = (EMBEDDING, POSITION, TOKEN_TYPE)
 
 
 class LayerBytes(NamedTuple):
@@ -39,7 +42,7 @@ class Weights:
     """Bytes of a file.
 
     total     of all tensors, as the file holds them
-    table     the token table and what else is looked up on the host
+    table     the tables that are looked up on the host; token: of it the tokens' own
     output    the output matrix and the last norm; tied: the output is the token table, which a device holds once more
     elements  numbers instead of bytes, layer by layer
     products  bytes of each matrix that is multiplied: (module, layer; -1 outside of them), where known by name; gate
@@ -49,6 +52,7 @@ class Weights:
 
     total: Any
     table: int
+    token: int
     layers: tuple[LayerBytes, ...]
     output: int
     tied: bool
@@ -61,7 +65,7 @@ class Weights:
     @property
     def head(self) -> int:
         """Bytes of the output layer on a device that runs it."""
-        return self.output + (self.table if self.tied else 0)
+        return self.output + (self.token if self.tied else 0)
 
 
 def of_mix(arch: Architecture, mix: str, imatrix: bool, build: int = BUILD) -> Weights:
@@ -76,14 +80,19 @@ def of_mix(arch: Architecture, mix: str, imatrix: bool, build: int = BUILD) -> W
 def _of_mix(same: Same[Architecture], mix: str, imatrix: bool, fused_apart: bool, mla_whole: bool) -> Weights:
     arch = same.it
     parts: list[Typed] = list(typed(arch, mix, imatrix, fused_apart, mla_whole))
-    ends = {"table": 0, "output": 0}
+    ends, leads = {"table": 0, "output": 0}, _leads(arch)
+    token = 0
     layers = [[0, 0] for _ in range(blocks(arch))]
     numbers = [[0, 0] for _ in layers]
     products: dict[tuple[str, int], int] = {}
     for t in parts:
         w = t.piece.weight
         if "{i}" not in w.name:
-            ends["table" if w.role in (EMBEDDING, POSITION) else "output"] += t.bytes
+            if w.name in leads:
+                layers[0][1] += t.bytes
+            else:
+                ends["table" if w.role in LOOKED_UP else "output"] += t.bytes
+            token += t.bytes if w.module == arch.embeddings[0].name else 0
             products[w.module, -1] = t.bytes
             continue
         m, column = t.piece.matrices, 0 if w.role == EXPERT else 1
@@ -95,7 +104,15 @@ def _of_mix(same: Same[Architecture], mix: str, imatrix: bool, fused_apart: bool
     stored = _stored(parts)
     tied = heads(arch) and arch.head is None
     by_layer, elements = (tuple(LayerBytes(*x) for x in found) for found in (layers, numbers))
-    return Weights(stored.bytes, ends["table"], by_layer, ends["output"], tied, elements, products, stored)
+    return Weights(stored.bytes, ends["table"], token, by_layer, ends["output"], tied, elements, products, stored)
+
+
+def _leads(arch: Architecture) -> set[str]:
+    """Weights outside the layers that lie with the first one: what norms the embeddings, what makes the layers' own
+    inputs (src/llama-arch.cpp, LLM_TENSOR_LAYER_REPEATING of no block).
+    """
+    parts = [x for x in (*arch.embeddings, *arch.beside) if isinstance(x, Norm | Linear)]
+    return {w.name for part in parts for w in part.weights()}
 
 
 def heads(arch: Architecture) -> bool:
@@ -117,7 +134,8 @@ def of_header(header: Header, arch: Architecture) -> Weights:
     """The weights as the file itself lists them."""
     by_layer = [[0, 0] for _ in range(blocks(arch))]
     numbers = [[0, 0] for _ in by_layer]
-    table = output = beyond = 0
+    table = output = beyond = token = 0
+    leads = _LEADS if any(isinstance(x, Norm) for x in arch.embeddings) else _LEADS[1:]
     for t in header.tensors:
         match = _BLOCK.match(t.name)
         if match and int(match[1]) >= len(by_layer):
@@ -126,16 +144,19 @@ def of_header(header: Header, arch: Architecture) -> Weights:
             column = 0 if "_exps" in t.name else 1
             by_layer[int(match[1])][column] += t.bytes
             numbers[int(match[1])][column] += t.elements
-        elif _OUTPUT.match(t.name):
-            output += t.bytes
-        else:
+        elif t.name.startswith(_TABLES):
             table += t.bytes
+            token += t.bytes if t.name == "token_embd.weight" else 0
+        elif t.name.startswith(leads):
+            by_layer[0][1] += t.bytes
+        else:
+            output += t.bytes
     tied = heads(arch) and not any(t.name == "output.weight" for t in header.tensors)
     by_block, elements = (tuple(LayerBytes(*x) for x in found) for found in (by_layer, numbers))
     said: tuple[str, ...] = ("weights as the file's header lists them",)
     if beyond:  # llama_model_params::load_mtp
         said += (f"{human(beyond, BYTES)} of layers that predict further tokens stay in the file",)
-    return Weights(header.bytes - beyond, table, by_block, output, tied, elements, {}, Storage(()), said)
+    return Weights(header.bytes - beyond, table, token, by_block, output, tied, elements, {}, Storage(()), said)
 
 
 __all__ = ["LayerBytes", "Weights", "of_header", "of_mix"]
