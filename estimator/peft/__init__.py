@@ -74,7 +74,10 @@ def find(name: str) -> Method:
     """The method called ``name``; InputError with the nearest names otherwise."""
     key = read("method", name)
     if key not in METHODS:
-        raise unknown("--method", name, METHODS)
+        from estimator.recipes import RECIPES
+
+        hint = f"It is a recipe of memory and train: --recipe {name.lower()}" if name.lower() in RECIPES else ""
+        raise unknown("--method", name, () if hint else METHODS, hint)
     module: Any = import_module(f"estimator.peft.{METHODS[key]}")
     method: Method = module.METHOD
     return method

@@ -85,6 +85,7 @@ def test_every_name_here_exists_and_no_foreign_one_hides_it():
     ("memory llama-3-8b -c 8k", "--ctx-size is of llama.cpp: add --engine llama.cpp"),
     ("memory llama-3-8b --max-num-seqs 8", "--max-num-seqs is of vLLM: add --engine vllm"),
     ("memory llama-3-8b --max-model-len 8k", "--max-model-len is of serving engines: add --engine vllm"),
+    ("memory llama-3-8b --method dpo", "unknown --method 'dpo'. It is a recipe of memory and train: --recipe dpo"),
     ("memory Qwen3-8B-Q4_K_M.gguf", "no such file. Without it: --model qwen3-8b --quantization q4_k_m"),
     ("memory Meta-Llama-3.1-8B-Instruct", "Its base may be the preset 'llama-3.1-8b'\n"),
     ("memory llama-3.1-8b:q4_k_m", "'llama-3.1-8b': --model llama-3.1-8b --quantization q4_k_m"),

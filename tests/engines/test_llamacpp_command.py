@@ -374,6 +374,19 @@ def test_what_no_build_of_2024_could_run_is_timed_by_those_of_2025():
     assert older["recent.prefill_seconds"] < older["prefill_seconds"]
 
 
+def test_several_of_one_card_are_said_by_their_number_too(llmcalc):
+    """``infer --gpu 3060 --gpus 2`` was two cards, then refused; ``memory`` took one."""
+    for command in ("memory", "infer"):
+        two = llmcalc(f"{command} qwen3:8b --gpu 3060 --gpus 2 --format json")
+        assert two.results == llmcalc(f"{command} qwen3:8b --gpu 3060,3060 --format json").results
+    for line, said in (
+        ("--gpu 3060,4070 --gpus 3", "--gpus 3, but --gpu names 2"),
+        ("--gpus 2", "--gpus 2, but --gpu names 0"),
+        ("--gpu 3060 --gpus 17", "--gpus 17: llama.cpp takes at most 16 devices"),
+    ):
+        assert said in llmcalc(f"memory qwen3:8b {line}").err
+
+
 def test_its_own_batch_is_not_taken_for_sequences():
     with pytest.raises(InputError, match="at most 256 sequences, got 512; its own -b is --logical-batch"):
         memory(batch_size=512, **CARD)

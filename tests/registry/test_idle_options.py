@@ -65,7 +65,7 @@ def test_options_of_training_in_serving(llmcalc, engine, options):
     ("kvcache pythia-14m --encoder-len 7", "has no encoder beside its decoder"),
     ("kvcache pythia-14m --tensor-parallel 2", "changes nothing alone: add --engine"),
     ("infer pythia-14m --gpu h100-sxm --pipeline-parallel 2", "changes nothing alone: add --engine"),
-    ("infer pythia-14m --gpu h100-sxm --engine llama.cpp --gpus 2", "--gpus is no option of llama.cpp"),
+    ("infer pythia-14m --gpu h100-sxm --engine llama.cpp --gpus 17", "llama.cpp takes at most 16 devices"),
     ("kvcache pythia-14m --gpu h100-sxm --engine vllm --rate 2", "is of the time of serving"),
     ("flops pythia-14m --checkpointing full", "is of a training step"),
     ("memory pythia-14m --stage 3", "--stage 3 shards a training step"),

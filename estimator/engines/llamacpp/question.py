@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from estimator.card import Card, Range, find_card
+from estimator.card import Card, Range
 from estimator.engines.asked import PLAIN
 from estimator.engines.llamacpp.caches import CACHE_TYPES
+from estimator.engines.llamacpp.cards import cards_of
 from estimator.engines.llamacpp.context import (
     BUILD,
     HALVED,
@@ -42,7 +43,7 @@ MXFP4 = "mxfp4_moe"
 OWN = (
     "engine_version", "ctx_size", "parallel", "logical_batch", "ubatch_size", "flash_attn", "cache_type_k",
     "cache_type_v", "swa_full", "kv_unified", "pooling", "outputs", "gpu_layers", "cpu_moe", "override_tensor",
-    "tensor_split", "no_kv_offload", "host", "imatrix", "mmproj", "model_draft", "lora", "ram",
+    "tensor_split", "no_kv_offload", "host", "imatrix", "mmproj", "model_draft", "lora", "ram", "gpus",
 )  # fmt: skip
 _TYPES = {"fp16": "f16", "fp32": "f32", "float16": "f16", "bfloat16": "bf16", "float32": "f32"}
 ALL = ("all", "auto", "-1")
@@ -273,16 +274,6 @@ def weights_of(q: Any, mix: str, said: list[str]) -> Weights:
             size = human(int(value_of(before.total)), BYTES)
             said.append(f"files made before 2025 follow other rules: {size} (--engine-version b{EARLIER})")
     return made
-
-
-def cards_of(q: Any) -> tuple[Card, ...]:
-    """The cards of ``--gpu A,B``, in order."""
-    if q.gpu is None and q.gpu_memory is None:
-        return ()
-    names = [None] if q.gpu is None else [n.strip() for n in str(q.gpu).split(",")]
-    if "" in names:
-        raise InputError(f"--gpu {q.gpu}: names of GPUs with commas between them")
-    return tuple(find_card(n, q.gpu_memory) for n in names)
 
 
 def placement(q: Any, layers: int, cards: tuple[Card, ...], said: list[str]) -> Placement:

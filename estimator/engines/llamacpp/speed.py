@@ -8,6 +8,7 @@ from typing import Any
 from estimator.engines.brief import keyed
 from estimator.engines.llamacpp.backend import Place, host_of, place_of
 from estimator.engines.llamacpp.caches import UNFUSED
+from estimator.engines.llamacpp.cards import card_names
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.question import MXFP4, Asked, asked, build_of, context_of, mix_of
 from estimator.engines.llamacpp.rates import AFTER_OLD, OLD, RECENT
@@ -142,15 +143,12 @@ def _times_of(seconds: Seconds, n: int) -> Seconds:
 
 
 def _names(q: Any) -> list[str]:
-    """The GPUs by name: --gpu A,B, or --gpus N of one."""
-    names = [n.strip() for n in str(q.gpu).split(",")]
-    n = int(value_of(size_option(None, q.gpus, "--gpus", "gpus")))
-    if n > 1 and len(names) > 1 and n != len(names):
-        raise InputError(f"--gpus {n}, but --gpu names {len(names)}")
+    """The GPUs by name, each a preset."""
+    names = [str(n) for n in card_names(q)]
     sizes = [name for name in names if find("gpus", name) is None and name[:1].isdigit()]
     if sizes:
         raise InputError(f"--gpu {sizes[0][:40]}: speed needs a preset of a GPU, not a size: --gpu rtx-3060")
-    return names * n if len(names) == 1 else names
+    return names
 
 
 def _work(q: Any) -> tuple[Generation, list[str]]:
