@@ -29,7 +29,7 @@ SAME: dict[str, str] = {
     "--mem-fraction-static": "mem-fraction",
     "--kv-fraction": "kv-cache-free-gpu-memory-fraction free-gpu-memory-fraction kv-cache-free-gpu-mem-fraction",
     "--block-size": "page-size",
-    "--ctx-size": "ctx num-ctx n-ctx context-length context-size max-context",
+    "--ctx-size": "ctx context num-ctx n-ctx context-length context-size max-context",
     "--context": "context-length",
     "--gpu-layers": "num-gpu gpu-offload",
     "--parallel": "num-parallel",
@@ -37,25 +37,27 @@ SAME: dict[str, str] = {
     "--model": "model-path model-id model-name model-name-or-path pretrained-model-name-or-path base-model",
     "--gpu": "gpu-type card accelerator",
     "--gpu-memory": "vram",
-    "--gpus": "num-gpus n-gpus ngpu world-size nproc-per-node num-processes",
-    "--batch-size": "per-device-train-batch-size train-batch-size micro-batch-size micro-batch batch bs",
+    "--gpus": "num-gpus n-gpus ngpu ngpus world-size nproc-per-node num-processes",
+    "--batch-size": "per-device-train-batch-size train-batch-size micro-batch-size micro-batch batch bs "
+                    "concurrency users",
     "--accumulation": "gradient-accumulation-steps gradient-accumulation grad-accum",
     "--seq-len": "max-seq-length max-length sequence-length sequence-len seq-length cutoff-len input-len input-tokens "
-                 "prompt-len prompt-tokens random-input-len context-length",
+                 "prompt-len prompt-tokens random-input-len context-length context",
     "--new-tokens": "output-len output-tokens max-new-tokens max-tokens random-output-len n-predict predict",
     "--rank": "lora-r lora-rank",
     "--targets": "target-modules lora-target-modules lora-target",
     "--optimizer": "optim",
     "--attention": "attn-implementation attn",
     "--checkpointing": "recompute-granularity activation-checkpointing",
-    "--stage": "zero-stage",
+    "--stage": "zero-stage zero",
+    "--usd": "budget max-cost",
     "--epochs": "num-train-epochs num-epochs",
     "--steps": "max-steps train-iters",
     "--examples": "num-examples dataset-size samples",
     "--tokens": "train-tokens num-tokens",
     "--dtype": "precision torch-dtype",
     "--rate": "request-rate qps rps",
-    "--concurrency": "max-concurrency",
+    "--concurrency": "max-concurrency users",
 }  # fmt: skip
 # words that stand alone -> an option here with its value
 ALONE: dict[str, str] = {
@@ -63,7 +65,9 @@ ALONE: dict[str, str] = {
     "load-in-4bit": "--quantization=nf4", "load-in-8bit": "--quantization=int8", "use-liger-kernel": "--kernels=liger",
     "use-flash-attn": "--attention=sdpa", "sample-packing": "--packing", "padding-free": "--packing",
     "torch-compile": "--compile", "enable-expert-parallel": "--expert-parallel", "use-dora": "--method=dora",
-    "disable-cuda-graph": "--enforce-eager",
+    "disable-cuda-graph": "--enforce-eager", "use-liger": "--kernels=liger", "qlora": "--method=qlora",
+    "4bit": "--quantization=nf4", "8bit": "--quantization=int8", "train": "--mode=training",
+    "training": "--mode=training", "inference": "--mode=inference", "json": "--format=json", "csv": "--format=csv",
 }  # fmt: skip
 # an argument of peft by its name
 ARGUMENTS = ("lora-dropout", "lora-alpha", "use-rslora")
@@ -83,9 +87,9 @@ FLAGS = (
     "color verbose v metrics enable-metrics no-webui push-to-hub do-train do-eval overwrite-output-dir sharded "
     "enable-prompt-tokens-details no-context-shift group-by-length"
 )
-# what is asked for in another way; where an option that its text names is given too, it adds nothing
+# what is asked for in another way; where all options that its text names are given too, it adds nothing
 OTHERWISE: dict[str, str] = {
-    "enable-lora": "--max-loras N (with --max-lora-rank R) makes room for adapters",
+    "enable-lora": "--max-loras N makes room for adapters",
     "limit-mm-per-prompt": "--images N says how many a request has",
     "speculative-config": "infer --draft-model MODEL --gamma N times a draft",
     "num-speculative-tokens": "infer --draft-model MODEL --gamma N times a draft",
@@ -96,6 +100,12 @@ OTHERWISE: dict[str, str] = {
     "deepspeed": "--recipe deepspeed --stage N says what of its file counts here",
     "fsdp": "--gpus N --stage 3 is FSDP",
     "days": "plan train looks for layouts, and for the largest model, within a time",
+    "nodes": "--gpus N counts the GPUs of all nodes, --gpus-per-node N those of one",
+    "num-nodes": "--gpus N counts the GPUs of all nodes, --gpus-per-node N those of one",
+    "nnodes": "--gpus N counts the GPUs of all nodes, --gpus-per-node N those of one",
+    "latency": "--ttft TIME is to the first token at most, --itl TIME between tokens",
+    "slo": "--ttft TIME is to the first token at most, --itl TIME between tokens",
+    "max-hours": "--days X is how long it may take: 0.25",
     "cpu-offload-gb": "weights on the host are not counted of this engine; --engine llama.cpp --gpu-layers N is",
     "max-batch-size": "--batch-size is how many requests there are, and --max-num-seqs how many vLLM takes",
 }  # fmt: skip
@@ -120,7 +130,7 @@ def meant(words: Sequence[str], have: Mapping[str, bool]) -> tuple[list[str], li
 
     have: the options of the command, and whether each takes a value. InputError for one that is asked for otherwise.
     """
-    served = _served(words)
+    served, said = _served(words), {w.partition("=")[0] for w in words if not w[2:] or w.startswith("--")}
     out: list[str] = []
     idle: list[str] = []
     rest = list(words)
@@ -145,7 +155,7 @@ def meant(words: Sequence[str], have: Mapping[str, bool]) -> tuple[list[str], li
             idle.append(flag)
             if not eq and rest and (rest[0].lower() in _SWITCHED if name in FLAGS.split() else _value(rest[0])):
                 rest.pop(0)
-        elif name in OTHERWISE and any(w.partition("=")[0] in OTHERWISE[name].split() for w in words):
+        elif name in OTHERWISE and said >= {w for w in OTHERWISE[name].split() if w.startswith("--")} != set():
             idle.append(flag)
             if rest and _value(rest[0]) and not eq:
                 rest.pop(0)
