@@ -101,7 +101,8 @@ def _head(p: GraphBuilder, a: Attention, x: GgmlTensor, which: int, h: Heads) ->
     """One of query, key and value as [width, heads, T]."""
     if p.gguf.split and len(a.projections) == 1:
         whole = a.projections[0]
-        y = p.linear(x, h.k_width * (h.queries if which == Q else h.keys), whole.bias, whole.name)
+        n = h.k_width * (h.queries if which == Q else h.keys)
+        y = p.linear(x, n, whole.bias, whole.name, size(whole.d_out))
     else:
         y = p.through(a.projections[which], x)
     norms = _norms(a, which)
@@ -224,6 +225,7 @@ def _latent(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
     if a.indexer is not None:
         p.chosen = chosen(p, a.indexer, x, rank)
     absorbed = op("MUL_MAT", (m["kv_rank"], T, h.queries), HELD, view(q, strided=True))
+    p.parts[absorbed.number] = (a.projections[-1].name, m["nope"], m["nope"] + m["v"])
     rotary = turned(p, a, view(q, (m["rope"], h.queries, T), strided=True))
     q = op("CONCAT", (h.k_width, h.queries, T), view(absorbed), rotary)
     both = p.through(down, x)
@@ -239,5 +241,8 @@ def _latent(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
     y = scores_over(p, a, FULL, h, q)
     p.cached.append(range(start, y.number + 1))
     y = op("MUL_MAT", (m["v"], T, h.queries), HELD, view(y))
-    y = view(op("CONT", (m["v"] * h.queries, T), view(y)))
-    return p.graph.expand(y)
+    p.parts[y.number] = (a.projections[-1].name, m["v"], m["nope"] + m["v"])
+    y = op("CONT", (m["v"] * h.queries, T), view(y))
+    if not p.context.flash:
+        p.forced_host.add(y.number)
+    return p.graph.expand(view(y))

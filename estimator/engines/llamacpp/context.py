@@ -36,6 +36,7 @@ class Context:
     pooling     how an encoder's rows become one a sequence: mean, cls, last or none; "": a decoder, which keeps a cache
     cached      whether an encoder keeps one too, whose batch the context then caps as a decoder's
     outputs     rows of logits in the worst graph, None: all of the micro-batch
+    step        the graph of a generated token of every sequence, in the same caches
     """
 
     asked: int
@@ -51,6 +52,7 @@ class Context:
     build: int = BUILD
     pooling: str = ""
     cached: bool = False
+    step: bool = False
 
     @property
     def indexed(self) -> bool:
@@ -84,11 +86,13 @@ class Context:
     @property
     def tokens(self) -> int:
         """Tokens of the graph that is reserved: the micro-batch in whole sequences."""
-        return int(ceil_div(self.ubatch, self.sequences)) * self.sequences
+        return self.sequences if self.step else int(ceil_div(self.ubatch, self.sequences)) * self.sequences
 
     @property
     def rows(self) -> int:
         """Rows of logits in that graph."""
+        if self.step:
+            return self.sequences
         return min(self.ubatch, self.batch if self.outputs is None else self.outputs)
 
     @property

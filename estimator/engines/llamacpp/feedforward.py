@@ -30,8 +30,11 @@ def mlp(p: GraphBuilder, block: MLP, x: GgmlTensor) -> GgmlTensor:
     elif block.fused and not p.gguf.split:
         y = op("GLU", (size(block.width), rows), p.through(up[0], x))
     else:
-        both = up if len(up) > 1 else (up[0]._replace(d_out=block.width),) * 2
-        gate, rise = (p.through(layer, x) for layer in both)
+        wide, one = size(up[0].d_out), up[0]
+        if len(up) > 1:
+            gate, rise = (p.through(layer, x) for layer in up)
+        else:
+            gate, rise = (p.linear(x, size(block.width), one.bias, one.name, wide) for _ in range(2))
         y = _both(gate, rise, block.limited)
     if block.norm is not None:
         y = p.norm(block.norm, y)
@@ -117,7 +120,10 @@ def _routed(
 
     def each(n: int, t: GgmlTensor, part: str) -> GgmlTensor:
         name = block.experts[-1 if part == "down" else 0].name
-        y = p.adapted(op("MUL_MAT_ID", (n, k, rows), HELD, t, chosen, weight=name), t, name, part, chosen)
+        y = op("MUL_MAT_ID", (n, k, rows), HELD, t, chosen, weight=name)
+        if part == "gate_up":
+            p.parts[y.number] = (name, 2, 1)  # one tensor of the file, which is known by its halves
+        y = p.adapted(y, t, name, part, chosen)
         return like("ADD_ID", y, HELD, chosen) if biased else y
 
     if block.gated and router.joined:

@@ -83,8 +83,9 @@ class GgmlTensor:
         self.number, self.weight, self.device = next(GgmlTensor.numbers), "", 0
 
 
-HELD = GgmlTensor("HELD", (1,), held=True)  # any weight or cache: where it lies does not matter here
-HELD.seen = True
+HELD = GgmlTensor("HELD", (1,), held=True)  # any weight: where it lies, the layer of its reader says
+CACHE = GgmlTensor("CACHE", (1,), held=True)  # any cache or state
+HELD.seen = CACHE.seen = True
 
 
 class Graph:
@@ -133,4 +134,11 @@ def view(of: GgmlTensor, shape: Shape | None = None, strided: bool = False) -> G
 
 def store(*sources: GgmlTensor) -> GgmlTensor:
     """Rows written into a cache: a view of memory that lies elsewhere."""
-    return GgmlTensor("STORE", (1,), (*sources, HELD), root=HELD)
+    return GgmlTensor("STORE", (1,), (*sources, CACHE), root=CACHE)
+
+
+def cached(shape: Shape, type: str) -> GgmlTensor:
+    """A look at a cache: ``shape`` elements, which are copied where they are read from elsewhere."""
+    made = GgmlTensor(CACHE.op, shape, type=type, held=True)
+    made.seen = True
+    return made

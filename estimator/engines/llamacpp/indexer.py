@@ -8,7 +8,7 @@ src/llama-graph.cpp (build_attn of llm_graph_input_attn_k_dsa); src/llama-kv-cac
 from __future__ import annotations
 
 from estimator.engines.llamacpp.context import BUILD, ROTATED, Context
-from estimator.engines.llamacpp.graph import HELD, LEAF, GgmlTensor, like, op, store, view
+from estimator.engines.llamacpp.graph import LEAF, GgmlTensor, cached, like, op, store, view
 from estimator.engines.llamacpp.passes import GraphBuilder, size
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Indexer
@@ -31,7 +31,7 @@ def chosen(p: GraphBuilder, i: Indexer, x: GgmlTensor, rank: GgmlTensor) -> Ggml
     assert i.weigh is not None
     weights = like("SCALE", view(p.through(i.weigh, x)))
     mask = p.graph.input("indexer_mask", (cells, each, 1, c.streams), "f16")
-    scores = op("LIGHTNING_INDEXER", mask.shape, view(q), HELD, weights, mask)
+    scores = op("LIGHTNING_INDEXER", mask.shape, view(q), cached((width, cells, 1, c.streams), c.k), weights, mask)
     best = op("TOP_K", (min(cells, size(i.top)), each, 1, c.streams), scores, type="i32")
     return op("CONT", best.shape, best, type="i32")
 

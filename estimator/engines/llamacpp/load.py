@@ -11,7 +11,8 @@ from estimator.engines.llamacpp.caches import check, kept
 from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.model import build, ordered
 from estimator.engines.llamacpp.passes import Lora, Pair
-from estimator.engines.llamacpp.placement import HOST, Placement, cut
+from estimator.engines.llamacpp.placement import HOST, Placement
+from estimator.engines.llamacpp.schedule import cut
 from estimator.engines.llamacpp.weights import Weights
 from estimator.families.base import Architecture
 from estimator.families.gguf import Gguf, of_side, two_sided
@@ -116,13 +117,21 @@ class Load:
         return replace(self, arch=of_side(self.arch, "encoder"), context=context, draft=None)
 
     def _compute(self) -> dict[int, int]:
-        p = build(self.arch, self.gguf, self.context, self.loras)
-        last = self.place.layers
+        last, place = self.place.layers, self.place
 
         def product(name: str, layer: int) -> int:
             return self.weights.products.get((name, -1 if layer >= last else layer), 0)
 
-        return compute_bytes(*cut(p, self.place, product))
+        def bytes_of(context: Context) -> dict[int, int]:
+            p = build(self.arch, self.gguf, context, self.loras)
+            return compute_bytes(*cut(p, place, product, self.cache_on_host))
+
+        made = bytes_of(self.context)
+        if place.devices and (place.offloaded <= last or place.host_experts or self.cache_on_host):
+            # a token's products stay on the host, where a prompt's go to a device
+            step = bytes_of(replace(self.context, step=True))
+            made = {at: max(made.get(at, 0), step.get(at, 0)) for at in (*made, *step)}
+        return made
 
     def pairs(self, layer: int) -> list[Pair]:
         """The adapters' pairs of a layer (-1: of the output)."""

@@ -86,7 +86,8 @@ def _embedded(p: GraphBuilder) -> tuple[GgmlTensor, list[GgmlTensor]]:
             x = view(wide, (d, T), strided=True)
             deep = [view(x, (d, T), strided=True) for _ in range(p.gguf.deepstack)]
     if p.arch.facts.get("embed_scale") and not p.gguf.folded:
-        x = like("MUL", x, p.graph.input("scale_rows", (1, T))) if p.gguf.embed_rows else like("SCALE", x)
+        by_row = p.gguf.embed_rows and p.context.mixed
+        x = like("MUL", x, p.graph.input("scale_rows", (1, T))) if by_row else like("SCALE", x)
         p.graph.expand(x)
     for part in sorted(p.arch.embeddings, key=_place):
         if isinstance(part, Lookup) and part.role == POSITION:

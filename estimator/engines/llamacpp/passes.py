@@ -68,6 +68,9 @@ class GraphBuilder:
         self.starts: list[int] = []  # number of the first tensor of each layer, then of what follows the last
         self.casts: dict[str, GgmlTensor] = {}  # masks in f16, where older builds cast them
         self.chosen: GgmlTensor | None = None  # keys that sparse attention looks at, in this layer and those after it
+        self.parts: dict[int, tuple[str, int, int]] = {}  # products with a share of a module's matrix
+        self.normed: set[int] = set()  # numbers of the norms with a weight
+        self.forced_host: set[int] = set()  # of what runs on the host where caches lie there
         self.loras, self.met = loras, set[Spot]()
         self.bare = bare_modules(arch, gguf) if loras else frozenset()
         self.cached: list[range] = []  # numbers of the tensors that read or write the cache
@@ -85,9 +88,12 @@ class GraphBuilder:
         ids = self.graph.input("out_ids", (self.rows,), "i32")
         return op("GET_ROWS", (x.shape[0], self.rows), x, ids)
 
-    def linear(self, x: GgmlTensor, n_out: int, bias: bool = False, name: str = "") -> GgmlTensor:
-        """The weight of module ``name`` times ``x`` [n_in, rows]: [n_out, rows]."""
-        y = self.adapted(op("MUL_MAT", (n_out, *x.shape[1:]), HELD, x, weight=name), x, name)
+    def linear(self, x: GgmlTensor, n_out: int, bias: bool = False, name: str = "", of: int = 0) -> GgmlTensor:
+        """The weight of module ``name`` times ``x`` [n_in, rows]: [n_out, rows]; of: outputs of the whole module."""
+        y = op("MUL_MAT", (n_out, *x.shape[1:]), HELD, x, weight=name)
+        if of:
+            self.parts[y.number] = (name, n_out, of)
+        y = self.adapted(y, x, name)
         return like("ADD", y, HELD) if bias else y
 
     def adapted(self, y: GgmlTensor, x: GgmlTensor, name: str, part: str = "", *ids: GgmlTensor) -> GgmlTensor:
@@ -120,5 +126,6 @@ class GraphBuilder:
         y = like("RMS_NORM" if self.gguf.rms or norm.kind.startswith("rms") else "NORM", x)
         if not norm.affine:
             return y
+        self.normed.add(y.number)
         y = like("MUL", y, HELD)
         return like("ADD", y, HELD) if norm.bias else y

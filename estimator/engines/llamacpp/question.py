@@ -292,7 +292,7 @@ def placement(q: Any, layers: int, cards: tuple[Card, ...], said: list[str]) -> 
         n = layers + 1 if given is None or given in ALL else _size(q, given, "--gpu-layers", "tokens")
     place = Placement(layers, min(n, layers + 1), shares, experts, not q.no_kv_offload)
     if n < layers + 1 or experts:
-        said.append("what crosses between devices: read in ggml's scheduler, not measured")
+        said.append("what crosses between devices as ggml's scheduler copies it, without what a card's kernels add")
     elif place.copies > 1:
         said.append(
             f"{place.copies} copies of what crosses between devices, whose micro-batches overlap, as logs of two cards "

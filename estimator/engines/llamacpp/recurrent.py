@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, store, view
+from estimator.engines.llamacpp.graph import CACHE, HELD, GgmlTensor, cached, like, op, store, view
 from estimator.engines.llamacpp.passes import GraphBuilder, size
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Layer, StateSpace
@@ -54,16 +54,16 @@ def _copies(p: GraphBuilder) -> GgmlTensor:
     return p.graph.input("rs_copy", (p.sequences,), "i32")
 
 
-def _cleared(p: GraphBuilder) -> GgmlTensor:
+def _cleared(p: GraphBuilder, elements: int) -> GgmlTensor:
     """The states as rows, one of them zeroed in the cache: only views."""
-    rows = view(HELD)
-    p.graph.expand(GgmlTensor("SCALE", rows.shape, (view(rows),), root=HELD))
+    rows = view(cached((elements, p.sequences), "f32"))
+    p.graph.expand(GgmlTensor("SCALE", rows.shape, (view(rows),), root=CACHE))
     return rows
 
 
 def read(p: GraphBuilder, elements: int) -> GgmlTensor:
     """One layer's states of every sequence, gathered; those of idle sequences (none here) are written back."""
-    rows = op("GET_ROWS", (elements, p.sequences), _cleared(p), _copies(p))
+    rows = op("GET_ROWS", (elements, p.sequences), _cleared(p, elements), _copies(p))
     main = p.graph.expand(view(rows))
     p.graph.expand(store(view(rows, (elements, 0))))
     return main
@@ -85,8 +85,8 @@ def _convolved(p: GraphBuilder, m: StateSpace, window: GgmlTensor) -> GgmlTensor
 
 def _scanned(p: GraphBuilder, m: StateSpace, scan: Callable[[GgmlTensor], tuple[GgmlTensor, ...]]) -> GgmlTensor:
     """The scan: its outputs and, behind them, the new states, which are written back."""
-    rows = _cleared(p)
     state = states_of(m).state
+    rows = _cleared(p, state)
     copies = view(_copies(p), (p.sequences,))
     operands = scan(view(rows))
     y = op("SSM_SCAN", (size(m.inner) * p.tokens + state * p.sequences,), *operands, copies)

@@ -6,7 +6,7 @@ Source: src/llama-graph.cpp (build_attn_mha, build_pos_bias, build_inp_cross_emb
 from __future__ import annotations
 
 from estimator.engines.llamacpp.context import Context
-from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, view
+from estimator.engines.llamacpp.graph import HELD, GgmlTensor, cached, like, op, view
 from estimator.engines.llamacpp.indexer import masked
 from estimator.engines.llamacpp.passes import FULL, WINDOW, GraphBuilder, size
 from estimator.families.base import Attention
@@ -101,18 +101,22 @@ def scores_over(p: GraphBuilder, a: Attention, cache: str, h: Heads, q: GgmlTens
         shape = (h.v_width, h.queries, each, streams)
         y = op("FLASH_ATTN_EXT", shape, q, *_operands(c, h, n, a.mla is not None), mask)
         return view(y, (h.v_width * h.queries, p.tokens))
-    held = HELD
+    keys, held = (cached((width, n, h.keys, streams), kind) for width, kind in ((h.k_width, c.k), (h.v_width, c.v)))
     if a.mla is not None:  # the values are a part of the keys: transposed anew in every pass
-        held = op("CONT", (n, h.v_width, 1, streams), HELD, type="f32" if c.k == "f32" else "f16")
+        held = op("CONT", (n, h.v_width, 1, streams), held, type="f32" if c.k == "f32" else "f16")
     elif c.flash:  # values lie as the fused kernel reads them
-        held = op("CONT", (n, h.v_width, h.keys, streams), HELD, type=c.v)
-    scores = op("MUL_MAT", (n, each, h.queries, streams), HELD, q)
+        held = op("CONT", (n, h.v_width, h.keys, streams), held, type=c.v)
+    scores = op("MUL_MAT", (n, each, h.queries, streams), keys, q)
     if a.softcap:
         for name in ("SCALE", "TANH", "SCALE"):
             scores = like(name, scores)
     scores = like("SOFT_MAX", _with_bias(p, a, scores), mask)
     weighted = op("MUL_MAT", (h.v_width, each, h.queries, streams), held, scores)
-    return weighted if a.mla is not None else op("CONT", (h.v_width * h.queries, p.tokens), view(weighted))
+    if a.mla is not None:
+        return weighted
+    y = op("CONT", (h.v_width * h.queries, p.tokens), view(weighted))
+    p.forced_host.add(y.number)
+    return y
 
 
 def _mask(p: GraphBuilder, cache: str, shape: tuple[int, ...]) -> GgmlTensor:
@@ -132,9 +136,9 @@ def _operands(c: Context, h: Heads, n: int, latent: bool) -> list[GgmlTensor]:
     """Keys and values of the fused kernel, which reads no f32: such a cache is copied to f16 first."""
     out = []
     for kind, width in ((c.k, h.k_width), (c.v, h.v_width)):
-        t = HELD
+        t = cached((width, n, h.keys, c.streams), kind)
         if kind == "f32":
-            t = op("CPY", (width, n, h.keys, c.streams), HELD, type="f16")
-            t.sources = (HELD, t)  # ggml_cast lists the result among its own sources
+            held, t = t, op("CPY", (width, n, h.keys, c.streams), t, type="f16")
+            t.sources = (held, t)  # ggml_cast lists the result among its own sources
         out.append(t)
     return out

@@ -9,7 +9,8 @@ from estimator.engines.llamacpp.graph import bytes_of
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.model import build, ordered
 from estimator.engines.llamacpp.passes import size
-from estimator.engines.llamacpp.placement import HOST, OFFLOAD_FROM
+from estimator.engines.llamacpp.placement import HOST
+from estimator.engines.llamacpp.schedule import OFFLOAD_FROM
 from estimator.families.base import Attention, MoE
 from estimator.records import NamedTuple
 from estimator.work.product import MULTIPLY_ADD
