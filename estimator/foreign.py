@@ -66,8 +66,9 @@ ALONE: dict[str, str] = {
     "use-flash-attn": "--attention=sdpa", "sample-packing": "--packing", "padding-free": "--packing",
     "torch-compile": "--compile", "enable-expert-parallel": "--expert-parallel", "use-dora": "--method=dora",
     "disable-cuda-graph": "--enforce-eager", "use-liger": "--kernels=liger", "qlora": "--method=qlora",
-    "4bit": "--quantization=nf4", "8bit": "--quantization=int8", "train": "--mode=training",
-    "training": "--mode=training", "inference": "--mode=inference", "json": "--format=json", "csv": "--format=csv",
+    "fp8": "--quantization=fp8", "4bit": "--quantization=nf4", "8bit": "--quantization=int8",
+    "train": "--mode=training", "training": "--mode=training", "inference": "--mode=inference",
+    "json": "--format=json", "csv": "--format=csv",
 }  # fmt: skip
 # an argument of peft by its name
 ARGUMENTS = ("lora-dropout", "lora-alpha", "use-rslora")
@@ -184,7 +185,7 @@ def _value(word: str) -> bool:
 
 
 def _number(word: str) -> bool:
-    return word.lstrip("-")[:1].isdigit() or word[:2] == "-."
+    return word[:2] != "--" and word[1:].replace(".", "", 1).replace("e-", "", 1).isdigit()
 
 
 __all__ = ["meant", "option_for"]
