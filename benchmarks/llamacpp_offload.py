@@ -23,11 +23,12 @@ from llamacpp_contexts import POINTER, RECORDS, TYPES, library, write
 
 from estimator.config import Config
 from estimator.families import build
-from estimator.families.base import StateSpace
+from estimator.families.base import MoE, StateSpace
 from estimator.families.gguf import blocks, encodes, gguf_of, two_sided
 from estimator.trace import value_of
 
 OUT = RECORDS.with_name("llamacpp_offload.json")
+KEPT = []  # texts that llama.cpp holds by their address
 MOST = 3 * 10**8  # parameters: a model is loaded for real
 FUNCTIONS = ("ggml_backend_cpu_init", "ggml_nbytes", "ggml_nrows", "ggml_op_name", "ggml_backend_cpu_buffer_from_ptr",
              "ggml_backend_device_register")  # fmt: skip
@@ -51,6 +52,17 @@ def buffers(lib, context):
     return dict(walk(word(ctypes.addressof(held) + 16)))
 
 
+def overrides(lib, layers):
+    """llama_model_tensor_buft_override: the experts of the first layers on the host, as --n-cpu-moe writes it."""
+    lib.ggml_backend_cpu_buffer_type.restype = POINTER
+    host, out = lib.ggml_backend_cpu_buffer_type(), (POINTER * (2 * layers + 2))()
+    for i in range(layers):
+        pattern = ctypes.c_char_p(rf"blk\.{i}\.ffn_(up|down|gate|gate_up)_(ch|)exps".encode())
+        KEPT.append(pattern)
+        out[2 * i], out[2 * i + 1] = ctypes.cast(pattern, POINTER), host
+    return out
+
+
 def measured(device, config, o, place):
     """[[cache, compute] of the host and of every device]."""
     lib, fake = library(), ctypes.CDLL(device)
@@ -65,6 +77,8 @@ def measured(device, config, o, place):
         write(path, gguf_of(arch).name, arch, config)
         p = lib.llama_model_default_params()
         p.extra, p.load_mode, p.lazy_mode, p.load_mtp, p.n_gpu_layers = False, 0, 0, False, place["gpu-layers"]
+        kept = overrides(lib, place.get("cpu-moe", 0))
+        p.overrides = ctypes.cast(kept, POINTER)
         model = lib.llama_model_load_from_file(str(path).encode(), p)
     c = lib.llama_context_default_params()
     c.n_ctx, c.n_batch, c.n_ubatch, c.n_seq_max = (
@@ -110,6 +124,8 @@ def drawn(contexts, seed):
             n, devices = blocks(arch), r.choice([1, 1, 2])
             place = {"devices": devices, "gpu-layers": r.choice([0, 1, n // 2, n, n + 1, n + 1]), "overlaps":
                      devices > 1 and r.random() < 0.5, "no-kv-offload": r.random() < 0.25}  # fmt: skip
+            if any(isinstance(layer.mlp, MoE) for layer in arch.layers) and r.random() < 0.5:
+                place |= {"cpu-moe": r.choice([1, n // 2, n]), "gpu-layers": n + 1}
             yield {"context": x["id"], "place": place}
 
 
