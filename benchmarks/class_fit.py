@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from class_walk import INDEXED, LAYERS, NUMBER, STAGES, is_kinds, pattern
+from class_walk import IDS, INDEXED, LAYERS, NUMBER, STAGES, is_kinds, pattern
 from remembered import size
 
 SEEN_AT_LEAST = 3  # sizes at which a kind of layer occurs
@@ -91,13 +91,13 @@ def grouped(
     for one in dict.fromkeys(x for g in groups for x in g):
         there = [(at, list(g[one].items())) for at, g in enumerate(groups) if one in g]
         if len(there) < SEEN_AT_LEAST:
-            raise Untraceable(f"{name}: its tensors change with its sizes")
+            raise Untraceable(f"whether {name} is there changes with its sizes")
         if len({len(found) for _, found in there}) > 1:
-            raise Untraceable(f"{name}: its shapes change with its sizes")
+            raise Untraceable(f"how many shapes {name} has changes with its sizes")
         for j, (shape, roles) in enumerate(there[0][1]):
             shapes = [found[j][0] for _, found in there]
             if len({len(s) for s in shapes}) > 1:
-                raise Untraceable(f"{name}: its rank changes with its sizes")
+                raise Untraceable(f"the rank of {name} changes with its sizes")
             noted = [seen[at].noted for at, _ in there]
             dims = [best([s[d] for s in shapes], noted, name, idle) for d in range(len(shape))]
             here = dict(there)
@@ -127,7 +127,7 @@ def best(values: list[int], noted: list[dict[int, set[Any]]], what: str, idle: s
         return min(busy or common, key=lambda e: (size(e), repr(e)))
     if len(set(values)) == 1:
         return values[0]
-    raise Untraceable(f"{what}: no expression for {values}")
+    raise Untraceable(f"nothing in its config gives a side of {what}")
 
 
 def named(expr: Any) -> set[str]:
@@ -164,7 +164,7 @@ class Counts:
         else:
             found = self.plain.get(key) or self.composed.get(key)
         if found is None:
-            raise Untraceable(f"{what}: occurs {values} times")
+            raise Untraceable(f"nothing in its config says how often {what} occurs")
         return found
 
 
@@ -206,7 +206,8 @@ def composed(seen: list[Built]) -> Iterator[tuple[Any, list[int]]]:
     fields = [b.fields for b in seen]
     small = [
         n for n, v in fields[0].items()
-        if isinstance(v, int) and not isinstance(v, bool) and all(0 < int(f.get(n) or 0) < 100 for f in fields)
+        if isinstance(v, int) and not isinstance(v, bool) and not IDS.search(n.split(".")[-1])
+        and all(0 < int(f.get(n) or 0) < 100 for f in fields)
     ]  # fmt: skip
     layers = [(("f", n), [int(f[n]) for f in fields]) for n in layered(seen)]
     for e, of in layers:

@@ -20,6 +20,7 @@ from class_walk import (
     is_kinds,
     kinds_of,
     layers_of,
+    parts,
     pattern,
     plain,
     remembered,
@@ -30,13 +31,25 @@ from remembered import NOTED, Remembered, value_of
 
 WIDE = 16  # a width, at least
 # fields without which a class cannot be built, and which every config.json of it has
+_INDEXER = {"indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 256, "indexer_budget": 2048,
+            "indexer_compress_ratio": 4}  # fmt: skip
+_ROPE = {kind: {"rope_type": "default", "rope_theta": 10000.0} for kind in ("full_attention", "sliding_attention")}
 STARTS: dict[str, dict[str, Any]] = {
     "esm": {"vocab_size": 33},
     "autoformer": {"prediction_length": 24},
     "informer": {"prediction_length": 24},
     "time_series_transformer": {"prediction_length": 24},
-    "qwen4_exp_text": {"indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 128, "indexer_budget": 2048,
-                       "indexer_compress_ratio": 4},
+    "qwen4_exp_text": _INDEXER,
+    "qwen4_exp": {f"text_config.{n}": v for n, v in _INDEXER.items()},
+    "cohere_compass_text": {"rope_parameters": _ROPE},
+    "cohere_compass": {"text_config.rope_parameters": _ROPE},
+    "chameleon": {"vocabulary_map": {"<image>": 8711}},
+    "emu3": {"vocabulary_map": {"<image>": 1}},
+    "hunyuan_vl_text": {"head_dim": 128},
+    "hunyuan_vl": {"text_config.head_dim": 128},
+    "diffusion_gemma": {"text_config.num_experts": 128, "text_config.top_k_experts": 8,
+                        "text_config.moe_intermediate_size": 704},
+    "gemma4_assistant": {"text_config.hidden_size_per_layer_input": 0, "text_config.vocab_size_per_layer_input": 0},
     "reformer": {"is_decoder": True},
 }
 HARMLESS_TEXT = re.compile(
@@ -73,7 +86,7 @@ def both(times: Any, when: Any) -> Any:
 def built(walk: Walk, names: list[str], flags: dict[str, Any], alike: tuple[str, str] | None = None) -> list[Built]:
     """The class at several sizes; ``alike``: with two of them equal."""
     seen: list[Built] = []
-    why = "builds at too few sizes"
+    why = "it builds at too few sizes"
     for seed in range(40):
         NOTED.clear()
         values = sized(walk, names, seed)
@@ -82,7 +95,7 @@ def built(walk: Walk, names: list[str], flags: dict[str, Any], alike: tuple[str,
         try:
             tensors, config = walk.tensors({**remembered(values), **flags})
         except Exception as error:
-            why = f"does not build at other sizes: {type(error).__name__}: {str(error)[:90]}"
+            why = f"it does not build at other sizes ({type(error).__name__})"
             continue
         seen.append(Built(by_pattern(tensors), {k: set(v) for k, v in NOTED.items()}, plain(config)))
         if len(seen) == SIZES:
@@ -90,9 +103,18 @@ def built(walk: Walk, names: list[str], flags: dict[str, Any], alike: tuple[str,
     raise Untraceable(why)
 
 
+def first(walk: Walk, names: list[str]) -> dict[str, Any]:
+    """The first sizes at which the class builds."""
+    key = tuple(names)
+    if key not in walk.firsts:
+        every = [sized(walk, names, seed) for seed in range(20)]
+        walk.firsts[key] = next((values for values in every if attempt(walk, values) is not None), every[0])
+    return dict(walk.firsts[key])
+
+
 def unmoved(walk: Walk, names: list[str], flags: dict[str, Any]) -> set[str]:
     """The fields that change nothing when they alone are another size."""
-    values = sized(walk, names, 0)
+    values = first(walk, names)
     start = attempt(walk, {**values, **flags})
     out = set()
     for n in names if start else ():
@@ -109,7 +131,7 @@ def unmoved(walk: Walk, names: list[str], flags: dict[str, Any]) -> set[str]:
 def alike(walk: Walk, names: list[str], switches: list[str]) -> list[tuple[str, str]]:
     """Pairs of widths that are equal by default, where other tensors are there than when they differ."""
     widths = [n for n in names if isinstance(walk.defaults[n], int) and walk.defaults[n] >= WIDE]
-    values = sized(walk, names, 0)
+    values = first(walk, names)
     pairs = [
         (a, b) for i, a in enumerate(widths) for b in widths[i + 1 :]
         if walk.defaults[a] == walk.defaults[b] and values[a] != values[b]
@@ -176,12 +198,12 @@ def less(walk: Walk, names: list[str], error: Untraceable) -> list[str]:
 def recorded_at(walk: Walk, model_type: str, names: list[str]) -> dict[str, Any]:
     """The record with these fields free."""
     if not names:
-        raise Untraceable("no field could be given another size")
-    start = attempt(walk, sized(walk, names, 0))
+        raise Untraceable("none of its sizes could be changed")
+    start = attempt(walk, first(walk, names))
     switches, fixed = [], []
     for name, value in walk.defaults.items():
         if isinstance(value, bool):
-            found = attempt(walk, {**sized(walk, names, 0), name: not value})
+            found = attempt(walk, {**first(walk, names), name: not value})
             if found is None:
                 fixed.append(name)
             elif start is None or found[0] != start[0]:
@@ -210,6 +232,7 @@ def recorded_at(walk: Walk, model_type: str, names: list[str]) -> dict[str, Any]
         "fixed": {n: walk.defaults[n] for n in fixed}, "tensors": rows, "free": free,
         "lists": {**lists(walk), **{n: list(walk.defaults[n]) for n in free}},
         "kinds": {n: sorted(set(v)) for n, v in lists(walk).items()}, "knows": known_fields(walk),
+        "parts": parts(walk._config({})),
     }  # fmt: skip
     try:
         verify(walk, names, made, 2, same)
@@ -218,7 +241,7 @@ def recorded_at(walk: Walk, model_type: str, names: list[str]) -> dict[str, Any]
             raise
         verify(walk, names, made, 1, same)
         made["alone"] = True  # flags that meddle with each other: one may differ from the default, not two
-    return used(made)
+    return used(made, walk.defaults)
 
 
 def known_fields(walk: Walk) -> list[str]:
@@ -237,7 +260,7 @@ def kept(walk: Walk, names: list[str], fixed: list[str]) -> list[str]:
 def constants(walk: Walk, names: list[str]) -> list[str]:
     """Fields that change the inventory, or may, in a way that is not recorded: they must keep the class's value."""
     out = []
-    start = attempt(walk, sized(walk, names, 0))
+    start = attempt(walk, first(walk, names))
     before = Counter((n, s) for n, s, _ in start[0])
     for name, value in walk.defaults.items():
         leaf = name.split(".")[-1]
@@ -247,12 +270,10 @@ def constants(walk: Walk, names: list[str]) -> list[str]:
             if not HARMLESS_TEXT.search(leaf):
                 out.append(name)
             continue
-        for other in others(value):
-            found = attempt(walk, {**sized(walk, names, 0), name: other})
-            if found is None or Counter((n, s) for n, s, _ in found[0]) != before:
-                out.append(name)
-                break
-        if not others(value) and leaf not in ("rope_scaling", "rope_parameters"):
+        tried = [attempt(walk, {**first(walk, names), name: other}) for other in others(value)]
+        built = [Counter((n, s) for n, s, _ in found[0]) for found in tried if found is not None]
+        free = not others(value) and leaf in ("rope_scaling", "rope_parameters")
+        if not free and (not built or any(x != before for x in built)):
             out.append(name)
     return out
 
@@ -262,7 +283,7 @@ def others(value: Any) -> list[Any]:
     if value is None:
         return [2, 64]
     if isinstance(value, int | float):
-        return [value + 1 if isinstance(value, int) else value * 1.5 + 0.25]
+        return [value + 1, 2 * value] if isinstance(value, int) else [value * 1.5 + 0.25]
     numbers = isinstance(value, list | tuple) and value and all(isinstance(x, int | float) for x in value)
     return [[2 * x for x in value]] if numbers else []
 
@@ -294,13 +315,14 @@ def verify(walk: Walk, names: list[str], made: dict[str, Any], together: int, sa
         for name, dims, times, _ in chosen_rows(made, chosen):
             got[name, tuple(value_of(d, fields) for d in dims)] += value_of(times, fields)
         if +got != want:
-            first = sorted(str(k) for k in (got - want) | (want - got))[:2]
-            raise Untraceable(f"not reproduced with {chosen or 'the defaults'}: {first}")
+            first = min(name for name, _ in (got - want) | (want - got))
+            switched = f"with {' and '.join(chosen)} switched" if chosen else "at other sizes" if seed else "by itself"
+            raise Untraceable(f"{first} is not what its expressions give {switched}")
         done += 1
         if done == CHECKS + len(made["flags"]):
             return
     if done < CHECKS:
-        raise Untraceable("builds at too few sizes to be checked")
+        raise Untraceable("it builds at too few sizes to be checked")
 
 
 def chosen_rows(made: dict[str, Any], chosen: dict[str, Any]) -> list[Any]:
@@ -311,9 +333,10 @@ def chosen_rows(made: dict[str, Any], chosen: dict[str, Any]) -> list[Any]:
     return rows
 
 
-def used(made: dict[str, Any]) -> dict[str, Any]:
-    """Without the fields that no expression names."""
+def used(made: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Without the fields that no expression names, and with the class's value of those that must keep it."""
     text = json.dumps([made["tensors"], made["flags"], made["derived"]])
+    made["sizes"] |= {n: defaults[n] for n in made["fixed"] if type(defaults[n]) is int and json.dumps(n) in text}
     keep = {n for n in [*made["sizes"], *made["lists"]] if json.dumps(n) in text}
     made["sizes"] = {n: v for n, v in made["sizes"].items() if n in keep}
     made["lists"] = {n: v for n, v in made["lists"].items() if n in keep}

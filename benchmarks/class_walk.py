@@ -51,6 +51,7 @@ class Walk:
 
     def __init__(self, config_class: Any, model_class: Any, start: dict[str, Any] | None = None) -> None:
         self.config_class, self.model_class, self.start = config_class, model_class, start or {}
+        self.firsts: dict[tuple[str, ...], dict[str, Any]] = {}  # of these fields the first sizes at which it builds
         self.other: dict[str, int] = {}  # a second value of sizes that otherwise keep the class's own
         remember_in(config_class, model_class)
         self.defaults = plain(self._config({}))
@@ -86,6 +87,15 @@ def plain(config: Any) -> dict[str, Any]:
             out |= {f"{name}.{k}": v for k, v in plain(value).items()}
         else:
             out[name] = value
+    return out
+
+
+def parts(config: Any, prefix: str = "") -> dict[str, str]:
+    """The model_type of every part of a config, by dotted name."""
+    out: dict[str, str] = {}
+    for name, value in vars(config).items():
+        if hasattr(value, "to_dict") and hasattr(value, "model_type") and not name.startswith("_"):
+            out |= {f"{prefix}{name}": str(value.model_type), **parts(value, f"{prefix}{name}.")}
     return out
 
 

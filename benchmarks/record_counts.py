@@ -1,13 +1,14 @@
 """Record the inventories of transformers' classes: every tensor's name and shape as expressions in the config's fields.
 
-    python benchmarks/record_counts.py [MODEL_TYPE ...] [--out presets/counts.json.gz]
+    python benchmarks/record_counts.py [MODEL_TYPE ...] [--out presets/counts.jsonl.gz]
 
 A class is built on the meta device from a config whose sizes are ints that remember how they were computed
 (:class:`Remembered`). Every result of an operation on them is noted under its value, so a dimension is looked up by its
 value; as several expressions may give one value, the class is built at several sizes and only what explains all of them
 stays. How often a layer's tensor occurs is fitted in the same way, from the fields that count layers and from lists of
 layer kinds. Flags are switched one by one, and two at a time to see that they do not meddle with each other. At last
-every expression is held to further sizes; a class that is not reproduced exactly is left out and named.
+every expression is held to further sizes, and what a config.json of the class gives to these; a class that is not
+reproduced exactly is left out, with a sentence that says why. The file is written after each class.
 
 Needs torch and transformers 5 (the extra ``measure``). Nothing is downloaded; no weight is ever allocated.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import re
 import signal
 import sys
 import warnings
@@ -31,7 +33,7 @@ from class_walk import Walk, written
 
 from estimator.families import FAMILIES
 
-SECONDS = 60  # of the processor: a class that takes longer is left out
+SECONDS = 120  # of the processor: a class that takes longer is left out
 
 
 def classes(only: list[str]) -> Iterator[tuple[str, Any, list[Any]]]:
@@ -67,40 +69,78 @@ class Late(BaseException):
 
 
 def late(*_: Any) -> None:
-    raise Late(f"took more than {SECONDS} s of the processor")
+    raise Late(f"it took more than {SECONDS} s of the processor")
 
 
-def held(path: Path) -> int:
-    """Drop the records whose inventory, read from a config.json, is not the class's at further sizes."""
+def held(kind: str, made: dict[str, Any]) -> None:
+    """Untraceable where the inventory, read from a config.json, is another than the class's at further sizes, or where
+    none is read.
+    """
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     from estimator.config import Config
+    from estimator.errors import InputError
     from estimator.families import recorded
 
-    data = json.loads(gzip.decompress(path.read_bytes()))
-    for kind, made in list(data["records"].items()):
-        walk = Walk(CONFIG_MAPPING[kind], getattr(transformers, made["class"]), STARTS.get(kind))
+    plain = json.loads(json.dumps(made, default=jsonable))
+    walk = Walk(CONFIG_MAPPING[kind], getattr(transformers, made["class"]), STARTS.get(kind))
+    refused, equal = "", 0
+    for raw, shapes in written(walk, plain):
+        got: Counter[tuple[int, ...]] = Counter()
         try:
-            for raw, shapes in written(walk, made):
-                got: Counter[tuple[int, ...]] = Counter()
-                for w in recorded.build(Config(raw)).weights():
-                    got[w.shape] += w.times
-                if got != shapes:
-                    raise Untraceable("its config.json does not tell its inventory")
+            for w in recorded.of_record(Config(raw), plain).weights():
+                got[w.shape] += w.times
+        except InputError as error:
+            refused = str(error).partition(": ")[2].partition(" recorded inventory")[0]
+            continue
+        if got != shapes:
+            raise Untraceable("its config.json does not tell its inventory")
+        equal += 1
+    if refused and not equal:
+        said = refused.removesuffix(" is not in the").removesuffix(", the")
+        raise Untraceable(f"its record covers no config.json that it writes: {said}")
+
+
+def hold(path: Path) -> int:
+    """Drop the records of a file that are not the class's at further sizes."""
+    head, records = read(path)
+    for kind, made in list(records.items()):
+        try:
+            held(kind, made)
         except Exception as error:
-            data["left_out"][kind] = str(error).splitlines()[0][:120]
-            del data["records"][kind]
-            print(f"{kind}: left out: {data['left_out'][kind]}", flush=True)
-    print(f"{len(data['records'])} held")
-    write(path, data)
+            head["left_out"][kind] = why(error)
+            del records[kind]
+            print(f"{kind}: left out: {head['left_out'][kind]}", flush=True)
+    print(f"{len(records)} held")
+    write(path, head, records)
     return 0
 
 
-def write(path: Path, data: dict[str, Any]) -> None:
-    """The same bytes for the same records."""
-    text = json.dumps(data, separators=(",", ":"), default=jsonable)
-    path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(versions and what is left out, the records by model_type) of a file."""
+    first, *lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    records = [json.loads(line) for line in lines]
+    return json.loads(first), {r["type"]: r for r in records}
+
+
+def write(path: Path, head: dict[str, Any], records: dict[str, Any]) -> None:
+    """A line of versions, of what is known and what is left out; a line a record. The same bytes every time."""
+    known = {k: records[k] for k in sorted(records)}
+    head = {**head, "known": list(known), "left_out": dict(sorted(head["left_out"].items()))}
+    lines = (json.dumps(x, separators=(",", ":"), default=jsonable) for x in (head, *known.values()))
+    path.write_bytes(gzip.compress("\n".join(lines).encode(), 9, mtime=0))
+
+
+def why(error: BaseException) -> str:
+    """A sentence's end on a class that is left out, which a user reads."""
+    text = " ".join(str(error).split())
+    needs = re.search(r"requires the (.{1,40}?) library", text)
+    if needs:
+        return f"it needs {needs[1]}, which was not there"
+    if isinstance(error, Untraceable | Late):
+        return text
+    return f"it does not build from its class's own defaults ({type(error).__name__})"
 
 
 def jsonable(value: Any) -> Any:
@@ -120,26 +160,30 @@ def main() -> int:
 
     transformers.logging.set_verbosity_error()
     if args.hold:
-        return held(args.hold)
-    records, refused = {}, {}
+        return hold(args.hold)
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    head, records = read(args.out) if args.types and args.out and args.out.exists() else ({"left_out": {}}, {})
+    head["versions"] = versions
     signal.signal(signal.SIGVTALRM, late)
+    done = 0
     for model_type, config_class, model_classes in classes(args.types):
+        records.pop(model_type, None)
+        head["left_out"].pop(model_type, None)
         signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
         try:
-            records[model_type] = record(model_type, config_class, model_classes)
-            print(f"{model_type}: {len(records[model_type]['tensors'])} tensors", flush=True)
+            made = record(model_type, config_class, model_classes)
+            held(model_type, made)
+            records[model_type] = made
+            print(f"{model_type}: {len(made['tensors'])} tensors", flush=True)
+            done += 1
         except (Exception, Late) as error:
-            why = str(error) if isinstance(error, Untraceable) else f"{type(error).__name__}: {error}"
-            refused[model_type] = why[:120]
-            print(f"{model_type}: left out: {refused[model_type]}", flush=True)
+            head["left_out"][model_type] = why(error)
+            print(f"{model_type}: left out: {head['left_out'][model_type]}", flush=True)
         finally:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-    print(f"{len(records)} recorded, {len(refused)} left out")
-    if args.out:
-        versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-        old = json.loads(gzip.decompress(args.out.read_bytes())) if args.types and args.out.exists() else {}
-        kept, left = ({k: v for k, v in old.get(p, {}).items() if k not in args.types} for p in ("records", "left_out"))
-        write(args.out, {"versions": versions, "records": {**kept, **records}, "left_out": {**left, **refused}})
+        if args.out:
+            write(args.out, head, records)
+    print(f"{done} recorded; in all {len(records)}, {len(head['left_out'])} left out")
     return 0
 
 

@@ -150,8 +150,8 @@ class Report(NamedTuple):
         yield from self.hidden
 
     def assumed(self, short: bool) -> list[str]:
-        """The assumptions that a terminal prints; short: of a brief answer, where there is one, those of options."""
-        return [x for x in self.assumptions if not (short and self.brief) or x.startswith("--")]
+        """The assumptions that a terminal prints; short: of a brief answer those of options, and warnings."""
+        return [x for x in self.assumptions if not (short and self.brief) or x.startswith(("--", "WARNING"))]
 
     def results(self) -> dict[str, Any]:
         """The flat, plain-number results; raises InternalError where two nodes share a key with different values."""

@@ -261,6 +261,9 @@ def build(config: Config) -> Architecture:
         text = config.raw.get("text_config")
         inner = text.get("model_type") if isinstance(text, dict) else None
         wraps = isinstance(inner, str) and inner in FAMILIES
+        why = recorded.left_out(model_type)
+        if why:
+            raise InputError(f"{config.where}: a {model_type} is not counted: {why}. {recorded.WAY_OUT}")
         hint = f"Its text_config alone is a {inner}." if wraps else "To add one: llmcalc docs extending"
         slips = [t for t in FAMILIES if _letters(t) == _letters(model_type)]
         raise unknown(f"{config.where}: model_type", model_type, slips, hint, every=False)

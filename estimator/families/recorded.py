@@ -30,7 +30,7 @@ PER_TOKEN = (
     "num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "moe_top_k", "top_k_experts",
     "num_selected_experts", "top_k",
 )  # fmt: skip
-FILE = "counts.json.gz"
+FILE = "counts.jsonl.gz"
 WAY_OUT = "--with-transformers counts it where transformers is installed"
 _ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
     "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "//": lambda a, b: a // b,
@@ -41,28 +41,38 @@ _WHOLE: Mapping[str, Callable[[Any], int]] = {"int": int, "ceil": lambda x: -int
 
 
 @lru_cache(maxsize=1)
-def _data() -> dict[str, Any]:
+def _file() -> tuple[dict[str, Any], str]:
+    """(the first line: versions, what is known, what is left out and why; a line a record, not parsed)."""
     from estimator.presets import folder
 
     path = folder() / FILE
-    data: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes())) if path.is_file() else {"records": {}}
-    return data
+    if not path.is_file():
+        return {"versions": {}, "known": [], "left_out": {}}, ""
+    first, _, rest = gzip.decompress(path.read_bytes()).decode().partition("\n")
+    return json.loads(first), rest
 
 
 def record_of(model_type: str) -> dict[str, Any]:
     """One class's record."""
-    found: dict[str, Any] = _data()["records"][model_type]
+    start = json.dumps({"type": model_type}, separators=(",", ":"))[:-1] + ","
+    found: dict[str, Any] = json.loads(next(line for line in _file()[1].splitlines() if line.startswith(start)))
     return found
 
 
 def known() -> tuple[str, ...]:
     """Every model_type with a record, sorted."""
-    return tuple(sorted(_data()["records"]))
+    return tuple(_file()[0]["known"])
+
+
+def left_out(model_type: str) -> str:
+    """Why a class of transformers has no record, or ""."""
+    why: str = _file()[0]["left_out"].get(model_type, "")
+    return why
 
 
 def versions() -> str:
     """What the inventories were recorded with."""
-    return f"transformers {_data()['versions']['transformers']}"
+    return f"transformers {_file()[0]['versions'].get('transformers', '')}"
 
 
 class _Fields:
@@ -155,15 +165,25 @@ def build(c: Config) -> Architecture:
 
     InputError where a field differs from the class's default that the record does not cover.
     """
-    kind = c.text("model_type", "")
-    record = record_of(kind)
-    fields = _Fields(c, record)
+    return of_record(c, record_of(c.text("model_type", "")))
+
+
+def of_record(c: Config, record: Mapping[str, Any]) -> Architecture:
+    """The weights of a recorded class."""
+    kind, fields = record["type"], _Fields(c, record)
     for name, default in record["fixed"].items():
         value = fields.raw(name)
         if value is not None and value != default and not _same(value, default):
             raise InputError(
                 f"{c.where}: {name}={str(value)[:40]} is not in the recorded inventory of {record['class']} "
                 f"({name}={str(default)[:40]}); {WAY_OUT}"
+            )
+    for name, part in record["parts"].items():
+        value = fields.raw(f"{name}.model_type")
+        if value is not None and value != part:
+            raise InputError(
+                f"{c.where}: {name} is a {str(value)[:40]}, in the recorded inventory of {record['class']} a {part}; "
+                f"{WAY_OUT}"
             )
     for name, kinds in record["kinds"].items():
         given = fields.raw(name)

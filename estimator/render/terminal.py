@@ -79,7 +79,7 @@ def _printed(report: Report, body: Sequence[Any], derived: Any, derive: bool, st
     for line in report.assumed(short):
         _bullet(sheet, "assumes", line)
     if short:
-        rest = sum(not line.startswith("--") for line in report.assumptions)
+        rest = len(report.assumptions) - len(report.assumed(short))
         _bullet(sheet, "more", f"every row, {rest} assumptions and the sources: --detail")
     else:
         for cite in report.sources():

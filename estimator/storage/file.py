@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from estimator.models import Model
 
 FILE_FORMATS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
-NEAR = 0.05  # of the parameters: buffers and a tied matrix stored twice lie within it, another width does not
+NEAR = 0.05  # of the weights: buffers and a tied matrix stored twice lie within it, another width does not
 
 
 def base_format(model: Model) -> str:
@@ -53,5 +53,7 @@ def with_file(model: Model, made: Storage, compare: bool = True) -> Storage:
     computed = int(value_of(made.computed))
     if not compare or computed == found:
         return made
-    note = f"{header.path}: totals {found:,} bytes of weights, the config gives {computed:,} ({found - computed:+,})"
+    loud = "WARNING: " if abs(found - computed) > NEAR * computed else ""
+    more = f"the config gives {computed:,} ({found - computed:+,})"
+    note = f"{loud}{header.path}: totals {found:,} bytes of weights, {more}"
     return replace(made, notes=(*made.notes, note))

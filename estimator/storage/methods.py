@@ -15,7 +15,7 @@ from estimator.storage.layouts import Layout
 from estimator.storage.matching import Match, transformers_match
 from estimator.storage.modelopt import modelopt, quark
 from estimator.storage.replaced import aqlm, bitnet, eetq, higgs
-from estimator.storage.schemes import LINEAR_ONLY, LINEARS, MLX_TOUCHES, SCHEMES, Scheme, skips
+from estimator.storage.schemes import LINEAR_ONLY, LINEARS, MLX_TOUCHES, SCHEMES, Scheme, sees_or_hears, skips
 from estimator.storage.torchao import torchao
 
 
@@ -175,6 +175,7 @@ def mlx(c: Fields) -> Scheme | None:
         if value is False or isinstance(value, dict):
             own = None if value is False else _mlx_layout(Fields({**_shared(c), **value}, c.where))
             rules.append((_exactly(str(name)), own))
+    rules.append((sees_or_hears, None))
     group = c.whole("group_size", 64)
     return Scheme(
         layout.name, layout, "each", f"{layout.name} as MLX stores it (config): embeddings and output layer too",

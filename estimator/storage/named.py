@@ -10,7 +10,7 @@ from estimator.errors import InputError
 from estimator.records import NamedTuple
 from estimator.storage import layouts as lay
 from estimator.storage.layouts import Layout
-from estimator.storage.schemes import LINEARS, MLX_TOUCHES, SCHEMES, Scheme
+from estimator.storage.schemes import LINEARS, MLX_TOUCHES, SCHEMES, Scheme, sees_or_hears
 
 _BITS, _GROUP = re.compile(r"^(\d{1,2})bits?$"), re.compile(r"^g(-?\d{1,6})$")
 
@@ -84,7 +84,8 @@ def _made(head: str, method: Grouped, bits: int, group: int, zeros: bool) -> Sch
     more: dict[str, Any] = {"touches": LINEARS}
     kept = "output layer, embeddings, norms and routers stay"
     if method.mlx:
-        more, kept = {"touches": MLX_TOUCHES, "divides": max(1, group)}, "embeddings and the output layer too"
+        more = {"touches": MLX_TOUCHES, "divides": max(1, group), "rules": ((sees_or_hears, None),)}
+        kept = "embeddings and the output layer too"
     return Scheme(name, layout, "each", f"{method.what}, {bits} bits in {size}: {kept}", **more)
 
 

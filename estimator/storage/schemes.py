@@ -18,6 +18,11 @@ from estimator.storage.matching import Match, expert_names, spellings, transform
 LINEARS = frozenset((LINEAR, CONV1D))
 LINEAR_ONLY = frozenset((LINEAR,))
 MLX_TOUCHES = frozenset((LINEAR, CONV1D, HEAD, EMBEDDING, POSITION, TOKEN_TYPE, ROUTER))
+# mlx-vlm 0.7.10 convert.py, utils.py skip_multimodal_module: what it leaves as it is; it calls ``visual`` vision_tower
+MLX_LEAVES = (
+    "vision", "visual.", "aligner", "vl_connector", "sam_model", "audio_model", "audio_tower", "code_predictor",
+    "img_projector", "multi_modal_projector", "patch_merge_mlp",
+)  # fmt: skip
 MAX_LAYERS = 100_000  # as elsewhere: more are a typing error
 
 
@@ -79,6 +84,11 @@ def skips(names: Sequence[str] | None, linears: frozenset[str] = LINEARS) -> dic
         return {"touches": linears}
     head = any("lm_head".endswith(n) or n in ("lm_head", "head", "output") for n in names)
     return {"skip": transformers_match(names), "touches": linears if head else linears | {HEAD}}
+
+
+def sees_or_hears(name: str) -> bool:
+    """Whether mlx-vlm leaves a module alone: of a tower, or of what joins it to the text."""
+    return any(word in name for word in MLX_LEAVES)
 
 
 _BNB = "output layer, embeddings, norms, biases and routers stay in the base type"

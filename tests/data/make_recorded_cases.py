@@ -1,4 +1,4 @@
-"""Write recorded_cases.json.gz: what classes of ``presets/counts.json.gz`` hold at sizes that are not in the record.
+"""Write recorded_cases.json.gz: what classes of ``presets/counts.jsonl.gz`` hold at sizes that are not in the record.
 
 Needs torch and transformers (5.24.0 when the file was written); the tests do not. Every second recorded class is built
 on the meta device at two sizes, and with each of its flags, from a config as ``save_pretrained`` writes it. A record:
@@ -21,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from class_record import STARTS
 from class_walk import Walk, written
+from record_counts import read
 
 ROOT = Path(__file__).parents[2]
 EVERY = 2
@@ -32,7 +33,7 @@ def main() -> None:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     transformers.logging.set_verbosity_error()
-    records = json.loads(gzip.decompress((ROOT / "presets" / "counts.json.gz").read_bytes()))["records"]
+    _, records = read(ROOT / "presets" / "counts.jsonl.gz")
     out: list[dict[str, Any]] = []
     for kind in sorted(records)[::EVERY]:
         record = records[kind]

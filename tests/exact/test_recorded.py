@@ -82,6 +82,69 @@ def test_a_name_without_a_number_occurs_once():
         assert all(times == 1 or times[0] in ("==", "!=") for name, _, times, _ in rows if "{i}" not in name), kind
 
 
+def test_one_class_is_parsed_for_one_class(monkeypatch):
+    kinds, read = recorded.known(), []
+    loads = json.loads
+    monkeypatch.setattr(recorded.json, "loads", lambda text: read.append(len(text)) or loads(text))
+    assert recorded.record_of("blip")["type"] == "blip"
+    assert len(read) == 1
+    assert read[0] < 20_000
+    assert all(recorded.record_of(kind)["type"] == kind for kind in kinds)
+    assert not set(kinds) & set(recorded._file()[0]["left_out"])
+
+
+def test_why_a_class_is_left_out_is_said(tmp_path):
+    every = recorded._file()[0]["left_out"]
+    raw = ("Error:", "Traceback", "{'", "[", "torch.", "...")
+    assert not [why for why in every.values() if any(x in why for x in raw) or len(why) > 160 or not why]
+    kind = next(k for k in every if k not in FAMILIES)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(InputError, match=r"is not counted: .*\. --with-transformers counts it") as caught:
+        memory(str(tmp_path))
+    assert every[kind] in str(caught.value)
+
+
+# published configs, and what transformers 5.24 builds from them on the meta device
+PUBLISHED = [
+    ({"model_type": "longformer", "architectures": ["LongformerForMaskedLM"], "attention_window": [512] * 12,
+      "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12,
+      "max_position_embeddings": 4098, "vocab_size": 50265, "type_vocab_size": 1}, 148_711_257),
+    ({"model_type": "led", "architectures": ["LEDForConditionalGeneration"], "attention_window": [1024] * 6,
+      "d_model": 768, "decoder_attention_heads": 12, "decoder_ffn_dim": 3072, "decoder_layers": 6,
+      "encoder_attention_heads": 12, "encoder_ffn_dim": 3072, "encoder_layers": 6, "vocab_size": 50265,
+      "max_decoder_position_embeddings": 1024, "max_encoder_position_embeddings": 16384}, 161_844_480),
+    ({"model_type": "gpt-sw3", "architectures": ["GPT2LMHeadModel"], "n_embd": 768, "n_head": 12, "n_layer": 12,
+      "n_positions": 2048, "vocab_size": 64000}, 135_780_864),
+    ({"model_type": "blip-2", "architectures": ["Blip2ForConditionalGeneration"], "num_query_tokens": 32,
+      "text_config": {"model_type": "opt", "hidden_size": 2560, "ffn_dim": 10240, "num_hidden_layers": 32,
+                      "num_attention_heads": 32, "word_embed_proj_dim": 2560, "vocab_size": 50304,
+                      "max_position_embeddings": 2048},
+      "qformer_config": {"model_type": "blip_2_qformer"}, "vision_config": {"model_type": "blip_2_vision_model"}},
+     3_744_761_856),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "total"), PUBLISHED, ids=[c["model_type"] for c, _ in PUBLISHED])
+def test_published_configs(config, total):
+    assert sum(w.total for w in build(Config(config)).weights()) == total
+
+
+def test_a_part_of_another_class_is_refused():
+    """InstructBLIP's Vicuna (7.9 B) was counted as its class's own OPT (4.3 B)."""
+    for kind in ("blip-2", "video_llava"):
+        part = recorded.record_of(kind)["parts"]["text_config"]
+        assert part in ("opt", "llama")
+        with pytest.raises(InputError, match=rf"text_config is a qwen2, in the recorded .* a {part}; --with"):
+            build(Config({"model_type": kind, "text_config": {"model_type": "qwen2"}}))
+
+
+def test_no_number_of_a_token_is_taken_for_a_size():
+    for kind in recorded.known():
+        record = recorded.record_of(kind)
+        text = json.dumps([record["tensors"], record["flags"]])
+        assert not any(f'"{n}{end}"' in text for n in ("bos", "eos", "pad", "image") for end in ("_token_id",)), kind
+
+
 def test_where_two_widths_are_equal():
     """facebook/w2v-bert-2.0 holds 580,493,120 numbers; its adapter projects where its output has another width."""
     config = {"model_type": "wav2vec2-bert", "architectures": ["Wav2Vec2BertModel"], "vocab_size": None}

@@ -74,6 +74,18 @@ def test_mlx_with_modules_of_their_own_is_not_taken_for_gptq(names, tmp_path):
     assert model_storage(model).bytes == expected
 
 
+def test_mlx_leaves_what_sees():
+    """mlx-vlm's convert.py quantises no module of a vision tower nor of its projector."""
+    model = load_model("gemma-3-4b-multimodal")
+    sees = [w for w in model.architecture.weights() if "vision" in w.name or "multi_modal_projector" in w.name]
+    for made in (model_storage(model, "mlx-4bit-g64"), model_storage(load_model(model.name, [f"quantization={TEXT}"]))):
+        parts = [p for p in made.parts if p.weight.name in {w.name for w in sees}]
+        assert {p.format for p in parts} == {"bf16"}
+        assert sum(p.bytes for p in parts) == 2 * sum(w.total for w in sees)
+        assert "mlx-4bit-g64" in made.by_format()
+
+
+TEXT = '{"bits":4,"group_size":64}'
 ROUND = {"quant_method": "auto-round", "bits": 4, "group_size": 32, "packing_format": "auto_round:llm_compressor"}
 
 
