@@ -278,6 +278,32 @@ RAN = {
 }
 
 
+def blind() -> str:
+    """The errors of the steps that were predicted before they were measured, as predicted then and as now."""
+    from tests.accuracy import test_stacks_blind as steps
+
+    rows = ["\n## Predicted first, measured after\n", BLIND,
+            "| drawn | predicted | steps | median | worst | off by over 0.7% |",
+            "|:--|:--|--:|--:|--:|--:|"]  # fmt: skip
+    for late, name in ((False, "first, then mended"), (True, "held back until then")):
+        for when, found in (("then", steps.before(late)), ("now", steps.found(late))):
+            far = sorted(100 * abs(e) for e in found.values())
+            over = sum(e > 100 * steps.FAR for e in far)
+            rows.append(f"| {name} | {when} | {len(far)} | {statistics.median(far):.2f}% | {far[-1]:.2f}% | {over} |")
+    return "\n".join(rows)
+
+
+BLIND = (
+    "`stacks_blind.json.gz`: models of other families, optimizers, adapters, bases of 4 and 8 bits and stacks drawn by"
+    " a script, on one H200 (torch 2.11, transformers 5.17, TRL 1.16, peft 0.21, bitsandbytes 0.50). Those drawn first"
+    " showed what was missing: LLM.int8()'s kernels, dropouts of encoders and encoder-decoders, TRL's disable_dropout,"
+    " DoRA with dropout, towers without gradients, torchao's steps, outputs copied to fp32. The others were measured"
+    " before that was mended and looked at after, which showed one slip in the new code. Compiled steps are left out;"
+    " what is still far off is named in"
+    " `tests/accuracy/test_stacks_blind.py`.\n"
+)
+
+
 def measured() -> str:
     """The errors by stack."""
     lines = [
@@ -296,6 +322,7 @@ def measured() -> str:
     for name, rows in stacks().items():
         far = sorted(100 * abs(e) for _, e in rows)
         lines.append(f"| `{name}` | {RAN[name]} | {len(far)} | {statistics.median(far):.2f}% | {far[-1]:.2f}% |")
+    lines.append(blind())
     lines.append("\n![Errors of the peak beside the measured peak, one mark a step](../assets/measured.svg)\n")
     return "\n".join(lines)
 

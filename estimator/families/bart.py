@@ -141,6 +141,8 @@ def build(c: Config) -> Architecture:
         vocab=said, hidden=d, num_layers=layers[1].times, kind="encoder-decoder",
         max_positions=int(positions),
         buffers=(Weight("final_logits_bias", (1, said)),) if predicts and kind.logits_bias else (),
-        facts={"class": suffix, "embed_scale": c.flag("scale_embedding", kind.scaled)},
+        facts={
+            "class": suffix, "drops": {"embedding": "dropout"}, "embed_scale": c.flag("scale_embedding", kind.scaled),
+        },
         residual_dropout=("dropout", 0.1),
     )  # fmt: skip

@@ -28,7 +28,7 @@ def build(c: Config) -> Architecture:
     layer = f"{top}.layers.{{i}}"
     attention = gqa(
         f"{layer}.self_attn", d, h, h, d // h, bias=True, names=("q_proj", "k_proj", "v_proj", "out_proj"),
-        position="learned", sdpa=bio, softmax="scores",
+        position="learned", sdpa=bio, softmax="scores", floored=not bio,
     )  # fmt: skip
     mlp = plain_mlp(
         layer, d, c.size("intermediate_size" if bio else "ffn_dim", 4096, letter="intermediate_size"),
@@ -42,7 +42,8 @@ def build(c: Config) -> Architecture:
         c, (*tables, Lookup(f"{top}.embed_positions", rows, d, POSITION)) if bio else tables,
         (Layer(L, attention, mlp, norms, ("input", "pre_mlp")),), (Norm(f"{top}.layer_norm", d, "layer", True),),
         V=V, d=d, L=L, tied=c.flag("tie_word_embeddings", True), positions=positions,
-        residual_dropout=("hidden_dropout_prob" if bio else "dropout", 0.1), facts={"embed_scale": scaled},
+        residual_dropout=("hidden_dropout_prob" if bio else "dropout", 0.1), 
+        facts={"embed_scale": scaled, "drops": {} if bio else {"embedding": "dropout"}},
         constants=() if bio else (Buffer("sines and cosines", (rows, d), F32),),
         head_name="output_projection" if bio else "lm_head",
     )  # fmt: skip

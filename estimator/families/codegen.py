@@ -26,7 +26,7 @@ def build(c: Config) -> Architecture:
         projections=(Linear(f"{LAYER}.attn.qkv_proj", d, 3 * d),),
         out=Linear(f"{LAYER}.attn.out_proj", d, d),
         heads=h, kv_heads=h, head_dim=d_h, rope_dim=d_h if rotary is None else rotary, rope_style="interleaved",
-        rotary="whole" if rotary is None else "joined",
+        rotary="whole" if rotary is None else "joined", sdpa=False,
     )  # fmt: skip
     act = c.text("activation_function", "gelu_new")
     mlp = plain_mlp(f"{LAYER}.mlp", d, 4 * d if inner is None else inner, act, names=("fc_in", "fc_out"))

@@ -22,6 +22,7 @@ from estimator.families.common_encoder import (
 from estimator.families.gguf import Gguf
 
 GGUF = {"distilbert": Gguf("bert")}
+DROPS = {"drops": {"embedding": "dropout", "mixer": ""}}  # after the embeddings and the feed-forward block alone
 
 
 def head(c: Config, suffix: str, d: Any, V: Any) -> dict[str, Any]:
@@ -35,12 +36,13 @@ def head(c: Config, suffix: str, d: Any, V: Any) -> dict[str, Any]:
             "head_extras": (*transform, bias) if tied else transform,
             "has_head": True,
             "head_name": "vocab_projector",
-            "facts": {"head_act": c.text("activation", "gelu")},
+            "facts": {"head_act": c.text("activation", "gelu")} | DROPS,
         }
     if suffix == "Model":
-        return {}
+        return {"facts": DROPS}
     out = classifier(suffix, labels(c), d)
-    return {"pooler": (Linear("pre_classifier", d, d, True), out)} if per_sequence(suffix) else {"final": (out,)}
+    dense = (Linear("pre_classifier", d, d, True), out)
+    return {"pooler": dense, "facts": DROPS} if per_sequence(suffix) else {"final": (out,), "facts": DROPS}
 
 
 def build(c: Config) -> Architecture:

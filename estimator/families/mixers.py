@@ -50,6 +50,7 @@ class Attention(NamedTuple):
                   causal buffer), "sinks" (gpt-oss)
     sdpa          False where transformers has no fused attention for the class
     softmax       of the eager path: "fp32", or "scores" for the width of the scores
+    floored       masked scores are kept above the smallest number by torch.max, which saves them (XGLM)
     rotary        how q and k are turned: "whole", "joined" (what is turned is concatenated with the rest, even where
                   there is no rest), "fp32" (in an fp32 copy for each use), "widened" (in one: Cohere), "promoted" (by
                   tables in fp32: OLMo)
@@ -99,6 +100,7 @@ class Attention(NamedTuple):
     form: str = "interface"
     sdpa: bool = True
     softmax: str = "fp32"
+    floored: bool = False
     rotary: str = "whole"
     pairs: bool = False
     table: Any = None

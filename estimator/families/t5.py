@@ -95,7 +95,7 @@ def build(c: Config) -> Architecture:
         vocab=V, hidden=d, num_layers=sides["decoder" if both else "encoder"],
         kind="encoder-decoder" if both else "encoder", kept=("wo",),
         facts={
-            "class": suffix, "scale_decoder_outputs": predicts and tied,
+            "class": suffix, "drops": {"final": "dropout_rate"}, "scale_decoder_outputs": predicts and tied,
             ENCODER_ROWS: c.plain("n_positions", 512, least=1),
         },
         always_tied=True, trains_cached=True, residual_dropout=("dropout_rate", 0.1),

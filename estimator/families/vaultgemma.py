@@ -21,7 +21,7 @@ def build(c: Config) -> Architecture:
     bias = c.flag("attention_bias", False)
 
     def mixer(kind: str) -> Attention:
-        return gqa(ATTN, D.d, D.h, D.h_kv, D.d_h, bias=bias, window=window(kind), softcap=scores, sdpa=False)
+        return gqa(ATTN, D.d, D.h, D.h_kv, D.d_h, bias=bias, window=window(kind), softcap=scores)
 
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_activation", "gelu_pytorch_tanh"))
     frame = PRE._replace(names=("input_layernorm", "pre_feedforward_layernorm"))

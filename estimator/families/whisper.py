@@ -33,7 +33,9 @@ def build(c: Config) -> Architecture:
         Lookup(f"{top}encoder.embed_positions", heard, d, POSITION),
     )
     last = {side: (norm(f"{top}{side}.layer_norm", d),) for side in sides}
-    facts: dict[str, Any] = {"class": suffix, "embed_scale": c.flag("scale_embedding", False)}
+    facts: dict[str, Any] = {
+        "class": suffix, "drops": {"embedding": "dropout"}, "embed_scale": c.flag("scale_embedding", False),
+    }  # fmt: skip
     if suffix == "ForAudioClassification":
         width = c.size("classifier_proj_size", 256)
         summed = c.flag("use_weighted_layer_sum", False)

@@ -9,7 +9,7 @@ from estimator.moments.workload import Workload
 from estimator.peft.simulated import specs
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.model import Segment
-from estimator.stack.packed import is_packed
+from estimator.stack.packed import INT8, is_packed
 from estimator.stack.tape import F32, Tape
 from estimator.trace import value_of
 
@@ -94,6 +94,7 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     m.standing = load.kept_gradients and (load.stage < 2 or load.gpus == 1)  # FSDP2 keeps shards of them
     m.kernels, m.card, m.release = load.kernels, load.card, load.release
     m.scored, m.hold_outputs, m.drops = load.scored, load.hold_outputs, load.drops
+    m.widens = load.widens and load.amp
     m.blocks = m.blocks or load.packing or (load.release.makes_masks and not load.masked)
     tape.fp16, tape.threads = load.half == "fp16", load.card.threads
     tape.single = load.b == 1
@@ -124,6 +125,6 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
         m.trains = lambda name: False
     if load.quantization:
         packed = {w.module for w in arch.weights() if is_packed(w, load)}
-        kind = "nested" if load.quantization.endswith("-dq") else "plain"
+        kind = INT8 if load.quantization == INT8 else "nested" if load.quantization.endswith("-dq") else "plain"
         m.packed = lambda name: kind if name in packed else ""
     return m

@@ -31,18 +31,20 @@ def weight_tensors(arch: Architecture, load: Workload) -> list[tuple[Weight, lis
     out = []
     for w in held_weights(arch):
         if is_packed(w, load):
-            out.append((w, packed_bytes(w.elements, load.quantization)))
+            out.append((w, packed_bytes(w, load.quantization)))
         else:
             out.append((w, [w.elements * (F32 if load.kbit else load.width)]))
     return out
 
 
 def trained_tensors(arch: Architecture, load: Workload) -> list[Trained]:
-    """What the optimizer is given."""
+    """What the optimizer steps: in a step without images a tower gets no gradients, and so it has no states."""
     if load.adapter is None:
+        unseen = {w.name for tower in arch.towers for w in tower.weights()} if load.blind else set()
         return [
             Trained(w.shape, load.width, w.times, w.role in (LINEAR, CONV1D), load.wide_embeddings and w.role in TABLES)
             for w in held_weights(arch)
+            if w.name not in unseen
         ]
     adapter = load.adapter
     own = [Trained(t.shape, number_bytes(t, load), t.times) for t in adapter.tensors if t.state == TRAINED]

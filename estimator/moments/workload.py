@@ -31,6 +31,8 @@ class Workload:
     kept_gradients the gradients of the micro-batch before stand during the pass (accumulation, set_to_none=False)
     hold_outputs the loop names the model's outputs, and so the logits, until the backward pass is over; names_on: and
                  until the next forward pass is
+    blind        the batch has text alone, and the towers of a multimodal model are not run
+    widens       accelerate copies the outputs of a forward pass under autocast to fp32
     kernels      what Liger replaces; drops: where the model drops
     scored       the share of the tokens that the loss is taken on
     reference    who scores the batch too: "model" (a frozen copy stands), "adapter off", or nobody; scored_first: it
@@ -79,6 +81,8 @@ class Workload:
     kept_gradients: bool = False
     hold_outputs: bool = False
     names_on: bool = False
+    widens: bool = False
+    blind: bool = False
     kernels: Replaced = TORCH
     drops: Dropout = NO_DROPOUT
     scored: Fraction = Fraction(1)

@@ -33,7 +33,9 @@ class Recipe:
                  for it, "" never; scores: the model has one score a sequence in its head's place
     kernels      what runs as one kernel, forward and backward, in a step's time; slower: the device's seconds in a
                  step over those of its kernels one by one
-    masked       batches come with an attention_mask; drops: the model drops where its config says so
+    masked       batches come with an attention_mask; drops: the model drops where its config says so; silent: every
+                 dropout is set to 0, an adapter's too
+    widens       accelerate copies a forward pass's outputs to fp32 under autocast
     code         whose modeling code runs, where it is not transformers'; holds: its loop names the logits until the
                  next are there
     narrow       adapters have the base's width
@@ -64,6 +66,8 @@ class Recipe:
     scores: bool = False
     masked: bool = False
     drops: bool = False
+    silent: bool = False
+    widens: bool = False
     code: Release | None = field(default=None, hash=False)
     holds: bool = False
     narrow: bool = False

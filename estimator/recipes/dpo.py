@@ -12,6 +12,7 @@ from estimator.recipes.sft import RECIPE as SFT
 
 RECIPE = replace(
     SFT, name="dpo", title="TRL's DPOTrainer", sequences=2, scored=Fraction(1, 2), reference="after", drops=False,
+    silent=True,
     cite=Citation("trl 1.16, trainer/dpo_trainer.py and kernels/chunked_logprob.py"),
     note="a batch of n is n pairs: 2n sequences, of whose tokens the answer's are scored",
 )  # fmt: skip

@@ -11,6 +11,6 @@ from estimator.recipes.trainer import RECIPE as TRAINER
 
 RECIPE = replace(
     TRAINER, name="reward", title="TRL's RewardTrainer", sequences=2, scores=True, quantised_adapters=2, drops=False,
-    checkpoints=True, cite=Citation("trl 1.16, trainer/reward_trainer.py; transformers 5.17, modeling_layers.py"),
-    note="a batch of n is n pairs: 2n sequences, each with one score",
+    silent=True, checkpoints=True, note="a batch of n is n pairs: 2n sequences, each with one score",
+    cite=Citation("trl 1.16, trainer/reward_trainer.py; transformers 5.17, modeling_layers.py"),
 )  # fmt: skip

@@ -15,4 +15,5 @@ RECIPE = Recipe(
     weights=2, gradients=2, master=0, states=4, width=0, amp=True,
     note="weights as the checkpoint holds them, bf16 autocast; 8-bit states of embeddings stay in 32 bits",
     optimizer="adamw-fused", optimizers=OPTIMIZERS, wide_embeddings=True, masked=True, drops=True,
+    widens=True,
 )  # fmt: skip

@@ -106,7 +106,7 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
     k, v = repeat_kv(t, k, a), repeat_kv(t, v, a)
     n = m.b * a.heads * s_q * s_k
     split = m.b > 1
-    view = split and (groups == 1 or a.kv_heads == 1)  # keys that were not written out already
+    view = split and m.cache is None and (groups == 1 or a.kv_heads == 1)  # keys that nothing wrote out already
     weights = ops.scale(t, bmm(t, q, k, n, a.head_dim, (split, view), "attention scores", True), "scaled scores")
     if a.softcap:
         weights = ops.scale(t, weights, "scores")
@@ -118,6 +118,8 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
         weights = ops.add(t, weights, mask, "masked scores")
     elif mask is not None:
         weights = ops.shift(t, weights, "masked scores", maximum(weights.w, mask.w))
+        if a.floored:
+            weights = ops.unary(t, weights, "scores, floored", "input", 1)
     w = q.w
     if scores_w == F32:
         weights = ops.to(t, ops.softmax(t, weights, F32), w)

@@ -13,27 +13,41 @@ from typing import Any
 from estimator.records import NamedTuple
 
 # what the config classes of transformers call them
-EMBEDDING = ("embd_pdrop", "embed_dropout", "hidden_dropout_prob", "embd_dropout")
+EMBEDDING = ("embd_pdrop", "embed_dropout", "hidden_dropout_prob", "embd_dropout", "dropout_rate")
+INNER = ("activation_dropout", "dropout_rate")
 BRANCH = ("resid_pdrop", "resid_dropout", "hidden_dropout_prob", "hidden_dropout", "dropout", "dropout_rate")
-ATTENTION = ("attn_pdrop", "attention_dropout", "attention_probs_dropout_prob")
+ATTENTION = ("attn_pdrop", "attention_dropout", "attention_probs_dropout_prob", "dropout_rate")
+
 
 
 class Dropout(NamedTuple):
-    """Whether a training step drops in each place."""
+    """Whether a training step drops in each place: after the embeddings, after the attention and the feed-forward
+    block, on the attention's probabilities, between the matrices of the feed-forward block, after the last norm.
+
+    ``silent``: every probability was set to 0 (TRL's disable_dropout), an adapter's too, whose module is still there.
+    """
 
     embedding: bool = False
+    mixer: bool = False
     branch: bool = False
     attention: bool = False
+    inner: bool = False
+    final: bool = False
+    silent: bool = False
 
 
 NO_DROPOUT = Dropout()
 
 
-def stated(config: Mapping[str, Any]) -> Dropout:
-    """What ``config`` (as in config.json) states."""
+def stated(config: Mapping[str, Any], own: Mapping[str, str]) -> Dropout:
+    """What ``config`` (as in config.json) states; ``own``: a place and its field where the family's class differs."""
 
-    def any_of(names: tuple[str, ...]) -> bool:
+    def any_of(place: str, names: tuple[str, ...]) -> bool:
+        names = (own[place],) if place in own else names
         found = next((config[n] for n in names if isinstance(config.get(n), (int, float))), 0)
         return bool(found > 0)
 
-    return Dropout(any_of(EMBEDDING), any_of(BRANCH), any_of(ATTENTION))
+    return Dropout(
+        any_of("embedding", EMBEDDING), any_of("mixer", BRANCH), any_of("branch", BRANCH),
+        any_of("attention", ATTENTION), any_of("inner", INNER), any_of("final", ()),
+    )  # fmt: skip

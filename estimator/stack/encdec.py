@@ -48,6 +48,7 @@ def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointi
     if m.training:
         with t.at("loss"):
             out.loss = cross_entropy(t, logits, m.rows)
+        out.held = m.hand_on(logits)
         del logits, x
         if m.cache is not None:
             drop_cache(m)
@@ -77,7 +78,7 @@ def one_side(m: Machine, arch: Architecture, side: str, segments: list[Segment],
     for part in arch.encoder_final if side == "encoder" else arch.final:
         x = norm(m, x, part) if isinstance(part, Norm) else linear(m, x, part)
     del named
-    return x
+    return ops.dropout(t, x) if m.drops.final else x
 
 
 def embedded(m: Machine, arch: Architecture, side: str, wants: bool = False) -> tuple[Tensor, list[Tensor]]:
@@ -105,7 +106,7 @@ def embedded(m: Machine, arch: Architecture, side: str, wants: bool = False) -> 
         elif isinstance(part, Norm) and x is not None:
             x = norm(m, x, part)
     assert x is not None
-    return x, named
+    return ops.dropout(t, x) if m.drops.embedding else x, named
 
 
 def relative(arch: Architecture) -> bool:
@@ -129,6 +130,7 @@ def encdec_layer(m: Machine, x: Tensor, layer: Layer, at: Any) -> Tensor:
     h = norm(m, x, norms["input"]) if pre else x
     with t.at("attention", layer.mixer):
         h = attention(m, h, layer.mixer, at, None)
+        h = ops.dropout(t, h) if m.drops.mixer else h
     x = ops.add(t, x, h, "residual")
     if not pre:
         x = norm(m, x, norms["post_mixer"])
@@ -136,6 +138,7 @@ def encdec_layer(m: Machine, x: Tensor, layer: Layer, at: Any) -> Tensor:
         h = norm(m, x, norms["pre_cross"]) if pre else x
         with t.at("cross-attention", layer.cross):
             h = attention(m, h, layer.cross, at, at["memory"])
+            h = ops.dropout(t, h) if m.drops.mixer else h
         x = ops.add(t, x, h, "residual")
         if not pre:
             x = norm(m, x, norms["post_cross"])

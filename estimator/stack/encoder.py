@@ -48,6 +48,7 @@ def masked_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
             if pool is not None and not bare(arch):  # a classifier's loss, or the next sentence's beside the tokens'
                 loss = cross_entropy(t, pool, m.b)
                 out.loss = loss if out.loss is None else ops.add(t, out.loss, loss)
+        out.held = m.hand_on(logits)
     t.leave_autocast()
     return out
 

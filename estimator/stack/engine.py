@@ -151,6 +151,7 @@ def backward(
                     wrap.enter_layer(key, times != 1)
         _run(t, node)
     leave()
+    t.drop_graph()
     if wrap is not None:
         wrap.after_backward()
     t.where, t.grad, t.differentiates = where, True, False

@@ -51,6 +51,7 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
         x = linear(m, x, up, rows)
         moves.fused(t, "activation", 2 * x.n * x.w)
         x = bloom_gelu(t, x) if block.act == "bloom_gelu" else activation(t, x, block.act)
+        x = ops.dropout(t, x) if m.drops.inner else x
         if block.cast:  # T5DenseActDense: to the width of wo.weight, which autocast then undoes
             x = ops.to(t, x, m.w)
         if block.norm is not None:
@@ -85,6 +86,7 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
     if not kept:
         del gate, other
     moves.fused(t, "activation", 3 * inner.n * inner.w)
+    inner = ops.dropout(t, inner) if m.drops.inner else inner
     if block.cast:
         inner = ops.to(t, inner, m.w)
     if block.norm is not None:

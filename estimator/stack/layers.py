@@ -138,7 +138,7 @@ def mix(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
     with m.t.at("attention", a):
         if not m.selective:
             x = attention(m, x, a, at)
-            return ops.dropout(m.t, x) if m.drops.branch else x
+            return ops.dropout(m.t, x) if m.drops.mixer else x
         params = m.params
 
         def again(h: Tensor) -> Tensor:

@@ -91,6 +91,7 @@ class Machine:
     drops: Dropout = NO_DROPOUT
     scored: Fraction = Fraction(1)
     hold_outputs: bool = False
+    widens: bool = False  # accelerate hands the outputs on in fp32: its ConvertOutputsToFp32
     named: list[Tensor] = field(default_factory=list)  # logits that the loss has left in the loop's hands
     named_by_modules: list[Any] = field(default_factory=list)  # storages that modules name until they run again
     one_kernel: bool = False  # attention is one fused kernel whatever the model asks of it: a serving engine's
@@ -118,6 +119,14 @@ class Machine:
     def stream(self) -> Any:
         """Tokens of the residual stream on this GPU."""
         return exact_div(self.rows, self.tensor) if self.sequence else self.rows
+
+    def hand_on(self, logits: Tensor) -> list[Tensor]:
+        """The logits as they leave the model's forward: copied to fp32, and kept where the loop names its outputs."""
+        if self.widens and logits.w != F32:
+            wide = self.t.alloc(logits.n, F32, "outputs in fp32", "loss")
+            logits = wide if self.hold_outputs else logits
+            del wide
+        return [logits] if self.hold_outputs else []
 
     def hold(self, probs: Tensor) -> None:
         """Attention probabilities that the layer's loop keeps (``x, _ = self.self_attn(...)``), where autograd does

@@ -341,7 +341,6 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
         with t.at("loss"):
             pooled = arch.facts.get("class") == "ForSequenceClassification"
             out.loss = score_loss(m, logits) if pooled else causal_loss(m, logits, arch)
-        if m.hold_outputs:
-            out.held = [logits]
+        out.held = m.hand_on(logits)
     t.leave_autocast()
     return out

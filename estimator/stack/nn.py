@@ -10,7 +10,9 @@ from estimator.families.parts import COLUMN, ROW, WHOLE_INPUT, WHOLE_OUTPUT
 from estimator.families.towers import Conv
 from estimator.inventory import HEAD, ROUTER
 from estimator.stack import across, gradients, liger, moves, ops, products
+from estimator.stack.eight_bits import int8_linear
 from estimator.stack.machine import LoraSpec, Machine
+from estimator.stack.packed import INT8
 from estimator.stack.sums import scratch
 from estimator.stack.tape import F32, HALF, GradFn, Param, Tape, Tensor
 
@@ -115,11 +117,11 @@ def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, p
         return dora(m, x, lin, rows, spec, result, a, b)
     if m.kernels.adapters and not spec.dropout:
         return fused_lora(t, x, rows * spec.rank, result, a, b)
-    if packed:
+    if packed and m.packed(lin.name) != INT8:  # lora/bnb.py, Linear4bit.forward
         result = ops.copy(t, result, "output, cloned")
     if not (packed and t.amp):  # lora/bnb.py leaves the conversion to autocast
         x = ops.to(t, x, spec.width)
-    dropped = ops.dropout(t, x) if spec.dropout else x
+    dropped = ops.dropout(t, x) if spec.dropout and not m.drops.silent else x
     low = factor(t, dropped, a, rows * spec.rank, "LoRA A(x)", lin.name, 0, rows)
     del dropped
     if lin.across:  # B is cut as its matrix is by outputs, A as one by inputs
@@ -208,12 +210,17 @@ def dora(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: 
     t = m.t
     w, n = result.w, lin.d_in * lin.d_out
     x = ops.to(t, x, spec.width)
+    if spec.dropout and not m.drops.silent:
+        x = ops.dropout(t, x)
     with t.no_autocast():
         identity = t.alloc(lin.d_in * lin.d_in, spec.width, "identity matrix")
         low = factor(t, identity, a, lin.d_in * spec.rank, "LoRA A(identity)", lin.name, 2, lin.d_in)
         delta = factor(t, low, b, n, "LoRA weight", lin.name, 3, lin.d_in)
         del low, identity
-    packed = unpack(t, n, m.packed(lin.name) == "nested") if m.packed(lin.name) else None
+    kind = m.packed(lin.name)
+    packed = None
+    if kind:
+        packed = t.alloc(n, F32, "unpacked weight") if kind == INT8 else unpack(t, n, kind == "nested")
     weight = t.alloc(n, spec.width, "weight in fp32") if w != spec.width else None
     del packed
     scaled = t.alloc(n, spec.width, "LoRA weight, scaled")
@@ -227,7 +234,11 @@ def dora(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: 
     high = factor(t, low, b, rows * lin.d_out, "LoRA B(A(x))", lin.name, 1, rows)
     del low
     base = result
-    if lin.bias:
+    if spec.dropout:  # the base's output is not its output for the dropped input, which is computed again
+        whole = m.weight(lin)[0] if weight is None else weight
+        base = product(t, x, whole, None, rows * lin.d_out, "output for the dropped input", part=UNLOGGED)
+        del whole
+    elif lin.bias:
         base = ops.add(t, result, m.param(f"{lin.name}.bias", lin.d_out), "output less bias")
     first = ops.mul(t, ops.shift(t, scale), base, "DoRA of the output")
     second = ops.scale(t, ops.mul(t, scale, high, "DoRA of the adapter"), "DoRA of the adapter")
@@ -242,6 +253,8 @@ def packed_linear(m: Machine, x: Tensor, lin: Linear, rows: Any) -> Tensor:
     """bitsandbytes autograd/_functions.py, MatMul4Bit: the weight is unpacked for the product and thrown away."""
     t = m.t
     n = lin.d_in * lin.d_out
+    if m.packed(lin.name) == INT8:
+        return int8_linear(m.t, x, lin, rows)
     nested = m.packed(lin.name) == "nested"
     bias = m.param(f"{lin.name}.bias", lin.d_out, HALF, False) if lin.bias else None
     w = x.w

@@ -1,4 +1,4 @@
-"""Weights that bitsandbytes packs into 4 bits: which they are, and the tensors that hold one."""
+"""Weights that bitsandbytes packs into 4 or 8 bits: which they are, and the tensors that hold one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from estimator.stack.tape import F32
 
 CODE_TABLE = 16 * F32  # bitsandbytes: the 16 levels of NF4, a tensor a layer
 NESTED_TABLE = 256 * F32  # and the 256 of the scales' own scales
+INT8 = "int8"  # LLM.int8()
 
 
 def is_packed(w: Weight, load: Any) -> bool:
@@ -21,8 +22,11 @@ def is_packed(w: Weight, load: Any) -> bool:
     return bool(load.quantization) and linear and w.name not in load.unpacked
 
 
-def packed_bytes(n: Any, quantization: str) -> list[Any]:
-    """The tensors of one NF4 matrix of ``n`` weights: codes, scales and look-up tables."""
+def packed_bytes(w: Weight, quantization: str) -> list[Any]:
+    """The tensors of one matrix: codes, scales and NF4's look-up tables; LLM.int8() has a scale for each output."""
+    n = w.elements
+    if quantization == INT8:
+        return [n, w.shape[0] * F32]
     if quantization.endswith("-dq"):
         scales = ceil_div(n, 64)
         return [ceil_div(n, 2), scales, CODE_TABLE, F32, ceil_div(scales, 256) * F32, NESTED_TABLE]

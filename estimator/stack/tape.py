@@ -153,6 +153,7 @@ class Tape:
         self.of: Any = None
         self.seq = 0
         self.casts: list[Param] = []
+        self.attributes: dict[int, tuple[Allocation, Any]] = {}
         self.times: Any = 1
         self.frame: Frame | None = None
         self.again: list[Any] | None = None
@@ -191,6 +192,18 @@ class Tape:
                 self._check_end()
                 return None
         return saved
+
+    def attribute(self, x: Tensor) -> None:
+        """``x`` is an attribute of a Python node: no hook sees it, and it lives as long as the graph does."""
+        if self.again is None and isinstance(x.st, Allocation):
+            self.attributes[id(x.st)] = (x.st, self.times)
+
+    def drop_graph(self) -> None:
+        """The loss goes, the graph with it, and its nodes' attributes: one of each layer of a segment."""
+        while self.attributes:
+            _, (held, times) = self.attributes.popitem()
+            with self.repeated(times if getrefcount(held) <= 2 else self.times):
+                del held
 
     def _check_end(self) -> None:
         if not self.stops or self.again is None or self.frame is None:

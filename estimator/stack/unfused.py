@@ -53,6 +53,8 @@ def math(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_
             infinite = t.alloc(probs.n, BOOL, "scores that are -inf")
             del infinite
         del scores
+        if m.drops.attention:
+            probs = ops.dropout(t, probs)
         second = t.alloc(probs.n, w, "probabilities, converted") if w != F32 else None
         if second is not None:
             moves.over(t, "probabilities, converted", (probs,), second)

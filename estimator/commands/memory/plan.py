@@ -21,6 +21,7 @@ from estimator.commands.memory.sharding import (
 from estimator.commands.memory.stack import fields_of, serving, shape_of, width_of
 from estimator.commands.memory.stages import Staged, staged
 from estimator.commands.memory.storage import (
+    EIGHT_BITS,
     UNPACKED,
     WIDTHS,
     approximate,
@@ -44,7 +45,7 @@ from estimator.parallel.divided import adapter_of_rank, expert_rank, one_rank
 from estimator.parallel.staged import untied
 from estimator.peft.base import Adapter
 from estimator.questions.base import Unsaid
-from estimator.questions.read import adapter_of, batch, recipe_of, scored, split_cast, storage_of, tokens
+from estimator.questions.read import FULL, adapter_of, batch, recipe_of, scored, split_cast, storage_of, tokens
 from estimator.recipes.base import Recipe
 from estimator.records import dataclass
 from estimator.same import Alike
@@ -168,13 +169,19 @@ def plan(q: Memory) -> MemoryPlan:
         raise InputError(f"--loss {q.loss} is of words that GPUs share: add --tensor-parallel, under a PyTorch recipe")
     if adapter is not None and (chosen.narrow or narrow_adapters(on)):
         stack["adapter_width"] = width
+    alone = train and str(q.gpus or 1) == "1" and on.tensor == 1 == on.experts
+    kernels = (*UNPACKED, *EIGHT_BITS) if alone else UNPACKED  # those whose kernels are simulated
     load = Workload(
         b=b, s=s, new=new, width=width, training=train, optimizer=optimizer.name,
         fused=q.attention == "sdpa", checkpointing=q.checkpointing,
-        quantization=quantization if quantization in UNPACKED else "", logits=q.logits,
-        adapter=adapter, top=_top(adapter), **{f.name: getattr(on, f.name) for f in fields(on)},
-        unpacked=left_alone(storage, said) if quantization in UNPACKED else frozenset(),
-        stored=unsimulated(stored, storage.computed, "" if train else asked, quantization, said), **stack,
+        quantization=quantization if quantization in kernels else "", logits=q.logits,
+        adapter=adapter, top=_top(adapter),
+        blind=_blind(q, arch, on.gpus, said), **{f.name: getattr(on, f.name) for f in fields(on)},
+        unpacked=left_alone(storage, said) if quantization in kernels else frozenset(),
+        stored=unsimulated(
+            stored, storage.computed, "" if train else asked, quantization in kernels, quantization, said
+        ),
+        **stack,
     )  # fmt: skip
     if adapter is not None and adapter.method.name not in SIMULATED_ADAPTERS:
         said.append(approximate(adapter))
@@ -243,6 +250,14 @@ def _states(
         kept = recipe.states * n if adam else state_bytes(optimizer, params) * 2
         return stored, recipe.gradients * n, recipe.master * n + kept
     return standing_states(arch, load, params, stored)
+
+
+def _blind(q: Memory, arch: Architecture, gpus: Any, said: list[str]) -> bool:
+    """Whether a step on one GPU leaves a multimodal model's towers without gradients, and so without states."""
+    blind = q.training and q.images is None and bool(arch.towers) and gpus == 1
+    if blind and q.method in FULL:
+        said.append("no --images: the batch is text, so the towers get no gradients and no optimizer states")
+    return bool(blind)
 
 
 def _top(adapter: Adapter | None) -> Any:

@@ -140,7 +140,8 @@ def fields_of(
     amp = recipe.amp if q.autocast is None else q.autocast != "none"
     half = "fp16" if "fp16" in (q.autocast, q.dtype) else "bf16"
     kept = micro_batches(q) > 1 or q.gradients == "kept"
-    drops = stated(q.model.config.raw) if recipe.drops and q.model.config else Dropout()
+    own = q.model.architecture.facts.get("drops", {})
+    drops = stated(q.model.config.raw, own) if recipe.drops and q.model.config else Dropout(silent=recipe.silent)
     if recipe.code is not None and q.transformers is not None:
         said.append(f"--transformers is not used by recipe {recipe.name}, whose modeling code is its own")
     elif q.transformers is not None:
@@ -173,6 +174,7 @@ def fields_of(
     return {
         "amp": amp, "half": half, "kept_gradients": kept, "kernels": kernels_of(q, recipe, adapter),
         "hold_outputs": q.hold_outputs or recipe.holds, "names_on": recipe.holds,
+        "widens": recipe.widens,
         "adapter_width": adapter_width(recipe, quantization, width, cast), "kbit": q.prepare_kbit, "drops": drops,
         "scored": answer_share(q, recipe, s, said), "reference": reference_of(q, recipe, adapter),
         "scored_first": recipe.reference == "before",
@@ -189,10 +191,14 @@ def serving(q: Memory) -> dict[str, Any]:
 
 
 def adapter_width(recipe: Recipe, quantization: str, width: int, cast: bool) -> int:
-    """Bytes of an adapter's number: fp32 (peft's cast), the base's without it, TRL's own over a packed base."""
-    if not cast:
+    """Bytes of an adapter's number: fp32 (peft's cast), the base's without it, TRL's own over a packed base.
+
+    Without the cast an adapter, made in fp32, takes the width of its base's weight, or of the products of one of 4
+    bits; codes of 8 bits say no width (peft tuners/tuners_utils.py, _move_adapter_to_device_of_base_layer).
+    """
+    if not cast and quantization not in EIGHT_BITS:
         return width
-    return recipe.quantised_adapters if quantization in UNPACKED else F32
+    return recipe.quantised_adapters if quantization in (*UNPACKED, *EIGHT_BITS) else F32
 
 
 def shape_of(q: Memory, recipe: Recipe, b: Any, s: Any) -> tuple[Any, Any]:

@@ -40,10 +40,12 @@ def left_alone(storage: Storage, said: list[str]) -> frozenset[str]:
     return frozenset(plain - packed)
 
 
-def unsimulated(stored: Any, computed: Any, base: str, quantization: str, said: list[str]) -> Any:
-    """The weights' bytes where they lie in a format that the simulated kernels do not unpack, else None."""
+def unsimulated(
+    stored: Any, computed: Any, base: str, simulated: bool, quantization: str, said: list[str]
+) -> Any:
+    """The weights' bytes where they lie in a format whose kernels are not ``simulated``, else None."""
     plain = quantization in ("none", "") and (not base or base in WIDTHS) and value_of(stored) == value_of(computed)
-    if plain or quantization in UNPACKED:
+    if plain or simulated:
         return None
     said.append("the products run on the stored weights: what their kernels unpack for a moment is not modelled")
     return stored
