@@ -144,7 +144,7 @@ class Architecture(NamedTuple):
     always_tied  True where transformers ties the head whatever the config says (T5)
     residual_dropout   the field of the residual dropout's probability and its default in the class; it keeps a mask
                  behind the last product of a layer
-    wide_loss    True where an encoder's loss is taken on logits in fp32 (ModernBERT)
+    wide_loss    True where an encoder's loss is taken on logits in fp32 (ModernBERT, EuroBERT)
     trains_cached   True where the decoder fills its cache in training too, unless checkpointed (T5)
     classes      what the classes beside the causal language model call their parts
     counted_only     True where the weights are known and nothing of what is computed with them; routed: then (experts,

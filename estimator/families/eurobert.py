@@ -49,4 +49,4 @@ def build(c: Config) -> Architecture:
         c, suffix, (Lookup(f"{top}embed_tokens", D.V, D.d),), (layer,), D.V, D.d, D.L, pooler, final=final,
         max_positions=c.plain("max_position_embeddings", 8192), **fields,
     )  # fmt: skip
-    return made._replace(tied=made.has_head and made.head is None)
+    return made._replace(tied=made.has_head and made.head is None, wide_loss=True)
