@@ -294,12 +294,12 @@ def blind() -> str:
 
 
 BLIND = (
-    "`stacks_blind.json.gz`: models of other families, optimizers, adapters, bases of 4 and 8 bits and stacks drawn by"
-    " a script, on one H200 (torch 2.11, transformers 5.17, TRL 1.16, peft 0.21, bitsandbytes 0.50). Those drawn first"
-    " showed what was missing: LLM.int8()'s kernels, dropouts of encoders and encoder-decoders, TRL's disable_dropout,"
-    " DoRA with dropout, towers without gradients, torchao's steps, outputs copied to fp32. The others were measured"
-    " before that was mended and looked at after, which showed a slip in the new code and the loss of EuroBERT. Compiled steps are left"
-    " out; what is still far off is named in"
+    "`stacks_blind.json.gz`: models of other families, optimizers, adapters, bases of 4 and 8 bits and stacks"
+    " drawn by a script, on one H200 (torch 2.11, transformers 5.17, TRL 1.16, peft 0.21, bitsandbytes 0.50)."
+    " Those drawn first showed what was missing: LLM.int8()'s kernels, dropouts of encoders and encoder-decoders,"
+    " TRL's disable_dropout, DoRA with dropout, towers without gradients, torchao's steps, outputs copied to"
+    " fp32. The others were measured before that was mended and looked at after, which showed a slip in the new"
+    " code and the loss of EuroBERT. Compiled steps are left out; what is still far off is named in"
     " `tests/accuracy/test_stacks_blind.py`.\n"
 )
 
