@@ -1,9 +1,9 @@
 """Options of other programs as people paste them: what they are called here, and which change nothing here.
 
-Looked at only where a command line has an option that the command does not know. Names: vLLM 0.19 (engine arguments),
-SGLang 0.5 (server arguments), TensorRT-LLM 1.2 (trtllm-serve, LlmArgs), TGI 3.3 (launcher), llama.cpp (common/arg.cpp),
-Ollama (Modelfile, environment), LM Studio (lms load), transformers (TrainingArguments, BitsAndBytesConfig), TRL, peft,
-Axolotl, LLaMA-Factory, Megatron-LM, torchrun.
+Looked at only where a command line has an option that the command does not know. Of vLLM (engine arguments), SGLang
+(server arguments), TensorRT-LLM (trtllm-serve, LlmArgs), TGI (launcher), llama.cpp (common/arg.cpp), Ollama (Modelfile,
+environment), LM Studio (lms load), transformers (TrainingArguments, BitsAndBytesConfig), TRL, peft, Axolotl,
+LLaMA-Factory, Megatron-LM, torchrun; no one version's list, and not all of any.
 """
 
 from __future__ import annotations

@@ -43,6 +43,8 @@ CASES: list[tuple[str, str]] = [
     ("kvcache llama-3-8b --engine vllm --gpu h100-sxm --rate 2",
      "infer llama-3-8b --engine vllm --gpu h100-sxm --rate 2"),
     ("flops llama-3-8b --checkpointing full", "flops llama-3-8b --checkpointing full --mode training"),
+    ("memory {sparse} --engine llama.cpp --engine-version b9000",
+     "memory {sparse} --engine llama.cpp --engine-version b11549"),
     # memory
     ("memory llama-3-8b --engine llama.cpp --gpu rtx-4090 --largest batch-size --parallel 2",
      "memory llama-3-8b --engine llama.cpp --gpu rtx-4090 --largest batch-size"),
@@ -302,7 +304,9 @@ def files(folder: Path) -> dict[str, str]:
     plain = {"model_type": "bloom", "n_embed": 80, "n_layer": 2, "n_head": 2, "vocab_size": 100}
     untold = {"model_type": "distilbert", "dim": 64, "n_layers": 2, "n_heads": 4, "vocab_size": 100}
     odd = {**config, "model_type": "arcee", "hidden_act": "relu2"}
-    named = {"llama": config, "odd": odd, "vision": vision, "plain": plain, "untold": untold}
+    sparse = {"model_type": "glm_moe_dsa", "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
+              "vocab_size": 100, "n_routed_experts": 8, "index_head_dim": 128}  # fmt: skip
+    named = {"sparse": sparse, "llama": config, "odd": odd, "vision": vision, "plain": plain, "untold": untold}
     for name, made in named.items():
         (folder / f"{name}.json").write_text(json.dumps(made))
     safetensors(folder / "weights.safetensors", {"a.weight": ("F32", [100, 64])})
