@@ -91,11 +91,13 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def parts(config: Any, prefix: str = "") -> dict[str, str]:
-    """The model_type of every part of a config, by dotted name."""
+    """The model_type of every part of a config that may be of several classes, by dotted name."""
     out: dict[str, str] = {}
+    any_of = {n for n, c in (getattr(config, "sub_configs", None) or {}).items() if c.__name__ == "AutoConfig"}
     for name, value in vars(config).items():
         if hasattr(value, "to_dict") and hasattr(value, "model_type") and not name.startswith("_"):
-            out |= {f"{prefix}{name}": str(value.model_type), **parts(value, f"{prefix}{name}.")}
+            out |= {f"{prefix}{name}": str(value.model_type)} if name in any_of else {}
+            out |= parts(value, f"{prefix}{name}.")
     return out
 
 

@@ -138,6 +138,13 @@ def test_a_part_of_another_class_is_refused():
             build(Config({"model_type": kind, "text_config": {"model_type": "qwen2"}}))
 
 
+def test_a_part_of_the_classs_own_may_be_called_as_the_whole():
+    """Published Idefics2 configs call their vision part idefics2: the class has one, whatever it is called."""
+    config = {"model_type": "idefics2", "vision_config": {"model_type": "idefics2"}}
+    plain = sum(w.total for w in build(Config({"model_type": "idefics2"})).weights())
+    assert sum(w.total for w in build(Config(config)).weights()) == plain
+
+
 def test_no_number_of_a_token_is_taken_for_a_size():
     for kind in recorded.known():
         record = recorded.record_of(kind)
