@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 
-def divide(model: Any, c: dict[str, Any], layers: Any) -> Any:
-    """parallelize_module: transformers' tp_plan, or with ``sequence`` torchtitan's."""
+def divide(model: Any, c: dict[str, Any], layers: Any, mesh: Any = None) -> Any:
+    """parallelize_module: transformers' tp_plan, or with ``sequence`` torchtitan's; ``mesh``: of some of the ranks."""
     import torch
     import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
@@ -21,7 +21,10 @@ def divide(model: Any, c: dict[str, Any], layers: Any) -> Any:
     )
 
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    mesh, tied = init_device_mesh(kind, (dist.get_world_size(),)), model.config.tie_word_embeddings
+    mesh = init_device_mesh(kind, (dist.get_world_size(),)) if mesh is None else mesh
+    own = model.get_output_embeddings()  # a pipeline's last stage has a tied matrix of its own, the others have none
+    tables = [x for x in model.modules() if isinstance(x, torch.nn.Embedding)]
+    tied = not isinstance(own, torch.nn.Linear) or any(x.weight is own.weight for x in tables)
     if c.get("plan"):
         return planned(model, mesh, c["plan"])
     out = Shard(1) if c.get("sequence") else Replicate()
@@ -55,7 +58,7 @@ def divide(model: Any, c: dict[str, Any], layers: Any) -> Any:
         if tied:
             model.lm_head.weight = model.model.embed_tokens.weight
     elif not tied:
-        name = next(k for k, x in model.named_modules() if x is model.get_output_embeddings())
+        name = next(k for k, x in model.named_modules() if x is own)
         parallelize_module(model, mesh, {name: head})
     return model
 

@@ -1,12 +1,14 @@
 """Measure memory and time of sharded training steps: DDP, FSDP, tensor parallelism and DeepSpeed.
 
     torchrun --nproc-per-node 2 benchmarks/measure_sharded.py OUT.json CASES.json
+    python benchmarks/measure_sharded.py OUT.json CASES.json      # the first of two ranks alone, one GPU
 
 CASES.json: ``{"configs": {model: config.json}, "cases": [...]}`` as in tests/accuracy/sharded_stacks.json.gz. A case
 has stack (plain, ddp, fsdp1, fsdp2, tensor, context, deepspeed), model, batch, seq, stage, precision (bf16, fp16,
 mixed), and where it applies lora (rank), adapter_fp32, quant, checkpoint, accumulation, offload, auto, overlap, wrap
 (tables: apart), sequence, loss_parallel and plan (tensor), reference (model, adapter off). Random weights, five steps:
-the last one's bytes, the median of the last three's seconds. Give each case a process of its own (DeepSpeed's stage 3
+the last one's bytes, the median of the last three's seconds. Alone, the rank has torch's fake process group: nothing is
+exchanged, and every buffer is taken as ever. Give each case a process of its own (DeepSpeed's stage 3
 leaks).
 """
 
@@ -257,22 +259,28 @@ def step(
 
 
 def main() -> None:
-    """Measure every case of the file and write the records of rank 0."""
+    """Measure every case of the file and write the records of rank 0, or of the first rank alone."""
     import torch
     import torch.distributed as dist
 
-    rank = int(os.environ["LOCAL_RANK"])
+    rank, together = int(os.environ.get("LOCAL_RANK", "0")), "LOCAL_RANK" in os.environ
     torch.cuda.set_device(rank)
-    dist.init_process_group("nccl", device_id=torch.device("cuda", rank))
+    if together:
+        dist.init_process_group("nccl", device_id=torch.device("cuda", rank))
+    else:
+        from torch.testing._internal.distributed.fake_pg import FakeStore
+
+        dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
     data = json.loads(Path(sys.argv[2]).read_text())
     found = []
     for c in data["cases"]:
         case = c.get("case", c)
         record = measure(data["configs"][case["model"]], case)
-        peaks: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(peaks, record["peak"])
-        records: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(records, record)
+        records: list[Any] = [record]
+        if together:
+            records = [None] * dist.get_world_size()
+            dist.all_gather_object(records, record)
+        peaks = [x["peak"] for x in records]
         found.append({"case": case, **record, "peak_by_rank": peaks, "by_rank": records})
     if rank == 0:
         Path(sys.argv[1]).write_text(json.dumps({"configs": data["configs"], "cases": found}))

@@ -5,10 +5,11 @@
 
 CASES.json: ``{"configs": {model: config.json}, "cases": [...]}``. A case has model, batch (sequences of a micro-batch),
 seq, precision (bf16, mixed), stages, micro, schedule (gpipe, 1f1b, interleaved), and where it applies chunks (stages a
-GPU holds), stage and data (FSDP2's, over so many GPUs; 0: DDP), checkpoint, lora (rank), outputs (step() returns them),
-ranks (those that are measured alone). Under torchrun the stages exchange what they compute through NCCL. Alone, a rank
-has torch's fake process group: nothing is exchanged, and every buffer is taken as ever. Random weights, five steps; the
-last one's bytes.
+GPU holds), stage and data (FSDP2's, over so many GPUs; 0: DDP, 1: with ZeroRedundancyOptimizer), tensor (GPUs that
+share each layer), checkpoint, lora (rank), outputs (step() returns them), ranks (those that are measured alone). Under
+torchrun the stages exchange what they compute through NCCL. Alone, a rank has torch's fake process group: nothing is
+exchanged, and every buffer is taken as ever; with ``tensor`` give each rank a process of its own. Random weights, five
+steps; the last one's bytes.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from measure_sharded import build, clear, layers_of
+from measure_divided import divide
+from measure_sharded import Together, build, clear, layers_of
 from torch import nn
 
 STEPS = 5
+NAMES = ("pp", "dp", "tp")
 CUDA = torch.cuda.is_available()
 
 
@@ -86,6 +89,13 @@ class Stage(nn.Module):
         return self.head(x) if self.head is not None else x
 
 
+def unreduced(bucket: Any) -> Any:
+    """A bucket of DDP as the all-reduce leaves it, in place."""
+    done: Any = torch.futures.Future(devices=[torch.device("cuda", torch.cuda.current_device())] if CUDA else None)
+    done.set_result(bucket.buffer())
+    return done
+
+
 def shard(stage: Stage, c: dict[str, Any], mesh: Any) -> nn.Module:
     """The stage under FSDP2 or DDP, or as it is."""
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -93,9 +103,11 @@ def shard(stage: Stage, c: dict[str, Any], mesh: Any) -> nn.Module:
     if c.get("data", 1) == 1:
         return stage
     if c["stage"] < 2:
-        return nn.parallel.DistributedDataParallel(
-            stage, device_ids=[torch.cuda.current_device()] if CUDA else None, process_group=mesh["dp"].get_group()
-        )
+        devices = [torch.cuda.current_device()] if CUDA else None
+        net = nn.parallel.DistributedDataParallel(stage, device_ids=devices, process_group=mesh["dp"].get_group())
+        if dist.get_backend() == "fake":  # whose all-reduce gives no tensor back
+            net.register_comm_hook(None, lambda state, bucket: unreduced(bucket))
+        return net
     how: dict[str, Any] = {"mesh": mesh["dp"], "reshard_after_forward": c["stage"] == 3}
     if c["precision"] == "mixed":
         how["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
@@ -116,7 +128,10 @@ def stages_of(config: dict[str, Any], c: dict[str, Any], rank: int, mesh: Any, a
         model = build(config, c)
         own = parts_of(model.config.num_hidden_layers, count * chunks)[index]
         first, last = index == 0, index == count * chunks - 1
-        module = shard(Stage(model, own, first, last), c, mesh)
+        module = Stage(model, own, first, last)
+        if c.get("tensor", 1) != 1:
+            divide(model, c, layers_of(model), mesh["tp"])
+        module = shard(module, c, mesh)
         given: dict[str, Any] = {}
         if alone:
             width = torch.float32 if c["precision"] == "mixed" and c.get("stage", 0) < 2 else torch.bfloat16
@@ -182,18 +197,17 @@ def measure(config: dict[str, Any], c: dict[str, Any], rank: int, alone: bool) -
     """One rank of one case."""
     from torch.distributed.device_mesh import init_device_mesh
 
-    mesh = None
-    if c.get("data", 1) != 1:
-        kind = "cuda" if CUDA else "cpu"
-        mesh = init_device_mesh(kind, (c["stages"], c["data"]), mesh_dim_names=("pp", "dp"))
-    stages = stages_of(config, c, rank // c.get("data", 1), mesh, alone)
+    mesh, data, tensor = None, c.get("data", 1), c.get("tensor", 1)
+    if data * tensor != 1:
+        mesh = init_device_mesh("cuda" if CUDA else "cpu", (c["stages"], data, tensor), mesh_dim_names=NAMES)
+    stages = stages_of(config, c, rank // (data * tensor), mesh, alone)
     seen: list[Any] = []
     schedule = schedule_of(stages, c, config.get("vocab_size", 50257))
     watch(stages, schedule, seen)
     clear_all()
     out: dict[str, Any] = {"load": allocated()}
     trained = [p for s in stages for p in s.submod.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
+    optimizer = optimizer_of(trained, c, mesh)
     device = "cuda" if CUDA else "cpu"
     ids = torch.randint(0, config.get("vocab_size", 50257), (c["micro"] * c["batch"], c["seq"]), device=device)
     first, last = any(s.is_first for s in stages), any(s.is_last for s in stages)
@@ -222,6 +236,17 @@ def measure(config: dict[str, Any], c: dict[str, Any], rank: int, alone: bool) -
     return out | {"trace": list(seen)}
 
 
+def optimizer_of(trained: list[Any], c: dict[str, Any], mesh: Any) -> Any:
+    """Fused AdamW, its states dealt to the ranks at stage 1; one step takes no DTensors beside plain ones."""
+    how = {"lr": 1e-5, "fused": True}
+    if c.get("stage") == 1:
+        from torch.distributed.optim import ZeroRedundancyOptimizer
+
+        return ZeroRedundancyOptimizer(trained, torch.optim.AdamW, mesh["dp"].get_group(), **how)
+    kinds = {type(p.data): [x for x in trained if type(x.data) is type(p.data)] for p in trained}
+    return Together([torch.optim.AdamW(group, **how) for group in kinds.values()])
+
+
 def clear_all() -> None:
     """Forget what is no longer needed."""
     gc.collect()
@@ -247,10 +272,11 @@ def main() -> None:
             found.append({"case": c, "by_rank": {str(i): x for i, x in enumerate(got)}})
             continue
         by = {}
+        size = c["stages"] * c.get("data", 1) * c.get("tensor", 1)
         for r in c["ranks"]:
             from torch.testing._internal.distributed.fake_pg import FakeStore
 
-            dist.init_process_group("fake", store=FakeStore(), rank=r, world_size=c["stages"] * c.get("data", 1))
+            dist.init_process_group("fake", store=FakeStore(), rank=r, world_size=size)
             by[str(r)] = measure(config, c, r, True)
             dist.destroy_process_group()
             clear_all()

@@ -267,11 +267,11 @@ RAN = {
     "fsdp2": "PyTorch 2.11 fully_shard, with and without adapters; two H100s or H200s",
     "fsdp1": "PyTorch 2.11 FullyShardedDataParallel, a packed base, CPU offload; two H200s",
     "tensor": "PyTorch 2.11 parallelize_module and transformers 5.17's tp_plan: plain, with sequence and loss"
-    " parallelism, LoRA, experts, fused matrices; two H200s",
+    " parallelism, LoRA, experts, shared experts, MLA, fused matrices; two H200s, and first ranks alone on one H100",
     "experts": "transformers 5.17's ep_plan; two H200s",
     "context": "PyTorch 2.11 context_parallel beside fully_shard; two H200s",
-    "pipeline": "PyTorch 2.11 torch.distributed.pipelining, GPipe, 1F1B, interleaved, with FSDP2, rank by rank;"
-    " two H200s, and ranks of deeper pipelines alone on one H100",
+    "pipeline": "PyTorch 2.11 torch.distributed.pipelining, GPipe, 1F1B, interleaved, with DDP, FSDP2 and divided"
+    " layers, rank by rank; two H200s, and ranks of deeper pipelines alone on one H100",
     "ddp": "PyTorch 2.11 DistributedDataParallel; two H100s",
     "fitcheck's runs": "fp16, LoRA and QLoRA on a Tesla T4, published with fitcheck-llm",
     "vramcalc's runs": "transformers 4.57 on an RTX A6000, published with vramcalc",

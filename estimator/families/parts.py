@@ -12,6 +12,7 @@ from estimator.records import NamedTuple
 # what tensor parallelism cuts of a matrix, and so exchanges around it: estimator.parallel.divided
 COLUMN, ROW = "column", "row"
 WHOLE_OUTPUT, WHOLE_INPUT = "column, gathered", "row, of a whole input"  # of projections that are sliced afterwards
+REJOINED = "whole, its parts put together"  # MLA's narrow keys and values: transformers' MlaKvAProjParallel
 
 
 class Linear(NamedTuple):
@@ -19,7 +20,7 @@ class Linear(NamedTuple):
 
     conv1d: transformers' Conv1D, whose weight is [in, out]. role: LINEAR, HEAD or ROUTER. subclass: the module is a
     class of its own that inherits from torch.nn.Linear (Falcon's), which libraries that look for the plain one pass by.
-    across: COLUMN, ROW, WHOLE_OUTPUT or WHOLE_INPUT where tensor parallelism cut it, else "".
+    across: COLUMN, ROW, WHOLE_OUTPUT or WHOLE_INPUT where tensor parallelism cut it, REJOINED, else "".
     """
 
     name: str

@@ -113,3 +113,8 @@ class Workload:
     tensor: Any = 1
     sequence: bool = False
     experts: Any = 1
+
+    @property
+    def divided(self) -> bool:
+        """Whether a GPU has a part of the model, beside what is sharded."""
+        return bool(self.tensor != 1 or self.experts != 1 or self.pipe is not None)

@@ -3,9 +3,10 @@
 transformers' tp_plan and torch.distributed.tensor.parallel (parallelize_module) cut q, k, v, gate and up by their
 outputs, o and down by their inputs; where q, k and v, or gate and up, are one matrix, or are normed over all heads
 ("colwise_gather_output", "rowwise_split_input"), the weights are cut and what passes between them is whole. Experts are
-cut like MLPs, or dealt. With sequence parallelism (torchtitan's plan) the table, the norms' tokens and the head are
-divided too. The blocks keep their names; ``across`` of a matrix says what is exchanged around it
-(:mod:`estimator.stack.across`).
+cut like MLPs, or dealt; MLA is cut where it has heads, its latents are whole. What a class's plan leaves out
+(:mod:`estimator.families.plans`) is whole on every GPU. With sequence parallelism (torchtitan's plan) the table, the
+norms' tokens and the head are divided too. The blocks keep their names; ``across`` of a matrix says what is exchanged
+around it (:mod:`estimator.stack.across`).
 
 Sources: transformers 5.17 distributed/tensor_parallel.py, models/*/configuration_*.py (base_model_tp_plan);
 torchtitan models/llama3/parallelize.py.
@@ -19,7 +20,8 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.families.base import MLP, Architecture, Attention, Layer, Linear, Lookup, MoE
-from estimator.families.parts import COLUMN, ROW, WHOLE_INPUT, WHOLE_OUTPUT
+from estimator.families.parts import COLUMN, REJOINED, ROW, WHOLE_INPUT, WHOLE_OUTPUT
+from estimator.families.plans import ATTENTION, EXPERTS, SHARED, left_whole
 from estimator.inventory import EMBEDDING
 from estimator.ops import exact_div
 from estimator.parallel.tensor import Cut, expert_stacks
@@ -35,7 +37,7 @@ def one_rank(arch: Architecture, t: Any, sequence: bool) -> Architecture:
     if t == 1:
         return arch
     cut = Cut(t)
-    layers = tuple(_layer(x, cut, sequence) for x in arch.layers)
+    layers = tuple(_layer(x, cut, sequence, left_whole(arch.model_type)) for x in arch.layers)
     head = arch.head
     if head is not None:
         cut.part(head.d_out, "the vocabulary")
@@ -44,34 +46,34 @@ def one_rank(arch: Architecture, t: Any, sequence: bool) -> Architecture:
     return arch._replace(layers=layers, head=head, embeddings=tables)
 
 
-def _layer(x: Layer, cut: Cut, sequence: bool) -> Layer:
+def _layer(x: Layer, cut: Cut, sequence: bool, whole: tuple[str, ...]) -> Layer:
     a, block = x.mixer, x.mlp
     plain = (
         isinstance(a, Attention) and a.form == "interface"
-        and not (a.mla or a.gate or a.joint or a.reuses or a.extras or a.disentangled or a.pool or a.routed)
-        and (len(a.projections) == 3 or (len(a.projections) == 1 and a.taken == "slices"))
+        and not (a.gate or a.joint or a.reuses or a.extras or a.disentangled or a.pool or a.routed)
+        and (a.mla or len(a.projections) == 3 or (len(a.projections) == 1 and a.taken == "slices"))
         and a.out_norm is None and a.out_gate is None and a.indexer is None and _divisible(block)
         and not (x.cross or x.second or x.extras or x.chains or x.streams or x.ahead or x.shared or x.residual_weights)
     )  # fmt: skip
     if not plain:
         raise InputError(
             f"{FLAG} {value_of(cut.tensor)}: simulated for attention with q, k, v apart or sliced from one matrix, "
-            "and a dense MLP or experts without shared ones; use --mode training --recipe megatron"
+            "for MLA, and a dense MLP or experts; use --mode training --recipe megatron"
         )
     assert isinstance(a, Attention)
     assert isinstance(block, (MLP, MoE))
-    if sequence and (_sliced(a) or not isinstance(block, MLP) or block.fused):
+    if sequence and (a.mla or _sliced(a) or not isinstance(block, MLP) or block.fused):
         raise InputError(
-            "--sequence-parallel: experts, norms over all heads, q, k, v or gate and up in one matrix have no such "
-            "plan; leave it out"
+            "--sequence-parallel: experts, MLA, norms over all heads, q, k, v or gate and up in one matrix have no "
+            "such plan; leave it out"
         )
-    divided = _experts(block, cut) if isinstance(block, MoE) else _mlp(block, cut)
-    return x._replace(mixer=_attention(a, cut), mlp=divided)
+    divided = _experts(block, cut, whole) if isinstance(block, MoE) else _mlp(block, cut, "intermediate_size")
+    return x._replace(mixer=a if ATTENTION in whole else _attention(a, cut), mlp=divided)
 
 
 def _divisible(block: Any) -> bool:
     if isinstance(block, MoE):
-        return block.shared is None and not (block.latent or block.norms)
+        return not (block.latent or block.norms or block.idle) and (block.shared is None or _divisible(block.shared))
     return isinstance(block, MLP) and not (block.norm or block.extras or block.receptance)
 
 
@@ -80,8 +82,12 @@ def _sliced(a: Attention) -> bool:
     return len(a.projections) == 1 or any(n.width != a.head_dim for n in a.norms)
 
 
-def _experts(block: MoE, cut: Cut) -> MoE:
+def _experts(block: MoE, cut: Cut, whole: tuple[str, ...]) -> MoE:
     """Every expert is cut like an MLP, on all its tokens; what the GPUs' parts add up to is reduced where it lies."""
+    if block.shared is not None and SHARED not in whole:
+        block = block._replace(shared=_mlp(block.shared, cut, "the shared experts' width"))
+    if EXPERTS in whole:
+        return block
     width = cut.part(block.width, "the expert's width")
     return block._replace(width=width, experts=expert_stacks(block, cut))
 
@@ -98,14 +104,17 @@ def expert_rank(arch: Architecture, ways: Any) -> Architecture:
     def divided(x: Layer) -> Layer:
         if not isinstance(x.mlp, MoE):
             return x
-        if value_of(x.mlp.num) % value_of(ways):
-            raise InputError(f"--expert-parallel {value_of(ways)} does not divide num_experts = {value_of(x.mlp.num)}")
         return x._replace(mlp=x.mlp._replace(experts=expert_stacks(x.mlp, Cut(1, ways))))
 
     return arch._replace(layers=tuple(map(divided, arch.layers)))
 
 
 def _attention(a: Attention, cut: Cut) -> Attention:
+    if a.mla:
+        heads = cut.part(a.heads, "num_attention_heads")
+        *narrow, query, down, up = a.projections
+        own = (*narrow, _columns(query, cut), down._replace(across=REJOINED), _columns(up, cut))
+        return a._replace(projections=own, out=_rows(a.out, cut), heads=heads, kv_heads=heads)
     if _sliced(a):
         apart = tuple(_columns(p, cut)._replace(across=WHOLE_OUTPUT) for p in a.projections)
         return a._replace(projections=apart, out=_rows(a.out, cut)._replace(across=WHOLE_INPUT))
@@ -114,12 +123,12 @@ def _attention(a: Attention, cut: Cut) -> Attention:
     return a._replace(projections=(q, k, v), out=_rows(a.out, cut), heads=heads, kv_heads=kept)
 
 
-def _mlp(block: MLP, cut: Cut) -> MLP:
+def _mlp(block: MLP, cut: Cut, of: str) -> MLP:
     *first, last = block.linears
     if block.fused:
         both = _columns(first[0], cut)._replace(across=WHOLE_OUTPUT)
         return block._replace(linears=(both, _rows(last, cut)._replace(across=WHOLE_INPUT)))
-    width = cut.part(block.width, "intermediate_size")
+    width = cut.part(block.width, of)
     return block._replace(linears=(*(_columns(p, cut) for p in first), _rows(last, cut)), width=width)
 
 
@@ -140,7 +149,7 @@ def _table(part: Any, cut: Cut) -> Any:
 @lru_cache(maxsize=64)
 def _adapter(adapter: Same[Adapter], share: Same[Architecture], ways: Any) -> Adapter:
     of = {p.name: p.across for x in share.it.layers for p in x.linears()}
-    if any(of.get(t.module) not in (COLUMN, ROW) for t in adapter.it.tensors):
+    if any(of.get(t.module) not in (COLUMN, ROW, "") for t in adapter.it.tensors):
         raise InputError(f"{FLAG} {value_of(ways)}: LoRA is simulated on q, k, v, o, gate, up and down, each apart")
 
     def cut(t: PeftTensor) -> PeftTensor:

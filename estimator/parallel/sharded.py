@@ -95,8 +95,7 @@ class Fully:
 
     def __init__(self, tape: Tape, arch: Architecture, load: Any, width: int) -> None:
         self.t, self.over, self.keep = tape, load.gpus, load.stage == 2
-        self.load, self.width = load, width
-        self.reduce, self.own = load.width, load.width
+        self.load, self.width, self.reduce, self.own = load, width, load.width, load.width
         self.root_kept = self.keep or load.root == KEPT
         self.adds, self.host = load.kept_gradients, load.host != "none"
         self.parts, self.apart = Parts(arch, load, width), load.wrap == TABLES
@@ -107,6 +106,7 @@ class Fully:
         self.scatter: Tensor | None = None  # the last reduce-scatter's input, kept until the next one
         self.shards: list[Tensor] = []
         self.mark = 0
+        self.end: int | None = None  # the module's last operation, where the loss is taken outside of it
 
     def take(self, n: Any, width: int, what: str) -> Tensor:
         made = self.t.alloc(n, width, what, "FSDP")
@@ -212,9 +212,9 @@ class Fully:
 class Flat(Fully):
     """FSDP1: ``FullyShardedDataParallel`` around every layer and the model, FULL_SHARD or (stage 2) SHARD_GRAD_OP.
 
-    A unit's parameters are views of one flat tensor, which is gathered where it stays: nothing is copied out. The root
-    is not freed after the forward pass (torch/distributed/fsdp/_runtime_utils.py, _post_forward_reshard). Adapters,
-    which peft wraps one by one, are taken into their layer's unit.
+    A unit's parameters are views of one flat tensor, gathered where it stays: nothing is copied out. The root is not
+    freed after the forward pass (_runtime_utils.py, _post_forward_reshard). Adapters, which peft wraps one by one, are
+    taken into their layer's unit.
     """
 
     def __init__(self, tape: Tape, arch: Architecture, load: Any, width: int) -> None:

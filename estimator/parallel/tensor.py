@@ -103,7 +103,9 @@ def mlp(m: MLP, cut: Cut) -> Iterator[Weight]:
 
 
 def expert_stacks(m: MoE, cut: Cut) -> tuple[Extra, ...]:
-    """The stacked weights of this GPU's experts, its part of each one's width."""
+    """The stacked weights of this GPU's experts, its part of each one's width. InputError where they do not divide."""
+    if m.num % cut.expert:
+        raise InputError(f"--expert-parallel {value_of(cut.expert)} does not divide num_experts = {value_of(m.num)}")
     last = {len(e.shape): e.name for e in m.experts}  # down, and its bias
 
     def part(e: Extra) -> Extra:
@@ -119,8 +121,6 @@ def expert_stacks(m: MoE, cut: Cut) -> tuple[Extra, ...]:
 
 def moe(m: MoE, cut: Cut) -> Iterator[Weight]:
     """Experts dealt to the expert-parallel GPUs and each cut like an MLP; the router copied."""
-    if m.num % cut.expert:
-        raise InputError(f"--expert-parallel {value_of(cut.expert)} does not divide num_experts = {value_of(m.num)}")
     each = cut.of_experts
     each.part(m.width, "the expert's width")
     for part in m.router:

@@ -36,6 +36,7 @@ class Engine:
     second bucket fills while the first is reduced (overlap_comm); last: the last rank's part."""
 
     apart = False
+    end = None  # the loss is taken inside
 
     def __init__(self, tape: Tape, stage: int, over: Any, rules: Settings, trained: Any, accumulates: bool,
                  offload: str, overlap: bool, last: bool) -> None:  # fmt: skip

@@ -116,8 +116,7 @@ def backward(
     order = _reach(loss.node)
     loss.node.grads[0] = t.alloc(1, F32, "gradient of the loss") if given is None else given
     where, t.grad, t.differentiates = t.where, False, True
-    if wrap is not None:
-        wrap.before_backward()
+    waits = wrap is not None
     bounds = sorted(((low, high, times, i) for i, (low, high, times) in enumerate(segments)), reverse=True)
     outer: list[Any] | None = None
     inside: int | None = None
@@ -136,6 +135,9 @@ def backward(
 
     for node in order:
         seq = node.seq
+        if waits and (wrap.end is None or seq <= wrap.end):
+            wrap.before_backward()
+            waits = False
         if inside is not None and seq <= low:
             leave()
         while bounds and inside is None and seq <= bounds[0][1]:

@@ -102,7 +102,14 @@ class Machine:
     parallel_loss: bool = False
     received: Tensor | None = None  # by a stage of a pipeline that is not its first
     hands_on: bool = False  # a stage that is not the last: its output goes to the next, and has no loss
+    before: list[Tensor] = field(default_factory=list)  # output of the micro-batch before, named until this one's
     wrap: Any = None  # told when a layer begins and ends: estimator.parallel.sharded.Fully
+
+    def returns(self) -> None:
+        """A stage's forward pass is over: its output takes the name of the one before."""
+        self.before.clear()
+        if self.wrap is not None:
+            self.wrap.returns(self.leaves)
 
     def held_tokens(self, a: Any) -> Any:
         """Tokens that a layer's keys cover in this pass: those held, at most a window less one, and the new."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from estimator.families.base import Attention, Indexer
 from estimator.ops import ceil_div
-from estimator.stack import gradients, moves, ops
+from estimator.stack import across, gradients, moves, ops
 from estimator.stack.attention import MAX_FLASH_WIDTH, bmm, cached, efficient, flash, rotate
 from estimator.stack.machine import Machine
 from estimator.stack.nn import linear, product
@@ -33,7 +33,11 @@ def latent(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
     q = ops.by_heads(t, q)
     q_nope, q_rope = ops.split(t, q, (m.rows * a.heads * sizes["nope"], m.rows * a.heads * sizes["rope"]))
     low = linear(m, x, down)
-    narrow, k_rope = ops.split(t, low, (m.rows * sizes["kv_rank"], m.rows * sizes["rope"]))
+    parts = m.rows * sizes["kv_rank"], m.rows * sizes["rope"]
+    if down.across:  # each GPU's heads give part of the rotary key's gradient
+        narrow, k_rope = ops.split(t, low, parts)
+        low = ops.cat(t, (narrow, across.entered(t, k_rope)), "latent, put together")
+    narrow, k_rope = ops.split(t, low, parts)
     narrow = norm(m, narrow, a.norms[-1])
     if a.query_scale == "parts":
         q_nope, q_rope, narrow = (ops.scale(t, each) for each in (q_nope, q_rope, narrow))

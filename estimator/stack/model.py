@@ -337,6 +337,7 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
         logits = head(m, x, arch) if arch.has_head else x
     if m.received is not None:  # a pipeline's schedule takes the loss, when the stage's forward pass has returned
         del x
+        m.returns()
     if m.training:
         with t.at("loss"):
             pooled = arch.facts.get("class") == "ForSequenceClassification"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
 from estimator.families.base import Attention
+from estimator.families.plans import left_whole
 from estimator.moments.run import PARALLEL_LOSS
 from estimator.trace import value_of
 
@@ -26,6 +27,11 @@ EXPERT_PLAN = (
     "expert parallelism as transformers' ep_plan has it: each GPU has some of the experts and all of the tokens, those "
     "of others' experts sorted behind and skipped; everything else is whole on every GPU"
 )
+TIED = (
+    "the tied table is whole on every GPU, as parallelize_module leaves it; transformers' own plan cuts it by words, "
+    "which was not measured"
+)
+UNPACKED = "no library divides bitsandbytes' packed weights so; use none, or FSDP2 alone: --gpus 2 --stage 3"
 DIVIDED_LOSSES = (PARALLEL_LOSS, "gathered")  # each GPU's words, or those of all
 RING = (
     "context parallelism as PyTorch's ring attention has it, keys and values gathered (rotate method allgather); the "
@@ -42,7 +48,7 @@ def tensor_ways(q: Memory, recipe: Recipe, adapter: Adapter | None, quantization
         return 1
     whole = q.model.architecture.tied and not q.sequence_parallel
     for wanted, what in (
-        (quantization != "none", f"--quantization {quantization}: use none"),
+        (quantization != "none", f"--quantization {quantization}: {UNPACKED}"),
         (adapter is not None and adapter.method.name != "lora", f"--method {q.method}: use full or lora"),
         (adapter is not None and q.sequence_parallel, "an adapter and --sequence-parallel: use one of them"),
         (str(q.fsdp_version) != "2", "--fsdp-version 1: leave it out"),
@@ -54,6 +60,11 @@ def tensor_ways(q: Memory, recipe: Recipe, adapter: Adapter | None, quantization
         if wanted:
             raise InputError(f"--tensor-parallel {value_of(ways)} is not simulated with {what}")
     said.append(SEQUENCE_PLAN if q.sequence_parallel else LAYER_PLAN)
+    if whole:
+        said.append(TIED)
+    left = left_whole(q.model.architecture.model_type)
+    if left:
+        said.append(f"whole on every GPU, as the class's tp_plan does not name them: {', '.join(left)}")
     return ways
 
 

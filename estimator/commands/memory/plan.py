@@ -104,7 +104,7 @@ class MemoryPlan:
     @property
     def trainable(self) -> Any:
         """Parameters that the step trains."""
-        divided = self.load.tensor != 1 or self.load.experts != 1 or self.pipeline is not None
+        divided = self.load.divided
         whole = trained_tensors(self.arch, replace(self.load, adapter=self.adapter)) if divided else self.params
         return sum((p.times * p.n for p in whole), 0)
 
@@ -196,8 +196,7 @@ def plan(q: Memory) -> MemoryPlan:
     if pipeline is not None:
         load, share = pipeline.load, pipeline.share
     params = trained_tensors(share, load)
-    whole = load.tensor == 1 == load.experts and pipeline is None
-    stored = stored if whole else elements(share.weights()) * width
+    stored = elements(share.weights()) * width if load.divided else stored
     moved = managed_bytes(optimizer, params) if train else 0
     if moved:
         said.append(

@@ -19,16 +19,20 @@ if TYPE_CHECKING:
     from estimator.peft.base import Adapter
     from estimator.recipes.base import Recipe
 
+UNPACKED = "no library trains packed weights over stages; use none, or FSDP2 alone: --gpus 2 --stage 3"
 MOST_GROUPS = 3  # of layers that a GPU keeps gathered at once: _add_unshard_reshard's max_active_stages
 NOTE = (
     "a stage keeps buffers for what it receives of every micro-batch, and its outputs until they are differentiated; "
     "the loss is transformers', in step(return_outputs=False), which else keeps the logits of all micro-batches too"
 )
 SPLIT = "the output matrix is the token table: first and last stage each have their own, as pipelines have it"
-GATHERED = (
-    "fully_shard on every layer and stage, reshard_after_forward=False: a stage's weights and its gradients stay whole "
-    "from the first micro-batch to the last"
-)
+GATHERED = {
+    2: "fully_shard on every layer and stage, reshard_after_forward=False (torchtitan's default beside pipelines): a "
+    "stage's weights and its gradients stay whole from the first micro-batch to the last",
+    3: "fully_shard on every layer and stage, reshard_after_forward=True (torchtitan's fsdp_reshard_after_forward: "
+    "always): a backward pass leaves a stage's weights gathered, the next forward pass gives them back; its gradients "
+    "stay whole to the last micro-batch",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +66,14 @@ def check(q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: str,
     """InputError for what is not simulated beside a pipeline."""
     several = int(value_of(data)) != 1
     for wanted, what in (
+        (quantization != "none", f"--quantization {quantization}: {UNPACKED}"),
         (adapter is not None and adapter.method.name != "lora", f"--method {q.method}: use full or lora"),
         (adapter is not None and any(t.layers is not None for t in adapter.targets), "an adapter of some layers alone"),
-        (adapter is not None and several and stage >= 2, "an adapter under FSDP: use --stage 0"),
-        (quantization != "none", f"--quantization {quantization}: use none"),
         (q.loss != "full", f"--loss {q.loss}: the schedule gives the loss whole logits"),
         (recipe.loss != "full" or recipe.sequences != 1, f"--recipe {recipe.name}: use torch-mixed or torch-bf16"),
         (str(q.accumulation) != "1", "--accumulation: use --micro-batches"),
         (str(q.context_parallel) != "1", "--context-parallel: use one of them"),
-        (several and stage == 3, "--stage 3: use --stage 2, which torchtitan has with pipelines"),
-        (several and stage == 2 and int(q.virtual_stages) > MOST_GROUPS, f"more than {MOST_GROUPS} --virtual-stages"),
+        (several and stage >= 2 and int(q.virtual_stages) > MOST_GROUPS, f"more than {MOST_GROUPS} --virtual-stages"),
         (str(q.fsdp_version) != "2" or q.fsdp_wrap != "layers" or q.fsdp_root != "freed", "other --fsdp options"),
         (q.offload != "none" or str(q.replicas) != "1", "--offload or --replicas"),
         (q.activation_offload or q.compile or q.packing or q.optimizer_in_backward, "offloaded activations, --compile, "
@@ -100,9 +102,7 @@ def staged(q: Memory, arch: Architecture, load: Workload, said: list[str]) -> St
     if q.model.architecture.tied:
         said.append(SPLIT)
     if load.gpus != 1 and load.stage >= 2:
-        said.append(GATHERED)
-    if load.tensor != 1 or (load.gpus != 1 and load.stage < 2):
-        said.append("stages whose layers are divided too, or that DDP copies, were not measured")
+        said.append(GATHERED[load.stage])
     return Staged(*runs[top], tuple(peaks))
 
 
