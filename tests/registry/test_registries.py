@@ -28,7 +28,7 @@ def test_every_command_has_a_folder():
 
 def test_every_family_is_listed():
     shared = {s for s in stems("families") if s.startswith("common")}
-    shared |= {"base", "feeds", "mixers", "parts", "classes", "gguf", "towers", "recorded", "mobilenetv5"}
+    shared |= {"base", "feeds", "mixers", "parts", "classes", "gguf", "towers", "plans", "recorded", "mobilenetv5"}
     assert set(FAMILIES.values()) == stems("families") - shared
     for module in set(FAMILIES.values()):
         assert callable(import_module(f"estimator.families.{module}").build)
