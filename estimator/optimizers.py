@@ -238,6 +238,7 @@ def find_optimizer(name: str) -> Optimizer:
 
 def state_bytes(optimizer: Optimizer, params: Sequence[Trained]) -> Any:
     """Bytes of all states, exactly (no allocator rounding), wherever they live."""
+    params = [p for p in params if value_of(p.n)]  # rows of no tokens have none
     return optimizer.fixed + sum((p.times * sum(optimizer.states(p) + optimizer.managed(p)) for p in params), 0)
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
+from estimator.errors import InputError
 from estimator.families.base import Architecture, Layer, Linear, Norm
 from estimator.families.common import gated_mlp, gqa, layer_count
 from estimator.families.common_moe import decoder, layer_types
 from estimator.families.common_ssm import chunked
 from estimator.families.feeds import Ahead
+from estimator.families.recorded import WAY_OUT
 
 LAYER = "model.layers.{i}"
 LINEAR, HYBRID = "linear_attention", "hybrid"
@@ -23,6 +25,9 @@ DEFAULT = [LINEAR] + ([LINEAR] * 5 + [HYBRID]) * 7 + [LINEAR] * 4 + [HYBRID] + [
 
 def build(c: Config) -> Architecture:
     """Zamba 2 from its config."""
+    if not c.flag("tie_word_embeddings", True):
+        raise InputError(f"{c.where}: tie_word_embeddings=false: transformers 5.24 unties the shared blocks with it; "
+                         f"{WAY_OUT}")  # fmt: skip
     d, L = c.size("hidden_size", 2560), c.size("num_hidden_layers", 54)
     kinds = _kinds(c, L)
     hybrid = [i for i, kind in enumerate(kinds) if kind == HYBRID]

@@ -17,6 +17,7 @@ from estimator.ops import ceil_div
 from estimator.peft.base import TRAINED, Adapter, Kept, Module
 from estimator.stack.machine import F32, LoraSpec
 from estimator.stack.products import MULTIPLY_ADD
+from estimator.trace import value_of
 
 FACTORS = {"lora_A.weight": "lora_B.weight", "lora_embedding_A": "lora_embedding_B"}
 
@@ -45,8 +46,9 @@ def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[
     linear = {w.module for w in weights if w.role in (LINEAR, CONV1D)}
     by_name, keeps = {m.name: m for m in adapter.targets}, adapter.method.keeps
     work = {m.name: work_of(adapter, m) for m in adapter.targets}
-    for t in adapter.tensors:
-        if t.module not in targets or t.state != TRAINED:
+    trained = [t for t in adapter.tensors if t.state == TRAINED and value_of(t.elements)]
+    for t in trained:
+        if t.module not in targets:
             continue
         if t.module in linear:
             before = found[t.module].other if t.module in found else 0
@@ -61,7 +63,7 @@ def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[
         else:  # a copy of a norm or of the token table, whole: it trains in the place of the original
             unfrozen |= {w.name for w in weights if w.module == t.module}
     trains = any(w.name in unfrozen for w in weights)
-    if not found and not trains and not adapter.virtual_tokens and any(t.state == TRAINED for t in adapter.tensors):
+    if not found and not trains and not adapter.virtual_tokens and trained:
         found = beside(adapter, arch, sorted(linear & targets), width, by_name)
     return found, unfrozen
 

@@ -365,3 +365,13 @@ def test_a_peak_beyond_floats(llmcalc, tmp_path, field):
     for line in ("flops", "infer"):
         ran = llmcalc(f"{line} --gpu {path}")
         assert (ran.code, "internal" in ran.err) == (2, False)
+
+
+@pytest.mark.parametrize(
+    "typed", ["flops --mode training", "flops", "train --tokens 1G", "peft --optimizer adafactor-hf"]
+)
+@pytest.mark.parametrize("targets", ["", " --targets query_key_value"])
+def test_a_method_that_trains_nothing(llmcalc, typed, targets):
+    """peft's own defaults: rows of no tokens."""
+    ran = llmcalc(f"{typed} --model pythia-14m --method trainable_tokens{targets}")
+    assert ran.code == 0, ran.err

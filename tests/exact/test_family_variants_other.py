@@ -159,6 +159,7 @@ BAD = {
         "model_type": "recurrent_gemma", "block_types": [None],
     },
     "indexer_types must name 'full' or 'shared'": {"model_type": "glm_moe_dsa", "indexer_types": 1},
+    "unties the shared blocks with it": {"model_type": "zamba2", "tie_word_embeddings": False},
 }
 
 
