@@ -31,7 +31,7 @@ def weight_tensors(arch: Architecture, load: Workload) -> list[tuple[Weight, lis
     out = []
     for w in held_weights(arch):
         if is_packed(w, load):
-            out.append((w, packed_bytes(w, load.quantization)))
+            out.append((w, packed_bytes(w.elements, load.quantization, w.shape[0])))
         else:
             out.append((w, [w.elements * (F32 if load.kbit else load.width)]))
     return out

@@ -319,7 +319,7 @@ def shard_bytes(w: Weight, load: Any) -> Any:
     """Bytes of rank 0's shard of a weight, with the scales of a packed one."""
     if not is_packed(w, load):
         return elements(cut(w.shape, load.gpus)) * load.width
-    _, *scales = packed_bytes(w, load.quantization)
+    _, *scales = packed_bytes(w.elements, load.quantization)
     return cut(packed_shape(w), load.gpus)[0] + sum(scales)
 
 
@@ -337,7 +337,7 @@ def base_shards(arch: Architecture, load: Any) -> Any:
 def whole_scales(arch: Architecture, load: Any) -> Any:
     """The scales and tables of packed weights, which are no parameters: whole on every GPU."""
     packed = [w for w in arch.weights() if is_packed(w, load)]
-    return sum(w.times * sum(small_block(x) for x in packed_bytes(w, load.quantization)[1:]) for w in packed)
+    return sum(w.times * sum(small_block(x) for x in packed_bytes(w.elements, load.quantization)[1:]) for w in packed)
 
 
 def adapter_shards(load: Any) -> Any:

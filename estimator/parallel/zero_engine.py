@@ -318,7 +318,7 @@ def frozen_bytes(arch: Architecture, load: Any) -> Any:
     names = {f"{t.module}.{t.name}" if t.module else t.name for t in load.adapter.unfrozen}
     frozen = [w for w in arch.weights() if w.name not in names]
     packed = [w for w in frozen if is_packed(w, load)]
-    held = sum(w.times * sum(small_block(x) for x in packed_bytes(w, load.quantization)) for w in packed)
+    held = sum(w.times * sum(small_block(x) for x in packed_bytes(w.elements, load.quantization)) for w in packed)
     return held + sum(w.times * block_bytes(w.elements * HALF) for w in frozen if not is_packed(w, load))
 
 

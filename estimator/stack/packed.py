@@ -22,11 +22,11 @@ def is_packed(w: Weight, load: Any) -> bool:
     return bool(load.quantization) and linear and w.name not in load.unpacked
 
 
-def packed_bytes(w: Weight, quantization: str) -> list[Any]:
-    """The tensors of one matrix: codes, scales and NF4's look-up tables; LLM.int8() has a scale for each output."""
-    n = w.elements
+def packed_bytes(n: Any, quantization: str, outputs: Any = 0) -> list[Any]:
+    """The tensors of one matrix of ``n`` weights: codes, scales and NF4's look-up tables; LLM.int8() has a scale for
+    each of its ``outputs``."""
     if quantization == INT8:
-        return [n, w.shape[0] * F32]
+        return [n, outputs * F32]
     if quantization.endswith("-dq"):
         scales = ceil_div(n, 64)
         return [ceil_div(n, 2), scales, CODE_TABLE, F32, ceil_div(scales, 256) * F32, NESTED_TABLE]

@@ -167,7 +167,8 @@ def _run(
     m = machine(arch, load, t)
     m.one_kernel, m.fused = one_kernel, one_kernel or m.fused
     m.logits, m.inputs_want_grad = load.logits, training and work.checkpointing
-    m.drops = Dropout(branch=training and work.dropout > 0)
+    drops = training and work.dropout > 0
+    m.drops = Dropout(mixer=drops, branch=drops)
     if trains is not None:
         m.trains = lambda name: m.segment_trains is not False and trains(name)
     segments = split_layers(arch, load, m)
