@@ -123,7 +123,8 @@ def test_what_cannot_be_divided(options, said):
     ("model", "options", "said"),
     [
         ("gpt2", {}, "q, k, v apart or sliced from one matrix"),
-        ("deepseek-v2-lite", {}, "experts without shared ones"),
+        ("gpt-oss-20b", {"quantization": "none"}, "sliced from one matrix, for MLA"),
+        ("deepseek-v2-lite", {"sequence_parallel": True}, "have no such plan; leave it out"),
         ("qwen3-0.6b", {"recipe": "sft"}, "whose loss takes the whole head"),
         ("llama-3.2-1b", {"method": "dora", "rank": 8}, "use full or lora"),
         ("llama-3.2-1b", {"loss": "parallel"}, "add --sequence-parallel"),
@@ -158,3 +159,12 @@ def test_a_divided_table_has_a_gradient_of_all_words():
 def test_eager_attention_is_not_said_to_be_fused():
     said = [train.train("gpt-oss-20b", recipe="megatron", attention=how).notes for how in (None, "eager")]
     assert ["timed with one all the same" in " ".join(notes) for notes in said] == [True, False]
+
+
+def test_a_pipeline_fits_as_memory_says(llmcalc):
+    """A pipeline's micro-batches are what ``train`` accumulates."""
+    shared = "llama-3-8b --gpus 4 --pipeline-parallel 2 --gpu h100-sxm --seq-len 2048"
+    timed = llmcalc(f"train {shared} --accumulation 8 --tokens 1G --format json").json
+    held = llmcalc(f"memory {shared} --mode training --micro-batches 8 --format json").json
+    assert timed["results"]["fits"] == held["results"]["fits"] == "yes"
+    assert timed["verdict"] == held["verdict"]

@@ -27,7 +27,8 @@ PAGES = sorted(p for d in ("guides", "stacks") for p in (DOCS / d).glob("*.md") 
 GIB, NF4_DQ = KIBI**3, "nf4-dq"
 # versions, machines and names; widths of types; numbers of ranks and stages: what they name is in the sentence
 NAMES = (
-    r"(Axolotl|DeepSpeed|PyTorch|transformers|accelerate|litgpt|torchtune|TRL|Unsloth) \d[\d.]*\d",
+    r"1F1B", r"(GLM-|ERNIE )\d\.\d", r"ZeroRedundancyOptimizer \(1\) or FSDP2 \(2, 3\)",
+    r"(Axolotl|DeepSpeed|PyTorch|transformers|accelerate|litgpt|torchtune|TRL|Unsloth|peft) \d[\d.]*\d",
     r"\d+ (H100|H200|A100)s?",
     r"\d+[-\s]bits?", r"stages? \d( and \d)?", r"Rank \d", r"et al\. \d{4}", r"table \d", r"Llama \d[.\d]*",
     r"\d+B\b", r"\d+ GB cards", r"stage \d's",
@@ -38,7 +39,7 @@ SAID = (
     "where 10.9 is allocated here", "512 and 2,048 tokens", "8.28 and 9.16 GiB below 10.24 and 10.22", "its 27.6 GiB",
     "13.9 GiB with",
     "for longer, up to 3%", "46 MiB of it", "fits 48 GB", "at 21 GiB each", "the host 0.6 ms",
-    "2 x 1,024 tokens, took 0.20 s", "to be busy 0.03",
+    "2 x 1,024 tokens, took 0.20 s", "to be busy 0.03", "an assertion (0.50.2)",
 )  # fmt: skip
 
 

@@ -172,6 +172,7 @@ def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
         "mode": "training", "optimizer": run.optimizer, "attention": q.attention or "sdpa",
         "gpus": run.degrees.gpus if run.degrees.gpus > 1 else None, "stage": q.stage if run.degrees.gpus > 1 else None,
         "micro_batches": str(run.accumulation) if not run.degrees.plain else "1",
+        "accumulation": "1" if str(q.pipeline_parallel) != "1" else q.accumulation,  # a pipeline's micro-batches
     })  # fmt: skip
     try:
         peak = needed(memory_plan(asked))
@@ -195,7 +196,7 @@ def _title(model: Model, made: Pass, gpus: int, step: StepTime) -> str:
     w = made.work
     how = "" if made.method == "full" else f", {made.method}"
     size = f"{value_of(w.b):,} x {value_of(w.s):,} tokens"
-    each = "a GPU" if step.parts == 1 else f"{step.parts:,} GPUs"
+    each = "a GPU" if step.parts == 1 else f"for {step.parts:,} GPUs"
     return f"Training {model.name} on {gpus:,} x {step.spec.name}: {size} {each} and step{how}"
 
 
