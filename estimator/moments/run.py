@@ -21,6 +21,36 @@ def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -
 
     ``m``: the run, where an adapter may reach only some of the layers.
     """
+    out = _by_kind(arch, load, m)
+    if load.sharder == "deepspeed":  # what is gathered or reduced differs from layer to layer
+        return [_part(s, 1) for s in out for _ in range(int(value_of(s.times)))]
+    if load.stage >= 2 and load.gpus != 1:  # what is gathered lives into the next layer, which may be of another kind
+        return [
+            _part(s, n) for i, s in enumerate(out)
+            for n in _ends(s.times, not _alike(out, i - 1, i), not _alike(out, i, i + 1))
+        ]  # fmt: skip
+    if m is not None and m.hands_on:  # the last layer of a stage gets its gradient from another GPU
+        out[-1:] = [_part(out[-1], n) for n in _ends(out[-1].times, False, True)]
+    return out
+
+
+def _part(s: Segment, times: Any) -> Segment:
+    return Segment(s.layer, times, s.trains, s.without)
+
+
+def _alike(segments: list[Segment], i: int, j: int) -> bool:
+    """Whether two neighbours are there and of one kind of layer."""
+    return i >= 0 and j < len(segments) and segments[i].layer is segments[j].layer
+
+
+def _ends(times: Any, first: bool, last: bool) -> list[Any]:
+    """``times`` layers with the first of them, and the last, apart."""
+    apart = min(int(value_of(times)) - 1, first + last)
+    middle = times - apart
+    return [1] * (first and apart > 0) + [middle] + [1] * (apart - (first and apart > 0))
+
+
+def _by_kind(arch: Architecture, load: Workload, m: Machine | None) -> list[Segment]:
     arch = arch._replace(layers=together(arch.layers))
     if m is not None and load.training and load.adapter is not None and load.top is None:
         from estimator.peft.reach import by_reach
@@ -57,14 +87,6 @@ def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -
                 out.append(Segment(layer, times, flag))
     if top is not None:
         out.sort(key=lambda s: s.trains is True)
-    if load.sharder == "deepspeed":  # what is gathered or reduced differs from layer to layer
-        out = [Segment(x.layer, 1, x.trains) for x in out for _ in range(int(value_of(x.times)))]
-    elif ((load.stage >= 2 and load.gpus != 1) or (m is not None and m.hands_on)) and out[-1].times > 1:
-        # the last layer of a stage gets its gradient from another GPU; before it FSDP2 has reduced nothing
-        out[-1:] = [
-            Segment(out[-1].layer, out[-1].times - 1, out[-1].trains),
-            Segment(out[-1].layer, 1, out[-1].trains),
-        ]
     return out
 
 

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from estimator.families.base import Architecture
-from estimator.parallel.sharded import FsdpGroup, Fully, Parts, cut, elements
+from estimator.parallel.sharded import Fully
+from estimator.parallel.units import FsdpGroup, Parts, cut, elements
 from estimator.stack.blocks import block_bytes
 from estimator.stack.tape import F32, HALF, Leaf, Param, Tape, Tensor
 from estimator.trace import value_of
