@@ -83,6 +83,9 @@ class Between(Fully):
             self.gather(self.root)
             self.copy_out(self.root, False)
 
+    def free_rest(self) -> None:
+        """Nothing: what is whole stays so."""
+
     def scatter_gradients(self, g: FsdpGroup) -> None:
         for leaf in g.leaves if self.wide else ():
             if not self.sums_stand:

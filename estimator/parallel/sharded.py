@@ -130,11 +130,15 @@ class Fully:
         self.scatter_gradients(self.layers[key])
 
     def after_backward(self) -> None:
-        """The root's own post_backward runs in the engine's final callback, which frees what no layer came to use."""
-        for g in self.layers.values():
-            g.gathered, g.whole = None, []
+        """The root's own post_backward runs in the engine's final callback."""
+        self.free_rest()
         self.scatter_gradients(self.root)
         self.scatter = None
+
+    def free_rest(self) -> None:
+        """What was gathered of layers that the backward pass did not come to goes in that callback too."""
+        for g in self.layers.values():
+            g.gathered, g.whole = None, []
 
     def scatter_gradients(self, g: FsdpGroup) -> None:
         """post_backward: reshard, copy the gradients into one padded buffer, reduce-scatter it into rank 0's shard."""

@@ -375,3 +375,10 @@ def test_a_method_that_trains_nothing(llmcalc, typed, targets):
     """peft's own defaults: rows of no tokens."""
     ran = llmcalc(f"{typed} --model pythia-14m --method trainable_tokens{targets}")
     assert ran.code == 0, ran.err
+
+
+def test_layers_are_counted_before_advice_on_them(llmcalc):
+    start = time.process_time()
+    ran = llmcalc("infer pythia-14m --set num_hidden_layers=80000 --gpu-memory 1GB")
+    assert ran.code == 0, ran.err
+    assert time.process_time() - start < 5

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from estimator.engines.llamacpp.allocate import aligned, compute_bytes
-from estimator.engines.llamacpp.caches import check, kept
+from estimator.engines.llamacpp.caches import kept
 from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.model import build, ordered
 from estimator.engines.llamacpp.passes import Lora, Pair
@@ -54,10 +54,6 @@ class Load:
     tower: int = 0
     draft: Load | None = None
     loras: tuple[Lora, ...] = ()
-
-    def check(self) -> None:
-        """InputError for what llama.cpp refuses."""
-        check(self.arch, self.context)
 
     @cached_property
     def held(self) -> tuple[Holding, ...]:

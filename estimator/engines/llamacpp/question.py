@@ -7,7 +7,7 @@ from typing import Any
 
 from estimator.card import Card, Range
 from estimator.engines.asked import PLAIN
-from estimator.engines.llamacpp.caches import CACHE_TYPES
+from estimator.engines.llamacpp.caches import CACHE_TYPES, check
 from estimator.engines.llamacpp.cards import cards_of
 from estimator.engines.llamacpp.context import (
     BUILD,
@@ -72,6 +72,7 @@ def asked(q: Any, mix: str | None = None) -> Asked:
     q, tower = text_alone(q, said)
     model, gguf = q.model, known(q.model)
     context = context_of(q, said)
+    check(model.architecture, context)  # before its layers are looked at one by one
     named = mix or mix_of(q, said)
     chosen = nearest(named, MIXES) or named
     weights = weights_of(q, chosen, said)
@@ -85,7 +86,6 @@ def asked(q: Any, mix: str | None = None) -> Asked:
         model.name, model.architecture, gguf, context, weights, place, bool(q.no_kv_offload), tower,
         draft_of(q, place, said), adapters_of(model, gguf, q.lora, said),
     )  # fmt: skip
-    load.check()
     ram = None
     if q.ram is not None:
         there = parse_memory(str(q.ram), "--ram")
