@@ -46,9 +46,9 @@ def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[
     linear = {w.module for w in weights if w.role in (LINEAR, CONV1D)}
     by_name, keeps = {m.name: m for m in adapter.targets}, adapter.method.keeps
     work = {m.name: work_of(adapter, m) for m in adapter.targets}
-    trained = [t for t in adapter.tensors if t.state == TRAINED and value_of(t.elements)]
+    trained = [t for t in adapter.tensors if t.state == TRAINED]
     for t in trained:
-        if t.module not in targets:
+        if t.module not in targets or (t.module in linear and not value_of(t.elements)):
             continue
         if t.module in linear:
             before = found[t.module].other if t.module in found else 0
@@ -63,7 +63,7 @@ def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[
         else:  # a copy of a norm or of the token table, whole: it trains in the place of the original
             unfrozen |= {w.name for w in weights if w.module == t.module}
     trains = any(w.name in unfrozen for w in weights)
-    if not found and not trains and not adapter.virtual_tokens and trained:
+    if not found and not trains and not adapter.virtual_tokens and any(value_of(t.elements) for t in trained):
         found = beside(adapter, arch, sorted(linear & targets), width, by_name)
     return found, unfrozen
 

@@ -198,7 +198,7 @@ def test_the_last_layer_of_a_group_that_trains_trains():
     one, other = arch.layers
     groups = one._replace(times=14, indices=tuple(range(14))), other._replace(times=4, indices=(14, 15, 16, 17))
     segments = split_layers(arch._replace(layers=groups), Workload(1, 8, top=4, stage=2, gpus=2))
-    assert [(s.times, s.trains) for s in segments] == [(1, F), (13, F), (3, T), (1, T)]
+    assert [(s.times, s.trains) for s in segments] == [(1, F), (12, F), (1, F), (1, T), (2, T), (1, T)]
     two = arch._replace(layers=(one._replace(times=3, indices=None),))
     assert [s.times for s in split_layers(two, Workload(1, 8, stage=2, gpus=2))] == [1, 1, 1]
 
