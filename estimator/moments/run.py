@@ -45,9 +45,10 @@ def _alike(segments: list[Segment], i: int, j: int) -> bool:
 
 def _ends(times: Any, first: bool, last: bool) -> list[Any]:
     """``times`` layers with the first of them, and the last, apart."""
-    apart = min(int(value_of(times)) - 1, first + last)
-    middle = times - apart
-    return [1] * (first and apart > 0) + [middle] + [1] * (apart - (first and apart > 0))
+    n = int(value_of(times))
+    ahead = int(first and n > 1)
+    behind = int(last and n - ahead > 1)
+    return [1] * ahead + [times - ahead - behind] + [1] * behind
 
 
 def _by_kind(arch: Architecture, load: Workload, m: Machine | None) -> list[Segment]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -49,13 +50,13 @@ def clean(report: Report) -> Report:
     def lines(text: str) -> str:
         return text if text.isprintable() else "\n".join(map(escaped, text.split("\n")))
 
-    def drawn() -> Any:
+    def drawn(figure: Callable[[], Any]) -> Any:
         from estimator.render.plots import readable
 
-        return readable(report.figure()) if report.figure else None
+        return readable(figure())
 
     return report._replace(
-        figure=drawn if report.figure else None,
+        figure=partial(drawn, report.figure) if report.figure else None,
         title=escaped(report.title),
         verdict=escaped(report.verdict),
         body=tuple(cleaned(p) for p in report.body),
