@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError, unknown
+from estimator.questions.base import given, options_of, spelt
+from estimator.questions.parts import OF_ENGINES
 from estimator.report import Report
 
 if TYPE_CHECKING:
@@ -71,8 +73,6 @@ def fit_in(q: Any) -> Fit | None:
 
 def _whose(option: str, question: Any) -> str:
     """The engines that an option's help begins with, and what to add for the first of them."""
-    from estimator.questions.base import options_of
-
     said = next(words.help for field, words in options_of(question) if field.name == option).partition(":")[0]
     first = "vllm" if said == "Engines" else said.partition(",")[0].lower()
     return f"{'serving engines' if said == 'Engines' else said}: add --engine {first}"
@@ -85,14 +85,11 @@ def answered(question: str, q: Any) -> Report | None:
     """
     name = engine_of(q)
     if name in OWN:
-        for option in q.engine_options():
-            from estimator.questions.base import flag_of
-
-            raise InputError(f"{flag_of(option, type(q))} is of {_whose(option, type(q))}")
+        for f in given(q):
+            if f.name in OF_ENGINES:
+                raise InputError(f"{f.flag} is of {_whose(f.name, type(q))}")
         return None
     if question != "infer":
-        from estimator.questions.base import given, spelt
-
         for f in given(q):
             if f.name in OF_TIME:
                 raise InputError(f"{spelt(q, f)} is of the time of serving: llmcalc infer, or leave it out")

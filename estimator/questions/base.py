@@ -121,8 +121,12 @@ def _asked_of(question: Any) -> tuple[Given, ...]:
 
 
 def given(q: Any) -> list[Given]:
-    """The options of a question that are not at their defaults."""
-    return [f for f in _asked_of(q.__class__) if (x := getattr(q, f.name)) is not None and x not in (f.default, {})]
+    """The options of a question that are not at their defaults; a number may be one, or its text."""
+    return [f for f in _asked_of(q.__class__) if _differs(getattr(q, f.name), f.default)]
+
+
+def _differs(value: Any, default: Any) -> bool:
+    return value is not None and value not in (default, {}) and str(value) != str(default)
 
 
 def spelt(q: Question, f: Given) -> str:

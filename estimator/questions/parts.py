@@ -180,9 +180,5 @@ class Served(Question):
     kv_fraction: Any = option(None, "TensorRT-LLM: share of what is free for the cache.", "SHARE")
     tokens_per_block: Any = option(None, "TensorRT-LLM: tokens a block.", "TOKENS")
 
-    def engine_options(self) -> list[str]:
-        """Names of the engine's options that are given."""
-        return [name for name in OF_ENGINES if getattr(self, name) not in (None, False)]
-
 
 OF_ENGINES = tuple(f.name for f in fields(Served) if f.name not in ("engine", *COMMON))

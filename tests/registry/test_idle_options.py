@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from estimator.api import memory
 from estimator.commands.infer.question import Infer
 from estimator.commands.kvcache.question import KVCache
 from estimator.commands.memory.question import Memory
@@ -88,3 +89,11 @@ def test_the_memory_of_a_program_is_heeded_by_zero(llmcalc):
     )
     assert one["tables"] == other["tables"]
     assert one["results"] == other["results"]
+
+
+@pytest.mark.parametrize("given", [{"replicas": 1}, {"accumulation": 1}, {"tensor_parallel": 1}, {"fsdp_version": 2}])
+def test_a_default_may_be_a_number(given):
+    """From Python: the number and its text are one."""
+    asked = {"engine": "vllm", "gpu": "h100-sxm"}
+    assert memory("pythia-14m", **asked, **given).results() == memory("pythia-14m", **asked).results()
+    assert memory("pythia-14m", "training", **given).results() == memory("pythia-14m", "training").results()

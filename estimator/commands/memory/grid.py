@@ -14,41 +14,37 @@ from estimator.optimizers import Trained
 from estimator.parallel.job import Rank, ranks, worst
 from estimator.parallel.request import zero_stage
 from estimator.parallel.sharding import GRADIENTS, WEIGHTS
-from estimator.questions.base import COMMON
+from estimator.questions.base import COMMON, Given, given
 from estimator.questions.parts import Sharded
 from estimator.trace import value_of
 
 if TYPE_CHECKING:
     from estimator.commands.memory.question import Memory
 
-DEFAULTS = {f.name: f.default for f in fields(Sharded) if f.name not in (*COMMON, "gpus", "stage")} | {
-    "micro_batches": "1"
-}
+# how the work is shared, beside --gpus and --stage
+SHARING = (*(f.name for f in fields(Sharded) if f.name not in (*COMMON, "gpus", "stage")), "micro_batches")
 
 
-def given(q: Memory) -> dict[str, Any]:
-    """The sharding options beside --gpus and --stage that are not at their defaults."""
-    found = {k: getattr(q, k) for k in DEFAULTS}
-    return {k: v for k, v in found.items() if str(v) != str(DEFAULTS[k])}
+def shared(q: Memory) -> list[Given]:
+    """The options of sharing that are not at their defaults."""
+    return [f for f in given(q) if f.name in SHARING]
 
 
 def refuse(q: Memory, recipe: str, taken: tuple[str, ...] = ()) -> None:
     """InputError where a simulated recipe is asked to do more than data parallelism; taken: options that it heeds."""
-    for name in [n for n in given(q) if n not in taken]:
-        raise InputError(
-            f"--{name.replace('_', '-')}: {recipe} is simulated without it; "
-            "use --mode training --recipe megatron"
-        )
+    for f in shared(q):
+        if f.name not in taken:
+            raise InputError(f"{f.flag}: {recipe} is simulated without it; use --mode training --recipe megatron")
 
 
 def sharded(q: Memory, recipe: str, s: Any) -> Job:
     """The job of a memory question whose recipe is an accounting."""
-    shared = {k: getattr(q, k) for k in (*DEFAULTS, "batch_size", "attention", "checkpointing")}
+    same = {k: getattr(q, k) for k in (*SHARING, "batch_size", "attention", "checkpointing")}
     stage = zero_stage(0 if q.stage is None else q.stage)
     return plan(
         Zero(
             model=q.model, gpus=1 if q.gpus is None else q.gpus, stage=stage, recipe=recipe,
-            optimizer=q.optimizer or "adamw", seq_len=s, derive=q.traced, **shared,
+            optimizer=q.optimizer or "adamw", seq_len=s, derive=q.traced, **same,
         )
     )  # fmt: skip
 

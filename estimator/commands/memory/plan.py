@@ -6,7 +6,7 @@ from dataclasses import field, fields, replace
 from functools import lru_cache
 from typing import Any, cast
 
-from estimator.commands.memory.grid import given, refuse
+from estimator.commands.memory.grid import refuse, shared
 from estimator.commands.memory.layers import DIVIDED_LOSSES, divided_loss, local_tokens
 from estimator.commands.memory.question import Memory
 from estimator.commands.memory.sharding import (
@@ -224,7 +224,7 @@ def _grid(q: Memory, recipe: Recipe, adapter: Adapter | None, s: Any) -> Any:
         return None
     if recipe.kind == DEEPSPEED and data_parallel(q):
         return None
-    if q.gpus is None and q.stage is None and not given(q):
+    if q.gpus is None and q.stage is None and not shared(q):
         return None
     from estimator.commands.memory.grid import sharded
 

@@ -70,9 +70,10 @@ def answer(q: Memory) -> Report:
 
         if search.served(q):
             return search.largest_served(q)
-    if q.training and q.engine in (None, *OWN):
+    stepped = q.training and q.engine in (None, *OWN)
+    if stepped:
         refuse_serving(q)
-    report = None if q.training and q.engine is None else answered("memory", q)
+    report = None if stepped else answered("memory", q)
     if report is not None:
         return report
     if q.model.kind == "symbolic":

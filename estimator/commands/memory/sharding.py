@@ -145,9 +145,9 @@ def _version(q: Memory, stage: int) -> int:
 
 def data_parallel(q: Memory) -> bool:
     """Whether nothing is asked of the GPUs beyond what a simulated step takes."""
-    from estimator.commands.memory.grid import given
+    from estimator.commands.memory.grid import shared
 
-    return not set(given(q)) - set(SIMULATED)
+    return all(f.name in SIMULATED for f in shared(q))
 
 
 def narrow_adapters(on: Spread) -> bool:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import fields, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from estimator.card import find_card
-from estimator.commands.memory.storage import EIGHT_BITS, UNPACKED, WIDTHS
+from estimator.commands.memory.storage import EIGHT_BITS, STACK, UNPACKED, WIDTHS
 from estimator.errors import InputError
 from estimator.families.base import MoE
 from estimator.names import choice
-from estimator.questions import base
-from estimator.questions.base import COMMON
+from estimator.questions.base import given, spelt
 from estimator.questions.parts import Stacked
 from estimator.sizes import size_option
 from estimator.stack import compiled
@@ -53,15 +52,9 @@ NO_REFERENCE = "there is no reference: the KL term's coefficient is 0, as it is 
 CHECKPOINTS = "checkpointing is off, where {}'s own default is on: --checkpointing full"
 
 
-def given(q: Stacked) -> dict[str, Any]:
-    """The stack's options that are not at their defaults."""
-    own = (f for f in fields(Stacked) if f.name not in COMMON)
-    return {f.name: getattr(q, f.name) for f in own if str(getattr(q, f.name)) != str(f.default)}
-
-
 def unused_by(recipe: Recipe, q: Stacked, names: Collection[str]) -> list[str]:
     """A sentence for each of these options that is given, for which a paper's recipe has no use."""
-    return [f"{base.spelt(q, f)} is not used by recipe {recipe.name}" for f in base.given(q) if f.name in names]
+    return [f"{spelt(q, f)} is not used by recipe {recipe.name}" for f in given(q) if f.name in names]
 
 
 def width_of(recipe: Recipe, asked: str, said: list[str], given_dtype: bool) -> int:
@@ -126,7 +119,7 @@ def fields_of(
         if getattr(q, name) is not None:
             choice(getattr(q, name), f"--{name}", known)
     if recipe.kind not in ("simulated", "deepspeed"):
-        said += unused_by(recipe, q, (*given(q), "loss"))
+        said += unused_by(recipe, q, (*STACK, "loss"))
         return {}
     if q.prepare_kbit and quantization not in (*UNPACKED, *EIGHT_BITS):
         raise InputError(f"--prepare-kbit is for a base of 4 or 8 bits: add --quantization {UNPACKED[0]} or int8")

@@ -102,14 +102,16 @@ def answer(q: Train) -> Report:
 
 def _not_timed(q: Train, recipe: Recipe) -> list[str]:
     """What of the training loop's options the time has no use for: the memory has, but that of a paper's recipe."""
-    from estimator.commands.memory.stack import given, unused_by
+    from estimator.commands.memory.stack import unused_by
+    from estimator.commands.memory.storage import STACK
+    from estimator.questions.base import given
 
     if recipe.kind not in ("simulated", "deepspeed"):
-        return unused_by(recipe, q, set(given(q)) - {"accumulation", "packing", "compile"})
+        return unused_by(recipe, q, set(STACK) - {"accumulation", "packing", "compile"})
 
     timed = ("accumulation", "packing", "prepare_kbit", "transformers", "reentrant", "gradients", "hold_outputs",
              "compile", "reference")  # fmt: skip
-    names = ", ".join(f"--{name.replace('_', '-')}" for name in given(q) if name not in timed)
+    names = ", ".join(f.flag for f in given(q) if f.name in STACK and f.name not in timed)
     return [f"{names}: counted in the memory of the step, not in its time"] if names else []
 
 
