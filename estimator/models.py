@@ -214,14 +214,16 @@ def load_model(
 
 def _strange(found: Found) -> str:
     """The model_type that nothing here knows, where all its plain weights are in the files beside the config."""
-    from estimator.headers.alone import whole
-
     kind = found.raw.get("model_type") if found.raw else None
-    if not isinstance(kind, str) or not kind or found.header is None or not whole(found.header):
+    if not isinstance(kind, str) or not kind or found.header is None:
         return ""
     from estimator.families import described
 
-    return "" if described(kind) else kind[:60]
+    if described(kind):
+        return ""
+    from estimator.headers.alone import whole
+
+    return kind[:60] if whole(found.header) else ""
 
 
 def _overridden(found: Found, overrides: Sequence[str], traced: bool, part: str, library: bool) -> Model:
