@@ -8,7 +8,7 @@ LLaMA-Factory, Megatron-LM, torchrun; no one version's list, and not all of any.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 from estimator.errors import InputError
@@ -131,7 +131,7 @@ def meant(words: Sequence[str], have: Mapping[str, bool]) -> tuple[list[str], li
 
     have: the options of the command, and whether each takes a value. InputError for one that is asked for otherwise.
     """
-    served, said = _served(words), {w.partition("=")[0] for w in words if not w[2:] or w.startswith("--")}
+    served, said = _served(words), {w.partition("=")[0] for w in words}
     out: list[str] = []
     idle: list[str] = []
     rest = list(words)
@@ -152,19 +152,21 @@ def meant(words: Sequence[str], have: Mapping[str, bool]) -> tuple[list[str], li
             out += [] if off else [ALONE[name]]
         elif name in ARGUMENTS and "--arg" in have and (eq or rest):
             out += ["--arg", f"{name.replace('-', '_')}={value if eq else rest.pop(0)}"]
-        elif name in VALUED.split() or name in FLAGS.split():
+        elif name in VALUED.split() or name in FLAGS.split() or _adds_nothing(name, said):
             idle.append(flag)
             if not eq and rest and (rest[0].lower() in _SWITCHED if name in FLAGS.split() else _value(rest[0])):
-                rest.pop(0)
-        elif name in OTHERWISE and said >= {w for w in OTHERWISE[name].split() if w.startswith("--")} != set():
-            idle.append(flag)
-            if rest and _value(rest[0]) and not eq:
                 rest.pop(0)
         elif name in OTHERWISE:
             raise InputError(f"{flag}: {OTHERWISE[name]}")
         else:
             out.append(word)
     return out, idle
+
+
+def _adds_nothing(name: str, said: Collection[str]) -> bool:
+    """Whether all options that the text of ``OTHERWISE`` names are given too."""
+    named = [w for w in OTHERWISE.get(name, "").split() if w.startswith("--")]
+    return bool(named) and all(w in said for w in named)
 
 
 def option_for(word: str) -> str:
