@@ -7,6 +7,7 @@ they cannot say. Read off the graphs that llama.cpp build 11549 reserves, and it
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -156,6 +157,11 @@ def gguf_of(arch: Architecture) -> Gguf | None:
     return None
 
 
+def traits(arch: Architecture) -> Gguf:
+    """As :func:`gguf_of`; where that is None, a nameless one of which nothing special is known."""
+    return gguf_of(arch) or Gguf("")
+
+
 def graph_of(model: Any) -> Gguf | None:
     """What llama.cpp makes of a :class:`~estimator.models.Model`; InputError where nothing computed is described."""
     found = gguf_of(model.architecture)
@@ -181,7 +187,7 @@ def two_sided(arch: Architecture) -> bool:
 
 def blocks(arch: Architecture) -> int:
     """Blocks of its file; one of an encoder-decoder holds a layer of either side."""
-    sides = {x.side if two_sided(arch) else "": 0 for x in arch.layers}
+    sides: Counter[str] = Counter()
     for x in arch.layers:
         sides[x.side if two_sided(arch) else ""] += int(value_of(x.times))
     return max(sides.values(), default=0)

@@ -7,6 +7,7 @@ from typing import Any
 
 from estimator.headers import Header
 
+MAX_LAYERS = 512  # LLAMA_MAX_LAYERS, src/llama-hparams.h
 MAX_VALUE = 10**12  # as estimator.config.MAX_SIZE
 
 

@@ -14,7 +14,7 @@ from estimator.headers.gguf_architectures import (
     plain,
     qwen_moe,
 )
-from estimator.headers.gguf_meta import Lacks, Meta
+from estimator.headers.gguf_meta import MAX_LAYERS, Lacks, Meta
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
@@ -251,9 +251,6 @@ def _minicpm3(m: Meta) -> Config:
         "q_lora_rank": m.size("attention.q_lora_rank"), "kv_lora_rank": m.size("attention.kv_lora_rank"),
         "qk_rope_head_dim": rope, "qk_nope_head_dim": m.size("attention.key_length") - rope,
     }  # fmt: skip
-
-
-MAX_LAYERS = 512  # LLAMA_MAX_LAYERS, src/llama-hparams.h
 
 
 def _depth(m: Meta) -> int:

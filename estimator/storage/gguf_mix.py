@@ -13,7 +13,7 @@ from typing import Any
 
 from estimator.dtypes import FORMATS
 from estimator.families.base import Architecture, Attention
-from estimator.families.gguf import FALCON, HEADS_BY_LAYER, SEVENTY, SEVENTY_GROUPED, Gguf, blocks, gguf_of
+from estimator.families.gguf import FALCON, HEADS_BY_LAYER, SEVENTY, SEVENTY_GROUPED, blocks, traits
 from estimator.inventory import EMBEDDING, EXPERT, HEAD
 from estimator.records import NamedTuple, dataclass
 from estimator.storage.base import Storage, Stored, layers_of, moe_of
@@ -136,7 +136,7 @@ def mix_notes(mix: str, imatrix: bool, odd: set[str]) -> list[str]:
 
 
 def _facts(arch: Architecture, parts: list[GgufPiece], imatrix: bool, fused_apart: bool) -> Facts:
-    known = gguf_of(arch) or Gguf("")
+    known = traits(arch)
     rules = known.quantizer
     layers = blocks(arch)
     order = sorted((layer.indices[0] if layer.indices else 0, n) for n, layer in enumerate(arch.layers))

@@ -20,7 +20,7 @@ from estimator.families.base import (
     Norm,
     StateSpace,
 )
-from estimator.families.gguf import PLAIN_MLP, PLAIN_OUT, Gguf, gguf_of
+from estimator.families.gguf import PLAIN_MLP, PLAIN_OUT, gguf_of, traits
 from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, Weight
 from estimator.records import NamedTuple
 from estimator.storage.base import Matrices, layers_of, matrices, moe_of
@@ -70,7 +70,7 @@ def pieces(arch: Architecture, mla_whole: bool = False) -> Iterator[GgufPiece]:
     """Every tensor of the file but the metadata, in the order of the checkpoint. mla_whole: see :func:`_splits`."""
     arch = in_file(arch)
     moe, kinds, shared = moe_of(arch), _kinds(arch) | dict.fromkeys(_halves(arch), HALF), _shared(arch)
-    split, sides, known = _splits(arch, mla_whole), _sides(arch), gguf_of(arch) or Gguf("")
+    split, sides, known = _splits(arch, mla_whole), _sides(arch), traits(arch)
     for w in (*arch.weights(), *arch.buffers, *rotary_tables(arch), *_more(arch)):
         if ".act_fn." in w.name:
             continue  # an activation's numbers stand in the metadata (Apertus)
@@ -88,7 +88,7 @@ def in_file(arch: Architecture) -> Architecture:
     """A model as its file holds it: of an encoder the converter drops a prediction head, a pooler (but for a
     classifier), and the rows of positions that no token reaches; what stands in for other tensors is there twice.
     """
-    known = gguf_of(arch) or Gguf("")
+    known = traits(arch)
     if known.stand_ins:
         have, lack = known.stand_ins
         more = (Weight(w.name.replace(have, lack), w.shape, 1, w.role, (0,)) for w in arch.weights() if have in w.name)
@@ -117,7 +117,7 @@ def rotary_tables(arch: Architecture) -> tuple[Weight, ...]:
 
 def _more(arch: Architecture) -> Iterator[Weight]:
     """Tensors that the file holds and the checkpoint's class does not."""
-    known = gguf_of(arch) or Gguf("")
+    known = traits(arch)
     if known.layer_scale:
         yield Weight("layer_output_scale", (1,), arch.num_layers)
     for layer in arch.layers if known.all_keys else ():
@@ -142,13 +142,14 @@ def _halves(arch: Architecture) -> Iterator[str]:
         for linear in part.linears if isinstance(part, Copies) else (part,):
             if isinstance(linear, Linear):
                 yield linear.name
-    ends = (gguf_of(arch) or Gguf("")).halves
-    yield from (n for w in arch.weights() if ends for n in (w.module, w.name) if n.endswith(ends))
+    ends = traits(arch).halves
+    if ends:
+        yield from (n for w in arch.weights() for n in (w.module, w.name) if n.endswith(ends))
 
 
 def _sides(arch: Architecture) -> dict[str, tuple[str, bool]]:
     """Modules of layers that stand under a side's name: (the side, whether they attend to the encoder)."""
-    if not (gguf_of(arch) or Gguf("")).sided:
+    if not traits(arch).sided:
         return {}
     out = {part.name: (x.side, False) for x in arch.layers for part in x.linears()}
     return out | {part.name: (x.side, True) for x in arch.layers if x.cross for part in x.cross.projections}
@@ -157,7 +158,7 @@ def _sides(arch: Architecture) -> dict[str, tuple[str, bool]]:
 def _kinds(arch: Architecture) -> dict[str, str]:
     """Module name (expert stacks: weight name) -> kind."""
     out: dict[str, str] = {}
-    rules = (gguf_of(arch) or Gguf("")).quantizer
+    rules = traits(arch).quantizer
     for layer in arch.layers:
         for mixer in (layer.mixer, layer.cross):
             if isinstance(mixer, Attention):
@@ -186,7 +187,7 @@ def stems(arch: Architecture) -> dict[str, tuple[str, ...]]:
     """
     beside = [x.mlp for x in arch.layers if isinstance(x.mlp, MoE) and not x.mlp.norms]  # Gemma 4's is the layer's MLP
     shared = {p.name for m in beside if m.shared for p in m.shared.linears}
-    joined = (gguf_of(arch) or Gguf("")).router.joined
+    joined = traits(arch).router.joined
     both = ("ffn_gate_up_exps",) if joined else ("ffn_gate_exps", "ffn_up_exps")
     stacks = {w.name for w in arch.weights() if w.role == EXPERT and len(w.shape) == 3}
     out: dict[str, tuple[str, ...]] = {}
@@ -225,7 +226,7 @@ def _splits(arch: Architecture, mla_whole: bool) -> dict[str, tuple[tuple[str, M
     mla_whole: kv_b is one matrix, as before llama.cpp kept latents (github.com/ggml-org/llama.cpp/pull/12801).
     """
     out: dict[str, tuple[tuple[str, Matrices], ...]] = {}
-    known = gguf_of(arch) or Gguf("")
+    known = traits(arch)
     for layer in arch.layers:
         m = layer.mixer
         if isinstance(m, Attention) and m.mla is not None and known.whole_mla:

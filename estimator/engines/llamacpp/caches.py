@@ -16,13 +16,13 @@ from estimator.engines.llamacpp.recurrent import check_states, states_of
 from estimator.engines.llamacpp.scores import heads_of
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Layer, Lookup, StateSpace
-from estimator.families.gguf import Gguf, blocks, gguf_of, two_sided
+from estimator.families.gguf import Gguf, blocks, traits, two_sided
 from estimator.formulas.llamacpp import gguf_cache_bytes, gguf_state_bytes
+from estimator.headers.gguf_meta import MAX_LAYERS
 from estimator.records import NamedTuple
 from estimator.trace import value_of
 
 UNFUSED = ("f16", "bf16", "f32")  # types of values that lie transposed where the fused kernel does not run
-MAX_LAYERS = 512  # LLAMA_MAX_LAYERS, src/llama-hparams.h
 CACHE_TYPES = ("f16", "bf16", "f32", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl")
 
 
@@ -104,7 +104,7 @@ def check(arch: Architecture, context: Context) -> None:
         check_states(arch, layer)
         if not isinstance(layer.mixer, Attention):
             continue
-        mixer = expanded(layer.mixer, gguf_of(arch) or Gguf(""), context.build)
+        mixer = expanded(layer.mixer, traits(arch), context.build)
         h = heads_of(mixer)
         if mixer.mla is not None and context.k != context.v:
             raise InputError(
