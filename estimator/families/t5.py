@@ -101,11 +101,8 @@ def build(c: Config) -> Architecture:
         always_tied=True, trains_cached=True, residual_dropout=("dropout_rate", 0.1),
         extra_weights=tuple(
             Weight(
-                f"{side}.block.{{i}}.layer.0.SelfAttention.relative_attention_bias.weight", (buckets, h), n, OTHER
-            )
-            if kind == "umt5"
-            else Weight(
-                f"{side}.block.{{i}}.layer.0.SelfAttention.relative_attention_bias.weight", (buckets, h), 1, OTHER, (0,)
+                f"{side}.block.{{i}}.layer.0.SelfAttention.relative_attention_bias.weight", (buckets, h),
+                *((n, OTHER) if kind == "umt5" else (1, OTHER, (0,))),
             )
             for side, n in sides.items()
         ),
