@@ -23,9 +23,9 @@ def auto_round(c: Fields) -> Scheme | None:
         return None
     rules: list[tuple[Match, Layout | None]] = []
     touches = LINEARS
-    extra = c.group("extra_config")
-    for name in extra.raw if extra else {}:
-        own = extra.group(str(name)) if extra else None
+    extra = c.group("extra_config") or Fields({}, c.where)
+    for name in extra.raw:
+        own = extra.group(str(name))
         if own is None:
             continue
         made = None if own.whole("bits", 4, most=32) >= 16 else _layout(c, own)
@@ -49,7 +49,7 @@ def _layout(whole: Fields, own: Fields) -> Layout | None:
     kind = c.text("data_type", "int").lower().replace("nvfp", "nv_fp").replace("mxfp", "mx_fp")
     bits, acts = bits_of(c), c.whole("act_bits", 16, most=32)
     if kind.startswith("mx_fp"):
-        return lay.mxfp4() if bits == 4 else lay.tiled(32, 1, 1, name="mxfp8") if bits == 8 else None
+        return lay.mxfp4() if bits == 4 else lay.mxfp8() if bits == 8 else None
     if kind.startswith("nv_fp"):
         return lay.nvfp4(FP32 if acts <= 8 else 0, lay.NVFP4 if acts <= 8 else lay.WEIGHT_ONLY) if bits == 4 else None
     if kind.startswith("fp"):

@@ -89,6 +89,11 @@ def mxfp4(extra: int = 0) -> Layout:
     return Layout("mxfp4", lambda i, o: f.mxfp4_bytes(i, o) + extra, f.mxfp4_bytes, MXFP4)
 
 
+def mxfp8(products: str = FP8) -> Layout:
+    """Blocks of 32 with an 8-bit scale."""
+    return tiled(32, 1, 1, name="mxfp8", products=products)
+
+
 def nvfp4(extra: int = 0, products: str = NVFP4) -> Layout:
     """Blocks of 16 with an E4M3 scale, an fp32 scale a matrix; extra: the input's scale."""
     return Layout("nvfp4", lambda i, o: f.nvfp4_bytes(i, o) + extra, f.nvfp4_bytes, products)

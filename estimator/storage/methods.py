@@ -200,7 +200,7 @@ def _mlx_layout(c: Fields) -> Layout | None:
     if mode == "nvfp4":
         return lay.nvfp4(-FP32, lay.WEIGHT_ONLY)  # MLX keeps no scale a matrix
     if mode == "mxfp8":
-        return lay.tiled(32, 1, 1, name="mxfp8", products=lay.WEIGHT_ONLY)
+        return lay.mxfp8(lay.WEIGHT_ONLY)
     if mode != "affine":
         return None
     bits, group = bits_of(c), c.whole("group_size", 64)

@@ -20,7 +20,7 @@ def _algorithm(name: str, group: int) -> Layout | None:
         "FP8_PER_CHANNEL_PER_TOKEN": lay.tiled(0, 1),
         "FP8_PB_WO": lay.tiled(128, 128, name="fp8-block", products=lay.WEIGHT_ONLY),
         "FP8_BLOCK_SCALES": lay.tiled(128, 128, name="fp8-block"),
-        "MXFP8": lay.tiled(32, 1, 1, name="mxfp8"),
+        "MXFP8": lay.mxfp8(),
         "NVFP4": lay.nvfp4(FP32),
         "W4A16_NVFP4": lay.nvfp4(0, lay.WEIGHT_ONLY),
         "MXFP4": lay.mxfp4(),
