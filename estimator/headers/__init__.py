@@ -91,6 +91,11 @@ def is_pointer(path: Path) -> bool:
         return False
 
 
+def fetched(path: Path) -> bool:
+    """Whether a part of several files is here, itself and not its pointer."""
+    return path.exists() and not is_pointer(path)
+
+
 def refuse_pointer(path: Path) -> None:
     """InputError for a Git LFS pointer."""
     if is_pointer(path):

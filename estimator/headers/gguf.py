@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from estimator.dtypes import GGML_TYPES, gguf_format
 from estimator.errors import InputError
-from estimator.headers import FileTensor, Header, is_pointer, refuse_pointer, regular_file
+from estimator.headers import FileTensor, Header, fetched, refuse_pointer, regular_file
 
 MAX_HEADER = 64_000_000  # a vocabulary of 256k tokens with its merges takes about 10 MB
 MAX_PAIRS = 100_000
@@ -109,7 +109,7 @@ def read(path: Path) -> Header:
         return first
     count = int(match[2])
     names = [f"{path.name[: match.start()]}-{i:05}-of-{count:05}.gguf" for i in range(1, count + 1)]
-    here = [n for n in names if (path.parent / n).exists() and not is_pointer(path.parent / n)]
+    here = [n for n in names if fetched(path.parent / n)]
     parts = [first if n == path.name else read_file(path.parent / n) for n in here]
     tensors = tuple(t for part in parts for t in part.tensors)
     metadata = {k: v for part in reversed(parts) for k, v in part.metadata.items()}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.headers import FileTensor, Header, is_pointer, read_start, reason, refuse_pointer, regular_file
+from estimator.headers import FileTensor, Header, fetched, is_pointer, read_start, reason, refuse_pointer, regular_file
 from estimator.units import BITS_PER_BYTE
 
 MAX_HEADER = 30_000_000  # as MAX_TENSORS has; the safetensors library's own limit is 100,000,000
@@ -150,7 +150,7 @@ def index_of(raw: dict[str, Any], where: str, folder: Path | None) -> Header:
     shards = sorted(set(weight_map.values()))
     if any(Path(s).name != s or s in ("", ".", "..") for s in shards):
         raise InputError(f"{where}: shards must be plain file names beside the index")
-    here = [s for s in shards if folder is not None and s.endswith(SUFFIX) and _here(folder / s)]
+    here = [s for s in shards if folder is not None and s.endswith(SUFFIX) and fetched(folder / s)]
     tensors = [t for shard in here for t in read_file(folder / shard).tensors] if folder is not None else []
     total = (raw.get("metadata") or {}).get("total_size") if isinstance(raw.get("metadata"), dict) else None
     if isinstance(total, float) and total.is_integer():
@@ -158,11 +158,6 @@ def index_of(raw: dict[str, Any], where: str, folder: Path | None) -> Header:
     missing = tuple(s for s in shards if s not in here)
     counted = total if type(total) is int and total > 0 else None
     return Header(where, "safetensors", tuple(tensors), {}, missing, counted)
-
-
-def _here(path: Path) -> bool:
-    """Whether a shard was fetched."""
-    return path.exists() and not is_pointer(path)
 
 
 def find(folder: Path) -> Header | None:
