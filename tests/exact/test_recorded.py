@@ -149,7 +149,7 @@ def test_no_number_of_a_token_is_taken_for_a_size():
     for kind in recorded.known():
         record = recorded.record_of(kind)
         text = json.dumps([record["tensors"], record["flags"]])
-        assert not any(f'"{n}{end}"' in text for n in ("bos", "eos", "pad", "image") for end in ("_token_id",)), kind
+        assert not any(f'{n}_token_id"' in text for n in ("bos", "eos", "pad", "image")), kind
 
 
 def test_where_two_widths_are_equal():

@@ -11,9 +11,8 @@ from estimator.errors import InputError
 from estimator.models import load_model
 from tests.headers.make import gguf, safetensors
 from tests.headers.test_gguf import META, weights
+from tests.sources.test_files import GOOD
 
-GOOD = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_attention_heads": 4,
-        "num_hidden_layers": 2, "vocab_size": 100, "intermediate_size": 128}  # fmt: skip
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9976576152\n"
 MATRIX = {"model.layers.0.mlp.up_proj.weight": ("BF16", [128, 64])}
 
