@@ -59,7 +59,7 @@ def test_the_most_layers_and_the_longest_context_are_exact(card):
         assert (largest[f"largest.{key}"], largest[f"largest.{key}.sure"]) == (most, sure)
 
 
-def test_beside_a_tight_verdict_the_layers_and_the_context_are_no_fewer_than_those_asked_for(llmcalc):
+def test_beside_a_tight_verdict_the_layers_and_the_context_are_no_fewer_than_those_asked_for():
     """Qwen3 14B with 16,384 tokens in 12 GB just fits, perhaps: 40 of 41 layers and 16,128 tokens stood below."""
     found = memory("qwen3-14b", quantization="q4_k_m", gpu="12GB", ctx_size=16384)
     assert found["fits"] == "tight"
@@ -379,6 +379,11 @@ def test_several_of_one_card_are_said_by_their_number_too(llmcalc):
     for command in ("memory", "infer"):
         two = llmcalc(f"{command} qwen3:8b --gpu 3060 --gpus 2 --format json")
         assert two.results == llmcalc(f"{command} qwen3:8b --gpu 3060,3060 --format json").results
+    asked = {"engine": "llama.cpp", "quantization": "all"}
+    mixes = [api.memory("qwen3-8b", gpu=x, gpus=n, **asked) for x, n in (("rtx-3060", 2), ("rtx-3060,rtx-3060", None))]
+    rates = [[row[-1] for row in report.body[0].rows] for report in mixes]
+    assert rates[0] == rates[1]
+    assert mixes[0].results() == mixes[1].results()
     for line, said in (
         ("--gpu 3060,4070 --gpus 3", "--gpus 3, but --gpu names 2"),
         ("--gpus 2", "--gpus 2, but --gpu names 0"),

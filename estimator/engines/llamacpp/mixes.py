@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.engines.llamacpp.backend import host_of, place_of
+from estimator.engines.llamacpp.cards import card_names
 from estimator.engines.llamacpp.fits import MOST, fits_of, longest, most_layers, worst
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.question import MXFP4, Asked, asked, build_of
@@ -96,7 +97,7 @@ def _speed(q: Any, load: Load, mix: str) -> float | None:
     """Tokens a second of one sequence, with as many layers on the devices as fit; None for cards without figures, and
     where no speed is known (an encoder beside the decoder).
     """
-    names = [n.strip() for n in str(q.gpu).split(",")]
+    names = [str(n) for n in card_names(q)]
     if two_sided(load.arch) or q.gpu is None or any(find("gpus", n) is None for n in names):
         return None
     places = (host_of(q.host), *(place_of(load_gpu(n)) for n in names))
