@@ -167,15 +167,12 @@ def _cached(
     q = _rotated(p, cache, "k", h.k_width, q)
     if k is None or v is None:
         p.graph.expand(q)
-        start = view(q).number  # what comes now stays with the cache
     else:
         k, v = _rotated(p, cache, "k", h.k_width, k), _rotated(p, cache, "v", h.v_width, v)
         for t in (q, k, v) if p.windows else (q, v, k):
             p.graph.expand(t)
-        start = view(q).number
         _write(p, cache, value_row(a, p.arch, False), k, v)
     y = scores_over(p, a, cache, h, q)
-    p.cached.append(range(start, y.number + 1))
     p.graph.expand(y)
     return _rotated(p, cache, "v", h.v_width, y)
 
@@ -199,8 +196,6 @@ def _write(p: GraphBuilder, cache: str, width: int, k: GgmlTensor, v: GgmlTensor
     elif v.strided:
         flat = op("CONT", (width, p.tokens), v)
     p.graph.expand(store(view(flat), v_at))
-
-
 
 
 def _by_heads(p: GraphBuilder, a: Attention, kept: Attention, x: GgmlTensor) -> GgmlTensor:
@@ -235,11 +230,9 @@ def _latent(p: GraphBuilder, a: Attention, x: GgmlTensor) -> GgmlTensor:
     k = op("CONCAT", (h.k_width, 1, T), v, shared)
     for t in (q, v, k):
         p.graph.expand(t)
-    start = view(q).number
     at = (p.graph.input(f"{FULL}_k_idxs", (T,), "i64"),) if p.context.indexed else ()
     p.graph.expand(store(view(k), *at))
     y = scores_over(p, a, FULL, h, q)
-    p.cached.append(range(start, y.number + 1))
     y = op("MUL_MAT", (m["v"], T, h.queries), HELD, view(y))
     p.parts[y.number] = (a.projections[-1].name, m["v"], m["nope"] + m["v"])
     y = op("CONT", (m["v"] * h.queries, T), view(y))

@@ -124,13 +124,18 @@ class Context:
         """
         if self.build < ROTATING or getattr(self, cache) in PLAIN or width % ROTATED:
             return 0
-        side = ROTATED
-        while cache == "k" and width % (2 * side) == 0:
-            side *= 2
-        return side
+        return widest_rotation(width) if cache == "k" else ROTATED
 
 
 ROTATED = 64  # the smallest rotation
+
+
+def widest_rotation(width: int) -> int:
+    """Side of the largest rotation, doubled as often as it divides keys of ``width``."""
+    side = ROTATED
+    while width % (2 * side) == 0:
+        side *= 2
+    return side
 
 
 def padded(n: int) -> int:

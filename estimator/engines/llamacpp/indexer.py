@@ -7,7 +7,7 @@ src/llama-graph.cpp (build_attn of llm_graph_input_attn_k_dsa); src/llama-kv-cac
 
 from __future__ import annotations
 
-from estimator.engines.llamacpp.context import BUILD, ROTATED, Context
+from estimator.engines.llamacpp.context import BUILD, ROTATED, Context, widest_rotation
 from estimator.engines.llamacpp.graph import LEAF, GgmlTensor, cached, like, op, store, view
 from estimator.engines.llamacpp.passes import GraphBuilder, size
 from estimator.errors import InputError
@@ -20,7 +20,7 @@ def chosen(p: GraphBuilder, i: Indexer, x: GgmlTensor, rank: GgmlTensor) -> Ggml
     """Which keys each token looks at: indices [top, T]. x: the stream [d, T]; rank: the queries' latent."""
     c, T, heads, width = p.context, p.tokens, size(i.heads), size(i.head_dim)
     cells, each = c.cells, T // c.streams
-    turn = p.graph.input("indexer_rot", (rotation(width),) * 2)
+    turn = p.graph.input("indexer_rot", (widest_rotation(width),) * 2)  # whatever type its keys are cached in
 
     def turned(t: GgmlTensor) -> GgmlTensor:
         return op("MUL_MAT", t.shape, turn, like("ROPE", t, p.positions()))
@@ -65,11 +65,3 @@ def masked(mask: GgmlTensor, best: GgmlTensor) -> GgmlTensor:
     empty = like("FILL", mask)
     open_ = GgmlTensor("SET_ROWS", mask.shape, (zeros, view(best), view(empty)), mask.type, root=empty)
     return like("ADD", view(open_), mask)
-
-
-def rotation(width: int) -> int:
-    """Side of the matrix that rotates the indexer's keys, whatever type they are cached in."""
-    side = ROTATED
-    while width % (2 * side) == 0:
-        side *= 2
-    return side

@@ -73,7 +73,6 @@ class GraphBuilder:
         self.forced_host: set[int] = set()  # of what runs on the host where caches lie there
         self.loras, self.met = loras, set[Spot]()
         self.bare = bare_modules(arch, gguf) if loras else frozenset()
-        self.cached: list[range] = []  # numbers of the tensors that read or write the cache
         self.first_values: GgmlTensor | None = None  # of the first layer, which later ones mix with theirs (RWKV 7)
 
     def begin(self) -> None:

@@ -84,7 +84,7 @@ class Scheduler:
             return self.place.of(layer)
         if t.op in UNSIGHTED or not any(is_weight(s) for s in t.sources):
             return None
-        home = self.home(next(s for s in t.sources if is_weight(s)), t)
+        home = self.home(HELD, t)
         return 1 if home == HOST and rows(t) >= OFFLOAD_FROM else home
 
     def _spread(self, nodes: list[GgmlTensor], devices: bool) -> None:

@@ -5,7 +5,6 @@ Source: src/llama-graph.cpp (build_attn_mha, build_pos_bias, build_inp_cross_emb
 
 from __future__ import annotations
 
-from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, cached, like, op, view
 from estimator.engines.llamacpp.indexer import masked
 from estimator.engines.llamacpp.passes import FULL, WINDOW, GraphBuilder, size
@@ -97,11 +96,12 @@ def scores_over(p: GraphBuilder, a: Attention, cache: str, h: Heads, q: GgmlTens
     mask = _mask(p, cache, (n, each, 1, streams))
     mask = mask if p.chosen is None else masked(mask, p.chosen)
     q = view(view(q))
+    keys, held = (cached((width, n, h.keys, streams), kind) for width, kind in ((h.k_width, c.k), (h.v_width, c.v)))
     if c.flash and not _biased(a):
         shape = (h.v_width, h.queries, each, streams)
-        y = op("FLASH_ATTN_EXT", shape, q, *_operands(c, h, n, a.mla is not None), mask)
-        return view(y, (h.v_width * h.queries, p.tokens))
-    keys, held = (cached((width, n, h.keys, streams), kind) for width, kind in ((h.k_width, c.k), (h.v_width, c.v)))
+        # the fused kernel reads no f32: such a cache is copied first
+        operands = (_halved(t) if t.type == "f32" else t for t in (keys, held))
+        return view(op("FLASH_ATTN_EXT", shape, q, *operands, mask), (h.v_width * h.queries, p.tokens))
     if a.mla is not None:  # the values are a part of the keys: transposed anew in every pass
         held = op("CONT", (n, h.v_width, 1, streams), held, type="f32" if c.k == "f32" else "f16")
     elif c.flash:  # values lie as the fused kernel reads them
@@ -126,19 +126,5 @@ def _mask(p: GraphBuilder, cache: str, shape: tuple[int, ...]) -> GgmlTensor:
     if not half or p.context.halved:
         return given
     if cache not in p.casts:
-        cast = op("CPY", shape, given, type="f16")
-        cast.sources = (given, cast)
-        p.casts[cache] = cast
+        p.casts[cache] = _halved(given)
     return p.casts[cache]
-
-
-def _operands(c: Context, h: Heads, n: int, latent: bool) -> list[GgmlTensor]:
-    """Keys and values of the fused kernel, which reads no f32: such a cache is copied to f16 first."""
-    out = []
-    for kind, width in ((c.k, h.k_width), (c.v, h.v_width)):
-        t = cached((width, n, h.keys, c.streams), kind)
-        if kind == "f32":
-            held, t = t, op("CPY", (width, n, h.keys, c.streams), t, type="f16")
-            t.sources = (held, t)  # ggml_cast lists the result among its own sources
-        out.append(t)
-    return out
