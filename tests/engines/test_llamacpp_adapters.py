@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from functools import cache
 from math import prod
@@ -11,25 +10,18 @@ from pathlib import Path
 import pytest
 
 from estimator import api
-from estimator.config import Config
 from estimator.engines.llamacpp.allocate import aligned, compute_bytes
-from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.lora import places, read
 from estimator.engines.llamacpp.model import build as micro_batch
 from estimator.errors import InputError
-from estimator.families import build
 from estimator.families.gguf import gguf_of
 from estimator.headers import FileTensor, Header
 from estimator.trace import value_of
+from tests.engines.test_llamacpp_sizes import asked
 from tests.headers.make import gguf as write
 
 HERE = Path(__file__).parent
-WIDE = {"f32": ("fp32", 4, 0), "f16": ("fp16", 2, 1)}
-
-
-@cache
-def contexts():
-    return json.loads(gzip.decompress((HERE / "llamacpp_contexts.json.gz").read_bytes()))
+WIDE = {"f32": ("fp32", 4), "f16": ("fp16", 2)}
 
 
 @cache
@@ -39,7 +31,7 @@ def records():
 
 def tensors(arch, stems, rank, kind):
     """The tensors of an adapter of the matrices whose names end with one of ``stems``."""
-    dtype, wide, _ = WIDE[kind]
+    dtype, wide = WIDE[kind]
     for name, (spot, (n_in, n_out)) in places(arch).items():
         if name.rpartition(".")[2] in stems:
             more = [next(int(value_of(x.mlp.num)) for x in arch.layers if hasattr(x.mlp, "num"))] if spot[2] else []
@@ -55,18 +47,12 @@ def metadata(name):
 @pytest.mark.whole
 @pytest.mark.parametrize("record", records(), ids=lambda x: x["context"])
 def test_adapters_take_what_llama_cpp_allocates(record):
-    x = next(r for r in contexts()["records"] if r["id"] == record["context"])
-    arch, o = build(Config(contexts()["configs"][x["model"]])), x["options"]
+    arch, made = asked(record["context"])
     known = gguf_of(arch)
     loras = tuple(
         read(arch, known, Header("a.gguf", "gguf", tuple(tensors(arch, *some)), metadata(known.name)))
         for some in record["adapters"]
     )
-    made = Context(
-        o["ctx-size"], o["parallel"], o["logical-batch"], o["ubatch-size"], o["cache-type-k"], o["cache-type-v"],
-        o["flash-attn"] != "off", o.get("swa-full", False), o.get("kv-unified", False),
-        None if o["outputs"] == "all" else o["outputs"],
-    )  # fmt: skip
     graph = micro_batch(arch, known, made, loras).graph
     assert {
         "adapter_bytes": sum(aligned(n, 0) for lora in loras for pair in lora.pairs.values() for n in (pair.a, pair.b)),

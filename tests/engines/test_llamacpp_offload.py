@@ -6,27 +6,19 @@ The data file says what measured them: devices without kernels, so without what 
 
 from __future__ import annotations
 
-import gzip
 import json
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from estimator.config import Config
-from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.placement import Placement
 from estimator.engines.llamacpp.weights import of_mix
-from estimator.families import build
 from estimator.families.gguf import blocks, gguf_of
+from tests.engines.test_llamacpp_sizes import asked
 
 HERE = Path(__file__).parent
-
-
-@cache
-def contexts():
-    return json.loads(gzip.decompress((HERE / "llamacpp_contexts.json.gz").read_bytes()))
 
 
 @cache
@@ -36,19 +28,13 @@ def records():
 
 @pytest.mark.parametrize("record", records(), ids=lambda x: x["context"])
 def test_every_place_holds_what_the_scheduler_lays_out(record):
-    x = next(r for r in contexts()["records"] if r["id"] == record["context"])
-    arch, o, asked = build(Config(contexts()["configs"][x["model"]])), x["options"], record["place"]
-    made = Context(
-        o["ctx-size"], o["parallel"], o["logical-batch"], o["ubatch-size"], o["cache-type-k"], o["cache-type-v"],
-        o["flash-attn"] != "off", o.get("swa-full", False), o.get("kv-unified", False),
-        None if o["outputs"] == "all" else o["outputs"],
-    )  # fmt: skip
+    (arch, made), given = asked(record["context"]), record["place"]
     n = blocks(arch)
     place = Placement(
-        n, min(asked["gpu-layers"], n + 1), (1.0,) * asked["devices"],
-        frozenset(range(asked.get("cpu-moe", 0))), overlaps=asked["overlaps"] and not asked["no-kv-offload"],
+        n, min(given["gpu-layers"], n + 1), (1.0,) * given["devices"],
+        frozenset(range(given.get("cpu-moe", 0))), overlaps=given["overlaps"] and not given["no-kv-offload"],
     )  # fmt: skip
-    load = Load("", arch, gguf_of(arch), made, of_mix(arch, "f16", False), place, asked["no-kv-offload"])
+    load = Load("", arch, gguf_of(arch), made, of_mix(arch, "f16", False), place, given["no-kv-offload"])
     found = [[h.cache + h.states, h.compute] for h in load.held]
     assert [h[0] for h in found] == [h[0] for h in record["want"]]
     assert (found == record["want"]) is not record.get("off", False)

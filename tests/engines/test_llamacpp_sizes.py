@@ -44,6 +44,17 @@ def context(o):
     )  # fmt: skip
 
 
+@cache
+def by_id():
+    return {r["id"]: r for r in load("llamacpp_contexts.json.gz")["records"]}
+
+
+def asked(name):
+    """The architecture and the context of a record."""
+    r = by_id()[name]
+    return build(Config(load("llamacpp_contexts.json.gz")["configs"][r["model"]])), context(r["options"])
+
+
 def by_arch():
     out = {}
     for r in load("llamacpp_contexts.json.gz")["records"]:
