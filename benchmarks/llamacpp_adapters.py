@@ -10,17 +10,13 @@ and reserves its graph anew, as a server does before its first request. --draw m
 from __future__ import annotations
 
 import ctypes
-import gzip
-import json
-import os
 import random
-import sys
 import tempfile
 from pathlib import Path
 
 import gguf
 import numpy as np
-from llamacpp_contexts import POINTER, RECORDS, TYPES, breakdown, library, write
+from llamacpp_contexts import POINTER, RECORDS, again, apart, breakdown, context_params, library, word, write
 
 from estimator.config import Config
 from estimator.engines.llamacpp.lora import places
@@ -55,10 +51,6 @@ def write_adapter(path, name, shapes, kind):
     w.write_header_to_file(), w.write_kv_data_to_file(), w.write_tensors_to_file(), w.close()
 
 
-def word(at):
-    return ctypes.c_uint64.from_address(at).value
-
-
 def measured(lib, config, o, adapters):
     """Bytes of the adapters' buffers, and of the compute buffer with them."""
     for name, result, arguments in (
@@ -83,34 +75,11 @@ def measured(lib, config, o, adapters):
                 lib.ggml_backend_buffer_get_size(word(at))
                 for at in range(word(made[-1] + BUFFERS), word(made[-1] + BUFFERS + 8), 8)
             )
-    c = lib.llama_context_default_params()
-    c.n_ctx, c.n_batch, c.n_ubatch, c.n_seq_max = (
-        o[k] for k in ("ctx-size", "logical-batch", "ubatch-size", "parallel")
-    )
-    c.type_k, c.type_v = (int(TYPES[o[f"cache-type-{x}"]]) for x in "kv")
-    c.flash, c.swa_full, c.kv_unified = o["flash-attn"] == "on", o.get("swa-full", False), o.get("kv-unified", False)
-    c.n_outputs_max, c.n_threads, c.n_threads_batch = 0 if o["outputs"] == "all" else o["outputs"], 1, 1
-    context = lib.llama_init_from_model(model, c)
+    context = lib.llama_init_from_model(model, context_params(lib, o))
     given, scales = (POINTER * len(made))(*made), (ctypes.c_float * len(made))(*[1.0] * len(made))
     lib.llama_set_adapters_lora(context, given, len(made), scales)
     lib._ZN13llama_context13sched_reserveEv(context)
-    return {"adapter_bytes": size, "compute_bytes": breakdown(lib, context)[1]}
-
-
-def apart(*arguments):
-    """:func:`measured` in a child, which llama.cpp may end."""
-    read, end = os.pipe()
-    child = os.fork()
-    if not child:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        try:
-            os.write(end, json.dumps(measured(*arguments)).encode())
-        finally:
-            os._exit(0)
-    os.close(end)
-    text = os.read(read, 1 << 16).decode()
-    os.waitpid(child, 0)
-    return json.loads(text or "null")
+    return {"adapter_bytes": size, "compute_bytes": sum(compute for *_, compute in breakdown(lib, context))}
 
 
 def drawn(contexts, seed):
@@ -134,26 +103,6 @@ def drawn(contexts, seed):
                 yield {"context": x["id"], "adapters": some}
 
 
-def main():
-    contexts, lib = json.loads(gzip.decompress(RECORDS.read_bytes())), library()
-    by_id = {x["id"]: x for x in contexts["records"]}
-    draw = "--draw" in sys.argv
-    records = list(drawn(contexts, sys.argv[-1])) if draw else json.loads(OUT.read_text())["records"]
-    equal = 0
-    for record in records:
-        x = by_id[record["context"]]
-        found = apart(lib, contexts["configs"][x["model"]], x["options"], record["adapters"])
-        equal += found == record.get("want")
-        if found != record.get("want") and not draw:
-            print(record["context"], found, record["want"])
-        record["want"] = found
-    records = [x for x in records if x["want"]]
-    print(f"{len(records)} drawn" if draw else f"{equal} of {len(records)} as recorded")
-    if draw or "--write" in sys.argv:
-        rows = ",\n".join(f"  {json.dumps(x)}" for x in records)
-        source = "llama.cpp build 11549, benchmarks/llamacpp_adapters.py"
-        OUT.write_text(f'{{\n "source": "{source}",\n "records": [\n{rows}\n ]\n}}\n')
-
-
 if __name__ == "__main__":
-    main()
+    xllamacpp = library()
+    again(OUT, drawn, lambda config, o, record: apart(measured, xllamacpp, config, o, record["adapters"]))

@@ -106,22 +106,36 @@ def write(path, name, arch, config):
     w.close()
 
 
+def word(at):
+    return ctypes.c_uint64.from_address(at).value
+
+
 def breakdown(lib, context):
-    """(context bytes, compute bytes) over all buffers: a walk through libstdc++'s std::map."""
+    """[(buffer type, context bytes, compute bytes)] of all buffers: a walk through libstdc++'s std::map."""
     held = ctypes.create_string_buffer(64)
     lib._Z26llama_get_memory_breakdownPK13llama_context(ctypes.addressof(held), context)
-
-    def word(at):
-        return ctypes.c_uint64.from_address(at).value
 
     def walk(node):
         if node:
             yield from walk(word(node + 16))
-            yield word(node + 48), word(node + 56)
+            yield word(node + 32), word(node + 48), word(node + 56)
             yield from walk(word(node + 24))
 
-    rows = list(walk(word(ctypes.addressof(held) + 16)))
-    return sum(a for a, _ in rows), sum(b for _, b in rows)
+    return list(walk(word(ctypes.addressof(held) + 16)))
+
+
+def context_params(lib, o):
+    """The parameters of a context with a record's options."""
+    c = lib.llama_context_default_params()
+    c.n_ctx, c.n_batch, c.n_ubatch, c.n_seq_max = (
+        o[k] for k in ("ctx-size", "logical-batch", "ubatch-size", "parallel")
+    )
+    c.type_k, c.type_v = (int(TYPES[o[f"cache-type-{x}"]]) for x in "kv")
+    c.flash, c.swa_full, c.kv_unified = o["flash-attn"] == "on", o.get("swa-full", False), o.get("kv-unified", False)
+    if "pooling" in o:
+        c.embeddings, c.pooling = True, POOLING[o["pooling"]]
+    c.n_outputs_max, c.n_threads, c.n_threads_batch = 0 if o["outputs"] == "all" else o["outputs"], 1, 1
+    return c
 
 
 def measured(lib, record, config):
@@ -135,19 +149,10 @@ def measured(lib, record, config):
         model = lib.llama_model_load_from_file(str(path).encode(), p)
     if not model:
         raise RuntimeError("the file does not load")
-    c = lib.llama_context_default_params()
-    c.n_ctx, c.n_batch, c.n_ubatch, c.n_seq_max = (
-        o[k] for k in ("ctx-size", "logical-batch", "ubatch-size", "parallel")
-    )
-    c.type_k, c.type_v = (int(TYPES[o[f"cache-type-{x}"]]) for x in "kv")
-    c.flash, c.swa_full, c.kv_unified = o["flash-attn"] == "on", o.get("swa-full", False), o.get("kv-unified", False)
-    if "pooling" in o:
-        c.embeddings, c.pooling = True, POOLING[o["pooling"]]
-    c.n_outputs_max, c.n_threads, c.n_threads_batch = 0 if o["outputs"] == "all" else o["outputs"], 1, 1
-    context = lib.llama_init_from_model(model, c)
+    context = lib.llama_init_from_model(model, context_params(lib, o))
     if not context:
         raise RuntimeError("the context is refused")
-    both, compute = breakdown(lib, context)
+    _, both, compute = (sum(column) for column in zip(*breakdown(lib, context), strict=True))
     made = Context(o["ctx-size"], o["parallel"])  # recurrent states ask for the sequences alone
     found = [k for x in arch.layers for k in kept(x, arch, gguf_of(arch), made) if k.kind == "recurrent"]
     states = int(sum(k.bytes for k in found))
@@ -155,22 +160,53 @@ def measured(lib, record, config):
             record["want"]["output_bytes"], "compute_bytes": compute}  # fmt: skip
 
 
-def apart(lib, record, config):
-    """:func:`measured` in a child: llama.cpp aborts the process where one of its assertions fails."""
+def told(lib, record, config):
+    """:func:`measured`, or why it is not."""
+    try:
+        return measured(lib, record, config)
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"[:200]}
+
+
+def apart(work, *arguments):
+    """What ``work`` finds in a child, which llama.cpp ends where one of its assertions fails; None: nothing came."""
     read, end = os.pipe()
     child = os.fork()
     if not child:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         try:
-            text = json.dumps(measured(lib, record, config))
-        except Exception as error:
-            text = json.dumps({"error": f"{type(error).__name__}: {error}"[:200]})
-        os.write(end, text.encode())
-        os._exit(0)
+            os.write(end, json.dumps(work(*arguments)).encode())
+        finally:
+            os._exit(0)
     os.close(end)
     text = os.read(read, 1 << 16).decode()
     os.waitpid(child, 0)
-    return json.loads(text or '{"error": "aborted"}')
+    return json.loads(text or "null")
+
+
+def again(out, drawn, found_for):
+    """Measure the records of ``out`` anew, or with --draw SEED those of ``drawn(contexts, seed)``.
+
+    found_for: (a config, the options of its context, a record) -> what llama.cpp gives.
+    """
+    contexts = json.loads(gzip.decompress(RECORDS.read_bytes()))
+    by_id = {x["id"]: x for x in contexts["records"]}
+    draw = "--draw" in sys.argv
+    records = list(drawn(contexts, sys.argv[-1])) if draw else json.loads(out.read_text())["records"]
+    equal = 0
+    for record in records:
+        x = by_id[record["context"]]
+        found = found_for(contexts["configs"][x["model"]], x["options"], record)
+        equal += found == record.get("want")
+        if found != record.get("want") and not draw:
+            print(record["context"], found, record["want"])
+        record["want"] = found
+    records = [x for x in records if x["want"]]
+    print(f"{len(records)} drawn" if draw else f"{equal} of {len(records)} as recorded")
+    if draw or "--write" in sys.argv:
+        rows = ",\n".join(f"  {json.dumps(x)}" for x in records)
+        source = f"llama.cpp build 11549, benchmarks/{out.stem}.py"
+        out.write_text(f'{{\n "source": "{source}",\n "records": [\n{rows}\n ]\n}}\n')
 
 
 def main():
@@ -180,7 +216,7 @@ def main():
     for record in data["records"]:
         if only and record["arch"] not in only:
             continue
-        found = apart(lib, record, data["configs"][record["model"]])
+        found = apart(told, lib, record, data["configs"][record["model"]]) or {"error": "aborted"}
         seen, equal = seen + 1, equal + (found == record["want"])
         if found != record["want"]:
             print(record["id"], found.get("error") or {k: (v, record["want"][k]) for k, v in found.items()})

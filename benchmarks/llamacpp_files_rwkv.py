@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from estimator.engines.llamacpp.model import ordered
+from estimator.families.gguf import RESCALED
 
 RWKV = {
     "attn_norm": "attn_norm", "ffn_norm": "attn_norm_2", "input_layernorm": "attn_norm", "post_attention_layernorm":
@@ -79,7 +80,7 @@ def rwkv_metadata(name, arch, c):
                 ranks["gate"]}  # fmt: skip
     else:
         out |= {"time_mix_extra_dim": ranks["mix"], "time_decay_extra_dim": ranks["decay"],
-                "rescale_every_n_layers": arch.facts.get("rescale_every", 0)}  # fmt: skip
+                "rescale_every_n_layers": arch.facts.get(RESCALED, 0)}  # fmt: skip
     if m.kind == "gated_linear":
         out["attention.head_count_kv"] = ranks["keys"]
     return out

@@ -11,15 +11,12 @@ buffers. No request is run. What a real card's back end adds (scratch of fused k
 from __future__ import annotations
 
 import ctypes
-import gzip
-import json
-import os
 import random
 import sys
 import tempfile
 from pathlib import Path
 
-from llamacpp_contexts import POINTER, RECORDS, TYPES, library, write
+from llamacpp_contexts import POINTER, RECORDS, again, apart, breakdown, context_params, library, write
 
 from estimator.config import Config
 from estimator.families import build
@@ -32,24 +29,6 @@ KEPT = []  # texts that llama.cpp holds by their address
 MOST = 3 * 10**8  # parameters: a model is loaded for real
 FUNCTIONS = ("ggml_backend_cpu_init", "ggml_nbytes", "ggml_nrows", "ggml_op_name", "ggml_backend_cpu_buffer_from_ptr",
              "ggml_backend_device_register")  # fmt: skip
-
-
-def word(at):
-    return ctypes.c_uint64.from_address(at).value
-
-
-def buffers(lib, context):
-    """{name: (cache, compute)} of all buffers: a walk through libstdc++'s std::map."""
-    held = ctypes.create_string_buffer(64)
-    lib._Z26llama_get_memory_breakdownPK13llama_context(ctypes.addressof(held), context)
-
-    def walk(node):
-        if node:
-            yield from walk(word(node + 16))
-            yield lib.ggml_backend_buft_name(word(node + 32)).decode(), (word(node + 48), word(node + 56))
-            yield from walk(word(node + 24))
-
-    return dict(walk(word(ctypes.addressof(held) + 16)))
 
 
 def overrides(lib, layers):
@@ -80,32 +59,11 @@ def measured(device, config, o, place):
         kept = overrides(lib, place.get("cpu-moe", 0))
         p.overrides = ctypes.cast(kept, POINTER)
         model = lib.llama_model_load_from_file(str(path).encode(), p)
-    c = lib.llama_context_default_params()
-    c.n_ctx, c.n_batch, c.n_ubatch, c.n_seq_max = (
-        o[k] for k in ("ctx-size", "logical-batch", "ubatch-size", "parallel")
-    )
-    c.type_k, c.type_v = (int(TYPES[o[f"cache-type-{x}"]]) for x in "kv")
-    c.flash, c.swa_full, c.kv_unified = o["flash-attn"] == "on", o.get("swa-full", False), o.get("kv-unified", False)
-    c.n_outputs_max, c.n_threads, c.n_threads_batch = 0 if o["outputs"] == "all" else o["outputs"], 1, 1
+    c = context_params(lib, o)
     c.offload_kqv = not place["no-kv-offload"]
-    made = buffers(lib, lib.llama_init_from_model(model, c))
+    rows = breakdown(lib, lib.llama_init_from_model(model, c))
+    made = {lib.ggml_backend_buft_name(at).decode(): sizes for at, *sizes in rows}
     return [made.get(name, (0, 0)) for name in ("CPU", *(f"device {i}" for i in range(place["devices"])))]
-
-
-def apart(*arguments):
-    """:func:`measured` in a child: devices are registered once, and llama.cpp may end it."""
-    read, end = os.pipe()
-    child = os.fork()
-    if not child:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        try:
-            os.write(end, json.dumps(measured(*arguments)).encode())
-        finally:
-            os._exit(0)
-    os.close(end)
-    text = os.read(read, 1 << 16).decode()
-    os.waitpid(child, 0)
-    return json.loads(text or "null")
 
 
 def drawn(contexts, seed):
@@ -129,27 +87,6 @@ def drawn(contexts, seed):
             yield {"context": x["id"], "place": place}
 
 
-def main():
-    device = str(Path(sys.argv[1]).resolve())
-    contexts = json.loads(gzip.decompress(RECORDS.read_bytes()))
-    by_id = {x["id"]: x for x in contexts["records"]}
-    draw = "--draw" in sys.argv
-    records = list(drawn(contexts, sys.argv[-1])) if draw else json.loads(OUT.read_text())["records"]
-    equal = 0
-    for record in records:
-        x = by_id[record["context"]]
-        found = apart(device, contexts["configs"][x["model"]], x["options"], record["place"])
-        equal += found == record.get("want")
-        if found != record.get("want") and not draw:
-            print(record["context"], found, record["want"])
-        record["want"] = found
-    records = [x for x in records if x["want"]]
-    print(f"{len(records)} drawn" if draw else f"{equal} of {len(records)} as recorded")
-    if draw or "--write" in sys.argv:
-        rows = ",\n".join(f"  {json.dumps(x)}" for x in records)
-        source = "llama.cpp build 11549, benchmarks/llamacpp_offload.py"
-        OUT.write_text(f'{{\n "source": "{source}",\n "records": [\n{rows}\n ]\n}}\n')
-
-
 if __name__ == "__main__":
-    main()
+    device = str(Path(sys.argv[1]).resolve())  # its devices are registered once: each record in a child
+    again(OUT, drawn, lambda config, o, record: apart(measured, device, config, o, record["place"]))
