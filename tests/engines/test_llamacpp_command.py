@@ -444,3 +444,9 @@ def test_what_norms_the_embeddings_lies_with_the_first_layer():
     assert load.weights.table == 2 * 30522 * 768 + 4 * (512 + 2) * 768
     assert load.weights.layers[0].rest - load.weights.layers[1].rest == 4 * 2 * 768
     assert load.weights.output == 0
+
+
+@pytest.mark.parametrize("card", ["", "--gpu rtx-3060", "--gpu-memory 12GB"])
+def test_a_table_of_mixes_has_a_column_for_each_cell(llmcalc, card):
+    ran = llmcalc(f"memory qwen3-0.6b --engine llama.cpp --quantization all {card} --format csv")
+    assert len({len(line.split(",")) for line in ran.out.strip().splitlines()}) == 1

@@ -49,7 +49,7 @@ def compare(q: Any) -> Report:
         "mix",
         "file",
         "bits a weight",
-        *(("needs", "fits", "layers", "longest context", "tokens/s") if q.gpu else ()),
+        *(("needs", "fits", "layers", "longest context", "tokens/s") if first.cards else ()),
     )
     c = first.load.context
     table = Table(f"{first.load.name}, {c.asked:,} tokens of {c.k} cache", columns, tuple(rows))
