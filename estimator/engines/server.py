@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from estimator.engines import answers, served
-from estimator.engines.asked import ServerAsked, Version, read
+from estimator.engines.asked import ServerAsked, Version, of_version, read
 from estimator.engines.brief import of_memory
 from estimator.engines.changes import advice
 from estimator.engines.rank import ServedRank
@@ -16,15 +16,19 @@ from estimator.fit import YES, Fit
 from estimator.records import NamedTuple
 from estimator.report import Report, Table
 
+Least = tuple[tuple[Version, str], ...]
+
 
 class Hardware(NamedTuple):
     """The accelerators that an engine runs on: vendors, and the least compute capability of NVIDIA's by version.
 
-    least: (version, capability), newest first: the first whose version is not above the engine's counts.
+    least   (version, capability), newest first: the first whose version is not above the engine's counts
+    stored  the same for weights stored in a scheme, where it is more
     """
 
     vendors: tuple[str, ...]
-    least: tuple[tuple[Version, str], ...]
+    least: Least
+    stored: Mapping[str, Least] = {}
 
     def check(self, asked: ServerAsked) -> None:
         """InputError for a card that the engine does not run on."""
@@ -34,12 +38,13 @@ class Hardware(NamedTuple):
         known = f"--engine {asked.engine}: runs on {' and '.join(self.vendors)}"
         if spec.vendor not in self.vendors:
             raise InputError(f"{known}, not on {spec.id} of {spec.vendor}; --engine llama.cpp may")
-        least = next((c for version, c in self.least if asked.version >= version), self.least[-1][1])
-        if spec.compute_capability is not None and float(spec.compute_capability) < float(least):
-            of = ".".join(map(str, asked.version))
-            raise InputError(
-                f"{known}; {of} needs compute capability {least}, {spec.id} has {spec.compute_capability}"
-            )
+        scheme = asked.store.scheme
+        for table, what in ((self.least, ""), (self.stored.get(scheme, ()), f" for weights in {scheme}")):
+            least = of_version(asked, table) if table else "0"
+            if spec.compute_capability is not None and float(spec.compute_capability) < float(least):
+                of = ".".join(map(str, asked.version))
+                raise InputError(f"{known}; {of} needs compute capability {least}{what}, {spec.id} has "
+                                 f"{spec.compute_capability}")  # fmt: skip
 
 
 class Server(NamedTuple):

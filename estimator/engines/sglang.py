@@ -37,7 +37,10 @@ NAME, LATEST = "sglang", (0, 5, 9)
 OWN = ("mem_fraction_static", "chunked_prefill_size", "max_num_seqs", "rate", "prefix_hit", "max_loras",
        "max_lora_rank")  # fmt: skip
 # its attention is FlashInfer's, which supports SM75 and later (the package's page); on AMD its own Triton kernels
-HARDWARE = Hardware(("NVIDIA", "AMD"), (((0,), "7.5"),))
+# weights: get_min_capability in srt/layers/quantization of 0.5.9
+HARDWARE = Hardware(("NVIDIA", "AMD"), (((0,), "7.5"),), {
+    **dict.fromkeys(("fp8", "fp8-block", "mxfp4", "fbgemm-fp8"), (((0,), "8.0"),)), "nvfp4": (((0,), "10.0"),),
+})  # fmt: skip
 
 CONTEXT = GIB // 2  # taken by the driver before the first reading: 0.51 GiB on an H100 (vLLM's logs, one rank)
 CONTEXT_RANKS = 3 * GIB // 2  # with NCCL, 1.51 to 1.53 GiB at two to four ranks

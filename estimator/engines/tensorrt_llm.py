@@ -36,7 +36,10 @@ SAMPLED_ROWS = 256  # rows of logits of the trial run: a guess, the trial's requ
 CONTEXT, CONTEXT_RANKS = GIB // 2, 2 * GIB  # the driver's context, and with NCCL (vLLM's logs on an H100)
 SMALL_BLOCKS = (0, 19)  # since then 32 tokens a block, 64 before
 # release-notes.md of 0.15.0: Volta is removed
-HARDWARE = Hardware(("NVIDIA",), (((0, 15), "8.0"), ((0,), "7.0")))
+# weights: guides/0_support_matrix of Model Optimizer ("FP8: Ada and Later", "FP4: Blackwell and Later")
+HARDWARE = Hardware(("NVIDIA",), (((0, 15), "8.0"), ((0,), "7.0")), {
+    **dict.fromkeys(("fp8", "fp8-block"), (((0,), "8.9"),)), "nvfp4": (((0,), "10.0"),),
+})  # fmt: skip
 
 
 def plan(asked: ServerAsked) -> ServedRank:

@@ -32,7 +32,12 @@ NAME, LATEST = "vllm", (0, 19, 0)
 OWN = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "prefix_caching", "rate", "prefix_hit",
        "decode_context_parallel", "enforce_eager", "max_loras", "max_lora_rank")  # fmt: skip
 # docs/getting_started/installation/gpu.cuda.inc.md of 0.21 and of 0.14; AMD's by gpu.rocm.inc.md
-HARDWARE = Hardware(("NVIDIA", "AMD"), (((0, 21), "7.5"), ((0,), "7.0")))
+# weights: get_min_capability in model_executor/layers/quantization of 0.19.0 and 0.14.0, of 0.11.0 and 0.9.2
+_TURING = (((0, 14), "7.5"), ((0,), "8.0"))
+HARDWARE = Hardware(("NVIDIA", "AMD"), (((0, 21), "7.5"), ((0,), "7.0")), {
+    "awq": (((0,), "7.5"),), "fp8": _TURING, "fp8-block": _TURING, "nvfp4": _TURING,
+    "mxfp4": (((0,), "8.0"),), "fbgemm-fp8": (((0,), "8.0"),),
+})  # fmt: skip
 
 PROFILE = 50 * MIB  # fitted: what 0.17 to 0.19 profile beside the tensors counted here (3 logs of Llama-3.1-8B)
 HIDDEN_STATES, V0_HIDDEN_STATES = 7, 6  # residual-wide tensors alive at the peak of a layer: fitted on the same logs

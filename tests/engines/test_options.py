@@ -34,6 +34,38 @@ def test_wrong_options_are_named(options: dict[str, Any], said: str) -> None:
         kvcache("llama-3.1-8b", **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "needs"),
+    [
+        ({"engine": "vllm", "gpu": "v100-32gb", "quantization": "awq"}, "0.19.0 needs compute capability 7.5"),
+        ({"engine": "vllm", "gpu": "v100-32gb", "quantization": "nf4"}, ""),
+        ({"engine": "vllm", "gpu": "t4", "quantization": "fp8"}, ""),
+        ({"engine": "vllm", "gpu": "t4", "quantization": "fp8", "engine_version": "0.11.0"}, "8.0 for weights in fp8"),
+        ({"engine": "sglang", "gpu": "a100-80gb", "quantization": "nvfp4"}, "capability 10.0 for weights in nvfp4"),
+        ({"engine": "tensorrt-llm", "gpu": "a100-80gb", "quantization": "fp8"}, "capability 8.9 for weights in fp8"),
+        ({"engine": "tensorrt-llm", "gpu": "l4", "quantization": "fp8"}, ""),
+    ],
+)
+def test_schemes_that_a_card_is_too_old_for(options: dict[str, Any], needs: str) -> None:
+    """A checkpoint's own scheme too: GPT-OSS is MXFP4."""
+    if not needs:
+        assert memory("opt-1.3b", **options).results()["fits"] == "yes"
+        return
+    with pytest.raises(InputError, match=needs):
+        memory("opt-1.3b", **options)
+    with pytest.raises(InputError, match=r"8\.0 for weights in mxfp4, t4 has 7\.5"):
+        memory("gpt-oss-20b", engine="vllm", gpu="t4")
+
+
+def test_no_advice_that_a_card_is_too_old_for(llmcalc) -> None:
+    """FP8 on a T4 came with vLLM 0.14."""
+    words = "memory --model mistral-7b --engine vllm --gpu t4 --engine-version"
+    assert "--quantization fp8" in llmcalc(f"{words} 0.19.0").out
+    old = llmcalc(f"{words} 0.11.0").out
+    assert "--quantization awq" in old
+    assert "--quantization fp8" not in old
+
+
 def test_an_encoder_keeps_no_cache_and_generates_nothing() -> None:
     got = kvcache("bert-base", engine="vllm", gpu="l4").results()
     assert got["bytes_per_token"] == 0

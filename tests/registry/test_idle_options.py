@@ -47,6 +47,12 @@ def test_options_of_serving_in_training(llmcalc, name, engine):
     assert "is of serving, not of a training step" in ran.err
 
 
+def test_a_context_in_training_is_a_length(llmcalc):
+    ran = llmcalc("memory pythia-14m --mode training --ctx-size 512")
+    assert ran.err.strip().endswith("not of a training step: --seq-len 512 is its length")
+    assert llmcalc("memory pythia-14m --mode training --seq-len 512").code == 0
+
+
 @pytest.mark.parametrize("engine", ["vllm", "llama.cpp"])
 @pytest.mark.parametrize("options", [
     "--accumulation 2", "--autocast bf16", "--kernels liger", "--compile", "--packing", "--transformers 4.57",

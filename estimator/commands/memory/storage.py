@@ -53,6 +53,7 @@ def unsimulated(
 
 FORWARD_ONLY = ("new_tokens", "kv_dtype", "logits")  # what training has no use for
 STACK = tuple(f.name for f in fields(Stacked) if f.name not in COMMON)
+LENGTHS = ("ctx_size", "max_model_len")  # what serving calls the tokens of a sequence
 TRAINING_ONLY = ("recipe", "optimizer", "checkpointing", "loss", *STACK)
 
 
@@ -66,7 +67,8 @@ def refuse_serving(q: Memory) -> None:
     """InputError where a training step is asked with an option of a serving engine."""
     for f in given(q):
         if f.name in OF_ENGINES or (f.name == "engine" and q.engine != "transformers"):
-            raise InputError(f"{spelt(q, f)} is of serving, not of a training step: leave it out")
+            instead = f"--seq-len {str(getattr(q, f.name))[:40]} is its length" if f.name in LENGTHS else "leave it out"
+            raise InputError(f"{spelt(q, f)} is of serving, not of a training step: {instead}")
 
 
 def implied_training(q: Memory) -> str:
