@@ -274,6 +274,9 @@ def build(config: Config) -> Architecture:
         from estimator.families.classes import as_named
 
         made = as_named(config, made)
+    if made.max_positions == 0:
+        made = made._replace(max_positions=None)
+        config.notes.append("no positions are stated (0): the context is not limited")
     tables = rope_tables(config)
     if tables:
         made = made._replace(facts={**made.facts, "rope_tables": tables})

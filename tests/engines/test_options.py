@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -159,3 +160,15 @@ def test_the_allocator_counts_whole_segments() -> None:
     assert block(31 * mib + mib // 2) == 32 * mib
     assert block(24 * mib + mib // 2) == 24 * mib + mib // 2
     assert block(9 * mib + 1) == 9 * mib + 512
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "tgi", "tensorrt-llm", "llama.cpp", "transformers"])
+def test_no_positions_is_no_limit(llmcalc, tmp_path, engine: str) -> None:
+    """A config of 0 positions was a question of no tokens, which ended in a division by it."""
+    path = tmp_path / "config.json"
+    config = {"model_type": "qwen2", "hidden_size": 64, "intermediate_size": 96, "vocab_size": 99,
+              "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+              "max_position_embeddings": 0}  # fmt: skip
+    path.write_text(json.dumps(config))
+    ran = llmcalc(f"infer --model {path} --engine {engine} --gpu h100-sxm")
+    assert (ran.code, ran.err) == (0, "note: no positions are stated (0): the context is not limited\n")
