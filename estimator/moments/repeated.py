@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from estimator.moments.outcome import Alive, Live, Moment, Outcome
 from estimator.moments.workload import Workload
 from estimator.peft.base import Adapter
 from estimator.same import Alike, Same
+from estimator.stack.kernels import Watched
 from estimator.stack.replay import At, holders
 from estimator.sweep.again import Again, recordable
 
@@ -52,7 +53,15 @@ def _lately(run: Run, asked: Alike[Workload]) -> Outcome:
 
 @lru_cache(maxsize=32)
 def _runs(run: Run, arch: Same[Architecture], adapter: Same[Adapter | None], others: tuple[Any, ...]) -> Again[Outcome]:
-    return Again(partial(run, arch.it), SIZES, KeptOutcome, same)
+    return Again(partial(_watched, run, arch.it), SIZES, KeptOutcome, same)
+
+
+def _watched(run: Run, arch: Architecture, load: Workload) -> Outcome:
+    """``run(arch, load)``, which says what it asked of its card."""
+    card: Any = Watched(load.card)
+    out = run(arch, replace(load, card=card))
+    out.asked = card.asked
+    return out
 
 
 def same(one: Outcome, other: Outcome) -> bool:
@@ -72,14 +81,15 @@ class KeptOutcome:
         self.logs: dict[int, KeptLog] = {}
         self.moments = [(m.key, m.label, single.of(m.peak), single.of(m.end), self._live(m.live)) for m in out.moments]
         self.states = [single.of(x) for x in (out.weights, out.states, out.gradients)]
-        self.base, self.trained, self.unmet = self._sums(out.base), out.trained, out.unmet
+        self.base, self.trained, self.unmet, self.asked = self._sums(out.base), out.trained, out.unmet, out.asked
 
     def __call__(self, v: Slots) -> Outcome:
         total = self.total
         moments = [Moment(key, label, total(peak, v), total(end, v), partial(live, v))
                    for key, label, peak, end, live in self.moments]  # fmt: skip
         weights, states, gradients = (total(x, v) for x in self.states)
-        return Outcome(moments, weights, states, gradients, self.trained, self._filled(self.base, v), self.unmet)
+        base = self._filled(self.base, v)
+        return Outcome(moments, weights, states, gradients, self.trained, base, self.unmet, self.asked)
 
     def _sums(self, live: Mapping[tuple[str, str], Any]) -> Sums:
         return {label: self.single.of(x) for label, x in live.items()}

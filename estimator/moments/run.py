@@ -119,7 +119,7 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     m.scored, m.hold_outputs, m.drops = load.scored, load.hold_outputs, load.drops
     m.widens = load.widens and load.amp
     m.blocks = m.blocks or load.packing or (load.release.makes_masks and not load.masked)
-    tape.fp16, tape.threads = load.half == "fp16", load.card.threads
+    tape.fp16, tape.card = load.half == "fp16", load.card
     tape.single = load.b == 1
     if load.kbit:
         m.w = F32

@@ -7,6 +7,8 @@ check_prefer_cudnn_attention: 9.0 and 10.0, seen on an H100 in its profile).
 
 from __future__ import annotations
 
+from typing import Any
+
 from estimator.records import dataclass
 from estimator.stack.sums import HOPPER_THREADS
 
@@ -27,6 +29,17 @@ class GpuKernels:
     cudnn: bool = False
     threads: int = HOPPER_THREADS
     small: bool = False
+
+
+class Watched:
+    """A card, and what was asked of it: a run is the same on every card that answers so."""
+
+    def __init__(self, card: GpuKernels) -> None:
+        self.card, self.asked = card, dict[str, Any]()
+
+    def __getattr__(self, name: str) -> Any:
+        found = self.asked[name] = getattr(self.card, name)
+        return found
 
 
 HOPPER = GpuKernels(HOPPER_WORKSPACE, cudnn=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from estimator.stack import moves
 from estimator.stack.blocks import block_bytes
-from estimator.stack.sums import HOPPER_THREADS
+from estimator.stack.kernels import HOPPER, GpuKernels
 
 F32 = 4
 HALF = 2
@@ -160,7 +160,7 @@ class Tape:
         self.keeper: Any = None
         self.stops = True  # a recomputation ends with the last tensor that is needed: use_reentrant=False
         self.fp16 = False  # the 16-bit format is fp16, not bf16
-        self.threads: Any = HOPPER_THREADS  # that the GPU runs at once
+        self.card: GpuKernels = HOPPER
         self.single = False  # one sequence: transposed rows are a matrix as they lie
         self.counts: Callable[[Any], Any] = block_bytes  # what the allocator counts for a request
         self.cached = False  # autocast's copies of weights were made by a micro-batch before

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from estimator import moments
 from estimator.engines.llamacpp import load, question
 from estimator.moments import repeated
 from estimator.same import Same
+from estimator.stack.kernels import HOPPER
 from estimator.work import run
 
 LINES = [
@@ -29,8 +32,15 @@ LINES = [
     "train --gpu h100 --tokens 1e9",
     "plan train llama-3-8b --gpus 8",
     "plan tune llama-3-8b --gpu rtx-4090",
+    "plan tune llama-3.2-1b --top 3",
     "plan serve llama-3-8b",
 ]
+
+
+def step(arch, load):
+    """What a step is the same by, once it was run: of its card what it asked, but the size of cuBLAS's workspaces."""
+    asked = {k: v for k, v in load.card.asked.items() if k != "workspace"}
+    return repeated.run_key(arch, replace(load, card=HOPPER)), *sorted(asked.items())
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -41,10 +51,16 @@ def test_each_simulation_is_run_once(llmcalc, monkeypatch, line):
 
     def counted(owner, name, key):
         real = getattr(owner, name)
-        monkeypatch.setattr(owner, name, lambda *a, **k: ran.append((name, key(*a, **k))) or real(*a, **k))
 
-    counted(moments, "_training", repeated.run_key)
-    counted(moments, "_inference", repeated.run_key)
+        def run(*args):
+            found = real(*args)
+            ran.append((name, key(*args)))
+            return found
+
+        monkeypatch.setattr(owner, name, run)
+
+    counted(moments, "_training", step)
+    counted(moments, "_inference", step)
     counted(run, "_operations", lambda arch, work, adapter: (Same(arch), work, Same(adapter)))
     counted(load.Load, "_compute", lambda me: (Same(me.arch), me.context, me.place, Same(me.weights)))
     counted(question, "weights_of", lambda q, mix, said: (Same(q.model), mix, q.imatrix, q.flash_attn))

@@ -35,6 +35,11 @@ def test_every_row_reproduces(llmcalc, line):
         assert row["fits"] == "yes"
         for key in ("hours", "usd", "tokens_per_second", "need_bytes", "fits", "step_seconds", "mfu", "energy_kwh"):
             assert key not in row or again[key] == row[key], key
+        if line.startswith("plan tune"):  # simulated on its own card
+            step = row["command"].replace("llmcalc train", "memory").split(" --examples")
+            rest = step[1].split(" --epochs 1.0")[1]
+            alone = llmcalc(f"{step[0]}{rest} --mode training --format json").results
+            assert alone["need_bytes"] == row["need_bytes"]
 
 
 @pytest.mark.parametrize(("line", "says"), [

@@ -11,7 +11,8 @@ from estimator import presets
 from estimator.card import NO_BITSANDBYTES, Card, card_of
 from estimator.changes import Change, card_row, row_of, table_of
 from estimator.commands.memory.allocator import Reserved
-from estimator.commands.memory.plan import needed, plan
+from estimator.commands.memory.needed import needed
+from estimator.commands.memory.plan import plan
 from estimator.commands.memory.question import Memory
 from estimator.engines import engine_of
 from estimator.errors import InputError

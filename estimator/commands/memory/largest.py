@@ -9,7 +9,8 @@ from typing import Any
 
 from estimator import aim
 from estimator.card import Card, find_card
-from estimator.commands.memory.plan import needed, plan
+from estimator.commands.memory.needed import needed
+from estimator.commands.memory.plan import plan
 from estimator.commands.memory.question import Memory
 from estimator.engines import OWN, answered, engine_of, fit_in
 from estimator.engines.llamacpp.context import MAX_SEQUENCES, padded

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import field, fields, replace
-from functools import lru_cache
 from typing import Any, cast
 
 from estimator.commands.memory.grid import refuse, shared
@@ -37,9 +36,7 @@ from estimator.formulas.params import total_params
 from estimator.inventory import total as elements
 from estimator.models import Model
 from estimator.moments import Moment, Outcome, Workload, inference, trained_tensors, training
-from estimator.moments.repeated import run_key
 from estimator.names import choice
-from estimator.ops import maximum
 from estimator.optimizers import Trained, find_optimizer, managed_bytes, state_bytes
 from estimator.parallel.divided import adapter_of_rank, expert_rank, one_rank
 from estimator.parallel.staged import untied
@@ -48,7 +45,6 @@ from estimator.questions.base import Unsaid
 from estimator.questions.read import FULL, adapter_of, batch, recipe_of, scored, split_cast, storage_of, tokens
 from estimator.recipes.base import Recipe
 from estimator.records import dataclass
-from estimator.same import Alike
 from estimator.sizes import size_option
 from estimator.stack.codes import own_weights
 from estimator.stack.tape import F32
@@ -286,30 +282,6 @@ def simulate(p: MemoryPlan) -> Outcome:
 
         return outcome(p.grid, p.params)
     return training(p.share, p.load) if p.recipe.kind in ("simulated", DEEPSPEED) else paper(p)
-
-
-def fullest(p: MemoryPlan, shown: Outcome) -> Any:
-    """Bytes of the GPU that holds most at its peak; shown: the run of the one whose moments are shown."""
-    load, peak = p.load, shown.worst.total(p.traced)
-    if p.grid is not None or load.sharder != DEEPSPEED or load.stage not in (1, 2) or load.gpus == 1:
-        return peak
-    return maximum(peak, training(p.share, replace(load, last=True)).worst.total(p.traced))
-
-
-def needed(p: MemoryPlan) -> int:
-    """Bytes of tensors that the run needs on its fullest GPU; a planner asks for the same one many times."""
-    stepped = p.mode == "training" and p.grid is None and p.recipe.kind in ("simulated", DEEPSPEED)
-    key = run_key(p.share, p.load) if stepped else None
-    return _needed(p) if key is None else _remembered(Alike(p, key))
-
-
-def _needed(p: MemoryPlan) -> int:
-    return int(value_of(fullest(p, simulate(p))))
-
-
-@lru_cache(maxsize=256)
-def _remembered(p: Alike[MemoryPlan]) -> int:
-    return _needed(p.it)
 
 
 def paper(p: MemoryPlan) -> Outcome:

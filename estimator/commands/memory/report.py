@@ -10,7 +10,8 @@ from estimator.card import Card, Range, find_card
 from estimator.changes import helping
 from estimator.commands.memory import figure
 from estimator.commands.memory.allocator import Reserved
-from estimator.commands.memory.plan import MODES, MemoryPlan, fullest, plan, simulate
+from estimator.commands.memory.needed import fullest
+from estimator.commands.memory.plan import MODES, MemoryPlan, plan, simulate
 from estimator.commands.memory.question import Memory
 from estimator.commands.memory.storage import implied_training, refuse_serving
 from estimator.commands.memory.text import (

@@ -6,7 +6,8 @@ from functools import cache
 from typing import Any
 
 from estimator.card import NO_BITSANDBYTES, find_card
-from estimator.commands.memory.plan import needed, plan
+from estimator.commands.memory.needed import needed
+from estimator.commands.memory.plan import MemoryPlan, plan
 from estimator.commands.memory.question import Memory
 from estimator.commands.plan.question import Tune
 from estimator.commands.plan.search import (
@@ -52,15 +53,13 @@ def tune(q: Tune) -> Report:
     ]  # fmt: skip
 
     @cache
-    def peak(method: str, checkpointing: str, b: int, n: int, gpu: str) -> int:
+    def step(method: str, checkpointing: str, b: int, n: int) -> MemoryPlan:
         options = {**_options(q, method), "batch_size": b, "checkpointing": checkpointing}
         options["accumulation"] = max(1, whole // (b * n))
-        options |= {"mode": "training", "gpu": gpu}
         if n > 1:
             options |= {"gpus": n, "stage": _stage(method)}
-        return needed(plan(ask(Memory, q.model, options | {"seq_len": q.seq_len})))
+        return plan(ask(Memory, q.model, options | {"mode": "training", "seq_len": q.seq_len}))
 
-    same: dict[Any, str] = {}  # the kernels of a card -> the first card that has them: a step's bytes are the same
     why = Reasons(cards(q.gpu))
     rows: list[Way] = []
 
@@ -72,9 +71,8 @@ def tune(q: Tune) -> Report:
             if method == "qlora" and card.vendor in NO_BITSANDBYTES:
                 raise InputError(f"{gpu}: bitsandbytes, which keeps QLoRA's base, does not run on it")
             dense_peak(load_gpu(gpu), _dtype(gpu))
-            alike = same.setdefault(card.kernels, gpu)
             for b in (b for b in BATCHES if b * n <= whole):
-                fit = fit_of(peak(method, checkpointing, b, n, alike), card, "training")
+                fit = fit_of(needed(step(method, checkpointing, b, n), card.kernels), card, "training")
                 if fit is not None and fit.answer == YES:
                     rows.extend(_row(q, gpu, n, method, checkpointing, b, whole))
                     return

@@ -165,7 +165,7 @@ def _degrees(q: Train) -> Degrees:
 
 def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
     """(fit, verdict, notes): whether a step fits one GPU, as ``memory`` says it of the same options."""
-    from estimator.commands.memory.plan import needed
+    from estimator.commands.memory.needed import needed
     from estimator.commands.memory.plan import plan as memory_plan
 
     q = run.question

@@ -126,7 +126,7 @@ def _fits(q: Zero, p: ShardedPlan, nodes: list[Node]) -> tuple[dict[str, Any], s
 def simulated_peak(q: Zero, stage: int) -> int | None:
     """The peak of a step of the same run as :mod:`estimator.commands.memory.report` simulates it, in bytes; None where
     it refuses the run (an optimizer that DeepSpeed does not bring)."""
-    from estimator.commands.memory.plan import needed
+    from estimator.commands.memory.needed import needed
     from estimator.commands.memory.plan import plan as step
     from estimator.commands.memory.question import Memory
 

@@ -1,0 +1,58 @@
+"""What a run needs on the GPU that holds most of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from estimator.commands.memory.plan import MemoryPlan, simulate
+from estimator.commands.memory.sharding import DEEPSPEED
+from estimator.moments import Outcome, Workload, training
+from estimator.moments.repeated import run_key
+from estimator.ops import maximum
+from estimator.same import Alike
+from estimator.stack.kernels import HOPPER, GpuKernels
+from estimator.trace import value_of
+
+
+def fullest(p: MemoryPlan, shown: Outcome) -> Any:
+    """Bytes of the GPU that holds most at its peak; shown: the run of the one whose moments are shown."""
+    return maximum(*(x.worst.total(p.traced) for x in _runs(p, shown)))
+
+
+def _runs(p: MemoryPlan, shown: Outcome) -> list[Outcome]:
+    """The runs of the GPUs that may hold most."""
+    load = p.load
+    if p.grid is not None or load.sharder != DEEPSPEED or load.stage not in (1, 2) or load.gpus == 1:
+        return [shown]
+    return [shown, training(p.share, replace(load, last=True))]
+
+
+def needed(p: MemoryPlan, card: GpuKernels | None = None) -> int:
+    """Bytes of tensors that the run needs on its fullest GPU; card: in place of the plan's.
+
+    A planner asks for the same step on many cards. It is run once for those that say the same where it asks
+    (``Outcome.asked``), of whatever size cuBLAS's workspaces are: they stand all through a step.
+    """
+    p = p if card is None else replace(p, load=replace(p.load, card=card))
+    load, card = p.load, p.load.card
+    if p.mode != "training" or p.grid is not None or p.recipe.kind not in ("simulated", DEEPSPEED):
+        return int(value_of(fullest(p, simulate(p))))
+    # a stage of a pipeline does not say what it asks
+    key = run_key(p.share, replace(load, card=HOPPER if load.pipe is None else replace(card, workspace=0)))
+    known: list[tuple[dict[str, Any], int]] = [] if key is None else _known(Alike(load, key))
+    workspaces = load.threads * card.workspace
+    for asked, peak in known:
+        if all(getattr(card, k) == v for k, v in asked.items() if k != "workspace"):
+            return peak + workspaces
+    runs = _runs(p, simulate(p))
+    peak = max(int(value_of(x.worst.peak)) for x in runs)
+    known.append(({k: v for x in runs for k, v in x.asked.items()}, peak - workspaces))
+    return peak
+
+
+@lru_cache(maxsize=256)
+def _known(run: Alike[Workload]) -> list[tuple[dict[str, Any], int]]:
+    """(what a run asked of its card, bytes at most) for each way in which cards answer."""
+    return []
