@@ -112,6 +112,8 @@ def _dispatch(argv: list[str]) -> int:
     from estimator.coerce import plain
 
     made = plain(typer_of(name, words), words)
+    if "--host" in words:  # another program's is an address
+        words = _spelt_here(made, words)
     if "--help" not in words:
         try:
             code = made.main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)

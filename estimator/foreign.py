@@ -1,13 +1,13 @@
 """Options of other programs as people paste them: what they are called here, and which change nothing here.
 
-Looked at only where a command line has an option that the command does not know. Of vLLM (engine arguments), SGLang
-(server arguments), TensorRT-LLM (trtllm-serve, LlmArgs), TGI (launcher), llama.cpp (common/arg.cpp), Ollama (Modelfile,
-environment), LM Studio (lms load), transformers (TrainingArguments, BitsAndBytesConfig), TRL, peft, Axolotl,
-LLaMA-Factory, Megatron-LM, torchrun; no one version's list, and not all of any.
+Looked at only where a command line has an option that the command does not know. Not all options of any program: which
+of these names vLLM, SGLang, TGI, llama.cpp, Ollama, transformers, TRL, peft, Accelerate, LLaMA-Factory, Axolotl and
+Megatron-LM declare, and in which version, is recorded in tests/core/foreign_names.json; the rest is named in its test.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
@@ -29,6 +29,7 @@ SAME: dict[str, str] = {
     "--mem-fraction-static": "mem-fraction",
     "--kv-fraction": "kv-cache-free-gpu-memory-fraction free-gpu-memory-fraction kv-cache-free-gpu-mem-fraction",
     "--block-size": "page-size",
+    "--pool-bytes": "kv-cache-memory-bytes",
     "--ctx-size": "ctx context num-ctx n-ctx context-length context-size max-context",
     "--context": "context-length",
     "--gpu-layers": "num-gpu gpu-offload",
@@ -66,7 +67,9 @@ ALONE: dict[str, str] = {
     "use-flash-attn": "--attention=sdpa", "sample-packing": "--packing", "padding-free": "--packing",
     "torch-compile": "--compile", "enable-expert-parallel": "--expert-parallel", "use-dora": "--method=dora",
     "disable-cuda-graph": "--enforce-eager", "use-liger": "--kernels=liger", "qlora": "--method=qlora",
-    "fp8": "--quantization=fp8", "4bit": "--quantization=nf4", "8bit": "--quantization=int8",
+    "enable-prefix-caching": "--prefix-caching=on", "no-enable-prefix-caching": "--prefix-caching=off",
+    "fp8": "--quantization=fp8",
+    "4bit": "--quantization=nf4", "8bit": "--quantization=int8", "activation-offloading": "--activation-offload",
     "train": "--mode=training", "training": "--mode=training", "inference": "--mode=inference",
     "json": "--format=json", "csv": "--format=csv",
 }  # fmt: skip
@@ -77,16 +80,38 @@ VALUED = (
     "port api-key served-model-name seed download-dir load-format tokenizer tokenizer-mode tool-call-parser "
     "reasoning-parser chat-template uvicorn-log-level log-level max-cpu-loras revision threads t threads-batch tb "
     "temp temperature top-k top-p min-p repeat-penalty prompt p file alias learning-rate lr lr-scheduler-type "
-    "warmup-ratio warmup-steps weight-decay logging-steps save-steps save-strategy eval-steps "
-    "report-to output-dir run-name dataset dataset-name hostname max-input-tokens max-input-length numa prio "
-    "beta num-workers dataloader-num-workers schedule-policy lora-modules "
-    "distributed-executor-backend master-addr master-port node-rank adam-beta1 adam-beta2 adam-epsilon"
+    "warmup-ratio warmup-steps weight-decay logging-steps save-steps save-strategy eval-steps report-to output-dir "
+    "run-name dataset dataset-name hostname max-input-tokens max-input-length numa prio beta num-workers "
+    "dataloader-num-workers schedule-policy lora-modules distributed-executor-backend master-addr master-port "
+    "node-rank adam-beta1 adam-beta2 adam-epsilon generation-config override-generation-config hf-token "
+    "tokenizer-revision code-revision config-format attention-backend structured-outputs-config "
+    "allowed-local-media-path max-logprobs scheduling-policy all2all-backend distributed-timeout-seconds "
+    "data-parallel-address data-parallel-rpc-port data-parallel-backend data-parallel-rank data-parallel-start-rank "
+    "kv-transfer-config kv-events-config reasoning-config mm-processor-kwargs media-io-kwargs stream-interval "
+    "otlp-traces-endpoint ssl-keyfile ssl-certfile root-path chat-template-content-format response-role "
+    "api-server-count swap-space safetensors-load-strategy decode-attention-backend prefill-attention-backend "
+    "sampling-backend grammar-backend dist-init-addr nccl-port random-seed log-level-http watchdog-timeout "
+    "schedule-conservativeness moe-runner-backend moe-a2a-backend load-balance-method tokenizer-path "
+    "tokenizer-worker-num preferred-sampling-params lora-paths warmups cache-reuse cache-ram reasoning-budget "
+    "reasoning-format chat-template-file chat-template-kwargs main-gpu mg rope-scaling rope-scale rope-freq-base "
+    "rope-freq-scale yarn-orig-ctx yarn-ext-factor yarn-attn-factor yarn-beta-slow yarn-beta-fast slot-save-path "
+    "slot-prompt-similarity sps threads-http timeout samplers repeat-last-n presence-penalty frequency-penalty "
+    "mirostat grammar json-schema system-prompt sys log-file api-key-file ctx-checkpoints swa-checkpoints cpu-mask "
+    "cpu-range poll logging-dir logging-strategy eval-strategy per-device-eval-batch-size save-total-limit "
+    "metric-for-best-model max-grad-norm lr-scheduler-kwargs data-seed resume-from-checkpoint hub-model-id "
+    "hub-strategy dataloader-prefetch-factor dataset-text-field dataset-num-proc label-names"
 )
 FLAGS = (
     "trust-remote-code disable-log-requests disable-log-stats enable-auto-tool-choice async-scheduling "
-    "enable-chunked-prefill mlock no-mmap mmap jinja cont-batching cb no-warmup conversation cnv interactive "
-    "color verbose v metrics enable-metrics no-webui push-to-hub do-train do-eval overwrite-output-dir sharded "
-    "enable-prompt-tokens-details no-context-shift group-by-length"
+    "enable-chunked-prefill mlock no-mmap mmap jinja cont-batching cb no-warmup conversation cnv interactive color "
+    "verbose v metrics enable-metrics no-webui push-to-hub do-train do-eval overwrite-output-dir sharded "
+    "enable-prompt-tokens-details no-context-shift group-by-length disable-custom-all-reduce disable-radix-cache "
+    "enable-log-requests enable-sleep-mode disable-cascade-attn skip-tokenizer-init disable-overlap-schedule "
+    "enable-mixed-chunk enable-p2p-check enable-cache-report log-requests skip-server-warmup enable-nan-detection "
+    "enable-symm-mem slots no-slots warmup perf no-perf no-jinja context-shift cache-prompt no-cache-prompt simple-io "
+    "special escape no-escape verbose-prompt offline check-tensors log-disable log-timestamps log-prefix no-ui webui "
+    "use-tqdm-on-load load-best-model-at-end ddp-find-unused-parameters dataloader-pin-memory remove-unused-columns "
+    "disable-tqdm tf32 greater-is-better logging-first-step save-only-model allow-credentials"
 )
 # what is asked for in another way; where all options that its text names are given too, it adds nothing
 OTHERWISE: dict[str, str] = {
@@ -94,6 +119,16 @@ OTHERWISE: dict[str, str] = {
     "limit-mm-per-prompt": "--images N says how many a request has",
     "speculative-config": "infer --draft-model MODEL --gamma N times a draft",
     "num-speculative-tokens": "infer --draft-model MODEL --gamma N times a draft",
+    "speculative-draft-model-path": "infer --draft-model MODEL --gamma N times a draft",
+    "num-gpu-blocks-override": "--pool-bytes BYTES takes the pool of blocks as given",
+    "compilation-config": "--enforce-eager leaves CUDA graphs out; other settings are not counted",
+    "cuda-graph-max-bs": "CUDA graphs are those of the engine's own sizes, --enforce-eager leaves them out",
+    "max-cudagraph-capture-size": "CUDA graphs are those of the engine's own sizes, --enforce-eager leaves them out",
+    "hf-overrides": "--set KEY=VALUE says what else a config has",
+    "json-model-override-args": "--set KEY=VALUE says what else a config has",
+    "hf-repo": "--model hf:OWNER/NAME reads a repository's config",
+    "hf": "--model hf:OWNER/NAME reads a repository's config",
+    "device": "--gpu CARD is the card, --gpus N how many there are",
     "speculative-algorithm": "infer --draft-model MODEL --gamma N times a draft",
     "num-generations": "--batch-size is how many completions a GPU scores at once",
     "bf16": "--autocast bf16 is mixed precision; --dtype bf16 loads the weights so",
@@ -110,6 +145,8 @@ OTHERWISE: dict[str, str] = {
     "cpu-offload-gb": "weights on the host are not counted of this engine; --engine llama.cpp --gpu-layers N is",
     "max-batch-size": "--batch-size is how many requests there are, and --max-num-seqs how many vLLM takes",
 }  # fmt: skip
+# what a server listens on; --host here is llama.cpp's memory
+_ADDRESS = re.compile(r"\d+(\.\d+){3}$|localhost$|\[?::1?\]?$")
 _SWITCHED = ("true", "false", "1", "0")
 _CONTEXT = "--ctx-size"  # of llama.cpp, Ollama and LM Studio; --max-model-len where another engine is named
 
@@ -139,7 +176,10 @@ def meant(words: Sequence[str], have: Mapping[str, bool]) -> tuple[list[str], li
         word = rest.pop(0)
         flag, eq, value = word.partition("=")
         name = flag.lstrip("-").replace("_", "-").lower()
-        if not flag.startswith("-") or flag in have or _number(flag):
+        if flag == "--host" and _ADDRESS.match(value or (rest[0] if rest else "")):
+            idle.append(flag)
+            rest = rest if eq else rest[1:]
+        elif not flag.startswith("-") or flag in have or _number(flag):
             out.append(word)
         elif f"--{name}" in have:
             out.append(f"--{name}{eq}{value}")

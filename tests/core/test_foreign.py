@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from estimator import foreign
 from estimator.cli import COMMANDS, typer_of
+from tests.core.make_foreign import RECORD, listed
 
+# what people type, of no program
+WORDS = (
+    "4bit 8bit accelerator attn budget cache-dtype context-size cp cp-size csv ctx dataset-size days gpu-type "
+    "grad-accum gradient-accumulation input-tokens json max-context max-cost max-hours max-sequence-length "
+    "mem-fraction micro-batch n-ctx n-gpus ngpu ngpus nodes num-examples num-gpus num-nodes num-tokens precision "
+    "prompt-tokens qlora qps quant rps samples slo train-batch-size train-tokens training use-liger users vram zero"
+)
+# what an option of vLLM's becomes where it is switched off
+OFF = "no-enable-prefix-caching"
+# of TensorRT-LLM, LM Studio, torchrun, Unsloth, which were not looked up
+ELSEWHERE = (
+    "free-gpu-memory-fraction kv-cache-free-gpu-mem-fraction kv-cache-free-gpu-memory-fraction max-num-tokens "
+    "gpu-offload nproc-per-node use-gradient-checkpointing"
+)
+# no longer in the versions looked up: vLLM's, TRL's, transformers' and llama.cpp's
+EARLIER = "disable-log-requests max-seq-length torch-dtype mlock mmap no-mmap swap-space logging-dir"
+
+IDLE = ("--fsdp", "--seed", "--host", "--tf32")
 PASTED = [
+    ("memory qwen3-8b --engine vllm --gpu l40s --host 0.0.0.0 --enable-prefix-caching --kv-cache-memory-bytes 8G "
+     "--attention-backend FLASHINFER --disable-custom-all-reduce --generation-config vllm",
+     "memory qwen3-8b --engine vllm --gpu l40s --prefix-caching on --pool-bytes 8G"),
+    ("memory qwen3-8b --engine vllm --gpu l40s --no-enable-prefix-caching --port 8000 --host=127.0.0.1",
+     "memory qwen3-8b --engine vllm --gpu l40s --prefix-caching off"),
+    ("memory qwen3-8b --engine sglang --gpu l40s --host ::1 --disable-radix-cache --attention-backend triton",
+     "memory qwen3-8b --engine sglang --gpu l40s"),
+    ("memory qwen3:8b --gpu 3060 --ctx-size 8192 --host localhost --cache-reuse 256 --slots --main-gpu 0 --no-perf",
+     "memory qwen3:8b --gpu 3060 --ctx-size 8192"),
+    ("memory llama-3-8b --method lora --gpu l4 --activation_offloading True --max_grad_norm 1.0 --eval_strategy no "
+     "--save_total_limit 2 --tf32 True",
+     "memory llama-3-8b --method lora --gpu l4 --activation-offload"),
     ("memory llama-3.1-70b --engine vllm --gpu h100-sxm --tensor-parallel-size 4 --kv-cache-dtype fp8",
      "memory llama-3.1-70b --engine vllm --gpu h100-sxm --tensor-parallel 4 --kv-dtype fp8"),
     ("memory llama-3.1-70b --engine vllm --gpu h100-sxm -tp 4 -dp=2",
@@ -44,7 +77,7 @@ PASTED = [
 def test_another_programs_names_mean_the_same(llmcalc, pasted, here):
     got = llmcalc(f"{pasted} --format json")
     assert got.code == 0
-    assert ("nothing here depends" in got.err) == ("--fsdp" in pasted or "--seed" in pasted)
+    assert ("nothing here depends" in got.err) == any(w in pasted for w in IDLE)
     assert got.out == llmcalc(f"{here} --format json").out
 
 
@@ -128,3 +161,9 @@ def test_chinchilla_takes_the_model_first_too(llmcalc):
 def test_more_of_ollamas_names(llmcalc):
     for tag, model in (("qwen3:30b", "qwen3-30b-a3b"), ("mistral:7b", "mistral-7b-v0.3"), ("glm4:9b", "glm-4-9b")):
         assert f"{tag}: Ollama's name of {model} in q4_k_m" in llmcalc(f"memory {tag}").err
+
+
+def test_names_are_those_of_programs():
+    declared = {name for names in json.loads(RECORD.read_text()).values() for name in names}
+    rest = [*WORDS.split(), *ELSEWHERE.split(), *EARLIER.split(), OFF]
+    assert sorted(set(listed()) - declared) == sorted(rest)
