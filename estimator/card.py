@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from estimator.presets import load_gpu
 from estimator.records import NamedTuple
+from estimator.same import Same
 from estimator.stack.kernels import HOPPER, HOPPER_WORKSPACE, PREFERS_CUDNN, SMALL, GpuKernels, resident_threads
 from estimator.units import parse_memory, parse_size
 
@@ -87,6 +89,12 @@ def find_card(gpu: str | None, memory: Any = None) -> Card:
 
 def card_of(spec: GpuSpec) -> Card:
     """The card of a preset: its context as measured, else a guess that says it is one."""
+    return _card(Same(spec))
+
+
+@lru_cache(maxsize=64)
+def _card(same: Same[GpuSpec]) -> Card:
+    spec = same.it
     kernels = GpuKernels(
         spec.cublas_workspace or (HOPPER_WORKSPACE if spec.vendor in CUBLAS else 0), spec.flash_attention is not False,
         spec.bf16,

@@ -53,17 +53,15 @@ def round_up(a: Any, multiple: Any) -> Any:
 
 def maximum(*values: Any) -> Any:
     """The largest; on numpy arrays elementwise, on traced numbers the one whose value is largest."""
-    return _extreme(values, "maximum", max)
+    return max(values) if NUMBERS.issuperset(map(type, values)) else _extreme(values, "maximum", max)
 
 
 def minimum(*values: Any) -> Any:
     """The smallest; see :func:`maximum`."""
-    return _extreme(values, "minimum", min)
+    return min(values) if NUMBERS.issuperset(map(type, values)) else _extreme(values, "minimum", min)
 
 
 def _extreme(values: tuple[Any, ...], name: str, plain: Any) -> Any:
-    if NUMBERS.issuperset(map(type, values)):
-        return plain(values)
     recorded = next((v for v in values if isinstance(v, Recordable)), None)
     if recorded is not None:
         return recorded.extreme(values, name == "maximum")

@@ -19,7 +19,6 @@ from estimator.errors import InputError
 from estimator.ops import maximum
 from estimator.records import dataclass
 from estimator.same import Same
-from estimator.trace import value_of
 from estimator.units import KILO
 from estimator.work.product import MULTIPLY_ADD
 
@@ -116,14 +115,14 @@ class Accelerator:
 
     def gemm_rate(self, m: Any, k: Any, n: Any, width: float = BF16) -> float:
         """FLOP/s of a product [m, k] x [k, n] by its size, and by whether rows of k and n elements are aligned."""
-        rows, inner, columns = float(value_of(m)), float(value_of(k)), float(value_of(n))
-        if any(x != 1 and x * width % ALIGNMENT_BYTES for x in (inner, columns)):
+        rows, inner, columns = float(m), float(k), float(n)
+        if (inner != 1 and inner * width % ALIGNMENT_BYTES) or (columns != 1 and columns * width % ALIGNMENT_BYTES):
             return self.unaligned * self.best
         return _rate(self.gemm_points, rows * inner * columns)
 
     def skinny_rate(self, m: Any) -> float:
         """Bytes of a matrix a second where ``m`` rows are multiplied with it."""
-        return interpolate(self.skinny_points, float(value_of(m)))
+        return interpolate(self.skinny_points, float(m))
 
     def gemm(self, m: Any, k: Any, n: Any, count: Any = 1) -> Any:
         """Seconds of ``count`` products [m, k] x [k, n], if their operands arrive in time."""
@@ -161,6 +160,7 @@ class Accelerator:
         return maximum(flops / self.peak, moved / self.bandwidth)
 
 
+@lru_cache(maxsize=256)
 def interpolate(points: Points, at: float) -> float:
     """The value at ``at``, linear in logarithms between the measured points, constant beyond them."""
     if at <= points[0][0]:

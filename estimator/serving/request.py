@@ -67,8 +67,9 @@ def passes(serve: Serving, b: Any, s: Any, new: Any) -> tuple[Times, Times]:
 
 def need_of(run: ServedRequest, b: int) -> Range:
     """Bytes a GPU that a batch of b needs."""
-    held = plan.memory(run.serve, run.model, b, run.s, run.new, card_of(run.spec).kernels)[:3]
-    return need(sum(int(value_of(x)) for x in held), card_of(run.spec), "inference")
+    card = card_of(run.spec)
+    held = plan.memory(run.serve, run.model, b, run.s, run.new, card.kernels)[:3]
+    return need(sum(int(value_of(x)) for x in held), card, "inference")
 
 
 def batches(run: ServedRequest) -> list[tuple[int, Range]]:

@@ -4,7 +4,6 @@ step, with the cache's bytes and the all-reduces of tensor parallelism."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from estimator.errors import InputError
@@ -117,7 +116,7 @@ def _absorbed(q: Product | Kernel, rows: Any) -> Product | Kernel:
 
     DeepSeek-V2, arXiv 2405.04434, section 2.1.2.
     """
-    return replace(q, m=rows) if isinstance(q, Product) and q.name.endswith("kv_b_proj") and q.m > rows else q
+    return q._replace(m=rows) if isinstance(q, Product) and q.name.endswith("kv_b_proj") and q.m > rows else q
 
 
 def _met(q: Product | Kernel, rows: Any, stacks: Mapping[str, MoE]) -> Product | Kernel:
@@ -127,7 +126,7 @@ def _met(q: Product | Kernel, rows: Any, stacks: Mapping[str, MoE]) -> Product |
     block = stacks[q.name]
     every = block.num + block.idle
     met = experts_met(every, block.per_token, rows) * block.num / every
-    return replace(q, weight=met * q.k * q.n)
+    return q._replace(weight=met * q.k * q.n)
 
 
 def _links(out: Times, serve: Serving, rows: Any) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from estimator.records import dataclass
+from estimator.records import NamedTuple
 
 if TYPE_CHECKING:
     from estimator.stack.tape import GradFn, Tape, Tensor
@@ -35,8 +35,7 @@ PART_OF = (PART, PART, PART_SEEN, PART_BY_HEADS, PART_SEEN, PART_BY_HEADS, TURNE
 PERMUTED = (SEEN_BY_HEADS, PART_SEEN, ROWS, COLUMNS, PART, COLUMNS, COLUMNS, BY_HEADS, PART_SEEN)
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """Kernels of one operation in each of ``times`` layers.
 
     what, where   the operation, and the part of the model it stands in

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.records import dataclass
+from estimator.records import NamedTuple
 
 MULTIPLY_ADD = 2  # operations in one multiply-add
 
@@ -16,8 +16,7 @@ PROJECTION, ATTENTION, MLP, EXPERTS, ROUTER, SCAN, CONVOLUTION, EMBEDDING, HEAD,
 PARTS = (EMBEDDING, PROJECTION, ATTENTION, SCAN, CONVOLUTION, ROUTER, EXPERTS, MLP, ADAPTER, HEAD)
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """``count`` products [m, k] x [k, n] in each of ``times`` layers, and which products their backward pass holds.
 
     name      the module, e.g. ``model.layers.{i}.mlp.up_proj``; ``....scores`` and ``....values`` of an attention

@@ -121,17 +121,16 @@ class KeptPass:
         self.total = total
         self.made = []
         for q in made:
-            values = [getattr(q, f.name) for f in fields(q)]
-            open_ = [(i, single.of(x)) for i, x in enumerate(values) if isinstance(x, Recordable)]
-            self.made.append((type(q), values, open_))
+            open_ = [(i, single.of(x)) for i, x in enumerate(q) if isinstance(x, Recordable)]
+            self.made.append((type(q)._make, list(q), open_))
 
     def __call__(self, v: list[int]) -> tuple[Product | Kernel, ...]:
         out = []
-        for kind, values, open_ in self.made:
+        for make, values, open_ in self.made:
             own = values.copy()
             for i, terms in open_:
                 own[i] = self.total(terms, v)
-            out.append(kind(*own))
+            out.append(make(own))
         return tuple(out)
 
 

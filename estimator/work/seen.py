@@ -41,4 +41,4 @@ def _products(tower: Tower, work: PassSizes, images: Any, adapter: Adapter | Non
 
 def _windows(q: Product, pairs: Any) -> Product:
     """A product of attention in windows of several sizes, as one over all their pairs."""
-    return replace(q, m=1, n=pairs) if q.pairs_of == "n" else replace(q, m=1, k=pairs)
+    return q._replace(m=1, n=pairs) if q.pairs_of == "n" else q._replace(m=1, k=pairs)

@@ -119,7 +119,7 @@ def times(operations: Iterable[Product | Kernel], machine: Accelerator, how: How
     for q in operations:
         if isinstance(q, Kernel):
             _kernel(out, q, machine, how)
-        elif value_of(q.times) and value_of(q.count):
+        elif q.times and q.count:
             _product(out, q, machine, how)
     out.add(KERNELS, LAUNCH, out.launches * machine.fixed)
     out.host = out.launches * (machine.launch_gradient if how.autograd else machine.launch)
@@ -137,7 +137,7 @@ def _kernel(out: Times, q: Kernel, machine: Accelerator, how: How) -> None:
 
 def _product(out: Times, q: Product, machine: Accelerator, how: How) -> None:
     """One product: its forward passes, its gradients, and the ideal of both."""
-    forward = 0 if q.operator == "backward" else 1 + int(q.recomputed)
+    forward = 0 if q.operator == "backward" else 1 + q.recomputed
     out.launches = out.launches + q.launches
     stored = how.bytes_of(q)
     unpacked = how.unpack and q.weight and stored < BF16 and value_of(q.m) > UNPACK_ROWS
@@ -145,15 +145,17 @@ def _product(out: Times, q: Product, machine: Accelerator, how: How) -> None:
     moved = _moved(q, how, element)
     flops = q.flops(causal=True) / how.shards
     ideal = machine.ideal(flops, 0 if how.decode and q.part == p.ATTENTION else moved)
-    out.ideal = out.ideal + q.times * (forward - int(q.recomputed) + int(q.left) + int(q.right)) * ideal
+    out.ideal = out.ideal + q.times * (forward - q.recomputed + q.left + q.right) * ideal
     out.flops = out.flops + q.times * forward * flops
     if q.operator == "sdpa":
         out.add(ATTENTION, COMPUTE, q.times * _attention(q, machine, how, forward) / how.shards)
         return
     seconds, bound = _once(q, machine, how, element, moved)
-    gradients = q.gradients if how.adapters32 and q.part == p.ADAPTER else q.gradients / machine.gradient
-    runs = forward + gradients if q.gradients else forward
-    what = ATTENTION if q.part == p.ATTENTION else ADAPTERS if how.adapters32 and q.part == p.ADAPTER else PRODUCTS
+    narrow = how.adapters32 and q.part == p.ADAPTER
+    runs: Any = forward
+    if gradients := q.gradients:
+        runs = forward + (gradients if narrow else gradients / machine.gradient)
+    what = ATTENTION if q.part == p.ATTENTION else ADAPTERS if narrow else PRODUCTS
     out.add(what, bound, q.times * runs * seconds)
     if unpacked:
         uses = q.times * (forward + int(q.left))
@@ -182,9 +184,8 @@ def _once(q: Product, machine: Accelerator, how: How, element: float, moved: Any
         return machine.simt(q.flops() / how.shards, moved), MEMORY
     if q.operator == "conv":
         return machine.stream(moved), MEMORY
-    arrive = machine.stream(moved)
     if not q.weight:
-        compute = machine.gemm(q.m, q.k, q.n, q.count / how.shards)
+        compute, arrive = machine.gemm(q.m, q.k, q.n, q.count / how.shards), machine.stream(moved)
     else:
         # every expert that is chosen multiplies its own share of the rows
         chosen = own(q, how) / (q.k * q.n) if q.operator == "experts" else 1
@@ -193,7 +194,7 @@ def _once(q: Product, machine: Accelerator, how: How, element: float, moved: Any
             m, shards = m * how.each_expert / shards, how.each_expert
         compute = machine.gemm(m, q.k, q.n / shards, q.count * chosen)
         arrive = machine.arrive(own(q, how) * element / how.shards, m, moved)
-    return maximum(compute, arrive), MEMORY if value_of(arrive) > value_of(compute) else COMPUTE
+    return maximum(compute, arrive), MEMORY if arrive > compute else COMPUTE
 
 
 def _attention(q: Product, machine: Accelerator, how: How, forward: int) -> Any:

@@ -81,6 +81,7 @@ def answer(q: Infer) -> Report:
     if plain is not run and any(value_of(x.ideal) > y.ideal for x, y in zip((first, step), low, strict=True)):
         low = passes(plan.bounds(serve)[0], b, s, new)  # its roofline is the one that is derived
     held = plan.memory(serve, model, b, s, new, card_of(spec).kernels)
+    peak, card = allocated(q, b, s, new, held), find_card(q.gpu, q.gpu_memory)
     body: list[Any] = [
         _times("prefill_seconds", "Prefill, time to first token", first, low[0], high[0]),
         _times("decode_step_seconds", "A decode step", step, low[1], high[1]),
@@ -95,7 +96,6 @@ def answer(q: Infer) -> Report:
         body.insert(3, drafted)
         assumed += more
     notes = [*model.notes, *_beyond(serve, s + new)]
-    peak, card = allocated(q, b, s, new, held), find_card(q.gpu, q.gpu_memory)
     fit = fit_of(peak, card, "inference")
     assert fit is not None  # a preset has a size
     body.insert(4, fit.node())

@@ -155,6 +155,7 @@ def plan(q: Memory) -> MemoryPlan:
     optimizer = find_optimizer(chosen.optimizers.get(q.optimizer, q.optimizer) if q.optimizer else chosen.optimizer)
     stack = fields_of(q, chosen, adapter, quantization, width, cast, s, said) if train else serving(q)
     if train:
+        stack["optimizer"] = optimizer.name
         b, s = shape_of(q, chosen, b, s)
     on = spread(q, chosen, adapter, quantization, optimizer.name, said)
     if on.context != 1:
@@ -168,7 +169,7 @@ def plan(q: Memory) -> MemoryPlan:
     alone = train and str(q.gpus or 1) == "1" and on.tensor == 1 == on.experts
     kernels = (*UNPACKED, *EIGHT_BITS) if alone else UNPACKED  # those whose kernels are simulated
     load = Workload(
-        b=b, s=s, new=new, width=width, training=train, optimizer=optimizer.name,
+        b=b, s=s, new=new, width=width, training=train,
         fused=q.attention == "sdpa", checkpointing=q.checkpointing,
         quantization=quantization if quantization in kernels else "", logits=q.logits,
         adapter=adapter, top=_top(adapter),

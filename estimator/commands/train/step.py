@@ -172,8 +172,8 @@ def _scored(x: Product | Kernel, share: Fraction) -> Product | Kernel:
     """The output matrix and the loss on ``share`` of the tokens, the answer's; all else as it is."""
     part, whole = share.numerator, share.denominator
     if isinstance(x, Product):
-        return replace(x, m=x.m * part // whole) if x.part == HEAD else x
-    return replace(x, moved=x.moved * part // whole) if x.where == LOSS else x
+        return x._replace(m=x.m * part // whole) if x.part == HEAD else x
+    return x._replace(moved=x.moved * part // whole) if x.where == LOSS else x
 
 
 def step_times(
