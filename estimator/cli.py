@@ -51,6 +51,14 @@ WORDS = {
     "fine-tune": "memory --method lora", "lora": "peft --method lora", "serve": "infer", "inference": "infer",
     "speed": "infer", "throughput": "infer", "latency": "infer", "kv": "kvcache", "quantize": "compress",
     "pretrain": "plan train", "cost": "train", "deepspeed": "zero", "fsdp": "zero", "scaling": "chinchilla",
+    # other programs: what of theirs is asked about here
+    "vllm": "memory --engine vllm", "sglang": "memory --engine sglang", "trtllm-serve": "memory --engine tensorrt-llm",
+    "text-generation-launcher": "memory --engine tgi", "ollama": "memory --engine llama.cpp",
+    "llama.cpp": "memory --engine llama.cpp", "llama-server": "memory --engine llama.cpp",
+    "llama-cli": "memory --engine llama.cpp", "lms": "memory --engine llama.cpp", "trl": "memory --recipe sft",
+    "axolotl": "memory --recipe axolotl", "unsloth": "memory --recipe unsloth", "tune": "memory --recipe torchtune",
+    "litgpt": "memory --recipe litgpt", "megatron": "memory --recipe megatron", "accelerate": "memory --recipe trainer",
+    "torchrun": "train", "transformers": "memory",
 }  # fmt: skip
 
 

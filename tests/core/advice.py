@@ -20,6 +20,7 @@ SCENARIO = 'title = "x"\nanswers = ["a"]\n[quantities.a]\n{}\n'
 CASES: list[tuple[str, str]] = [
     ("llama-3-8b", "memory llama-3-8b"),
     ("finetune llama-3-8b", "memory llama-3-8b --method lora"),
+    ("vllm serve llama-3-8b", "memory llama-3-8b --engine vllm"),
     ("train --model llama-3-8b --gpu 8xh100", "train --model llama-3-8b --gpu h100-sxm --gpus 8"),
     ("memory llama-3-8b --gpu-memory 24", "memory llama-3-8b --gpu-memory 24GB"),
     # names
