@@ -48,8 +48,8 @@ def test_checkpointed_experts():
 
 
 def test_bert_with_dropout():
-    """BERT-large of transformers' old guide to one GPU, whose V100 of 2022 showed 12% less to 31% more: today's stack
-    has these bytes."""
+    """BERT-large of an old guide, whose V100 of 2022 showed 12% less to 31% more (test_old_torch says why):
+    today's stack has these bytes."""
     found = of("trainer")
     assert len(found) == 4
     assert spread(found)[2] <= 0.001
