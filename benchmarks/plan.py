@@ -36,7 +36,7 @@ def main() -> int:
         q = ask(PreTrain, model, options)
         start = time.process_time()
         search = Search(q)
-        rows = search.rows(search.fitting(), q.top)
+        rows = search.rows(q.top)
         spent = time.process_time() - start
         bar = SECONDS * search.tried / LAYOUTS
         print(f"{model}: {spent:.2f} s for {search.tried:,} layouts, {search.fit:,} fit, {len(rows)} asked of train "

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from estimator import moments
+from estimator.commands.memory import needed
 from estimator.engines.llamacpp import load, question
 from estimator.moments import repeated
 from estimator.same import Same
@@ -45,7 +46,8 @@ def step(arch, load):
 
 @pytest.mark.parametrize("line", LINES)
 def test_each_simulation_is_run_once(llmcalc, monkeypatch, line):
-    for cache in (repeated._lately, repeated._runs, run._remembered, run._seen, run._passes):
+    steps, passes = (repeated._lately, repeated._runs, needed._known), (run._remembered, run._seen, run._passes)
+    for cache in (*steps, *passes, load._known):
         cache.cache_clear()
     ran = []
 
@@ -62,7 +64,7 @@ def test_each_simulation_is_run_once(llmcalc, monkeypatch, line):
     counted(moments, "_training", step)
     counted(moments, "_inference", step)
     counted(run, "_operations", lambda arch, work, adapter: (Same(arch), work, Same(adapter)))
-    counted(load.Load, "_compute", lambda me: (Same(me.arch), me.context, me.place, Same(me.weights)))
+    counted(load.Load, "_laid_out", lambda me, asked: (Same(me.arch), me.context, me.place, *sorted(asked.items())))
     counted(question, "weights_of", lambda q, mix, said: (Same(q.model), mix, q.imatrix, q.flash_attn))
     assert llmcalc(line).code == 0
     assert ran

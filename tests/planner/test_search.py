@@ -37,7 +37,7 @@ def test_nothing_is_left_out(monkeypatch, model, options):
     monkeypatch.setattr(pretrain, "MICRO", (1, 4))
     q = ask(PreTrain, model, options)
     found, every = Search(q), Search(q)
-    fitting = {x.place: x for x in found.fitting()}
+    fitting = {x.place: x for x in found.fitting}
     place, rows = -1, []
     for shape in every.shapes():
         for stage in (1, 2, 3) if shape.gpus > 1 else (0,):
@@ -54,7 +54,7 @@ def test_nothing_is_left_out(monkeypatch, model, options):
     assert found.tried == place + 1
     limits = run_limits(q.days, q.usd)
     want, said = within(rows, limits, "")
-    got, also = within(found.rows(list(fitting.values()), 7), limits, "")
+    got, also = within(found.rows(7), limits, "")
     assert [r.command for r in pareto(got)[:7]] == [r.command for r in pareto(want)[:7]]
     assert pareto(got)[:7] == pareto(want)[:7]
     assert said == also
@@ -65,13 +65,13 @@ def test_a_hundred_thousand_layouts_take_seconds():
     """No more than a few of them are asked of ``train``: the rest is put together from pieces."""
     q = ask(PreTrain, "llama-3-70b", {"gpus": "256..8192", "gpu": "h100-sxm,h200,b200,a100-80gb", "tokens": "15T"})
     found = Search(q)
-    fitting = found.fitting()
+    fitting = found.fitting
     start = time.process_time()
-    assert Search(q).fitting() == fitting
+    assert Search(q).fitting == fitting
     spent = time.process_time() - start
     assert found.tried >= 100_000
     assert spent < 10 * found.tried / 100_000, f"{spent:.1f} s for {found.tried:,} layouts"
-    found.rows(fitting, 10)
+    found.rows(10)
     assert len(found.answers) < 100
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.commands.chinchilla.report import chinchilla
-from estimator.commands.plan.pretrain import Search, pretrain
+from estimator.commands.plan.pretrain import Search, reported
 from estimator.commands.plan.question import PreTrain
 from estimator.commands.plan.search import run_limits, watched, within
 from estimator.formulas.params import total_params
@@ -28,7 +28,7 @@ SHAPE = (
 def optimal(q: PreTrain) -> Report:
     """The report of a question without a model: the largest whose compute-optimal run is within the limits."""
     limits = run_limits(q.days, q.usd)
-    best: PreTrain | None = None
+    best: Search | None = None
     low, high = 0, len(SIZES)
 
     def look(_: int) -> None:
@@ -36,17 +36,15 @@ def optimal(q: PreTrain) -> Report:
         if low >= high:
             return
         middle = (low + high) // 2
-        asked = asks(q, SIZES[middle])
-        found = Search(asked)
-        rows = found.rows(found.fitting(), 1)
-        if within(rows, limits, "")[0]:
-            low, best = middle + 1, asked
+        found = Search(asks(q, SIZES[middle]))
+        if within(found.rows(1), limits, "")[0]:
+            low, best = middle + 1, found
         else:
             high = middle
 
     stopped = watched(range(len(SIZES).bit_length()), "models", look)
-    shown = asks(q, SIZES[0]) if best is None else best
-    made = pretrain(shown)
+    found = best or Search(asks(q, SIZES[0]))
+    shown, made = found.q, reported(found)
     params, tokens = int(value_of(total_params(shown.model.architecture))), int(shown.tokens)
     rows = [Node("params", "Parameters", params, PARAMS), Node("tokens", "Tokens", tokens, TOKENS)]
     what = " and ".join([*([f"${q.usd:,.0f}"] if q.usd is not None else []),

@@ -217,12 +217,12 @@ class Pieces:
 
     def sent(self, gpu: str, gpus: int, x: tuple[Any, ...]) -> float:
         """Seconds of the collectives of one micro-batch that are not data parallelism's."""
-        return sum(group_seconds(self.posted(gpu, gpus, x), self.rate(gpu)).values())
+        return sum(group_seconds(self.posted(self.node(gpu), gpus, x), self.rate(gpu)).values())
 
-    def posted(self, gpu: str, gpus: int, x: tuple[Any, ...]) -> list[Message]:
-        """What the stage that sends most sends for one micro-batch."""
+    def posted(self, node: int, gpus: int, x: tuple[Any, ...]) -> list[Message]:
+        """What the stage that sends most sends for one micro-batch; node: cards that share the fast link."""
         tensor, sequence, context, expert, pipeline, virtual, b, checkpointing = x
-        degrees = Degrees(gpus, tensor, pipeline, context, expert, sequence, self.node(gpu))
+        degrees = Degrees(gpus, tensor, pipeline, context, expert, sequence, node)
         work = self.work(degrees, b, checkpointing)
         return most_sent(self.arch, degrees, work, 1, virtual, self.stages(pipeline, virtual)[1])
 

@@ -6,6 +6,7 @@ from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from itertools import product
 from math import gcd, inf
 from typing import Any
@@ -85,8 +86,13 @@ def pretrain(q: PreTrain) -> Report:
     q = q if q.tokens is not None else replace(q, tokens=TOKENS)
     if q.model.kind == "symbolic":
         raise InputError("--model symbolic has no sizes to plan with: give a preset or a config.json")
-    found = Search(q)
-    rows = found.rows(found.fitting(), q.top)
+    return reported(Search(q))
+
+
+def reported(found: Search) -> Report:
+    """The report of a search."""
+    q = found.q
+    rows = found.rows(q.top)
     title = f"Pre-training {q.model.name} on {q.tokens} tokens, {found.whole:,} sequences of {found.s:,} a step"
     inputs = {"model": q.model.name, "tokens": q.tokens, "gpu": q.gpu, "gpus": q.gpus, "days": q.days, "usd": q.usd}
     notes = [
@@ -128,6 +134,7 @@ class Search:
                 self.why.refuses(gpu, error)
         self.counts = counts(q.gpus)
         self.tried = self.fit = 0
+        self.least: dict[str, int] = {}  # bytes of the layout that lacks least, by card
         self.answers: dict[int, TrainedWay | None] = {}
         self.stopped = ""
 
@@ -154,6 +161,7 @@ class Search:
         more = range(2, self.layers // p + 1 if p > 1 and m % p == 0 else 0)
         return [1, *(v for v in more if self.layers % (p * v) == 0 or (self.layers + 2) % (p * v) == 0)]
 
+    @cached_property
     def fitting(self) -> list[Fitting]:
         """Every layout that fits, with the least that its step takes. Ctrl-C ends it; what was found stands."""
         room = [(gpu, self.room(gpu)) for gpu in self.cards]
@@ -200,22 +208,21 @@ class Search:
                         self.why.refuses(gpu, error)
 
     def lacks(self, x: Fitting, held: int) -> None:
-        """Remember a layout whose tensors take ``held`` bytes if it lacks less than any before it."""
-        card = find_card(x.gpu)
-        missing = int(need(held, card, "training").high) - (card.bytes or 0)
-        known = self.why.short.get(x.gpu)
-        if known is None or missing < known.bytes:
+        """Remember a layout whose tensors take ``held`` bytes if they are fewer than of any before it on its card."""
+        if held < self.least.get(x.gpu, inf):
+            self.least[x.gpu], card = held, find_card(x.gpu)
+            missing = int(need(held, card, "training").high) - (card.bytes or 0)
             where = f"{x.shape.gpus:,} x {x.gpu}, {x.shape.words} ZeRO{x.stage}"
             self.why.lacks(x.gpu, Shortfall(missing, 0.0, where))
 
-    def rows(self, fitting: Sequence[Fitting], top: int) -> list[TrainedWay]:
+    def rows(self, top: int) -> list[TrainedWay]:
         """The rows that can be among the first ``top`` or say by how much a limit is missed; no other is asked.
 
         Steps on the same cards differ in time as in money. Of each number of cards the fastest is found first, then
         the cheapest of all, in the order of the least that they can cost. Ctrl-C ends it; what was found stands.
         """
         groups: dict[tuple[str, int], list[Fitting]] = {}
-        for x in sorted(fitting, key=lambda x: x.seconds):
+        for x in sorted(self.fitting, key=lambda x: x.seconds):
             groups.setdefault((x.gpu, x.shape.gpus), []).append(x)
         rest: list[tuple[float, float, Fitting]] = []
 

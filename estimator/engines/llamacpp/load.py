@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from estimator.engines.llamacpp.allocate import aligned, compute_bytes
@@ -18,6 +18,7 @@ from estimator.families.base import Architecture
 from estimator.families.gguf import Gguf, of_side, two_sided
 from estimator.formulas.llamacpp import gguf_output_bytes
 from estimator.records import NamedTuple, dataclass
+from estimator.same import Same
 from estimator.trace import value_of
 
 
@@ -112,11 +113,28 @@ class Load:
         context = replace(self.context, pooling="none", cached=True)
         return replace(self, arch=of_side(self.arch, "encoder"), context=context, draft=None)
 
+    def product(self, name: str, layer: int) -> int:
+        """Bytes of the matrix of a module in a layer, 0 where it is not known."""
+        return self.weights.products.get((name, -1 if layer >= self.place.layers else layer), 0)
+
     def _compute(self) -> dict[int, int]:
+        """Bytes of each place's compute buffer: the same for all weights of which those copied between places are."""
+        key = Same(self.arch), Same(self.gguf), Same(self.loras), self.context, self.place, self.cache_on_host
+        known = _known(key)
+        for said, made in known:
+            if all(self.product(*of) == n for of, n in said.items()):
+                return made
+        asked: dict[tuple[str, int], int] = {}
+        known.append((asked, self._laid_out(asked)))
+        return known[-1][1]
+
+    def _laid_out(self, asked: dict[tuple[str, int], int]) -> dict[int, int]:
+        """The same by the graphs themselves; ``asked`` gets what is asked of the weights."""
         last, place = self.place.layers, self.place
 
-        def product(name: str, layer: int) -> int:
-            return self.weights.products.get((name, -1 if layer >= last else layer), 0)
+        def product(*of: Any) -> int:
+            asked[of] = self.product(*of)
+            return asked[of]
 
         def bytes_of(context: Context) -> dict[int, int]:
             p = build(self.arch, self.gguf, context, self.loras)
@@ -161,3 +179,9 @@ class Load:
     def with_weights(self, weights: Weights) -> Load:
         """The same in another mix."""
         return replace(self, weights=weights)
+
+
+@lru_cache(maxsize=256)
+def _known(key: tuple[Any, ...]) -> list[tuple[dict[tuple[str, int], int], dict[int, int]]]:
+    """(what was asked of the weights, bytes of compute buffers) for each way in which mixes answer."""
+    return []

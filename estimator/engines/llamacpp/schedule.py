@@ -39,6 +39,7 @@ class Scheduler:
         self, p: GraphBuilder, place: Placement, product_bytes: Callable[[str, int], int], cache_on_host: bool
     ) -> None:
         self.p, self.place, self.product_bytes, self.cache_on_host = p, place, product_bytes, cache_on_host
+        self.of = [place.of(i) for i in range(len(p.starts))]
         self.at: dict[int, int] = {}
         self.made: dict[tuple[int, int], GgmlTensor] = {}
 
@@ -52,7 +53,7 @@ class Scheduler:
         if layer < 0 or (is_cache(s) and self.cache_on_host):
             return HOST
         experts = reader.op == "MUL_MAT_ID" or (reader.op == "ADD_ID" and s.held)
-        return HOST if experts and self.place.experts_on_host(layer) else self.place.of(layer)
+        return HOST if experts and self.place.experts_on_host(layer) else self.of[layer]
 
     def assign(self) -> None:
         """A device for every node."""
@@ -81,7 +82,7 @@ class Scheduler:
             return HOST
         whole = self.place.offloaded > self.place.layers
         if t.number in self.p.normed and 0 <= layer < self.place.layers and (whole or self.p.tokens < OFFLOAD_FROM):
-            return self.place.of(layer)
+            return self.of[layer]
         if t.op in UNSIGHTED or not any(is_weight(s) for s in t.sources):
             return None
         home = self.home(HELD, t)
