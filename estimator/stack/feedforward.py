@@ -11,7 +11,7 @@ from estimator.stack.nn import activation, linear
 from estimator.stack.norms import norm
 from estimator.stack.shapes import clamp
 from estimator.stack.special import bloom_gelu
-from estimator.stack.tape import GradFn, Tape, Tensor
+from estimator.stack.tape import BOOL, F32, GradFn, Tape, Tensor
 
 
 def swiglu_oai(t: Tape, gate: Tensor, up: Tensor) -> Tensor:
@@ -37,6 +37,42 @@ def _deviation_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
     return (out,)
 
 
+def xielu(m: Machine, x: Tensor, block: MLP) -> Tensor:
+    """XIELUActivation._xielu_python, operation by operation: two trained numbers, one for each side of zero; softplus
+    and expm1 are in fp32 under autocast, which widens what follows.
+
+    Source: transformers 5.17, activations.py, lines 281 to 288.
+    """
+    t, w = m.t, F32 if m.t.amp else x.w
+    above, below = (ops.unary(t, ops.to(t, m.extra(part), w), "softplus", "input") for part in block.extras)
+    below = ops.shift(t, below)
+    mask = t.alloc(x.n, BOOL, "above zero")
+    high = ops.add(t, ops.mul(t, ops.mul(t, above, x), x), ops.scale(t, x))
+    least = t.emit("minimum", x.n, x.w, (x,), _minimum_bwd, x.st)
+    low = ops.unary(t, ops.to(t, least, w), "expm1", "result", 1)
+    del least
+    low = ops.sub(t, low, x)
+    low = ops.mul(t, low, below)
+    low = ops.add(t, low, ops.scale(t, x))
+    return t.emit("xielu", x.n, high.w, (high, low), _where_bwd, mask.st)
+
+
+@moves.moving(backward=gradients.least)
+def _minimum_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    """where(x == y, g / 2, g).masked_fill_(x > y, 0): both comparisons and the half live to the end."""
+    equal, half = t.alloc(g.n, BOOL, "comparison"), t.alloc(g.n, g.w, "half of the gradient")
+    out = t.alloc(g.n, g.w, "gradient of a minimum")
+    more = t.alloc(g.n, BOOL, "comparison")
+    del equal, half, more
+    return (out,)
+
+
+@moves.moving(moves.masked, gradients.chosen)
+def _where_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor, ...]:
+    """torch.where of two tensors: the gradient, masked for each."""
+    return tuple(t.alloc(g.n, g.w, "gradient, masked") for _ in node.ins)
+
+
 def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
     """A feed-forward block."""
     t = m.t
@@ -50,7 +86,10 @@ def mlp(m: Machine, x: Tensor, block: MLP, rows: Any = None) -> Tensor:
         up, down = block.linears
         x = linear(m, x, up, rows)
         moves.fused(t, "activation", 2 * x.n * x.w)
-        x = bloom_gelu(t, x) if block.act == "bloom_gelu" else activation(t, x, block.act)
+        if block.act == "xielu" and block.extras:
+            x = xielu(m, x, block)
+        else:
+            x = bloom_gelu(t, x) if block.act == "bloom_gelu" else activation(t, x, block.act)
         x = ops.dropout(t, x) if m.drops.inner else x
         if block.cast:  # T5DenseActDense: to the width of wo.weight, which autocast then undoes
             x = ops.to(t, x, m.w)

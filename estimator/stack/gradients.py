@@ -113,6 +113,13 @@ def chosen(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> N
     masked(t, node, g, outs)
 
 
+def least(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
+    """Of a minimum with a number: two comparisons, half of the gradient, and what is chosen and then masked."""
+    log(t, "comparison", 2, moved=2 * g.n * (g.w + 1))
+    log(t, "gradient", moved=2 * g.n * g.w)
+    log(t, "gradient, masked", 2, strided=2 * g.n)
+
+
 def clamped(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
     """Of clamp: each bound compared, both comparisons joined, and the gradient masked."""
     for _ in range(node.extra):
