@@ -16,7 +16,7 @@ from estimator.stack import moves, ops
 from estimator.stack.machine import Machine
 from estimator.stack.moe import choose, gate, gather, log_experts, stacks
 from estimator.stack.nn import UNLOGGED, product
-from estimator.stack.parametrised import delta, with_delta
+from estimator.stack.parametrised import folded, with_factors
 from estimator.stack.recurrent import many
 from estimator.stack.tape import HALF, I64, GradFn, Tape, Tensor
 
@@ -38,8 +38,8 @@ def looped(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) ->
     out = t.alloc(x.n, x.w, "experts' sum")
     chosen = t.alloc(index.n * num, I64, "expert mask")
     up, down, _, _ = stacks(block)
-    lora = [delta(m, e.name, m.extra(e).n, m.extra(e)) for e in (up, down)]
-    wide, last = (with_delta(m, m.extra(e), found) for e, found in zip((up, down), lora, strict=True))
+    lora = [folded(m, e.name, m.extra(e).n, m.extra(e)) for e in (up, down)]
+    wide, last = (with_factors(m, m.extra(e), found) for e, found in zip((up, down), lora, strict=True))
     out = others(m, x, block, weights, (wide, last), out, each)
     places = t.alloc(2 * each, I64, "tokens of an expert")
     state = gather(t, x, each * block.d, places)

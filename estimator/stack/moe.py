@@ -17,7 +17,7 @@ from estimator.stack.feedforward import mlp, swiglu_oai
 from estimator.stack.machine import Machine
 from estimator.stack.nn import activation, linear, product
 from estimator.stack.norms import norm
-from estimator.stack.parametrised import delta, with_delta
+from estimator.stack.parametrised import delta, folded, with_delta, with_factors
 from estimator.stack.products import ROUTER
 from estimator.stack.routers import ROUTERS, best, normalised
 from estimator.stack.shapes import clamp, masked, masked_bwd
@@ -136,7 +136,7 @@ def router_logits(m: Machine, x: Tensor, router: Any, block: MoE) -> Tensor:
     if spec is None or not spec.parameter:
         return linear(m, x, router if isinstance(router, Linear) else Linear(name, block.d, block.num), None, ROUTER)
     weight = m.weight(router)[0] if isinstance(router, Linear) else m.extra(router)
-    made = with_delta(m, weight, delta(m, name, weight.n, weight, False))
+    made = with_delta(m, weight, delta(m, name, weight.n, weight))
     return product(m.t, x, made, None, m.rows * block.num, "output", False, name, ROUTER, m.rows)
 
 
@@ -163,17 +163,19 @@ def grouped_experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: T
     sorted_weights = gather(t, weights, n, perm)
     mask = t.alloc(n, BOOL, "sentinel mask")
     up, down, up_bias, down_bias = stacks(block)
-    with_lora = [delta(m, e.name, m.extra(e).n, m.extra(e)) for e in (down, up)]  # held while the module runs
+    lora = [folded(m, e.name, m.extra(e).n, m.extra(e)) for e in (down, up)]
     added = biases(m, up_bias, n, sort_ids) if up_bias is not None else None
     masked_in_place(t, chosen, mask)
     wide = block.width * 2 if block.gated else block.width
-    out = grouped(m, chosen, up, n * wide, added, with_lora[1])
+    first = with_factors(m, m.extra(up), lora[1])  # both are held while the module runs
+    out = grouped(m, chosen, first, n * wide, added)
     log_experts(m.t, out, up, n, wide, block)
     out = masked(t, out, mask)
     moves.fused(t, "activation", (3 if block.gated else 2) * n * block.width * out.w)
     out = gate(m, out, block)
     added = biases(m, down_bias, n, sort_ids) if down_bias is not None else None
-    out = grouped(m, out, down, n * block.d, added, with_lora[0])
+    second = with_factors(m, m.extra(down), lora[0])
+    out = grouped(m, out, second, n * block.d, added)
     log_experts(m.t, out, down, n, block.d, block)
     out = masked(t, out, mask)
     moves.fused(t, "unpermute", 2 * n * block.d * out.w, 2)
@@ -185,7 +187,8 @@ def grouped_experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: T
 
 def _multiplied(m: Machine, block: MoE, rows: Any, x: Tensor, stack: Extra, n: Any) -> Tensor:
     """One grouped product of ``rows`` routed tokens, logged."""
-    out = grouped(m, x, stack, n, None, delta(m, stack.name, m.extra(stack).n, m.extra(stack)))
+    weight = m.extra(stack)
+    out = grouped(m, x, with_factors(m, weight, folded(m, stack.name, weight.n, weight)), n, None)
     log_experts(m.t, out, stack, rows, n // rows, block)
     return out
 
@@ -216,12 +219,9 @@ def gate(m: Machine, out: Tensor, block: MoE) -> Tensor:
     return ops.mul(t, activation(t, first, block.act), second, "gated")
 
 
-def grouped(
-    m: Machine, x: Tensor, stack: Extra, n: Any, bias: Tensor | None, lora: Tensor | None = None
-) -> Tensor:
+def grouped(m: Machine, x: Tensor, weight: Tensor, n: Any, bias: Tensor | None) -> Tensor:
     """torch._grouped_mm: saves its input where the experts train; a bias is added in place."""
     t = m.t
-    weight = with_delta(m, m.extra(stack), lora)
     a, w = ops.to(t, x, weight.w), weight
     saved = (a.st if weight.node is not None else None, w.st)
     ins = (a, w) if bias is None else (a, w, bias)

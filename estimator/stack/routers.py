@@ -26,7 +26,7 @@ def logits_fp32(m: Machine, x: Tensor, block: MoE) -> Tensor:
     t = m.t
     name = block.router[0].name.removesuffix(".weight")
     bare, _ = m.weight(block.router[0])
-    weight = with_delta(m, bare, delta(m, name, bare.n, bare, False))
+    weight = with_delta(m, bare, delta(m, name, bare.n, bare))
     return product(
         t, ops.to(t, x, F32), ops.to(t, weight, F32), None, m.rows * (block.num + block.idle), "router logits", False,
         name, products.ROUTER, m.rows,
