@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config import Config
-from estimator.families.base import LANGUAGE_MODELS, Architecture, Extra, Linear, Lookup, Norm, Weight
+from estimator.families.base import HEAD, LANGUAGE_MODELS, Architecture, Extra, Linear, Lookup, Norm, Weight
 from estimator.families.common_encoder import labels
 
 PREFIXES = ("model", "transformer", "backbone", "gpt_neox")  # what a language model calls the bare model inside it
@@ -40,10 +40,10 @@ def _classifier(c: Config, made: Architecture, suffix: str) -> Linear:
     """The matrix in the head's place; it reads what the head would have read."""
     width = made.head.d_in if made.head is not None else next(x.width for x in made.embeddings if isinstance(x, Lookup))
     if suffix == "ForQuestionAnswering":
-        return Linear("qa_outputs", width, labels(c) if made.classes.answers else 2, True)
+        return Linear("qa_outputs", width, labels(c) if made.classes.answers else 2, True, role=HEAD)
     tokens = suffix == "ForTokenClassification"
     name = made.classes.tokens if tokens else "score"
-    return Linear(name, width, labels(c), tokens and c.flag("token_classification_bias", True))
+    return Linear(name, width, labels(c), tokens and c.flag("token_classification_bias", True), role=HEAD)
 
 
 def _headless(made: Architecture, suffix: str) -> Architecture:

@@ -13,9 +13,11 @@ from typing import Any
 from estimator.records import NamedTuple
 
 # what the config classes of transformers call them
-EMBEDDING = ("embd_pdrop", "embed_dropout", "hidden_dropout_prob", "embd_dropout", "dropout_rate")
+EMBEDDING = ("embd_pdrop", "embed_dropout", "embedding_dropout", "hidden_dropout_prob", "embd_dropout",
+             "dropout_rate")  # fmt: skip
 INNER = ("activation_dropout", "dropout_rate")
-BRANCH = ("resid_pdrop", "resid_dropout", "hidden_dropout_prob", "hidden_dropout", "dropout", "dropout_rate")
+BRANCH = ("resid_pdrop", "resid_dropout", "residual_dropout", "hidden_dropout_prob", "hidden_dropout", "dropout",
+          "dropout_rate")  # fmt: skip
 ATTENTION = ("attn_pdrop", "attention_dropout", "attention_probs_dropout_prob", "dropout_rate")
 
 

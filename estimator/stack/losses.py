@@ -195,8 +195,10 @@ def tiled_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     width = HALF if t.amp else hidden.w
     vectors = [t.alloc(rows, F32, "statistics of the tokens") for _ in range(STATISTICS)]
     tile = t.alloc((rows if rows <= TILE_ROWS else TILE_ROWS) * TILE_COLUMNS, width, "tile of logits")
-    part = t.alloc(TILE_COLUMNS * arch.hidden, width, "slice of the head") if weight.w != width else None
-    del tile, part
+    chunks = copies(t, rows, TILE_ROWS, arch.hidden, width, "scored states, converted") if x.w != width else []
+    columns = minimum(arch.vocab, TILE_COLUMNS)
+    part = t.alloc(columns * arch.hidden, width, "slice of the head") if weight.w != width else None
+    del tile, chunks, part
     bias = m.weight(arch.head)[1] if arch.head is not None else None
     ins = (hidden, weight) if bias is None else (hidden, weight, bias)
     logz, entropy = t.alloc(rows, F32, "log-sum-exp"), t.alloc(rows, F32, "entropy")
@@ -230,23 +232,31 @@ def _sum_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(node.extra, F32, "gradient of the log-probabilities"),)
 
 
+def copies(t: Tape, n: Any, most: Any, hidden: Any, w: int, what: str, again: int = 1) -> list[Tensor]:
+    """16-bit copies of ``n`` rows, at most ``most`` at a time: the one before is named until the next is made."""
+    first = minimum(n, most)
+    second = first if again > 1 and n <= most else minimum(n - first, most)
+    return [t.alloc(rows * hidden, w, what) for rows in (first, second) if rows != 0]
+
+
 def _tiled_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     """Gradients accumulate in fp32 and are converted at the end, when all of it is still there."""
     rows, ins, width, hidden = node.extra
+    words = ins[1][0] // hidden
     wide = [
         None if p is None else t.alloc(n, F32, "gradient in fp32") for p, (n, _) in zip(node.ins, ins, strict=True)
     ]
     tile = t.alloc((rows if rows <= TILE_ROWS else TILE_ROWS) * TILE_COLUMNS, width, "tile of logits")
-    chunk = t.alloc(ins[0][0], width, "scored states, converted") if ins[0][1] != width else None
-    parts: list[Tensor] = []
-    if ins[1][1] != width:  # the slice before is named until the next is made
-        parts = [t.alloc(TILE_COLUMNS * hidden, width, "slice of the head") for _ in range(2)]
-        parts.pop()
+    chunks = copies(t, rows, TILE_ROWS, hidden, width, "scored states, converted") if ins[0][1] != width else []
+    again = 1 if rows <= TILE_ROWS else 2  # all words, for the next rows too
+    parts = copies(t, words, TILE_COLUMNS, hidden, width, "slice of the head", again) if ins[1][1] != width else []
+    for held in (chunks, parts):
+        del held[1:]
     outs = [
         None if made is None else made if w == F32 else t.alloc(n, w, "gradient, converted")
         for made, (n, w) in zip(wide, ins, strict=True)
     ]
-    del tile, chunk, parts, wide
+    del tile, chunks, parts, wide
     return tuple(outs)
 
 
