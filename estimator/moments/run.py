@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.families.base import Architecture, together
 from estimator.moments.workload import Workload
-from estimator.peft.simulated import specs
+from estimator.peft.simulated import copied, specs
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.model import Segment
 from estimator.stack.packed import INT8, is_packed
@@ -132,6 +132,7 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     m.inputs_want_grad = load.training and load.adapter is not None and load.top is None
     if load.adapter is not None:
         adapted, unfrozen = specs(load.adapter, arch, load.adapter_width)
+        m.copied = copied(load.adapter)
         m.unmet = set(adapted)
 
         def meet(name: str) -> LoraSpec | None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MANY_VALUED = {"init_lora_weights", "init_weights"}  # true by default, and the name of a scheme otherwise
 TRAINED, FROZEN, BUFFER = "trained", "frozen", "buffer"
 TUNER, BASE, INDEX = "tuner", "base", "index"
+SAVED = "modules_to_save."  # before the name of a weight of which a trained copy is kept
 
 # fields that several of peft's config classes share; a method lists those its class has
 TARGETS = "target_modules modules_to_save"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.peft.arguments import BASE, BUFFER, CLASSIFIERS, PeftTensor
+from estimator.peft.arguments import BASE, BUFFER, CLASSIFIERS, SAVED, PeftTensor
 from estimator.peft.build import Build
 from estimator.peft.modules import CONTAINER, EMBEDDING, Module, containers
 from estimator.peft.targets import where
@@ -36,7 +36,7 @@ def saved_modules(build: Build) -> Iterator[PeftTensor]:
             parts = []
         for part, times in parts:
             for short, shape in part.weights:
-                yield PeftTensor(part.name, f"modules_to_save.{short}", shape, times, format=BASE)
+                yield PeftTensor(part.name, f"{SAVED}{short}", shape, times, format=BASE)
             yield from buffers(build, part, times)
     if not seen:
         said = ", ".join(dict.fromkeys(names))

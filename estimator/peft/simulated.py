@@ -14,6 +14,7 @@ from estimator.errors import InputError
 from estimator.families.base import MLP, Architecture, Attention, Linear, StateSpace
 from estimator.inventory import CONV1D, LINEAR
 from estimator.ops import ceil_div
+from estimator.peft.arguments import SAVED
 from estimator.peft.base import TRAINED, Adapter, Kept, Module
 from estimator.stack.machine import F32, LoraSpec
 from estimator.stack.products import MULTIPLY_ADD
@@ -29,7 +30,7 @@ def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[
     if not isinstance(dropout, int | float):
         raise InputError(f"lora_dropout must be a number, got {str(dropout)[:40]}")
     dropped = dropout > 0
-    unfrozen = {f"{t.module}.{t.name}" if t.module else t.name for t in adapter.unfrozen}
+    unfrozen = {f"{t.module}.{t.name}" if t.module else t.name for t in adapter.unfrozen} | copied(adapter)
     dora = {t.module for t in adapter.tensors if t.name == "lora_magnitude_vector"}
     targets = {m.name for m in adapter.targets}
     sizes = {(t.module, t.name): t.elements // t.times for t in adapter.tensors}
@@ -66,6 +67,14 @@ def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[
     if not found and not trains and not adapter.virtual_tokens and any(value_of(t.elements) for t in trained):
         found = beside(adapter, arch, sorted(linear & targets), width, by_name)
     return found, unfrozen
+
+
+def copied(adapter: Adapter) -> set[str]:
+    """Names of the weights of which ``modules_to_save`` trains a copy."""
+    return {
+        f"{t.module}.{t.name.removeprefix(SAVED)}"
+        for t in adapter.tensors if t.name.startswith(SAVED) and t.state == TRAINED
+    }  # fmt: skip
 
 
 def work_of(adapter: Adapter, m: Module) -> tuple[tuple[Any, Any, Any], ...]:

@@ -41,8 +41,12 @@ def _nll_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
 
 
 def head_weight(m: Machine, arch: Architecture) -> Param:
-    """The token table, where the output matrix is tied to it."""
-    return m.table(next(p for p in arch.embeddings if isinstance(p, Lookup) and p.role not in (POSITION, TOKEN_TYPE)))
+    """The token table, where the output matrix is tied to it; not where an adapter trains a copy of one of both."""
+    table = next(p for p in arch.embeddings if isinstance(p, Lookup) and p.role not in (POSITION, TOKEN_TYPE))
+    name = f"{arch.head_name}.weight"
+    if name in m.copied or f"{table.name}.weight" in m.copied:
+        return m.param(name, table.rows * table.width)
+    return m.table(table)
 
 
 def output_weight(m: Machine, arch: Architecture) -> Param:

@@ -99,6 +99,7 @@ class Machine:
     tensor: Any = 1  # GPUs that share each layer, and whether they share the stream's tokens too
     sequence: bool = False
     tied: bool = False  # the output matrix is the table
+    copied: set[str] = field(default_factory=set)  # weights of which an adapter trains a copy (modules_to_save)
     parallel_loss: bool = False
     received: Tensor | None = None  # by a stage of a pipeline that is not its first
     hands_on: bool = False  # a stage that is not the last: its output goes to the next, and has no loss
