@@ -39,7 +39,7 @@ class Optimizer:
     """states(p): bytes of each state tensor of ``p`` that the allocator holds, managed(p): of each in unified memory;
     step(all): bytes held at most during a step; fixed: in all; in_backward: each gradient is stepped and dropped as
     soon as it is there; passes: tensors of a parameter's size that a step reads and writes (torch/optim/*.py), 0 where
-    they were not counted."""
+    they were not counted; projects: the gradients of chosen matrices are projected."""
 
     name: str
     meaning: str
@@ -50,6 +50,7 @@ class Optimizer:
     managed: States = lambda p: []
     in_backward: bool = False
     passes: int = 0
+    projects: bool = False
 
 
 def copy_bytes(p: Trained) -> Any:

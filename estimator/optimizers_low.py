@@ -1,8 +1,7 @@
 """Optimizers of other libraries: low-rank, low-bit, one moment, none.
 
-Read in galore-torch 1.0, apollo-torch 1.0, adam-mini 1.1, schedulefree 1.4, torchao 0.18 and lomo-optim 0.1. Of GaLore
-and APOLLO the matrices of linear layers are projected, but not the output matrix (optim_target_modules of attention and
-MLP).
+Read in galore-torch 1.0, apollo-torch 1.0, adam-mini 1.1, schedulefree 1.4, torchao 0.18 and lomo-optim 0.1. GaLore and
+APOLLO project the matrices that estimator.commands.memory.projected finds.
 """
 
 from __future__ import annotations
@@ -84,9 +83,10 @@ def rows_and_columns(p: Trained) -> list[Any]:
 LOW = (
     Optimizer("galore", "GaLore: AdamW on gradients projected to rank 128; an SVD every 200 steps needs more",
               "galore_torch/adamw.py and galore_projector.py; Zhao et al. 2024, arXiv 2403.03507", low_rank,
-              low_rank_step),
+              low_rank_step, projects=True),
     Optimizer("apollo", "APOLLO: scales from randomly projected gradients of rank 128",
-              "apollo_torch/apollo.py; Zhu et al. 2024, arXiv 2412.05270", low_rank, low_rank_step),
+              "apollo_torch/apollo.py; Zhu et al. 2024, arXiv 2412.05270", low_rank, low_rank_step,
+              projects=True),
     Optimizer("adam-mini", "Adam-mini: one learning rate for each row of a matrix",
               "adam_mini/adam_mini.py; Zhang et al. 2024, arXiv 2406.16793", mini, largest(2)),
     Optimizer("schedule-free", "AdamW without a schedule: an averaged point in the place of the first moment",

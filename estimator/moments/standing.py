@@ -40,9 +40,11 @@ def weight_tensors(arch: Architecture, load: Workload) -> list[tuple[Weight, lis
 def trained_tensors(arch: Architecture, load: Workload) -> list[Trained]:
     """What the optimizer steps: in a step without images a tower gets no gradients, and so it has no states."""
     if load.adapter is None:
+        chosen = load.projected
         unseen = {w.name for tower in arch.towers for w in tower.weights()} if load.blind else set()
         return [
-            Trained(w.shape, load.width, w.times, w.role in (LINEAR, CONV1D), load.wide_embeddings and w.role in TABLES)
+            Trained(w.shape, load.width, w.times, w.role in (LINEAR, CONV1D) if chosen is None else w.name in chosen,
+                    load.wide_embeddings and w.role in TABLES)
             for w in held_weights(arch)
             if w.name not in unseen
         ]

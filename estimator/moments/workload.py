@@ -41,6 +41,7 @@ class Workload:
                  checkpointed layers alone
     reentrant    checkpointing as use_reentrant=True does it; compiled: torch.compile around the model
     in_backward  each gradient is stepped and dropped as soon as it is there
+    projected    weights of which a low-rank optimizer projects the gradients; None where it is another
     wide_embeddings 8-bit states of embeddings stay in 32 bits, as the Trainer has it
     card         which kernels the GPU runs and how large its cuBLAS workspaces are, one for each of ``threads``
     release      of transformers; masked: the loop passes an attention_mask
@@ -99,6 +100,7 @@ class Workload:
     release: Release = PRESENT
     masked: bool = False
     unpacked: frozenset[str] = frozenset()
+    projected: frozenset[str] | None = None
     sharder: str = "torch"
     buckets: str = "default"
     host: str = "none"

@@ -68,6 +68,9 @@ class Stacked(Question):
     answer_len: Any = option(None, "dpo, grpo: tokens of a sequence that are the answer (half).", "TOKENS")
     packing: Any = option(False, "Pack examples into one row of full length.", kind="flag")
     optimizer_in_backward: Any = option(False, "Step each tensor in the backward pass (LOMO, torchtune).", kind="flag")
+    optim_target_modules: Any = option(
+        None, "galore, apollo: what they project: all-linear, or parts of names.", "NAMES", of=("optimizer",),
+    )  # fmt: skip
     compile: Any = option(False, "torch.compile around the model (inductor).", kind="flag")
     reentrant: Any = option(
         False, "Checkpointing with use_reentrant=True.", kind="flag", of=("checkpointing", "recipe", "prepare_kbit"),

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from estimator.commands.memory.grid import refuse, shared
 from estimator.commands.memory.layers import DIVIDED_LOSSES, divided_loss, local_tokens
+from estimator.commands.memory.projected import projected
 from estimator.commands.memory.question import Memory
 from estimator.commands.memory.sharding import (
     DEEPSPEED,
@@ -174,6 +175,7 @@ def plan(q: Memory) -> MemoryPlan:
         quantization=quantization if quantization in kernels else "", logits=q.logits,
         adapter=adapter, top=_top(adapter),
         blind=_blind(q, arch, on.gpus, said), **{f.name: getattr(on, f.name) for f in fields(on)},
+        projected=projected(q, arch, optimizer, said) if train else None,
         unpacked=left_alone(storage, said) if quantization in kernels else frozenset(),
         stored=unsimulated(
             stored, storage.computed, "" if train else asked, quantization in kernels, quantization, said
