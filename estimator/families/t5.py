@@ -96,6 +96,7 @@ def build(c: Config) -> Architecture:
         kind="encoder-decoder" if both else "encoder", kept=("wo",),
         facts={
             "class": suffix, "drops": {"final": "dropout_rate"}, "scale_decoder_outputs": predicts and tied,
+            "bias_each": kind == "umt5",
             ENCODER_ROWS: c.plain("n_positions", 512, least=1),
         },
         always_tied=True, trains_cached=True, residual_dropout=("dropout_rate", 0.1),

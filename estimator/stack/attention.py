@@ -258,8 +258,8 @@ def attend(
     """transformers' attention interface: SDPA's kernels, or the eager function, with ``further`` scores (DeBERTa).
 
     ``head_major``: the queries lie in memory head by head (they come out of a concatenation); so does then the
-    output of the flash kernel and of cuDNN's, which is the one that takes a mask where PyTorch prefers it, and it is
-    copied when the heads are merged. So does the ring's, which puts the later half of its tokens behind the earlier.
+    output of the flash kernel and of cuDNN's, which is the one that takes a mask where PyTorch prefers it (but none that
+    is learned: cuDNN makes no gradient of it), and it is copied when the heads are merged. So does the ring's, which puts the later half of its tokens behind the earlier.
     """
     head_major = head_major or m.context != 1
     s_q, s_k = m.s, k.n // (m.b * a.kv_heads * a.head_dim)
@@ -286,7 +286,7 @@ def attend(
         if not copied:
             k, v = repeat_kv(m.t, k, a), repeat_kv(m.t, v, a)
         out = efficient(m, q, k, v, a, s_q, mask, d_v)
-        head_major = head_major and half and m.card.cudnn
+        head_major = head_major and half and m.card.cudnn and (mask is None or mask.node is None)
     if m.release.joins:
         return ops.copy(m.t, out, "attention output, put together")
     return ops.copy(m.t, out, "attention output, transposed") if head_major and m.s != 1 else out

@@ -70,6 +70,7 @@ def one_side(m: Machine, arch: Architecture, side: str, segments: list[Segment],
         "bias": {},
         "layer": encdec_layer,
         "relative": relative(arch),
+        "each": bool(arch.facts.get("bias_each")),
         "checkpointing": checkpointing,
     }
     if not at["relative"]:
@@ -174,24 +175,33 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Any, memory: Tensor | Non
     return linear(m, out, a.out)
 
 
+def position_bias(m: Machine, a: Attention, at: Any, w: int, pairs: Any) -> Tensor:
+    """A learned number of every head for each pair of tokens; over the encoder zeros, which T5 makes want a gradient
+    where its layers are checkpointed (T5Attention.forward)."""
+    t, n = m.t, pairs * a.heads
+    if a.cross:
+        bias = t.alloc(n, w, "position bias")
+        if at["checkpointing"] and m.training and t.grad and not at["each"]:
+            bias.node = Leaf(Param(n, w))
+        return bias
+    side = "decoder" if a.causal else "encoder"
+    table = m.param(f"{side}.{'{i}.' if at['each'] else ''}relative_attention_bias", BUCKETS * a.heads)
+    return ops.embedding(t, table, n, t.alloc(pairs, I64, "distances"))
+
+
 def biased(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: Any, s_k: Any) -> Tensor:
     """T5: a learned bias (permuted, hence PyTorch's math path) or, over the encoder, zeros."""
     t = m.t
     kind = "cross" if a.cross else "self"
     bias = at["bias"].get(kind)
-    n = m.s * s_k * a.heads
     if bias is None:
-        where = t.where
-        if a.cross:
-            bias = t.alloc(n, q.w, "position bias")
-        else:
-            table = m.param(f"{'decoder' if a.causal else 'encoder'}.relative_attention_bias", BUCKETS * a.heads)
-            bias = ops.embedding(t, table, n)
-        t.where = where
-        at["bias"][kind] = bias
+        bias = position_bias(m, a, at, q.w, m.s * s_k)
+        if not at["each"]:  # UMT5 makes one for each layer
+            at["bias"][kind] = bias
     if not m.fused:
         return eager(m, q, k, v, a, m.s, s_k, bias, HALF)
     if a.cross:
+        bias = bias if bias.node is None or m.b == 1 else ops.expand(t, bias, m.b)
         return efficient(m, q, k, v, a, m.s, bias, a.head_dim)
     if a.causal and m.s != 1:
         mask = t.alloc(m.s * s_k, BOOL, "causal mask")
@@ -200,6 +210,5 @@ def biased(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: Any, s
         moves.log(t, "smallest number")
         bias = t.emit("masked bias", bias.n, bias.w, (bias,), ops.where_bwd, mask.st)
         del mask
-    if t.amp:
-        bias = t.autocast(bias)
-    return math(m, t.autocast(q), t.autocast(k), t.autocast(v), a, m.s, s_k, bias, False)
+    half = t.autocast(bias)  # the caller names the mask that it has made while SDPA runs on 16 bits of it
+    return math(m, t.autocast(q), t.autocast(k), t.autocast(v), a, m.s, s_k, half, False)
