@@ -22,6 +22,8 @@ def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -
     ``m``: the run, where an adapter may reach only some of the layers.
     """
     out = _by_kind(arch, load, m)
+    if arch.facts.get("stores"):
+        out = _storing(_in_turn(out) if load.checkpointing == "full" else out)
     if load.sharder == "deepspeed":  # what is gathered or reduced differs from layer to layer
         return [_part(s, 1) for s in out for _ in range(int(value_of(s.times)))]
     if load.stage >= 2 and load.gpus != 1:  # what is gathered lives into the next layer, which may be of another kind
@@ -34,8 +36,39 @@ def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -
     return out
 
 
-def _part(s: Segment, times: Any) -> Segment:
-    return Segment(s.layer, times, s.trains, s.without)
+def _part(s: Segment, times: Any, stores: bool = False) -> Segment:
+    return Segment(s.layer, times, s.trains, s.without, stores)
+
+
+def _in_turn(segments: list[Segment]) -> list[Segment]:
+    """Equal layers that follow each other, in the model's order; as they are where that is not known."""
+    kinds: dict[int, Segment] = {}
+    for s in segments:
+        if s.layer.indices is None or s.trains is not None or s.without or type(s.times) is not int:
+            return segments
+        kinds |= dict.fromkeys(s.layer.indices, s)
+    out: list[Segment] = []
+    for i in sorted(kinds):
+        if len(out) > 1 and out[-1].layer is kinds[i].layer:  # the first layer stays by itself
+            out[-1].times += 1
+        else:
+            out.append(_part(kinds[i], 1))
+    return out
+
+
+def _storing(segments: list[Segment]) -> list[Segment]:
+    """The last layer of each window that makes keys and values apart, which later ones reuse; of those the last apart
+    too, which makes the first gradient of them."""
+    last = {(s.layer.mixer.window, s.layer.mixer.reuses): i for i, s in enumerate(segments)}
+    out: list[Segment] = []
+    for i, s in enumerate(segments):
+        a = s.layer.mixer
+        if last[a.window, a.reuses] == i:
+            out += [_part(s, s.times - 1)] if s.times != 1 else []
+            out.append(_part(s, 1, not a.reuses))
+        else:
+            out.append(s)
+    return out
 
 
 def _alike(segments: list[Segment], i: int, j: int) -> bool:
@@ -117,6 +150,7 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     m.standing = load.kept_gradients and (load.stage < 2 or load.gpus == 1)  # FSDP2 keeps shards of them
     m.kernels, m.card, m.release = load.kernels, load.card, load.release
     m.scored, m.hold_outputs, m.drops = load.scored, load.hold_outputs, load.drops
+    m.masked = load.masked
     m.widens = load.widens and load.amp
     m.blocks = m.blocks or load.packing or (load.release.makes_masks and not load.masked)
     tape.fp16, tape.card = load.half == "fp16", load.card

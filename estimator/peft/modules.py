@@ -13,7 +13,7 @@ from math import prod
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Linear, Lookup, MoE, Norm
+from estimator.families.base import Architecture, Copies, Linear, Lookup, MoE, Norm
 from estimator.inventory import CONV, EXPERT, ROUTER, Weight
 from estimator.inventory import LINEAR as LINEAR_ROLE
 from estimator.inventory import NORM as NORM_ROLE
@@ -126,7 +126,11 @@ def _walk(arch: Architecture) -> Iterator[tuple[Weight, str, Any]]:
     for layer in arch.layers:
         times, where = (1, None) if layer.shared else (layer.times, layer.indices)
         groups += [(p, times, where, layer.mlp) for p in layer.parts()]
-    last = (*arch.encoder_final, *arch.final, *arch.pooler, *((arch.head,) if arch.head else ()), *arch.head_extras)
+    for part in (*arch.beside, *(p for p in arch.final if isinstance(p, Copies))):
+        groups.append((part.linears[0], len(part.linears), None, None) if isinstance(part, Copies)
+                      else (part, 1, None, None))  # fmt: skip
+    final = [p for p in arch.final if not isinstance(p, Copies)]
+    last = (*arch.encoder_final, *final, *arch.pooler, *((arch.head,) if arch.head else ()), *arch.head_extras)
     groups += [(p, 1, None, None) for p in last]
     for part, times, where, mlp in groups:
         kind = _kind(part, mlp)

@@ -60,6 +60,8 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
     if a.query_scale == "rotated":
         q = ops.scale(m.t, q, "scaled queries")
     k, v = cached(m, a, k, v)
+    if m.stores:
+        at["shared"][a.window] = k, v
     major = a.position == "rope" and (concatenates(a) or m.release.fuses)
     mask = at["masks"](m, a)
     if a.indexer is not None:
@@ -77,15 +79,20 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
 
 
 def reused(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
-    """Attention over the keys and values of an earlier layer, which are there anyway."""
+    """Attention over the keys and values of the last layer of its kind that has some; a checkpointed layer computes
+    them again, and what stands for them then lives, with all that they were made of, while layers name the dictionary
+    (shared_kv_states)."""
     q = head_norm(m, linear(m, x, a.projections[0]), a.norms[0])
     moves.by_heads(q)
     if a.position == "rope":
         cos, sin = at["rope"](m, a)
         moves.fused(m.t, "rotary embedding", 2 * q.n * q.w)
         q = rotate(m.t, q, cos, sin)
-    tokens = m.held_tokens(a) if m.cache is not None else m.kv
-    k, v = (m.t.alloc(m.b * tokens * a.kv_heads * a.head_dim, q.w, what) for what in ("keys", "values"))
+    if a.window in at.get("shared", ()):
+        k, v = at["shared"][a.window]
+    else:  # of a layer that this part of a model does not run
+        tokens = m.held_tokens(a) if m.cache is not None else m.kv
+        k, v = (m.t.alloc(m.b * tokens * a.kv_heads * a.head_dim, q.w, what) for what in ("keys", "values"))
     return linear(m, attend(m, q, k, v, a, at["masks"](m, a)), a.out)
 
 

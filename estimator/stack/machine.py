@@ -87,6 +87,7 @@ class Machine:
     kernels: Replaced = TORCH
     card: GpuKernels = HOPPER
     release: Release = PRESENT
+    masked: bool = False  # batches come with an attention_mask: where a mask is made, it is one for each sequence
     blocks: bool = False  # a mask is made where SDPA would need none
     drops: Dropout = NO_DROPOUT
     scored: Fraction = Fraction(1)
@@ -99,6 +100,7 @@ class Machine:
     tensor: Any = 1  # GPUs that share each layer, and whether they share the stream's tokens too
     sequence: bool = False
     tied: bool = False  # the output matrix is the table
+    stores: bool = False  # later layers reuse this layer's keys and values
     copied: set[str] = field(default_factory=set)  # weights of which an adapter trains a copy (modules_to_save)
     parallel_loss: bool = False
     received: Tensor | None = None  # by a stage of a pipeline that is not its first

@@ -37,13 +37,14 @@ from estimator.stack.tape import BOOL, F32, Leaf, Param, Tensor
 class Segment:
     """Layers that cost the same: ``times`` of ``layer``; ``trains``: None for all that the run trains, False frozen.
 
-    ``without``: the adapted modules whose adapters these layers do not have.
+    ``without``: the adapted modules whose adapters these layers do not have; ``stores``: later layers reuse its keys.
     """
 
     layer: Layer
     times: Any
     trains: bool | None = None
     without: frozenset[str] = frozenset()
+    stores: bool = False
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ def causal_mask(m: Machine, a: Attention, window: Any) -> Tensor | None:
         return None
     if m.fused and m.s == 1 and (window is None or kv <= window):
         return None
-    boolean = t.alloc(m.s * kv, BOOL, "attention mask")
+    boolean = t.alloc((m.b if m.masked else 1) * m.s * kv, BOOL, "attention mask")
     if m.fused:
         return boolean
     # torch.where writes the expanded mask out; MPT turns that into a boolean one
@@ -198,13 +199,14 @@ def pooled(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
 def run_layer(m: Machine, x: Tensor, segment: Segment, at: Any, checkpointing: bool) -> Tensor:
     layer, params = segment.layer, m.params
     wiring = at.get("layer") or WIRING[layer.wiring]
+    m.stores = segment.stores
     if not checkpointing:
         x = wiring(m, x, layer, at)
         m.kept_probs, m.probs = (m.probs if "probs" in layer.keeps else None), None
         return x
 
     def call(h: Tensor) -> Tensor:
-        keep, m.params, m.segment_without = m.params, params, segment.without
+        keep, m.params, m.segment_without, m.stores = m.params, params, segment.without, segment.stores
         try:
             return wiring(m, h, layer, at)
         finally:
@@ -304,7 +306,8 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
         inputs = embed(m, arch, parts, checkpointing and m.inputs_want_grad)
     if m.prompted:
         inputs = prompted(m, arch, inputs)
-    at: dict[str, Any] = {"masks": masks(m, arch), "rope": rope_tables(m, inputs.w), "facts": arch.facts}
+    at: dict[str, Any] = {"masks": masks(m, arch), "rope": rope_tables(m, inputs.w), "facts": arch.facts,
+                          "shared": {}}  # fmt: skip
     if any(layer.ahead for layer in arch.layers):
         at["first"] = ops.copy(t, inputs, "embeddings, cloned")
     if arch.beside:

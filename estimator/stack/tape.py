@@ -174,17 +174,18 @@ class Tape:
         self, what: str, n: Any, w: int, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None
     ) -> Tensor:
         """The output of one operation on ``ins``, recorded where one of them wants a gradient."""
+        kept = None
         if self.again is not None and saved is not None and saved is not RESULT:
-            saved = self._handed_on(ins, saved)
+            kept, saved = saved, self._handed_on(ins, saved)
         out = Tensor(n, w, Allocation(self, n * w, (self.where, what)))
         if self.moves is not None:
             moves.forward(self, what, fn, ins, out)
         if self.grad:
-            self.record(out, ins, fn, saved, extra)
+            self.record(out, ins, fn, saved, extra, kept)
         return out
 
     def _handed_on(self, ins: Sequence[Tensor], saved: Any) -> Any:
-        """In a recomputation, what an operation saves goes to the node of the first run; nothing is saved again."""
+        """In a recomputation, what an operation saves goes to the node of the first run, which the pass differentiates."""
         for i in ins:
             if i.node is not None:
                 assert self.again is not None
@@ -211,10 +212,12 @@ class Tape:
         if len(self.again) == len(self.frame.nodes):
             raise EndOfRecomputation
 
-    def record(self, out: Tensor, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None) -> None:
-        """Make ``out`` the result of a node if one of ``ins`` wants a gradient."""
+    def record(self, out: Tensor, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None,
+               kept: Any = None) -> None:  # fmt: skip
+        """Make ``out`` the result of a node if one of ``ins`` wants a gradient. ``kept``: what a recomputation has
+        handed on, and its own node holds as long as somebody names what it made."""
         if self.again is not None and saved is not None and saved is not RESULT:
-            saved = self._handed_on(ins, saved)
+            kept, saved = saved, self._handed_on(ins, saved)
         nodes = tuple([i.node for i in ins])
         for node in nodes:
             if node is not None:
@@ -224,6 +227,8 @@ class Tape:
                     if self.again is not None:
                         self.again.append(saved)
                 made = out.node = GradFn(self.seq, fn, nodes, [i.idx for i in ins], saved, extra, self.where)
+                if kept is not None:
+                    made.saved = kept
                 if self.moves is not None:
                     made.lays = tuple([i.lay for i in ins])
                 if self.keeper is not None:
@@ -269,7 +274,6 @@ class Tape:
         self.grad, self.where, self.casts, self.seq = keep, where, casts, seq
         self.frame, self.again, frame.done, frame.nodes = None, None, True, []
         self.keeper = keeper
-        frame.fn = None
 
     def autocast(self, p: Tensor) -> Tensor:
         """``p`` as autocast feeds it to a matrix product: half precision, weights through the cache."""
