@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.families.base import Architecture, together
+from estimator.families.base import Architecture, Attention, together
 from estimator.moments.workload import Workload
 from estimator.peft.simulated import copied, specs
 from estimator.stack.machine import LoraSpec, Machine
@@ -59,13 +59,13 @@ def _in_turn(segments: list[Segment]) -> list[Segment]:
 def _storing(segments: list[Segment]) -> list[Segment]:
     """The last layer of each window that makes keys and values apart, which later ones reuse; of those the last apart
     too, which makes the first gradient of them."""
-    last = {(s.layer.mixer.window, s.layer.mixer.reuses): i for i, s in enumerate(segments)}
+    kinds = [(a.window, a.reuses) if isinstance(a := s.layer.mixer, Attention) else (0, True) for s in segments]
+    last = {kind: i for i, kind in enumerate(kinds)}
     out: list[Segment] = []
-    for i, s in enumerate(segments):
-        a = s.layer.mixer
-        if last[a.window, a.reuses] == i:
+    for i, (s, kind) in enumerate(zip(segments, kinds, strict=True)):
+        if last[kind] == i:
             out += [_part(s, s.times - 1)] if s.times != 1 else []
-            out.append(_part(s, 1, not a.reuses))
+            out.append(_part(s, 1, not kind[1]))
         else:
             out.append(s)
     return out

@@ -258,8 +258,9 @@ def attend(
     """transformers' attention interface: SDPA's kernels, or the eager function, with ``further`` scores (DeBERTa).
 
     ``head_major``: the queries lie in memory head by head (they come out of a concatenation); so does then the
-    output of the flash kernel and of cuDNN's, which is the one that takes a mask where PyTorch prefers it (but none that
-    is learned: cuDNN makes no gradient of it), and it is copied when the heads are merged. So does the ring's, which puts the later half of its tokens behind the earlier.
+    output of the flash kernel and of cuDNN's, and it is copied when the heads are merged. cuDNN's is the one that takes
+    a mask where PyTorch prefers it, but none that is learned, of which it makes no gradient. So does the ring's, which
+    puts the later half of its tokens behind the earlier.
     """
     head_major = head_major or m.context != 1
     s_q, s_k = m.s, k.n // (m.b * a.kv_heads * a.head_dim)

@@ -39,6 +39,13 @@ class Dropout(NamedTuple):
 
 
 NO_DROPOUT = Dropout()
+SKIPPED = "{}: layers are skipped at random; counted is a step that skips none, and one that does needs less"
+
+
+def skips(config: Mapping[str, Any]) -> list[str]:
+    """A sentence where ``config`` states that whole layers are left out of some steps (LayerDrop)."""
+    stated = [f"{k} {v}" for k, v in config.items() if k.endswith("layerdrop") and isinstance(v, float) and v > 0]
+    return [SKIPPED.format(", ".join(stated))] if stated else []
 
 
 def stated(config: Mapping[str, Any], own: Mapping[str, str]) -> Dropout:

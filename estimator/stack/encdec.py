@@ -193,11 +193,12 @@ def biased(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, at: Any, s
     """T5: a learned bias (permuted, hence PyTorch's math path) or, over the encoder, zeros."""
     t = m.t
     kind = "cross" if a.cross else "self"
-    bias = at["bias"].get(kind)
-    if bias is None:
+    bias, maker = at["bias"].get(kind, (None, 0))
+    again = t.again is not None and maker == id(t.frame)  # the layer that made it is run again
+    if bias is None or again:
         bias = position_bias(m, a, at, q.w, m.s * s_k)
-        if not at["each"]:  # UMT5 makes one for each layer
-            at["bias"][kind] = bias
+        if not at["each"] and not again:  # UMT5 makes one for each layer
+            at["bias"][kind] = bias, id(t.frame)
     if not m.fused:
         return eager(m, q, k, v, a, m.s, s_k, bias, HALF)
     if a.cross:

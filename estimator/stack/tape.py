@@ -144,14 +144,12 @@ class Tape:
         self.outer: list[Any] | None = None  # the log that the segment being recorded will stand in
         self.carried: list[Record] = []  # what a layer hands to the next: each round gives back the round before's
         self.grad, self.amp = grad, amp
-        self.where = ""
         self.work: list[Any] | None = None
         self.moves: list[Any] | None = None
         self.rounds: Any = 1
         self.differentiates = False  # the backward pass runs
-        self.layer = ""
+        self.where, self.layer, self.seq = "", "", 0
         self.of: Any = None
-        self.seq = 0
         self.casts: list[Param] = []
         self.attributes: dict[int, tuple[Allocation, Any]] = {}
         self.times: Any = 1
@@ -185,7 +183,7 @@ class Tape:
         return out
 
     def _handed_on(self, ins: Sequence[Tensor], saved: Any) -> Any:
-        """In a recomputation, what an operation saves goes to the node of the first run, which the pass differentiates."""
+        """In a recomputation, what an operation saves goes to the node of the first run, which is differentiated."""
         for i in ins:
             if i.node is not None:
                 assert self.again is not None
@@ -214,8 +212,7 @@ class Tape:
 
     def record(self, out: Tensor, ins: Sequence[Tensor], fn: Any, saved: Any = None, extra: Any = None,
                kept: Any = None) -> None:  # fmt: skip
-        """Make ``out`` the result of a node if one of ``ins`` wants a gradient. ``kept``: what a recomputation has
-        handed on, and its own node holds as long as somebody names what it made."""
+        """Make ``out`` the result of a node if one of ``ins`` wants a gradient, which holds what was handed on too."""
         if self.again is not None and saved is not None and saved is not RESULT:
             kept, saved = saved, self._handed_on(ins, saved)
         nodes = tuple([i.node for i in ins])
@@ -226,9 +223,8 @@ class Tape:
                     saved = out.st
                     if self.again is not None:
                         self.again.append(saved)
+                saved = saved if kept is None else kept
                 made = out.node = GradFn(self.seq, fn, nodes, [i.idx for i in ins], saved, extra, self.where)
-                if kept is not None:
-                    made.saved = kept
                 if self.moves is not None:
                     made.lays = tuple([i.lay for i in ins])
                 if self.keeper is not None:

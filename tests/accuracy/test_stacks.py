@@ -38,9 +38,12 @@ def options_of(given):
     return out
 
 
+def question(case, **more):
+    return ask(Memory, Model(case["id"], "file", Config(case["config"])), options_of(case["options"]) | more)
+
+
 def predicted(case, **more):
-    q = ask(Memory, Model(case["id"], "file", Config(case["config"])), options_of(case["options"]) | more)
-    return simulate(plan(q))
+    return simulate(plan(question(case, **more)))
 
 
 def errors(name, keep=lambda c: True, **more):
@@ -89,7 +92,7 @@ def test_a_reference_keeps_its_weights_copies():
     """DPO of fp32 weights under autocast: a frozen copy's 16-bit weights are cached while it scores the batch."""
     case = next(c for c in cases("stacks_more") if c["id"].startswith("dpo/tinyllama"))
     alone = predicted(case, reference="precomputed")
-    assert abs(predicted(case).worst.peak - case["measured"]["peak_allocated"]) < 3 * 1024 * 1024
+    assert abs(predicted(case).worst.peak - case["measured"]["peak_allocated"]) < 256 * 1024
     assert alone.worst.key == "moments.backward_bytes"
     assert ("reference model", "weights") not in alone.base
 

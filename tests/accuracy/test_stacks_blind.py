@@ -7,33 +7,24 @@ far off is named below, with its cause where it is known.
 
 from __future__ import annotations
 
-from tests.accuracy.test_stacks import cases, errors, spread
+from estimator.commands.memory.plan import plan
+from estimator.commands.memory.stack import micro_batches
+from estimator.moments.pooled import pooled
+from tests.accuracy.test_stacks import cases, errors, predicted, question, spread
 
 NAME = "stacks_blind"
 COMPILED = "/compile"
 FAR = 0.007
 # model/method -> why it is still off by more than FAR; compiled steps that were not looked at are apart
 KNOWN = {
-    "trainer/olmo2-7b-l4": "GaLore of all-linear projects the output matrix too, here attention and MLP are",
-    "trainer/phi-1.5-l10/b1s1024": "APOLLO of all-linear, as above",
     "trainer/ministral-s": "HRA keeps a matrix for each reflection: not simulated",
     "trainer/bitnet-s": "RoAd keeps its rotated outputs in fp32: not simulated",
     "torch/command-r7b-l2": "BOFT: not simulated",
     "torch/nllb-600m/b4": "layers are skipped at random (layerdrop)",
-    "dpo/gemma4-text": "the wide layers of the half that shares keys",
-    "trainer/doge": "LOMO under the Trainer",
-    "trainer/umt5-base": "rests of blocks",
     "trainer/mpnet-base": "rests of blocks",
     "torch/deberta-v3": "rests of blocks",
-    "trainer/flan-t5-large/b1": "not found",
-    "sft/apertus-l4": "not found",
-    "sft/glm4-moe-s/b2": "not found",
-    "torch/glm4-moe-s": "not found",
-    "torch/granite-hybrid/b1s1024": "not found",
-    "dpo/starcoderbase-1b": "not found",
-    "reward/mpt-7b-l4": "not found",
-    "trainer/seed-oss-s": "not found",
 }
+RESTS = ("trainer/umt5-base", "trainer/mpnet-base", "torch/deberta-v3")
 
 
 def found(late):
@@ -68,10 +59,28 @@ def test_what_was_drawn_and_looked_at_later():
     assert {k for k, e in now.items() if abs(e) > FAR and not known(k)} == set()
 
 
+def test_rests_of_blocks():
+    """What a block keeps when it is cut from a larger one: 1.2% of these three, which the simulated allocator finds."""
+    for case in (c for c in cases(NAME) if c["id"].startswith(RESTS)):
+        p = plan(question(case))
+        found = pooled(p.arch, p.load, micro_batches(p.question)).allocated
+        assert abs(found / case["measured"]["peak_allocated"] - 1) <= 0.0025, case["id"]
+
+
+def test_layers_skipped_at_random():
+    """NLLB's measured step left out one layer of its encoder and one of its decoder."""
+    case = next(c for c in cases(NAME) if c["id"].startswith("torch/nllb-600m/b4"))
+    fewer = {k: case["config"][k] - 1 for k in ("encoder_layers", "decoder_layers")}
+    whole, skipped = predicted(case), predicted({**case, "config": case["config"] | fewer})
+    found = sum(whole.base.values()) + skipped.worst.peak - sum(skipped.base.values())
+    assert abs(found / case["measured"]["peak_allocated"] - 1) <= 0.0005
+    assert any("layerdrop" in line for line in plan(question(case)).said)
+
+
 def test_int8():
-    """LLM.int8(): within 1% but for Granite's hybrid; checkpointed (inputs that no hook sees) and reentrant too."""
+    """LLM.int8(): within 0.1%; checkpointed (inputs that no hook sees) and reentrant too."""
     now = errors(NAME, lambda c: c["options"].get("quantization") == "int8")
     assert len(now) == 10
     mid, _, worst = spread(now)
     assert mid <= 0.0005
-    assert worst <= 0.02
+    assert worst <= 0.001

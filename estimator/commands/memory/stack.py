@@ -16,7 +16,7 @@ from estimator.questions.base import given, spelt
 from estimator.questions.parts import Stacked
 from estimator.sizes import size_option
 from estimator.stack import compiled
-from estimator.stack.dropout import Dropout, stated
+from estimator.stack.dropout import Dropout, skips, stated
 from estimator.stack.kernels import BEFORE_FLASH, serving_threads
 from estimator.stack.liger_models import TORCH, UNFUSED, Replaced, liger_kernels
 from estimator.stack.releases import release
@@ -135,6 +135,8 @@ def fields_of(
     kept = micro_batches(q) > 1 or q.gradients == "kept"
     own = q.model.architecture.facts.get("drops", {})
     drops = stated(q.model.config.raw, own) if recipe.drops and q.model.config else Dropout(silent=recipe.silent)
+    if recipe.code is None and q.model.config:
+        said += skips(q.model.config.raw)
     if recipe.code is not None and q.transformers is not None:
         said.append(f"--transformers is not used by recipe {recipe.name}, whose modeling code is its own")
     elif q.transformers is not None:
