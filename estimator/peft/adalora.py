@@ -22,6 +22,9 @@ from estimator.peft.base import (
     low_rank_work,
 )
 from estimator.peft.extras import trainable_tokens
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -42,6 +45,19 @@ def work(m: Module, a: Args) -> Work:
     return low_rank_work(m, a["init_r"])
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """SVDLinear.forward: B (E A) x, scaled by a number that the library leaves trainable (ParameterDict.to)."""
+    t = s.t
+    result = s.base()
+    a, e, b = s.p("lora_A"), s.p("lora_E"), s.p("lora_B")
+    ranks = ops.shift(t, s.p("ranknum", True), "number of ranks")
+    x = ops.to(t, s.x, a.w)
+    low = algebra.mm(t, s.dropped(x, "lora_dropout"), ops.mul(t, a, e, "E A"), s.rows * e.n, "AdaLoRA E A(x)")
+    scaled = ops.scale(t, algebra.mm(t, low, b, s.n_out, "AdaLoRA B(E A(x))"))
+    del low
+    return ops.add_into(t, result, algebra.div(t, scaled, ranks, "AdaLoRA output"))
+
+
 METHOD = Method(
     name="adalora",
     title="AdaLoRA",
@@ -59,4 +75,5 @@ METHOD = Method(
     kinds=(LINEAR, CONV1D),
     mapping="adalora",
     work=work,
+    forward=forward,
 )

@@ -18,6 +18,7 @@ from estimator.trace import Recordable, Traced
 
 if TYPE_CHECKING:
     from estimator.peft.build import Build
+    from estimator.stack.adapted import Forward
 
 MANY_VALUED = {"init_lora_weights", "init_weights"}  # true by default, and the name of a scheme otherwise
 TRAINED, FROZEN, BUFFER = "trained", "frozen", "buffer"
@@ -117,6 +118,8 @@ class Method(NamedTuple):
     keeps      (Module, args) -> Kept of a module in training; None: its input
     virtual    True for methods that lengthen the sequence (prompts, prefixes)
     skips      True for a method that passes over targets of other types instead of refusing them
+    forward    the operations of its layer's forward, on the tape (estimator.stack.adapted)
+    simulated  True where a step of it is simulated operation by operation without one: its targets are the model's own
     library    False for a method that the peft library does not have under this name
     """
 
@@ -136,6 +139,8 @@ class Method(NamedTuple):
     library: bool = True
     prefix: bool = False
     keeps: Callable[[Module, Args], Kept] | None = None
+    forward: Forward | None = None
+    simulated: bool = False
 
     def known_args(self) -> set[str]:
         return {*self.args, *self.accepts.split(), *BASE_FIELDS.split()}

@@ -28,4 +28,5 @@ METHOD = Method(
     build=build,
     rank="",
     library=False,
+    simulated=True,
 )

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from estimator.errors import InputError
 from estimator.ops import exact_div
 from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import F32, Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -46,6 +49,38 @@ def work(m: Module, a: Args) -> Work:
     return Work(0, 2 * size * m.d_in * m.d_out + m.d_in * m.d_out, 0)
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: a d_in x d_in rotation is written out and the input multiplied by it; the output is scaled."""
+    t, w, n = s.t, s.w, s.d_in * s.d_in
+    eye, ones = t.alloc(n, w, "identity matrix"), t.alloc(s.d_out, w, "ones")
+    r = s.p("boft_R")
+    side = s.shape("boft_R")[2]
+    q = ops.scale(t, algebra.antisymmetric(t, r), "skew-symmetric matrix")
+    orthogonal = ops.to(t, algebra.cayley(t, q, r.n // (side * side), side), r.w)
+    del q
+    if s.drops("boft_dropout"):
+        eyes = t.alloc(r.n, F32, "identity matrices")
+        orthogonal = ops.add(t, ops.scale(t, orthogonal), t.alloc(r.n, F32, "dropped blocks"))
+        del eyes
+    diagonal = algebra.op(t, "block-diagonal matrix", n, orthogonal.w, (orthogonal,))
+    p = t.alloc(n, w, "permutation")
+    diagonal = ops.to(t, diagonal, w)
+    butterfly = algebra.mm(t, p, algebra.mm(t, diagonal, p, n), n)
+    rotation = algebra.mm(t, butterfly, eye, n)
+    scales = ops.mul(t, s.p("boft_s"), ones, "scales")
+    del eye, ones
+    rotation = ops.to(t, rotation, w)
+    rotated = algebra.mm(t, s.x, rotation, s.x.n, "rotated input")
+    result = s.base(rotated)
+    bias = s.bias()
+    if bias is not None:
+        result = ops.sub(t, result, bias)
+    result = ops.mul(t, result, scales, "scaled output")
+    if bias is not None:
+        result = ops.add(t, result, bias)
+    return ops.to(t, result, w)
+
+
 METHOD = Method(
     name="boft",
     title="BOFT",
@@ -57,4 +92,5 @@ METHOD = Method(
     kinds=(LINEAR,),
     mapping="boft",
     work=work,
+    forward=forward,
 )

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work, low_rank_work
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -24,6 +27,24 @@ def work(m: Module, a: Args) -> Work:
     return Work(low_rank_work(m, a["r"]).flops + m.d_in + a["r"], 0, 2)
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """DeloraLinear.forward: B A with both normed, scaled by a trained strength and the norms of W."""
+    t = s.t
+    result = s.base()
+    added = t.alloc(s.n_out, result.w, "zeros")
+    a, b, strength = s.p("delora_A"), s.p("delora_B"), s.p("delora_lambda")
+    r = s.shape("delora_A")[0]
+    x = s.dropped(s.x, "module_dropout")
+    low = s.linear(ops.mul(t, x, s.p("delora_w_norm"), "input times the norms"), a, s.rows * r)
+    one, two = (ops.unary(t, algebra.norm(t, part, r), "norm, at least", "input") for part in (a, b))
+    scaling = algebra.div(t, ops.expand(t, ops.scale(t, strength), r), ops.mul(t, one, two), "scaling")
+    del one, two
+    low = ops.mul(t, low, scaling, "DeLoRA A(x)")
+    low = s.linear(low, b)
+    added = ops.add_into(t, added, low)
+    return ops.to(t, ops.add(t, result, ops.to(t, added, result.w), "output with DeLoRA"), s.w)
+
+
 METHOD = Method(
     name="delora",
     title="DeLoRA",
@@ -34,4 +55,5 @@ METHOD = Method(
     kinds=(LINEAR,),
     mapping="delora",
     work=work,
+    forward=forward,
 )

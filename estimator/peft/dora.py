@@ -19,4 +19,5 @@ METHOD = Method(
     work=lora.work,
     mapping="lora",
     library=False,
+    simulated=True,
 )

@@ -39,4 +39,5 @@ METHOD = Method(
     args={"trainable_layers": 1},
     rank="",
     library=False,
+    simulated=True,
 )

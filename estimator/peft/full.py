@@ -18,4 +18,12 @@ def build(b: Build) -> Iterator[PeftTensor]:
     yield
 
 
-METHOD = Method(name="full", title="Full training", cite="the model's own weights", build=build, rank="", library=False)
+METHOD = Method(
+    name="full",
+    title="Full training",
+    cite="the model's own weights",
+    build=build,
+    rank="",
+    library=False,
+    simulated=True,
+)

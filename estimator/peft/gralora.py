@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from estimator.errors import InputError
 from estimator.ops import exact_div
 from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Method, Module, PeftTensor, Work, low_rank_work
+from estimator.stack import ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -34,6 +37,29 @@ def work(m: Module, a: Args) -> Work:
     return low_rank_work(m, a["r"] + a["hybrid_r"])
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: blocks of the input by blocks of A, and what they share by blocks of B."""
+    t = s.t
+    result = s.base()
+    w, x = result.w, s.x
+    a, b = s.p("gralora_A"), s.p("gralora_B")
+    r = s.shape("gralora_A")[2]
+    n = s.rows * r * s.shape("gralora_A")[0]
+    low = ops.matmul(t, ops.by_heads(t, s.dropped(ops.to(t, x, a.w), "gralora_dropout")), a, n, None, "GraLoRA A(x)")
+    low = ops.copy(t, low, "A(x), by output blocks")
+    made = ops.matmul(t, ops.by_heads(t, low), b, s.n_out, None, "GraLoRA B(A(x))")
+    del low
+    made = ops.copy(t, made, "B(A(x)), in rows")
+    result = ops.add_into(t, result, ops.scale(t, ops.to(t, made, w), "GraLoRA output"))
+    if s.has("gralora_A_general.weight"):
+        a, b = s.p("gralora_A_general.weight"), s.p("gralora_B_general.weight")
+        low = s.linear(s.dropped(ops.to(t, x, a.w), "gralora_dropout"), a, s.rows * a.n // s.d_in)
+        more = s.linear(low, b)
+        del low
+        result = ops.add_into(t, result, ops.scale(t, ops.to(t, more, w), "GraLoRA's LoRA"))
+    return ops.to(t, result, s.w)
+
+
 METHOD = Method(
     name="gralora",
     title="GraLoRA",
@@ -44,4 +70,5 @@ METHOD = Method(
     kinds=(LINEAR, CONV1D),
     mapping="gralora",
     work=work,
+    forward=forward,
 )

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Method, Module, PeftTensor, Work, written_out
+from estimator.peft.base import COMMON, CONV1D, LINEAR, Args, Build, Method, Module, PeftTensor, Work
 from estimator.peft.modules import CONVOLUTION, EMBEDDING
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -30,6 +33,20 @@ def work(m: Module, a: Args) -> Work:
     return Work(2 * m.d_in * m.d_out, (2 * a["r"] + 1) * m.d_in * m.d_out, 1)
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: W * (B A) is written out and multiplied with the input."""
+    t = s.t
+    result = s.base()
+    w = result.w
+    a = s.p("hira_A")
+    change = algebra.mm(t, a, s.p("hira_B"), s.n_w, "B A")
+    x = ops.to(t, s.x, a.w)
+    dropped = s.dropped(x, "hira_dropout")
+    made = s.linear(dropped, ops.mul(t, s.weight(), change, "HiRA weight"))
+    result = ops.add(t, result, made, "output with HiRA")
+    return ops.to(t, result, w)
+
+
 METHOD = Method(
     name="hira",
     title="HiRA",
@@ -40,5 +57,5 @@ METHOD = Method(
     kinds=(LINEAR, CONV1D, EMBEDDING, CONVOLUTION),
     mapping="hira",
     work=work,
-    keeps=written_out,
+    forward=forward,
 )

@@ -60,4 +60,5 @@ METHOD = Method(
     kinds=(LINEAR, CONV1D),
     mapping="ia3",
     work=work,
+    simulated=True,
 )

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from estimator.peft.base import COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work, written_out
+from estimator.peft.base import COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import F32, Tensor
 
 MAX_SEARCH = 10**7  # a dimension whose divisors are looked for one by one; no layer comes near
 
@@ -55,6 +58,28 @@ def work(m: Module, a: Args) -> Work:
     return Work(2 * m.d_in * m.d_out, m.d_in * m.d_out, 1)
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """LoKrLayer.forward: the Kronecker product is written out, scaled, and multiplied with the input."""
+    t = s.t
+    result = s.base()
+    change = ops.scale(t, algebra.outer(t, _factor(s, 1), _factor(s, 2), s.n_w, "Kronecker product"), "LoKr weight")
+    if s.drops("rank_dropout"):
+        drop = t.alloc(s.d_out, F32, "dropped rows")
+        change = algebra.dropped_into(t, change, drop)
+        del drop
+    x = ops.to(t, s.x, change.w)
+    result = ops.add(t, result, s.linear(x, change), "output with adapter")
+    return ops.to(t, result, s.w)
+
+
+def _factor(s: AdaptedLayer, i: int) -> Tensor:
+    """w1 or w2, whole or as a product."""
+    if s.has(f"lokr_w{i}"):
+        return s.p(f"lokr_w{i}")
+    rows, columns = s.shape(f"lokr_w{i}_a")[0], s.shape(f"lokr_w{i}_b")[1]
+    return algebra.mm(s.t, s.p(f"lokr_w{i}_a"), s.p(f"lokr_w{i}_b"), rows * columns, f"w{i}")
+
+
 METHOD = Method(
     name="lokr",
     title="LoKr",
@@ -66,5 +91,5 @@ METHOD = Method(
     kinds=(LINEAR,),
     mapping="lokr",
     work=work,
-    keeps=written_out,
+    forward=forward,
 )

@@ -285,5 +285,6 @@ METHOD = Method(
     accepts=ACCEPTS,
     kinds=KINDS,
     work=work,
+    simulated=True,
 )
 __all__ = ["CONTAINER", "HOLDER", "METHOD", "NORM", "Iterable", "adapt", "build", "work"]

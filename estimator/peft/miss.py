@@ -6,10 +6,14 @@ Sources: Kang and Yin 2024, arXiv 2409.15371; peft 0.21.2, tuners/miss/layer.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from estimator.errors import InputError
 from estimator.ops import exact_div
-from estimator.peft.base import COMMON, LINEAR, Args, Build, Kept, Method, Module, PeftTensor, Work
+from estimator.peft.base import COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -36,9 +40,47 @@ def work(m: Module, a: Args) -> Work:
     return Work(m.d_in + 2 * a["r"] * m.d_out, 0, 1)
 
 
-def keeps(m: Module, a: Args) -> Kept:
-    """The input's shards are summed before the trained product."""
-    return Kept(a["r"])
+def forward(s: AdaptedLayer) -> Tensor:
+    """MissLinear.forward: the input's shards are summed and multiplied; ``bat`` writes a weight out."""
+    t, block = s.t, s.p("miss_block")
+    if s.args["init_weights"] == "bat":
+        weight = ops.copy(t, s.weight(), "weight, cloned")
+        change = _bat(s, weight, block)
+        weight = ops.add(t, weight, change, "weight with MiSS")
+        bias = s.bias()
+        x = ops.to(t, s.x, weight.w)
+        result = s.in_place(x, weight, None if bias is None else ops.to(t, bias, weight.w))
+        return ops.to(t, result, s.w)
+    result = s.base()
+    if s.packed:
+        result = ops.copy(t, result, "output, cloned")
+    r: Any = s.shape("miss_block")[0]
+    whole: Tensor = block
+    if s.args["init_weights"] == "mini":
+        whole = algebra.repeated(t, block, r * s.d_out // block.n)
+    x, over = s.x, s.d_in % r
+    if over != 0:
+        x = algebra.op(t, "padded input", s.rows * (s.d_in + r - over), x.w, (x,))
+    x = ops.to(t, x, block.w)
+    made = algebra.mm(t, algebra.op(t, "MiSS sums", s.rows * r, x.w, (s.dropped(x, "miss_dropout"),)), whole, s.n_out)
+    result = ops.add(t, result, made, "output with adapter")
+    del made
+    return ops.to(t, result, s.w)
+
+
+def _bat(s: AdaptedLayer, weight: Tensor, block: Tensor) -> Tensor:
+    """get_delta_weight: W B + B, block by block."""
+    t, n = s.t, s.n_w
+    wide = ops.to(t, weight, block.w)
+    halved = t.autocast(block)
+    seen = t.autocast(wide)
+    blocks = ops.copy(t, seen, "weight in blocks")
+    made = algebra.mm(t, blocks, algebra.repeated(t, halved, n // block.n), n)
+    del blocks, seen, halved
+    made = ops.add(t, made, block)
+    out = ops.copy(t, made, "MiSS weight")
+    del made, wide
+    return out
 
 
 METHOD = Method(
@@ -51,5 +93,5 @@ METHOD = Method(
     kinds=(LINEAR,),
     mapping="miss",
     work=work,
-    keeps=keeps,
+    forward=forward,
 )

@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from estimator.ops import root
 from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
 from estimator.peft.modules import EMBEDDING
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 
 MAX_SEARCH = 10**7
 
@@ -23,6 +27,9 @@ def nearest_divisor(size: Any, wanted: Any) -> int:
         return n
     lower = next(i for i in range(w, 0, -1) if n % i == 0)
     return lower if w - lower <= upper - w else upper
+
+TERMS = 5  # num_cayley_neumann_terms, where none is given
+PROJECTION = 5  # tensors of the angles' matrices that _project_batch holds at once
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -71,6 +78,35 @@ def work(m: Module, a: Args) -> Work:
     return Work(2 * size * m.d_in, 0, 1)
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: the input in the angles' format, rotated block by block, then the layer itself."""
+    t = s.t
+    angles, index = s.p("oft_R.weight"), s.p("oft_R.rows")
+    count = s.shape("oft_R.weight")[1]
+    side = (root(8 * count + 1) + 1) // 2
+    blocks = angles.n // count
+    n = blocks * side * side
+    x = ops.to(t, s.x, angles.w)
+    required = x.w
+    if s.flag("coft"):  # projected first, without gradients
+        projected = [t.alloc(n, angles.w, "projected angles") for _ in range(PROJECTION)]
+        del projected
+    q = algebra.skew(t, angles, index, n)
+    if s.flag("use_cayley_neumann", True):
+        turn = algebra.neumann(t, q, blocks, side, s.count("num_cayley_neumann_terms", TERMS))
+    else:
+        turn = ops.to(t, algebra.cayley(t, q, blocks, side), angles.w)
+    del q
+    if blocks * side != s.d_in:  # block_share
+        turn = algebra.repeated(t, turn, s.d_in // side)
+    turned = ops.matmul(t, ops.by_heads(t, x), turn, x.n, None, "rotated input")
+    out = ops.copy(t, turned, "rotated input")
+    del turned, turn
+    x = ops.to(t, out, required)
+    del out
+    return ops.to(t, s.base(ops.to(t, x, s.w)), s.w)
+
+
 METHOD = Method(
     name="oft",
     title="OFT",
@@ -82,4 +118,5 @@ METHOD = Method(
     kinds=(LINEAR, EMBEDDING),
     mapping="oft",
     work=work,
+    forward=forward,
 )

@@ -14,6 +14,9 @@ from estimator.peft.base import BUFFER, TARGETS, Build, Method, PeftTensor
 from estimator.peft.mappings import default_targets
 from estimator.peft.modules import CONTAINER, CONV1D, CONVOLUTION, EMBEDDING, HOLDER, LINEAR, NORM
 from estimator.peft.targets import split_by
+from estimator.stack import ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import GradFn, Tape, Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -65,6 +68,42 @@ def _kept(b: Build, value: Any, side: Any) -> Any:
     return kept
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: what the trained directions are beyond what they were, as one product of twice the rank."""
+    t = s.t
+    result = s.base()
+    u, S, v = (_hooked(s, name) for name in "USV")
+    u0, S0, v0 = (s.p(f"_osf_{name}_low_init") for name in "USV")
+    left = ops.cat(t, [ops.mul(t, u, S), ops.neg(t, ops.mul(t, u0, S0))], "U S and its initial value")
+    right = ops.cat(t, [v, v0], "V and its initial value")
+    x = ops.to(t, s.x, left.w)
+    low = s.linear(x, right, s.rows * 2 * S.n)
+    made = s.linear(low, left)
+    return ops.add(t, result, ops.to(t, made, s.w), "output with OSF")
+
+
+def _hooked(s: AdaptedLayer, name: str) -> Tensor:
+    """A trained factor, whose gradient is projected by a hook where the library's cast has not replaced the tensor."""
+    p = s.p(f"osf_svd_params.{name}_low")
+    if name == "S" or p.node is None or not s.same_width:
+        return p
+    out, high = Tensor(p.n, p.w, None), f"_osf_{name}_high"
+    away = s.has(high)  # from the high directions, where these do not span all others
+    low, side = s.shape("osf_svd_params.S_low")[0], s.d_out if name == "U" else s.d_in
+    across = s.p(high).n // side if away else low
+    s.t.record(out, (p,), _projected_bwd, None, (low * across, away))
+    return out
+
+
+def _projected_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    """OSFLayer._attach_hooks: grad - U (U^T grad), or U (U^T grad)."""
+    across, away = node.extra
+    held = t.alloc(across, g.w, "gradient along the directions")
+    made = t.alloc(g.n, g.w, "gradient, projected")
+    del held
+    return (t.alloc(g.n, g.w, "gradient away from the directions") if away else made,)
+
+
 METHOD = Method(
     name="osf",
     title="OSF",
@@ -76,4 +115,5 @@ METHOD = Method(
     kinds=(LINEAR,),
     mapping="osf",
     skips=True,
+    forward=forward,
 )

@@ -27,4 +27,5 @@ METHOD = Method(
     rank="",
     merges=False,
     virtual=True,
+    simulated=True,
 )

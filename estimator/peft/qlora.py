@@ -31,4 +31,5 @@ METHOD = Method(
     work=lora.work,
     mapping="lora",
     library=False,
+    simulated=True,
 )

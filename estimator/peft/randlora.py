@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 from estimator.ops import ceil_div, maximum, minimum
 from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, PeftTensor
+from estimator.stack import ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import GradFn, Tape, Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -30,6 +33,39 @@ def build(b: Build) -> Iterator[PeftTensor]:
     yield PeftTensor("", "randlora_B", (large, ceil_div(small, r), r), 1, BUFFER, keep, copies)
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: the smaller base, scaled by both trained matrices, and the larger one."""
+    t = s.t
+    result = s.base()
+    scales, sizes = s.p("randlora_lambda"), s.p("randlora_gamma")
+    small, n = minimum(s.d_in, s.d_out), s.shape("randlora_lambda")[1]
+    rank = scales.n
+    large = s.d_out * s.d_in // small
+    turned = s.part("randlora_B", large * rank)
+    if n != s.shape("randlora_B")[1]:  # flatten copies what is not all of the base
+        turned = t.alloc(large * rank, turned.w, "base B, cut")
+    half = t.alloc(rank * small, scales.w, "lambda A")
+    changed = t.emit("scaled base A", rank * small, scales.w, (scales, sizes), _unique_bwd, None, (scales.n, sizes.n))
+    del half
+    x = ops.to(t, s.x, changed.w)
+    first, second = (changed, turned) if small == s.d_in else (turned, changed)
+    made = s.linear(s.linear(s.dropped(x, "randlora_dropout"), first, s.rows * rank), second)
+    made = ops.scale(t, made, "RandLoRA output")
+    result = ops.add(t, result, made, "output with adapter")
+    del made
+    return ops.to(t, result, s.w)
+
+
+def _unique_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
+    """UniqueBaseGrad.backward: two sums over the base's numbers, each of a product of its size."""
+    outs = []
+    for n in node.extra:
+        product = t.alloc(g.n, g.w, "gradient times the base")
+        outs.append(t.alloc(n, g.w, "gradient of a scale"))
+        del product
+    return tuple(outs)
+
+
 METHOD = Method(
     name="randlora",
     title="RandLoRA",
@@ -40,4 +76,5 @@ METHOD = Method(
     f"fan_in_fan_out init_weights",
     kinds=(LINEAR, CONV1D),
     mapping="randlora",
+    forward=forward,
 )

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 from estimator.ops import exact_div
 from estimator.peft.base import LINEAR, TARGETS, Args, Build, Method, Module, PeftTensor, Work
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 
 HALVES = {"road_1": 1, "road_2": 2, "road_4": 4}  # angles an output, in halves
 
@@ -31,6 +34,33 @@ def work(m: Module, a: Args) -> Work:
     return Work(3 * m.d_out, 0, 0)
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: the output's pairs are rotated and scaled, in the angles' format."""
+    t = s.t
+    result = s.base()
+    w = result.w
+    theta, alpha = s.p("road_theta"), s.p("road_alpha")
+    result = ops.to(t, result, theta.w)
+    return ops.to(t, _rotated(s, result, theta, alpha), w)
+
+
+def _rotated(s: AdaptedLayer, x: Tensor, theta: Tensor, alpha: Tensor) -> Tensor:
+    """_apply_road."""
+    t, n = s.t, s.d_out
+    columns = []
+    if theta.n == n // 2:  # road_1: each angle twice
+        theta, alpha = algebra.repeated(t, theta, 2), algebra.repeated(t, alpha, 2)
+    for name in ("cos", "sin"):
+        angles, sizes = theta, alpha
+        if theta.n == 2 * n:  # road_4: its own for each column
+            angles, sizes = ops.piece(t, theta, n), ops.copy(t, ops.piece(t, alpha, n))
+        columns.append(ops.mul(t, sizes, ops.unary(t, angles, name, "input"), f"{name} column"))
+    first, second = columns
+    half = x.n // 2
+    rotated = ops.cat(t, [ops.neg(t, ops.piece(t, x, half)), ops.piece(t, x, half)], "halves, rotated")
+    return ops.add(t, ops.mul(t, x, first), ops.mul(t, rotated, second), "output with RoAd")
+
+
 METHOD = Method(
     name="road",
     title="RoAd",
@@ -42,4 +72,5 @@ METHOD = Method(
     kinds=(LINEAR,),
     mapping="road",
     work=work,
+    forward=forward,
 )

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.errors import InputError
-from estimator.peft.base import LINEAR, TARGETS, Args, Build, Kept, Method, Module, PeftTensor
+from estimator.peft.base import LINEAR, TARGETS, Build, Method, PeftTensor
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import I64, Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -24,9 +27,15 @@ def build(b: Build) -> Iterator[PeftTensor]:
         yield PeftTensor(m.name, "shira_weight", (values,), m.times, saved_extra=m.times * 2 * values, beside=beside)
 
 
-def keeps(m: Module, a: Args) -> Kept:
-    """The changed weight takes the weight's place, in its format."""
-    return Kept(None, 1, native=True)
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: a clone of the weight with the trained values added takes its place."""
+    t = s.t
+    weight = ops.copy(t, s.weight(), "weight, cloned")
+    values = s.p("shira_weight")
+    scaled = ops.scale(t, values, "values, scaled")
+    index = t.alloc(2 * values.n, I64, "places")
+    held = ((s.n_w, values.w), (s.n_w, values.w)) if values.w != weight.w else ()
+    return s.in_place(s.x, algebra.sparse_added(t, weight, scaled, index, held), s.bias())
 
 
 METHOD = Method(
@@ -38,5 +47,5 @@ METHOD = Method(
     accepts=f"{TARGETS} mask_type random_seed fan_in_fan_out init_weights",
     kinds=(LINEAR,),
     mapping="shira",
-    keeps=keeps,
+    forward=forward,
 )

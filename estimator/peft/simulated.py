@@ -8,6 +8,8 @@ numbers belong to no module (Uni-LoRA's vector), beside the linear layers that s
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from math import prod
 from typing import Any
 
 from estimator.errors import InputError
@@ -16,6 +18,7 @@ from estimator.inventory import CONV1D, LINEAR
 from estimator.ops import ceil_div
 from estimator.peft.arguments import SAVED
 from estimator.peft.base import TRAINED, Adapter, Kept, Module
+from estimator.stack.adapted import AdapterTensor, Forward, run
 from estimator.stack.machine import F32, LoraSpec
 from estimator.stack.products import MULTIPLY_ADD
 from estimator.trace import value_of
@@ -45,11 +48,13 @@ def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[
         return found, unfrozen
     weights = arch.weights()
     linear = {w.module for w in weights if w.role in (LINEAR, CONV1D)}
+    if adapter.method.forward is not None:
+        found = own_forward(adapter, adapter.method.forward, linear, width)
     by_name, keeps = {m.name: m for m in adapter.targets}, adapter.method.keeps
     work = {m.name: work_of(adapter, m) for m in adapter.targets}
-    trained = [t for t in adapter.tensors if t.state == TRAINED]
+    trained, found_own = [t for t in adapter.tensors if t.state == TRAINED], set(found)
     for t in trained:
-        if t.module not in targets or (t.module in linear and not value_of(t.elements)):
+        if t.module not in targets or t.module in found_own or (t.module in linear and not value_of(t.elements)):
             continue
         if t.module in linear:
             before = found[t.module].other if t.module in found else 0
@@ -75,6 +80,23 @@ def copied(adapter: Adapter) -> set[str]:
         f"{t.module}.{t.name.removeprefix(SAVED)}"
         for t in adapter.tensors if t.name.startswith(SAVED) and t.state == TRAINED
     }  # fmt: skip
+
+
+def own_forward(adapter: Adapter, forward: Forward, linear: set[str], width: int) -> dict[str, LoraSpec]:
+    """The linear layers that run what the method states, each with its tensors and those that all share; where layers
+    differ (``rank_pattern``), with the largest."""
+    found = {}
+    for m in adapter.targets:
+        own: dict[str, AdapterTensor] = {}
+        for t in adapter.tensors:
+            if t.module in (m.name, ""):
+                n = prod(t.shape, start=1)
+                if t.name not in own or own[t.name].n < n:
+                    own[t.name] = AdapterTensor(t.module, t.shape, n, t.format, t.state == TRAINED)
+        if m.name in linear and any(value_of(h.n) for h in own.values() if h.trains):
+            whole = partial(run, forward, adapter.args, own, work_of(adapter, m), width)
+            found[m.name] = LoraSpec(0, width=width, forward=whole)
+    return found
 
 
 def work_of(adapter: Adapter, m: Module) -> tuple[tuple[Any, Any, Any], ...]:

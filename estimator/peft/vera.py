@@ -16,13 +16,15 @@ from estimator.peft.base import (
     LINEAR,
     Args,
     Build,
-    Kept,
     Method,
     Module,
     PeftTensor,
     Work,
     low_rank_work,
 )
+from estimator.stack import ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -43,9 +45,22 @@ def work(m: Module, a: Args) -> Work:
     return Work(base.flops + a["r"] + m.d_out, 0, 2)
 
 
-def keeps(m: Module, a: Args) -> Kept:
-    """A and B are frozen: what each of the two trained vectors scales is kept."""
-    return Kept(a["r"] + m.d_out)
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: lambda_b B (lambda_d A x), of which only the two vectors are trained."""
+    t = s.t
+    result = s.base()
+    w = result.w
+    if s.packed:
+        result = ops.copy(t, result, "output, cloned")
+    b, d = s.p("vera_lambda_b"), s.p("vera_lambda_d")
+    first, second = s.part("vera_A", d.n * s.d_in), s.part("vera_B", s.d_out * d.n)
+    x = ops.to(t, s.x, d.w)
+    low = ops.mul(t, d, s.linear(s.dropped(x, "vera_dropout"), first, s.rows * d.n), "VeRA A(x)")
+    high = s.linear(low, second)
+    del low
+    result = ops.add(t, result, ops.mul(t, b, high, "VeRA output"), "output with VeRA")
+    result = ops.to(t, result, w)
+    return ops.to(t, result, s.w)
 
 
 METHOD = Method(
@@ -58,5 +73,5 @@ METHOD = Method(
     kinds=(LINEAR, CONV1D),
     mapping="vera",
     work=work,
-    keeps=keeps,
+    forward=forward,
 )

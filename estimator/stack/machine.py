@@ -26,7 +26,8 @@ class LoraSpec:
     that they multiply the module's input ("in") or its output ("out"), as IA3's do. ``size_a``, ``size_b``: elements of
     both factors in one layer; ``work``: the products of another kind, each (rows, k, n), its
     rows None for every token that passes;
-    ``parameter``: the module's weight is adapted as a bare parameter.
+    ``parameter``: the module's weight is adapted as a bare parameter. ``forward``: what a method that states its own
+    operations runs in the module's place (estimator.stack.adapted).
     """
 
     rank: Any
@@ -41,6 +42,7 @@ class LoraSpec:
     matrices: int = 0
     work: tuple[tuple[Any, Any, Any], ...] = ()
     parameter: bool = False
+    forward: Callable[..., Tensor] | None = None
 
 
 @dataclass(slots=True)

@@ -75,10 +75,10 @@ def product(
     ``name`` (the weight's own, where none is given), ``part`` and ``rows`` are for the log of products.
     """
     a, w = t.autocast(x), t.autocast(weight)
-    x_saved = a.st if weight.node is not None else None
+    x_saved, w_saved = a.st if weight.node is not None else None, w.st if x.node is not None else None
     ins = (a, w) if bias is None else (a, w, t.autocast(bias))
     out = t.emit(
-        what, n, w.w, ins, _linear_bwd, (x_saved, w.st), (a.n, w.n, bias.n if bias is not None else 0, conv1d)
+        what, n, w.w, ins, _linear_bwd, (x_saved, w_saved), (a.n, w.n, bias.n if bias is not None else 0, conv1d)
     )
     if t.work is not None and part != UNLOGGED:
         products.linear(t, out, a.n, w.n, name or getattr(weight, "name", "").removesuffix(".weight"), part, rows)
@@ -106,6 +106,8 @@ def _linear_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
 def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, part: str = "") -> Tensor:
     """peft tuners/lora/layer.py, Linear.forward: result + B(A(x)) * scaling, in the adapters' width."""
     t = m.t
+    if spec.forward is not None:
+        return spec.forward(m, x, lin, rows, part)
     if spec.scales:
         return scaled_linear(m, x, lin, rows, spec, part)
     result = base_linear(m, x, lin, rows, part)

@@ -167,11 +167,14 @@ def visible(a: Attention, s: Any, s_k: Any) -> Any:
     return s * (s + 1) // 2 + beside
 
 
-def adapter(t: Tape, out: Tensor, name: str, rows: Any, work: tuple[tuple[Any, Any, Any], ...]) -> None:
-    """The products that an adapter states: [rows, k] x [k, n] each, the first with the module's own input."""
+def adapter(
+    t: Tape, out: Tensor, name: str, rows: Any, work: tuple[tuple[Any, Any, Any], ...], left: int | bool = 0
+) -> None:
+    """The products that an adapter states: [rows, k] x [k, n] each, the first with the module's own input (``left``:
+    the node's first input, or whether it has a gradient)."""
     for i, (own, k, n) in enumerate(work):
         log(t, out, f"{name}.adapter_{i}", ADAPTER, rows if own is None else own, k, n, weight=k * n,
-            grads=(0 if own is None and i == 0 else True, True))  # fmt: skip
+            grads=(left if own is None and i == 0 else True, True))  # fmt: skip
 
 
 def label(layer: Layer) -> str:

@@ -62,8 +62,6 @@ CHOICES = {
     "loss": ("full", "chunked", "fused", "parallel", "gathered"),
 }
 DEFAULT_NEW = 8
-# their operations are simulated
-SIMULATED_ADAPTERS = ("lora", "dora", "qlora", "ia3", "prompt_tuning", "freeze", "bitfit", "full")
 
 
 @dataclass(slots=True)
@@ -182,8 +180,7 @@ def plan(q: Memory) -> MemoryPlan:
         ),
         **stack,
     )  # fmt: skip
-    if adapter is not None and adapter.method.name not in SIMULATED_ADAPTERS:
-        said.append(approximate(adapter))
+    said += [] if adapter is None else approximate(adapter)
     deep = train and chosen.kind == "simulated" and str(q.pipeline_parallel) != "1"
     share = expert_rank(one_rank(untied(arch) if deep else arch, load.tensor, load.sequence), load.experts)
     if adapter is not None and load.tensor != 1:

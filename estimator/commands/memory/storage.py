@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
 from estimator.inventory import HEAD
-from estimator.peft.base import Adapter
+from estimator.peft.base import CONV1D, LINEAR, Adapter
 from estimator.questions.base import COMMON, given, spelt
 from estimator.questions.parts import OF_ENGINES, Stacked
 from estimator.storage.base import Storage
@@ -80,9 +80,17 @@ def implied_training(q: Memory) -> str:
     return f"--mode not given: training, as {spelt(q, training)} says"
 
 
-def approximate(adapter: Adapter) -> str:
-    """What is simulated in the place of an adapter whose own operations are not."""
-    name = adapter.method.name
+def approximate(adapter: Adapter) -> list[str]:
+    """What is simulated in the place of an adapter whose own operations are not, or of its targets that are no linear
+    layers."""
+    name, product = adapter.method.name, "one product with its trained numbers beside each"
+    if adapter.method.simulated:
+        return []
     if adapter.virtual_tokens:
-        return f"activations of {name} are approximate: its virtual tokens lengthen the sequence"
-    return f"activations of {name} are approximate: one product with its trained numbers beside each target"
+        return [f"activations of {name} are approximate: its virtual tokens lengthen the sequence"]
+    if adapter.method.forward is None:
+        return [f"activations of {name} are approximate: {product} target"]
+    if all(m.kind in (LINEAR, CONV1D) for m in adapter.targets):
+        return []
+    return [f"activations of {name} are approximate where a target is no linear layer: {product}"]
+
