@@ -36,7 +36,7 @@ def base_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, part: str) -> Ten
     if m.packed(lin.name):
         out = packed_linear(m, x, lin, rows)
         if m.t.work is not None:
-            products.linear(m.t, out, x.n, lin.d_in * lin.d_out, lin.name, part, rows)
+            products.linear(m.t, out, x.n, lin.d_in * lin.d_out, lin.name, part, rows, (0, False))
         return out
     weight, bias = m.weight(lin)
     if lin.across in (COLUMN, WHOLE_OUTPUT):

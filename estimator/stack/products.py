@@ -95,13 +95,15 @@ def part_at(t: Tape) -> str:
     return PARTS_AT.get(t.where, EMBEDDING)
 
 
-def linear(t: Tape, out: Tensor, x_n: Any, w_n: Any, name: str, part: str = "", rows: Any = None) -> None:
+def linear(
+    t: Tape, out: Tensor, x_n: Any, w_n: Any, name: str, part: str = "", rows: Any = None, grads: Grads = (0, 1)
+) -> None:
     """A linear layer: the sizes of input, weight and output say what is contracted."""
     if t.work is None:
         return
     m = root(x_n * out.n // w_n) if rows is None else rows
     n = out.n // m
-    log(t, out, name, part or part_at(t), m, w_n // n, n, weight=w_n)
+    log(t, out, name, part or part_at(t), m, w_n // n, n, weight=w_n, grads=grads)
 
 
 def batched(t: Tape, out: Tensor, a_n: Any, b_n: Any, k: Any, what: str, results: Any = None) -> None:

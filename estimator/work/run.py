@@ -160,7 +160,7 @@ def _run(
     load = Workload(
         work.b, work.s, width=work.width, amp=work.amp, training=training, fused=one_kernel or fused,
         checkpointing="full" if training and work.checkpointing else "none", adapter=adapter, top=top,
-        adapter_width=work.adapter_width, kernels=work.kernels,
+        adapter_width=work.adapter_width, kbit=work.kbit, quantization=work.quantization, kernels=work.kernels,
         logits="last" if work.last and arch.kind == "decoder" else "all",
     )  # fmt: skip
     m = machine(arch, load, t)

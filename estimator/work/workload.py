@@ -26,7 +26,8 @@ class PassSizes:
     forced      True where a stack of its own has a fused kernel for every model
     caches      True where a pass over a prompt writes its keys and values into a cache
     kernels     what runs as one kernel, forward and backward: norms, rotation, gated product
-    width       bytes of a number of the model, adapter_width: of an adapter; amp: autocast over fp32 weights
+    width       bytes of a number of the model, adapter_width: of an adapter; amp: autocast
+    kbit        prepare_model_for_kbit_training was called; quantization: as bitsandbytes packs the weights, "" not
     """
 
     mode: str
@@ -46,6 +47,8 @@ class PassSizes:
     width: int = HALF
     amp: bool = False
     adapter_width: int = F32
+    kbit: bool = False
+    quantization: str = ""
     kernels: Replaced = TORCH
 
 

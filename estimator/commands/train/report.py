@@ -26,7 +26,7 @@ from estimator.parallel.links import node_size
 from estimator.parallel.request import zero_stage
 from estimator.questions import ask
 from estimator.questions.read import batch, recipe_of, scored, storage_of
-from estimator.recipes.base import Recipe
+from estimator.recipes.base import FP32_BYTES, Recipe
 from estimator.report import Cell, Node, Report, Table
 from estimator.sizes import size_option
 from estimator.trace import value_of
@@ -109,8 +109,10 @@ def _not_timed(q: Train, recipe: Recipe) -> list[str]:
     if recipe.kind not in ("simulated", "deepspeed"):
         return unused_by(recipe, q, set(STACK) - {"accumulation", "packing", "compile"})
 
-    timed = ("accumulation", "packing", "prepare_kbit", "transformers", "reentrant", "gradients", "hold_outputs",
-             "compile", "reference")  # fmt: skip
+    timed = ["accumulation", "packing", "prepare_kbit", "transformers", "reentrant", "gradients", "hold_outputs",
+             "compile", "reference"]  # fmt: skip
+    if recipe.width != FP32_BYTES:
+        timed.append("autocast")
     names = ", ".join(f.flag for f in given(q) if f.name in STACK and f.name not in timed)
     return [f"{names}: counted in the memory of the step, not in its time"] if names else []
 

@@ -150,21 +150,32 @@ def ceiling(device: Accelerator) -> Accelerator:
     return replace(device, gemm_points=points, gradient=1.0, elements=device.copy, welford=device.copy, fixed=0.0)
 
 
-def wide_adapters(made: Pass, recipe: Recipe, run: Run) -> bool:
+def autocasts(recipe: Recipe, run: Run, dtype: str) -> bool:
+    """Whether the forward pass runs under autocast: as asked, or the recipe's, which alone says so of fp32 weights."""
+    asked = None if recipe.width == FP32_BYTES else run.question.autocast
+    return dtype != "fp32" and (recipe.amp if asked is None else asked != "none")
+
+
+def wide_adapters(made: Pass, recipe: Recipe, run: Run, dtype: str) -> bool:
     """Whether adapters multiply in fp32."""
     on = Spread(int(value_of(run.degrees.shards)), run.stage, DEEPSPEED if recipe.kind == DEEPSPEED else TORCH)
-    return not recipe.amp and made.cast and not narrow_adapters(on)
+    return not autocasts(recipe, run, dtype) and made.cast and not narrow_adapters(on)
 
 
 def run_once(made: Pass, recipe: Recipe, run: Run, dtype: str) -> Sequence[Product | Kernel]:
     """What one micro-batch runs, in the widths of the recipe."""
+    q, amp = run.question, autocasts(recipe, run, dtype)
     width = FP32_BYTES if dtype == "fp32" or recipe.casts else HALF
-    own = FP32_BYTES if recipe.amp or wide_adapters(made, recipe, run) else width
-    work = replace(made.work, width=width, amp=recipe.casts, adapter_width=own, kernels=recipe.kernels)
+    own = FP32_BYTES if amp or wide_adapters(made, recipe, run, dtype) else width
+    packed = run.quantization if run.quantization in PACKED else ""
+    work = replace(
+        made.work, width=width, amp=amp, adapter_width=own, kbit=bool(packed) and q.prepare_kbit, quantization=packed,
+        kernels=recipe.kernels,
+    )
     ops = operations(made.arch, work, made.adapter)
-    if reference_of(run.question, recipe, made.adapter):
+    if reference_of(q, recipe, made.adapter):
         ops = [*ops, *operations(made.arch, replace(work, mode="forward"), None)]
-    share = answer_share(run.question, recipe, made.work.s, [])
+    share = answer_share(q, recipe, made.work.s, [])
     return ops if share == 1 else [_scored(x, share) for x in ops]
 
 
@@ -186,7 +197,7 @@ def step_times(
     layer waits for its routing.
     """
     degrees = run.degrees
-    how = _how(recipe, dtype, run.quantization, degrees, wide_adapters(made, recipe, run))
+    how = _how(recipe, dtype, run.quantization, degrees, wide_adapters(made, recipe, run, dtype))
     if dtype == FP8:
         wide = machine(device.name)
         once = step_in_fp8(ops, device, wide if device.fixed else ceiling(wide), how)
