@@ -14,7 +14,7 @@ from estimator.errors import InputError, InternalError, unknown
 from estimator.formula import Citation, Formula
 from estimator.ops import NOTHING, maximum
 from estimator.records import NamedTuple, dataclass
-from estimator.trace import Traced, value_of
+from estimator.trace import Traced, numbers_alone, value_of
 from estimator.units import Unit
 from estimator.working import Working
 
@@ -217,3 +217,12 @@ class Report(NamedTuple):
         found = dict.fromkeys(self.citations)
         found |= dict.fromkeys(n.formula.cite for n in self.nodes() if n.formula)
         return tuple(found)
+
+
+def numbers_of(answer: Callable[[Any], Report], question: Any) -> dict[str, Any]:
+    """The results of ``answer(question)``, for which nothing is put into words (:func:`estimator.trace.wordless`)."""
+    token = numbers_alone.set(True)
+    try:
+        return answer(question).results()
+    finally:
+        numbers_alone.reset(token)

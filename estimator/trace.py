@@ -50,6 +50,12 @@ class Recordable:
 
 # what a sweep records into (estimator.sweep.fold.Recording), or None in a run on ints or traced numbers
 recording: ContextVar[Any] = ContextVar("recording", default=None)
+numbers_alone: ContextVar[bool] = ContextVar("numbers_alone", default=False)  # estimator.report.numbers_of
+
+
+def wordless() -> bool:
+    """Whether an answer's results are asked for alone: it needs no words, tables, pictures or advice."""
+    return numbers_alone.get() or recording.get() is not None
 
 
 class Traced:

@@ -30,7 +30,7 @@ from estimator.report import Node, Report, Table
 from estimator.roofline import machine
 from estimator.serving.picture import doubling
 from estimator.serving.step import Serving
-from estimator.trace import value_of
+from estimator.trace import value_of, wordless
 from estimator.units import MILLION, SECONDS, SECONDS_PER_HOUR, TOKEN_RATE, USD
 from estimator.working import Step, Working, over, plus, times
 
@@ -91,6 +91,8 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
     facts = {"bound": figures["bound"]} | ({"fits": found.answer} if found else {})
     if found is not None:
         body.append(answers.fit_rows(found))
+    if wordless():
+        return Report("infer", "", {}, tuple(body), facts)
     if changes is not None:
         body.append(changes)
     who = f"{answers.requests(asked.batch, asked.context)} "

@@ -15,6 +15,7 @@ from estimator.errors import InputError
 from estimator.fit import YES, Fit
 from estimator.records import NamedTuple
 from estimator.report import Report, Table
+from estimator.trace import wordless
 
 Least = tuple[tuple[Version, str], ...]
 
@@ -95,7 +96,7 @@ class Server(NamedTuple):
     def _fit(self, asked: ServerAsked, rank: ServedRank) -> tuple[Fit | None, Table | None, str]:
         """(the fit, what would change it, the best change in words)."""
         found = answers.fit(asked, rank)
-        if found is None or found.answer == YES or asked.pool is not None:
+        if found is None or found.answer == YES or asked.pool is not None or wordless():
             return found, None, ""
         return found, *advice(self, asked, rank, found)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from estimator.inventory import Weight
 from estimator.models import Model
 from estimator.records import dataclass
+from estimator.same import Same
 from estimator.schemas import GpuSpec
 from estimator.storage import model_storage, stored_weights
 from estimator.storage.layouts import WEIGHT_ONLY
@@ -46,6 +48,12 @@ class HeldWeights:
 
 def stored(model: Model, quantization: str | None, dtype: str) -> HeldWeights:
     """The weights of ``model`` in ``quantization`` (None: as its files declare); what is not quantised in ``dtype``."""
+    return _stored(Same(model), quantization, dtype)
+
+
+@lru_cache(maxsize=64)
+def _stored(same: Same[Model], quantization: str | None, dtype: str) -> HeldWeights:
+    model = same.it
     storage = model_storage(model, quantization, dtype)
     element: dict[str, list[float]] = {}
     products: dict[str, float] = {}

@@ -8,6 +8,7 @@ queries and outputs. What is logged is what torch's allocator has handed out, wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -18,6 +19,7 @@ from estimator.inventory import EXPERT, LINEAR, Weight
 from estimator.ops import round_up
 from estimator.parallel import tensor
 from estimator.records import dataclass
+from estimator.same import Alike, Same
 from estimator.storage.layouts import MXFP4
 from estimator.trace import value_of
 
@@ -40,6 +42,7 @@ class ServedCut(tensor.Cut):
         return max(1, -(-int(a.kv_heads) // int(self.tensor)))
 
 
+@lru_cache(maxsize=256)
 def block(size: int) -> int:
     """Bytes that the allocator counts for a tensor: steps of 512; from 10 MiB a segment of 2 MiB steps, whole where
     1 MiB or less of it is left over."""
@@ -51,8 +54,21 @@ def block(size: int) -> int:
 
 
 def rank_bytes(asked: ServerAsked, stage: range) -> int:
-    """Bytes of the weights of a rank that holds the layers ``stage``, as the allocator counts them."""
-    return sum(n for _, n in blocks(asked, stage))
+    """Bytes of the weights of a rank that holds the layers ``stage``, as the allocator counts them.
+
+    A planner asks for them on many cards, and a rank of the same share is weighed once.
+    """
+    q = asked.question
+    key = (
+        Same(asked.model), Same(asked.store), asked.engine, asked.version, asked.width, asked.tensor, asked.experts,
+        asked.expert_ranks, getattr(q, "max_loras", None), getattr(q, "max_lora_rank", None), stage,
+    )  # fmt: skip
+    return _rank_bytes(Alike((asked, stage), key))
+
+
+@lru_cache(maxsize=256)
+def _rank_bytes(rank: Alike[tuple[ServerAsked, range]]) -> int:
+    return sum(n for _, n in blocks(*rank.it))
 
 
 def blocks(asked: ServerAsked, stage: range) -> Iterator[tuple[str, int]]:

@@ -9,7 +9,7 @@ from typing import Any
 from estimator.errors import InputError
 from estimator.ops import NOTHING, numpy_there
 from estimator.questions.base import Question
-from estimator.report import Report
+from estimator.report import Report, numbers_of
 from estimator.sweep.evaluate import Evaluator
 from estimator.sweep.fold import Recording
 from estimator.trace import recording
@@ -43,7 +43,7 @@ class Compiled:
     def single(self, row: Mapping[str, int]) -> Results:
         """The results of the command at one row. InputError names the row."""
         try:
-            found = self.answer(replace(self.question, **row)).results()
+            found = numbers_of(self.answer, replace(self.question, **row))
         except InputError as error:
             where = ", ".join(f"{name} {value}" for name, value in {**self.names, **row}.items())
             raise InputError(f"{error} (at {where})" if where else str(error)) from None

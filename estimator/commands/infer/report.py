@@ -26,7 +26,7 @@ from estimator.serving import setup as plan
 from estimator.serving.request import ServedRequest, curve, figure, passes, range_said, speculative
 from estimator.serving.step import Serving
 from estimator.sizes import size_option
-from estimator.trace import Traced, trace, value_of
+from estimator.trace import Traced, trace, value_of, wordless
 from estimator.units import BITS_PER_BYTE, BYTES, PERCENT, SECONDS, TOKEN_RATE, TOKENS, USD, human
 from estimator.work.times import Times
 
@@ -88,7 +88,6 @@ def answer(q: Infer) -> Report:
         _rates(run, first, step, low, high),
         _memory(held, spec),
         _critical(run),
-        curve(plain, (first, step)),
     ]
     if q.draft_model is not None:
         draft = load_model(q.draft_model) if isinstance(q.draft_model, str) else q.draft_model
@@ -99,6 +98,10 @@ def answer(q: Infer) -> Report:
     fit = fit_of(peak, card, "inference")
     assert fit is not None  # a preset has a size
     body.insert(4, fit.node())
+    facts = {"bound": step.bound, "prefill.bound": first.bound, "fits": fit.answer}
+    if wordless():
+        return Report("infer", "", {}, tuple(body), facts)
+    body.append(curve(plain, (first, step)))
     changes, best = None, ""
     if fit.answer != YES and n_gpus == 1:
         from estimator.commands.memory.changes import advice
@@ -106,7 +109,6 @@ def answer(q: Infer) -> Report:
 
         changes, best = advice(generating(q, b, s, new), card, peak)
         body.insert(5, changes)
-    facts = {"bound": step.bound, "prefill.bound": first.bound, "fits": fit.answer}
     shape = f"{value_of(b):,} x ({value_of(s):,} + {value_of(new):,}) tokens"
     title = f"Serving {model.name}: {shape} in {q.dtype} on {n_gpus} x {spec.id}"
     inputs = {

@@ -17,7 +17,7 @@ from estimator.kv.layers import KV_FORMATS, Held, Store, cache_parts
 from estimator.models import Model
 from estimator.questions import ask
 from estimator.report import Node, Report, Table
-from estimator.trace import value_of
+from estimator.trace import value_of, wordless
 from estimator.units import BITS_PER_BYTE, BYTES
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def fit_rows(p: CachePlan, q: KVCache) -> tuple[Node, Fit, list[Table], str]:
     assert found is not None  # a preset has a size
     p.said += [*place.notes, *said]
     words = found.sentence()
-    if found.answer == YES or simulated is None:
+    if found.answer == YES or simulated is None or wordless():
         return node, found, [], words
     from estimator.commands.memory.changes import advice
     from estimator.commands.memory.question import generating

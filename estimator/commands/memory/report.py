@@ -33,7 +33,7 @@ from estimator.moments import Moment, Outcome
 from estimator.names import choice
 from estimator.questions import ask
 from estimator.report import Cell, Node, Report, Table
-from estimator.trace import recording, value_of
+from estimator.trace import value_of, wordless
 from estimator.units import BYTES, PARAMS
 from estimator.working import Working, multiple
 
@@ -138,7 +138,7 @@ def _standing(p: MemoryPlan) -> tuple[Node, Node]:
 
 
 def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
-    bare = recording.get() is not None  # a sweep: numbers without words
+    bare = wordless()
     worst = outcome.worst
     peak = worst.total(p.traced)
     most = fullest(p, outcome)

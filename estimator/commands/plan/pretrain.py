@@ -35,7 +35,7 @@ from estimator.fit import YES, need
 from estimator.presets import load_gpu
 from estimator.questions import ask
 from estimator.records import NamedTuple, dataclass
-from estimator.report import Cell, Report
+from estimator.report import Cell, Report, numbers_of
 from estimator.roofline import dense_peak
 from estimator.trace import value_of
 from estimator.units import BYTES, KILO, PERCENT, RATIO, SECONDS, USD, parse_size
@@ -269,7 +269,7 @@ class Search:
     def asked(self, x: Fitting) -> TrainedWay | None:
         options = {**self.base, "gpu": x.gpu, **x.shape.options(), "stage": x.stage}
         try:
-            r = timed(ask(Train, self.q.model, options)).results()
+            r = numbers_of(timed, ask(Train, self.q.model, options))
         except LlmcalcError as error:
             self.why.refuses(x.gpu, error)
             return None

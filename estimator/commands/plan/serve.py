@@ -27,7 +27,7 @@ from estimator.engines import server_of
 from estimator.errors import InputError, unknown
 from estimator.questions import ask
 from estimator.records import dataclass
-from estimator.report import Cell, Report
+from estimator.report import Cell, Report, numbers_of
 from estimator.sizes import size_option
 from estimator.units import (
     MILLION,
@@ -228,7 +228,7 @@ def _row(q: Serve, load: ServiceLoad, way: ServingLayout) -> ServedWay | Shortfa
     if load.rate is not None:
         alone = replace(asked, batch_size=str(way.data))
         missing = server.missing(alone)
-        first = {} if missing else server.infer(replace(alone, rate=load.rate)).results()
+        first = {} if missing else numbers_of(server.infer, replace(alone, rate=load.rate))
         if "rate.sequences" not in first:
             return Shortfall(missing, first.get("rate.most", 0.0), where)
         options |= {"rate": load.rate, "batch_size": str(max(way.data, ceil(first["rate.sequences"])))}
@@ -236,7 +236,7 @@ def _row(q: Serve, load: ServiceLoad, way: ServingLayout) -> ServedWay | Shortfa
     missing = server.missing(asked)
     if missing:
         return Shortfall(missing, 0.0, where)
-    r = server.infer(asked).results()
+    r = numbers_of(server.infer, asked)
     return _served(q, way, r, search.command_line(q.model, options.items(), "infer"))
 
 

@@ -30,7 +30,7 @@ from estimator.names import read
 from estimator.peft import find
 from estimator.presets import load_gpu
 from estimator.questions import ask
-from estimator.report import Report
+from estimator.report import Report, numbers_of
 from estimator.roofline import dense_peak
 from estimator.units import parse_size
 
@@ -125,7 +125,7 @@ def _row(q: Tune, gpu: str, n: int, method: str, checkpointing: str, b: int, who
     if n > 1:
         options["stage"] = _stage(method)
     options |= {} if _dtype(gpu) == BF16 else {"dtype": _dtype(gpu)}
-    r = timed(ask(Train, q.model, options)).results()
+    r = numbers_of(timed, ask(Train, q.model, options))
     if r["fits"] in (NO, None):
         return []
     layout = f"{method}, {b} x {options['accumulation']} sequences a GPU" + (

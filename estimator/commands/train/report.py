@@ -29,7 +29,7 @@ from estimator.questions.read import batch, recipe_of, scored, storage_of
 from estimator.recipes.base import FP32_BYTES, Recipe
 from estimator.report import Cell, Node, Report, Table
 from estimator.sizes import size_option
-from estimator.trace import value_of
+from estimator.trace import value_of, wordless
 from estimator.units import (
     BYTES,
     COUNT,
@@ -84,13 +84,17 @@ def answer(q: Train) -> Report:
         *said, *step.notes, *loop, *length_note, *lost, *fit_notes, CONVENTIONS[q.attention_flops], *model.notes,
         *made.notes,
     ]  # fmt: skip
-    body, more = _body(made, step, run, tokens_a_step, total, productive)
+    groups, more = _body(made, step, run, tokens_a_step, total, productive)
+    body = (*groups, *((fit.node(),) if fit else ()))
+    facts = {"bound": "utilisation" if q.mfu is not None else step.bound, "fits": None if fit is None else fit.answer}
+    if wordless():
+        return Report("train", "", {}, body, facts)
     return Report(
         "train",
         _title(model, made, gpus, step),
         _inputs(made, run, recipe.name),
-        (*body, *((fit.node(),) if fit else ())),
-        {"bound": "utilisation" if q.mfu is not None else step.bound, "fits": None if fit is None else fit.answer},
+        body,
+        facts,
         (*assumptions, *more),
         (),
         (*model.notes, *made.notes, *fit_notes, *length_note, *loop),
@@ -189,7 +193,7 @@ def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
     if fit is None:
         return None, "", []
     best = ""
-    if fit.answer != YES:
+    if fit.answer != YES and not wordless():
         from estimator.commands.memory.changes import advice
 
         best = advice(asked, card, peak)[1]
@@ -277,9 +281,11 @@ def _body(
         *price_rows,
         *power_rows,
     ]
-    tables = _convention_table(made, step, repeats)
-    spread = _range_table(hours, spent, price_rows, power_rows)
-    return (Node.group("Step", time_rows), Node.group("Run", run_rows), spread, tables), [*price_note, *power_note]
+    groups = (Node.group("Step", time_rows), Node.group("Run", run_rows))
+    if wordless():
+        return groups, []
+    tables = (_range_table(hours, spent, price_rows, power_rows), _convention_table(made, step, repeats))
+    return (*groups, *tables), [*price_note, *power_note]
 
 
 def _range_table(hours: Mapping[str, float], spent: Mapping[str, float], money: list[Node], power: list[Node]) -> Table:

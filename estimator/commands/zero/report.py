@@ -20,7 +20,7 @@ from estimator.parallel.picture import picture
 from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, WEIGHTS
 from estimator.questions import ask
 from estimator.report import Node, Report, Table, Text
-from estimator.trace import Traced, recording, value_of
+from estimator.trace import Traced, value_of, wordless
 from estimator.units import BYTES, RATIO, SECONDS
 
 
@@ -81,7 +81,7 @@ def _report(q: Zero, p: ShardedPlan, nodes: list[Node], every: dict[int, list[Ra
     if sent:
         body.append(communication(sent, data_transfers(p, last, top), p, last))
         hidden += _message_nodes(sent, p)
-    if not p.symbolic and job.adapter is None and recording.get() is None:  # a sweep: numbers without a picture
+    if not p.symbolic and job.adapter is None and not wordless():
         r = job.rates
         widths = {WEIGHTS: r.weight, GRADIENTS: r.gradient, OPTIMIZER: r.optimizer}
         away = {s: offloaded(job.offload, s) for s in p.stages}
@@ -119,8 +119,7 @@ def _fits(q: Zero, p: ShardedPlan, nodes: list[Node]) -> tuple[dict[str, Any], s
     fitting = [s for s in p.stages if fits[s].answer != NO]
     best = fitting[0] if fitting else min(p.stages, key=lambda s: value_of(fits[s].need.best))
     facts = {f"stage{s}.fits": f.answer for s, f in fits.items()} | {"fits": fits[best].answer}
-    bare = recording.get() is not None
-    return facts, "" if bare else fits[best].sentence(f"a GPU at stage {best} "), fits[best]
+    return facts, "" if wordless() else fits[best].sentence(f"a GPU at stage {best} "), fits[best]
 
 
 def simulated_peak(q: Zero, stage: int) -> int | None:
