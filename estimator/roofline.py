@@ -147,13 +147,10 @@ class Accelerator:
         """Seconds to move ``moved`` bytes (read and written) through a kernel over contiguous tensors."""
         return moved / self.copy
 
-    def strided(self, elements: Any) -> Any:
-        """Seconds of a kernel over ``elements`` elements of broadcast or permuted tensors."""
-        return elements / self.elements
-
-    def layer_norm(self, elements: Any) -> Any:
-        """Seconds of LayerNorm's forward kernel."""
-        return elements / self.welford
+    def kernel(self, moved: Any, strided: Any, welford: Any) -> Any:
+        """Seconds of a kernel: bytes of contiguous tensors, elements of broadcast or permuted ones, and elements that
+        LayerNorm's forward kernel passes through."""
+        return moved / self.copy + strided / self.elements + welford / self.welford
 
     def ideal(self, flops: Any, moved: Any) -> Any:
         """The roofline alone: FLOPs at the dense peak or bytes at the full bandwidth, whichever takes longer."""

@@ -129,9 +129,10 @@ def times(operations: Iterable[Product | Kernel], machine: Accelerator, how: How
 
 
 def _kernel(out: Times, q: Kernel, machine: Accelerator, how: How) -> None:
-    seconds = q.times * (machine.stream(q.moved) + machine.strided(q.strided) + machine.layer_norm(q.welford))
-    out.launches = out.launches + q.times * q.launches
-    shards = how.stream if q.where in STREAM else how.shards
+    _, where, _, n, launches, moved, strided, welford, _ = q
+    seconds = n * machine.kernel(moved, strided, welford)
+    out.launches = out.launches + n * launches
+    shards = how.stream if where in STREAM else how.shards
     out.add(ELEMENTWISE, MEMORY, seconds if shards == 1 else seconds / shards)
 
 

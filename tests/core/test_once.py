@@ -64,7 +64,7 @@ def test_each_simulation_is_run_once(llmcalc, monkeypatch, line):
     counted(moments, "_training", step)
     counted(moments, "_inference", step)
     counted(run, "_operations", lambda arch, work, adapter: (Same(arch), work, Same(adapter)))
-    counted(load.Load, "_laid_out", lambda me, asked: (Same(me.arch), me.context, me.place, *sorted(asked.items())))
+    counted(load.Load, "_laid_out", lambda me, c, asked: (Same(me.arch), c, me.place, *sorted(asked.items())))
     counted(question, "weights_of", lambda q, mix, said: (Same(q.model), mix, q.imatrix, q.flash_attn))
     assert llmcalc(line).code == 0
     assert ran

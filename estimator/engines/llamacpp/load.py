@@ -118,34 +118,34 @@ class Load:
         return self.weights.products.get((name, -1 if layer >= self.place.layers else layer), 0)
 
     def _compute(self) -> dict[int, int]:
-        """Bytes of each place's compute buffer: the same for all weights of which those copied between places are."""
-        key = Same(self.arch), Same(self.gguf), Same(self.loras), self.context, self.place, self.cache_on_host
+        """Bytes of each place's compute buffer."""
+        made, place = self._buffers(self.context), self.place
+        if place.devices and (place.offloaded <= place.layers or place.host_experts or self.cache_on_host):
+            # a token's products stay on the host, where a prompt's go to a device
+            step = self._buffers(replace(self.context, step=True))
+            made = {at: max(made.get(at, 0), step.get(at, 0)) for at in (*made, *step)}
+        return made
+
+    def _buffers(self, context: Context) -> dict[int, int]:
+        """Those of one graph: the same for all weights of which those that are copied between places are the same."""
+        key = Same(self.arch), Same(self.gguf), Same(self.loras), context, self.place, self.cache_on_host
         known = _known(key)
         for said, made in known:
             if all(self.product(*of) == n for of, n in said.items()):
                 return made
         asked: dict[tuple[str, int], int] = {}
-        known.append((asked, self._laid_out(asked)))
+        known.append((asked, self._laid_out(context, asked)))
         return known[-1][1]
 
-    def _laid_out(self, asked: dict[tuple[str, int], int]) -> dict[int, int]:
-        """The same by the graphs themselves; ``asked`` gets what is asked of the weights."""
-        last, place = self.place.layers, self.place
+    def _laid_out(self, context: Context, asked: dict[tuple[str, int], int]) -> dict[int, int]:
+        """The same by the graph itself; ``asked`` gets what is asked of the weights."""
 
         def product(*of: Any) -> int:
             asked[of] = self.product(*of)
             return asked[of]
 
-        def bytes_of(context: Context) -> dict[int, int]:
-            p = build(self.arch, self.gguf, context, self.loras)
-            return compute_bytes(*cut(p, place, product, self.cache_on_host))
-
-        made = bytes_of(self.context)
-        if place.devices and (place.offloaded <= last or place.host_experts or self.cache_on_host):
-            # a token's products stay on the host, where a prompt's go to a device
-            step = bytes_of(replace(self.context, step=True))
-            made = {at: max(made.get(at, 0), step.get(at, 0)) for at in (*made, *step)}
-        return made
+        p = build(self.arch, self.gguf, context, self.loras)
+        return compute_bytes(*cut(p, self.place, product, self.cache_on_host))
 
     def pairs(self, layer: int) -> list[Pair]:
         """The adapters' pairs of a layer (-1: of the output)."""
