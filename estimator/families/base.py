@@ -143,7 +143,8 @@ class Architecture(NamedTuple):
                  of another module (BERT's decoder has its prediction head's)
     always_tied  True where transformers ties the head whatever the config says (T5)
     residual_dropout   the field of the residual dropout's probability and its default in the class; it keeps a mask
-                 behind the last product of a layer
+                 behind the last product of a layer; drops_by_call: its class calls torch.nn.functional.dropout, which
+                 TRL's disable_dropout, that looks for torch.nn.Dropout, does not reach
     wide_loss    True where an encoder's loss is taken on logits in fp32 (ModernBERT, EuroBERT)
     trains_cached   True where the decoder fills its cache in training too, unless checkpointed (T5)
     classes      what the classes beside the causal language model call their parts
@@ -180,6 +181,7 @@ class Architecture(NamedTuple):
     head_bias_tied: bool = False
     always_tied: bool = False
     residual_dropout: tuple[str, float] | None = None
+    drops_by_call: bool = False
     wide_loss: bool = False
     trains_cached: bool = False
     classes: Classes = Classes()

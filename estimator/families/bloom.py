@@ -38,6 +38,6 @@ def build(c: Config) -> Architecture:
         c, (table, table_norm), (Layer(L, attention, mlp, norms, ("input", "pre_mlp"), keeps=("probs",)),),
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,
         tied=c.flag("tie_word_embeddings", True), positions=None,
-        residual_dropout=("hidden_dropout", 0.0), classes=Classes(tokens="classifier"),
+        residual_dropout=("hidden_dropout", 0.0), drops_by_call=True, classes=Classes(tokens="classifier"),
         facts={"residual_from_norm": c.flag("apply_residual_connection_post_layernorm", False)},
     )  # fmt: skip

@@ -31,5 +31,5 @@ def build(c: Config) -> Architecture:
     weighed = tuple(Extra(f"{LAYER}.{name}", (D.d,)) for name in ("input_residual", "post_attention_residual"))
     return made._replace(
         layers=tuple(x._replace(residual_weights=weighed) for x in made.layers),
-        residual_dropout=("hidden_dropout", 0.0),
+        residual_dropout=("hidden_dropout", 0.0), drops_by_call=True,
     )  # fmt: skip

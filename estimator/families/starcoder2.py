@@ -32,5 +32,5 @@ def build(c: Config) -> Architecture:
         (Layer(D.L, attention, mlp, norms, ("input", "pre_mlp")),), (Norm("model.norm", D.d, "layer", True),),
         V=D.V, d=D.d, L=D.L,
         tied=c.flag("tie_word_embeddings", True), positions=c.plain("max_position_embeddings", 4096),
-        residual_dropout=("residual_dropout", 0.0),
+        residual_dropout=("residual_dropout", 0.0), drops_by_call=True,
     )  # fmt: skip

@@ -104,6 +104,8 @@ def requests(arch: Architecture, load: Workload) -> Iterator[Any]:
     weights = [(w.times, parts) for w, parts in weight_tensors(arch, load)]
     for parts in in_order(weights):
         yield from parts
+    yield from in_order([(w.times, w.elements * load.width) for w in arch.buffers])
+    yield from in_order([(b.times, b.bytes) for b in arch.constants])
     if load.adapter is not None:
         added = [(t.times, prod(t.shape) * number_bytes(t, load)) for t in load.adapter.tensors]
         yield from in_order(added)

@@ -48,7 +48,7 @@ def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointi
     if m.training:
         with t.at("loss"):
             out.loss = cross_entropy(t, logits, m.rows)
-        out.held = m.hand_on(logits)
+        out.held = m.hand_on(logits, memory)
         del logits, x
         if m.cache is not None:
             drop_cache(m)

@@ -132,13 +132,14 @@ class Machine:
         """Tokens of the residual stream on this GPU."""
         return exact_div(self.rows, self.tensor) if self.sequence else self.rows
 
-    def hand_on(self, logits: Tensor) -> list[Tensor]:
-        """The logits as they leave the model's forward: copied to fp32, and kept where the loop names its outputs."""
-        if self.widens and logits.w != F32:
-            wide = self.t.alloc(logits.n, F32, "outputs in fp32", "loss")
-            logits = wide if self.hold_outputs else logits
-            del wide
-        return [logits] if self.hold_outputs else []
+    def hand_on(self, *outputs: Tensor) -> list[Tensor]:
+        """The logits (and the encoder's states) as they leave the model's forward: copied to fp32, and kept where the
+        loop names its outputs."""
+        if self.widens:
+            outputs = tuple(
+                [x if x.w == F32 else self.t.alloc(x.n, F32, "outputs in fp32", "loss") for x in outputs]
+            )
+        return list(outputs) if self.hold_outputs else []
 
     def hold(self, probs: Tensor) -> None:
         """Attention probabilities that the layer's loop keeps (``x, _ = self.self_attn(...)``), where autograd does

@@ -110,6 +110,18 @@ def micro_batches(q: Memory) -> int:
     return int(value_of(size_option(q.model, q.accumulation, "--accumulation", "accumulation", "length")))
 
 
+def drops_of(q: Memory, recipe: Recipe) -> Dropout:
+    """Where the model drops: as its config states; nowhere where the stack sets every torch.nn.Dropout to 0."""
+    arch = q.model.architecture
+    if not q.model.config or not (recipe.drops or arch.drops_by_call):
+        return Dropout(silent=recipe.silent)
+    found = stated(q.model.config.raw, arch.facts.get("drops", {}))
+    if recipe.drops:
+        return found
+    called = all(a.form == "interface" for a in arch.attentions)  # its dropout is an argument, not a module's
+    return found._replace(silent=recipe.silent, attention=found.attention and called) if recipe.silent else Dropout()
+
+
 def fields_of(
     q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: str, width: int, cast: bool, s: Any,
     said: list[str],
@@ -133,8 +145,7 @@ def fields_of(
     amp = recipe.amp if q.autocast is None else q.autocast != "none"
     half = "fp16" if "fp16" in (q.autocast, q.dtype) else "bf16"
     kept = micro_batches(q) > 1 or q.gradients == "kept"
-    own = q.model.architecture.facts.get("drops", {})
-    drops = stated(q.model.config.raw, own) if recipe.drops and q.model.config else Dropout(silent=recipe.silent)
+    drops = drops_of(q, recipe)
     if recipe.code is None and q.model.config:
         said += skips(q.model.config.raw)
     if recipe.code is not None and q.transformers is not None:
