@@ -17,12 +17,13 @@ def compiled_moments(arch: Architecture, load: Workload, base: Live, trained: li
     tokens = load.b * load.s
     held = base | compiled.kept(arch, load, tokens)
     first = held | {("compiled graph", "gradients of the last layer"): compiled.transient(arch, load, tokens)}
-    grads: Any = 0 if load.kept_gradients else sum((p.times * copy_bytes(p) for p in trained), 0)
-    logits = ("loss", "buffers of the logits' size")
-    last = base | {("gradients", "all"): grads, logits: held[logits],
-                   ("embedding", "gradient of the table in fp32"): compiled.table(arch, load)}  # fmt: skip
+    grads: Any = sum((p.times * copy_bytes(p) for p in trained), 0)  # one graph returns them all, then they are added
+    last = base | {
+        ("gradients", "all"): grads, ("loss", "buffers of the logits' size"): compiled.to_the_end(arch, load, tokens),
+        ("embedding", "gradient of the table in fp32"): compiled.table(arch, load),
+    }  # fmt: skip
     most = max((first, last), key=lambda live: value_of(sum(live.values())))
-    end = sum(base.values()) + grads
+    end = sum(base.values()) + (0 if load.kept_gradients else grads)
     return [
         Moment("moments.forward_bytes", "Forward and loss", sum(held.values()), sum(held.values()), held),
         Moment("moments.backward_bytes", "Backward", sum(most.values()), end, most),

@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from estimator.families.base import Architecture
-from estimator.inventory import CONV1D, EMBEDDING, HEAD, LINEAR, POSITION, TOKEN_TYPE, Weight
+from estimator.inventory import CONV1D, EMBEDDING, HEAD, LINEAR, NORM, POSITION, TOKEN_TYPE, Weight
 from estimator.moments.outcome import Live
 from estimator.moments.workload import Workload
 from estimator.ops import maximum
@@ -42,12 +42,14 @@ def trained_tensors(arch: Architecture, load: Workload) -> list[Trained]:
     if load.adapter is None:
         chosen = load.projected
         unseen = {w.name for tower in arch.towers for w in tower.weights()} if load.blind else set()
+        held = [w for w in held_weights(arch) if w.name not in unseen]
+        if load.wide_embeddings:  # the Trainer's optimizers step first what decays (get_decay_parameter_names)
+            held.sort(key=lambda w: w.is_bias or w.role == NORM)
         return [
             Trained(w.shape, load.width, w.times, w.role in (LINEAR, CONV1D) if chosen is None else w.name in chosen,
                     load.wide_embeddings and w.role in TABLES)
-            for w in held_weights(arch)
-            if w.name not in unseen
-        ]
+            for w in held
+        ]  # fmt: skip
     adapter = load.adapter
     own = [Trained(t.shape, number_bytes(t, load), t.times) for t in adapter.tensors if t.state == TRAINED]
     return own + [Trained(t.shape, load.width, t.times) for t in adapter.unfrozen]

@@ -35,10 +35,13 @@ CHOICES = {
     "reference": ("policy", "precomputed"),
 }
 COMPILED = (
-    "torch.compile: what inductor kept of six measured steps (torch 2.11), within 1% of them; another version may "
-    "choose otherwise"
+    "torch.compile: what inductor kept of 18 measured steps of decoders (torch 2.11), within 1.8% of all but one; "
+    "another version may choose otherwise"
 )
-NOT_COMPILED = "torch.compile of such a step was not looked at: the step is counted as it runs without it"
+NOT_COMPILED = (
+    "torch.compile of such a step is not described: it is counted as it runs without it; five measured ones of encoders "
+    "and encoder-decoders took from 32% less to 6% more"
+)
 LIGER = {
     TORCH: "liger-kernel 0.8 does not know {}: nothing is replaced",
     UNFUSED: "Liger leaves the loss of {} as it is, unless asked for",
@@ -171,7 +174,7 @@ def fields_of(
     if replaced(q).mlp and any(isinstance(x.mlp, MoE) for x in q.model.architecture.layers):
         said.append("Liger's experts, one fused function, are counted as transformers' own")
     if q.compile:
-        seen = compiled.known(q.model.architecture, loss_of(q, recipe), q.activation_offload)
+        seen = compiled.known(q.model.architecture, loss_of(q, recipe), q.activation_offload, q.checkpointing)
         said.append(COMPILED if seen else NOT_COMPILED)
     if kept and q.optimizer_in_backward:
         raise InputError("--optimizer-in-backward drops each gradient at once: nothing is accumulated or kept")
