@@ -117,6 +117,9 @@ def arguments(stack: str, o: dict[str, Any]) -> dict[str, Any]:
         "save_strategy": "no", "use_liger_kernel": o.get("kernels") == "liger", "torch_compile": bool(o.get("compile")),
         "disable_tqdm": True, "lr_scheduler_type": "constant",
     }  # fmt: skip
+    if o.get("optim_target_modules"):
+        targets = str(o["optim_target_modules"])
+        out["optim_target_modules"] = targets if targets == "all-linear" else targets.split(",")
     if stack == "grpo":
         whole = out["per_device_train_batch_size"] * out["gradient_accumulation_steps"]
         out |= {"num_generations": whole, "beta": 0.04 if o.get("reference") == "policy" else 0.0}

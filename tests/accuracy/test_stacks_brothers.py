@@ -1,0 +1,69 @@
+"""Steps to which what was found on the blind ones applies: other models, methods and optimizers, predicted first.
+
+Of 20 predicted before they were measured two were off by more than 0.5%: dropouts that are calls, which TRL does not
+set to 0, and an encoder's states that accelerate copies to fp32. Both are mended.
+"""
+
+from __future__ import annotations
+
+from estimator.commands.memory.plan import plan
+from estimator.commands.memory.stack import NOT_COMPILED, micro_batches
+from estimator.moments.pooled import pooled
+from tests.accuracy.test_stacks import cases, errors, predicted, question, spread
+from tests.accuracy.test_stacks_blind import COMPILED
+from tests.accuracy.test_stacks_blind import NAME as BLIND
+
+NAME = "stacks_brothers"
+
+
+def plain(late):
+    return [c for c in cases(NAME) if COMPILED not in c["id"] and c["late"] is late]
+
+
+def off(found):
+    return {c["id"]: predicted(c).worst.peak / c["measured"]["peak_allocated"] - 1 for c in found}
+
+
+def test_brothers():
+    found = plain(False)
+    was = spread({c["id"]: c["before"] / c["measured"]["peak_allocated"] - 1 for c in found})
+    assert len(found) == 20
+    assert was[0] <= 0.00025
+    assert was[2] > 0.036
+    mid, _, worst = spread(off(found))
+    assert mid <= 0.0002
+    assert worst <= 0.007
+
+
+def test_rests_of_blocks():
+    """What is off by more than 0.3% are rests of blocks: the simulated allocator finds those of two, too many of one."""
+    far = [c for c in plain(False) if abs(off([c])[c["id"]]) > 0.003]
+    assert len(far) == 3
+    for case in far:
+        p = plan(question(case))
+        found = pooled(p.arch, p.load, micro_batches(p.question)).allocated
+        assert -0.002 <= found / case["measured"]["peak_allocated"] - 1 <= 0.006, case["id"]
+
+
+def compiled(decoders, late=False):
+    """id -> error of compiled steps, of those that are described or of the others."""
+    both = [c for c in cases(NAME) if c["late"] is late] + [c for c in cases(BLIND) if not late]
+    steps = [c for c in both if COMPILED in c["id"]]
+    return off([c for c in steps if (NOT_COMPILED not in plan(question(c)).said) is decoders])
+
+
+def test_compiled_decoders():
+    """Mechanisms that were found on these: experts, eager attention, LoRA outside autocast, untied heads."""
+    found = compiled(True)
+    assert len(found) == 11
+    mid, _, worst = spread(found)
+    assert mid <= 0.002
+    assert worst <= 0.0105
+
+
+def test_compiled_steps_that_are_not_described():
+    """Encoders and encoder-decoders are counted as they run without: the note says how far off five were."""
+    found = sorted(-e / (1 + e) for e in compiled(False).values())
+    assert len(found) == 5
+    assert -0.32 <= found[0] <= found[-1] <= 0.06
+    assert "from 32% less to 6% more" in NOT_COMPILED
