@@ -34,7 +34,8 @@ def build(c: Config) -> Architecture:
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,
         tied=c.flag("tie_word_embeddings", True),
         positions=None if alibi else c.plain("max_position_embeddings", 2048),
-        residual_dropout=("hidden_dropout", 0.0), drops_by_call=True, classes=Classes(tokens="classifier"), linear_class="FalconLinear",
+        residual_dropout=("hidden_dropout", 0.0), drops_by_call=True,
+        classes=Classes(tokens="classifier"), linear_class="FalconLinear",
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from estimator.commands.memory.plan import plan
 from estimator.commands.memory.stack import NOT_COMPILED, micro_batches
 from estimator.moments.pooled import pooled
-from tests.accuracy.test_stacks import cases, errors, predicted, question, spread
+from tests.accuracy.test_stacks import cases, predicted, question, spread
 from tests.accuracy.test_stacks_blind import COMPILED
 from tests.accuracy.test_stacks_blind import NAME as BLIND
 
@@ -36,7 +36,7 @@ def test_brothers():
 
 
 def test_rests_of_blocks():
-    """What is off by more than 0.3% are rests of blocks: the simulated allocator finds those of two, too many of one."""
+    """What is off by more than 0.3% are rests of blocks; of one the simulated allocator finds too many."""
     far = [c for c in plain(False) if abs(off([c])[c["id"]]) > 0.003]
     assert len(far) == 3
     for case in far:

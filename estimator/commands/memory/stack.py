@@ -39,8 +39,8 @@ COMPILED = (
     "another version may choose otherwise"
 )
 NOT_COMPILED = (
-    "torch.compile of such a step is not described: it is counted as it runs without it; five measured ones of encoders "
-    "and encoder-decoders took from 32% less to 6% more"
+    "torch.compile of such a step is not described: it is counted as it runs without it; five measured ones of "
+    "encoders and encoder-decoders took from 32% less to 6% more"
 )
 LIGER = {
     TORCH: "liger-kernel 0.8 does not know {}: nothing is replaced",
@@ -116,13 +116,13 @@ def micro_batches(q: Memory) -> int:
 def drops_of(q: Memory, recipe: Recipe) -> Dropout:
     """Where the model drops: as its config states; nowhere where the stack sets every torch.nn.Dropout to 0."""
     arch = q.model.architecture
-    if not q.model.config or not (recipe.drops or arch.drops_by_call):
+    if not q.model.config or not (recipe.drops or (recipe.silent and arch.drops_by_call)):
         return Dropout(silent=recipe.silent)
     found = stated(q.model.config.raw, arch.facts.get("drops", {}))
     if recipe.drops:
         return found
     called = all(a.form == "interface" for a in arch.attentions)  # its dropout is an argument, not a module's
-    return found._replace(silent=recipe.silent, attention=found.attention and called) if recipe.silent else Dropout()
+    return found._replace(silent=True, attention=found.attention and called)
 
 
 def fields_of(
