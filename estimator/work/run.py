@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from functools import lru_cache, partial
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from estimator.work.workload import PassSizes, fused_exists
 if TYPE_CHECKING:
     from estimator.sweep.ints import Single
 
+Run = Callable[[Architecture, PassSizes, Adapter | None], Sequence[Any]]
 SIZED = ("b", "s", "context")
 OTHERS = attrgetter(*(f.name for f in fields(PassSizes) if f.name not in (*SIZED, "encoder")))
 RECURRENT = "mixer"  # where recurrent mixers run
@@ -43,18 +44,14 @@ def products(
     last layers only. The last few are remembered where neither is given.
     """
     if trains is None and top is None and recordable(work.b, work.s, work.context, work.encoder or 0):
-        return list(_multiplied(Same(arch), work, Same(adapter)))
+        return list(_remembered(_products, Same(arch), work, Same(adapter)))
     return _products(arch, work, adapter, trains, top)
 
 
-@lru_cache(maxsize=64)
-def _multiplied(same: Same[Architecture], work: PassSizes, adapter: Same[Adapter | None]) -> list[Product]:
-    return _products(same.it, work, adapter.it, None, None)
-
-
 def _products(
-    arch: Architecture, work: PassSizes, adapter: Adapter | None, trains: Callable[[str], bool] | None, top: Any
-) -> list[Product]:
+    arch: Architecture, work: PassSizes, adapter: Adapter | None, trains: Callable[[str], bool] | None = None,
+    top: Any = None,
+) -> list[Product]:  # fmt: skip
     t = Tape(work.mode == "training", work.amp)
     t.work = []
     _run(t, arch, work, adapter, trains, top)
@@ -65,44 +62,40 @@ def operations(arch: Architecture, work: PassSizes, adapter: Adapter | None = No
     """Every product of one pass, and every other kernel.
 
     Of a serving engine (``work.engine``) its own kernels; where recurrent layers run fused ones (``work.fused_scan``),
-    those in place of what PyTorch would run inside them. The last few are remembered: a pass is timed on several
-    machines.
+    those in place of what PyTorch would run inside them.
     """
     if recordable(work.b, work.s, work.context, work.encoder or 0):
-        return _remembered(Same(arch), work, Same(adapter))
+        return _remembered(_operations, Same(arch), work, Same(adapter))
     return _operations(arch, work, adapter)
 
 
-@lru_cache(maxsize=64)
-def _remembered(
-    same: Same[Architecture], work: PassSizes, adapter: Same[Adapter | None]
-) -> tuple[Product | Kernel, ...]:
-    return tuple(_operations(same.it, work, adapter.it))
-
-
 def timed(arch: Architecture, work: PassSizes) -> Sequence[Product | Kernel]:
-    """:func:`operations` for a fold of seconds alone: the kernels of each part of the model as one entry.
-
-    Out of a record where passes of other sizes were asked for before (:mod:`estimator.sweep.again`).
-    """
+    """:func:`operations` for a fold of seconds alone: the kernels of each part of the model as one entry."""
     if not recordable(work.b, work.s, work.context, work.encoder or 0):
         return _timed(arch, work)
-    return _seen(Same(arch), work)
+    return _remembered(_timed, Same(arch), work, Same(None))
 
 
-@lru_cache(maxsize=64)
-def _seen(same: Same[Architecture], work: PassSizes) -> tuple[Product | Kernel, ...]:
-    return _passes(same, SIZED if work.encoder is None else (*SIZED, "encoder"), OTHERS(work)).at(work)
+@lru_cache(maxsize=128)
+def _remembered(
+    run: Run, same: Same[Architecture], work: PassSizes, adapter: Same[Adapter | None]
+) -> tuple[Any, ...]:
+    """What ``run`` makes of a pass: the last few are remembered, as a pass is timed on several machines, and where
+    other sizes were asked for before it comes out of a record (:mod:`estimator.sweep.again`)."""
+    names = SIZED if work.encoder is None else (*SIZED, "encoder")
+    return _passes(run, same, adapter, names, OTHERS(work)).at(work)
 
 
 @lru_cache(maxsize=32)
-def _passes(same: Same[Architecture], names: tuple[str, ...], others: Any) -> Again[tuple[Product | Kernel, ...]]:
-    return Again(partial(_timed, same.it), names, KeptPass)
+def _passes(
+    run: Run, same: Same[Architecture], adapter: Same[Adapter | None], names: tuple[str, ...], others: Any
+) -> Again[tuple[Any, ...]]:
+    return Again(lambda work: tuple(run(same.it, work, adapter.it)), names, KeptPass)
 
 
-def _timed(arch: Architecture, work: PassSizes) -> tuple[Product | Kernel, ...]:
+def _timed(arch: Architecture, work: PassSizes, adapter: Adapter | None = None) -> tuple[Product | Kernel, ...]:
     found: dict[tuple[str, str], list[Any]] = {}
-    made = _operations(arch, work, None)
+    made = _operations(arch, work, adapter)
     for k in made:
         if isinstance(k, Kernel):
             sums = found.setdefault((k.where, k.phase), [0, 0, 0, 0])

@@ -46,7 +46,7 @@ def step(arch, load):
 
 @pytest.mark.parametrize("line", LINES)
 def test_each_simulation_is_run_once(llmcalc, monkeypatch, line):
-    steps, passes = (repeated._lately, repeated._runs, needed._known), (run._remembered, run._seen, run._passes)
+    steps, passes = (repeated._lately, repeated._runs, needed._known), (run._remembered, run._passes)
     for cache in (*steps, *passes, load._known):
         cache.cache_clear()
     ran = []

@@ -125,7 +125,27 @@ def test_timed_passes(name, mode):
             )  # fmt: skip
             assert run.timed(arch, work) == run._timed(arch, work)
         names = (*run.SIZED, "encoder") if two else run.SIZED
-        assert run._passes(Same(arch), names, run.OTHERS(work)).records
+        assert run._passes(run._timed, Same(arch), Same(None), names, run.OTHERS(work)).records
+
+
+@pytest.mark.parametrize(("name", "method"), [
+    ("llama-3.2-1b", "full"), ("llama-3.2-1b", "lora"), ("gpt2", "lora"), ("jamba-v0.1", "full"),
+    ("mixtral-8x7b", "lora"), ("flan-t5-base", "full"),
+])  # fmt: skip
+def test_passes_of_a_training_step(name, method):
+    """Products alone, and with every kernel: what ``flops`` and ``train`` ask for."""
+    model, rng = load_model(name), random.Random(5)
+    how = {} if method == "full" else {"method": method, "targets": "all-linear"}
+    adapter = plan(ask(Memory, model, {"mode": "training", **how})).load.adapter
+    arch, two = model.architecture, model.architecture.kind == "encoder-decoder"
+    for _ in range(2 * PATIENCE):
+        b, s = rng.choice((1, 3, 16)), rng.randint(1, 1024)
+        work = PassSizes("training", b, s, encoder=s if two else None, checkpointing=method == "lora", uncapped=True)
+        assert run.operations(arch, work, adapter) == tuple(run._operations(arch, work, adapter))
+        assert run.products(arch, work, adapter) == run._products(arch, work, adapter)
+    for made in (run._operations, run._products):
+        names = (*run.SIZED, "encoder") if two else run.SIZED
+        assert run._passes(made, Same(arch), Same(adapter), names, run.OTHERS(work)).records
 
 
 def test_what_is_timed_is_all_that_runs():
