@@ -16,5 +16,6 @@ RECIPE = Recipe(
     # between published runs on H100: 11% more in the median of NVIDIA's dense ones, 4% less to as much in Llama 3's
     # report (tests/accuracy/test_published_runs.py, test_published_layouts.py)
     slower=1.05,
+    narrow=True,  # Megatron-Bridge, peft/utils.py, ParallelLinearAdapter: the params_dtype of the model
     note="16-bit weights, fp32 main gradients, fp32 master weights and two fp32 moments",
 )  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.families.base import Architecture, Attention, Linear
+from estimator.families.base import MLP, Architecture, Attention, Linear
 from estimator.inventory import HEAD
 from estimator.stack import ops
 from estimator.stack.losses import (
@@ -140,9 +140,22 @@ def own_weights(arch: Architecture, code: Release, adapted: bool) -> Architectur
     keys and values (but under an adapter, whose targets have the names of three)."""
     if code.unties and arch.tied and arch.has_head:
         arch = arch._replace(head=Linear(arch.head_name, arch.hidden, arch.vocab, role=HEAD), tied=False)
-    if code.fuses and not adapted:
-        arch = arch._replace(layers=tuple(x._replace(mixer=_fused(x.mixer)) for x in arch.layers))
-    return arch
+    if not code.fuses:
+        return arch
+    layers = (x._replace(mixer=_attends(x.mixer), mlp=_one_kernel(x.mlp)) for x in arch.layers)
+    if not adapted:
+        layers = (x._replace(mixer=_fused(x.mixer)) for x in layers)
+    return arch._replace(layers=tuple(layers), linear_class="Linear")
+
+
+def _attends(a: Any) -> Any:
+    """litgpt's attention is causal without a mask, whatever the class does in transformers."""
+    return a._replace(form="interface", mask="needed") if isinstance(a, Attention) and a.form == "broadcast" else a
+
+
+def _one_kernel(block: Any) -> Any:
+    """litgpt's GELU by tanh is PyTorch's kernel, which keeps its input alone."""
+    return block._replace(act="gelu_pytorch_tanh") if isinstance(block, MLP) and block.act == "gelu_new" else block
 
 
 def _fused(a: Any) -> Any:

@@ -70,17 +70,23 @@ def _unquantised(arch: Same[Architecture], fmt: Format) -> Storage:
     return Storage(tuple(plain(w, fmt) for w in arch.it.weights()))
 
 
-def model_storage(model: Model, quantization: str | None = None, base: str | None = None) -> Storage:
+def model_storage(
+    model: Model, quantization: str | None = None, base: str | None = None, linear_class: str | None = None
+) -> Storage:
     """The weights of ``model`` as they are stored, weight by weight: the one question that commands and engines ask.
 
     quantization: a name as in :func:`stored_weights`, "none" for plain weights; None is what the checkpoint says of
-    itself. base: the format of what is not quantised; None is the checkpoint's own, else bf16.
+    itself. base: the format of what is not quantised; None is the checkpoint's own, else bf16. linear_class: of the
+    matrices in code that is not transformers'.
     """
     from estimator.storage.file import base_format, with_file
 
     fmt = base or base_format(model)
     if quantization is not None:
-        return stored_weights(model.architecture, quantization, fmt)
+        arch = model.architecture
+        if linear_class not in (None, arch.linear_class):
+            arch = arch._replace(linear_class=linear_class)
+        return stored_weights(arch, quantization, fmt)
     said = model.declared
     if said.scheme is None:
         made = stored_weights(model.architecture, "none", fmt)

@@ -143,7 +143,7 @@ def plan(q: Memory) -> MemoryPlan:
     asked = find_format(q.dtype or base_format(model)).name
     width = width_of(chosen, asked, said, q.dtype is not None) if train else WIDTHS.get(asked, 2)
     rest = {4: "fp32", 2: "bf16"}[F32 if q.prepare_kbit else width] if train else q.dtype and asked
-    storage = as_held(model_storage(model, own, rest), arch, said)
+    storage = as_held(model_storage(model, own, rest, arch.linear_class), arch, said)
     quantization = storage.scheme
     if train and quantization != "none" and adapter is None:
         raise InputError(f"--quantization {quantization} needs an adapter to train: add --method lora")

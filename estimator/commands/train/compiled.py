@@ -12,10 +12,10 @@ from estimator.work.times import ELEMENTWISE, KERNELS, Times
 
 SHARE, LEAST, MOST = 0.54, 0.46, 0.69  # the middle, the smallest and the largest of the five
 HOST = 0.23  # of the host's time: no full step was bound by it, so that this is the most it can be (Qwen3)
-HOST_ADAPTERS = 0.39  # LoRA's: the one step with adapters was
+HOST_ADAPTERS = 0.35  # LoRA's: the one step with adapters was
 NOTE = (
     f"torch.compile: elementwise kernels take {SHARE:g} of their time ({LEAST:g} to {MOST:g} in five measured steps, "
-    "torch 2.11), the host a quarter, with adapters two fifths; compiling itself takes a minute more"
+    "torch 2.11), the host a quarter, with adapters a third; compiling itself takes a minute more"
 )
 
 

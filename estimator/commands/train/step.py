@@ -159,7 +159,7 @@ def autocasts(recipe: Recipe, run: Run, dtype: str) -> bool:
 def wide_adapters(made: Pass, recipe: Recipe, run: Run, dtype: str) -> bool:
     """Whether adapters multiply in fp32."""
     on = Spread(int(value_of(run.degrees.shards)), run.stage, DEEPSPEED if recipe.kind == DEEPSPEED else TORCH)
-    return not autocasts(recipe, run, dtype) and made.cast and not narrow_adapters(on)
+    return made.cast and not (recipe.narrow or autocasts(recipe, run, dtype) or narrow_adapters(on))
 
 
 def run_once(made: Pass, recipe: Recipe, run: Run, dtype: str) -> Sequence[Product | Kernel]:
