@@ -36,7 +36,7 @@ class Again(Generic[T]):
         self.run, self.names, self.keep, self.equal = run, names, keep, equal
         self.records: tuple[tuple[Any, Made[T]], ...] = ()
         self.left = self.patience = PATIENCE
-        self.served = 0  # since the last record
+        self.served = PATIENCE + 1  # since the last record, before which there was none that served fewer
         self.lock = Lock()
 
     def at(self, load: Any) -> T:
