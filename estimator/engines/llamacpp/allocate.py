@@ -60,62 +60,56 @@ class Heap:
             self.top = self.holes.pop(i)[0]
 
 
-class _Layout:
-    """Where each tensor lies while the graph is laid out; one heap a device."""
+def _size(t: GgmlTensor) -> int:
+    return aligned(t.bytes, t.device)
 
-    def __init__(self) -> None:
-        self.heaps: dict[int, Heap] = {}
-        self.at: dict[int, int] = {}
-        self.readers: dict[int, int] = {}
-        self.views: dict[int, int] = {}
 
-    def size(self, t: GgmlTensor) -> int:
-        return aligned(t.bytes, t.device)
+def _place(heaps: dict[int, Heap], t: GgmlTensor) -> None:
+    if t.held or t.root is not None or t.at is not None:
+        return
+    if t.op in IN_PLACE:
+        for s in t.sources:
+            alone = s.at is not None and s.readers == 1 and not s.views and s.device == t.device
+            if alone and not s.output and s.type == t.type and s.shape == t.shape:
+                t.at, s.at = s.at, None
+                return
+    t.at = heaps.setdefault(t.device, Heap()).take(_size(t))
 
-    def place(self, t: GgmlTensor) -> None:
-        me = id(t)
-        if t.held or t.root is not None or me in self.at:
-            return
-        if t.op in IN_PLACE:
-            for s in t.sources:
-                i = id(s)
-                alone = self.readers.get(i) == 1 and not self.views.get(i) and s.device == t.device
-                if i in self.at and alone and not s.output and s.type == t.type and s.shape == t.shape:
-                    self.at[me] = self.at.pop(i)
-                    return
-        self.at[me] = self.heaps.setdefault(t.device, Heap()).take(self.size(t))
 
-    def free(self, t: GgmlTensor) -> None:
-        if id(t) in self.at and not t.output:
-            self.heaps[t.device].give(self.at.pop(id(t)), self.size(t))
+def _free(heaps: dict[int, Heap], t: GgmlTensor) -> None:
+    if t.at is not None and not t.output:
+        heaps[t.device].give(t.at, _size(t))
+        t.at = None
 
-    def read(self, t: GgmlTensor) -> None:
-        """One reader of ``t`` is done."""
-        me, root = id(t), t.root
-        self.readers[me] -= 1
-        if self.readers[me] or self.views.get(me):
-            return
-        if root is None:
-            self.free(t)
-            return
-        r = id(root)
-        self.views[r] -= 1
-        if not self.views[r] and not self.readers.get(r):
-            self.free(root)
+
+def _read(heaps: dict[int, Heap], t: GgmlTensor) -> None:
+    """One reader of ``t`` is done."""
+    t.readers -= 1
+    if t.readers or t.views:
+        return
+    root = t.root
+    if root is None:
+        _free(heaps, t)
+    elif not root.held:
+        root.views -= 1
+        if not root.views and not root.readers:
+            _free(heaps, root)
 
 
 def compute_bytes(inputs: Sequence[GgmlTensor], nodes: Sequence[GgmlTensor]) -> dict[int, int]:
-    """Bytes of the compute buffer of each device that the nodes name (0: the host)."""
-    made = _Layout()
+    """Bytes of the compute buffer of each device that the nodes name (0: the host). A graph is laid out once."""
+    heaps: dict[int, Heap] = {}  # by device
     for t in inputs:
-        made.place(t)
+        _place(heaps, t)
     for t in nodes:
-        if t.root is not None:
-            made.views[id(t.root)] = made.views.get(id(t.root), 0) + 1
+        if t.root is not None and not t.root.held:
+            t.root.views += 1
         for s in t.sources:
-            made.readers[id(s)] = made.readers.get(id(s), 0) + 1
+            if not s.held:
+                s.readers += 1
     for t in nodes:
-        made.place(t)
+        _place(heaps, t)
         for s in t.sources:
-            made.read(s)
-    return {device: heap.peak for device, heap in sorted(made.heaps.items())}
+            if not s.held:
+                _read(heaps, s)
+    return {device: heap.peak for device, heap in sorted(heaps.items())}

@@ -58,11 +58,12 @@ class GgmlTensor:
     seen      whether the graph has it already; number: in order of creation, by which its layer is found
     weight    the module whose weight it multiplies by, or ""
     device    where it runs and lies: 0 is the host
+    at, readers, views   while the graph is laid out: where it begins (None: nowhere), and who has yet to read and see it
     """
 
     __slots__ = (
-        "bytes", "device", "held", "number", "op", "output", "root", "seen", "shape", "sources", "strided", "type",
-        "weight",
+        "at", "bytes", "device", "held", "number", "op", "output", "readers", "root", "seen", "shape", "sources",
+        "strided", "type", "views", "weight",
     )  # fmt: skip
     numbers = count()
 
@@ -81,6 +82,8 @@ class GgmlTensor:
         self.bytes = 0 if held or root is not None else bytes_of(shape, type)
         self.output = self.seen = False
         self.number, self.weight, self.device = next(GgmlTensor.numbers), "", 0
+        self.at: int | None = None
+        self.readers = self.views = 0
 
 
 HELD = GgmlTensor("HELD", (1,), held=True)  # any weight: where it lies, the layer of its reader says

@@ -83,7 +83,7 @@ class Scheduler:
         whole = self.place.offloaded > self.place.layers
         if t.number in self.p.normed and 0 <= layer < self.place.layers and (whole or self.p.tokens < OFFLOAD_FROM):
             return self.of[layer]
-        if t.op in UNSIGHTED or not any(is_weight(s) for s in t.sources):
+        if t.op in UNSIGHTED or HELD not in t.sources:
             return None
         home = self.home(HELD, t)
         return 1 if home == HOST and rows(t) >= OFFLOAD_FROM else home
@@ -108,11 +108,11 @@ class Scheduler:
             if t.op == "VIEW":
                 stretch.append(t)
                 continue
-            fresh = copies and any(is_weight(s) and self.home(s, t) != t.device for s in t.sources)
+            fresh = copies and HELD in t.sources and self.home(HELD, t) != t.device
             if t.device != now or fresh:
                 out += (*copies, *stretch)
                 stretch, copies, now = [], [], t.device
-            t.sources = tuple(self._here(s, t, copies) for s in t.sources)
+            t.sources = tuple([self._here(s, t, copies) for s in t.sources])
             stretch.append(t)
         return [*out, *copies, *stretch]
 
@@ -185,10 +185,6 @@ def span(s: GgmlTensor) -> int:
     if s.op == "VIEW" and s.strided and inner and s.root is not None and s.root.shape[1:] == (last,):
         return bytes_of(((last - 1) * s.root.shape[0] + prod(inner),), s.type)
     return bytes_of(s.shape, s.type)
-
-
-def is_weight(s: GgmlTensor) -> bool:
-    return s is HELD
 
 
 def is_cache(s: GgmlTensor) -> bool:
