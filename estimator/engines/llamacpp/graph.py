@@ -58,7 +58,7 @@ class GgmlTensor:
     seen      whether the graph has it already; number: in order of creation, by which its layer is found
     weight    the module whose weight it multiplies by, or ""
     device    where it runs and lies: 0 is the host
-    at, readers, views   while the graph is laid out: where it begins (None: nowhere), and who has yet to read and see it
+    at, readers, views   while a graph is laid out: where it begins (None: nowhere), who has yet to read and to see it
     """
 
     __slots__ = (
