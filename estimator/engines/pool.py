@@ -154,21 +154,35 @@ def indexer_bytes(asked: ServerAsked) -> int:
 
 
 def state_bytes(asked: ServerAsked, s: StateSpace) -> int:
-    """Bytes of a recurrent layer's state on one rank: the state, and the last inputs of its convolution.
-
-    The gated delta rule's state is in fp32; Mamba's in the activations' width unless the config says fp32.
-    """
-    t = asked.tensor
-    raw = asked.model.config.raw if asked.model.config else {}
-    text = raw.get("text_config") if isinstance(raw.get("text_config"), dict) else raw
-    wide = s.kind == "gated_delta" or (text or {}).get("mamba_ssm_dtype") == "float32"
+    """Bytes of a recurrent layer's state on one rank: the state, and the last inputs of its convolution."""
+    t, wide = asked.tensor, _state_width(asked, s)
     sizes: dict[str, int] = {k: int(value_of(v)) for k, v in s.sizes.items() if isinstance(value_of(v), int)}
     if s.kind == "gated_delta":
         numbers = sizes["value_heads"] // t * sizes["key_dim"] * sizes["value_dim"]
     else:
         numbers = int(value_of(s.inner)) // t * int(value_of(s.state))
     conv = int(value_of(s.conv_width)) // t * (int(value_of(s.conv_kernel)) - 1)
-    return numbers * (FP32 if wide else asked.width) + conv * asked.width
+    return numbers * wide + conv * asked.width
+
+
+# fields of a config that name the state's type, and since when vLLM reads them (model_executor/models/config.py of
+# 0.13.0, not 0.11.0; a start of 0.16.1); srt/configs/mamba_utils.py of SGLang 0.5.9 reads the second, and takes fp32
+STATE_TYPES: tuple[tuple[str, tuple[int, ...]], ...] = (("mamba_ssm_cache_dtype", (0, 13)), ("mamba_ssm_dtype", (0,)))
+STATE_WIDTHS = {"float32": FP32, "bfloat16": 2, "float16": 2}
+
+
+def _state_width(asked: ServerAsked, s: StateSpace) -> int:
+    """Bytes of a number of the state: as the config says, else of an activation (layers/mamba/mamba_utils.py of vLLM
+    0.11.0 to 0.19.0, whose channel-wise delta rule alone keeps fp32)."""
+    raw = asked.model.config.raw if asked.model.config else {}
+    text = raw.get("text_config")
+    fields = text if isinstance(text, dict) else raw
+    apart = asked.engine == "sglang"
+    for name, since in STATE_TYPES[1:] if apart else STATE_TYPES:
+        said = STATE_WIDTHS.get(str(fields.get(name)))
+        if said is not None and asked.version >= since:
+            return said
+    return FP32 if apart or s.kind == "channel_delta" else asked.width
 
 
 def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: Any, block: int, step: int, *, windows: bool = True,
