@@ -86,6 +86,13 @@ class ServerAsked:
         return self.tensor * self.data if self.experts else 1
 
     @property
+    def linked(self) -> bool:
+        """Whether the card's kind is linked to its peers by more than PCIe; a bridge between two is not counted on.
+        True without a preset."""
+        link = self.spec.link if self.spec is not None else None
+        return self.spec is None or (link is not None and "bridge" not in link.name)
+
+    @property
     def gpus(self) -> int:
         return self.tensor * self.pipeline * self.data
 

@@ -43,7 +43,8 @@ HARDWARE = Hardware(("NVIDIA", "AMD"), (((0,), "7.5"),), {
 })  # fmt: skip
 
 CONTEXT = GIB // 2  # taken by the driver before the first reading: 0.51 GiB on an H100 (vLLM's logs, one rank)
-CONTEXT_RANKS = 3 * GIB // 2  # with NCCL, 1.51 to 1.53 GiB at two to four ranks
+# with NCCL, 1.51 to 1.53 GiB at two to four ranks with NVLink; over PCIe it takes 0.13 (0.40 in all, 4 L4s, 0.4.3)
+CONTEXT_RANKS = 3 * GIB // 2
 REQUESTS = 4096  # max_running_requests is at most this: model_runner_kv_cache_mixin.py of 0.5.9
 PAGE = 64  # tokens of a page with DeepSeek's sparse attention: server_args.py of 0.5.9
 STATES = Fraction(9, 19)  # of a hybrid's pool: mamba_full_memory_ratio 0.9 to 1
@@ -77,7 +78,7 @@ def plan(asked: ServerAsked) -> ServedRank:
 def _rank(asked: ServerAsked, held: list[Layer], stage: range, f: Fraction) -> ServedRank:
     weights = lettered(asked, WEIGHTS, rank_bytes(asked, stage))
     budget, rest, pool, left = None, 0, asked.pool, None
-    beside = CONTEXT if asked.gpus == 1 else CONTEXT_RANKS
+    beside = CONTEXT_RANKS if asked.gpus > 1 and asked.linked else CONTEXT
     if asked.total is not None:
         budget, beside = lettered(asked, MEMORY, asked.total), lettered(asked, BESIDE, beside)
         free = budget - beside

@@ -33,7 +33,7 @@ BY_INPUT, BUILT_BATCH, BUILT_INPUT = (0, 11), 8, 2048
 # freeGpuMemoryFraction: release-notes.md of 0.8.0
 FRACTION = ((0, 8), Fraction(9, 10)), ((0,), Fraction(85, 100))
 SAMPLED_ROWS = 256  # rows of logits of the trial run: a guess, the trial's requests are not logged
-CONTEXT, CONTEXT_RANKS = GIB // 2, 2 * GIB  # the driver's context, and with NCCL (vLLM's logs on an H100)
+CONTEXT, CONTEXT_RANKS = GIB // 2, 2 * GIB  # the driver's context, and with NCCL over NVLink (vLLM's logs on an H100)
 SMALL_BLOCKS = (0, 19)  # since then 32 tokens a block, 64 before
 # release-notes.md of 0.15.0: Volta is removed
 # weights: guides/0_support_matrix of Model Optimizer ("FP8: Ada and Later", "FP4: Blackwell and Later")
@@ -59,7 +59,7 @@ def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
     weights = lettered(asked, WEIGHTS, rank_bytes(asked, stage))
     t = sizes_of(asked)[1]
     peak = activation(asked, SAMPLED_ROWS, t, stage.start == 0, stage.stop == len(layers))
-    peak, beside = lettered(asked, ACTIVATION, peak), CONTEXT if asked.gpus == 1 else CONTEXT_RANKS
+    peak, beside = lettered(asked, ACTIVATION, peak), CONTEXT_RANKS if asked.gpus > 1 and asked.linked else CONTEXT
     beside = lettered(asked, BESIDE, beside)
     pool, budget, left = asked.pool, None, None
     if asked.total is not None:

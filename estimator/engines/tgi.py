@@ -48,7 +48,7 @@ OF_TOTAL = (3, 0)  # since then the share is of the card's memory, not of what i
 # widths, else flash decoding (256), or paged attention (16) on cards before Ampere
 NEW_BLOCKS, FLASHINFER_HEADS, PAGED, DECODING = (2, 3), (64, 128, 256), 16, 256
 LAST_ROW = (3, 0)  # REQUEST_LOGPROBS is off: flash_causal_lm.py of 3.0.0; not 2.4.0
-CONTEXT, CONTEXT_RANKS = GIB // 2, 2 * GIB  # the driver's context, and with NCCL (vLLM's logs on an H100)
+CONTEXT, CONTEXT_RANKS = GIB // 2, 2 * GIB  # the driver's context, and with NCCL over NVLink (vLLM's logs on an H100)
 
 
 def plan(asked: ServerAsked) -> ServedRank:
@@ -64,7 +64,7 @@ def plan(asked: ServerAsked) -> ServedRank:
     weights = lettered(asked, WEIGHTS, rank_bytes(asked, stage))
     block = block_of(asked)
     peak = lettered(asked, ACTIVATION, activation(asked, sizes_of(asked)[1]))
-    beside = lettered(asked, BESIDE, CONTEXT if asked.gpus == 1 else CONTEXT_RANKS)
+    beside = lettered(asked, BESIDE, CONTEXT_RANKS if asked.gpus > 1 and asked.linked else CONTEXT)
     pool, budget, left = asked.pool, None, None
     if asked.total is not None:
         fraction = share(asked.question.gpu_memory_utilization, Fraction(1), "--gpu-memory-utilization")

@@ -48,7 +48,12 @@ MULTIPROCESSORS = 108  # of a card whose preset does not say: an A100's
 # Eight ranks were not seen: the value of four.
 OTHER = {1: 0.25, 2: 2.07, 4: 2.15, 8: 2.15}
 OTHER_STAGE = 0.07  # pipeline stages without tensor parallelism (6 stages of 2 runs)
-OTHER_BEFORE = ((0, 11), 0.13), ((0, 8), 0.05), ((0, 0), 0.35)  # by version, one to five logs each
+# by version, one to seven logs each; worker.py of 0.6.4 and before counts what was taken before it started too, and so
+# does 0.6.5's one log, taken while that changed
+OTHER_BEFORE = ((0, 11), 0.13), ((0, 6, 6), 0.05), ((0, 0), 0.35)
+# the same over PCIe alone, where no kernel of its own sums: 0.09 (4 A30, 0.11), 0.20 (16 RTX 3090, 0.8.3), 0.25 (2 RTX
+# 4090, 0.7.2): the median of three logs
+OTHER_PCIE = 0.2
 # CUDA graphs, fitted to 31 logs of 0.19 (102 graphs each, 51 sizes of pieces and of whole steps): GiB a rank; GiB a
 # graph and layer of it; bytes of every captured token and element of a rank's queries, which the graphs' own pool keeps
 # (in fp32 too); GiB that experts add. A model at a time left out, the dense ones are missed by a median of 7%, nine of
@@ -162,6 +167,8 @@ def other(asked: ServerAsked) -> int:
         if asked.tensor > 4:
             asked.said.append("memory outside the allocator at more than 4 ranks was not measured: that of 4")
         return int(OTHER[known] * GIB)
+    if asked.tensor > 1 and not asked.linked:
+        return int(OTHER_PCIE * GIB)
     if asked.pipeline > 1:
         return int(OTHER_STAGE * GIB)
     if asked.at_least(0, 18):

@@ -19,9 +19,15 @@ LARGE, SMALL, LARGEST = (1024, 8192), (256, 2048), (1024, 16384)
 LARGE_GPU, LARGEST_GPU = 70 * GIB, 160 * GIB
 LARGEST_SINCE = (0, 28)  # 0.28.0; not 0.24.0
 A100_IS_SMALL = (0, 9)  # 0.9.0; not 0.8.5
-SPARK_IS_SMALL, SPARK = (0, 33), "12.1"  # 0.33.0; not 0.30.0
+# unified memory: the driver says no size (NVML, not supported), which counts as 0 bytes: the starts of 0.11.0, 0.13.0
+# and 0.18.1 on one print 2,048 tokens and 256 sequences; since 0.33.0 the card is named
+SPARK = "12.1"
 # tokens a step: at most those of all sequences, and not less than usual without chunks: 0.12.0; not 0.11.0
 BOUNDED = (0, 12)
+
+# V0: prompts in chunks where sequences are longer than this (engine/arg_utils.py of 0.6.3 to 0.7.3, which leaves out
+# windows, adapters, drafts, images and AMD), of so many tokens (config.py of 0.6.5 and of 0.6.4)
+LONG, CHUNK = 32_768, (((0, 6, 5), 2048), ((0,), 512))
 
 BLOCK = 16  # config/cache.py, DEFAULT_BLOCK_SIZE
 SPARSE_BLOCK = 64  # of FlashMLA's sparse kernel: platforms/cuda.py of 0.11.0, backends/mla/flashmla_sparse.py of 0.19.0
@@ -52,7 +58,7 @@ def sizes_of(asked: ServerAsked) -> tuple[int, int]:
     q = asked.question
     seqs, tokens = _usual(asked)
     if asked.version < V0:
-        tokens = max(asked.length, 2048)
+        tokens = of_version(asked, CHUNK) if _in_chunks(asked) else max(asked.length, 2048)
     elif asked.arch.kind != "decoder":  # no chunks: whole prompts
         tokens = max(asked.length, tokens) if asked.version >= BOUNDED else asked.length
     n = whole(q, "max_num_seqs", seqs)
@@ -64,6 +70,14 @@ def sizes_of(asked: ServerAsked) -> tuple[int, int]:
     return n, t
 
 
+def _in_chunks(asked: ServerAsked) -> bool:
+    """Whether V0 takes a long prompt in chunks where nothing is said."""
+    q, spec = asked.question, asked.spec
+    windows = any(a.window is not None or a.chunk is not None for a in asked.arch.attentions)
+    other = q.max_loras or getattr(q, "draft_model", None) or asked.arch.towers or asked.arch.kind != "decoder"
+    return asked.length > LONG and not windows and not other and (spec is None or spec.vendor != "AMD")
+
+
 def _usual(asked: ServerAsked) -> tuple[int, int]:
     spec, total = asked.spec, asked.total or 0
     if asked.version < V0:
@@ -71,7 +85,7 @@ def _usual(asked: ServerAsked) -> tuple[int, int]:
     if total >= LARGEST_GPU and asked.version >= LARGEST_SINCE:
         return LARGEST
     a100 = spec is not None and "a100" in spec.id and asked.version >= A100_IS_SMALL
-    spark = spec is not None and spec.compute_capability == SPARK and asked.version >= SPARK_IS_SMALL
+    spark = spec is not None and spec.compute_capability == SPARK
     return LARGE if total >= LARGE_GPU and not a100 and not spark else SMALL
 
 

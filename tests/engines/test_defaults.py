@@ -25,12 +25,37 @@ def asked(model: str, engine: str, gpu: str, version: str, **more: Any) -> Any:
         ("h100-sxm", "0.19.0", (1024, 8192)), ("a100-80gb", "0.19.0", (256, 2048)),
         ("a100-80gb", "0.8.5", (1024, 8192)),
         ("l40s", "0.11.0", (256, 2048)), ("b200", "0.24.0", (1024, 8192)), ("b200", "0.28.0", (1024, 16384)),
-        ("dgx-spark", "0.30.0", (1024, 8192)), ("dgx-spark", "0.33.0", (256, 2048)),
+        ("dgx-spark", "0.13.0", (256, 2048)), ("dgx-spark", "0.33.0", (256, 2048)),
     ],
 )  # fmt: skip
 def test_vllm_by_card_and_version(gpu: str, version: str, sizes: tuple[int, int]) -> None:
     """engine/arg_utils.py, get_batch_defaults."""
     assert vllm_defaults.sizes_of(asked("llama-3.1-8b", "vllm", gpu, version)) == sizes
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "more", "tokens"),
+    [
+        ("llama-3.1-8b", "0.6.4", {}, 512), ("llama-3.1-8b", "0.7.3", {}, 2048),
+        ("llama-3.1-8b", "0.7.3", {"max_model_len": 32768}, 32768), ("llama-3.1-8b", "0.7.3", {"max_loras": 1}, 131072),
+        ("llama-3.1-8b", "0.7.3", {"max_model_len": 1024}, 2048), ("gemma-3-4b-text", "0.7.3", {}, 131072),
+        ("gemma-3-4b-multimodal", "0.7.3", {}, 131072),
+    ],
+)  # fmt: skip
+def test_vllms_first_engine_takes_long_prompts_in_chunks(
+    model: str, version: str, more: dict[str, Any], tokens: int
+) -> None:
+    """engine/arg_utils.py of 0.6.4 and 0.7.3, create_engine_config; config.py of both, SchedulerConfig."""
+    assert vllm_defaults.sizes_of(asked(model, "vllm", "l40s", version, **more))[1] == tokens
+
+
+def test_ranks_over_pcie_keep_less_outside_the_allocator() -> None:
+    """Starts of two RTX 4090 (0.7.2: 0.25 GiB) and of H100s with NVLink (2.06 to 2.11)."""
+    sizes = {
+        gpu: server_of("vllm").plan(asked("llama-3.1-8b", "vllm", gpu, "0.19.0", tensor_parallel=2)).other
+        for gpu in ("rtx-4090", "rtx-3090", "h100-sxm")
+    }  # fmt: skip
+    assert sizes["rtx-4090"] == sizes["rtx-3090"] < sizes["h100-sxm"]
 
 
 def test_vllm_bounds_sequences_and_tokens_by_each_other() -> None:
