@@ -17,7 +17,7 @@ from estimator.engines.lettered import ACTIVATION, BESIDE, DRAWN, MEMORY, WEIGHT
 from estimator.engines.pool import kind_of, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_dealt, check_heads, fewest
 from estimator.engines.server import Hardware, Server
-from estimator.engines.vision import images_bytes
+from estimator.engines.vision import Images, images, stacked_bytes
 from estimator.engines.vllm_defaults import HYBRID_PREFIXES, UNEVEN, V0, block_of, captured, sizes_of, utilisation
 from estimator.engines.weights import VOCAB_MULTIPLE, rank_bytes
 from estimator.errors import InputError
@@ -41,19 +41,21 @@ HARDWARE = Hardware(("NVIDIA", "AMD"), (((0, 21), "7.5"), ((0,), "7.0")), {
 
 PROFILE = 50 * MIB  # fitted: what 0.17 to 0.19 profile beside the tensors counted here (3 logs of Llama-3.1-8B)
 HIDDEN_STATES, V0_HIDDEN_STATES = 7, 6  # residual-wide tensors alive at the peak of a layer: fitted on the same logs
+# experts' buffers outlive their layer: fused_moe/unquantized_fused_moe_method.py of 0.14.1; not 0.13.0
+MODULAR = (0, 14)
 SAMPLED = 12  # bytes a logit beside the logits: a copy in fp32, probabilities, exponentials
 SORTED, V0_SORTED = 38, 39  # bytes a logit where the sampler sorts the vocabulary: Qwen3-14B, Llama-3-8B (one log each)
 MULTIPROCESSORS = 108  # of a card whose preset does not say: an A100's
 # GiB outside the allocator that the profile sees, by tensor-parallel degree; H100, 0.18 and 0.19 (43 settings).
 # Eight ranks were not seen: the value of four.
 OTHER = {1: 0.25, 2: 2.07, 4: 2.15, 8: 2.15}
+# the same over PCIe alone, where no kernel of its own sums: 0.09 (4 A30, 0.11), 0.20 (16 RTX 3090, 0.8.3), 0.25 (2 RTX
+# 4090, 0.7.2): the median of three logs
+OTHER_PCIE = 0.2
 OTHER_STAGE = 0.07  # pipeline stages without tensor parallelism (6 stages of 2 runs)
 # by version, one to seven logs each; worker.py of 0.6.4 and before counts what was taken before it started too, and so
 # does 0.6.5's one log, taken while that changed
 OTHER_BEFORE = ((0, 11), 0.13), ((0, 6, 6), 0.05), ((0, 0), 0.35)
-# the same over PCIe alone, where no kernel of its own sums: 0.09 (4 A30, 0.11), 0.20 (16 RTX 3090, 0.8.3), 0.25 (2 RTX
-# 4090, 0.7.2): the median of three logs
-OTHER_PCIE = 0.2
 # CUDA graphs, fitted to 31 logs of 0.19 (102 graphs each, 51 sizes of pieces and of whole steps): GiB a rank; GiB a
 # graph and layer of it; bytes of every captured token and element of a rank's queries, which the graphs' own pool keeps
 # (in fp32 too); GiB that experts add. A model at a time left out, the dense ones are missed by a median of 7%, nine of
@@ -85,7 +87,8 @@ def _rank(asked: ServerAsked, stage: range, of: int) -> ServedRank:
             asked.said.append(f"--gpu-memory-utilization not given: {float(used):g}")
     last = stage.stop == len(layers)
     more, drafted = draft_bytes(asked) if last else (0, 0)
-    weights = lettered(asked, WEIGHTS, rank_bytes(asked, stage) + more)
+    stacked = stacked_bytes(asked, t) if stage.start == 0 else 0
+    weights = lettered(asked, WEIGHTS, rank_bytes(asked, stage) + more + stacked)
     peak = lettered(asked, ACTIVATION, activation(asked, n, t, first=stage.start == 0, last=last))
     beside = lettered(asked, BESIDE, other(asked))
     drawn = graphs(asked, len(stage), captured(asked, n, t))
@@ -134,9 +137,11 @@ def activation(asked: ServerAsked, n: int, t: int, first: bool = True, last: boo
     workspace = 0
     if moe is not None and asked.store.products != MXFP4:
         workspace = t * int(value_of(moe.per_token)) * (max(2 * width, d) + width) * w
-    images = images_bytes(asked.model, t, d, w) if first else 0
+    seen = images(asked, t) if first else Images()
     fixed = 0 if old else PROFILE
-    return int(max(forward(asked, t, states), sampler) + received + workspace + images + fixed)
+    kept = workspace if asked.version >= MODULAR else 0
+    text = max(forward(asked, t, states) + workspace - kept, sampler) + received + kept + seen.held
+    return int(max(text, seen.peak) + fixed)
 
 
 def forward(asked: ServerAsked, t: int, states: int = HIDDEN_STATES) -> int:
@@ -162,13 +167,13 @@ def _widths(asked: ServerAsked) -> tuple[int, MoE | None, int]:
 
 def other(asked: ServerAsked) -> int:
     """Bytes outside the allocator that the engine counts: measured constants by version and degree."""
+    if asked.tensor > 1 and not asked.linked:
+        return int(OTHER_PCIE * GIB)
     if asked.tensor > 1:
         known = max(k for k in OTHER if k <= asked.tensor)
         if asked.tensor > 4:
             asked.said.append("memory outside the allocator at more than 4 ranks was not measured: that of 4")
         return int(OTHER[known] * GIB)
-    if asked.tensor > 1 and not asked.linked:
-        return int(OTHER_PCIE * GIB)
     if asked.pipeline > 1:
         return int(OTHER_STAGE * GIB)
     if asked.at_least(0, 18):

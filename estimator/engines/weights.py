@@ -14,7 +14,9 @@ from typing import Any
 
 from estimator.engines.asked import ServerAsked, whole
 from estimator.engines.layers import decoder_layers
-from estimator.families.base import Attention, Layer, MoE
+from estimator.errors import InputError
+from estimator.families.base import Attention, Layer, Linear, MoE
+from estimator.families.towers import Tower, walked
 from estimator.inventory import EXPERT, LINEAR, Weight
 from estimator.ops import round_up
 from estimator.parallel import tensor
@@ -26,6 +28,7 @@ from estimator.trace import value_of
 MIB = 1024 * 1024
 # torch's caching allocator (c10/core/AllocatorConfig.h, c10/cuda/CUDACachingAllocator.cpp)
 STEP, LARGE, SEGMENT, LEFT = 512, 10 * MIB, 2 * MIB, MIB
+CUTS_TOWERS = ("vllm", "sglang")
 RANK = 16  # of an adapter at most: vLLM config/lora.py of 0.19.0, max_lora_rank
 VOCAB_MULTIPLE = 64  # vLLM model_executor/layers/vocab_parallel_embedding.py, DEFAULT_VOCAB_PADDING_SIZE
 
@@ -115,9 +118,37 @@ def tensors(asked: ServerAsked, stage: range) -> Iterator[tuple[str, int]]:
         yield from _plain(asked, [w for w in tensor.last(arch, cut) if w.name not in loose])
         if arch.tied and stage.start > 0:
             yield from _plain(asked, tensor.token_table(arch, cut))
-    if stage.start == 0:  # a tower that sees, whole on every rank
-        yield from _plain(asked, arch.loose_weights())
+    if stage.start == 0:
+        yield from _plain(asked, list(arch.extra_weights))
+        for tower in arch.towers:
+            yield from _plain(asked, _tower(asked, tower, cut))
     yield from _rotary(asked)
+
+
+def _tower(asked: ServerAsked, tower: Tower, cut: ServedCut) -> list[Weight]:
+    """The weights of a tower on a rank: layers that see, and what merges their tokens, are cut as the text's are, where
+    the engine's class does so (:data:`CUTS_TOWERS`) and the heads divide; all else is copied.
+
+    Source: vLLM 0.6.6 to 0.30.0, model_executor/models/siglip.py, clip.py, pixtral.py, qwen2_5_vl.py, qwen3_vl.py (with
+    --mm-encoder-tp-mode "weights"); SGLang 0.5.9, srt/layers/attention/vision.py.
+    """
+    whole = list(tower.weights())
+    if asked.tensor == 1 or asked.engine not in CUTS_TOWERS or tower.copied or tower.kind != "vision":
+        return whole
+    try:
+        layers = [(x.times, tensor.layer(x, cut)) for x in tower.layers] if walked(tower) else None
+    except InputError:  # heads that the ranks do not divide: copied
+        layers = None
+    if layers is None:
+        return whole
+    out = [w for part in (*tower.stem, *tower.final, *tower.pooled) for w in part.weights()]
+    out += [w._replace(times=w.times * times) for times, held in layers for w in held]
+    matrices = [x for x in tower.bridge if isinstance(x, Linear)]
+    pairs = {id(x): how for a, b in zip(matrices[::2], matrices[1::2], strict=False) if value_of(a.d_out == b.d_in)
+             for x, how in ((a, tensor.COLUMN), (b, tensor.ROW))}  # fmt: skip
+    for x in tower.bridge:
+        out += tensor.linear(x, pairs.get(id(x), tensor.WHOLE), cut) if isinstance(x, Linear) else x.weights()
+    return out
 
 
 def _elements(w: Weight) -> int:
@@ -211,11 +242,15 @@ def _rotary(asked: ServerAsked) -> Iterator[tuple[str, int]]:
     for scaling in bases:
         kind = scaling.get("rope_type", scaling.get("type"))
         factor = scaling.get("factor", 1) if asked.engine == "vllm" and kind in STRETCHED else 1
+        if "mrope_section" in scaling and asked.engine == "vllm" and asked.version >= MROPE:
+            factor = MROPE_ROWS
         rows = int(value_of(positions)) * (factor if isinstance(factor, int | float) and factor > 1 else 1)
         yield "rotary table", int(rows) * rope * asked.width
 
 
 STRETCHED = ("linear", "dynamic")
+# positions in three dimensions: rows for four times as many (rotary_embedding/mrope.py; 0.7.3, not 0.6.6)
+MROPE, MROPE_ROWS = (0, 7), 4
 
 
 def _bases(fields: Mapping[str, Any], said: Mapping[str, Any]) -> list[Mapping[str, Any]]:

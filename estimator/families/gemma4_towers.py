@@ -44,7 +44,8 @@ def tower(c: Config, prefix: str, merge: int = 1, tokens: int | None = None) -> 
         Extra(f"{at}patch_embedder.position_embedding_table", (2, c.plain("position_embedding_size", 10240), d)),
     )
     grid = ImageGrid(None, (patch, patch), c.plain("pooling_kernel_size", 3, least=1), tokens=tokens)
-    return Tower("vision", stem, (Layer(L, attention, mlp, norms, ROLES, "sandwich", side="encoder"),), grid=grid)
+    return Tower("vision", stem, (Layer(L, attention, mlp, norms, ROLES, "sandwich", side="encoder"),), grid=grid,
+                 copied=True)  # fmt: skip
 
 
 def audio_tower(c: Config, prefix: str) -> Tower:

@@ -15,6 +15,10 @@ from estimator.families.common_tower import alone, layer_norm, pair, patch_conv,
 from estimator.families.towers import ImageGrid, Tower
 from estimator.inventory import POSITION
 
+# preprocessor_config.json of Qwen2-VL and Qwen2.5-VL (max_pixels 12,845,056 of 28 x 28 a token) and of Qwen3-VL
+# (longest_edge 16,777,216 of 32 x 32)
+MOST = 16_384
+
 
 def tower(c: Config, prefix: str, merge: int = 1, tokens: int | None = None) -> Tower:
     """The tower and its merger in module ``prefix``, by the config's model_type; a merge of its own."""
@@ -51,7 +55,7 @@ def _second(c: Config, at: str) -> Tower:
         "vision", (patch_conv(f"{at}patch_embed.proj", c, d, patch, False, _frames(c), "in_channels"),), (layers,),
         (layer_norm(f"{at}merger.ln_q", d),),
         (Linear(f"{at}merger.mlp.0", wide, wide, True), Linear(f"{at}merger.mlp.2", wide, width, True)),
-        ImageGrid(None, patch, side),
+        ImageGrid(None, patch, side, most=MOST),
     )  # fmt: skip
 
 
@@ -77,7 +81,7 @@ def _second_and_a_half(c: Config, at: str) -> Tower:
         "vision", (patch_conv(f"{at}patch_embed.proj", c, d, patch, False, _frames(c), "in_channels"),), groups,
         (Norm(f"{at}merger.ln_q", d),),
         (Linear(f"{at}merger.mlp.0", wide, wide, True), Linear(f"{at}merger.mlp.2", wide, width, True)),
-        ImageGrid(None, patch, side, window=window),
+        ImageGrid(None, patch, side, window=window, most=MOST),
     )  # fmt: skip
 
 
@@ -99,7 +103,7 @@ def _third(c: Config, at: str, deep: bool) -> Tower:
         Lookup(f"{at}pos_embed", c.plain("num_position_embeddings", 2304, least=1), d, POSITION),
     )
     final = (layer_norm(f"{at}merger.norm", d),)
-    return Tower("vision", stem, (layers,), final, tuple(mergers), ImageGrid(None, patch, side))
+    return Tower("vision", stem, (layers,), final, tuple(mergers), ImageGrid(None, patch, side, most=MOST))
 
 
 FC = ("linear_fc1", "linear_fc2")

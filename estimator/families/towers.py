@@ -63,6 +63,7 @@ class ImageGrid(NamedTuple):
     extra     tokens that the tower has beside the patches (a class token)
     tokens    tokens of the text an image, where it is not what the merged patches give (a pooled count)
     window    patches a side of the windows that layers with a ``chunk`` attend within, or None
+    most      tokens of the text of the largest image that the published preprocessor makes, or None where not known
     """
 
     size: tuple[int, int] | None
@@ -71,6 +72,7 @@ class ImageGrid(NamedTuple):
     extra: int = 0
     tokens: int | None = None
     window: int | None = None
+    most: int | None = None
 
 
 class Tower(NamedTuple):
@@ -81,6 +83,7 @@ class Tower(NamedTuple):
               which see every patch; pooled: parts that see one token an image
     bridge    parts that see the tokens which the text gets
     grid      how an image becomes tokens, or None where the tower takes no images
+    copied    True where serving engines run transformers' class of it, which every rank holds whole
     """
 
     kind: str
@@ -90,6 +93,7 @@ class Tower(NamedTuple):
     bridge: tuple[Any, ...] = ()
     grid: ImageGrid | None = None
     pooled: tuple[Any, ...] = ()
+    copied: bool = False
 
     def weights(self) -> Iterator[Weight]:
         """Every weight of the tower and of the projection. Its tables are none of the language model's."""
