@@ -51,4 +51,5 @@ def build(c: Config) -> Architecture:
         lambda i: (kinds[i], MOE if i >= first else DENSE),
         lambda kind: Layer(1, mixer(kind[0]), mlps[kind[1]], FRAME.norms(d), FRAME.roles, FRAME.wiring),
     )  # fmt: skip
-    return decoder(c, layers, d, L, 200192, 16384, facts={"embed_scale": c.flag("mup_enabled", False)})
+    scaled = "stream" if c.flag("mup_enabled", False) else False
+    return decoder(c, layers, d, L, 200192, 16384, facts={"embed_scale": scaled})

@@ -102,7 +102,7 @@ def granite(c: Config) -> Architecture:
         lambda i: (FULL if older.get(kinds[i], kinds[i]) == FULL else SSM, MOE if E != 0 else DENSE),
         lambda kind: Layer(1, mixers[kind[0]], mlp, *pre_norms(LAYER, d), residual_scale=True),
     )  # fmt: skip
-    return decoder(c, layers, d, L, 32000, 2048, facts={"embed_scale": True, "logit_scale": True})
+    return decoder(c, layers, d, L, 32000, 2048, facts={"embed_scale": "stream", "logit_scale": True})
 
 
 def falcon(c: Config) -> Architecture:
@@ -117,5 +117,5 @@ def falcon(c: Config) -> Architecture:
     layer = Layer(L, attention, mlp, *pre_norms(LAYER, d, second=AFTER), second=mixer)
     return decoder(
         c, (layer,), d, L, 128000, 8192, norm=Norm("model.final_layernorm", d),
-        facts={"embed_scale": True, "logit_scale": True},
+        facts={"embed_scale": "stream", "logit_scale": True},
     )  # fmt: skip

@@ -43,7 +43,7 @@ def build(c: Config) -> Architecture:
         (Layer(L, attention, mlp, norms, ("input", "pre_mlp")),), (Norm(f"{top}.layer_norm", d, "layer", True),),
         V=V, d=d, L=L, tied=c.flag("tie_word_embeddings", True), positions=positions,
         residual_dropout=("hidden_dropout_prob" if bio else "dropout", 0.1), drops_by_call=True,
-        facts={"embed_scale": scaled, "drops": {} if bio else {"embedding": "dropout"}},
+        facts={"embed_scale": "table" if scaled else False, "drops": {} if bio else {"embedding": "dropout"}},
         constants=() if bio else (Buffer("sines and cosines", (rows, d), F32),),
         head_name="output_projection" if bio else "lm_head",
     )  # fmt: skip

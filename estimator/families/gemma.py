@@ -81,7 +81,7 @@ def build_text(c: Config, generation: int, prefix: str = "model", **fields: Any)
     return decoder(
         c, (table,), layers, (Norm(f"{prefix}.norm", D.d, "rms_plus1"),),
         V=D.V, d=D.d, L=D.L, positions=positions,
-        facts={"embed_scale": True, "logit_softcap": _cap(c, "final_logit_softcapping", generation)},
+        facts={"embed_scale": "table", "logit_softcap": _cap(c, "final_logit_softcapping", generation)},
         **fields,
     )  # fmt: skip
 

@@ -106,7 +106,7 @@ def build(c: Config, prefix: str = "model", **fields: Any) -> Architecture:
         c, (Lookup(f"{prefix}.embed_tokens", D.V, D.d, scaled=True),), layers,
         final, V=D.V, d=D.d, L=D.L,
         positions=c.plain("max_position_embeddings", 32768 if third else 131072),
-        facts={"embed_scale": True, "logit_softcap": cap is not None, "stores": True}, beside=beside, **fields,
+        facts={"embed_scale": "table", "logit_softcap": cap is not None, "stores": True}, beside=beside, **fields,
     )  # fmt: skip
 
 

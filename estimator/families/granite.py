@@ -28,5 +28,5 @@ def build(c: Config) -> Architecture:
         c, (Lookup("model.embed_tokens", D.V, D.d),), (layer,), (Norm("model.norm", D.d),),
         V=D.V, d=D.d, L=D.L, tied=c.flag("tie_word_embeddings", False),
         positions=c.plain("max_position_embeddings", 2048),
-        facts={"embed_scale": True, "logit_scale": True},
+        facts={"embed_scale": "stream", "logit_scale": True},
     )  # fmt: skip

@@ -41,4 +41,4 @@ def build(c: Config) -> Architecture:
         routing="best_softmax_fp32",
     )  # fmt: skip
     layer = Layer(L, attention, moe, *pre_norms(LAYER, d), residual_scale=True)
-    return decoder(c, (layer,), d, L, 32000, 2048, facts={"embed_scale": True, "logit_scale": True})
+    return decoder(c, (layer,), d, L, 32000, 2048, facts={"embed_scale": "stream", "logit_scale": True})

@@ -40,7 +40,7 @@ def build(c: Config) -> Architecture:
     )  # fmt: skip
     return decoder(
         c, layers, d, L, 256000, 8192, tied=True, norm=Norm("model.final_norm", d, PLUS1),
-        facts={"embed_scale": True, "logit_softcap": True},
+        facts={"embed_scale": "stream", "logit_softcap": True},
     )  # fmt: skip
 
 

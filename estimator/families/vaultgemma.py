@@ -27,5 +27,5 @@ def build(c: Config) -> Architecture:
     frame = PRE._replace(names=("input_layernorm", "pre_feedforward_layernorm"))
     return dense(
         c, D, mixer, mlp, kinds=kinds, frame=frame, norm="rms_plus1", tied=True, positions=8192,
-        facts={"embed_scale": True, "logit_softcap": logits},
+        facts={"embed_scale": "table", "logit_softcap": logits},
     )  # fmt: skip

@@ -64,7 +64,7 @@ def _training(arch: Architecture, load: Workload) -> Outcome:
     stop = len(log)
     at_step = Alive(base, log, (stop, 0, 0), {("optimizer", "temporaries"): temporary})
     level = replay.level
-    if load.compiled and compiled.known(arch, load.loss, load.offload, load.checkpointing):
+    if load.compiled and compiled.known(arch, load.loss, load.offload, load.checkpointing, load.width):
         moments[1:] = compiled_moments(arch, load, base, trained)
     moments.append(Moment("moments.step_bytes", "Optimizer step", level + value_of(temporary), level, at_step))
     del ids, loss

@@ -14,25 +14,29 @@ zeros do in any case. tests/accuracy bounds the errors.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from estimator.families.base import MLP, Architecture, Attention, Layer, MoE
+from estimator.families.base import MLP, Architecture, Attention, Layer, Linear, MoE
 from estimator.inventory import EMBEDDING, POSITION, TOKEN_TYPE
 from estimator.ops import maximum
 from estimator.stack.tape import F32, HALF
+from estimator.trace import value_of
 
 Live = dict[tuple[str, str], Any]
 LOGITS = 6  # bytes of buffers of the logits' size an element: 16-bit logits or their gradient, and zeros
+WHOLE = 8  # numbers: flash attention takes heads of a multiple of them
 TABLES = (EMBEDDING, POSITION, TOKEN_TYPE)
 
 
-def known(arch: Architecture, loss: str, offload: Any, checkpointing: str) -> bool:
-    """Whether such steps were looked at: decoders of transformers' attention with dense MLPs or experts, or whose
-    layers are checkpointed; all logits, nothing offloaded."""
+def known(arch: Architecture, loss: str, offload: Any, checkpointing: str, width: int) -> bool:
+    """Whether such steps were looked at: decoders of transformers' attention with dense MLPs or experts (in 16 bits:
+    those of fp32 break the graph), or whose layers are checkpointed; all logits, nothing offloaded."""
+    blocks = MLP | MoE if width == HALF else MLP
 
     def plain(x: Layer) -> bool:
         a = x.mixer
-        return isinstance(a, Attention) and a.form == "interface" and a.mla is None and isinstance(x.mlp, MLP | MoE)
+        return isinstance(a, Attention) and a.form == "interface" and a.mla is None and isinstance(x.mlp, blocks)
 
     seen = checkpointing == "full" or all(map(plain, arch.layers))
     return loss == "full" and not offload and arch.kind == "decoder" and seen
@@ -45,51 +49,51 @@ def layer_bytes(layer: Layer, load: Any, hidden: Any, stream: int) -> Any:
     assert isinstance(block, MLP | MoE)
     q, kv = a.heads * a.head_dim, a.kv_heads * a.head_dim
     wide = a.heads * (a.head_dim if a.v_head_dim is None else a.v_head_dim)
-    if a.position == "rope" or len(a.projections) > 1:
-        kept = 2 * q + wide  # turned queries, keys and values written out for every query head
+    if a.position != "rope" and len(a.projections) == 1:
+        used = q + 2 * kv  # views of one product
+    elif len(a.projections) == 1 and a.heads == a.kv_heads:
+        used = 2 * q + kv + 2 * kv  # turned queries and keys beside that product, of which the values are a view
     else:
-        kept = q + 2 * kv  # views of one product
-    kept = kept + wide  # the attention's output
+        used = 2 * q + wide  # turned queries, keys and values written out for every query head
+    kept = used + wide  # the attention's output
     if a.norms:
         kept = kept + q + kv  # before their norms
     if not load.fused:
         kept = kept + 2 * a.heads * load.s  # scores and probabilities
-    inner = fed(block, load.adapter is None)
+    kept = HALF * (kept + made(block))
+    if load.fused and value_of(a.head_dim) % WHOLE:  # no fused kernel takes such heads, and nothing pads them here
+        kept = kept + (F32 - HALF) * used + F32 * a.heads * load.s
+    narrow = load.adapter is None or load.amp or load.adapter_width != F32
     residual = 2 * hidden * stream  # the branches' outputs, or in fp32 the stream itself
-    if load.adapter is None or load.amp or load.adapter_width != F32:
-        inputs = HALF * (2 * hidden + (wide if load.adapter is not None else 0))  # the outputs of the two norms
-    else:
-        inputs = F32 * adapted_inputs(layer, load, hidden, wide)
-        inner = inner - adapted_width(block, load)  # it is kept in fp32 alone
-    return HALF * (kept + inner) + inputs + residual + F32 * a.heads
+    return kept + (HALF if narrow else F32) * inputs(layer, load, hidden, wide) + residual + F32 * a.heads
 
 
-def fed(block: MLP | MoE, trains: bool) -> Any:
-    """Numbers a token that a feed-forward block keeps; ``trains``: the experts do, and so their inputs are kept too."""
+def made(block: MLP | MoE) -> Any:
+    """Numbers a token that the matrices of a feed-forward block give, but for a dense one's last."""
     if isinstance(block, MLP):
-        return (3 if block.gated else 2) * block.width  # gate and up, and what they give
-    out = (2 if block.gated else 1) * block.width + block.d
-    routed = block.per_token * (out + (block.width + block.d if trains else 0))
-    return routed + (0 if block.shared is None else fed(block.shared, trains))
+        return (2 if block.gated else 1) * block.width
+    routed = block.per_token * ((2 if block.gated else 1) * block.width + block.d)
+    return routed + (0 if block.shared is None else made(block.shared))
 
 
-def adapted_width(block: MLP | MoE, load: Any) -> Any:
-    """Inputs of an adapted last matrix of an MLP, a token."""
-    names = {t.name for t in load.adapter.targets}
-    return block.width if isinstance(block, MLP) and block.linears[-1].name in names else 0
-
-
-def adapted_inputs(layer: Layer, load: Any, hidden: Any, wide: Any) -> Any:
-    """Inputs of adapted modules a token, each once: of the projections, the attention's last matrix, the MLP's first
-    matrices and its last."""
+def inputs(layer: Layer, load: Any, hidden: Any, wide: Any) -> Any:
+    """Inputs a token of what trains, each once: of the projections, of an adapted matrix after the attention, of the
+    feed-forward block's first matrices and of its last."""
     a, block = layer.mixer, layer.mlp
     assert isinstance(a, Attention)
-    names = {t.name for t in load.adapter.targets}
-    out: Any = hidden if any(p.name in names for p in a.projections) else 0
-    out = out + (wide if a.out.name in names else 0)
+    names = None if load.adapter is None else {t.name for t in load.adapter.targets}
+
+    def trains(linears: Iterable[Linear]) -> bool:
+        return names is None or any(x.name in names for x in linears)
+
+    out: Any = hidden if trains(a.projections) else 0
+    out = out + (wide if names is not None and trains((a.out,)) else 0)
     if isinstance(block, MLP):
-        out = out + (hidden if any(x.name in names for x in block.linears[:-1]) else 0) + adapted_width(block, load)
-    return out
+        return out + (hidden if trains(block.linears[:-1]) else 0) + (block.width if trains(block.linears[-1:]) else 0)
+    if names is not None:
+        return out
+    shared = 0 if block.shared is None else block.shared.width
+    return out + hidden + block.per_token * (block.d + block.width) + shared
 
 
 def kept(arch: Architecture, load: Any, tokens: Any) -> Live:

@@ -91,10 +91,10 @@ def embedded(m: Machine, arch: Architecture, side: str, wants: bool = False) -> 
     if not any(isinstance(part, Conv) for part in parts):
         shared = m.table(next(p for p in arch.embeddings if isinstance(p, Lookup)))
         x = ops.embedding(t, shared, m.rows * arch.hidden)
-        if wants and x.node is None:
-            x.node = Leaf(Param(x.n, x.w))
         if parts:
             x = ops.scale(t, x, "scaled embeddings")
+        if wants and x.node is None:
+            x.node = Leaf(x)
         named.append(x)
     for part in parts:
         if isinstance(part, Conv):
@@ -182,7 +182,7 @@ def position_bias(m: Machine, a: Attention, at: Any, w: int, pairs: Any) -> Tens
     if a.cross:
         bias = t.alloc(n, w, "position bias")
         if at["checkpointing"] and m.training and t.grad and not at["each"]:
-            bias.node = Leaf(Param(n, w))
+            bias.node = Leaf(bias)
         return bias
     side = "decoder" if a.causal else "encoder"
     table = m.param(f"{side}.{'{i}.' if at['each'] else ''}relative_attention_bias", BUCKETS * a.heads)

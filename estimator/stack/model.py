@@ -123,11 +123,12 @@ def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None, want
         return m.received
     kept = [] if kept is None else kept
     x: Tensor | None = None
+    scaled = arch.facts.get("embed_scale")  # the table's module scales what it gives, or the model does
     waiting: list[Tensor] = []  # positions as wide as the layers, where the tokens are projected first
     for part in arch.embeddings:
         if isinstance(part, Lookup):
             rows = m.s if part.role == POSITION else m.rows
-            found = looked_up(m, part, rows, wants and x is None)
+            found = looked_up(m, part, rows, wants and x is None, scaled == "table" and x is None)
             if x is not None and part.width != x.n // m.rows:
                 waiting.append(found)
                 continue
@@ -158,18 +159,20 @@ def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None, want
             x = ops.add(t, x, ops.piece(t, own, x.n) if own.n > x.n else own, "embeddings")
     if arch.facts.get("streams"):
         x = ops.repeat(t, x, arch.facts["streams"], "residual streams")
-    if arch.facts.get("embed_scale"):
+    if scaled == "stream":
         x = ops.scale(t, x, "scaled embeddings")
     return ops.dropout(t, x) if m.drops.embedding else x
 
 
-def looked_up(m: Machine, table: Lookup, rows: Any, wants: bool = False) -> Tensor:
-    """A look-up and the table's adapter (peft tuners/lora/layer.py, Embedding): rows of A, multiplied with B."""
+def looked_up(m: Machine, table: Lookup, rows: Any, wants: bool = False, scales: bool = False) -> Tensor:
+    """A look-up, scaled where its module does so, and the table's adapter (peft tuners/lora/layer.py, Embedding): rows of A, multiplied with B."""
     t = m.t
     if table.across:
         return across.embedding(t, m.table(table), rows * table.width, m.tensor, m.tied)
     found = ops.embedding(t, m.table(table), rows * table.width)
     moves.fused(t, "embedding", 2 * found.n * found.w)
+    if scales:
+        found = ops.scale(t, found, "scaled embeddings")
     spec = m.adapters(table.name)
     if spec is not None:
         w = found.w
@@ -181,7 +184,8 @@ def looked_up(m: Machine, table: Lookup, rows: Any, wants: bool = False) -> Tens
         found = ops.to(t, ops.add(t, found, high, "output with LoRA"), w)
         del high
     if wants and found.node is None:
-        found.node = Leaf(Param(found.n, found.w))
+        # Unsloth's, whose layers' inputs go to the host, was not seen to stay
+        found.node = Leaf(found if t.keeper is None else Param(found.n, found.w))
     return found
 
 

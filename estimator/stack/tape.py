@@ -76,13 +76,13 @@ class Param(Tensor):
 
 
 class Leaf:
-    """AccumulateGrad of a parameter: ``grad`` is the gradient on its way, ``held`` the one kept until zero_grad."""
+    """AccumulateGrad: ``grad`` is the gradient on its way, ``held`` the one kept until zero_grad; ``variable`` is named."""
 
-    __slots__ = ("deps", "grads", "held", "ins", "n", "name", "seq", "update", "w")
+    __slots__ = ("deps", "grads", "held", "ins", "n", "name", "seq", "update", "variable", "w")
     leaf = True
 
-    def __init__(self, p: Param) -> None:
-        self.n, self.w, self.name = p.n, p.w, p.name
+    def __init__(self, p: Tensor) -> None:
+        self.n, self.w, self.name, self.variable = p.n, p.w, getattr(p, "name", ""), p.st
         self.grads: list[Any] = [None]
         self.held: Tensor | None = None
         self.update: Any = None

@@ -174,7 +174,7 @@ def fields_of(
     if replaced(q).mlp and any(isinstance(x.mlp, MoE) for x in q.model.architecture.layers):
         said.append("Liger's experts, one fused function, are counted as transformers' own")
     if q.compile:
-        seen = compiled.known(q.model.architecture, loss_of(q, recipe), q.activation_offload, q.checkpointing)
+        seen = compiled.known(q.model.architecture, loss_of(q, recipe), q.activation_offload, q.checkpointing, width)
         said.append(COMPILED if seen else NOT_COMPILED)
     if kept and q.optimizer_in_backward:
         raise InputError("--optimizer-in-backward drops each gradient at once: nothing is accumulated or kept")
