@@ -1,7 +1,7 @@
 """torch.compile: what inductor's graphs keep between the forward and the backward pass.
 
 The compiler decides; this is what it decided. Read off the allocator's history of steps of transformers.Trainer and of
-a loop (torch 2.11, transformers 5.17: six of Llama, GPT-2, Qwen 2.5 and Qwen 3 on an H100, and twelve of other decoders
+a loop (torch 2.11, transformers 5.17: six of Llama, GPT-2, Qwen 2.5 and Qwen 3 on an H100, and twenty of other decoders
 on an H200, with experts, eager attention, sliding windows and LoRA; full, adapted and checkpointed; bf16 and fp32
 weights): every large buffer alive at the peak carried its line of generated code. A layer keeps what goes into and
 comes out of its matrix products and its attention, in the products' width; norms, activations and rotations in between
@@ -90,7 +90,7 @@ def inputs(layer: Layer, load: Any, hidden: Any, wide: Any) -> Any:
     out = out + (wide if names is not None and trains((a.out,)) else 0)
     if isinstance(block, MLP):
         return out + (hidden if trains(block.linears[:-1]) else 0) + (block.width if trains(block.linears[-1:]) else 0)
-    if names is not None:
+    if names is not None or block is None:
         return out
     shared = 0 if block.shared is None else block.shared.width
     return out + hidden + block.per_token * (block.d + block.width) + shared

@@ -15,7 +15,7 @@ from estimator.stack.model import Forward, Segment, head, pooled, stack
 from estimator.stack.nn import activation, convolution, linear
 from estimator.stack.norms import norm
 from estimator.stack.prompt import prompted
-from estimator.stack.tape import BOOL, HALF, I64, Leaf, Param, Tensor
+from estimator.stack.tape import BOOL, HALF, I64, Leaf, Tensor
 from estimator.stack.unfused import math
 
 BUCKETS = 32  # T5Config.relative_attention_num_buckets

@@ -165,7 +165,8 @@ def embed(m: Machine, arch: Architecture, kept: list[Tensor] | None = None, want
 
 
 def looked_up(m: Machine, table: Lookup, rows: Any, wants: bool = False, scales: bool = False) -> Tensor:
-    """A look-up, scaled where its module does so, and the table's adapter (peft tuners/lora/layer.py, Embedding): rows of A, multiplied with B."""
+    """A look-up, scaled where its module does so, and the table's adapter (peft tuners/lora/layer.py, Embedding): rows
+    of A, multiplied with B."""
     t = m.t
     if table.across:
         return across.embedding(t, m.table(table), rows * table.width, m.tensor, m.tied)

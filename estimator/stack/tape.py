@@ -76,7 +76,7 @@ class Param(Tensor):
 
 
 class Leaf:
-    """AccumulateGrad: ``grad`` is the gradient on its way, ``held`` the one kept until zero_grad; ``variable`` is named."""
+    """AccumulateGrad of ``variable``: ``grads`` is the gradient on its way, ``held`` the one kept until zero_grad."""
 
     __slots__ = ("deps", "grads", "held", "ins", "n", "name", "seq", "update", "variable", "w")
     leaf = True

@@ -80,12 +80,12 @@ def test_stacks_of_other_models():
 
 
 def test_compiled_steps_of_other_models():
-    """torch.compile where no buffer was looked at: counted as it runs without, or as the steps that were seen."""
+    """torch.compile where no buffer was looked at when these were measured: four more decoders."""
     found = errors("stacks_more", lambda c: "--compile" in c["options"])
     assert len(found) == 4
     mid, _, worst = spread(found)
-    assert mid <= 0.0205
-    assert worst <= 0.065
+    assert mid <= 0.0065
+    assert worst <= 0.0205
 
 
 def test_a_reference_keeps_its_weights_copies():

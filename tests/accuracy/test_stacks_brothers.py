@@ -35,35 +35,50 @@ def test_brothers():
     assert worst <= 0.007
 
 
+def test_brothers_drawn_later():
+    """Seven more, when those had been mended: within 0.17% as first predicted."""
+    found = plain(True)
+    was = spread({c["id"]: c["before"] / c["measured"]["peak_allocated"] - 1 for c in found})
+    mid, _, worst = spread(off(found))
+    assert len(found) == 7
+    assert was[2] <= 0.0017
+    assert mid <= 0.0005
+    assert worst <= 0.0017
+
+
 def test_rests_of_blocks():
     """What is off by more than 0.3% are rests of blocks; of one the simulated allocator finds too many."""
     far = [c for c in plain(False) if abs(off([c])[c["id"]]) > 0.003]
-    assert len(far) == 3
+    assert len(far) == 2
     for case in far:
         p = plan(question(case))
         found = pooled(p.arch, p.load, micro_batches(p.question)).allocated
-        assert -0.002 <= found / case["measured"]["peak_allocated"] - 1 <= 0.006, case["id"]
+        assert -0.003 <= found / case["measured"]["peak_allocated"] - 1 <= 0.006, case["id"]
 
 
-def compiled(decoders, late=False):
-    """id -> error of compiled steps, of those that are described or of the others."""
-    both = [c for c in cases(NAME) if c["late"] is late] + [c for c in cases(BLIND) if not late]
-    steps = [c for c in both if COMPILED in c["id"]]
+def compiled(decoders):
+    """Compiled steps of this file and of the blind ones: those that are described, or the others."""
+    steps = [c for name in (NAME, BLIND) for c in cases(name) if COMPILED in c["id"]]
     return off([c for c in steps if (NOT_COMPILED not in plan(question(c)).said) is decoders])
 
 
 def test_compiled_decoders():
-    """Mechanisms that were found on these: experts, eager attention, LoRA outside autocast, untied heads."""
+    """Mechanisms that were found on these: experts, eager attention, LoRA outside autocast, untied heads, a fused
+    product's values, heads that no fused kernel takes. Of ten drawn later six were within 1.3% as first predicted."""
     found = compiled(True)
-    assert len(found) == 11
+    assert len(found) == 20
     mid, _, worst = spread(found)
-    assert mid <= 0.002
-    assert worst <= 0.0105
+    assert mid <= 0.003
+    assert worst <= 0.013
+    later = [c for c in cases(NAME) if COMPILED in c["id"] and c["late"]]
+    first = [abs(c["before"] / c["measured"]["peak_allocated"] - 1) for c in later]
+    assert len(first) == 10
+    assert sum(e <= 0.013 for e in first) == 6
 
 
 def test_compiled_steps_that_are_not_described():
-    """Encoders and encoder-decoders are counted as they run without: the note says how far off five were."""
+    """Counted as they run without: the note says how far off six were."""
     found = sorted(-e / (1 + e) for e in compiled(False).values())
-    assert len(found) == 5
-    assert -0.32 <= found[0] <= found[-1] <= 0.06
-    assert "from 32% less to 6% more" in NOT_COMPILED
+    assert len(found) == 6
+    assert -0.33 <= found[0] <= found[-1] <= 0.06
+    assert "from 33% less to 6% more" in NOT_COMPILED
