@@ -76,7 +76,7 @@ class Stacked(Question):
         False, "Checkpointing with use_reentrant=True.", kind="flag", of=("checkpointing", "recipe", "prepare_kbit"),
     )  # fmt: skip
     activation_offload: Any = option(False, "Keep activations on the host (TRL, torchtune).", kind="flag")
-    transformers: Any = option(None, "Release of transformers: 5 (the default), 4.57 ... 4.46.", "V")
+    transformers: Any = option(None, "Release of transformers: 5 (the default), 4.57 ... 4.45.", "V")
 
 
 @dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)

@@ -348,6 +348,7 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
         m.returns()
     if m.training:
         with t.at("loss"):
+            logits = ops.to(t, logits, F32) if m.release.upcasts and arch.has_head else logits
             pooled = arch.facts.get("class") == "ForSequenceClassification"
             out.loss = score_loss(m, logits) if pooled else causal_loss(m, logits, arch)
         out.held = m.hand_on(logits)

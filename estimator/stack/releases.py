@@ -1,6 +1,6 @@
 """What earlier releases of transformers, and other libraries' modeling code, keep that the present one does not.
 
-Found by reading modeling files release by release (4.46 to 5.17) and, for 4.57, beside steps measured on an RTX A6000.
+Found by reading modeling files release by release (4.45 to 5.17) and, for 4.57, beside steps measured on an RTX A6000.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from estimator.errors import InputError
 from estimator.records import dataclass
 
 LATEST = "5.17"
-OLDEST = (4, 46)
+OLDEST = (4, 45)
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
     """A release of transformers, or of a library with code of its own (estimator.stack.codes).
 
+    upcasts        a model's own forward pass widens the logits to fp32, and lets the narrow ones go (before 4.46)
     shifts_logits  the loss copies the fp32 logits without each row's last (loss_utils.py before 4.50)
     repeats_heads  SDPA is given a key and a value for every query head (sdpa_attention.py before 4.54)
     makes_masks    without an attention_mask a causal one is always made, which rules the flash kernel out
@@ -42,6 +43,7 @@ class Release:
     fuses: bool = False
     joins: bool = False
     scratch: bool = False
+    upcasts: bool = False
 
     def said(self) -> list[str]:
         """What a report assumes of it."""
@@ -50,6 +52,8 @@ class Release:
             out[0] += ": keys and values are written out for every query head"
         if self.makes_masks:
             out.append("without an attention_mask this release makes a causal mask, and SDPA leaves its flash kernel")
+        if self.upcasts:
+            out.append("the model widens the logits to fp32 itself and lets the others go, as most decoders did then")
         return out
 
 
@@ -69,7 +73,8 @@ def release(text: str | None) -> Release:
     if found[2] is None and at[0] == 4:
         at = (4, 57)
     if at < OLDEST:
-        raise InputError(f"--transformers {text}: releases before {OLDEST[0]}.{OLDEST[1]} were not read; use 4.46 to 5")
+        raise InputError(f"--transformers {text}: releases before {OLDEST[0]}.{OLDEST[1]} were not read; use 4.45 to 5")
     return Release(
-        f"{at[0]}.{at[1]}", at < (4, 50), at < (4, 54), (4, 53) <= at < (5, 0), (4, 48) <= at < (4, 56)
+        f"{at[0]}.{at[1]}", at < (4, 50), at < (4, 54), (4, 53) <= at < (5, 0), (4, 48) <= at < (4, 56),
+        upcasts=at < (4, 46),
     )

@@ -80,7 +80,7 @@ CASES: list[tuple[str, str]] = [
     ("memory --model {vision} --image-size 1024", "memory --model {vision} --image-size 1024 --images 1"),
     ("memory llama-3-8b --rank 8", "memory llama-3-8b --rank 8 --method lora"),
     ("infer bert-base-uncased-encoder --gpu h100", "flops bert-base-uncased-encoder"),
-    ("memory llama-3-8b --method lora --rank 8 --transformers 3.0", "memory llama-3-8b --transformers 4.46"),
+    ("memory llama-3-8b --method lora --rank 8 --transformers 3.0", "memory llama-3-8b --transformers 4.45"),
     ("memory llama-3-8b --method shadow --targets all-linear", "memory llama-3-8b --method shadow"),
     # printing
     ("peft --method lora --symbols r=a", "peft --method lora --symbols r=a --derive"),
