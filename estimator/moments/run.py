@@ -165,7 +165,7 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
         m.s, m.kv, m.enc_tokens = m.s + m.prompted, m.kv + m.prompted, m.enc_tokens + m.prompted
     m.inputs_want_grad = load.training and load.adapter is not None and load.top is None
     if load.adapter is not None:
-        adapted, unfrozen = specs(load.adapter, arch, load.adapter_width)
+        adapted, unfrozen = specs(load.adapter, arch, load.adapter_width, load.moved)
         m.copied = copied(load.adapter)
         m.unmet = set(adapted)
 

@@ -74,7 +74,8 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
     if load.adapter is not None:
         added: Any = 0
         for t in load.adapter.tensors:
-            added = added + t.times * block_bytes(prod(t.shape) * number_bytes(t, load))
+            if load.moved or not t.host:
+                added = added + t.times * block_bytes(prod(t.shape) * number_bytes(t, load))
         live["adapters", "weights"] = added
     if load.reference == "model":
         live["reference model", "weights"] = live["model", "weights"]

@@ -28,6 +28,7 @@ class Workload:
     stored       bytes of all weights where they lie in a format whose kernels are not simulated, else None
     half         the 16-bit format of products: bf16 or fp16
     adapter_width bytes of an adapter's number; kbit: prepare_model_for_kbit_training was called
+    moved        what peft leaves on the CPU of an adapter was moved to the card (Recipe.moves)
     kept_gradients the gradients of the micro-batch before stand during the pass (accumulation, set_to_none=False)
     hold_outputs the loop names the model's outputs, and so the logits, until the backward pass is over; names_on: and
                  until the next forward pass is
@@ -79,6 +80,7 @@ class Workload:
     half: str = "bf16"
     adapter_width: int = F32
     kbit: bool = False
+    moved: bool = False
     kept_gradients: bool = False
     hold_outputs: bool = False
     names_on: bool = False

@@ -52,8 +52,8 @@ def forward(s: AdaptedLayer) -> Tensor:
     a, e, b = s.p("lora_A"), s.p("lora_E"), s.p("lora_B")
     ranks = ops.shift(t, s.p("ranknum", True), "number of ranks")
     x = ops.to(t, s.x, a.w)
-    low = algebra.mm(t, s.dropped(x, "lora_dropout"), ops.mul(t, a, e, "E A"), s.rows * e.n, "AdaLoRA E A(x)")
-    scaled = ops.scale(t, algebra.mm(t, low, b, s.n_out, "AdaLoRA B(E A(x))"))
+    low = s.linear(s.dropped(x, "lora_dropout"), ops.mul(t, a, e, "E A"), s.rows * e.n)
+    scaled = ops.scale(t, s.linear(low, b))
     del low
     return ops.add_into(t, result, algebra.div(t, scaled, ranks, "AdaLoRA output"))
 

@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import minimum
-from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Kept, Method, Module, PeftTensor
+from estimator.peft.base import BUFFER, COMMON, LINEAR, Build, Method, PeftTensor
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import I64, Tensor
+from estimator.trace import value_of
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -30,9 +34,35 @@ def build(b: Build) -> Iterator[PeftTensor]:
         yield PeftTensor(m.name, "adamss_newB", (r, d_in), m.times, BUFFER)
 
 
-def keeps(m: Module, a: Args) -> Kept:
-    """The directions are frozen: the projections are kept, and each subspace's own."""
-    return Kept(a["r"] + a["num_subspaces"] * a["subspace_rank"])
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: what the frozen directions project, by the factors of each subspace, put in the rows' places. All
+    in the model's format; clusters of rows counted as of equal sizes."""
+    t = s.t
+    bias = s.bias()
+    x = s.x
+    whole: Tensor = x
+    if bias is not None:
+        ones = t.alloc(s.rows, x.w, "ones")
+        whole = ops.cat(t, [x, ones], "input with ones")
+        del ones
+    result = s.base()
+    index = t.alloc(s.d_out, I64, "places of the rows")
+    n, rank, r = s.shape("adamss_A")
+    directions = ops.to(t, s.p("adamss_newB"), x.w)
+    low = s.linear(whole, directions, s.rows * r)
+    del directions
+    made = []
+    for i in range(int(value_of(n))):
+        first = ops.to(t, s.item("adamss_A", i, rank * r), x.w)
+        second = ops.to(t, s.item("adamss_B", i, s.d_out * rank // n), x.w)
+        made.append(s.linear(s.linear(low, first, s.rows * rank), second, s.rows * (s.d_out // n)))
+        del first, second
+    change = ops.cat(t, made, "subspaces")
+    zeros = t.alloc(s.n_out, change.w, "zeros")
+    change = algebra.op(t, "rows in their places", s.n_out, change.w, (change,), (index,))
+    del zeros
+    result = ops.add(t, result, change, "output with AdaMSS")
+    return ops.to(t, result, s.w)
 
 
 METHOD = Method(
@@ -46,5 +76,5 @@ METHOD = Method(
     "asa_schedule_exponent use_dynamic_rank svd_threshold random_seed",
     kinds=(LINEAR,),
     mapping="adamss",
-    keeps=keeps,
+    forward=forward,
 )

@@ -56,6 +56,7 @@ class PeftTensor(NamedTuple):
              layers hold); BASE: the model's, which is left alone; INDEX: 64-bit integers
     pieces   into how many parameters the first axis is divided, or 0; stored: its name in the file, where not its own;
              beside: what ``saved_extra`` is: (name, shape, safetensors' type or "" for its own); without: copies of it
+    host     made on the CPU and left there by the library; common: one tensor that several layers name
     """
 
     module: str
@@ -69,6 +70,8 @@ class PeftTensor(NamedTuple):
     pieces: Any = 0
     stored: str = ""
     beside: tuple[tuple[str, tuple[Any, ...], str], ...] = ()
+    host: bool = False
+    common: bool = False
 
     @property
     def elements(self) -> Any:
@@ -89,19 +92,6 @@ class Work(NamedTuple):
     products: int = 0
 
 
-class Kept(NamedTuple):
-    """What autograd keeps of one adapted matrix beside its trained numbers.
-
-    columns   numbers a token in the adapter's format; None: the whole input of the matrix
-    matrices  matrices of the weight's size in the adapter's format (a delta written out)
-    native    both are in the model's format instead
-    """
-
-    columns: Any = None
-    matrices: int = 0
-    native: bool = False
-
-
 class Method(NamedTuple):
     """A PEFT method.
 
@@ -115,7 +105,6 @@ class Method(NamedTuple):
     merges     whether it can be merged into the weights, so that it costs nothing at inference
     work       (Module, args) -> Work of an unmerged module; None: no extra product
     prefix     True where virtual tokens are keys and values only
-    keeps      (Module, args) -> Kept of a module in training; None: its input
     virtual    True for methods that lengthen the sequence (prompts, prefixes)
     skips      True for a method that passes over targets of other types instead of refusing them
     forward    the operations of its layer's forward, on the tape (estimator.stack.adapted)
@@ -138,7 +127,6 @@ class Method(NamedTuple):
     skips: bool = False
     library: bool = True
     prefix: bool = False
-    keeps: Callable[[Module, Args], Kept] | None = None
     forward: Forward | None = None
     simulated: bool = False
 

@@ -25,7 +25,6 @@ from estimator.peft.arguments import (
     TRAINED,
     TUNER,
     Args,
-    Kept,
     Method,
     PeftTensor,
     Work,
@@ -151,13 +150,7 @@ def low_rank_work(m: Module, r: Any) -> Work:
     return Work(flops=2 * r * (m.d_in + m.d_out), products=2)
 
 
-def written_out(m: Module, a: Args) -> Kept:
-    """The change of the weight is written out and multiplied with the input."""
-    return Kept(None, 1)
-
-
 __all__ = [
     "BASE", "BUFFER", "COMMON", "CONV1D", "FROZEN", "INDEX", "LAYERS", "LINEAR", "TARGETS", "TRAINED", "TUNER",
-    "Adapter", "Args", "Build", "Kept", "Method", "Module", "PeftTensor", "Work", "low_rank_work", "run",
-    "written_out",
+    "Adapter", "Args", "Build", "Method", "Module", "PeftTensor", "Work", "low_rank_work", "run",
 ]  # fmt: skip

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.peft.base import LINEAR, TARGETS, Args, Build, Method, Module, PeftTensor, Work
+from estimator.stack import ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -21,6 +24,13 @@ def work(m: Module, a: Args) -> Work:
     return Work(m.d_out)
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: a bias in its own format."""
+    t = s.t
+    result = s.base()
+    return ops.to(t, ops.add(t, result, s.p("beft_bias"), "output with BEFT"), result.w)
+
+
 METHOD = Method(
     name="beft",
     title="BEFT",
@@ -31,4 +41,5 @@ METHOD = Method(
     kinds=(LINEAR,),
     mapping="beft",
     work=work,
+    forward=forward,
 )

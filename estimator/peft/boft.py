@@ -40,7 +40,7 @@ def build(b: Build) -> Iterator[PeftTensor]:
         s, blocks = (given, other) if size else (other, given)
         yield PeftTensor(m.name, "boft_R", (1, blocks, s, s), m.times)
         yield PeftTensor(m.name, "boft_s", (m.d_out, 1), m.times)
-        yield PeftTensor(m.name, "boft_P", (1, m.d_in, m.d_in), m.times, BUFFER, saved=False)
+        yield PeftTensor(m.name, "boft_P", (1, m.d_in, m.d_in), m.times, BUFFER, saved=False, host=True)
 
 
 def work(m: Module, a: Args) -> Work:
@@ -63,14 +63,14 @@ def forward(s: AdaptedLayer) -> Tensor:
         orthogonal = ops.add(t, ops.scale(t, orthogonal), t.alloc(r.n, F32, "dropped blocks"))
         del eyes
     diagonal = algebra.op(t, "block-diagonal matrix", n, orthogonal.w, (orthogonal,))
-    p = t.alloc(n, w, "permutation")
+    p = s.brought("boft_P", w)
     diagonal = ops.to(t, diagonal, w)
     butterfly = algebra.mm(t, p, algebra.mm(t, diagonal, p, n), n)
     rotation = algebra.mm(t, butterfly, eye, n)
     scales = ops.mul(t, s.p("boft_s"), ones, "scales")
     del eye, ones
     rotation = ops.to(t, rotation, w)
-    rotated = algebra.mm(t, s.x, rotation, s.x.n, "rotated input")
+    rotated = s.linear(s.x, rotation, s.x.n)
     result = s.base(rotated)
     bias = s.bias()
     if bias is not None:

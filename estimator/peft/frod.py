@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 from estimator.ops import minimum
 from estimator.peft.base import BASE, BUFFER, COMMON, CONV1D, INDEX, LINEAR, Build, Method, PeftTensor
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import HALF, I64, Tensor
 
 
 def category(key: str) -> str:
@@ -35,12 +38,37 @@ def build(b: Build) -> Iterator[PeftTensor]:
             entries = max(1, entries)
         yield PeftTensor(m.name, "frod_lambda_l", (d,), m.times)
         yield PeftTensor(m.name, "frod_lambda_s_values", (entries,), m.times)
-        yield PeftTensor(m.name, "frod_U", (m.d_out, d), m.times, BUFFER, saved=False)
+        yield PeftTensor(m.name, "frod_U", (m.d_out, d), m.times, BUFFER, saved=False, format=BASE)
         kinds[category(m.example)] = (d, entries)
     for name, (d, entries) in kinds.items():
-        yield PeftTensor("", f"frod_V.{name}", (d, d), 1, BUFFER, keep, format=BASE)
-        yield PeftTensor("", f"frod_s_indices.{name}", (2, entries), 1, BUFFER, keep, format=INDEX)
+        yield PeftTensor("", f"frod_V.{name}", (d, d), 1, BUFFER, keep, format=BASE, host=True)
+        yield PeftTensor("", f"frod_s_indices.{name}", (2, entries), 1, BUFFER, keep, format=INDEX, host=True)
         yield PeftTensor("", f"frod_s_size.{name}", (2,), 1, BUFFER, keep, format=INDEX)
+
+
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: U (S + L) V^T takes the weight's place, applied factor by factor in the model's format; the layer
+    itself is not run."""
+    t, x, d = s.t, s.x, s.d_in
+    w, n = x.w, s.rows * d
+    name = next(k for k in s.held if k.startswith("frod_V.") and s.shape(k)[0] == d)
+    v = s.brought(name, w)
+    index = s.brought(name.replace("frod_V", "frod_s_indices"), I64)
+    values, lengths = (ops.to(t, s.p(f"frod_lambda_{k}"), w) for k in ("s_values", "l"))
+    places = t.alloc(2 * values.n, I64, "places, in order")
+    values = algebra.op(t, "values, in order", values.n, w, (values,), (index,))
+    seen = s.linear(x, v, n)
+    if seen.w == HALF:
+        dense = algebra.op(t, "S written out", d * d, w, (values,), (values, places))
+        sparse = s.linear(seen, dense, n)
+        del dense
+    else:
+        held = ((n, w),)
+        sparse = algebra.op(t, "S V^T x", n, w, (seen, values), (seen, values, places), held=held, back=((d * d, w),))
+    across = ops.mul(t, seen, lengths, "L V^T x")
+    out = s.in_place(ops.add(t, sparse, across), s.p("frod_U"), s.bias())
+    del sparse, across, seen, values, places, index, v
+    return ops.to(t, out, s.w)
 
 
 METHOD = Method(
@@ -54,4 +82,5 @@ METHOD = Method(
     rank="",
     kinds=(LINEAR, CONV1D),
     mapping="frod",
+    forward=forward,
 )

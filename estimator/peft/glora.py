@@ -10,6 +10,9 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.peft.base import BASE, BUFFER, LINEAR, TARGETS, Build, Method, Module, PeftTensor
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -44,6 +47,34 @@ def _path(
         yield PeftTensor(m.name, f"{name}.X", vector if kind == "vector" else (1,), m.times)
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: the layer with W + W A + B and a bias of its own, and less what it gives alone."""
+    t = s.t
+    base = s.base()
+    result = base
+    weight, bias = s.weight(), s.bias()
+    a, b = _made(s, "A", s.n_w, weight.w), _made(s, "B", s.n_w, weight.w)
+    c, d, e = _made(s, "C", s.d_in, weight.w), _made(s, "D", s.d_out, weight.w), _made(s, "E", s.d_out, weight.w)
+    whole = ops.add(t, ops.add(t, weight, ops.mul(t, weight, a)), b, "GLoRA weight")
+    if bias is not None:
+        beside = algebra.mm(t, weight, c, s.d_out)
+        bias = ops.add(t, ops.add(t, ops.add(t, bias, ops.mul(t, bias, d)), e), beside, "GLoRA bias")
+        del beside
+    adapted = s.linear(s.x, whole, bias=bias)
+    result = ops.add(t, result, adapted, "output with GLoRA")
+    result = ops.sub(t, result, ops.scale(t, base), "output with GLoRA, less the layer's")
+    del a, b, c, d, e
+    return ops.to(t, result, base.w)
+
+
+def _made(s: AdaptedLayer, path: str, n: Any, w: int) -> Tensor:
+    """What one path gives, in the weight's format: a product, a vector or number, or zeros."""
+    name = f"glora_{path}"
+    if s.has(f"{name}.Xd"):
+        return ops.to(s.t, algebra.mm(s.t, s.p(f"{name}.Xd"), s.p(f"{name}.Xu"), n, f"GLoRA {path}"), w)
+    return ops.to(s.t, s.p(f"{name}.X"), w) if s.has(f"{name}.X") else Tensor(n, w, None)
+
+
 METHOD = Method(
     name="glora",
     title="GLoRA",
@@ -53,4 +84,5 @@ METHOD = Method(
     accepts=f"{TARGETS} init_weights",
     kinds=(LINEAR,),
     mapping="glora",
+    forward=forward,
 )

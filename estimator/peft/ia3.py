@@ -12,6 +12,9 @@ from estimator.patterns import takes
 from estimator.peft.base import CONV1D, LINEAR, TARGETS, Args, Build, Method, Module, PeftTensor, Work
 from estimator.peft.mappings import default_targets
 from estimator.peft.targets import compiled, split_by
+from estimator.stack import ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -49,6 +52,18 @@ def work(m: Module, a: Args) -> Work:
     return Work(m.d_out, 0, 0)
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: the input (a row of numbers) or the output (a column) times a vector, in the vector's format."""
+    t, vector = s.t, s.p("ia3_l")
+    scaling = ops.scale(t, vector, "vector")
+    if s.shape("ia3_l")[0] == 1:
+        x = ops.to(t, s.x, vector.w)
+        scaled = ops.to(t, ops.mul(t, x, scaling, "scaled input"), s.w)
+        return s.base(scaled)
+    result = s.base()
+    return ops.to(t, ops.mul(t, result, scaling, "scaled output"), result.w)
+
+
 METHOD = Method(
     name="ia3",
     title="(IA)3",
@@ -60,5 +75,5 @@ METHOD = Method(
     kinds=(LINEAR, CONV1D),
     mapping="ia3",
     work=work,
-    simulated=True,
+    forward=forward,
 )

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from estimator.ops import ceil_div
 from estimator.peft.base import COMMON, LINEAR, Build, Method, Module, PeftTensor
 from estimator.peft.targets import all_linear
+from estimator.stack import ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 from estimator.trace import value_of
 
 
@@ -43,10 +46,29 @@ def build(b: Build) -> Iterator[PeftTensor]:
         of_b = count if alone else 1
         # the state dict holds a shared tensor once for each layer that uses it
         extra = (count - of_a) * r * first.d_in
-        yield PeftTensor(first.name, "lily_A.weight", (r, first.d_in), of_a, saved_extra=extra)
         yield PeftTensor(
-            first.name, "lily_B.weight", (n * r, first.d_out), of_b, saved_extra=(count - of_b) * n * r * first.d_out
+            first.name, "lily_A.weight", (r, first.d_in), of_a, saved_extra=extra, common=of_a != count
+        )  # fmt: skip
+        yield PeftTensor(
+            first.name, "lily_B.weight", (n * r, first.d_out), of_b, saved_extra=(count - of_b) * n * r * first.d_out,
+            common=of_b != count,
         )
+
+
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: one A, and the Bs that all layers share, mixed by what a router says of the batch."""
+    t = s.t
+    result = s.base()
+    a, b, router = s.p("lily_A.weight"), s.p("lily_B.weight"), s.p("lily_router.weight")
+    experts, r = s.shape("lily_router.weight")
+    x = ops.to(t, s.x, a.w)
+    low = s.linear(x, a, s.rows * r)
+    logits = s.linear(low, router, s.rows * experts)
+    shares = ops.softmax(t, logits)
+    means = ops.mean(t, shares, experts)
+    mixed = ops.matmul(t, means, b, r * s.d_out, None, "mixed B")
+    change = s.linear(low, mixed)
+    return ops.add(t, result, ops.to(t, ops.scale(t, change, "Lily output"), result.w), "output with Lily")
 
 
 METHOD = Method(
@@ -58,4 +80,5 @@ METHOD = Method(
     accepts=f"{COMMON} exclude_modules scaling init_weights",
     kinds=(LINEAR,),
     mapping="lily",
+    forward=forward,
 )

@@ -62,7 +62,7 @@ def forward(s: AdaptedLayer) -> Tensor:
     if over != 0:
         x = algebra.op(t, "padded input", s.rows * (s.d_in + r - over), x.w, (x,))
     x = ops.to(t, x, block.w)
-    made = algebra.mm(t, algebra.op(t, "MiSS sums", s.rows * r, x.w, (s.dropped(x, "miss_dropout"),)), whole, s.n_out)
+    made = s.linear(algebra.op(t, "MiSS sums", s.rows * r, x.w, (s.dropped(x, "miss_dropout"),)), whole)
     result = ops.add(t, result, made, "output with adapter")
     del made
     return ops.to(t, result, s.w)

@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.errors import InputError
-from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Kept, Method, Module, PeftTensor, Work
+from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import F32, Tensor
+
+TERMS = 5  # num_cayley_neumann_terms, where none is given
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -40,9 +45,48 @@ def work(m: Module, a: Args) -> Work:
     return Work(2 * r * (m.d_in + m.d_out) + 2 * r * r, 0, 3)
 
 
-def keeps(m: Module, a: Args) -> Kept:
-    """A and B are frozen: what the rotation multiplies is kept."""
-    return Kept(a["r"])
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: what a rotation inside the frozen subspace changes."""
+    t = s.t
+    result = s.base()
+    w = result.w
+    a, b = (Tensor(s.p(f"_psoft_{name}_cache").n, F32, None) for name in "AB")
+    r = s.shape("_psoft_A_cache")[0]
+    x = ops.to(t, s.x, F32)
+    low = s.linear(s.dropped(x, "psoft_dropout"), a, s.rows * r)
+    turned = _turned(s, low)
+    change = s.linear(ops.sub(t, turned, low), b)
+    result = ops.add(t, result, ops.scale(t, change, "PSOFT output"), "output with PSOFT")
+    return ops.to(t, result, w)
+
+
+def _turned(s: AdaptedLayer, low: Tensor) -> Tensor:
+    """OrthLayer.forward."""
+    turn = _rotation(s)
+    made = s.linear(low, ops.to(s.t, turn, low.w), low.n)
+    return ops.to(s.t, made, low.w)
+
+
+def _rotation(s: AdaptedLayer) -> Tensor:
+    """get_matrix: Cayley's, solved in fp32 or as a series, times a vector on either side."""
+    t, weight = s.t, s.p("psoft_R.weight")
+    side = s.shape("_psoft_A_cache")[0]
+    turn: Tensor = weight
+    if s.args["psoft_orth"]:
+        zeros = t.alloc(side * side, weight.w, "zeros")
+        filled = algebra.op(t, "angles in a triangle", side * side, weight.w, (weight,), (s.p("psoft_R.rows"),))
+        del zeros
+        q = algebra.antisymmetric(t, filled)
+        del filled
+        if s.flag("use_cayley_neumann"):
+            turn = algebra.neumann(t, q, 1, side, s.count("num_cayley_neumann_terms", TERMS))
+        else:
+            turn = algebra.cayley(t, ops.to(t, q, F32), 1, side)
+        del q
+    for name in ("b", "a"):
+        if s.has(f"psoft_R.vector_{name}"):
+            turn = ops.mul(t, turn, s.p(f"psoft_R.vector_{name}"), "scaled rotation")
+    return ops.to(t, turn, weight.w)
 
 
 METHOD = Method(
@@ -57,5 +101,5 @@ METHOD = Method(
     kinds=(LINEAR,),
     mapping="psoft",
     work=work,
-    keeps=keeps,
+    forward=forward,
 )

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import maximum
-from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Args, Build, Kept, Method, Module, PeftTensor
+from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, PeftTensor
+from estimator.stack import ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -23,9 +26,28 @@ def build(b: Build) -> Iterator[PeftTensor]:
     yield PeftTensor("", "pvera_B", (maximum(*(m.d_out for m in targets)), r), 1, BUFFER, keep)
 
 
-def keeps(m: Module, a: Args) -> Kept:
-    """As VeRA, with a mean and a variance: both halves of A's product, the deviation and the noise."""
-    return Kept(4 * a["r"] + m.d_out)
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: as VeRA, with a mean and a variance from which what passes is drawn."""
+    t = s.t
+    result = s.base()
+    b, d = s.p("pvera_lambda_b"), s.p("pvera_lambda_d")
+    r = d.n // 2
+    first, second = s.part("pvera_A", d.n * s.d_in), s.part("pvera_B", s.d_out * r)
+    x = ops.to(t, s.x, d.w)
+    both = ops.mul(t, d, s.linear(s.dropped(x, "pvera_dropout"), first, s.rows * d.n), "PVeRA A(x)")
+    mean, spread = ops.split(t, both, (s.rows * r, s.rows * r))
+    del both
+    high = s.linear(_drawn(s, mean, spread), second)
+    result = ops.add(t, result, ops.mul(t, b, high, "PVeRA output"), "output with PVeRA")
+    return ops.to(t, result, s.w)
+
+
+def _drawn(s: AdaptedLayer, mean: Tensor, spread: Tensor) -> Tensor:
+    """_reparametrize: the mean, and noise times the deviation."""
+    t = s.t
+    deviation = ops.unary(t, ops.scale(t, spread), "exp", "result")
+    noise = t.alloc(mean.n, mean.w, "noise")
+    return ops.add(t, mean, ops.mul(t, noise, deviation), "drawn")
 
 
 METHOD = Method(
@@ -38,5 +60,5 @@ METHOD = Method(
     f"sample_at_inference generator_seed",
     kinds=(LINEAR, CONV1D),
     mapping="pvera",
-    keeps=keeps,
+    forward=forward,
 )

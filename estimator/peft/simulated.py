@@ -1,8 +1,8 @@
 """Where the simulated step finds an adapter: which linear layers carry one, and which of the model's weights train.
 
-LoRA, DoRA and IA3 are simulated operation by operation. A method of another kind is one product with its trained
-numbers beside each target; where its targets are no linear layers (bottlenecks, prompts inside the attention) or its
-numbers belong to no module (Uni-LoRA's vector), beside the linear layers that stand for them, named below.
+LoRA and DoRA are simulated in estimator.stack.nn, a method with a ``forward`` by what that says. Another (Poly,
+bottlenecks, prompts inside the attention), and a target that is no linear layer, is one product with its trained
+numbers beside each target; where no target is linear, beside the linear layers that stand for them, named below.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from estimator.families.base import MLP, Architecture, Attention, Linear, StateS
 from estimator.inventory import CONV1D, LINEAR
 from estimator.ops import ceil_div
 from estimator.peft.arguments import SAVED
-from estimator.peft.base import TRAINED, Adapter, Kept, Module
+from estimator.peft.base import TRAINED, Adapter, Module
 from estimator.stack.adapted import AdapterTensor, Forward, run
 from estimator.stack.machine import F32, LoraSpec
 from estimator.stack.products import MULTIPLY_ADD
@@ -26,8 +26,11 @@ from estimator.trace import value_of
 FACTORS = {"lora_A.weight": "lora_B.weight", "lora_embedding_A": "lora_embedding_B"}
 
 
-def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[str, LoraSpec], set[str]]:
-    """(adapted linear layers, names of the model's own weights that train or whose copies do)."""
+def specs(
+    adapter: Adapter, arch: Architecture, width: int = F32, moved: bool = False
+) -> tuple[dict[str, LoraSpec], set[str]]:
+    """(adapted linear layers, names of the model's own weights that train or whose copies do); ``moved``: what peft
+    leaves on the CPU was moved to the card."""
     found: dict[str, LoraSpec] = {}
     dropout = adapter.args["lora_dropout"] or 0
     if not isinstance(dropout, int | float):
@@ -49,8 +52,7 @@ def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[
     weights = arch.weights()
     linear = {w.module for w in weights if w.role in (LINEAR, CONV1D)}
     if adapter.method.forward is not None:
-        found = own_forward(adapter, adapter.method.forward, linear, width)
-    by_name, keeps = {m.name: m for m in adapter.targets}, adapter.method.keeps
+        found = own_forward(adapter, adapter.method.forward, linear, width, moved)
     work = {m.name: work_of(adapter, m) for m in adapter.targets}
     trained, found_own = [t for t in adapter.tensors if t.state == TRAINED], set(found)
     for t in trained:
@@ -58,19 +60,12 @@ def specs(adapter: Adapter, arch: Architecture, width: int = F32) -> tuple[dict[
             continue
         if t.module in linear:
             before = found[t.module].other if t.module in found else 0
-            scales = ""
-            if t.name == "ia3_l":
-                scales = "in" if t.shape[0] == 1 else "out"  # a row times the input, a column times the output
-            kept = keeps(by_name[t.module], adapter.args) if keeps is not None else Kept()
-            found[t.module] = LoraSpec(
-                0, width=0 if kept.native else width, other=before + t.elements // t.times, scales=scales,
-                columns=kept.columns, matrices=kept.matrices, work=work[t.module],
-            )  # fmt: skip
+            found[t.module] = LoraSpec(0, width=width, other=before + t.elements // t.times, work=work[t.module])
         else:  # a copy of a norm or of the token table, whole: it trains in the place of the original
             unfrozen |= {w.name for w in weights if w.module == t.module}
     trains = any(w.name in unfrozen for w in weights)
     if not found and not trains and not adapter.virtual_tokens and any(value_of(t.elements) for t in trained):
-        found = beside(adapter, arch, sorted(linear & targets), width, by_name)
+        found = beside(adapter, arch, sorted(linear & targets), width)
     return found, unfrozen
 
 
@@ -82,17 +77,20 @@ def copied(adapter: Adapter) -> set[str]:
     }  # fmt: skip
 
 
-def own_forward(adapter: Adapter, forward: Forward, linear: set[str], width: int) -> dict[str, LoraSpec]:
+def own_forward(
+    adapter: Adapter, forward: Forward, linear: set[str], width: int, moved: bool
+) -> dict[str, LoraSpec]:
     """The linear layers that run what the method states, each with its tensors and those that all share; where layers
     differ (``rank_pattern``), with the largest."""
-    found = {}
+    found, held_by = {}, {m.name: m for m in adapter.targets}
     for m in adapter.targets:
         own: dict[str, AdapterTensor] = {}
         for t in adapter.tensors:
-            if t.module in (m.name, ""):
-                n = prod(t.shape, start=1)
+            alike = t.common and (held_by[t.module].d_in, held_by[t.module].d_out) == (m.d_in, m.d_out)
+            if t.module in (m.name, "") or alike:
+                n, module = prod(t.shape, start=1), t.module.replace("{i}", "*") if t.common else t.module
                 if t.name not in own or own[t.name].n < n:
-                    own[t.name] = AdapterTensor(t.module, t.shape, n, t.format, t.state == TRAINED)
+                    own[t.name] = AdapterTensor(module, t.shape, n, t.format, t.state == TRAINED, t.host and not moved)
         if m.name in linear and any(value_of(h.n) for h in own.values() if h.trains):
             whole = partial(run, forward, adapter.args, own, work_of(adapter, m), width)
             found[m.name] = LoraSpec(0, width=width, forward=whole)
@@ -108,22 +106,17 @@ def work_of(adapter: Adapter, m: Module) -> tuple[tuple[Any, Any, Any], ...]:
     return (*token, *(((work.fixed // MULTIPLY_ADD, 1, 1),) if work.fixed else ()))
 
 
-def beside(adapter: Adapter, arch: Architecture, targets: list[str], width: int, modules: dict[str, Module]
-) -> dict[str, LoraSpec]:
+def beside(adapter: Adapter, arch: Architecture, targets: list[str], width: int) -> dict[str, LoraSpec]:
     """The trained numbers dealt evenly to the targets, or, without linear targets, to the branches' last products."""
     inside = {t.module for t in adapter.tensors if t.state == TRAINED}
     names = targets or [x.name for x in outputs(arch, inside)]
     times = {w.module: w.times for w in arch.weights()}
     places = sum((times[n] for n in names), 0)
-    each, keeps = ceil_div(adapter.added_trained, places) if names else 0, adapter.method.keeps
-    found = {}
+    each = ceil_div(adapter.added_trained, places) if names else 0
     work = dict.fromkeys(names, bottleneck(adapter))
     if targets:
         work = {x.name: work_of(adapter, x) for x in adapter.targets}
-    for n in names:
-        kept = keeps(modules[n], adapter.args) if keeps is not None and n in modules else Kept()
-        found[n] = LoraSpec(0, width=width, other=each, columns=kept.columns, matrices=kept.matrices, work=work[n])
-    return found
+    return {n: LoraSpec(0, width=width, other=each, work=work[n]) for n in names}
 
 
 def bottleneck(adapter: Adapter) -> tuple[tuple[Any, Any, Any], ...]:

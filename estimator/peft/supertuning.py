@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 from estimator.errors import InputError
 from estimator.peft.base import BUFFER, LINEAR, TARGETS, Args, Build, Method, Module, PeftTensor, Work, low_rank_work
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import I64, Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -32,6 +35,22 @@ def work(m: Module, a: Args) -> Work:
     return Work(0, (1 + 2 * (a["r"] or 0)) * m.d_in * m.d_out, 0)
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: a copy of the weight with the values added takes its place; LoRA beside it."""
+    t = s.t
+    weight = s.weight()
+    index = t.alloc(s.p("supertuning_values").n, I64, "places in 64 bits")
+    values = ops.to(t, s.p("supertuning_values"), weight.w)
+    whole = algebra.op(t, "weight with the values", s.n_w, weight.w, (values,), (index,))
+    result = s.in_place(s.x, whole, s.bias())
+    if s.has("supertuning_lora_A.weight"):
+        a, b = s.p("supertuning_lora_A.weight"), s.p("supertuning_lora_B.weight")
+        dropped = ops.to(t, s.dropped(s.x, "lora_dropout"), a.w)
+        made = s.linear(s.linear(dropped, a, s.rows * a.n // s.d_in), b)
+        result = ops.add(t, result, ops.to(t, ops.scale(t, made), result.w), "output with LoRA")
+    return result
+
+
 METHOD = Method(
     name="supertuning",
     title="Super-Tuning",
@@ -42,5 +61,6 @@ METHOD = Method(
     kinds=(LINEAR,),
     mapping="supertuning",
     work=work,
+    forward=forward,
 )
 __all__ = ["METHOD", "low_rank_work"]

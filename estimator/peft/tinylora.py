@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import minimum
-from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Args, Build, Kept, Method, Module, PeftTensor
+from estimator.peft.base import BUFFER, COMMON, CONV1D, LINEAR, Build, Method, PeftTensor
 from estimator.peft.modules import EMBEDDING
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 from estimator.trace import value_of
 
 
@@ -37,9 +40,19 @@ def build(b: Build) -> Iterator[PeftTensor]:
     yield PeftTensor("", "tinylora_v", (u,), groups, stored="base_model.tinylora_v.{i}")
 
 
-def keeps(m: Module, a: Args) -> Kept:
-    """A and B are frozen: only what R multiplies is kept."""
-    return Kept(a["r"])
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: B R A x, of which R alone is trained, by a vector that mixes fixed matrices."""
+    t = s.t
+    result = s.base()
+    a, b, p, v = (s.p(f"tinylora_{name}") for name in "ABPv")
+    r = s.shape("tinylora_A")[0]
+    mixed = algebra.mm(t, v, p, r * r, "R")
+    x = ops.to(t, s.dropped(s.x, "tinylora_dropout"), a.w)
+    low = s.linear(x, a, s.rows * r)
+    low = s.linear(low, mixed, s.rows * r)
+    change = s.linear(low, b)
+    result = ops.add(t, result, change, "output with TinyLoRA")
+    return ops.to(t, result, s.w)
 
 
 METHOD = Method(
@@ -51,5 +64,5 @@ METHOD = Method(
     accepts=f"{COMMON} projection_seed init_v_bound tinylora_dropout fan_in_fan_out init_weights",
     kinds=(LINEAR, CONV1D, EMBEDDING),
     mapping="tinylora",
-    keeps=keeps,
+    forward=forward,
 )

@@ -20,6 +20,9 @@ from estimator.peft.base import (
     Work,
     low_rank_work,
 )
+from estimator.stack import algebra, ops
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -39,6 +42,25 @@ def work(m: Module, a: Args) -> Work:
     return Work(low_rank_work(m, a["r"]).flops, a["r"] * (m.d_in + m.d_out), 2)
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """Linear.forward: A and B are looked up in one vector, and scaled."""
+    t = s.t
+    result = s.base()
+    theta, r = s.p("unilora_theta_d"), s.shape("unilora_indices_A")[0]
+    a, b = _looked_up(s, theta, "A"), _looked_up(s, theta, "B")
+    x = ops.to(t, s.x, theta.w)
+    made = s.linear(s.linear(s.dropped(x, "unilora_dropout"), a, s.rows * r), b)
+    result = ops.add(t, result, made, "output with Uni-LoRA")
+    del made
+    return ops.to(t, result, s.w)
+
+
+def _looked_up(s: AdaptedLayer, theta: Tensor, side: str) -> Tensor:
+    """_get_lora_matrices."""
+    index, scales = s.p(f"unilora_indices_{side}"), s.p(f"unilora_scales_{side}")
+    return ops.mul(s.t, algebra.looked_up(s.t, theta, index.n, index), scales, f"Uni-LoRA {side}")
+
+
 METHOD = Method(
     name="unilora",
     title="Uni-LoRA",
@@ -49,4 +71,5 @@ METHOD = Method(
     kinds=(LINEAR, CONV1D),
     mapping="unilora",
     work=work,
+    forward=forward,
 )

@@ -35,6 +35,7 @@ class Recipe:
                  step over those of its kernels one by one
     masked       batches come with an attention_mask; drops: the model drops where its config says so; silent: every
                  dropout is set to 0, an adapter's too
+    moves        its trainer moves the model to the card once the adapter is on it: what peft leaves on the CPU goes too
     widens       accelerate copies a forward pass's outputs to fp32 under autocast
     code         whose modeling code runs, where it is not transformers'; holds: its loop names the logits until the
                  next are there
@@ -68,6 +69,7 @@ class Recipe:
     drops: bool = False
     silent: bool = False
     widens: bool = False
+    moves: bool = False
     code: Release | None = field(default=None, hash=False)
     holds: bool = False
     narrow: bool = False

@@ -14,6 +14,6 @@ RECIPE = Recipe(
     Citation("transformers 5.17, trainer.py and trainer_optimizer.py; accelerate 1.15, accelerator.py"),
     weights=2, gradients=2, master=0, states=4, width=0, amp=True,
     note="weights as the checkpoint holds them, bf16 autocast; 8-bit states of embeddings stay in 32 bits",
-    optimizer="adamw-fused", optimizers=OPTIMIZERS, wide_embeddings=True, masked=True, drops=True,
+    optimizer="adamw-fused", optimizers=OPTIMIZERS, wide_embeddings=True, masked=True, moves=True, drops=True,
     widens=True,
 )  # fmt: skip

@@ -21,13 +21,15 @@ from estimator.trace import value_of
 
 class AdapterTensor(NamedTuple):
     """One tensor of an adapter in one module: the module that holds it ("" for all), its shape, its numbers, whether
-    they are in the ``format`` of the adapter, of the model or 64-bit ("tuner", "base", "index"), whether it trains."""
+    they are in the ``format`` of the adapter, of the model or 64-bit ("tuner", "base", "index"), whether it trains,
+    whether it lies on the CPU."""
 
     module: str
     shape: tuple[Any, ...]
     n: Any
     format: str
     trains: bool
+    host: bool = False
 
 
 class AdaptedLayer:
@@ -60,6 +62,21 @@ class AdaptedLayer:
         width = {"tuner": self.width, "base": self._m.w, "index": I64}[own.format]
         trained = own.trains if trains is None else trains
         return self._m.param(f"{own.module or 'adapter'}.{name}", own.n, width, trained)
+
+    def view(self, name: str) -> Tensor:
+        """The tensor called ``name`` seen otherwise (transposed): no leaf, of which autocast would keep a copy."""
+        p = self.p(name)
+        return Tensor(p.n, p.w, p.st, p.node, p.idx)
+
+    def brought(self, name: str, w: int) -> Tensor:
+        """A frozen tensor on the card in a width of its own: a copy where it lies on the CPU or in another."""
+        p = self.p(name)
+        return self.t.alloc(p.n, w, f"{name}, brought") if self.held[name].host or p.w != w else self.part(name, p.n)
+
+    def item(self, name: str, i: int, n: Any) -> Param:
+        """The ``i``-th of several parameters that are counted as one tensor: ``n`` numbers."""
+        own = self.held[name]
+        return self._m.param(f"{own.module}.{name}.{i}", n, self.width, own.trains)
 
     def part(self, name: str, n: Any) -> Tensor:
         """``n`` numbers of a frozen tensor: a slice of it."""

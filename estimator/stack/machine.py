@@ -21,11 +21,9 @@ from estimator.stack.tape import F32, HALF, Leaf, Param, Tape, Tensor
 class LoraSpec:
     """LoRA of one module: rank, whether DoRA, and the adapters' width (peft keeps them in fp32).
 
-    ``dropout``: the input is dropped; ``columns``, ``matrices``: what another adapter keeps (peft.base.Kept).
-    ``other``: the trained elements of an adapter of another kind in this module, whose rank is then 0; ``scales``:
-    that they multiply the module's input ("in") or its output ("out"), as IA3's do. ``size_a``, ``size_b``: elements of
-    both factors in one layer; ``work``: the products of another kind, each (rows, k, n), its
-    rows None for every token that passes;
+    ``dropout``: the input is dropped; ``other``: the trained elements of an adapter of another kind in this module,
+    whose rank is then 0. ``size_a``, ``size_b``: elements of both factors in one layer; ``work``: the products of
+    another kind, each (rows, k, n), its rows None for every token that passes;
     ``parameter``: the module's weight is adapted as a bare parameter. ``forward``: what a method that states its own
     operations runs in the module's place (estimator.stack.adapted).
     """
@@ -34,12 +32,9 @@ class LoraSpec:
     dora: bool = False
     width: int = F32
     other: Any = 0
-    scales: str = ""
     size_a: Any = 0
     size_b: Any = 0
     dropout: bool = False
-    columns: Any = None
-    matrices: int = 0
     work: tuple[tuple[Any, Any, Any], ...] = ()
     parameter: bool = False
     forward: Callable[..., Tensor] | None = None

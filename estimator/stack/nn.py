@@ -108,8 +108,6 @@ def lora_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, p
     t = m.t
     if spec.forward is not None:
         return spec.forward(m, x, lin, rows, part)
-    if spec.scales:
-        return scaled_linear(m, x, lin, rows, spec, part)
     result = base_linear(m, x, lin, rows, part)
     packed = bool(m.packed(lin.name))
     w = result.w
@@ -169,44 +167,16 @@ def factor(t: Tape, x: Tensor, weight: Tensor, n: Any, what: str, name: str, at:
     return product(t, x, weight, None, n, what, False, f"{name}.adapter_{at}", products.ADAPTER, rows)
 
 
-def scaled_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, part: str) -> Tensor:
-    """peft tuners/ia3/layer.py, Linear.forward: the input or the output times a vector, in the vector's width."""
-    t, w = m.t, x.w
-    vector = m.param(f"{lin.name}.ia3_l", spec.other, spec.width, True)
-    if spec.scales == "in":
-        scaled = ops.mul(t, ops.to(t, x, spec.width), vector, "scaled input")
-        products.adapter(t, scaled, lin.name, rows, spec.work)
-        scaled = ops.to(t, scaled, w)
-        return base_linear(m, scaled, lin, rows, part)
-    result = base_linear(m, x, lin, rows, part)
-    w = result.w
-    result = ops.mul(t, result, vector, "scaled output")
-    products.adapter(t, result, lin.name, rows, spec.work)
-    return ops.to(t, result, w)
-
-
 def other_adapter(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: Tensor) -> Tensor:
-    """An adapter of another kind: its input in its own width, one product, added to the module's output."""
+    """An adapter whose operations are not simulated: its input in its own width, one product, added to the output."""
     t, w = m.t, result.w
-    trained = m.param(f"{lin.name}.adapter", spec.other, spec.width or F32, True)
-    width = spec.width or w
-    x = ops.to(t, x, width)
-    if spec.columns is not None:  # frozen projections of it, and what they give
-        x = t.emit("adapter input, projected", rows * spec.columns, width, (x,), _unproject, None, x.n)
-    weight: Tensor = trained
-    for _ in range(spec.matrices):
-        weight = t.emit("adapter's change of the weight", lin.d_in * lin.d_out, width, (weight,), _unproject,
-                        weight.st, weight.n)  # fmt: skip
-    made = product(t, x, weight, None, rows * lin.d_out, "adapter output", part=UNLOGGED)
+    trained = m.param(f"{lin.name}.adapter", spec.other, spec.width, True)
+    made = product(t, ops.to(t, x, spec.width), trained, None, rows * lin.d_out, "adapter output", part=UNLOGGED)
     if t.work is not None:
         products.adapter(t, made, lin.name, rows, spec.work)
     result = ops.add(t, result, made, "output with adapter")
     del made
     return ops.to(t, result, w)
-
-
-def _unproject(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
-    return (t.alloc(node.extra, g.w, "gradient, projected back"),)
 
 
 def dora(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: Tensor, a: Param, b: Param) -> Tensor:

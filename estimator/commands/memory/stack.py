@@ -185,6 +185,7 @@ def fields_of(
         "hold_outputs": q.hold_outputs or recipe.holds, "names_on": recipe.holds,
         "widens": recipe.widens,
         "adapter_width": adapter_width(recipe, quantization, width, cast), "kbit": q.prepare_kbit, "drops": drops,
+        "moved": recipe.moves and quantization == "none",
         "scored": answer_share(q, recipe, s, said), "reference": reference_of(q, recipe, adapter),
         "scored_first": recipe.reference == "before",
         "packing": q.packing, "offload": q.activation_offload, "wide_embeddings": recipe.wide_embeddings,
