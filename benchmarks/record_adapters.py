@@ -89,6 +89,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "frod": ("FrodConfig", {}),
     "adamss": ("AdamssConfig", {"r": 64}),
     "ia3": ("IA3Config", {"feedforward_modules": []}),
+    "supertuning": ("SupertuningConfig", {}), "supertuning-lora": ("SupertuningConfig", {"r": 16}),
     "hra-bias": ("HRAConfig", {"r": 8}),
     "boft-bias": ("BOFTConfig", {"boft_block_size": 4}),
     "miss-bat-bias": ("MissConfig", {"r": 64, "init_weights": "bat"}),

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 from estimator.families.base import Architecture
 from estimator.moments.passes import at_once, backward_pass, forward_pass, training_machine
-from estimator.moments.standing import number_bytes, trained_tensors, weight_tensors
+from estimator.moments.standing import added_tensors, trained_tensors, weight_tensors
 from estimator.moments.workload import Workload
 from estimator.optimizer_kinds import foreach
 from estimator.optimizers import Optimizer, Trained, find_optimizer
@@ -107,8 +106,7 @@ def requests(arch: Architecture, load: Workload) -> Iterator[Any]:
     yield from in_order([(w.times, w.elements * load.width) for w in arch.buffers])
     yield from in_order([(b.times, b.bytes) for b in arch.constants])
     if load.adapter is not None:
-        added = [(t.times, prod(t.shape) * number_bytes(t, load)) for t in load.adapter.tensors]
-        yield from in_order(added)
+        yield from in_order(added_tensors(load.adapter, load))
     if load.reference == "model":
         for parts in in_order(weights):
             yield from parts

@@ -11,7 +11,7 @@ from estimator.moments.outcome import Live
 from estimator.moments.workload import Workload
 from estimator.ops import maximum
 from estimator.optimizers import Optimizer, Trained, copy_bytes, held_bytes
-from estimator.peft.base import BASE, INDEX, TRAINED, TUNER, PeftTensor
+from estimator.peft.base import BASE, INDEX, TRAINED, TUNER, Adapter, PeftTensor
 from estimator.stack.blocks import block_bytes, small_block
 from estimator.stack.offload import INPUTS, LEAST_INPUT
 from estimator.stack.packed import is_packed, packed_bytes
@@ -60,6 +60,13 @@ def number_bytes(t: PeftTensor, load: Workload) -> int:
     return {TUNER: load.adapter_width, BASE: F32 if load.kbit else load.width, INDEX: I64}[t.format]
 
 
+def added_tensors(adapter: Adapter, load: Workload) -> list[tuple[Any, Any]]:
+    """(layers, bytes) of each tensor of an adapter that stands on the card, and of what stands with it."""
+    there = [t for t in adapter.tensors if load.moved or not t.host]
+    beside = [(t.times, t.around) for t in there if value_of(t.around)]
+    return [(t.times, prod(t.shape) * number_bytes(t, load)) for t in there] + beside
+
+
 def standing(arch: Architecture, load: Workload, trained: list[Trained], optimizer: Optimizer | None) -> Live:
     """What is there before a step: model, adapters, states, workspaces."""
     live: Live = {}
@@ -73,9 +80,8 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
         live["model", "buffers"] = buffers
     if load.adapter is not None:
         added: Any = 0
-        for t in load.adapter.tensors:
-            if load.moved or not t.host:
-                added = added + t.times * block_bytes(prod(t.shape) * number_bytes(t, load))
+        for times, n in added_tensors(load.adapter, load):
+            added = added + times * block_bytes(n)
         live["adapters", "weights"] = added
     if load.reference == "model":
         live["reference model", "weights"] = live["model", "weights"]

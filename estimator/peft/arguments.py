@@ -57,6 +57,7 @@ class PeftTensor(NamedTuple):
     pieces   into how many parameters the first axis is divided, or 0; stored: its name in the file, where not its own;
              beside: what ``saved_extra`` is: (name, shape, safetensors' type or "" for its own); without: copies of it
     host     made on the CPU and left there by the library; common: one tensor that several layers name
+    around   bytes that stand on the card with one of it, and are neither parameters nor buffers
     """
 
     module: str
@@ -71,6 +72,7 @@ class PeftTensor(NamedTuple):
     stored: str = ""
     beside: tuple[tuple[str, tuple[Any, ...], str], ...] = ()
     host: bool = False
+    around: Any = 0
     common: bool = False
 
     @property

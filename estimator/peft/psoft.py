@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.errors import InputError
+from estimator.ops import minimum
 from estimator.peft.base import BUFFER, COMMON, LINEAR, Args, Build, Method, Module, PeftTensor, Work
 from estimator.stack import algebra, ops
 from estimator.stack.adapted import AdaptedLayer
@@ -35,7 +36,10 @@ def build(b: Build) -> Iterator[PeftTensor]:
         if orthogonal:
             yield PeftTensor(m.name, "psoft_R.rows", (angles,), m.times, BUFFER, saved=False)
             yield PeftTensor(m.name, "psoft_R.cols", (angles,), m.times, BUFFER, saved=False)
-        yield PeftTensor(m.name, "_psoft_A_cache", (r, m.d_in), m.times, BUFFER, saved=False)
+        # the first rows of V^T as torch.linalg.svd made it, in fp32: a view, which holds all of it
+        whole = (minimum(m.d_in, m.d_out) - r) * m.d_in * F32
+        kept = whole if a["ab_svd_init"] in (None, "psoft_init") and a["psoft_svd"] in (None, "full") else 0
+        yield PeftTensor(m.name, "_psoft_A_cache", (r, m.d_in), m.times, BUFFER, saved=False, around=kept)
         yield PeftTensor(m.name, "_psoft_B_cache", (m.d_out, r), m.times, BUFFER, saved=False)
 
 

@@ -38,12 +38,10 @@ def forward(s: AdaptedLayer) -> Tensor:
     t = s.t
     result = s.base()
     scales, sizes = s.p("randlora_lambda"), s.p("randlora_gamma")
-    small, n = minimum(s.d_in, s.d_out), s.shape("randlora_lambda")[1]
+    small = minimum(s.d_in, s.d_out)
     rank = scales.n
     large = s.d_out * s.d_in // small
     turned = s.part("randlora_B", large * rank)
-    if n != s.shape("randlora_B")[1]:  # flatten copies what is not all of the base
-        turned = t.alloc(large * rank, turned.w, "base B, cut")
     half = t.alloc(rank * small, scales.w, "lambda A")
     changed = t.emit("scaled base A", rank * small, scales.w, (scales, sizes), _unique_bwd, None, (scales.n, sizes.n))
     del half

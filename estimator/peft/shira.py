@@ -13,6 +13,8 @@ from estimator.stack import algebra, ops
 from estimator.stack.adapted import AdaptedLayer
 from estimator.stack.tape import I64, Tensor
 
+INDEX_BYTES = 4  # shira_indices, a plain attribute, in 32 bits
+
 
 def build(b: Build) -> Iterator[PeftTensor]:
     """The values; the checkpoint holds a row and a column number beside each."""
@@ -24,7 +26,8 @@ def build(b: Build) -> Iterator[PeftTensor]:
                 f"--rank {int(r)}: SHiRA would train more entries than {m.example!r} has ({int(m.d_in * m.d_out)})"
             )
         beside = ((f"{m.name}.shira_indices", (2, values), "I32"),)
-        yield PeftTensor(m.name, "shira_weight", (values,), m.times, saved_extra=m.times * 2 * values, beside=beside)
+        yield PeftTensor(m.name, "shira_weight", (values,), m.times, saved_extra=m.times * 2 * values, beside=beside,
+                         around=2 * values * INDEX_BYTES)  # fmt: skip
 
 
 def forward(s: AdaptedLayer) -> Tensor:

@@ -34,6 +34,8 @@ FAR = {
     "waveft": 8_700_000,  # cuDNN's workspace, and a quarter of the spectrum where its gradient is put together
     "deft-qr|down_proj|fp32|True|True": 246_000,  # cuSOLVER's workspace
     "deft-para|down_proj|fp32|True|True": 16_384,  # the columns' gradient, converted late
+    "supertuning|down_proj|fp32|True|True": 196_608,  # the values' gradient comes before the input's
+    "supertuning-lora|down_proj|fp32|True|True": 196_608,  # as above
     "frod|down_proj|fp32": 590_000,  # cuSPARSE's buffers; under autocast the sum that goes into the last product
 }
 
