@@ -12,7 +12,7 @@ from typing import Any
 from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import MLP, Architecture, Layer, Linear
-from estimator.families.common import MAX_PATTERN, gqa, layer_count
+from estimator.families.common import gqa, layer_count
 from estimator.families.common_encoder import (
     CLASSIFIERS,
     built_class,
@@ -25,6 +25,7 @@ from estimator.families.common_encoder import (
     prediction_head,
 )
 
+MAX_KINDS = 256  # layers with weights of their own; no model comes near
 POOLED = ("Model", "ForPreTraining", "ForSequenceClassification", "ForMultipleChoice")
 
 
@@ -51,8 +52,11 @@ def layers_of(c: Config, top: str, d: Any, L: Any) -> tuple[Layer, ...]:
     groups, inner = c.plain("num_hidden_groups", 1, least=1), c.plain("inner_group_num", 1, least=1)
     if groups > layer_count(c, L):
         raise InputError(f"{c.where}: num_hidden_groups={groups} is more than num_hidden_layers={int(L)}")
-    if groups * inner > MAX_PATTERN:
-        raise InputError(f"{c.where}: inner_group_num={inner} is out of range")
+    if groups * inner > MAX_KINDS:
+        raise InputError(
+            f"{c.where}: num_hidden_groups={groups}, inner_group_num={inner}: out of range (at most {MAX_KINDS} layers "
+            "with weights of their own)"
+        )
     used = Counter(int(i / (int(L) / groups)) for i in range(int(L)))
     even = L % groups == 0
     return tuple(

@@ -76,6 +76,7 @@ class Machine:
     probs: Tensor | None = None
     kept_probs: Tensor | None = None
     params: dict[str, Param] = field(default_factory=dict)
+    shared: dict[str, Param] = field(default_factory=dict)
     leaves: list[Leaf] = field(default_factory=list)
     tables: dict[str, Tensor] = field(default_factory=dict)
     enc_tokens: Any = 0
@@ -144,10 +145,11 @@ class Machine:
 
     def param(self, name: str, n: Any, w: int | None = None, trains: bool | None = None) -> Param:
         """The weight called ``name`` with ``n`` elements (one layer's)."""
-        found = self.params.get(name)
+        params = self.params if "{i}" in name else self.shared
+        found = params.get(name)
         if found is None:
             found = Param(n, w or self.w, name, self.trains(name) if trains is None else trains)
-            self.params[name] = found
+            params[name] = found
             if found.node is not None:
                 self.leaves.append(found.node)
                 found.node.update = self.update
@@ -157,7 +159,7 @@ class Machine:
 
     def next_layer(self) -> None:
         """Forget the weights of the layer before: the next layer has its own."""
-        self.params = {k: p for k, p in self.params.items() if "{i}" not in k}
+        self.params = {}
 
     def norm_weights(self, norm: Norm) -> tuple[Param | None, Param | None]:
         if not norm.affine or norm.kind == "none":

@@ -382,3 +382,12 @@ def test_layers_are_counted_before_advice_on_them(llmcalc):
     ran = llmcalc("infer pythia-14m --set num_hidden_layers=80000 --gpu-memory 1GB")
     assert ran.code == 0, ran.err
     assert time.process_time() - start < 5
+
+
+def test_layers_with_weights_of_their_own_are_bounded(llmcalc):
+    """30,000 of them took train minutes: each is a layer of another kind."""
+    groups = "--set num_hidden_layers=30000 --set num_hidden_groups="
+    ran = llmcalc(f"train albert-base-v2 {groups}30000")
+    assert ran.code == 2
+    assert "num_hidden_groups=30000, inner_group_num=1: out of range (at most 256 layers" in ran.err
+    assert llmcalc(f"memory albert-base-v2 {groups}100").code == 0
