@@ -98,8 +98,10 @@ def test_experts_stay_on_the_host():
 
 
 # public load logs, MiB on the device and on the host: SciSharp/LLamaSharp#1099, ollama/ollama#9221,
-# JamePeng/llama-cpp-python#1 (pull), and the Llama 2 and gpt-oss (Metal) logs of the same years
+# JamePeng/llama-cpp-python#1 (pull), the Llama 2 and gpt-oss (Metal) logs of the same years, and
+# ggml-org/llama.cpp#11337 (ROCm)
 LOGS = [
+    ("qwen2.5-32b", 32768, "b4520", "on", "307.00", "74.01"),
     ("qwen2.5-3b", 4096, "b4701", "off", "300.75", "12.01"),
     ("qwen2.5-32b", 8192, "b4701", "off", "696.00", "26.01"),
     ("qwen2.5-7b", 2048, "b4701", "off", "304.00", None),

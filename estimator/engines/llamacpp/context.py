@@ -14,8 +14,9 @@ N_UBATCH = 512
 MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ: what a context holds at the most
 BUILD = 11549  # what everything here was measured on
 # from which builds on, as far as public logs tell: MLA's kv_b is written in two parts (pull 12801, April 2025); a cache
-# is written by index (August 2025); the quantizer's rule for fused q, k and v is that of values (2026)
-LATENT, INDEXED, FUSED = 5140, 6000, 8000
+# is written by index (August 2025); the quantizer's rule for fused q, k and v is that of values (2026); a gate's
+# activation and its product are one node (pull 14158, end of June 2025: the build by its date)
+LATENT, INDEXED, FUSED, GATED = 5140, 6000, 8000, 5780
 # the earliest that was measured, then the first in xllamacpp's wheels whose own sizes show it, and the last without
 # (benchmarks/llamacpp_builds.py): an input for embeddings beside the tokens (7710); quantised caches turn (8352);
 # masks are f16, a row of logits a sequence (9294); embeddings mix with tokens in a batch (11063)
@@ -58,6 +59,11 @@ class Context:
     def indexed(self) -> bool:
         """Whether the cache is written by row indices, which are inputs."""
         return self.build >= INDEXED
+
+    @property
+    def gated(self) -> bool:
+        """Whether a gate's activation and its product are one node, which writes over neither."""
+        return self.build >= GATED
 
     @property
     def selected(self) -> bool:

@@ -28,24 +28,39 @@ def mlp(p: GraphBuilder, block: MLP, x: GgmlTensor) -> GgmlTensor:
     if not block.gated:
         y = activated(block.act, p.through(up[0], x))
     elif block.fused and not p.gguf.split:
-        y = op("GLU", (size(block.width), rows), p.through(up[0], x))
+        y = _halves(p, block.act, p.through(up[0], x), (size(block.width), rows))
     else:
         wide, one = size(up[0].d_out), up[0]
         if len(up) > 1:
             gate, rise = (p.through(layer, x) for layer in up)
         else:
             gate, rise = (p.linear(x, size(block.width), one.bias, one.name, wide) for _ in range(2))
-        y = _both(gate, rise, block.limited)
+        y = _both(p, block, gate, rise)
     if block.norm is not None:
         y = p.norm(block.norm, y)
     return p.through(down, y)
 
 
-def _both(gate: GgmlTensor, rise: GgmlTensor, limited: bool) -> GgmlTensor:
-    """The activation of one half times the other: one node, or where both are bounded a node each."""
-    if not limited:
+def _both(p: GraphBuilder, block: MLP | MoE, gate: GgmlTensor, rise: GgmlTensor) -> GgmlTensor:
+    """The activation of one half times the other: one node, or where both are bounded a node each.
+
+    Before, two nodes that write over what they read: a gate's of an MLP (llm_build_ffn of build 4520), the other half's
+    of experts (llm_build_moe_ffn).
+    """
+    if block.limited:
+        return like("MUL", like("CLAMP", like("SILU", gate)), like("CLAMP", rise))
+    if p.context.gated:
         return op("GLU", gate.shape, gate, rise)
-    return like("MUL", like("CLAMP", like("SILU", gate)), like("CLAMP", rise))
+    gate = like(UNARY.get(block.act, "GELU"), gate)
+    return like("MUL", rise, gate) if isinstance(block, MoE) else like("MUL", gate, rise)
+
+
+def _halves(p: GraphBuilder, act: str, both: GgmlTensor, shape: tuple[int, ...]) -> GgmlTensor:
+    """The same of a product that holds both halves; before, each was copied out of it first."""
+    if p.context.gated:
+        return op("GLU", shape, both)
+    gate, rise = (op("CONT", shape, view(both, shape, strided=True)) for _ in range(2))
+    return like("MUL", like(UNARY.get(act, "GELU"), gate), rise)
 
 
 def _cut(gate: GgmlTensor) -> GgmlTensor:
@@ -127,10 +142,10 @@ def _routed(
         return like("ADD_ID", y, HELD, chosen) if biased else y
 
     if block.gated and router.joined:
-        mid = op("GLU", (ff, k, rows), each(2 * ff, given, "gate_up"))
+        mid = _halves(p, block.act, each(2 * ff, given, "gate_up"), (ff, k, rows))
     elif block.gated:
         gate, rise = each(ff, given, "gate"), each(ff, given, "up")
-        mid = _both(gate, rise, block.limited)
+        mid = _both(p, block, gate, rise)
     else:
         mid = activated(block.act, each(ff, given, "up"))
     y = each(d, mid, "down")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from estimator.alike import add_up
 from estimator.engines.llamacpp.backend import Place
 from estimator.engines.llamacpp.caches import cache_rows, cells_of, indexer_row
+from estimator.engines.llamacpp.context import GATED
 from estimator.engines.llamacpp.graph import bytes_of
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.model import build, ordered
@@ -170,7 +171,8 @@ def _per_layer(load: Load, tokens: int, cells: int) -> tuple[float, float, float
     """(kernels, products with weights, bytes of activations read and written) of a layer: the graph's, shared out."""
     from dataclasses import replace
 
-    c = replace(load.context, asked=max(1, cells) * load.context.sequences, n_ubatch=tokens, n_batch=tokens, outputs=1)
+    c = replace(load.context, asked=max(1, cells) * load.context.sequences, n_ubatch=tokens, n_batch=tokens, outputs=1,
+                build=max(load.context.build, GATED))  # all rates were fitted with gates of one node
     p = build(load.arch, load.gguf, c, load.loras)
     kernels = products = 0
     moved = 0.0
