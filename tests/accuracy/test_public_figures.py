@@ -80,7 +80,8 @@ def test_logits_before_4_46(figures):
 
 
 def test_adapters_of_the_models_width(figures):
-    """Megatron's LoRA of 70 billion parameters: 16-bit adapters, which tensor cores multiply."""
+    """Megatron's LoRA of 70 billion parameters, on queries, keys and values: 16-bit adapters, on tensor cores."""
     rows = figures("speed-megatron", lambda _, options: "--method lora" in options)
     assert len(rows) == 3
-    assert spread(rows)[1] < 0.28
+    assert spread(rows)[0] < 0.04
+    assert spread(rows)[1] < 0.2
