@@ -86,7 +86,7 @@ def pool(asked: ServerAsked, rank: ServedRank) -> Node:
     if p is None:
         return Node.group("The cache", rows)
     length = asked.length
-    if all(kind.name == STATE for kind, _ in p.tables):
+    if all(kind.name == STATE for kind, *_ in p.tables):
         rows += [
             Node("kv_blocks", "Recurrent states", p.blocks, COUNT),
             Node("max_concurrency", "Requests at once, of any length", p.concurrency(length), RATIO),
@@ -191,7 +191,7 @@ def report(command: str, asked: ServerAsked, rank: ServedRank, found: Fit | None
 def said(asked: ServerAsked, rank: ServedRank) -> list[str]:
     """What the two truths are, where they differ."""
     out = []
-    if rank.pool is not None and any(kind.name == SLIDING for kind, _ in rank.pool.tables):
+    if rank.pool is not None and any(kind.name == SLIDING for kind, *_ in rank.pool.tables):
         out.append(
             "a window layer is admitted with a whole step of tokens beside its window; while it decodes it keeps the "
             "window alone, so more sequences fit than the log says"

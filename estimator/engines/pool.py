@@ -23,6 +23,12 @@ FULL, SLIDING, CHUNKED, STATE = "full", "sliding", "chunked", "state"
 FP32 = 4
 
 
+def _times(most: Any, own: Any) -> int:
+    """How many times the tokens of the widest kind's page a page of a kind of ``own`` bytes a token holds."""
+    most, own = int(value_of(most)), int(value_of(own or 0))
+    return most // own if own and most % own == 0 else 1
+
+
 class LayerKind(NamedTuple):
     """What decides how many blocks a layer keeps: its kind and its window or chunk in tokens."""
 
@@ -35,7 +41,9 @@ class Pool:
     """A pool of pages on one rank.
 
     page      bytes of a page of one layer; tokens: tokens that it holds
-    size      layers of a group: a block is this many pages; tables: groups of each kind
+    size      layers of a group: a block is this many pages; tables: groups of each kind, and how many times the tokens
+              its pages hold: a layer that keeps less of a token has longer blocks (vLLM v1/core/kv_cache_utils.py,
+              unify_kv_cache_spec_page_size, 0.13.0 to 0.30.0)
     blocks    in the pool
     state_blocks   blocks that a recurrent state takes a request (2 where prefixes are cached)
     dealt    ranks over which the tokens of a sequence are dealt: each holds one in so many
@@ -45,7 +53,7 @@ class Pool:
     page: Any
     tokens: int
     size: Any
-    tables: tuple[tuple[LayerKind, int], ...]
+    tables: tuple[tuple[LayerKind, int, int], ...]
     blocks: Any
     step: int
     state_blocks: int = 1
@@ -54,7 +62,7 @@ class Pool:
 
     @property
     def groups(self) -> int:
-        return sum(n for _, n in self.tables)
+        return sum(n for _, n, _ in self.tables)
 
     @property
     def block_bytes(self) -> Any:
@@ -63,17 +71,17 @@ class Pool:
 
     def request(self, length: int, steady: bool = False) -> int:
         """Blocks of a request of ``length`` tokens: as it is admitted, or ``steady``, while it decodes."""
-        return sum(n * self._blocks(kind, length, steady) for kind, n in self.tables)
+        return sum(n * self._blocks(kind, self.tokens * times, length, steady) for kind, n, times in self.tables)
 
-    def _blocks(self, kind: LayerKind, length: int, steady: bool) -> int:
+    def _blocks(self, kind: LayerKind, tokens: int, length: int, steady: bool) -> int:
         step = 1 if steady else self.step
         if kind.name == STATE:
             return 1 if steady else self.state_blocks
         if kind.name == SLIDING:
-            return int(ceil_div(min(kind.size - 1 + step, length), self.tokens)) + 1
+            return int(ceil_div(min(kind.size - 1 + step, length), tokens)) + 1
         if kind.name == CHUNKED:
-            return int(ceil_div(min(kind.size + step, length), self.tokens))
-        return int(ceil_div(ceil_div(length, self.dealt), self.tokens))
+            return int(ceil_div(min(kind.size + step, length), tokens))
+        return int(ceil_div(ceil_div(length, self.dealt), tokens))
 
     def concurrency(self, length: int, steady: bool = False) -> Any:
         """Requests of ``length`` tokens at once."""
@@ -195,7 +203,7 @@ def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: Any, block: int, 
     are grouped by the more numerous one; draft: bytes that a draft model keeps of a token.
     """
     counts: dict[LayerKind, int] = {}
-    token: Any = 0
+    tokens: dict[LayerKind, Any] = {}
     state = 0
     for one in layers:
         kind = kind_of(one, windows)
@@ -205,13 +213,14 @@ def pool_of(asked: ServerAsked, layers: Iterable[Layer], pool: Any, block: int, 
         if isinstance(one.mixer, StateSpace):
             state = max(state, state_bytes(asked, one.mixer))
         elif isinstance(one.mixer, Attention):
-            token = max(token, token_bytes(asked, one.mixer, scales))
+            tokens[kind] = max(tokens.get(kind, 0), token_bytes(asked, one.mixer, scales))
+    token: Any = max(tokens.values(), default=0)
     if state and token:
         block = max(block, 16 * ceil_div(state, 16 * int(token)))
     page = block * token if token else state
     fewest, most = min(counts.values()), max(counts.values())
     size = most if most < uneven * fewest else fewest
-    tables = tuple((kind, ceil_div(n, size)) for kind, n in counts.items())
+    tables = tuple((kind, ceil_div(n, size), _times(token, tokens.get(kind))) for kind, n in counts.items())
     layers_of = of_layers(asked, size)
     blocks = max(0, pool) // (page * layers_of + block * draft)
     return Pool(page, block, layers_of, tables, blocks, step, 2 if prefixes else 1, asked.dealt, block * draft)

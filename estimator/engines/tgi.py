@@ -77,7 +77,7 @@ def plan(asked: ServerAsked) -> ServedRank:
             pool, left = share_of(free, of), share_form(group(minus(budget, plus(weights, peak, beside))), of)
     made = None
     if pool is not None:
-        made = Pool(block * token, block, 1, ((LayerKind(FULL), 1),), max(0, pool) // (block * token), 0)
+        made = Pool(block * token, block, 1, ((LayerKind(FULL), 1, 1),), max(0, pool) // (block * token), 0)
     return ServedRank(budget, weights, peak, beside, Range(0, 0, 0), 0, pool, made, token, stage, left)
 
 
