@@ -14,7 +14,8 @@ from estimator.stack.blocks import block_bytes
 class Trained:
     """Equal tensors that train: shape, bytes an element, how many.
 
-    matrix: of a linear layer; wide: its 8-bit states stay in 32 bits (bitsandbytes' GlobalOptimManager)
+    matrix: of a linear layer; wide: its 8-bit states stay in 32 bits (bitsandbytes' GlobalOptimManager);
+    decays: False where the Trainer steps it after those whose weights decay (get_decay_parameter_names)
     """
 
     shape: tuple[Any, ...]
@@ -22,6 +23,7 @@ class Trained:
     times: Any = 1
     matrix: bool = True
     wide: bool = False
+    decays: bool = True
 
     @property
     def n(self) -> Any:

@@ -76,11 +76,11 @@ def factored_wide(p: Trained) -> list[Any]:
 
 
 def in_turn(params: Sequence[Trained]) -> list[tuple[Trained, Trained | None]]:
-    """Every tensor with the one that is stepped before it: equal layers follow each other."""
+    """Every tensor with the one that is stepped before it: what decays first, equal layers follow each other."""
     out: list[tuple[Trained, Trained | None]] = []
     before: Trained | None = None
     first: dict[Any, Trained] = {}
-    for p in params:
+    for p in sorted(params, key=lambda p: not p.decays):
         out.append((p, before))
         if value_of(p.times) > 1:
             key = value_of(p.times)

@@ -43,11 +43,10 @@ def trained_tensors(arch: Architecture, load: Workload) -> list[Trained]:
         chosen = load.projected
         unseen = {w.name for tower in arch.towers for w in tower.weights()} if load.blind else set()
         held = [w for w in held_weights(arch) if w.name not in unseen]
-        if load.wide_embeddings:  # the Trainer's optimizers step first what decays (get_decay_parameter_names)
-            held.sort(key=lambda w: w.is_bias or w.role == NORM)
         return [
             Trained(w.shape, load.width, w.times, w.role in (LINEAR, CONV1D) if chosen is None else w.name in chosen,
-                    load.wide_embeddings and w.role in TABLES)
+                    load.wide_embeddings and w.role in TABLES,
+                    not (load.wide_embeddings and (w.is_bias or w.role == NORM)))
             for w in held
         ]  # fmt: skip
     adapter = load.adapter

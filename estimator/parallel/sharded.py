@@ -25,7 +25,7 @@ from estimator.stack.tape import HALF, Tape, Tensor
 
 def cut_tensors(trained: Iterable[Trained], over: Any) -> list[Trained]:
     """Rank 0's shards of what trains."""
-    return [Trained(cut(t.shape, over), t.width, t.times, t.matrix) for t in trained]
+    return [Trained(cut(t.shape, over), t.width, t.times, t.matrix, decays=t.decays) for t in trained]
 
 
 class Fully:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from estimator.config import Config
 from estimator.families import build
-from estimator.inventory import CONV1D, LINEAR
+from estimator.inventory import CONV1D, LINEAR, NORM
 from estimator.models import load_model
 from estimator.moments.standing import TABLES, buffer_bytes, later, rotary_bytes, standing, trained_tensors
 from estimator.moments.workload import Workload
@@ -128,4 +128,5 @@ def test_what_the_optimizer_is_given():
     assert [(t.shape, t.width, t.times) for t in found] == [(w.shape, 4, w.times) for w in weights]
     assert [t.matrix for t in found] == [w.role in (LINEAR, CONV1D) for w in weights]
     assert [t.wide for t in found] == [w.role in TABLES for w in weights]
-    assert not any(t.wide for t in trained_tensors(arch, Workload(1, 8)))
+    assert [t.decays for t in found] == [not w.is_bias and w.role != NORM for w in weights]  # the Trainer's two groups
+    assert all(t.decays and not t.wide for t in trained_tensors(arch, Workload(1, 8)))
