@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.families.base import Architecture, Attention, together
 from estimator.moments.workload import Workload
-from estimator.peft.simulated import copied, specs
+from estimator.peft.simulated import copied, specs, token_rows
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.model import Segment
 from estimator.stack.packed import INT8, is_packed
@@ -168,6 +168,7 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
         adapted, unfrozen = specs(load.adapter, arch, load.adapter_width, load.moved)
         m.copied = copied(load.adapter)
         m.unmet = set(adapted)
+        m.token_rows = token_rows(load.adapter, load.adapter_width)
 
         def meet(name: str) -> LoraSpec | None:
             m.unmet.discard(name)

@@ -110,7 +110,7 @@ class Method(NamedTuple):
     virtual    True for methods that lengthen the sequence (prompts, prefixes)
     skips      True for a method that passes over targets of other types instead of refusing them
     forward    the operations of its layer's forward, on the tape (estimator.stack.adapted)
-    simulated  True where a step of it is simulated operation by operation without one: its targets are the model's own
+    simulated  True where a step of it is simulated without one: what it trains are the model's own modules, or copies
     library    False for a method that the peft library does not have under this name
     """
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from estimator.peft.base import TARGETS, Build, Method, PeftTensor
 from estimator.peft.extras import buffers, inside
 from estimator.peft.modules import CONTAINER, CONV1D, CONVOLUTION, EMBEDDING, HOLDER, LINEAR, NORM
+from estimator.stack.adapted import AdaptedLayer
+from estimator.stack.tape import Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -24,6 +26,12 @@ def build(b: Build) -> Iterator[PeftTensor]:
             yield from buffers(b, part, times)
 
 
+def forward(s: AdaptedLayer) -> Tensor:
+    """LNTuningLayer.forward of a linear layer: the copy runs in its place."""
+    bias = s.p("ln_tuning_layers.bias") if s.has("ln_tuning_layers.bias") else None
+    return s.in_place(s.x, s.p("ln_tuning_layers.weight"), bias)
+
+
 METHOD = Method(
     name="ln_tuning",
     title="LN tuning",
@@ -34,4 +42,6 @@ METHOD = Method(
     kinds=(NORM, LINEAR, CONV1D, EMBEDDING, CONVOLUTION, HOLDER, CONTAINER),
     skips=True,
     mapping="ln_tuning",
+    forward=forward,
+    simulated=True,
 )

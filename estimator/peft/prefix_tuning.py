@@ -39,4 +39,5 @@ METHOD = Method(
     merges=False,
     virtual=True,
     prefix=True,
+    simulated=True,
 )

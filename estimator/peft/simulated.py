@@ -23,6 +23,7 @@ from estimator.stack.machine import F32, LoraSpec
 from estimator.stack.products import MULTIPLY_ADD
 from estimator.trace import value_of
 
+TOKENS = "trainable_tokens_delta"
 FACTORS = {"lora_A.weight": "lora_B.weight", "lora_embedding_A": "lora_embedding_B"}
 
 
@@ -56,17 +57,24 @@ def specs(
     work = {m.name: work_of(adapter, m) for m in adapter.targets}
     trained, found_own = [t for t in adapter.tensors if t.state == TRAINED], set(found)
     for t in trained:
-        if t.module not in targets or t.module in found_own or (t.module in linear and not value_of(t.elements)):
+        if t.name == TOKENS or t.module not in targets or t.module in found_own:
+            continue
+        if t.module in linear and not value_of(t.elements):
             continue
         if t.module in linear:
             before = found[t.module].other if t.module in found else 0
             found[t.module] = LoraSpec(0, width=width, other=before + t.elements // t.times, work=work[t.module])
         else:  # a copy of a norm or of the token table, whole: it trains in the place of the original
             unfrozen |= {w.name for w in weights if w.module == t.module}
-    trains = any(w.name in unfrozen for w in weights)
+    trains = any(w.name in unfrozen for w in weights) or bool(token_rows(adapter, width))
     if not found and not trains and not adapter.virtual_tokens and any(value_of(t.elements) for t in trained):
         found = beside(adapter, arch, sorted(linear & targets), width)
     return found, unfrozen
+
+
+def token_rows(adapter: Adapter, width: int) -> dict[str, tuple[Any, int]]:
+    """The tables of which an adapter trains rows: how many numbers, of how many bytes."""
+    return {t.module: (t.elements, width) for t in adapter.tensors if t.name == TOKENS and t.state == TRAINED}
 
 
 def copied(adapter: Adapter) -> set[str]:

@@ -42,4 +42,5 @@ METHOD = Method(
     accepts="target_modules init_weights",
     rank="",
     kinds=(EMBEDDING, LINEAR),
+    simulated=True,
 )

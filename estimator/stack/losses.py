@@ -10,7 +10,7 @@ from estimator.stack import across, gradients, moves, ops
 from estimator.stack.machine import Machine
 from estimator.stack.nn import product
 from estimator.stack.products import HEAD, log
-from estimator.stack.tape import F32, HALF, I64, RESULT, GradFn, Param, Tape, Tensor
+from estimator.stack.tape import F32, HALF, I64, RESULT, GradFn, Tape, Tensor
 
 Grads = tuple[Tensor | None, ...]
 CHUNKS = 8  # torchtune's CEWithChunkedOutputLoss
@@ -40,7 +40,7 @@ def _nll_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     return (t.alloc(n, w, "gradient of the log-softmax"),)
 
 
-def head_weight(m: Machine, arch: Architecture) -> Param:
+def head_weight(m: Machine, arch: Architecture) -> Tensor:
     """The token table, where the output matrix is tied to it; not where an adapter trains a copy of one of both."""
     table = next(p for p in arch.embeddings if isinstance(p, Lookup) and p.role not in (POSITION, TOKEN_TYPE))
     name = f"{arch.head_name}.weight"
@@ -49,8 +49,8 @@ def head_weight(m: Machine, arch: Architecture) -> Param:
     return m.table(table)
 
 
-def output_weight(m: Machine, arch: Architecture) -> Param:
-    return head_weight(m, arch) if arch.head is None else m.weight(arch.head)[0]
+def output_weight(m: Machine, arch: Architecture) -> Tensor:
+    return head_weight(m, arch) if arch.head is None else m.as_trained(m.weight(arch.head)[0], arch.head.name)
 
 
 def divided_head(m: Machine, x: Tensor, arch: Architecture) -> Tensor:

@@ -14,7 +14,7 @@ from estimator.stack.dropout import NO_DROPOUT, Dropout
 from estimator.stack.kernels import HOPPER, GpuKernels
 from estimator.stack.liger_models import TORCH, Replaced
 from estimator.stack.releases import PRESENT, Release
-from estimator.stack.tape import F32, HALF, Leaf, Param, Tape, Tensor
+from estimator.stack.tape import F32, HALF, GradFn, Leaf, Param, Tape, Tensor, to_backward
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,7 @@ class Machine:
     scored: Fraction = Fraction(1)
     hold_outputs: bool = False
     widens: bool = False  # accelerate hands the outputs on in fp32: its ConvertOutputsToFp32
+    token_rows: dict[str, tuple[Any, int]] = field(default_factory=dict)  # a table -> trained numbers, their width
     named: list[Tensor] = field(default_factory=list)  # logits that the loss has left in the loop's hands
     named_by_modules: list[Any] = field(default_factory=list)  # storages that modules name until they run again
     one_kernel: bool = False  # attention is one fused kernel whatever the model asks of it: a serving engine's
@@ -167,8 +168,17 @@ class Machine:
         bias = self.param(f"{norm.name}.bias", norm.width) if norm.bias else None
         return self.param(f"{norm.name}.weight", norm.width), bias
 
-    def table(self, table: Lookup) -> Param:
-        return self.param(f"{table.name}.weight", table.rows * table.width)
+    def table(self, table: Lookup) -> Tensor:
+        """A table of tokens, or a copy of it with the rows that an adapter trains."""
+        return self.as_trained(self.param(f"{table.name}.weight", table.rows * table.width), table.name)
+
+    def as_trained(self, whole: Param, module: str) -> Tensor:
+        """A module's weight, or a copy of it with the rows that an adapter trains."""
+        trained = self.token_rows.get(module)
+        if trained is None:
+            return whole
+        n, w = trained
+        return with_rows(self.t, whole, self.param(f"{module}.trainable_tokens", n, w, self.training))
 
     def extra(self, extra: Extra, w: int | None = None) -> Param:
         n: Any = 1
@@ -180,6 +190,20 @@ class Machine:
         """Weight and bias of a linear layer."""
         bias = self.param(f"{lin.name}.bias", lin.d_out) if lin.bias else None
         return self.param(f"{lin.name}.weight", lin.d_in * lin.d_out), bias
+
+
+def with_rows(t: Tape, table: Tensor, rows: Tensor) -> Tensor:
+    """peft tuners/trainable_tokens/layer.py, get_merged_weights: table.index_copy(0, tokens, rows), a copy of all."""
+    if rows.w != table.w:
+        rows = t.emit("trained rows, converted", rows.n, table.w, (rows,), to_backward, None, rows.w)
+    return t.emit("table with trained rows", table.n, table.w, (table, rows), _rows_bwd, None, (table.n, rows.n))
+
+
+def _rows_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
+    """The rows' gradient is read out; the table's has zeros in their places."""
+    return tuple(
+        None if p is None else t.alloc(n, g.w, "gradient of rows") for p, n in zip(node.ins, node.extra, strict=True)
+    )
 
 
 __all__ = ["F32", "HALF", "LoraSpec", "Machine"]

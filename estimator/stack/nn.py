@@ -43,7 +43,9 @@ def base_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, part: str) -> Ten
         x = x if m.sequence else across.entered(m.t, x)
     elif lin.across == WHOLE_INPUT:
         x = across.cut(m.t, x, m.tensor)
-    out = product(m.t, x, weight, bias, rows * lin.d_out, "output", lin.conv1d, lin.name, part, rows)
+    whole = m.as_trained(weight, lin.name)
+    out = product(m.t, x, whole, bias, rows * lin.d_out, "output", lin.conv1d, lin.name, part, rows)
+    del whole
     if lin.across == WHOLE_OUTPUT:
         return across.whole(m.t, out, m.tensor, "output")
     if lin.across in (ROW, WHOLE_INPUT):

@@ -15,7 +15,7 @@ from estimator.stack.tape import BOOL, F32, GradFn, Tape, Tensor
 
 def as_numbers(m: Machine, mask: Tensor, w: int) -> Tensor:
     """convert_boolean_attn_mask: a view of one mask for all sequences is written out for each."""
-    n = mask.n if m.masked else m.b * mask.n
+    n = mask.n if m.masked or m.blocks else m.b * mask.n
     bias = m.t.alloc(n, w, "attention mask as numbers")
     inverted = m.t.alloc(n, BOOL, "inverted mask")
     del inverted
