@@ -301,12 +301,12 @@ def blind() -> str:
 
 
 ADAPTERS = (
-    "\n`peft_steps.json.gz`: steps with adapters of peft 0.21.2 in a loop and under the Trainer, two or three draws of"
-    " each method over five models, formats, targets, dropouts and checkpointing, on one H200. Of the second draw,"
-    " predicted with every layer held to the allocator's record (`peft_layers.json.gz`): {} steps, median {:.2f}%, worst"
-    " {:.1f}%; two mechanisms were found on them (rows of the table that train, the mask of a prefix), and now {} steps,"
-    " median {:.2f}%, worst {:.2f}%. Both draws now: {} steps, median {:.2f}%, worst {:.2f}%; what is over 0.7% are rests"
-    " of blocks, which `--allocator simulated` finds to 0.5%.\n"
+    "\n`peft_steps.json.gz`: steps with adapters of peft 0.21.2 in a loop and under the Trainer, two or three draws"
+    " of each method over five models, formats, targets, dropouts and checkpointing, on one H200. Of the second"
+    " draw, predicted with every layer held to the allocator's record (`peft_layers.json.gz`): {} steps, median"
+    " {:.2f}%, worst {:.1f}%; two mechanisms were found on them (rows of the table that train, the mask of a"
+    " prefix), and now {} steps, median {:.2f}%, worst {:.2f}%. Both draws now: {} steps, median {:.2f}%, worst"
+    " {:.2f}%; what is over 0.7% are rests of blocks, which `--allocator simulated` finds to 0.5%.\n"
 )
 
 BROTHERS = (
