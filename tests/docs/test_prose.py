@@ -39,6 +39,7 @@ SAID = (
     "where 10.9 is allocated here", "512 and 2,048 tokens", "8.28 and 9.16 GiB below 10.24 and 10.22", "its 27.6 GiB",
     "13.9 GiB with",
     "for longer, up to 3%", "46 MiB of it", "fits 48 GB", "at 21 GiB each", "the host 0.6 ms",
+    "20 to 29% larger than what is said here", "before 0.43.2 bitsandbytes",
     "2 x 1,024 tokens, took 0.20 s", "to be busy 0.03", "an assertion (0.50.2)",
 )  # fmt: skip
 
