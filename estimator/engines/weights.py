@@ -206,12 +206,19 @@ def _expert(asked: ServerAsked, w: Weight, moe: MoE) -> tuple[int, ...]:
 def mxfp4_tiles(asked: ServerAsked) -> tuple[int, int, bool]:
     """Multiples to which an MXFP4 kernel pads an expert's width and the model's, and whether scales are padded too.
 
-    Marlin: 128 and 256; Triton: 64 and 256, codes alone; TensorRT-LLM: 256 both (start-up logs of gpt-oss).
+    Marlin: 128 and 256; Triton: 64 and 256, codes alone; TensorRT-LLM and FlashInfer's kernels for Blackwell: 256 both.
+    vLLM runs Triton's on 9.0 alone (quantization/mxfp4.py of 0.13.0), and only since its wheels hold triton_kernels
+    (0.12.0, not 0.11.2: a start of 0.11.0 on an H100 has Marlin's). What 0.19 takes there is nearer to Marlin's tiles.
     """
-    if asked.engine == "tensorrt-llm":
+    made = asked.spec.compute_capability if asked.spec is not None else HOPPER
+    if asked.engine == "tensorrt-llm" or (asked.engine == "vllm" and made in BLACKWELL and asked.version >= FLASHINFER):
         return 256, 256, True
-    triton = asked.engine == "vllm" and (0, 11) <= asked.version < (0, 17)
+    triton = asked.engine == "vllm" and made == HOPPER and TRITON <= asked.version < OTHERS
     return (64, 256, False) if triton else (128, 256, True)
+
+
+HOPPER, BLACKWELL = "9.0", ("10.0", "10.3")
+TRITON, OTHERS, FLASHINFER = (0, 12), (0, 17), (0, 11)
 
 
 def _absorbed(asked: ServerAsked, one: Layer) -> Iterator[tuple[str, int]]:

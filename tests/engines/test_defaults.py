@@ -11,6 +11,7 @@ import pytest
 
 from estimator.commands.kvcache.question import KVCache
 from estimator.engines import server_of, sglang, vllm_defaults
+from estimator.engines.weights import mxfp4_tiles
 from estimator.questions.base import ask
 
 
@@ -152,3 +153,16 @@ def test_tensorrt_llm_by_version(version: str, sizes: tuple[int, int], share: st
     server.plan(found)
     assert server.sizes(found) == sizes
     assert f"--kv-fraction not given: {share} of what is free" in found.said
+
+
+@pytest.mark.parametrize(
+    ("gpu", "version", "tiles"),
+    [
+        ("h100-sxm", "0.11.0", (128, 256, True)), ("h100-sxm", "0.14.1", (64, 256, False)),
+        ("h100-sxm", "0.19.0", (128, 256, True)), ("a100-80gb", "0.14.1", (128, 256, True)),
+        ("rtx-5090", "0.14.1", (128, 256, True)), ("b200", "0.14.1", (256, 256, True)),
+    ],
+)  # fmt: skip
+def test_vllm_pads_mxfp4_by_card_and_version(gpu: str, version: str, tiles: tuple[int, int, bool]) -> None:
+    """quantization/mxfp4.py of 0.13.0; which wheels hold triton_kernels."""
+    assert mxfp4_tiles(asked("gpt-oss-20b", "vllm", gpu, version)) == tiles
