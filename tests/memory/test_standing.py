@@ -13,6 +13,7 @@ from estimator.models import load_model
 from estimator.moments.standing import TABLES, buffer_bytes, later, rotary_bytes, standing, trained_tensors
 from estimator.moments.workload import Workload
 from estimator.optimizers import OPTIMIZERS, copy_bytes, held_bytes
+from estimator.parallel.ddp import bucket_bytes
 from estimator.stack.offload import LEAST_INPUT
 from estimator.stack.packed import is_packed, packed_bytes
 from estimator.stack.releases import PRESENT
@@ -130,3 +131,10 @@ def test_what_the_optimizer_is_given():
     assert [t.wide for t in found] == [w.role in TABLES for w in weights]
     assert [t.decays for t in found] == [not w.is_bias and w.role != NORM for w in weights]  # the Trainer's two groups
     assert all(t.decays and not t.wide for t in trained_tensors(arch, Workload(1, 8)))
+
+
+def test_buckets_take_the_order_of_the_model_not_of_the_optimizer():
+    arch = load_model("llama-3-8b").architecture
+    plain, trainer = (trained_tensors(arch, Workload(1, 8, wide_embeddings=x)) for x in (False, True))
+    assert any(not t.decays for t in trainer)
+    assert bucket_bytes(arch, trainer) == bucket_bytes(arch, plain) == sum(t.n * t.width * t.times for t in plain)
