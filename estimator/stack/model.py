@@ -26,11 +26,12 @@ from estimator.stack.codes import LOSSES
 from estimator.stack.layers import WIRING
 from estimator.stack.losses import causal_loss, divided_head, head_weight, score_loss
 from estimator.stack.machine import Machine
+from estimator.stack.masks import masks
 from estimator.stack.nn import activation, convolution, factor, linear, product
 from estimator.stack.norms import norm
 from estimator.stack.products import label
 from estimator.stack.prompt import prompted
-from estimator.stack.tape import BOOL, F32, Leaf, Param, Tensor
+from estimator.stack.tape import F32, Leaf, Param, Tensor
 
 
 @dataclass(slots=True)
@@ -55,43 +56,6 @@ class Forward:
     loss: Tensor | None = None
     bounds: list[tuple[int, int, Any]] = field(default_factory=list)
     held: list[Tensor] = field(default_factory=list)  # what the caller names until the step is over
-
-
-def masks(m: Machine, arch: Architecture) -> Any:
-    """The attention mask of a layer: made once for each kind of layer, before the stack."""
-    made: dict[Any, Tensor | None] = {}
-
-    def mask(machine: Machine, a: Attention) -> Tensor | None:
-        return made.get(a.window if a.window is not None else a.chunk)
-
-    for layer in arch.layers:
-        a = layer.ahead.attention if layer.ahead else layer.mixer
-        if isinstance(a, Attention) and layer.side == "decoder":
-            key = a.window if a.window is not None else a.chunk
-            if key not in made:
-                made[key] = causal_mask(m, a, key)
-    return mask
-
-
-def causal_mask(m: Machine, a: Attention, window: Any) -> Tensor | None:
-    """masking_utils.py: none where SDPA's is_causal does; a boolean one for SDPA, numbers for eager attention."""
-    t = m.t
-    kv = m.held_tokens(a) if window is not None else m.kv
-    if m.fused and m.training and m.blocks:  # a mask of the blocks that position ids show, or might show
-        return t.alloc(m.b * m.s * kv, BOOL, "attention mask")
-    if a.mask == "always" and m.fused:  # always made: FalconModel adds its alibi to it
-        if a.position == "alibi":
-            return t.alloc(m.b * a.heads * m.s * kv, m.w, "alibi and mask")
-        return t.alloc(m.s * kv, BOOL, "attention mask")
-    if m.fused and (m.s == 1 or kv == m.s) and (window is None or kv < window):
-        return None
-    if m.fused and m.s == 1 and (window is None or kv <= window):
-        return None
-    boolean = t.alloc((m.b if m.masked else 1) * m.s * kv, BOOL, "attention mask")
-    if m.fused:
-        return boolean
-    # torch.where writes the expanded mask out; MPT turns that into a boolean one
-    return t.alloc(m.b * m.s * kv, BOOL if a.mask == "boolean" else m.w, "attention mask")
 
 
 def rope_tables(m: Machine, w: int) -> Any:
