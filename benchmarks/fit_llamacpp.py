@@ -23,7 +23,7 @@ from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.placement import Placement
 from estimator.engines.llamacpp.rates import FITTED, OLD, RECENT
 from estimator.engines.llamacpp.weights import of_mix
-from estimator.families.gguf import gguf_of
+from estimator.families.common_gguf import gguf_of
 from estimator.models import load_model
 from estimator.presets import load_gpu
 

@@ -21,7 +21,7 @@ from llamacpp_contexts import POINTER, RECORDS, again, apart, breakdown, context
 from estimator.config import Config
 from estimator.engines.llamacpp.lora import places
 from estimator.families import build
-from estimator.families.gguf import encodes, gguf_of, two_sided
+from estimator.families.common_gguf import encodes, gguf_of, two_sided
 from estimator.trace import value_of
 
 OUT = RECORDS.with_name("llamacpp_adapters.json")

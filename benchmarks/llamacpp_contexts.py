@@ -27,7 +27,7 @@ from estimator.config import Config
 from estimator.engines.llamacpp.caches import kept
 from estimator.engines.llamacpp.context import Context
 from estimator.families import build
-from estimator.families.gguf import gguf_of
+from estimator.families.common_gguf import gguf_of
 from estimator.trace import value_of
 
 RECORDS = Path(__file__).parents[1] / "tests" / "engines" / "llamacpp_contexts.json.gz"

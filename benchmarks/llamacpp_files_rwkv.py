@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from estimator.engines.llamacpp.model import ordered
-from estimator.families.gguf import RESCALED
+from estimator.families.common_gguf import RESCALED
 
 RWKV = {
     "attn_norm": "attn_norm", "ffn_norm": "attn_norm_2", "input_layernorm": "attn_norm", "post_attention_layernorm":

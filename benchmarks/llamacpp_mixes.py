@@ -26,7 +26,7 @@ from llamacpp_files import tensors
 from estimator.config import Config
 from estimator.dtypes import find_format
 from estimator.families import build
-from estimator.families.gguf import gguf_of
+from estimator.families.common_gguf import gguf_of
 
 HERE = Path(__file__).parents[1] / "tests" / "engines"
 RECORDS, CONTEXTS = HERE / "llamacpp_mixes.json.gz", HERE / "llamacpp_contexts.json.gz"

@@ -21,7 +21,7 @@ from llamacpp_contexts import POINTER, RECORDS, again, apart, breakdown, context
 from estimator.config import Config
 from estimator.families import build
 from estimator.families.base import MoE, StateSpace
-from estimator.families.gguf import blocks, encodes, gguf_of, two_sided
+from estimator.families.common_gguf import blocks, encodes, gguf_of, two_sided
 from estimator.trace import value_of
 
 OUT = RECORDS.with_name("llamacpp_offload.json")

@@ -107,7 +107,7 @@ class Model:
         if self.config is None:
             raise self._unknown()
         if made.counted_only:
-            from estimator.families.gguf import elsewhere
+            from estimator.families.common_gguf import elsewhere
 
             raise InputError(
                 f"{self.name}: of a {made.model_type} only the weights are known (parameters, bytes, peft and zero), "

@@ -147,8 +147,7 @@ def latex_digits(text: str) -> str:
 
 _SPECIAL = re.compile(r"([&%$#_{}])")
 TEN = 9  # zeros at the end of a whole number from which it is written as a power of ten
-_GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "eta", "theta", "lambda", "mu", "nu", "rho", "sigma", "tau",
-          "phi", "omega")  # fmt: skip
+_GREEK = re.compile(r"(alpha|beta|gamma|delta|epsilon|eta|theta|lambda|mu|nu|rho|sigma|tau|phi|omega)$")
 
 
 def _parts(name: str) -> tuple[str, str]:
@@ -163,7 +162,7 @@ def latex_name(name: str) -> str:
         made = _SPECIAL.sub(r"\\\1", name[1:-1]).replace("^", "\\textasciicircum{}")
         return f"\\textit{{{made}}}"
     head, tail = _parts(name)
-    if head.lower() in _GREEK:
+    if _GREEK.match(head.lower()):
         head = "\\" + head
     elif len(head) > 1:
         head = f"\\mathrm{{{head}}}"
@@ -179,5 +178,5 @@ def mathml_name(name: str) -> str:
 
         return f"<mtext style='font-style:italic'>{escape(name[1:-1])}</mtext>"
     head, tail = _parts(name)
-    mark = f"<mi>&{head};</mi>" if head.lower() in _GREEK else f"<mi>{head}</mi>"
+    mark = f"<mi>&{head};</mi>" if _GREEK.match(head.lower()) else f"<mi>{head}</mi>"
     return f"<msub>{mark}<mi mathvariant='normal'>{tail}</mi></msub>" if tail else mark

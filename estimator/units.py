@@ -203,7 +203,8 @@ def parse_memory(text: str, flag: str) -> int:
 def parse_size(text: str, flag: str, kind: str = "count") -> int:
     """An exact int from ``8k``, ``7.5e9``, ``7B``, ``80GB``, ``80GiB``.
 
-    ``kind``: ``count`` (suffixes are powers of 1000), ``bytes`` (GB and GiB told apart), ``length`` (k is 1024).
+    ``kind``: ``count`` (suffixes are powers of 1000), ``bytes`` (GB and GiB told apart; 22.06GiB is cut to whole ones),
+    ``length`` (k is 1024).
     Raises InputError that names ``flag`` for anything that is not a positive whole number.
     """
     if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and int(text):
@@ -225,9 +226,9 @@ def parse_size(text: str, flag: str, kind: str = "count") -> int:
     if exponent and abs(int(exponent.group(1))) > _MAX_DIGITS:
         raise InputError(f"{flag}: {shown!r} is out of range")
     number = Fraction(digits.replace("_", "").replace(",", "")) * factor
-    if number <= 0:
+    if number <= 0 or (kind == "bytes" and number < 1):
         raise InputError(f"{flag} must be > 0, got {shown}")
-    if number.denominator != 1:
+    if number.denominator != 1 and (kind != "bytes" or not suffix):
         raise InputError(f"{flag} must be a whole number, got {shown}")
     return int(number)
 

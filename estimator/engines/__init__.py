@@ -50,7 +50,7 @@ def engine_of(q: Any) -> str:
 
 def _has_graph(model: Any) -> bool:
     """Whether llama.cpp's graph of the model's family is known."""
-    from estimator.families.gguf import gguf_of
+    from estimator.families.common_gguf import gguf_of
 
     return model.kind != "symbolic" and gguf_of(model.architecture) is not None
 

@@ -10,8 +10,8 @@ from estimator.config import Config
 from estimator.families.base import MLP, Architecture, Attention, Extra, Layer, Linear, MoE
 from estimator.families.common import SLIDING, every, gated_mlp, gqa
 from estimator.families.common_dense import ATTN, LAYER, NormSet, head_norms, sliding
+from estimator.families.common_gguf import SIGMOID, Gguf
 from estimator.families.common_moe import DENSE, MOE, attention_sizes, decoder, expert_sizes, pattern, routed
-from estimator.families.gguf import SIGMOID, Gguf
 
 FRAME = NormSet(
     ("input_layernorm", "post_attention_layernorm", "pre_mlp_layernorm", "post_mlp_layernorm"),

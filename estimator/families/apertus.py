@@ -10,7 +10,7 @@ from estimator.config import Config
 from estimator.families.base import Architecture, Extra
 from estimator.families.common import gqa, plain_mlp, read_dims
 from estimator.families.common_dense import ATTN, LAYER, PRE, dense, head_norms
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 GGUF = {"apertus": Gguf("apertus")}
 

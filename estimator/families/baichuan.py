@@ -10,7 +10,7 @@ from estimator.config import Config
 from estimator.families.base import Architecture, Attention, Linear
 from estimator.families.common import gated_mlp, read_dims
 from estimator.families.common_dense import ATTN, LAYER, dense
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 TURNED = 4096  # width of the models with rotary embedding
 GGUF = {"baichuan": Gguf("baichuan", split=True)}

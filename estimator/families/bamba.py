@@ -11,6 +11,7 @@ from typing import Any
 from estimator.config import Config
 from estimator.families.base import Architecture, Attention, Layer, Norm, StateSpace
 from estimator.families.common import FULL, gated_mlp, gqa, layer_count, rotary_width
+from estimator.families.common_gguf import HEADS_BY_LAYER, Gguf
 from estimator.families.common_moe import (
     DENSE,
     MOE,
@@ -24,7 +25,6 @@ from estimator.families.common_moe import (
     routed,
 )
 from estimator.families.common_ssm import chunked, head_size
-from estimator.families.gguf import HEADS_BY_LAYER, Gguf
 from estimator.families.granitemoe import shared_mlp
 
 LAYER = "model.layers.{i}"

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from estimator.families.common_parts import Buffer, Classes, Extra, Indexer, Linear, Lookup, Norm, Pooling, Streams
 from estimator.families.feeds import MLP, Ahead, Copies, MoE, NoMixer, SideChain
 from estimator.families.mixers import Attention, Disentangled, StateSpace
-from estimator.families.parts import Buffer, Classes, Extra, Indexer, Linear, Lookup, Norm, Pooling, Streams
 from estimator.families.towers import Tower
 from estimator.inventory import (
     CONV1D,

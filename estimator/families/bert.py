@@ -20,7 +20,7 @@ from estimator.families.common_encoder import (
     per_sequence,
     prediction_head,
 )
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 POOLED = ("Model", "ForPreTraining", "ForNextSentencePrediction", "ForSequenceClassification", "ForMultipleChoice")
 PREDICTING = ("ForMaskedLM", "ForPreTraining", "LMHeadModel")

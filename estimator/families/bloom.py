@@ -8,7 +8,7 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Attention, Classes, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 LAYER = "transformer.h.{i}"
 

@@ -22,7 +22,7 @@ from estimator.families.common import (
     window_size,
     windowed,
 )
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 LAYER = "model.layers.{i}"
 ATTN = f"{LAYER}.self_attn"

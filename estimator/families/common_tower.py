@@ -13,7 +13,7 @@ from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Extra, Layer, Linear, Norm
 from estimator.families.common import gated_mlp, gqa, plain_mlp
-from estimator.families.gguf import TEXT_TYPE
+from estimator.families.common_gguf import TEXT_TYPE
 from estimator.families.towers import Conv, Tower
 
 SELF_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")

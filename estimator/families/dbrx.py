@@ -12,7 +12,7 @@ from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import EXPERT, ROUTER, Architecture, Attention, Extra, Layer, Linear, Lookup, MoE, Norm
 from estimator.families.common import decoder
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 GGUF = {"dbrx": Gguf("dbrx")}
 LAYER = "transformer.blocks.{i}"

@@ -13,6 +13,7 @@ from typing import Any
 from estimator.config import Config
 from estimator.families.base import MLP, Architecture, Attention, Layer, Linear, MoE, Norm
 from estimator.families.common import FULL, gated_mlp
+from estimator.families.common_gguf import Gguf, Router
 from estimator.families.common_moe import (
     DENSE,
     MOE,
@@ -23,7 +24,6 @@ from estimator.families.common_moe import (
     pre_norms,
     routed,
 )
-from estimator.families.gguf import Gguf, Router
 
 LAYER = "model.layers.{i}"
 OTHER = "other"  # layers with an attention of their own

@@ -13,9 +13,9 @@ from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Indexer, Layer, Linear, MoE, Norm, Weight
 from estimator.families.common import layer_count
+from estimator.families.common_gguf import Gguf, Router, said_of_experts
 from estimator.families.common_moe import DENSE, MOE, decoder, expert_sizes, mlp_types
 from estimator.families.deepseek_v2 import LAYER, latent_attention, layers_of
-from estimator.families.gguf import Gguf, Router, said_of_experts
 
 _GGUF = Gguf("deepseek2", router=Router("sigmoid", normed=False, corrected=True))
 GGUF = {

@@ -27,7 +27,7 @@ from estimator.families.base import (
 )
 from estimator.families.common import gated_mlp, layer_count, layer_groups
 from estimator.families.common_moe import decoder, expert_sizes, layer_types, mlp_types, pre_norms, routed
-from estimator.families.parts import PoolIndex
+from estimator.families.common_parts import PoolIndex
 
 LAYER = "model.layers.{i}"
 ATTN = f"{LAYER}.self_attn"

@@ -19,7 +19,7 @@ from estimator.families.common_encoder import (
     norm,
     per_sequence,
 )
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 GGUF = {"distilbert": Gguf("bert")}
 DROPS = {"drops": {"embedding": "dropout", "mixer": ""}}  # after the embeddings and the feed-forward block alone

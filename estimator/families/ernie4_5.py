@@ -10,8 +10,8 @@ from estimator.config import Config
 from estimator.families.base import MLP, Architecture, Attention, Extra, Layer, MoE
 from estimator.families.common import FULL, gated_mlp, gqa, read_dims
 from estimator.families.common_dense import ATTN, LAYER, dense
+from estimator.families.common_gguf import Gguf
 from estimator.families.common_moe import DENSE, MOE, attention_sizes, decoder, expert_sizes, pattern, pre_norms, routed
-from estimator.families.gguf import Gguf
 
 GGUF = {"ernie4_5": Gguf("ernie4_5"), "ernie4_5_moe": Gguf("ernie4_5-moe")}
 

@@ -11,7 +11,7 @@ from estimator.config import Config
 from estimator.families.base import HEAD, Architecture, Extra, Layer, Linear, Lookup, Norm
 from estimator.families.common import gated_mlp, gqa, read_dims
 from estimator.families.common_encoder import built_class, encoder, labels
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 GGUF = {"eurobert": Gguf("eurobert")}
 

@@ -13,7 +13,7 @@ from estimator.config import Config
 from estimator.families.base import Architecture, Attention
 from estimator.families.common import FULL, SLIDING, gated_mlp, gqa, read_dims, window_size
 from estimator.families.common_dense import ATTN, LAYER, POST, dense, head_norms, sliding
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 GGUF = {"exaone4": Gguf("exaone4", windows=True)}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Attention, Classes, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp
-from estimator.families.gguf import FALCON, MIXER, MLP_OUT, RESIDUAL, Gguf
+from estimator.families.common_gguf import FALCON, MIXER, MLP_OUT, RESIDUAL, Gguf
 
 LAYER = "transformer.h.{i}"
 ATTN = f"{LAYER}.self_attention"

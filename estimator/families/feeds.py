@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from estimator.families.parts import Extra, Linear, Norm
+from estimator.families.common_parts import Extra, Linear, Norm
 from estimator.inventory import Weight
 from estimator.records import NamedTuple
 

@@ -25,7 +25,7 @@ from estimator.families.common import (
     window_size,
     windowed,
 )
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 SANDWICH = (
     "input_layernorm",

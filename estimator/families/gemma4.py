@@ -41,8 +41,8 @@ from estimator.families.common import (
     read_dims,
     window_size,
 )
+from estimator.families.common_gguf import Gguf, Router
 from estimator.families.common_moe import expert_sizes, optional_size
-from estimator.families.gguf import Gguf, Router
 from estimator.records import NamedTuple
 
 NORM_KIND = "rms_late"

@@ -10,7 +10,7 @@ from estimator.config import Config
 from estimator.families.base import Architecture
 from estimator.families.common import gated_mlp, gqa, read_dims, rotary_width
 from estimator.families.common_dense import LAYER, PRE, NormSet, dense
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 SANDWICH = NormSet(
     (*PRE.names, "post_self_attn_layernorm", "post_mlp_layernorm"),

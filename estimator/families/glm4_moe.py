@@ -8,6 +8,7 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import MLP, Architecture, Layer, MoE, Norm
 from estimator.families.common import FULL, gated_mlp, gqa
+from estimator.families.common_gguf import Gguf, Router, said_of_experts
 from estimator.families.common_moe import (
     DENSE,
     MOE,
@@ -20,7 +21,6 @@ from estimator.families.common_moe import (
     routed,
 )
 from estimator.families.deepseek_v3 import correction_bias
-from estimator.families.gguf import Gguf, Router, said_of_experts
 
 LAYER = "model.layers.{i}"
 

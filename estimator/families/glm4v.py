@@ -11,6 +11,7 @@ from typing import Any
 from estimator.config import Config
 from estimator.families import glm, glm4_moe
 from estimator.families.base import Architecture, Layer, Linear, Lookup, Norm
+from estimator.families.common_gguf import Gguf
 from estimator.families.common_tower import (
     alone,
     either_tied,
@@ -22,7 +23,6 @@ from estimator.families.common_tower import (
     vit_layer,
     wrapped,
 )
-from estimator.families.gguf import Gguf
 from estimator.families.towers import Conv, ImageGrid, Tower
 from estimator.inventory import POSITION
 

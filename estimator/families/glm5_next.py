@@ -14,12 +14,12 @@ from estimator.families.base import MLP, Architecture, Attention, Extra, Indexer
 from estimator.families.common import FULL, gated_mlp, layer_count, layer_groups
 from estimator.families.common_dense import ATTN, LAYER
 from estimator.families.common_moe import DENSE, MOE, decoder, expert_sizes, layer_types, mlp_types, pre_norms, routed
+from estimator.families.common_parts import Streams
 from estimator.families.common_tower import alone, either_tied, part, wrapped
 from estimator.families.deepseek_v2 import latent_attention
 from estimator.families.deepseek_v3 import correction_bias, indexers
 from estimator.families.deepseek_v4 import connections
 from estimator.families.kimi_linear import LINEAR, delta_rule
-from estimator.families.parts import Streams
 
 TEXT, VISION = "glm5_next_text", "glm5_next_vision"
 INDEXED, SHARED = "indexed_attention", "shared"

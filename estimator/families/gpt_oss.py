@@ -10,6 +10,7 @@ from typing import Any
 from estimator.config import Config
 from estimator.families.base import EXPERT, ROUTER, Architecture, Extra, Layer, Linear, MoE, Norm
 from estimator.families.common import FULL, SLIDING, gqa
+from estimator.families.common_gguf import Gguf, Router
 from estimator.families.common_moe import (
     MOE,
     attention_sizes,
@@ -20,7 +21,6 @@ from estimator.families.common_moe import (
     pattern,
     pre_norms,
 )
-from estimator.families.gguf import Gguf, Router
 
 LAYER = "model.layers.{i}"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, gqa, read_dims
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 LAYER = "model.layers.{i}"
 

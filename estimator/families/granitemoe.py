@@ -11,8 +11,8 @@ from typing import Any
 from estimator.config import Config
 from estimator.families.base import MLP, Architecture, Layer
 from estimator.families.common import gated_mlp, gqa
+from estimator.families.common_gguf import Gguf
 from estimator.families.common_moe import attention_sizes, decoder, expert_sizes, pre_norms, routed
-from estimator.families.gguf import Gguf
 
 LAYER = "model.layers.{i}"
 

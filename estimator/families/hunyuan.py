@@ -10,8 +10,8 @@ from estimator.config import Config
 from estimator.families.base import MLP, Architecture, MoE
 from estimator.families.common import gated_mlp, gqa, read_dims
 from estimator.families.common_dense import ATTN, LAYER, dense, head_norms
+from estimator.families.common_gguf import Gguf
 from estimator.families.common_moe import expert_sizes, routed
-from estimator.families.gguf import Gguf
 
 GGUF = {"hunyuan_v1_dense": Gguf("hunyuan-dense"), "hunyuan_v1_moe": Gguf("hunyuan-moe")}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import HEAD, Architecture, Attention, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, read_dims
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 LAYER = "model.layers.{i}"
 GGUF = {"internlm2": Gguf("internlm2", split=True)}

@@ -11,6 +11,7 @@ from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import MLP, Architecture, Attention, Layer, MoE, Norm, StateSpace
 from estimator.families.common import FULL, gated_mlp, gqa
+from estimator.families.common_gguf import HEADS_BY_LAYER, RESIDUAL, Gguf, Router
 from estimator.families.common_moe import (
     DENSE,
     MOE,
@@ -23,7 +24,6 @@ from estimator.families.common_moe import (
     routed,
 )
 from estimator.families.common_ssm import dt_rank, selective
-from estimator.families.gguf import HEADS_BY_LAYER, RESIDUAL, Gguf, Router
 
 LAYER = "model.layers.{i}"
 

@@ -13,6 +13,7 @@ from estimator.errors import InputError
 from estimator.families.base import MLP, Architecture, Attention, Extra, Layer, Linear, MoE, Norm, StateSpace
 from estimator.families.common import FULL, gated_mlp, layer_count
 from estimator.families.common_dense import ATTN, LAYER
+from estimator.families.common_gguf import HEADS_BY_LAYER, SIGMOID, Gguf, said_of_experts
 from estimator.families.common_moe import (
     DENSE,
     MOE,
@@ -28,7 +29,6 @@ from estimator.families.common_moe import (
 from estimator.families.common_ssm import convolution
 from estimator.families.deepseek_v2 import latent_attention
 from estimator.families.deepseek_v3 import correction_bias
-from estimator.families.gguf import HEADS_BY_LAYER, SIGMOID, Gguf, said_of_experts
 
 GGUF = {"kimi_linear": Gguf("kimi-linear", early_norm=True, quantizer=(HEADS_BY_LAYER,), router=SIGMOID)}
 LINEAR = "linear_attention"

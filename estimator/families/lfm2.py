@@ -11,6 +11,7 @@ from estimator.config import Config
 from estimator.families.base import MLP, Architecture, Attention, Extra, Layer, Linear, MoE, Norm, StateSpace, Weight
 from estimator.families.common import FULL, gated_mlp, gqa, layer_count
 from estimator.families.common_dense import head_norms
+from estimator.families.common_gguf import HEADS_BY_LAYER, RESIDUAL, SIGMOID, Gguf
 from estimator.families.common_moe import (
     DENSE,
     MOE,
@@ -22,7 +23,6 @@ from estimator.families.common_moe import (
     pattern,
     routed,
 )
-from estimator.families.gguf import HEADS_BY_LAYER, RESIDUAL, SIGMOID, Gguf
 from estimator.inventory import CONV
 from estimator.ops import ceil_div
 

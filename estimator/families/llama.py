@@ -23,7 +23,7 @@ from estimator.families.common import (
     read_dims,
     window_size,
 )
-from estimator.families.gguf import SEVENTY_GROUPED, Gguf
+from estimator.families.common_gguf import SEVENTY_GROUPED, Gguf
 
 LAYER = "model.layers.{i}"
 POSITIONS = {"smollm3": 32768, "exaone": 4096, "internlm": 2048, "internlm3": 32768}  # the classes' defaults

@@ -11,8 +11,8 @@ from estimator.errors import InputError
 from estimator.families.base import EXPERT, MLP, ROUTER, Architecture, Attention, Extra, Layer, Linear, MoE, Norm
 from estimator.families.common import FULL, gated_mlp, gqa, layer_count, layer_groups
 from estimator.families.common_dense import ATTN, LAYER
+from estimator.families.common_gguf import Gguf, Router
 from estimator.families.common_moe import DENSE, MOE, attention_sizes, decoder, expert_sizes, optional_size, pre_norms
-from estimator.families.gguf import Gguf, Router
 
 GGUF = {
     "llama4_text": Gguf("llama4", windows=True, rope_tables=1, router=Router("sigmoid", normed=False, first=True)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families import common_ssm
 from estimator.families.base import Architecture
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 GGUF = {"mamba": Gguf("mamba")}
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Extra, Linear, Norm, StateSpace
+from estimator.families.common_gguf import Gguf
 from estimator.families.common_ssm import backbone, convolution
-from estimator.families.gguf import Gguf
 
 GGUF = {"mamba2": Gguf("mamba2")}
 

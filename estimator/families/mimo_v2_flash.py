@@ -12,6 +12,7 @@ from estimator.config import Config
 from estimator.families.base import MLP, Architecture, Attention, Extra, Layer, Linear, MoE
 from estimator.families.common import FULL, SLIDING, gated_mlp, layer_kinds, rotary_width, window_size
 from estimator.families.common_dense import ATTN, LAYER
+from estimator.families.common_gguf import SIGMOID, Gguf
 from estimator.families.common_moe import (
     DENSE,
     MOE,
@@ -24,7 +25,6 @@ from estimator.families.common_moe import (
     routed,
 )
 from estimator.families.deepseek_v3 import correction_bias
-from estimator.families.gguf import SIGMOID, Gguf
 
 PERIOD, ROTATED = 6, 0.334
 GGUF = {"mimo_v2_flash": Gguf("mimo2", windows=True, router=SIGMOID)}

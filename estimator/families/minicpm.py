@@ -13,9 +13,9 @@ from estimator.config import Config
 from estimator.families.base import MLP, Architecture, Layer, Lookup, MoE, Norm
 from estimator.families.common import decoder, gated_mlp, gqa, read_dims
 from estimator.families.common_dense import ATTN, LAYER, PRE
+from estimator.families.common_gguf import Gguf
 from estimator.families.common_moe import expert_sizes, routed
 from estimator.families.deepseek_v2 import latent_attention
-from estimator.families.gguf import Gguf
 
 LATENT = (768, 256, 64, 32, 64)  # MiniCPM 3: q_lora_rank, kv_lora_rank, widths of a head
 GGUF = {"minicpm": Gguf("minicpm"), "minicpm3": Gguf("minicpm3", whole_mla=True)}

@@ -10,7 +10,7 @@ from estimator.config import Config
 from estimator.families.base import Architecture, Attention
 from estimator.families.common import FULL, SLIDING, gated_mlp, gqa, read_dims, window_size
 from estimator.families.common_dense import ATTN, LAYER, dense, sliding
-from estimator.families.gguf import SEVENTY_GROUPED, Gguf
+from estimator.families.common_gguf import SEVENTY_GROUPED, Gguf
 
 GGUF = {"ministral3": Gguf("mistral3", quantizer=(SEVENTY_GROUPED,))}
 

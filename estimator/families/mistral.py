@@ -8,7 +8,7 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, gqa, read_dims, window_size
-from estimator.families.gguf import SEVENTY_GROUPED, Gguf
+from estimator.families.common_gguf import SEVENTY_GROUPED, Gguf
 
 LAYER = "model.layers.{i}"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from estimator.families.common_parts import Extra, Indexer, Linear, Norm, Pooling
 from estimator.families.feeds import MoE
-from estimator.families.parts import Extra, Indexer, Linear, Norm, Pooling
 from estimator.ops import NOTHING
 from estimator.records import NamedTuple
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Layer
 from estimator.families.common import gqa
+from estimator.families.common_gguf import SEVENTY_GROUPED, Gguf
 from estimator.families.common_moe import (
     attention_sizes,
     decoder,
@@ -16,7 +17,6 @@ from estimator.families.common_moe import (
     pre_norms,
     routed,
 )
-from estimator.families.gguf import SEVENTY_GROUPED, Gguf
 
 LAYER = "model.layers.{i}"
 

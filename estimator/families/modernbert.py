@@ -12,8 +12,8 @@ from estimator.config import Config
 from estimator.families.base import HEAD, Architecture, Attention, Extra, Layer, Linear, Lookup, Norm
 from estimator.families.common import FULL, SLIDING, gated_mlp
 from estimator.families.common_encoder import CLASSIFIERS, built_class, encoder, labels, per_sequence
+from estimator.families.common_gguf import Gguf
 from estimator.families.common_moe import MIXER_LETTERS, layer_types
-from estimator.families.gguf import Gguf
 from estimator.trace import trace
 
 GGUF = {"modernbert": Gguf("modern-bert")}

@@ -13,7 +13,7 @@ from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Classes, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, plain_mlp
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 LAYER = "transformer.blocks.{i}"
 UNREAD = {"expansion_ratio": 4, "no_bias": True}  # what the class builds whatever the config says

@@ -9,7 +9,7 @@ from estimator.config import Config
 from estimator.families.base import Architecture
 from estimator.families.common import gqa, plain_mlp, read_dims, rotary_width
 from estimator.families.common_dense import ATTN, LAYER, dense
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 GGUF = {"nemotron": Gguf("nemotron")}
 

@@ -25,10 +25,10 @@ from estimator.families.base import (
     Norm,
 )
 from estimator.families.common import MAX_PATTERN, gqa, layer_groups, plain_mlp
+from estimator.families.common_gguf import HEADS_BY_LAYER, Gguf
 from estimator.families.common_moe import expert_sizes, optional_size
 from estimator.families.common_ssm import chunked
 from estimator.families.deepseek_v3 import correction_bias
-from estimator.families.gguf import HEADS_BY_LAYER, Gguf
 
 AT = "model.layers.{i}.mixer"
 SSM, FULL, DENSE, MOE = "linear_attention", "full_attention", "mlp", "moe"

@@ -11,7 +11,7 @@ from estimator.config import Config
 from estimator.families.base import HEAD, TOKEN_TYPE, Architecture, Extra, Layer, Linear, Lookup
 from estimator.families.common import gated_mlp, gqa
 from estimator.families.common_encoder import built_class, encoder, labels, norm, prediction_head
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 from estimator.records import NamedTuple
 
 GGUF = {"nomic_bert": Gguf("nomic-bert", packed=True)}

@@ -11,8 +11,8 @@ from estimator.config import Config
 from estimator.families.base import MLP, Architecture, Attention, Layer, Lookup, MoE, Norm
 from estimator.families.common import FULL, decoder, every, gated_mlp, gqa, read_dims
 from estimator.families.common_dense import ATTN, LAYER, POST, PRE, dense, sliding
+from estimator.families.common_gguf import Gguf
 from estimator.families.common_moe import expert_sizes, routed
-from estimator.families.gguf import Gguf
 
 PERIOD = 4  # OLMo 3: the last of every four layers sees all tokens
 

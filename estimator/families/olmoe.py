@@ -8,8 +8,8 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Layer, Norm
 from estimator.families.common import gqa
+from estimator.families.common_gguf import Gguf, Router
 from estimator.families.common_moe import attention_sizes, decoder, expert_sizes, pre_norms, routed
-from estimator.families.gguf import Gguf, Router
 
 LAYER = "model.layers.{i}"
 

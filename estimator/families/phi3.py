@@ -8,7 +8,7 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, read_dims, rotary_width, window_size
-from estimator.families.gguf import BRANCH, RESIDUAL, Gguf
+from estimator.families.common_gguf import BRANCH, RESIDUAL, Gguf
 
 LAYER = "model.layers.{i}"
 

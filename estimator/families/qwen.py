@@ -9,7 +9,7 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Attention, Layer, Linear, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, rotary_width
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 LAYER = "transformer.h.{i}"
 GGUF = {"qwen": Gguf("qwen")}

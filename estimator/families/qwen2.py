@@ -20,7 +20,7 @@ from estimator.families.common import (
     window_size,
     windowed,
 )
-from estimator.families.gguf import SEVENTY, Gguf
+from estimator.families.common_gguf import SEVENTY, Gguf
 
 LAYER = "model.layers.{i}"
 ATTN = f"{LAYER}.self_attn"

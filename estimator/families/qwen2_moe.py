@@ -10,6 +10,7 @@ from typing import Any
 from estimator.config import Config
 from estimator.families.base import MLP, Architecture, Layer, Linear, MoE
 from estimator.families.common import FULL, SLIDING, gated_mlp, gqa
+from estimator.families.common_gguf import Gguf, Router
 from estimator.families.common_moe import (
     DENSE,
     MOE,
@@ -23,7 +24,6 @@ from estimator.families.common_moe import (
     routed,
     sparse_layers,
 )
-from estimator.families.gguf import Gguf, Router
 
 LAYER = "model.layers.{i}"
 

@@ -11,6 +11,7 @@ from typing import Any
 from estimator.config import Config
 from estimator.families.base import MLP, Architecture, Attention, Layer, Linear, MoE, Norm, StateSpace
 from estimator.families.common import FULL, gated_mlp
+from estimator.families.common_gguf import Gguf
 from estimator.families.common_moe import (
     DENSE,
     MOE,
@@ -22,7 +23,6 @@ from estimator.families.common_moe import (
     pattern,
     pre_norms,
 )
-from estimator.families.gguf import Gguf
 from estimator.families.qwen2_moe import shared_experts
 from estimator.families.qwen3_next import delta_net, gated_attention
 

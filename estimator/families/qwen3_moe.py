@@ -8,6 +8,7 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import MLP, Architecture, Classes, Layer, MoE, Norm
 from estimator.families.common import FULL, gated_mlp, gqa
+from estimator.families.common_gguf import Gguf
 from estimator.families.common_moe import (
     DENSE,
     MOE,
@@ -20,7 +21,6 @@ from estimator.families.common_moe import (
     routed,
     sparse_layers,
 )
-from estimator.families.gguf import Gguf
 
 LAYER = "model.layers.{i}"
 

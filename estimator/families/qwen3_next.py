@@ -10,6 +10,7 @@ from typing import Any
 from estimator.config import Config
 from estimator.families.base import Architecture, Attention, Classes, Extra, Layer, Linear, Norm, StateSpace
 from estimator.families.common import FULL
+from estimator.families.common_gguf import Gguf
 from estimator.families.common_moe import (
     SSM,
     attention_sizes,
@@ -21,7 +22,6 @@ from estimator.families.common_moe import (
     rotary_dim,
     sparse_layers,
 )
-from estimator.families.gguf import Gguf
 from estimator.families.qwen2_moe import shared_experts
 from estimator.inventory import CONV
 

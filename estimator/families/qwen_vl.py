@@ -13,8 +13,8 @@ from typing import Any
 
 from estimator.config import Config
 from estimator.families.base import Architecture
+from estimator.families.common_gguf import Gguf
 from estimator.families.common_tower import part, text_model, tower_of, wrapped
-from estimator.families.gguf import Gguf
 
 _SECOND = {
     "vocab_size": 152064, "hidden_size": 8192, "intermediate_size": 29568, "num_hidden_layers": 80,

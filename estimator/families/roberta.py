@@ -16,7 +16,7 @@ from estimator.families.common_encoder import (
     encoder,
     roberta_heads,
 )
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 STEMS = {"roberta": ("Roberta", 50265), "xlm-roberta": ("XLMRoberta", 30522), "camembert": ("Camembert", 30522)}
 

@@ -13,7 +13,7 @@ from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import HEAD, MLP, Architecture, Extra, Layer, Linear, Lookup, Norm, StateSpace
 from estimator.families.common import decoder, gated_mlp
-from estimator.families.gguf import PLAIN_MLP, RESCALED, Gguf
+from estimator.families.common_gguf import PLAIN_MLP, RESCALED, Gguf
 from estimator.headers.gguf_meta import Meta
 
 OTHERS = ("expand_k", "proj_low_rank_dim")  # fields of flash-linear-attention's RWKV6ForCausalLM, which is another

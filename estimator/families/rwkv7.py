@@ -15,7 +15,7 @@ from estimator.config import Config
 from estimator.errors import InputError
 from estimator.families.base import MLP, Architecture, Extra, Layer, Linear, Lookup, Norm, StateSpace
 from estimator.families.common import decoder, gated_mlp, layer_count, layer_groups
-from estimator.families.gguf import PLAIN_MLP, Gguf
+from estimator.families.common_gguf import PLAIN_MLP, Gguf
 from estimator.headers.gguf_meta import Meta
 
 LAYER = "model.layers.{i}"

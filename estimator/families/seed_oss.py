@@ -9,7 +9,7 @@ from estimator.config import Config
 from estimator.families.base import Architecture, Classes
 from estimator.families.common import gated_mlp, gqa, read_dims
 from estimator.families.common_dense import ATTN, LAYER, dense
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 GGUF = {"seed_oss": Gguf("seed_oss")}
 

@@ -14,6 +14,7 @@ from estimator.config import Config
 from estimator.families.base import MLP, Architecture, Attention, Layer, MoE, Norm
 from estimator.families.common import FULL, SLIDING, gated_mlp, gqa, layer_count, rotary_width
 from estimator.families.common_dense import ATTN, LAYER, head_norms, sliding
+from estimator.families.common_gguf import SIGMOID, Gguf
 from estimator.families.common_moe import (
     DENSE,
     MOE,
@@ -28,7 +29,6 @@ from estimator.families.common_moe import (
 )
 from estimator.families.deepseek_v3 import correction_bias
 from estimator.families.exaone4 import mixers
-from estimator.families.gguf import SIGMOID, Gguf
 
 Kinds = tuple[list[str], Callable[[str], Attention]]  # of every layer, and the attention of a kind
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import Architecture, Layer, Lookup, Norm
 from estimator.families.common import decoder, gated_mlp, gqa, read_dims, rotary_width
-from estimator.families.gguf import MIXER, MLP_OUT, RESIDUAL, Gguf
+from estimator.families.common_gguf import MIXER, MLP_OUT, RESIDUAL, Gguf
 
 LAYER = "model.layers.{i}"
 ATTN = f"{LAYER}.self_attn"

@@ -14,6 +14,7 @@ from estimator.errors import InputError
 from estimator.families.base import MLP, Architecture, Attention, Layer, Linear, Lookup, MoE
 from estimator.families.common import SLIDING, gated_mlp, gqa, layer_count, layer_groups
 from estimator.families.common_dense import ATTN, LAYER, head_norms, sliding
+from estimator.families.common_gguf import SIGMOID, Gguf, said_of_experts
 from estimator.families.common_moe import (
     DENSE,
     MOE,
@@ -26,7 +27,6 @@ from estimator.families.common_moe import (
 )
 from estimator.families.common_tower import alone, layer_norm, pair, part, patch_conv, patches, vit_layer, wrapped
 from estimator.families.deepseek_v3 import correction_bias
-from estimator.families.gguf import SIGMOID, Gguf, said_of_experts
 from estimator.families.towers import Conv, ImageGrid, Tower
 from estimator.inventory import POSITION
 

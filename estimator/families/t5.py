@@ -15,7 +15,7 @@ from estimator.errors import InputError
 from estimator.families.base import HEAD, MLP, OTHER, Architecture, Attention, Layer, Linear, Lookup, Norm, Weight
 from estimator.families.common import gated_mlp, gqa, plain_mlp
 from estimator.families.common_encoder import built_class
-from estimator.families.gguf import ENCODER_ROWS, PLAIN_OUT, Gguf
+from estimator.families.common_gguf import ENCODER_ROWS, PLAIN_OUT, Gguf
 
 NORM = "rms_t5"
 STEMS = {"t5": "T5", "mt5": "MT5", "umt5": "UMT5"}

@@ -9,7 +9,7 @@ from estimator.peft.base import Adapter
 from estimator.records import dataclass
 from estimator.stack.dropout import NO_DROPOUT, Dropout
 from estimator.stack.kernels import HOPPER, GpuKernels
-from estimator.stack.liger_models import TORCH, Replaced
+from estimator.stack.liger_mappings import TORCH, Replaced
 from estimator.stack.releases import PRESENT, Release
 from estimator.stack.tape import F32, HALF
 

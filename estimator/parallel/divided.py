@@ -20,7 +20,7 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.families.base import MLP, Architecture, Attention, Layer, Linear, Lookup, MoE
-from estimator.families.parts import COLUMN, REJOINED, ROW, WHOLE_INPUT, WHOLE_OUTPUT
+from estimator.families.common_parts import COLUMN, REJOINED, ROW, WHOLE_INPUT, WHOLE_OUTPUT
 from estimator.families.plans import ATTENTION, EXPERTS, SHARED, left_whole
 from estimator.inventory import EMBEDDING
 from estimator.ops import exact_div

@@ -9,7 +9,7 @@ from typing import Any
 
 from estimator.formula import Citation
 from estimator.records import dataclass
-from estimator.stack.liger_models import TORCH, Replaced
+from estimator.stack.liger_mappings import TORCH, Replaced
 from estimator.stack.releases import Release
 
 FP32_BYTES = 4

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from estimator.formula import Citation
 from estimator.recipes.base import Recipe
-from estimator.stack.liger_models import UNFUSED
+from estimator.stack.liger_mappings import UNFUSED
 
 RECIPE = Recipe(
     "megatron", "Megatron-LM mixed precision, activations of Korthikanti et al.",

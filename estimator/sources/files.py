@@ -8,7 +8,7 @@ from estimator.errors import InputError
 from estimator.headers import Header, gguf, reason, safetensors, shown
 from estimator.headers.gguf_config import to_config
 from estimator.sources.found import CONFIG, PARAMS, Found, beside, read_config
-from estimator.sources.native import config_of
+from estimator.sources.native_mappings import config_of
 
 SUFFIXES = (".json", ".safetensors", ".gguf")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".onnx", ".npz")

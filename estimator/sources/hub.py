@@ -148,7 +148,7 @@ def _fetched(place: Repository) -> Found:
     raw = _json(place, CONFIG)
     where, notes = f"hf:{place.name} {CONFIG}", [f"{CONFIG} of {place.name} on the hub"]
     if raw is None:
-        from estimator.sources.native import config_of
+        from estimator.sources.native_mappings import config_of
 
         params = _json(place, PARAMS)
         if params is None:

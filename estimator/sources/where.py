@@ -36,9 +36,9 @@ def find(text: str) -> Found:
         from estimator.sources.modelfile import from_modelfile, is_modelfile
 
         return from_modelfile(path, find) if is_modelfile(path) else from_path(path)
-    from estimator import ollama
+    from estimator.sources import ollama_mappings
 
-    named = ollama.named(text)
+    named = ollama_mappings.named(text)
     if named is not None:
         found = find(named.preset)
         found.mix = named.mix

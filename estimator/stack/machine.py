@@ -12,7 +12,7 @@ from estimator.ops import exact_div
 from estimator.records import dataclass
 from estimator.stack.dropout import NO_DROPOUT, Dropout
 from estimator.stack.kernels import HOPPER, GpuKernels
-from estimator.stack.liger_models import TORCH, Replaced
+from estimator.stack.liger_mappings import TORCH, Replaced
 from estimator.stack.releases import PRESENT, Release
 from estimator.stack.tape import F32, HALF, GradFn, Leaf, Param, Tape, Tensor, to_backward
 

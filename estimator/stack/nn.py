@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Linear
-from estimator.families.parts import COLUMN, ROW, WHOLE_INPUT, WHOLE_OUTPUT
+from estimator.families.common_parts import COLUMN, ROW, WHOLE_INPUT, WHOLE_OUTPUT
 from estimator.families.towers import Conv
 from estimator.inventory import HEAD, ROUTER
 from estimator.stack import across, gradients, liger, moves, ops, products

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.families.base import Attention, Pooling
-from estimator.families.parts import PoolIndex
+from estimator.families.common_parts import PoolIndex
 from estimator.formulas.kvcache import pooled_numbers
 from estimator.stack import ops
 from estimator.stack.attention import cached, rotate_half

@@ -52,7 +52,7 @@ def declared(raw: Mapping[str, Any], where: str, beside: Mapping[str, Any] | Non
     method, fields = found
     if "expert_dtype" in raw:  # DeepSeek-V4 says it beside its quantization_config
         fields = Fields({"expert_dtype": raw["expert_dtype"], **fields.raw}, fields.where)
-    from estimator.storage.methods import READERS
+    from estimator.storage.method_mappings import READERS
 
     reader = READERS.get(method)
     scheme = None if reader is None else reader(fields)

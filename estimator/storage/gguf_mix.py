@@ -13,7 +13,7 @@ from typing import Any
 
 from estimator.dtypes import FORMATS
 from estimator.families.base import Architecture, Attention
-from estimator.families.gguf import FALCON, HEADS_BY_LAYER, SEVENTY, SEVENTY_GROUPED, blocks, traits
+from estimator.families.common_gguf import FALCON, HEADS_BY_LAYER, SEVENTY, SEVENTY_GROUPED, blocks, traits
 from estimator.inventory import EMBEDDING, EXPERT, HEAD
 from estimator.records import NamedTuple, dataclass
 from estimator.storage.base import Storage, Stored, layers_of, moe_of

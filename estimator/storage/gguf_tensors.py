@@ -20,7 +20,7 @@ from estimator.families.base import (
     Norm,
     StateSpace,
 )
-from estimator.families.gguf import PLAIN_MLP, PLAIN_OUT, gguf_of, traits
+from estimator.families.common_gguf import PLAIN_MLP, PLAIN_OUT, gguf_of, traits
 from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, Weight
 from estimator.records import NamedTuple
 from estimator.storage.base import Matrices, layers_of, matrices, moe_of

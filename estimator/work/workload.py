@@ -6,7 +6,7 @@ from typing import Any
 
 from estimator.families.base import Architecture
 from estimator.records import dataclass
-from estimator.stack.liger_models import TORCH, Replaced
+from estimator.stack.liger_mappings import TORCH, Replaced
 from estimator.stack.tape import F32, HALF
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from estimator.commands.train.eight import CAST, cast_elements, in_fp8
 from estimator.recipes import find_recipe
-from estimator.stack.liger_models import TORCH, UNFUSED
+from estimator.stack.liger_mappings import TORCH, UNFUSED
 from estimator.stack.moves import BACKWARD, FORWARD, Kernel
 from estimator.work.product import HEAD, Product
 from estimator.work.run import operations

@@ -26,6 +26,15 @@ def test_is_told_what_to_type(llmcalc, line, says):
     assert says in ran.err
 
 
+def test_memory_in_parts_of_a_unit(llmcalc):
+    """22.06 GiB is no whole number of bytes."""
+    ran = llmcalc("memory llama-3-8b --gpu-memory 22.06GiB --format json")
+    assert ran.results["have_bytes"] == (2206 * 2**30 // 100)
+    assert llmcalc("memory llama-3-8b --engine vllm --gpu l4 --pool-bytes 0.0001kB").err.endswith(
+        "--pool-bytes must be > 0, got 0.0001kB\n"
+    )
+
+
 @pytest.mark.parametrize("typed", sorted(set(WORDS.values())))
 def test_what_is_suggested_is_a_command(llmcalc, typed):
     assert llmcalc(f"{typed} --help").code == 0

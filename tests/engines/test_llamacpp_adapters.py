@@ -14,7 +14,7 @@ from estimator.engines.llamacpp.allocate import aligned, compute_bytes
 from estimator.engines.llamacpp.lora import places, read
 from estimator.engines.llamacpp.model import build as micro_batch
 from estimator.errors import InputError
-from estimator.families.gguf import gguf_of
+from estimator.families.common_gguf import gguf_of
 from estimator.headers import FileTensor, Header
 from estimator.trace import value_of
 from tests.engines.test_llamacpp_sizes import asked

@@ -15,7 +15,7 @@ import pytest
 from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.placement import Placement
 from estimator.engines.llamacpp.weights import of_mix
-from estimator.families.gguf import blocks, gguf_of
+from estimator.families.common_gguf import blocks, gguf_of
 from tests.engines.test_llamacpp_sizes import asked
 
 HERE = Path(__file__).parent

@@ -23,7 +23,7 @@ from estimator.engines.llamacpp.model import build as micro_batch
 from estimator.engines.llamacpp.weights import of_mix
 from estimator.errors import InputError
 from estimator.families import FAMILIES, build
-from estimator.families.gguf import gguf_of, of_side, two_sided
+from estimator.families.common_gguf import gguf_of, of_side, two_sided
 from estimator.formulas.llamacpp import gguf_output_bytes
 from estimator.models import load_model
 from estimator.storage.gguf_mix import mix_storage

@@ -10,7 +10,7 @@ import pytest
 
 from estimator.config import Config
 from estimator.families.base import Attention, MoE
-from estimator.families.parts import COLUMN, REJOINED, ROW
+from estimator.families.common_parts import COLUMN, REJOINED, ROW
 from estimator.families.plans import ATTENTION, EXPERTS, SHARED, WHOLE, left_whole
 from estimator.models import Model, load_model
 from estimator.parallel.divided import one_rank

@@ -24,10 +24,11 @@ from tests.registry.trees import ROOT, trees
 
 OTHER_PROJECTS = {
     "peft/mappings.py", "headers/gguf_architectures.py", "headers/gguf_newer.py",
-    "sources/native.py", "ollama.py", "stack/liger_models.py",
+    "sources/native_mappings.py", "sources/ollama_mappings.py", "stack/liger_mappings.py",
+    "storage/method_mappings.py",
 }  # fmt: skip
 TEXTBOOK = "symbolic"  # the transformer in letters, which is also a kind of input
-HOMONYMS = {("styles.py", "phi"), ("commands/fermi/cli.py", "new"), ("storage/methods.py", "bitnet")}  # a quant_method
+HOMONYMS = {("commands/fermi/cli.py", "new")}
 
 # every value that a field of a block may have
 KNOWN = {

@@ -9,7 +9,7 @@ import pytest
 from estimator.errors import InputError
 from estimator.headers import safetensors as reader
 from estimator.models import load_model
-from estimator.sources.native import config_of
+from estimator.sources.native_mappings import config_of
 from estimator.storage import model_storage
 from tests.headers.make import gguf as write_gguf
 from tests.headers.make import safetensors as write

@@ -92,9 +92,9 @@ def test_one_command_imports_one_command():
     found = modules(*MAIN)
     assert {m.split(".")[2] for m in found if m.startswith("estimator.commands.")} == {"peft"}
     assert {m for m in found if m.startswith("estimator.families.")} <= {
-        "estimator.families.base", "estimator.families.feeds", "estimator.families.mixers", "estimator.families.parts",
-        "estimator.families.towers",
-        "estimator.families.common", "estimator.families.llama", "estimator.families.gguf",
+        "estimator.families.base", "estimator.families.feeds", "estimator.families.mixers",
+        "estimator.families.common_parts", "estimator.families.towers",
+        "estimator.families.common", "estimator.families.llama", "estimator.families.common_gguf",
     }  # fmt: skip
 
 

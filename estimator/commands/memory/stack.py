@@ -18,7 +18,7 @@ from estimator.sizes import size_option
 from estimator.stack import compiled
 from estimator.stack.dropout import Dropout, skips, stated
 from estimator.stack.kernels import BEFORE_FLASH, serving_threads
-from estimator.stack.liger_models import TORCH, UNFUSED, Replaced, liger_kernels
+from estimator.stack.liger_mappings import TORCH, UNFUSED, Replaced, liger_kernels
 from estimator.stack.releases import release
 from estimator.stack.tape import F32
 from estimator.trace import value_of

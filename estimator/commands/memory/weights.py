@@ -5,7 +5,7 @@ from __future__ import annotations
 from estimator.commands.memory.question import Memory
 from estimator.dtypes import find_format
 from estimator.errors import InputError
-from estimator.families.gguf import elsewhere
+from estimator.families.common_gguf import elsewhere
 from estimator.formulas.params import active_params, embedding_params, total_params
 from estimator.inventory import EXPERT
 from estimator.questions.read import storage_of

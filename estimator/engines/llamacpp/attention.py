@@ -22,7 +22,7 @@ from estimator.engines.llamacpp.scores import (
     uncached,
 )
 from estimator.families.base import Architecture, Attention, Norm
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 
 
 def expanded(a: Attention, gguf: Gguf, build: int) -> Attention:

@@ -16,7 +16,7 @@ from estimator.engines.llamacpp.recurrent import check_states, states_of
 from estimator.engines.llamacpp.scores import heads_of
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Layer, Lookup, StateSpace
-from estimator.families.gguf import Gguf, blocks, traits, two_sided
+from estimator.families.common_gguf import Gguf, blocks, traits, two_sided
 from estimator.formulas.llamacpp import gguf_cache_bytes, gguf_state_bytes
 from estimator.headers.gguf_meta import MAX_LAYERS
 from estimator.records import NamedTuple

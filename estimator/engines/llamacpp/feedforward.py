@@ -8,7 +8,7 @@ from __future__ import annotations
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, view
 from estimator.engines.llamacpp.passes import GraphBuilder, size
 from estimator.families.base import MLP, MoE, Norm
-from estimator.families.gguf import EXPERTS
+from estimator.families.common_gguf import EXPERTS
 
 UNARY = {"relu": "RELU", "silu": "SILU"}  # everything else is a GELU: one unary node in any case
 

@@ -15,7 +15,7 @@ from estimator.engines.llamacpp.placement import HOST, Placement
 from estimator.engines.llamacpp.schedule import cut
 from estimator.engines.llamacpp.weights import Weights
 from estimator.families.base import Architecture
-from estimator.families.gguf import Gguf, of_side, two_sided
+from estimator.families.common_gguf import Gguf, of_side, two_sided
 from estimator.formulas.llamacpp import gguf_output_bytes
 from estimator.records import NamedTuple, dataclass
 from estimator.same import Same

@@ -22,7 +22,7 @@ from estimator.engines.llamacpp.question import known
 from estimator.engines.llamacpp.weights import Weights, of_mix
 from estimator.errors import InputError
 from estimator.families.base import Layer
-from estimator.families.gguf import encodes
+from estimator.families.common_gguf import encodes
 from estimator.headers import FileTensor, Header
 from estimator.models import Model
 from estimator.records import NamedTuple

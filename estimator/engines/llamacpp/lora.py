@@ -14,7 +14,7 @@ from typing import Any
 from estimator.engines.llamacpp.passes import Lora, Pair, Spot, bare_modules
 from estimator.errors import InputError
 from estimator.families.base import Architecture
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 from estimator.headers import FileTensor, Header, gguf
 from estimator.inventory import CONV1D
 from estimator.peft.asked import prepare

@@ -14,7 +14,7 @@ from estimator.engines.llamacpp.report import SOURCE, inputs, notes_of
 from estimator.engines.llamacpp.timing import one_pass
 from estimator.engines.llamacpp.weights import of_mix
 from estimator.errors import InputError
-from estimator.families.gguf import two_sided
+from estimator.families.common_gguf import two_sided
 from estimator.fit import NO
 from estimator.formulas.params import total_params
 from estimator.presets import find, load_gpu

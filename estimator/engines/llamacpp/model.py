@@ -14,7 +14,7 @@ from estimator.engines.llamacpp.passes import GraphBuilder, Lora, size
 from estimator.engines.llamacpp.recurrent import mix
 from estimator.engines.llamacpp.shifted import mixes_tokens, shifted_layer
 from estimator.families.base import POSITION, TOKEN_TYPE, Architecture, Attention, Layer, Lookup, MoE, NoMixer, Norm
-from estimator.families.gguf import BRANCH, MIXER, MLP_OUT, Gguf, blocks, of_side
+from estimator.families.common_gguf import BRANCH, MIXER, MLP_OUT, Gguf, blocks, of_side
 
 
 def build(arch: Architecture, gguf: Gguf, context: Context, loras: tuple[Lora, ...] = ()) -> GraphBuilder:

@@ -8,7 +8,7 @@ from estimator.engines.llamacpp.context import Context
 from estimator.engines.llamacpp.graph import HELD, GgmlTensor, Graph, like, op
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Linear, Norm, StateSpace
-from estimator.families.gguf import Gguf
+from estimator.families.common_gguf import Gguf
 from estimator.records import NamedTuple
 from estimator.trace import value_of
 

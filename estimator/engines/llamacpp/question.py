@@ -26,7 +26,7 @@ from estimator.engines.llamacpp.overrides import layers_on_host
 from estimator.engines.llamacpp.placement import Placement, split_evenly
 from estimator.engines.llamacpp.weights import Weights, of_header, of_mix
 from estimator.errors import InputError
-from estimator.families.gguf import ENCODER_ROWS, Gguf, encodes, graph_of
+from estimator.families.common_gguf import ENCODER_ROWS, Gguf, encodes, graph_of
 from estimator.fit import Fit
 from estimator.names import choice
 from estimator.questions.base import refuse_beyond

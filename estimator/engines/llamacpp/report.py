@@ -12,7 +12,7 @@ from estimator.engines.llamacpp.context import BUILD, MAX_SEQUENCES
 from estimator.engines.llamacpp.fits import MOST, SURE, fewest_experts, fits_of, longest, most, most_layers, over, worst
 from estimator.engines.llamacpp.load import Holding, Load
 from estimator.engines.llamacpp.question import Asked, asked
-from estimator.families.gguf import ENCODER_ROWS, two_sided
+from estimator.families.common_gguf import ENCODER_ROWS, two_sided
 from estimator.fit import NO, Fit
 from estimator.formula import Citation
 from estimator.formulas.llamacpp import gguf_cache_bytes, gguf_output_bytes, gguf_state_bytes

@@ -9,7 +9,7 @@ from estimator.engines.llamacpp.graph import HELD, GgmlTensor, cached, like, op,
 from estimator.engines.llamacpp.indexer import masked
 from estimator.engines.llamacpp.passes import FULL, WINDOW, GraphBuilder, size
 from estimator.families.base import Attention
-from estimator.families.gguf import ENCODER_ROWS
+from estimator.families.common_gguf import ENCODER_ROWS
 from estimator.records import NamedTuple
 
 Q, K, V = 0, 1, 2

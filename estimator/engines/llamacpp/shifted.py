@@ -14,7 +14,7 @@ from estimator.engines.llamacpp.graph import HELD, GgmlTensor, like, op, store, 
 from estimator.engines.llamacpp.passes import GraphBuilder, size
 from estimator.engines.llamacpp.recurrent import read, states_of
 from estimator.families.base import MLP, Layer, StateSpace
-from estimator.families.gguf import RESCALED
+from estimator.families.common_gguf import RESCALED
 
 
 def mixes_tokens(layer: Layer) -> bool:

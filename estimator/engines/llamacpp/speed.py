@@ -15,7 +15,7 @@ from estimator.engines.llamacpp.rates import AFTER_OLD, OLD, RECENT
 from estimator.engines.llamacpp.report import FIT, SOURCE, inputs, notes_of, title, totals, verdict_of
 from estimator.engines.llamacpp.timing import Seconds, one_pass
 from estimator.errors import InputError
-from estimator.families.gguf import encodes, two_sided
+from estimator.families.common_gguf import encodes, two_sided
 from estimator.formula import Citation
 from estimator.formulas import inference as f
 from estimator.presets import find, load_gpu

@@ -9,7 +9,7 @@ from typing import Any
 
 from estimator.engines.llamacpp.context import BUILD, FUSED, LATENT
 from estimator.families.base import Architecture, Linear, Norm
-from estimator.families.gguf import blocks, gguf_of
+from estimator.families.common_gguf import blocks, gguf_of
 from estimator.headers import Header
 from estimator.inventory import EMBEDDING, EXPERT, POSITION, TOKEN_TYPE
 from estimator.records import NamedTuple, dataclass
