@@ -246,6 +246,7 @@ FAMILIES: dict[str, str] = {
     "xlm-roberta": "roberta",
     "zamba2": "zamba2",
 }
+MAX_TOWER = 1_000  # layers of a tower, each of which stands by itself where it is sharded; no model comes near
 
 
 def build(config: Config) -> Architecture:
@@ -277,6 +278,11 @@ def build(config: Config) -> Architecture:
     if made.max_positions == 0:
         made = made._replace(max_positions=None)
         config.notes.append("no positions are stated (0): the context is not limited")
+    for tower in made.towers:
+        deepest = max((w.times for w in tower.weights()), default=0)
+        if deepest > MAX_TOWER:
+            raise InputError(f"{config.where}: {deepest:,} layers of the {tower.kind} tower are out of range (at most "
+                             f"{MAX_TOWER:,})")  # fmt: skip
     tables = rope_tables(config)
     if tables:
         made = made._replace(facts={**made.facts, "rope_tables": tables})

@@ -235,16 +235,19 @@ def main() -> int:
             yield range(number, stop)
             number = stop
 
-    for numbers, done in spread(asked.jobs, rounds(), partial(some_rounds, kinds, asked.seed), 3600):
-        if done is None:
-            print(f"rounds {numbers} ended without a word", file=sys.stderr)
-            return 1
-        for (kind, i), code, faults, argv in done:
-            tried[kind] += 1
-            codes[str(code)] += 1
-            if faults:
-                found[kind] += 1
-                print(f"{kind} {i}: {faults}\n    llmcalc {shlex.join(argv)[:400]}", flush=True)
+    try:
+        for numbers, done in spread(asked.jobs, rounds(), partial(some_rounds, kinds, asked.seed), 3600):
+            if done is None:
+                print(f"rounds {numbers} ended without a word", file=sys.stderr)
+                return 1
+            for (kind, i), code, faults, argv in done:
+                tried[kind] += 1
+                codes[str(code)] += 1
+                if faults:
+                    found[kind] += 1
+                    print(f"{kind} {i}: {faults}\n    llmcalc {shlex.join(argv)[:400]}", flush=True)
+    except KeyboardInterrupt:  # what was tried until then counts
+        print("interrupted", file=sys.stderr)
     seconds = time.time() - begin
     print(
         f"seed {asked.seed}: {tried.total():,} inputs in {seconds / 60:.1f} minutes, "
