@@ -126,6 +126,8 @@ def arguments(stack: str, o: dict[str, Any]) -> dict[str, Any]:
         out["max_completion_length"] = answer(o)
     elif stack != "trainer":
         out["max_length"] = int(o["seq_len"])
+    if stack == "dpo":
+        out["precompute_ref_log_probs"] = o.get("reference") == "precomputed"
     if stack == "sft":
         out |= {"packing": bool(o.get("packing")), "activation_offloading": bool(o.get("activation_offload"))}
     return out
@@ -158,10 +160,6 @@ def trainer_of(stack: str, config: dict[str, Any], o: dict[str, Any], meter: Any
         given = {"callbacks": [meter], "processing_class": tokenizer(config["vocab_size"])}
         given["train_dataset"] = examples("sft" if stack == "unsloth" else "trainer", config["vocab_size"], o)
         return measure_wraps.TRAINERS[stack](config, o, given)
-    import transformers
-
-    model = model_of(stack, config, o)
-    vocab = config["vocab_size"]
     adapter = None
     if o.get("method") == "lora":
         import peft
@@ -169,9 +167,18 @@ def trainer_of(stack: str, config: dict[str, Any], o: dict[str, Any], meter: Any
         task = "SEQ_CLS" if stack == "reward" else "CAUSAL_LM"
         targets = o["targets"].split(",") if isinstance(o["targets"], str) else o["targets"]
         adapter = peft.LoraConfig(r=int(o["rank"]), target_modules=targets, lora_dropout=0.0, task_type=task)
+    return around(stack, model_of(stack, config, o), adapter, config["vocab_size"], o, meter)
+
+
+def around(stack: str, model: Any, adapter: Any, vocab: int, o: dict[str, Any], meter: Any) -> Any:
+    """The trainer of transformers or TRL around ``model``; ``adapter``: a config of peft that it is to apply."""
+    import transformers
+
     given = {"train_dataset": examples(stack, vocab, o), "callbacks": [meter]}
     if stack == "trainer":
         if adapter is not None:
+            import peft
+
             model = peft.get_peft_model(model, adapter)
         args = transformers.TrainingArguments(**arguments(stack, o))
         return transformers.Trainer(model=model, args=args, data_collator=transformers.default_data_collator, **given)
@@ -188,7 +195,7 @@ def trainer_of(stack: str, config: dict[str, Any], o: dict[str, Any], meter: Any
         return trl.GRPOTrainer(model=model, args=trl.GRPOConfig(**arguments(stack, o)), **given)
     import copy
 
-    if adapter is None:
+    if adapter is None and o.get("reference") != "precomputed":
         given["ref_model"] = copy.deepcopy(model)
     return trl.DPOTrainer(model=model, args=trl.DPOConfig(**arguments(stack, o)), **given)
 
