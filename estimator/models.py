@@ -139,7 +139,7 @@ class Model:
             return self
         if self.config is not None and made.kind == "decoder":
             raw = {k: v for k, v in self.config.raw.copied().items() if k not in ("id2label", "label2id")}
-            named = next(iter(raw.get("architectures") or ()), "Model")
+            named = str(next(iter(raw.get("architectures") or ()), "Model"))
             stem = next((named.removesuffix(x) for x in LANGUAGE_MODELS if named.endswith(x)), "Model")
             raw |= {"architectures": [stem + end], "num_labels": 1}
             config = Config(raw, self.config.traced, self.config.where)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from estimator.families.base import Architecture
 from estimator.optimizers import Trained
@@ -17,20 +18,28 @@ def in_order(arch: Architecture, trained: Sequence[Trained], full: bool = True) 
     otherwise, which are dealt to the layers as often as they say.
     """
     if not full:
-        most = max((int(value_of(t.times)) for t in trained), default=0)
-        return [_one(t) for i in range(most) for t in trained if i < int(value_of(t.times))]
+        ones = [(_one(t), int(value_of(t.times))) for t in trained]
+        ends = sorted({0, *(times for _, times in ones)})
+        return [t for a, b in pairwise(ends) for t in [one for one, times in ones if times >= b] * (b - a)]
     rest = iter(trained)
     before = [next(rest) for part in (*arch.embeddings, *arch.encoder_embeddings) for _ in part.weights()]
-    inner = {id(layer): [next(rest) for _ in layer.weights()] for layer in arch.layers}
-    out = [_one(t) for t in before for _ in range(int(value_of(t.times)))]
+    inner: dict[int, list[Trained]] = {}
+    for layer in arch.layers:
+        count = 1 if layer.shared else int(value_of(layer.times))
+        inner[id(layer)] = _each([next(rest) for _ in layer.weights()], count)
+    out = _each(before)
     seen: set[int] = set()
     for layer in sequence(arch):
         if layer.shared and id(layer) in seen:
             continue
         seen.add(id(layer))
-        count = 1 if layer.shared else int(value_of(layer.times))
-        out += [_one(t) for t in inner[id(layer)] for _ in range(int(value_of(t.times)) // count)]
-    return [*out, *(_one(t) for t in rest for _ in range(int(value_of(t.times))))]
+        out += inner[id(layer)]
+    return out + _each(rest)
+
+
+def _each(trained: Iterable[Trained], layers: int = 1) -> list[Trained]:
+    """Each tensor as often as one of so many layers has it."""
+    return [t for one in trained for t in [_one(one)] * (int(value_of(one.times)) // layers)]
 
 
 def _one(t: Trained) -> Trained:

@@ -399,3 +399,18 @@ def test_a_tower_has_a_bounded_height(llmcalc):
     ran = llmcalc(f"train {layers}27001")
     assert (ran.code, "27,001 layers of the vision tower are out of range (at most 1,000)" in ran.err) == (2, True)
     assert llmcalc(f"memory {layers}900").code == 0
+
+
+def test_layers_that_are_gone_through_one_by_one_are_bounded(llmcalc):
+    """DDP's buckets of 24,001 layers took train 16 seconds, DeepSpeed's and the allocator's blocks a minute."""
+    deep = "-m llama-3-8b --set num_hidden_layers=24001"
+    assert llmcalc(f"train {deep} --gpus 100").code == 0
+    for more in ("--recipe deepspeed --gpus 8 --stage 2", "--recipe torch --allocator simulated"):
+        ran = llmcalc(f"memory {deep} {more}")
+        assert (ran.code, "goes through every layer: at most 1,000, not 24,001" in ran.err) == (2, True)
+
+
+def test_a_class_that_is_no_text(llmcalc, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(LAYERS | {"architectures": [2**63]}))
+    assert llmcalc(f"memory --model {path} --recipe reward").code in (0, 2)

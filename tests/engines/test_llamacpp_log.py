@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from estimator import api, ollama
+from estimator import api
 from estimator.commands.validate.report import load_log
 from estimator.engines.llamacpp import log
 from estimator.errors import InputError
 from estimator.presets import ids
+from estimator.sources import ollama_mappings
 from estimator.storage.gguf_mix import MIXES, PLAIN_TYPES
 
 HERE = Path(__file__).parent
@@ -44,15 +45,15 @@ def test_other_files_are_no_logs(tmp_path):
 
 
 def test_ollamas_names():
-    assert ollama.named("llama3.1:8b-instruct-q4_K_M") == ("llama-3.1-8b", "q4_k_m", True)
-    assert ollama.named("qwen3:30b-a3b-q8_0") == ("qwen3-30b-a3b", "q8_0", True)
-    assert ollama.named("llama3.2:3b-instruct-fp16") == ("llama-3.2-3b", "f16", True)
-    assert ollama.named("qwen3:8b") == ("qwen3-8b", "q4_k_m", False)
-    assert ollama.named("llama2:7b-chat") == ("llama-2-7b", "q4_0", False)
-    assert ollama.named("gpt-oss:20b") == ("gpt-oss-20b", "mxfp4_moe", False)
-    assert ollama.named("nomic-embed-text:latest") == ("nomic-embed-text-v1.5", "f16", False)
-    assert ollama.named("mymodel:8b-q4_0") is None
-    presets = {p for sizes in ollama.LIBRARY.values() for p in sizes.values()}
+    assert ollama_mappings.named("llama3.1:8b-instruct-q4_K_M") == ("llama-3.1-8b", "q4_k_m", True)
+    assert ollama_mappings.named("qwen3:30b-a3b-q8_0") == ("qwen3-30b-a3b", "q8_0", True)
+    assert ollama_mappings.named("llama3.2:3b-instruct-fp16") == ("llama-3.2-3b", "f16", True)
+    assert ollama_mappings.named("qwen3:8b") == ("qwen3-8b", "q4_k_m", False)
+    assert ollama_mappings.named("llama2:7b-chat") == ("llama-2-7b", "q4_0", False)
+    assert ollama_mappings.named("gpt-oss:20b") == ("gpt-oss-20b", "mxfp4_moe", False)
+    assert ollama_mappings.named("nomic-embed-text:latest") == ("nomic-embed-text-v1.5", "f16", False)
+    assert ollama_mappings.named("mymodel:8b-q4_0") is None
+    presets = {p for sizes in ollama_mappings.LIBRARY.values() for p in sizes.values()}
     assert presets <= set(ids("models"))
 
 

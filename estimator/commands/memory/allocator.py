@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from estimator.card import BLOCKS, KERNELS, SPREAD, Card, Range, device
 from estimator.card import reserved as spread
+from estimator.commands.memory.sharding import too_deep
 from estimator.commands.memory.stack import micro_batches
 from estimator.errors import InputError
 from estimator.fit import TIGHT, Fit, fit_of
@@ -86,7 +87,9 @@ def why_not(p: MemoryPlan) -> str:
         return "follows a training step: add --mode training (and no paper's recipe)"
     if p.load.gpus != 1 or p.load.compiled:
         return "follows one GPU, without torch.compile"
-    return "needs numbers: leave out --derive and letters" if p.traced else ""
+    if p.traced:
+        return "needs numbers: leave out --derive and letters"
+    return too_deep(p.arch)
 
 
 def simulated(p: MemoryPlan) -> Pooled | None:

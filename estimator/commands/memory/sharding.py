@@ -29,6 +29,7 @@ PACKED = (
     "two steps of an 8B on two GPUs measured, within 0.1%"
 )
 TORCH, DEEPSPEED = "torch", "deepspeed"
+MOST_LAYERS = 1_000  # that are gone through one by one; no model comes near
 BUCKETS = ("default", "auto")
 STAGE_NAMES = {
     TORCH: ("DDP", "DDP with ZeroRedundancyOptimizer", "FSDP2, weights kept after the forward pass", "FSDP2"),
@@ -65,6 +66,12 @@ class Spread:
     experts: Any = 1
 
 
+def too_deep(arch: Architecture) -> str:
+    """Why what goes through every layer by itself is not done for a model, or ""."""
+    layers = int(value_of(arch.num_layers))
+    return f"goes through every layer: at most {MOST_LAYERS:,}, not {layers:,}" if layers > MOST_LAYERS else ""
+
+
 def spread(
     q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: str, optimizer: str, said: list[str]
 ) -> Spread:
@@ -73,6 +80,8 @@ def spread(
         _gpus(q, [])
         return Spread()
     if recipe.kind == DEEPSPEED:
+        if why := too_deep(q.model.architecture):
+            raise InputError(f"--recipe {recipe.name} {why}")
         return _deepspeed(q, quantization, optimizer, said)
     alone = all(str(getattr(q, name)) == "1" for name in ALONE)
     if recipe.kind == "simulated":
