@@ -25,6 +25,9 @@ KEPT = (
     *(f"--checkpointing {c} --attention {a}" for c in ("none", "selective", "full") for a in ("eager", "sdpa")),
     "--activation-offload", "--activation-offload --checkpointing full",
 )  # fmt: skip
+# model types whose cross-attention, checkpointed, is given zeros for a position bias: they want a gradient and live
+# with the named loss (T5Attention.forward of transformers 5.17)
+ZEROS = ("t5", "mt5", "umt5")
 CARDS = st.sampled_from(("h100-sxm", "rtx-4090", "t4", "a100-40gb"))
 
 
@@ -43,7 +46,8 @@ def test_the_step_holds_the_same_however_it_was_reached(model, b, s, recipe, sha
     argv = ["memory", "--mode", "training", "--model", model, "--batch-size", str(b), "--seq-len", str(s),
             "--recipe", recipe, *shards]  # fmt: skip
     found = {}
-    for kept in KEPT:
+    zeros = load_model(model).architecture.model_type in ZEROS
+    for kept in (k for k in KEPT if not (zeros and "full" in k)):
         got = results([*argv, *kept.split()])
         if got is not None:
             found[kept] = got["moments.step_bytes"]
