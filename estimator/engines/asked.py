@@ -101,7 +101,7 @@ def version_of(text: Any, default: Version) -> Version:
     """``0.19.0`` as (0, 19, 0); InputError for what is no version."""
     if text is None:
         return default
-    found = re.match(r"^v?(\d+(?:\.\d+){0,3})", str(text).strip())
+    found = re.match(r"^v?(\d{1,6}(?:\.\d{1,6}){0,3})(?!\.?\d)", str(text).strip())
     if not found:
         raise InputError(f"--engine-version {str(text)[:40]}: expected numbers with dots, for instance 0.19.0")
     return tuple(int(x) for x in found[1].split("."))

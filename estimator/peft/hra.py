@@ -11,7 +11,6 @@ from estimator.peft.base import COMMON, LINEAR, Args, Build, Method, Module, Pef
 from estimator.stack import algebra, ops
 from estimator.stack.adapted import AdaptedLayer
 from estimator.stack.tape import F32, Tensor
-from estimator.trace import value_of
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -39,6 +38,8 @@ def forward(s: AdaptedLayer) -> Tensor:
     result = s.in_place(x, new, None if bias is None else ops.to(t, bias, new.w))
     return ops.to(t, result, s.w)
 
+PAIRS = 128  # reflections of which each is held against all before it
+
 
 def _reflections(s: AdaptedLayer) -> Tensor:
     """get_delta_weight: 1 - 2 u u^T, one after the other; each keeps the product so far."""
@@ -46,7 +47,7 @@ def _reflections(s: AdaptedLayer) -> Tensor:
     r = s.shape("hra_u")[1]
     units = algebra.div(t, u, algebra.norm(t, u, r), "unit vectors")
     chain = t.alloc(n, u.w, "identity matrix")
-    for _ in range(int(value_of(r))):
+    for _ in range(s.steps("r", r)):
         one = ops.piece(t, units, s.d_in)
         chain = ops.sub(t, chain, algebra.mm(t, algebra.mm(t, ops.scale(t, chain), one, s.d_in), one, n), "reflections")
     return chain
@@ -56,7 +57,7 @@ def _orthogonal(s: AdaptedLayer) -> Tensor:
     """get_delta_weight with apply_GS: orthogonal vectors (Gram-Schmidt), and one product."""
     t, u, d = s.t, s.p("hra_u"), s.d_in
     found: list[Tensor] = []
-    for i in range(int(value_of(s.shape("hra_u")[1]))):
+    for i in range(s.steps("r", s.shape("hra_u")[1], PAIRS)):
         own = ops.piece(t, u, d)
         for j in range(i):
             own = ops.sub(t, own, ops.mul(t, algebra.mm(t, found[j], own, 1), found[j]))

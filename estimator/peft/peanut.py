@@ -12,7 +12,6 @@ from estimator.stack import algebra, ops
 from estimator.stack.adapted import AdaptedLayer
 from estimator.stack.nn import activation
 from estimator.stack.tape import Tensor
-from estimator.trace import value_of
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -41,7 +40,7 @@ def _change(s: AdaptedLayer) -> Tensor:
     """_compute_delta_weight: down to r, through encoders and decoders with a function after each, and up."""
     t, a = s.t, s.view("peanut_A.weight")
     r, name = s.shape("peanut_A.weight")[0], str(s.args["act_fn"] or "relu")
-    n, depth = s.d_in * r, int(value_of(s.args.count("depth", 0)))
+    n, depth = s.d_in * r, s.steps("depth", s.args.count("depth", 0))
     made = activation(t, algebra.mm(t, ops.to(t, s.weight(), a.w), a, n), name)
     residuals = []
     for i in range(depth):

@@ -137,7 +137,13 @@ class AdaptedLayer:
 
     def count(self, name: str, default: int) -> int:
         """An argument that is a whole number."""
-        return int(value_of(self.args.count(name))) if self.args.has(name) else default
+        return self.steps(name, self.args.count(name)) if self.args.has(name) else default
+
+    def steps(self, name: str, times: Any, most: int = 1_000) -> int:
+        """How often a loop runs, as the argument ``name`` says. InputError where it is too often to go through."""
+        if int(value_of(times)) > most:
+            raise self.args.bad(name, f"must be at most {most:,}: each step is simulated")
+        return int(value_of(times))
 
     def flag(self, name: str, default: bool = False) -> bool:
         """An argument that is true or false."""

@@ -64,7 +64,7 @@ def release(text: str | None) -> Release:
     """The release called ``text``: "5", "4.57", "4.57.6". InputError for none that was read."""
     if text is None:
         return PRESENT
-    found = re.fullmatch(r"v?(\d+)(?:\.(\d+))?(?:\.\d+)*", str(text).strip())
+    found = re.fullmatch(r"v?(\d{1,4})(?:\.(\d{1,4}))?(?:\.\d{1,4})*", str(text).strip())
     if not found:
         raise InputError(f"--transformers {str(text)[:20]!r}: expected a version, like 5 or 4.57")
     at = (int(found[1]), int(found[2]) if found[2] else 0)
@@ -73,7 +73,8 @@ def release(text: str | None) -> Release:
     if found[2] is None and at[0] == 4:
         at = (4, 57)
     if at < OLDEST:
-        raise InputError(f"--transformers {text}: releases before {OLDEST[0]}.{OLDEST[1]} were not read; use 4.45 to 5")
+        oldest = ".".join(map(str, OLDEST))
+        raise InputError(f"--transformers {str(text)[:20]}: releases before {oldest} were not read; use {oldest} to 5")
     return Release(
         f"{at[0]}.{at[1]}", at < (4, 50), at < (4, 54), (4, 53) <= at < (5, 0), (4, 48) <= at < (4, 56),
         upcasts=at < (4, 46),

@@ -414,3 +414,21 @@ def test_a_class_that_is_no_text(llmcalc, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(LAYERS | {"architectures": [2**63]}))
     assert llmcalc(f"memory --model {path} --recipe reward").code in (0, 2)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "llama.cpp", "sglang"])
+def test_versions_of_many_digits(llmcalc, engine):
+    """Python reads no number of 5,000 digits."""
+    for version in ("9" * 5000, "0." + "9" * 5000):
+        assert llmcalc(f"infer gpt2 --engine {engine} --engine-version {version}").code == 2
+        assert llmcalc(f"memory gpt2 --mode training --transformers 4.{version}").code == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["psoft --arg use_cayley_neumann=true --arg num_cayley_neumann_terms=100000000", "peanut --arg depth=100000000",
+     "hra --rank 2000", "hra --rank 200 --arg apply_GS=true"],
+)  # fmt: skip
+def test_loops_of_an_adapter_are_bounded(llmcalc, options):
+    ran = llmcalc(f"memory llama-3-8b --method {options}")
+    assert (ran.code, "each step is simulated" in ran.err) == (2, True)

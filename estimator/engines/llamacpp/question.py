@@ -98,8 +98,8 @@ def build_of(q: Any) -> int:
     if q.engine_version is None:
         return BUILD
     text = str(q.engine_version).strip().lower().removeprefix("b")
-    if not text.isdigit() or int(text) > 10**6:
-        raise InputError(f"--engine-version {q.engine_version}: llama.cpp's builds are numbers: b{BUILD}")
+    if not (text.isdigit() and len(text) <= 9) or int(text) > 10**6:
+        raise InputError(f"--engine-version {str(q.engine_version)[:40]}: llama.cpp's builds are numbers: b{BUILD}")
     return int(text)
 
 
