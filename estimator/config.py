@@ -14,7 +14,7 @@ from estimator.symbols import BY_FIELD
 from estimator.trace import Traced, trace
 
 MAX_SIZE = 10**12  # no dimension of any model comes near; larger numbers are typing errors
-MAX_LAYERS = 100_000  # of a stack: what may be looked at one by one
+MAX_LAYERS = 10_000  # of a stack: what may be looked at one by one; DeepNet has 1,000 (arXiv:2203.00555)
 
 _MISSING: Any = object()
 

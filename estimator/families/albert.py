@@ -25,7 +25,7 @@ from estimator.families.common_encoder import (
     prediction_head,
 )
 
-MAX_KINDS = 256  # layers with weights of their own; no model comes near
+MAX_KINDS = 32  # layers with weights of their own; published ones have one
 POOLED = ("Model", "ForPreTraining", "ForSequenceClassification", "ForMultipleChoice")
 
 

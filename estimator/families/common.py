@@ -6,13 +6,11 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from estimator.config import Config
+from estimator.config import MAX_LAYERS, Config
 from estimator.errors import InputError
 from estimator.families.base import HEAD, MLP, Architecture, Attention, Extra, Layer, Linear
 from estimator.records import dataclass
 from estimator.trace import trace
-
-MAX_PATTERN = 100_000  # layers of a stack that is described layer by layer; no model comes near
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 LETTERS = {FULL: "full_attention_layers", SLIDING: "sliding_attention_layers"}
@@ -104,8 +102,8 @@ def layer_groups(
 
 def layer_count(c: Config, L: Any) -> int:
     """``L`` as an int for a stack described layer by layer; InputError where it is absurd."""
-    if L > MAX_PATTERN:
-        raise InputError(f"{c.where}: num_hidden_layers={int(L)} is out of range (at most {MAX_PATTERN})")
+    if L > MAX_LAYERS:
+        raise InputError(f"{c.where}: num_hidden_layers={int(L)} is out of range (at most {MAX_LAYERS:,})")
     return int(L)
 
 

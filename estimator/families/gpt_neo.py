@@ -7,10 +7,10 @@ Source: transformers 5, models/gpt_neo/modeling_gpt_neo.py and configuration_gpt
 
 from __future__ import annotations
 
-from estimator.config import Config
+from estimator.config import MAX_LAYERS, Config
 from estimator.errors import InputError
 from estimator.families.base import POSITION, Architecture, Buffer, Classes, Layer, Lookup, Norm
-from estimator.families.common import FULL, MAX_PATTERN, SLIDING, decoder, gqa, layer_groups, plain_mlp
+from estimator.families.common import FULL, SLIDING, decoder, gqa, layer_groups, plain_mlp
 
 LAYER = "transformer.h.{i}"
 
@@ -50,8 +50,8 @@ def _kinds(c: Config, n: int) -> list[str]:
     for item in c.items("attention_types") or [[["global", "local"], 12]]:
         match item:
             case [list() as names, int() as repeats] if set(map(str, names)) <= {"global", "local"}:
-                if len(names) * repeats > MAX_PATTERN:
-                    raise InputError(f"{c.where}: attention_types describes more than {MAX_PATTERN} layers")
+                if len(names) * repeats > MAX_LAYERS:
+                    raise InputError(f"{c.where}: attention_types describes more than {MAX_LAYERS:,} layers")
                 kinds += [FULL if name == "global" else SLIDING for name in names] * repeats
             case _:
                 raise InputError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.config import Config
+from estimator.config import MAX_LAYERS, Config
 from estimator.errors import InputError
 from estimator.families.base import (
     EXPERT,
@@ -24,7 +24,7 @@ from estimator.families.base import (
     NoMixer,
     Norm,
 )
-from estimator.families.common import MAX_PATTERN, gqa, layer_groups, plain_mlp
+from estimator.families.common import gqa, layer_groups, plain_mlp
 from estimator.families.common_gguf import HEADS_BY_LAYER, Gguf
 from estimator.families.common_moe import expert_sizes, optional_size
 from estimator.families.common_ssm import chunked
@@ -46,7 +46,7 @@ def kinds_of(c: Config) -> list[str]:
         given = [LETTERS.get(x, x) for x in letters]
     kinds = [OLDER.get(str(x), str(x)) for x in given or (SSM, MOE, FULL, DENSE)]
     wrong = [x for x in kinds if x not in LETTERS.values()]
-    if wrong or not 0 < len(kinds) <= MAX_PATTERN:
+    if wrong or not 0 < len(kinds) <= MAX_LAYERS:
         known = ", ".join(LETTERS.values())
         raise InputError(f"{c.where}: layers_block_type holds {(wrong or kinds)[:1]!r}; known: {known}")
     return kinds

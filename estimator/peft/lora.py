@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from estimator.config import MAX_LAYERS
 from estimator.errors import InputError
 from estimator.ops import exact_div
 from estimator.peft.base import (
@@ -122,8 +123,10 @@ def _replication(a: Args) -> list[tuple[int, int]]:
         isinstance(p, list) and len(p) == 2 and all(isinstance(n, int) for n in p) for p in value
     ):
         raise a.bad("layer_replication", "must be a list of pairs, like [[0, 4], [2, 5]]")
-    if any(not 0 <= start < end <= 100_000 for start, end in value):
+    if any(not 0 <= start < end <= MAX_LAYERS for start, end in value):
         raise a.bad("layer_replication", "must be pairs with 0 <= start < end")
+    if sum(end - start for start, end in value) > MAX_LAYERS:
+        raise a.bad("layer_replication", f"makes more than {MAX_LAYERS:,} layers")
     return [(start, end) for start, end in value]
 
 

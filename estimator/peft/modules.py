@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from math import prod
 from typing import Any
 
+from estimator.config import MAX_LAYERS
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Copies, Linear, Lookup, MoE, Norm
 from estimator.inventory import CONV, EXPERT, ROUTER, Weight
@@ -28,7 +29,6 @@ LINEAR, CONV1D, EMBEDDING, NORM, CONVOLUTION, HOLDER, CONTAINER = (
     "a module with bare parameters",
     "a container of modules",
 )
-MAX_LAYERS = 100_000  # layers that a rule may be tried on one by one; no model comes near
 
 
 # what stands beside the layers, as a vision tower does, is known by its weights' roles alone
@@ -73,7 +73,7 @@ class Module(NamedTuple):
         if self.layers is not None:
             return self.layers
         if self.times > MAX_LAYERS:
-            raise InputError(f"num_hidden_layers={int(self.times)} is out of range (at most {MAX_LAYERS})")
+            raise InputError(f"num_hidden_layers={int(self.times)} is out of range (at most {MAX_LAYERS:,})")
         return tuple(range(int(self.times)))
 
     def at(self, index: int) -> str:

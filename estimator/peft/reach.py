@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from estimator.config import MAX_LAYERS
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Layer
 from estimator.peft.base import Adapter
 from estimator.stack.machine import Machine
 from estimator.stack.model import Segment
 from estimator.trace import value_of
-
-MAX_LAYERS = 100_000  # layers that may be looked at one by one; no model comes near
 
 Kind = tuple[Layer, frozenset[str], bool]  # a layer, the adapted modules it has no adapters of, whether it trains
 
@@ -46,7 +45,7 @@ def _kinds(arch: Architecture, adapter: Adapter, m: Machine) -> dict[int, Kind]:
     kinds: dict[int, Kind] = {}
     for layer in arch.layers:
         if value_of(layer.times) > MAX_LAYERS:
-            raise InputError(f"num_hidden_layers={int(layer.times)} is out of range (at most {MAX_LAYERS})")
+            raise InputError(f"num_hidden_layers={int(layer.times)} is out of range (at most {MAX_LAYERS:,})")
         own = {w.module for w in layer.weights()} | {w.name for w in layer.weights()}
         trains = any(m.trains(name) for name in own)
         adapted = own & m.unmet

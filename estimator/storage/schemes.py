@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Any
 
+from estimator.config import MAX_LAYERS
 from estimator.dtypes import FORMATS, Format
 from estimator.families.base import Architecture, Attention
 from estimator.inventory import CONV1D, EMBEDDING, EXPERT, HEAD, LINEAR, OTHER, POSITION, ROUTER, TOKEN_TYPE, Weight
@@ -23,7 +24,6 @@ MLX_LEAVES = (
     "vision", "visual.", "aligner", "vl_connector", "sam_model", "audio_model", "audio_tower", "code_predictor",
     "img_projector", "multi_modal_projector", "patch_merge_mlp",
 )  # fmt: skip
-MAX_LAYERS = 100_000  # as elsewhere: more are a typing error
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ def test_layers_that_differ_only_in_rotary_embedding_add_up_to_l() -> None:
         ({"model_type": "qwen2", "layer_types": [[], {}], "num_key_value_heads": 2}, "layer_types must be"),
         (
             {"model_type": "gemma2", "num_key_value_heads": 2, "num_hidden_layers": 10**9},
-            "num_hidden_layers is out of range (at most 100,000)",
+            "num_hidden_layers is out of range (at most 10,000)",
         ),
         (
             {"model_type": "smollm3", "no_rope_layers": [1], "num_key_value_heads": 2},

@@ -131,7 +131,7 @@ BAD = {
     "num_heads=128 is not a multiple": {"model_type": "mamba2", "n_groups": 3},
     "time_step_rank must be": {"model_type": "mamba", "time_step_rank": "many"},
     "attn_layer_offset=8 must be smaller": {"model_type": "jamba", "attn_layer_offset": 8},
-    "num_hidden_layers is out of range (at most 100,000)": {"model_type": "jamba", "num_hidden_layers": 10**9},
+    "num_hidden_layers is out of range (at most 10,000)": {"model_type": "jamba", "num_hidden_layers": 10**9},
     "feed_forward_proj must be": {"model_type": "t5", "feed_forward_proj": "gated-gelu-new"},
     "architectures names 'BertForDogs'": {"model_type": "bert", "architectures": ["BertForDogs"]},
     "architectures names '7'": {"model_type": "bart", "architectures": [7]},

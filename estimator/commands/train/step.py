@@ -20,6 +20,7 @@ from estimator.families.base import MoE
 from estimator.formulas import time
 from estimator.inventory import EXPERT
 from estimator.inventory import total as elements
+from estimator.ops import maximum
 from estimator.optimizers import OPTIMIZERS, find_optimizer
 from estimator.parallel import activations as act
 from estimator.parallel.degrees import Degrees
@@ -176,14 +177,15 @@ def run_once(made: Pass, recipe: Recipe, run: Run, dtype: str) -> Sequence[Produ
     if reference_of(q, recipe, made.adapter):
         ops = [*ops, *operations(made.arch, replace(work, mode="forward"), None)]
     share = answer_share(q, recipe, made.work.s, [])
-    return ops if share == 1 else [_scored(x, share) for x in ops]
+    return ops if share == 1 else [_scored(x, share, value_of(work.b)) for x in ops]
 
 
-def _scored(x: Product | Kernel, share: Fraction) -> Product | Kernel:
-    """The output matrix and the loss on ``share`` of the tokens, the answer's; all else as it is."""
+def _scored(x: Product | Kernel, share: Fraction, sequences: int) -> Product | Kernel:
+    """The output matrix and the loss on ``share`` of the tokens, the answer's; all else, a pooler too, as it is."""
     part, whole = share.numerator, share.denominator
     if isinstance(x, Product):
-        return x._replace(m=x.m * part // whole) if x.part == HEAD else x
+        each = x.part == HEAD and value_of(x.m) > sequences
+        return x._replace(m=maximum(x.m * part // whole, 1)) if each else x
     return x._replace(moved=x.moved * part // whole) if x.where == LOSS else x
 
 

@@ -81,17 +81,18 @@ def kept(layer: Layer, arch: Architecture, gguf: Gguf, context: Context, times: 
 def check(arch: Architecture, context: Context) -> None:
     """InputError for what llama.cpp refuses: too many layers, layers that lack their own input, types not to be
     combined, blocks that divide no head."""
-    if int(value_of(arch.num_layers)) > MAX_LAYERS:
-        raise InputError(f"llama.cpp takes at most {MAX_LAYERS} layers, got {int(value_of(arch.num_layers)):,}")
+    most = max(int(value_of(arch.num_layers)), sum(int(value_of(x.times)) for x in arch.layers if x.side == "encoder"))
+    if most > MAX_LAYERS:  # of either stack
+        raise InputError(f"llama.cpp takes at most {MAX_LAYERS} layers, got {most:,}")
     if any(x.wiring == "altup" for x in arch.layers) and not any(isinstance(b, Lookup) for b in arch.beside):
         # n_embd_altup of src/llama-hparams.h is 256, whatever the file's metadata say
         raise InputError("llama.cpp gives every layer of Gemma 3n an input of its own, and this model's are 0 wide")
     if two_sided(arch):
         _check_sides(arch, context)
-    most = context.batch if context.outputs is None else context.outputs
-    if context.build >= HALVED and most < context.sequences:  # output_reserve: n_outputs_max <= cparams.n_outputs_max
+    rows = context.batch if context.outputs is None else context.outputs
+    if context.build >= HALVED and rows < context.sequences:  # output_reserve: n_outputs_max <= cparams.n_outputs_max
         raise InputError(
-            f"llama.cpp's program ends where {context.sequences:,} sequences may have {most:,} rows of logits. "
+            f"llama.cpp's program ends where {context.sequences:,} sequences may have {rows:,} rows of logits. "
             f"Give each a row: --outputs all, and --logical-batch and --ctx-size of at least {context.sequences:,}"
         )
     if context.pooling == "mean" and context.rows != context.tokens:
