@@ -120,7 +120,7 @@ def _dispatch(argv: list[str]) -> int:
     from estimator.coerce import plain
 
     made = plain(typer_of(name, words), words)
-    if "--host" in words:  # another program's is an address
+    if any(word.partition("=")[0] == "--host" for word in words):  # another program's is an address
         words = _spelt_here(made, words)
     if "--help" not in words:
         try:

@@ -34,6 +34,7 @@ PASTED = [
      "memory qwen3-8b --engine vllm --gpu l40s --prefix-caching on --pool-bytes 8G"),
     ("memory qwen3-8b --engine vllm --gpu l40s --no-enable-prefix-caching --port 8000 --host=127.0.0.1",
      "memory qwen3-8b --engine vllm --gpu l40s --prefix-caching off"),
+    ("memory qwen3-8b --engine vllm --gpu l40s --host=0.0.0.0", "memory qwen3-8b --engine vllm --gpu l40s"),
     ("memory qwen3-8b --engine sglang --gpu l40s --host ::1 --disable-radix-cache --attention-backend triton",
      "memory qwen3-8b --engine sglang --gpu l40s"),
     ("memory qwen3:8b --gpu 3060 --ctx-size 8192 --host localhost --cache-reuse 256 --slots --main-gpu 0 --no-perf",
