@@ -96,6 +96,11 @@ class ServerAsked:
     def gpus(self) -> int:
         return self.tensor * self.pipeline * self.data
 
+    @property
+    def joined(self) -> bool:
+        """Whether there are several ranks, linked by more than PCIe: each then has buffers for its peers."""
+        return self.gpus > 1 and self.linked
+
 
 def version_of(text: Any, default: Version) -> Version:
     """``0.19.0`` as (0, 19, 0); InputError for what is no version."""

@@ -78,7 +78,7 @@ def plan(asked: ServerAsked) -> ServedRank:
 def _rank(asked: ServerAsked, held: list[Layer], stage: range, f: Fraction) -> ServedRank:
     weights = lettered(asked, WEIGHTS, rank_bytes(asked, stage))
     budget, rest, pool, left = None, 0, asked.pool, None
-    beside = CONTEXT_RANKS if asked.gpus > 1 and asked.linked else CONTEXT
+    beside = CONTEXT_RANKS if asked.joined else CONTEXT
     if asked.total is not None:
         budget, beside = lettered(asked, MEMORY, asked.total), lettered(asked, BESIDE, beside)
         free = budget - beside

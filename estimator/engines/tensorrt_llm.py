@@ -59,7 +59,7 @@ def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
     weights = lettered(asked, WEIGHTS, rank_bytes(asked, stage))
     t = sizes_of(asked)[1]
     peak = activation(asked, SAMPLED_ROWS, t, stage.start == 0, stage.stop == len(layers))
-    peak, beside = lettered(asked, ACTIVATION, peak), CONTEXT_RANKS if asked.gpus > 1 and asked.linked else CONTEXT
+    peak, beside = lettered(asked, ACTIVATION, peak), CONTEXT_RANKS if asked.joined else CONTEXT
     beside = lettered(asked, BESIDE, beside)
     pool, budget, left = asked.pool, None, None
     if asked.total is not None:

@@ -64,7 +64,7 @@ def plan(asked: ServerAsked) -> ServedRank:
     weights = lettered(asked, WEIGHTS, rank_bytes(asked, stage))
     block = block_of(asked)
     peak = lettered(asked, ACTIVATION, activation(asked, sizes_of(asked)[1]))
-    beside = lettered(asked, BESIDE, CONTEXT_RANKS if asked.gpus > 1 and asked.linked else CONTEXT)
+    beside = lettered(asked, BESIDE, CONTEXT_RANKS if asked.joined else CONTEXT)
     pool, budget, left = asked.pool, None, None
     if asked.total is not None:
         fraction = share(asked.question.gpu_memory_utilization, Fraction(1), "--gpu-memory-utilization")

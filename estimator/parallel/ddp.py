@@ -12,7 +12,7 @@ from typing import Any
 
 from estimator.families.base import Architecture
 from estimator.optimizers import Trained
-from estimator.parallel.order import in_order
+from estimator.parallel.order import in_order, one_of
 from estimator.same import Same
 from estimator.stack.blocks import block_bytes
 from estimator.trace import value_of
@@ -29,7 +29,7 @@ def own_tensors(trained: Sequence[Trained], over: Any) -> list[Trained]:
     mine: dict[Trained, int] = {}
     sizes = tuple((int(value_of(t.n)), int(value_of(t.times))) for t in trained)
     for i, times in _dealt(sizes, int(value_of(over))):
-        one = Trained(trained[i].shape, trained[i].width, 1, trained[i].matrix)
+        one = one_of(trained[i])
         mine[one] = mine.get(one, 0) + times
     return [Trained(t.shape, t.width, times, t.matrix) for t, times in mine.items()]
 

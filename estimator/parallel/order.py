@@ -18,7 +18,7 @@ def in_order(arch: Architecture, trained: Sequence[Trained], full: bool = True) 
     otherwise, which are dealt to the layers as often as they say.
     """
     if not full:
-        ones = [(_one(t), int(value_of(t.times))) for t in trained]
+        ones = [(one_of(t), int(value_of(t.times))) for t in trained]
         ends = sorted({0, *(times for _, times in ones)})
         return [t for a, b in pairwise(ends) for t in [one for one, times in ones if times >= b] * (b - a)]
     rest = iter(trained)
@@ -39,11 +39,9 @@ def in_order(arch: Architecture, trained: Sequence[Trained], full: bool = True) 
 
 def _each(trained: Iterable[Trained], layers: int = 1) -> list[Trained]:
     """Each tensor as often as one of so many layers has it."""
-    return [t for one in trained for t in [_one(one)] * (int(value_of(one.times)) // layers)]
+    return [t for one in trained for t in [one_of(one)] * (int(value_of(one.times)) // layers)]
 
 
-def _one(t: Trained) -> Trained:
+def one_of(t: Trained) -> Trained:
+    """One tensor of those that are so many times there."""
     return Trained(t.shape, t.width, 1, t.matrix)
-
-
-__all__ = ["in_order"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from estimator.commands.memory.plan import MemoryPlan, simulate
@@ -11,7 +11,7 @@ from estimator.commands.memory.sharding import DEEPSPEED
 from estimator.moments import Outcome, Workload, training
 from estimator.moments.repeated import run_key
 from estimator.ops import maximum
-from estimator.same import Alike
+from estimator.same import Alike, Answered
 from estimator.stack.kernels import HOPPER, GpuKernels
 from estimator.trace import value_of
 
@@ -41,18 +41,17 @@ def needed(p: MemoryPlan, card: GpuKernels | None = None) -> int:
         return int(value_of(fullest(p, simulate(p))))
     # a stage of a pipeline does not say what it asks
     key = run_key(p.share, replace(load, card=HOPPER if load.pipe is None else replace(card, workspace=0)))
-    known: list[tuple[dict[str, Any], int]] = [] if key is None else _known(Alike(load, key))
+    known: Answered[int] = Answered() if key is None else _known(Alike(load, key))
     workspaces = load.threads * card.workspace
-    for asked, peak in known:
-        if all(getattr(card, k) == v for k, v in asked.items() if k != "workspace"):
-            return peak + workspaces
+    if (peak := known.known(partial(getattr, card))) is not None:
+        return peak + workspaces
     runs = _runs(p, simulate(p))
     peak = max(int(value_of(x.worst.peak)) for x in runs)
-    known.append(({k: v for x in runs for k, v in x.asked.items()}, peak - workspaces))
+    known.keep({k: v for x in runs for k, v in x.asked.items() if k != "workspace"}, peak - workspaces)
     return peak
 
 
 @lru_cache(maxsize=256)
-def _known(run: Alike[Workload]) -> list[tuple[dict[str, Any], int]]:
-    """(what a run asked of its card, bytes at most) for each way in which cards answer."""
-    return []
+def _known(run: Alike[Workload]) -> Answered[int]:
+    """Bytes at most, for each way in which cards answer what the run asks of them."""
+    return Answered()

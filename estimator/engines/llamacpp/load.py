@@ -18,7 +18,7 @@ from estimator.families.base import Architecture
 from estimator.families.common_gguf import Gguf, of_side, two_sided
 from estimator.formulas.llamacpp import gguf_output_bytes
 from estimator.records import NamedTuple, dataclass
-from estimator.same import Same
+from estimator.same import Answered, Same
 from estimator.trace import value_of
 
 
@@ -130,12 +130,11 @@ class Load:
         """Those of one graph: the same for all weights of which those that are copied between places are the same."""
         key = Same(self.arch), Same(self.gguf), Same(self.loras), context, self.place, self.cache_on_host
         known = _known(key)
-        for said, made in known:
-            if all(self.product(*of) == n for of, n in said.items()):
-                return made
-        asked: dict[tuple[str, int], int] = {}
-        known.append((asked, self._laid_out(context, asked)))
-        return known[-1][1]
+        made = known.known(lambda of: self.product(*of))
+        if made is None:
+            asked: dict[tuple[str, int], int] = {}
+            made = known.keep(asked, self._laid_out(context, asked))
+        return made
 
     def _laid_out(self, context: Context, asked: dict[tuple[str, int], int]) -> dict[int, int]:
         """The same by the graph itself; ``asked`` gets what is asked of the weights."""
@@ -182,6 +181,6 @@ class Load:
 
 
 @lru_cache(maxsize=256)
-def _known(key: tuple[Any, ...]) -> list[tuple[dict[tuple[str, int], int], dict[int, int]]]:
-    """(what was asked of the weights, bytes of compute buffers) for each way in which mixes answer."""
-    return []
+def _known(key: tuple[Any, ...]) -> Answered[dict[int, int]]:
+    """Bytes of compute buffers, for each way in which mixes answer what is asked of the weights."""
+    return Answered()
