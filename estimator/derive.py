@@ -134,7 +134,8 @@ class Derivations(NamedTuple):
 
     def shown(self) -> set[str]:
         """The keys of the numbers whose value stands at the end of a working."""
-        return {d.key for d in self.worked()} | {d.key for d in self.found if d.same}
+        worked = {d.key for d in self.worked()}
+        return worked | {d.key for d in self.found if d.same and d.twin in worked}
 
     def by_key(self, style: str) -> dict[str, str]:
         """Each derived number's expression in a style."""

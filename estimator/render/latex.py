@@ -32,7 +32,7 @@ def document(report: Report, derived: Any = None, derive: bool = False) -> str:
     """The report as a document that compiles as it is: ``--standalone``."""
     head = [
         "\\documentclass{article}", "\\usepackage[T1]{fontenc}",
-        "\\usepackage[hmargin=2cm,vmargin=1.4cm,footskip=.7cm]{geometry}", f"\\usepackage{{{PACKAGES}}}",
+        "\\usepackage[hmargin=2cm,vmargin=1.25cm,footskip=.65cm]{geometry}", f"\\usepackage{{{PACKAGES}}}",
         "\\begin{document}", *(["\\small"] if derive else []),
     ]  # fmt: skip
     return "\n".join([*head, render(report, derived, derive, WIDE), "\\end{document}", ""])
@@ -57,12 +57,9 @@ def render(report: Report, derived: Any = None, derive: bool = False, room: int 
     if report.verdict:
         out += [f"\\noindent {escape(report.verdict)}", ""]
     works = derive and derived and derived.found and (derived.alone or not report.worked)
-    below = derived.shown() if works else set()
-    left = [n.key for n in report.nodes() if n.key not in below]
-    below = {key for key in below if not any(k.startswith(f"{key}.") for k in left)}  # a range stands below its number
     for part in report.body:
         if isinstance(part, Node):
-            out += _tree(part, report, by_key, names, room, derive, below)
+            out += _tree(part, report, by_key, names, room, derived.shown() if works else None)
         elif isinstance(part, Table):
             out += _table(part, names, room, derive)
         elif isinstance(part, Text):
@@ -91,19 +88,17 @@ def _said(title: str, words: Sequence[str]) -> list[str]:
     return [f"\\smallskip{{\\raggedright\\noindent {title}: {said}.\\par}}", ""] if words else []
 
 
-def _tree(root: Node, report: Report, by_key: dict[str, str], names: Any, room: int, dense: bool,
-          below: AbstractSet[str]) -> list[str]:  # fmt: skip
-    """A tree as a table, without the numbers that are worked out ``below``."""
+def _tree(root: Node, report: Report, by_key: dict[str, str], names: Any, room: int,
+          below: AbstractSet[str] | None) -> list[str]:  # fmt: skip
+    """A tree as a table; where numbers are worked out ``below``, an exact count stands beside the others alone."""
     rows: list[list[str]] = []
     mathematics: dict[str, str] = {}  # a value's text -> its LaTeX
-    counted = any(exact(n, report) for n in root.walk())
+    counted = below is None and any(exact(n, report) for n in root.walk())
 
     def walk(node: Node, depth: int) -> None:
-        if node.key in below or not _left(node, below):
-            for child in node.children:
-                walk(child, depth)
-            return
         value = shown(node, report, by_key, names)
+        if below is not None and node.key not in below and (count := exact(node, report)):
+            value = f"{count} = {value}"
         if made := as_math(node.value, node.unit, names):
             mathematics[value] = made
         label = "\t" * depth + node.label + (f" ({node.note})" if node.note else "")
@@ -126,14 +121,7 @@ def _tree(root: Node, report: Report, by_key: dict[str, str], names: Any, room: 
         return (f"\\hspace*{{{depth}em}}" if depth else "") + inner
 
     columns = ["quantity", "value", *(["exact"] if counted else [])]
-    return tabular(columns, rows, [True, False, False][: len(columns)], cell, room, dense)
-
-
-def _left(node: Node, below: AbstractSet[str]) -> bool:
-    """Whether a number, or one below a heading, is not worked out ``below``."""
-    if node.unit is not None:
-        return node.key not in below
-    return any(_left(child, below) for child in node.children)
+    return tabular(columns, rows, [True, False, False][: len(columns)], cell, room, below is not None)
 
 
 def _table(table: Table, names: Any, room: int, dense: bool) -> list[str]:

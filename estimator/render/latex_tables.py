@@ -9,9 +9,12 @@ CHARACTER = 5.2  # points of an average character of it; tables are full of digi
 COLUMN_GAP = 12  # two \tabcolsep
 SIZES = (("", 1.0), ("\\small", 0.92), ("\\footnotesize", 0.85))
 SMALLEST = ("\\scriptsize", 0.76)  # before columns are continued below
+DENSE = ("\\scriptsize\\renewcommand{\\arraystretch}{.9}", SMALLEST[1])  # on a page that must hold much else
 ROWS = 45  # a tabular does not break over pages
 STRUT = "\\rule[-1.1ex]{0pt}{3.4ex}"  # room for a fraction
 LONG = 16  # characters below which a column of words is not wrapped
+TALL = 12  # rows beyond which a table goes on beside itself, where the page must hold much else
+NARROWED = 1.3  # times the room that it may then take before its words are wrapped
 
 
 def tabular(
@@ -22,14 +25,29 @@ def tabular(
 
     room: characters of a line of text; dense: whether the page must hold much else.
     """
+    if dense and len(rows) > TALL and (folded := _folded(columns, rows, words, POINTS * room)):
+        n, (columns, rows, words), cell = len(columns), folded, escape
+        escape = lambda text, i: cell(text, i % n if i >= 0 else i)  # noqa: E731
     # an indent of a tab is about two characters wide
     lengths = [max((_longest_line(row[i]) for row in [columns, *rows]), default=1) for i in range(len(columns))]
     least = [_least(columns, rows, i) if words[i] else lengths[i] for i in range(len(columns))]
     out: list[str] = []
-    for taken, size, widths in _blocks(lengths, least, POINTS * room, SIZES[-1:] if dense else SIZES):
+    for taken, size, widths in _blocks(lengths, least, POINTS * room, (DENSE,) if dense else SIZES):
         for at in range(0, max(len(rows), 1), ROWS):
             out += _one(columns, rows[at : at + ROWS], taken, size, widths, words, escape)
     return out
+
+
+def _folded(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[bool], room: float
+) -> tuple[Sequence[str], Sequence[Sequence[str]], Sequence[bool]] | None:
+    """A table whose second half stands beside its first: columns, rows, which may wrap. None where it does not fit."""
+    half = (len(rows) + 1) // 2
+    pairs = zip(rows[:half], [*rows[half:], [""] * len(columns)], strict=False)
+    folded = [[*left, *right] for left, right in pairs]
+    lengths = [max(_longest_line(row[i]) for row in [[*columns] * 2, *folded]) for i in range(2 * len(columns))]
+    wide = _width(list(range(len(lengths))), lengths, SMALLEST[1])
+    return ([*columns] * 2, folded, [*words] * 2) if wide <= NARROWED * room else None
 
 
 def _one(
@@ -76,7 +94,7 @@ def _blocks(
     for size, scale in sizes:
         if _width(every, lengths, scale) <= room:
             return [(every, size, {})]
-    for size, scale in (*SIZES[-1:], SMALLEST):
+    for size, scale in (*sizes[-1:], SMALLEST):
         if _width(every, least, scale) <= room:
             return [(every, size, _wrapped(every, lengths, least, scale, room))]
     size, scale = SIZES[-1]
