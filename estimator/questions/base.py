@@ -38,7 +38,7 @@ class Option(NamedTuple):
 
 
 class Unsaid(str):
-    """A default that a recipe may have another one for: told from the same word where it is said."""
+    """A default that a recipe or an engine may have another one for: told from the same word where it is said."""
 
 
 def option(default: Any, help: str, metavar: str | None = None, **more: Any) -> Any:

@@ -364,6 +364,17 @@ def test_gpt_oss_is_a_file_of_its_own_experts_type():
         assert memory("gpt-oss-20b", engine="llama.cpp", **plain)["weights_bytes"] > 40e9
 
 
+def test_three_commands_load_the_same_file():
+    """A checkpoint whose experts lie in MXFP4: 63,374,323,968 bytes of mxfp4_moe, not 233,765,491,968 of bf16."""
+    same = {"engine": "llama.cpp", "gpu": "m4-max", "ctx_size": 8192}
+    for ask in (api.memory, api.infer, api.kvcache):
+        made, plain = ask("gpt-oss-120b", **same), ask("gpt-oss-120b", dtype="bf16", **same)
+        assert (made.inputs["quantization"], plain.inputs["quantization"]) == ("mxfp4_moe", "bf16")
+        assert made.title.startswith("gpt-oss-120b mxfp4_moe, 8,192 tokens")
+        assert made.results()["need_bytes"] == 63_822_011_264
+        assert (made.facts["fits"], plain.facts["fits"]) == ("yes", "no")
+
+
 def test_what_no_build_of_2024_could_run_is_timed_by_those_of_2025():
     """gpt-oss-120b on a DGX Spark: 1,689 to 1,979 prompt tokens a second in public tables; 494 were said."""
     for name, card in (("llama-3.1-8b", "rtx-5090"), ("gpt-oss-20b", "rtx-4090"), ("llama-3.1-8b", "rx-9070-xt")):

@@ -26,3 +26,12 @@ def test_8_bit_products_are_twice_as_fast_where_the_card_has_them(scheme, faster
     same = {"gpu": "h100-sxm", "engine": "fused", "batch_size": 64, "seq_len": 2048, "gpus": 4}
     plain = prefill(**same)["prefill_seconds.ideal"]
     assert (prefill(**same, quantization=scheme)["prefill_seconds.ideal"] < 0.7 * plain) == faster
+
+
+@pytest.mark.parametrize(("model", "options", "stored"), [
+    ("gpt-oss-20b", {}, "mxfp4"), ("deepseek-v3", {}, "fp8-block"), ("llama-3.1-8b", {"quantization": "nf4"}, "nf4"),
+    ("llama-3.1-8b", {}, "bf16"), ("llama-3.1-8b", {"dtype": "fp16"}, "fp16"),
+    ("gpt-oss-20b", {"quantization": "none"}, "bf16"),
+])  # fmt: skip
+def test_the_title_says_what_the_weights_are_stored_in(model, options, stored):
+    assert f" tokens in {stored} on 1 x " in api.infer(model, gpu="h100-sxm", **options).title

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.questions.base import again, option
+from estimator.questions.base import Unsaid, again, option
 from estimator.questions.parts import OnCard, Sequences, Served, Sharded
 from estimator.records import dataclass
 
@@ -16,7 +16,7 @@ class Infer(Served, OnCard, Sequences):
     new_tokens: Any = option(None, "Tokens generated after the prompt.", "TOKENS")
     gpu: Any = again(OnCard, "gpu", "h100-sxm")
     gpus: Any = option("1", "GPUs that share each layer (tensor parallelism).", "N")
-    dtype: Any = option("bf16", "bf16, fp16 or fp8: what weights are stored and multiplied in.", "NAME")
+    dtype: Any = option(Unsaid("bf16"), "bf16, fp16 or fp8: what weights are stored and multiplied in.", "NAME")
     kv_dtype: Any = option(None, "bf16, fp16, fp32, fp8, int8 or int4; as the weights where not given.", "NAME")
     quantization: Any = option(
         None, "Of the weights (as the files say): none, nf4, int8, gptq-3bit-g128, awq, q4_k_m ...", "NAME", short="-q"

@@ -26,6 +26,7 @@ from estimator.serving import setup as plan
 from estimator.serving.request import ServedRequest, curve, figure, passes, range_said, speculative
 from estimator.serving.step import Serving
 from estimator.sizes import size_option
+from estimator.storage import model_storage
 from estimator.trace import Traced, trace, value_of, wordless
 from estimator.units import BITS_PER_BYTE, BYTES, PERCENT, SECONDS, TOKEN_RATE, TOKENS, USD, human
 from estimator.work.times import Times
@@ -110,7 +111,7 @@ def answer(q: Infer) -> Report:
         changes, best = advice(generating(q, b, s, new), card, peak)
         body.insert(5, changes)
     shape = f"{value_of(b):,} x ({value_of(s):,} + {value_of(new):,}) tokens"
-    title = f"Serving {model.name}: {shape} in {q.dtype} on {n_gpus} x {spec.id}"
+    title = f"Serving {model.name}: {shape} in {stored_in(model, q)} on {n_gpus} x {spec.id}"
     inputs = {
         "model": model.name, "batch_size": b, "seq_len": s, "new_tokens": new, "gpu": gpu, "gpus": n_gpus,
         "dtype": q.dtype, "kv_dtype": q.kv_dtype, "quantization": q.quantization, "engine": q.engine,
@@ -141,6 +142,13 @@ def _brief(report: Report, fit: Fit, changes: Table | None) -> tuple[Node | Tabl
     few = [row[:5] + row[6:] for row in few] or [row[:5] + row[6:] for row in by_batch.rows[:4]]
     columns = by_batch.columns[:5] + by_batch.columns[6:]
     return (Node.group("", rows), by_batch._replace(rows=tuple(few), columns=columns))
+
+
+def stored_in(model: Model, q: Infer) -> str:
+    """What the weights are stored in: the scheme of ``--quantization`` or of the files, else ``--dtype``."""
+    scheme = model_storage(model, q.quantization, q.dtype).scheme
+    return str(q.dtype) if scheme == "none" else scheme
+
 
 def allocated(q: Infer, b: Any, s: Any, new: Any, held: tuple[Any, ...]) -> int:
     """Bytes that the tensors of a GPU peak at: as ``memory`` simulates the pass on one, the shares' sum on several."""

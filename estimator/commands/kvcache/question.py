@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.questions.base import again, option
+from estimator.questions.base import Unsaid, again, option
 from estimator.questions.parts import OnCard, Sequences, Served, Sharded
 from estimator.records import dataclass
 
@@ -25,7 +25,7 @@ class KVCache(Served, OnCard, Sequences):
     tensor_parallel: Any = again(Sharded, "tensor_parallel", "1", of=("engine",))
     pipeline_parallel: Any = again(Sharded, "pipeline_parallel", "1", of=("engine",))
     expert_parallel: Any = option(False, "vLLM: experts over the tensor group.", kind="flag", of=("engine",))
-    dtype: Any = option("bf16", "Storage of the weights, for --gpu.", "NAME")
+    dtype: Any = option(Unsaid("bf16"), "Storage of the weights, for --gpu.", "NAME")
     quantization: Any = option(
         None, "Of the weights, for --gpu (as the files say): none, nf4, int8, awq, q4_k_m ...", "NAME", short="-q"
     )

@@ -29,7 +29,7 @@ from estimator.errors import InputError
 from estimator.families.common_gguf import ENCODER_ROWS, Gguf, encodes, graph_of
 from estimator.fit import Fit
 from estimator.names import choice
-from estimator.questions.base import refuse_beyond
+from estimator.questions.base import Unsaid, refuse_beyond
 from estimator.records import dataclass
 from estimator.sizes import size_option
 from estimator.storage.gguf_dynamic import HIGH, LOW, nearest
@@ -249,7 +249,8 @@ def mix_of(q: Any, said: list[str]) -> str:
     if q.model.header is not None and q.model.header.kind == "gguf" and not q.model.header.missing:
         return ""
     scheme = q.model.declared.scheme
-    if q.quantization is None and q.dtype is None and scheme is not None and scheme.name == "mxfp4":
+    unsaid = q.dtype is None or isinstance(q.dtype, Unsaid)
+    if q.quantization is None and unsaid and scheme is not None and scheme.name == "mxfp4":
         said.append(f"--quantization not given: {MXFP4}, as llama.cpp converts a checkpoint with such experts")
         return MXFP4
     dtype = str(q.dtype or "bf16").lower()
