@@ -7,13 +7,17 @@ from estimator.families.base import Architecture, Layer
 
 
 def decoder_layers(arch: Architecture) -> list[Layer]:
-    """The decoder's layers in order, each as the group that it belongs to."""
-    found: dict[int, Layer] = {}
+    """The decoder's layers in order, each as the group that it belongs to; two groups of the same indices are the
+    halves of each."""
+    found: dict[tuple[int, int], Layer] = {}
+    halves: dict[tuple[int, ...], int] = {}
     for group in arch.layers:
         if group.side != "decoder" and arch.kind != "encoder":
             continue
         indices = group.indices or range(len(found), len(found) + int(group.times))
-        found |= dict.fromkeys(indices, group)
+        at = tuple(indices)
+        halves[at] = halves.get(at, -1) + 1
+        found |= dict.fromkeys(((i, halves[at]) for i in at), group)
     return [found[i] for i in sorted(found)]
 
 

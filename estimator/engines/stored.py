@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from estimator.inventory import Weight
 from estimator.models import Model
 from estimator.records import dataclass
 from estimator.same import Same
@@ -57,16 +56,16 @@ def _stored(same: Same[Model], quantization: str | None, dtype: str) -> HeldWeig
     storage = model_storage(model, quantization, dtype)
     element: dict[str, list[float]] = {}
     products: dict[str, float] = {}
-    met: set[Weight] = set()
+    met: set[int] = set()  # by identity: some are several of the same name and shape
     for part in storage.parts:
         sums = element.setdefault(part.weight.name, [0.0, 0.0])
         sums[0] += float(value_of(part.bytes))
         if part.layout is not None:
             kind = part.layout.products
             products[kind] = products.get(kind, 0.0) + float(value_of(part.bytes))
-        if part.weight not in met:
+        if id(part.weight) not in met:
             sums[1] += float(value_of(part.weight.total))
-            met.add(part.weight)
+            met.add(id(part.weight))
     plain = stored_weights(model.architecture, "none", dtype).parts[0]
     width = float(value_of(plain.bytes)) / float(value_of(plain.weight.total))
     return HeldWeights(

@@ -15,7 +15,7 @@ from typing import Any
 from estimator.engines.asked import ServerAsked, whole
 from estimator.engines.layers import decoder_layers
 from estimator.errors import InputError
-from estimator.families.base import Attention, Layer, Linear, MoE
+from estimator.families.base import Attention, Layer, Linear, Lookup, MoE
 from estimator.families.towers import Tower, walked
 from estimator.inventory import EXPERT, LINEAR, Weight
 from estimator.ops import round_up
@@ -105,14 +105,16 @@ def tensors(asked: ServerAsked, stage: range) -> Iterator[tuple[str, int]]:
     dealt = ServedCut(1 if asked.experts else asked.tensor, asked.expert_ranks)
     layers = decoder_layers(arch)
     if stage.start == 0:
-        yield from _plain(asked, tensor.first(arch, cut))
+        yield from _plain(asked, _first(asked, cut))
     held: dict[int, list[Layer]] = {}
     for i in stage:
         held.setdefault(id(layers[i]), []).append(layers[i])
     for same in held.values():
         sizes = list(_layer(asked, same[0], cut, dealt))
-        for _ in same:
+        for _ in same[:1] if same[0].shared else same:
             yield from sizes
+        if (ahead := same[0].ahead) is not None:
+            yield from _plain(asked, list(tensor.ahead(ahead, len(same), cut)))
     if stage.stop == len(layers):
         loose = {w.name for w in arch.loose_weights()}
         yield from _plain(asked, [w for w in tensor.last(arch, cut) if w.name not in loose])
@@ -123,6 +125,17 @@ def tensors(asked: ServerAsked, stage: range) -> Iterator[tuple[str, int]]:
         for tower in arch.towers:
             yield from _plain(asked, _tower(asked, tower, cut))
     yield from _rotary(asked)
+
+
+def _first(asked: ServerAsked, cut: ServedCut) -> list[Weight]:
+    """What stands before the layers. SGLang copies the tables of a model whose layers have a table of their own.
+
+    Source: SGLang 0.5.9, srt/models/gemma3n_causal.py and gemma3_causal.py, Gemma3TextScaledWordEmbedding.
+    """
+    tables = [x for x in asked.arch.beside if isinstance(x, Lookup)]
+    whole = {w.name: w for x in (*asked.arch.embeddings, *tables) for w in x.weights()} if tables else {}
+    found = tensor.first(asked.arch, cut)
+    return [whole.get(w.name, w) for w in found] if asked.engine == "sglang" else found
 
 
 def _tower(asked: ServerAsked, tower: Tower, cut: ServedCut) -> list[Weight]:
@@ -164,9 +177,12 @@ def _plain(asked: ServerAsked, found: list[Weight]) -> Iterator[tuple[str, int]]
 def _layer(asked: ServerAsked, one: Layer, cut: ServedCut, dealt: ServedCut) -> Iterator[tuple[str, int]]:
     """The tensors of one layer: fused where engines fuse them, experts in the layout of their kernel."""
     moe = one.mlp if isinstance(one.mlp, MoE) else None
-    found = [w for w in tensor.layer(one, cut) if w.role != EXPERT]
+    every = tensor.layer(one, cut)
+    found = [w for w in every if w.role != EXPERT]
     if moe is not None:
         found += [w for w in tensor.moe(moe, dealt) if w.role == EXPERT]
+    own, ranks = {w.name for w in found}, dealt.tensor * dealt.expert
+    found += [w._replace(shape=(_elements(w) // ranks,)) for w in every if w.role == EXPERT and w.name not in own]
     fused: dict[str, list[int]] = {}
     for w in found:
         parts = _expert(asked, w, moe) if w.role == EXPERT and moe else asked.store.tensors(w.name, _elements(w))

@@ -11,7 +11,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import MLP, Architecture, Attention, Extra, Layer, Linear, Lookup, MoE, NoMixer, StateSpace
+from estimator.families.base import (
+    MLP,
+    Architecture,
+    Attention,
+    Copies,
+    Extra,
+    Layer,
+    Linear,
+    Lookup,
+    MoE,
+    NoMixer,
+    SideChain,
+    StateSpace,
+)
+from estimator.families.feeds import Ahead
 from estimator.inventory import EMBEDDING, Weight
 from estimator.ops import exact_div, round_up
 from estimator.records import dataclass
@@ -153,9 +167,63 @@ def layer(one: Layer, cut: Cut) -> list[Weight]:
         out += state_space(mixer, cut) if isinstance(mixer, StateSpace) else attention(mixer, cut)
     if one.mlp is not None:
         out += moe(one.mlp, cut) if isinstance(one.mlp, MoE) else mlp(one.mlp, cut)
-    for part in (*one.norms, *one.extras):
-        out += part.weights()
-    return out
+    for chain in one.chains:
+        out += side_chain(chain, cut)
+    if one.then is not None:
+        out += layer(one.then, cut)
+    named = {w.name for w in out}
+    alone = one._replace(times=1, indices=None, shared=False, ahead=None, then=None)
+    return out + [w for w in alone.weights() if w.name not in named]
+
+
+def side_chain(chain: SideChain, cut: Cut) -> Iterator[Weight]:
+    """A chain beside the branches: two matrices through a narrower width are cut as an MLP's, all others copied.
+
+    Source: vLLM model_executor/models/gemma3n.py of 0.19.0 (LAuReL's pair is column- and row-parallel, AltUp's matrices
+    and those of the layer's input are copied).
+    """
+    matrices = [x for x in chain.parts() if isinstance(x, Linear)]
+    pair = len(matrices) == 2 and not chain.scaled and value_of(matrices[0].d_out) % value_of(cut.tensor) == 0
+    for part in chain.parts():
+        if pair and isinstance(part, Linear):
+            yield from linear(part, COLUMN if part is matrices[0] else ROW, cut)
+        else:
+            yield from part.weights()
+
+
+def ahead(block: Ahead, times: int, cut: Cut) -> Iterator[Weight]:
+    """A block that ``times`` layers share, cut once, and each layer's own matrices, which are copied.
+
+    Source: vLLM model_executor/models/zamba2.py of 0.19.0. The matrices of a low rank, which it cuts there by columns,
+    are copied here.
+    """
+    yield from attention(block.attention, cut)
+    yield from mlp(block.mlp, cut)
+    others: tuple[Any, ...] = (*block.norms, *(x for pair in block.pairs for x in pair))
+    for part in others:
+        yield from (w._replace(times=len(block.ordinals) if "{i}" in w.name else 1) for w in part.weights())
+    yield from block.out.weights(times)
+
+
+def beside(arch: Architecture, cut: Cut) -> Iterator[Weight]:
+    """What stands beside the embeddings on one GPU: tables by the vocabulary, matrices by columns, norms copied.
+
+    Source: vLLM model_executor/models/gemma3n.py and gemma4.py of 0.19.0.
+    """
+    for part in arch.beside:
+        yield from _beside(part, cut)
+
+
+def _beside(part: Any, cut: Cut) -> Iterator[Weight]:
+    if isinstance(part, Lookup):
+        yield from Lookup(part.name, cut.vocabulary(part.rows), part.width, part.role).weights()
+    elif isinstance(part, Linear):
+        yield from linear(part, COLUMN, cut)
+    elif isinstance(part, Copies):
+        for each in part.linears:
+            yield from linear(each, COLUMN, cut)
+    else:
+        yield from part.weights()
 
 
 def first(arch: Architecture, cut: Cut) -> list[Weight]:
@@ -165,14 +233,14 @@ def first(arch: Architecture, cut: Cut) -> list[Weight]:
         if isinstance(part, Lookup) and part.role == EMBEDDING:
             part = Lookup(part.name, cut.vocabulary(part.rows), part.width, part.role)
         out += part.weights()
-    return out
+    return [*out, *beside(arch, cut)]
 
 
 def last(arch: Architecture, cut: Cut) -> list[Weight]:
     """What stands after the layers on one GPU."""
     out: list[Weight] = []
     for part in (*arch.encoder_final, *arch.final, *arch.pooler):
-        out += part.weights()
+        out += _beside(part, cut) if isinstance(part, Copies) else part.weights()
     if arch.head is not None:
         h = arch.head
         out += Linear(h.name, h.d_in, cut.vocabulary(h.d_out), h.bias, h.conv1d, h.role).weights()
