@@ -17,10 +17,25 @@ PUBLISHER = re.compile(r"^meta-(?=llama)")
 MIX = re.compile(r"[-_.:](?:i1-|ud-)?(i?q\d\w*|mxfp4\w*|f16|f32)$")  # at the end of a file's name or behind a colon
 # ends of a repository's name that say what was trained or how the same weights are stored, not what the model is
 VARIANT = re.compile(
-    r"[-_.](instruct|it|chat|base|hf|pt|awq|gptq|bnb|fp8|nvfp4|dynamic|int[48]|[48]-?bit|gguf|mlx|bf16|autoround)$",
+    r"[-_.](instruct|it|chat|base|hf|pt|awq|gptq|bnb|unsloth|fp8|nvfp4|fp4|dynamic|int[48]|w4a16|[48]-?bit|gguf|mlx|bf16|"
+    r"autoround|(?:thinking-)?(?:2[3-9](?:0[1-9]|1[0-2])|(?:0[1-9]|1[0-2])[0-3]\d))$",
+)
+# of a variant's name -> the option that says how its weights are stored. bnb-4bit is Unsloth's, whose config.json says
+# bnb_4bit_use_double_quant
+STORED = {
+    "gptq-int4": "gptq", "gptq-int8": "gptq-8bit", "gptq-4bit": "gptq", "gptq-8bit": "gptq-8bit", "gptq": "gptq",
+    "awq-int4": "awq", "awq-4bit": "awq", "awq": "awq", "unsloth-bnb-4bit": "nf4-dq", "bnb-4bit": "nf4-dq",
+    "bnb-8bit": "int8", "fp8-dynamic": "fp8", "fp8": "fp8", "nvfp4": "nvfp4", "fp4": "nvfp4", "w4a16": "int4",
+    "int4": "int4", "4bit": "int4", "int8": "int8", "8bit": "int8",
+}  # fmt: skip
+_STORED = re.compile(rf"[-_.]({'|'.join(STORED)})(?:-gguf|-mlx)?$")
+# ends that say what was trained: the shapes are the base's. A date is YYMM or MMDD, and a model that thinks has one
+TRAINED = re.compile(
+    r"[-_.](?:instruct|it|chat|base|hf|pt|(?:thinking-)?(?:2[3-9](?:0[1-9]|1[0-2])|(?:0[1-9]|1[0-2])[0-3]\d))$"
 )
 LONGEST = 200  # characters of a name that may be meant for another
 LIST = "List them: llmcalc models"
+TEXT_ALONE = " (text model)"  # behind the repository of a preset without the towers
 
 
 def hint(text: str, repo: bool) -> str:
@@ -31,13 +46,45 @@ def hint(text: str, repo: bool) -> str:
     base, mix = mixed(own) if short else (None, "")
     if base is not None:
         said = "There is a preset" if presets.find("models", own) else "Its base may be the preset"
-        return f"{where}. {said} {base!r}" + (f": --model {base} --quantization {mix}" if mix else "")
+        stored = mix or stored_as(own)
+        return f"{where}. {said} {base!r}: --model {base}" + (f" --quantization {stored}" if stored else "")
     names = [n for n in (*presets.names("models"), "symbolic") if "/" not in n]
     like = typing_errors(own, names) if short else []
     near = list({presets.find("models", n): n for n in reversed(like)}.values())[::-1]
     if near:
         return f"Did you mean {' or '.join(map(repr, near))}? {where}"
     return where if repo else f"{LIST}; any other: --model hf:ORG/NAME, or the path of its config.json"
+
+
+def stored_as(own: str) -> str:
+    """``--quantization`` of a variant's name: ``awq`` of ``Qwen2.5-72B-Instruct-AWQ``; "" where it says none."""
+    found = _STORED.search(own.lower())
+    return STORED[found[1]] if found else ""
+
+
+def trained_from(text: str) -> tuple[str, str] | None:
+    """(the preset of the same shapes, a note that says so) of a name that adds to it only what was trained, or None.
+
+    ``gemma-2-9b-it``, ``google/gemma-2-9b-it``: a publisher in front must be the preset's own.
+    """
+    org, _, own = text.strip().rpartition("/")
+    name = own.lower()
+    if len(text) > LONGEST:
+        return None
+    while (found := presets.find("models", name)) is None:
+        shorter = PUBLISHER.sub("", TRAINED.sub("", name))
+        if shorter == name:
+            return None
+        name = shorter
+    data = presets.load_model_preset(found)[1]
+    repo = str(data.get("repo", ""))
+    if org and org.lower() != repo.partition("/")[0].lower():
+        return None
+    alone = ", its text model without the tower" if repo.endswith(TEXT_ALONE) else ""
+    if "storage" in data:
+        alone += f", stored as {repo} is (--quantization says otherwise)"
+    better = f" (--model hf:{text.strip()} reads its own)" if org else ""
+    return found, f"{text}: taken as the preset {found!r}{alone}; its longest context may be another{better}"
 
 
 def base_of(own: str) -> str | None:
@@ -90,4 +137,4 @@ def _same_words(a: str, b: str) -> bool:
     )
 
 
-__all__ = ["base_of", "hint", "typing_errors", "without"]
+__all__ = ["base_of", "hint", "stored_as", "trained_from", "typing_errors", "without"]

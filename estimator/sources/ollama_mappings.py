@@ -2,7 +2,8 @@
 
 A tag without a mix stands for Ollama's default, which is said as an assumption: Q4_0 for the library's first models,
 Q4_K_M since 2024 (its maintainers in github.com/ollama/ollama issues 643, 2495, 4626 and 1543), MXFP4 for gpt-oss. Some
-of Ollama's own files keep matrices in f16 that the quantizer would not. Source: ollama.com/library, the pages of tags.
+of Ollama's own files keep matrices in f16 that the quantizer would not. A name without a tag is ":latest". Source:
+ollama.com/library, the pages of tags.
 """
 
 from __future__ import annotations
@@ -56,6 +57,13 @@ LIBRARY: dict[str, dict[str, str]] = {
     "bge-m3": {"latest": "bge-m3", "567m": "bge-m3"},
     "starcoder2": {"3b": "starcoder2-3b", "7b": "starcoder2-7b"},
 }
+# what a name without a tag stands for: the page's tag "latest". Names that are presets' own (llama3, mistral) are these
+LATEST = {
+    "llama3.1": "8b", "llama3.2": "3b", "llama3.3": "70b", "gemma": "7b", "gemma2": "9b", "gemma3": "4b",
+    "gpt-oss": "20b", "qwen2": "7b", "qwen2.5": "7b", "qwen3": "8b", "qwen2.5-coder": "7b", "qwen3-coder": "30b",
+    "qwq": "32b", "phi4-mini": "3.8b", "glm4": "9b", "olmo2": "7b", "falcon": "7b", "smollm2": "1.7b",
+    "granite3.1-dense": "8b", "starcoder2": "3b",
+}  # fmt: skip
 EMBEDDERS = ("nomic-embed-text", "mxbai-embed-large", "all-minilm", "bge-m3")  # whose tags are files in f16
 DEFAULTS = {"llama2": "q4_0", "llama3": "q4_0", "gpt-oss": "mxfp4_moe"} | dict.fromkeys(EMBEDDERS, "f16")
 DEFAULT = "q4_k_m"
@@ -75,11 +83,14 @@ class Named(NamedTuple):
 
 def named(text: str) -> Named | None:
     """What a name of Ollama's library stands for, or None where that is not certain."""
-    found = _TAG.match(text.strip().lower())
+    key = text.strip().lower()
+    found = _TAG.match(key if ":" in key else f"{key}:latest")
     if found is None:
         return None
     name, size, words, mix = found.groups()
     sizes = LIBRARY.get(name, {})
+    if size == "latest" and not words:
+        size = LATEST.get(name, size)
     words = words or ""
     longer = next((s for s in sizes if f"{size}{words}".startswith(s) and s.startswith(size)), size)
     preset = sizes.get(longer)

@@ -53,10 +53,23 @@ def find(text: str) -> Found:
     cached = from_cache(text) if repo else None
     if cached is not None:
         return cached
-    from estimator.sources.near import hint
+    from estimator.sources.near import hint, trained_from
 
+    variant = trained_from(text)
+    if variant is not None:
+        found = find(variant[0])
+        found.notes.append(variant[1])
+        return found
     shown = text if len(text) <= 60 else text[:57] + "..."
     raise InputError(f"unknown model {shown!r}. {hint(text, repo)}")
+
+
+def by_another_name(text: str) -> bool:
+    """Whether a text is a tag of Ollama's, or the name of a checkpoint that has a preset's shapes."""
+    from estimator.sources import ollama_mappings
+    from estimator.sources.near import trained_from
+
+    return (":" in text and ollama_mappings.named(text) is not None) or trained_from(text) is not None
 
 
 def on_the_hub(text: str) -> bool:

@@ -132,7 +132,7 @@ def test_every_name_here_exists_and_no_foreign_one_hides_it():
     ("memory llama-3-8b --max-model-len 8k", "--max-model-len is of serving engines: add --engine vllm"),
     ("memory llama-3-8b --method dpo", "unknown --method 'dpo'. It is a recipe of memory and train: --recipe dpo"),
     ("memory Qwen3-8B-Q4_K_M.gguf", "no such file. Without it: --model qwen3-8b --quantization q4_k_m"),
-    ("memory Meta-Llama-3.1-8B-Instruct", "Its base may be the preset 'llama-3.1-8b'\n"),
+    ("memory someone/Meta-Llama-3.1-8B-Instruct", "Its base may be the preset 'llama-3.1-8b': --model llama-3.1-8b\n"),
     ("memory llama-3.1-8b:q4_k_m", "'llama-3.1-8b': --model llama-3.1-8b --quantization q4_k_m"),
 ])  # fmt: skip
 def test_what_people_type_says_what_to_type(llmcalc, line, said):
@@ -162,6 +162,10 @@ def test_chinchilla_takes_the_model_first_too(llmcalc):
 def test_more_of_ollamas_names(llmcalc):
     for tag, model in (("qwen3:30b", "qwen3-30b-a3b"), ("mistral:7b", "mistral-7b-v0.3"), ("glm4:9b", "glm-4-9b")):
         assert f"{tag}: Ollama's name of {model} in q4_k_m" in llmcalc(f"memory {tag}").err
+    for tag, full in (("llama3.2", "llama3.2:3b"), ("qwen3:latest", "qwen3:8b"), ("gemma3", "gemma3:4b")):
+        assert llmcalc(f"memory {tag} --format json").results == llmcalc(f"memory {full} --format json").results
+    shown, own = (llmcalc(f"models {name} --format json") for name in ("deepseek-r1:32b", "qwen2.5-32b"))
+    assert shown.results == own.results
 
 
 def test_names_are_those_of_programs():

@@ -16,7 +16,7 @@ from estimator.headers import Header
 from estimator.inventory import EMBEDDING, EXPERT, HEAD, NORM, POSITION, ROUTER, TOKEN_TYPE, Weight
 from estimator.models import Model, load_model
 from estimator.report import Cell, Node, Report, Table
-from estimator.sources.where import on_the_hub
+from estimator.sources.where import by_another_name, on_the_hub
 from estimator.storage import model_storage
 from estimator.trace import Traced, value_of
 from estimator.units import BYTES, PARAMS, human, parse_size
@@ -110,7 +110,7 @@ def model(name: str, overrides: Sequence[str] = (), derive: bool = False) -> Rep
     facts: dict[str, Any] = {}
     citations: tuple[Citation, ...] = ()
     if found.kind == "preset" and not overrides:
-        _, data = presets.load_model_preset(name)
+        _, data = presets.load_model_preset(found.name)
         expect = data["expect"]
         citations = (Citation(data["source"]), Citation(data["verification"]))
         others = [a for a, target in presets.aliases("models").items() if target == found.name]
@@ -173,6 +173,7 @@ def is_one(name: str) -> bool:
         or name == "symbolic"
         or name.endswith((".json", ".safetensors", ".gguf"))
         or _holds_config(name)
+        or by_another_name(name)
     )
 
 
