@@ -39,8 +39,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 MODEL_FIRST = ("memory", "peft", "zero", "kvcache", "flops", "train", "infer")  # whose first word may be the model
 _ALONE = {"-h": "--help", "--derive": "--derive=steps", "--cpu-moe": "--cpu-moe=all", "-cmoe": "--cpu-moe=all",
-          "-fa": "--flash-attn=on", "--flash-attn": "--flash-attn=on"}  # words that stand for others
-_VALUED = ("--cpu-moe", "-fa", "--flash-attn")  # which do so only where no value follows
+          "-fa": "--flash-attn=on", "--flash-attn": "--flash-attn=on",
+          "--expert-parallel": "--expert-parallel=all"}  # words that stand for others
+_EXPERTS = "--expert-parallel"  # where an engine serves
+_VALUED = ("--cpu-moe", "-fa", "--flash-attn", _EXPERTS)  # which do so only where no value follows
+_STRAY = re.compile(r"Got unexpected extra arguments? ?(?:\(s\) )?\((\S+)")
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
@@ -58,7 +61,7 @@ WORDS = {
     "llama-cli": "memory --engine llama.cpp", "lms": "memory --engine llama.cpp", "trl": "memory --recipe sft",
     "axolotl": "memory --recipe axolotl", "unsloth": "memory --recipe unsloth", "tune": "memory --recipe torchtune",
     "litgpt": "memory --recipe litgpt", "megatron": "memory --recipe megatron", "accelerate": "memory --recipe trainer",
-    "torchrun": "train", "transformers": "memory",
+    "torchrun": "memory --recipe trainer", "transformers": "memory", "llama-bench": "memory --engine llama.cpp",
 }  # fmt: skip
 
 
@@ -84,7 +87,7 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own usage errors
             line = " ".join(error.format_message().split())
-            if extra := re.match(r"Got unexpected extra arguments? ?(?:\(s\) )?\((\S+)", line):
+            if extra := _STRAY.match(line):
                 line = _unasked(extra[1].rstrip(")"), argv[0] in MODEL_FIRST)
             return _fail(line + (f" See: llmcalc {argv[0]} --help" if line.endswith("command.") else ""), EXIT_USAGE)
         if os.environ.get("LLMCALC_TRACEBACK"):
@@ -109,8 +112,8 @@ def _dispatch(argv: list[str]) -> int:
     if name.partition("=")[0] in ("--install-completion", "--show-completion"):
         return _completion(argv)
     if name not in COMMANDS:
-        raise _no_command(name)
-    words = _shown_as(_spelt_out(argv[1:]))
+        raise _no_command(argv)
+    words = _shown_as(_spelt_out(_without_program(name, argv[1:]), name))
     if name in MODEL_FIRST and words and not words[0].startswith("-"):
         words.insert(0, "--model")
     if name == "chinchilla" and words and _is_model(words[0]):
@@ -126,7 +129,8 @@ def _dispatch(argv: list[str]) -> int:
         try:
             code = made.main(args=words, prog_name=f"llmcalc {name}", standalone_mode=False)
         except Exception as error:
-            if not hasattr(error, "option_name") or (own := _spelt_here(made, words)) == words:
+            wrong = hasattr(error, "option_name") or _STRAY.match(getattr(error, "message", ""))
+            if not wrong or (own := _spelt_here(made, words)) == words:
                 raise
             code = made.main(args=own, prog_name=f"llmcalc {name}", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -147,13 +151,35 @@ def _unasked(word: str, of_model: bool) -> str:
 def _spelt_here(made: Any, words: list[str]) -> list[str]:
     """The words of a command line with an unknown option, with what other programs call options as it is here."""
     from estimator.foreign import meant
+    from estimator.pasted import placed
 
     below = getattr(made, "commands", {}).get(words[0] if words else "", made)
-    have = {flag: not p.is_flag for p in below.params if p.param_type_name == "option" for flag in p.opts}
-    own, idle = meant(words, have)
+    have = _options(below)
+    first = 0 if below is made else 1
+    own, idle = meant(words[first:], have)
     if idle:
         say(f"note: nothing here depends on {', '.join(idle)}; left out")
-    return own
+    return [*words[:first], *(placed(own, have) if "--model" in have else own)]
+
+
+def _options(made: Any) -> dict[str, bool]:
+    """The options of a command, and whether each takes a value."""
+    return {flag: not p.is_flag for p in made.params if p.param_type_name == "option" for flag in p.opts}
+
+
+def _without_program(name: str, words: list[str]) -> list[str]:
+    """``memory vllm serve MODEL ...`` with the options that the program's name stands for."""
+    if name != "memory" or not words or words[0].startswith("-") or words[0].lower() not in WORDS:
+        return words
+    from estimator.pasted import program
+
+    found = program(words, WORDS)
+    command = found[0].split() if found else []
+    if not found or command[:1] != [name]:
+        return words
+    option = command[1] if len(command) > 1 else ""
+    given = any(w.partition("=")[0] == option for w in found[1])
+    return [*found[1], *([] if given else command[1:])]
 
 
 def _is_model(name: str) -> bool:
@@ -162,20 +188,29 @@ def _is_model(name: str) -> bool:
     return find("models", name) is not None
 
 
-def _no_command(name: str) -> InputError:
-    """What to type instead of a model's name, or of a word for what a command does."""
+def _no_command(argv: list[str]) -> InputError:
+    """What to type instead of a model's name, of a word for what a command does, or of another program's line."""
+    from estimator.pasted import command_for, program
+
+    name = argv[0]
     if _is_model(name):
         return InputError(f"{name[:60]} is a model. First the command: llmcalc memory {name[:60]}")
+    if len(argv) > 1 and (found := program(argv, WORDS)) is not None:
+        have = _options(typer_of(found[0].split()[0]))
+        return unknown("command", name, (), command_for(*found, have))
     if meant := WORDS.get(name.lower()):
         return unknown("command", name, (), f"Try: llmcalc {meant}")
     return unknown("command", name, COMMANDS, "See: llmcalc --help")
 
 
-def _spelt_out(words: list[str]) -> list[str]:
+def _spelt_out(words: list[str], name: str) -> list[str]:
     """The words with those that stand alone written out; ``-fa on`` keeps its value."""
+    served = name in ("kvcache", "infer") or any(w.partition("=")[0] == "--engine" for w in words)
     follows = [*words, "-"][1:]
     return [
-        word if word in _VALUED and not after.startswith("-") else _ALONE.get(word, word)
+        word
+        if (word in _VALUED and not after.startswith("-")) or (word == _EXPERTS and not served)
+        else _ALONE.get(word, word)
         for word, after in zip(words, follows, strict=True)
     ]
 

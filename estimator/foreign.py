@@ -24,7 +24,7 @@ SAME: dict[str, str] = {
     "--kv-dtype": "kv-cache-dtype kv-cache-type cache-dtype",
     "--quantization": "quantize quant quantization-method",
     "--max-model-len": "max-seq-len max-sequence-length context-length",
-    "--max-num-seqs": "max-running-requests max-concurrent-requests",
+    "--max-num-seqs": "max-running-requests max-concurrent-requests max-batch-size",
     "--max-num-batched-tokens": "max-num-tokens max-prefill-tokens",
     "--mem-fraction-static": "mem-fraction",
     "--kv-fraction": "kv-cache-free-gpu-memory-fraction free-gpu-memory-fraction kv-cache-free-gpu-mem-fraction",
@@ -65,7 +65,10 @@ ALONE: dict[str, str] = {
     "gradient-checkpointing": "--checkpointing=full", "use-gradient-checkpointing": "--checkpointing=full",
     "load-in-4bit": "--quantization=nf4", "load-in-8bit": "--quantization=int8", "use-liger-kernel": "--kernels=liger",
     "use-flash-attn": "--attention=sdpa", "sample-packing": "--packing", "padding-free": "--packing",
-    "torch-compile": "--compile", "enable-expert-parallel": "--expert-parallel", "use-dora": "--method=dora",
+    "torch-compile": "--compile", "enable-expert-parallel": "--expert-parallel=all",
+    "enable-ep-moe": "--expert-parallel=all", "use-peft": "--method=lora",
+    "use-bnb-nested-quant": "--quantization=nf4-dq",
+    "bnb-4bit-use-double-quant": "--quantization=nf4-dq", "use-dora": "--method=dora",
     "disable-cuda-graph": "--enforce-eager", "use-liger": "--kernels=liger", "qlora": "--method=qlora",
     "enable-prefix-caching": "--prefix-caching=on", "no-enable-prefix-caching": "--prefix-caching=off",
     "fp8": "--quantization=fp8",
@@ -126,8 +129,9 @@ OTHERWISE: dict[str, str] = {
     "max-cudagraph-capture-size": "CUDA graphs are those of the engine's own sizes, --enforce-eager leaves them out",
     "hf-overrides": "--set KEY=VALUE says what else a config has",
     "json-model-override-args": "--set KEY=VALUE says what else a config has",
-    "hf-repo": "--model hf:OWNER/NAME reads a repository's config",
-    "hf": "--model hf:OWNER/NAME reads a repository's config",
+    "hf-repo": "--model hf:OWNER/NAME reads a repository's config, --model FILE.gguf a file's header",
+    "hf": "--model hf:OWNER/NAME reads a repository's config, --model FILE.gguf a file's header",
+    "hfr": "--model hf:OWNER/NAME reads a repository's config, --model FILE.gguf a file's header",
     "device": "--gpu CARD is the card, --gpus N how many there are",
     "speculative-algorithm": "infer --draft-model MODEL --gamma N times a draft",
     "num-generations": "--batch-size is how many completions a GPU scores at once",
@@ -143,8 +147,14 @@ OTHERWISE: dict[str, str] = {
     "slo": "--ttft TIME is to the first token at most, --itl TIME between tokens",
     "max-hours": "--days X is how long it may take: 0.25",
     "cpu-offload-gb": "weights on the host are not counted of this engine; --engine llama.cpp --gpu-layers N is",
-    "max-batch-size": "--batch-size is how many requests there are, and --max-num-seqs how many vLLM takes",
+    "split-mode": "layers are dealt whole here, as by --split-mode layer; rows are not described",
+    "sm": "layers are dealt whole here, as by -sm layer; rows are not described",
 }  # fmt: skip
+# what changes nothing with one of these values
+HARMLESS = {"device": ("cuda", "gpu", "auto"), "split-mode": ("layer",), "sm": ("layer",)}
+# an adapter's options in other programs: where no method is given it is LoRA, over a base in 4 bits QLoRA
+OF_LORA = ("lora-r", "lora-rank", "lora-alpha", "lora-dropout", "lora-target-modules", "lora-target", "use-peft")
+FOUR_BITS = ("--quantization=nf4", "--quantization=nf4-dq")
 # what a server listens on; --host here is llama.cpp's memory
 _ADDRESS = re.compile(r"\d+(\.\d+){3}$|localhost$|\[?::1?\]?$")
 _SWITCHED = ("true", "false", "1", "0")
@@ -179,20 +189,29 @@ def meant(words: Sequence[str], have: Mapping[str, bool]) -> tuple[list[str], li
         if flag == "--host" and _ADDRESS.match(value or (rest[0] if rest else "")):
             idle.append(flag)
             rest = rest if eq else rest[1:]
-        elif not flag.startswith("-") or flag in have or _number(flag):
+        elif not flag.startswith("-") or _number(flag):
             out.append(word)
-        elif f"--{name}" in have:
-            out.append(f"--{name}{eq}{value}")
+        elif (own := flag if flag in have else f"--{name}") in have:
+            if have[own]:
+                out.append(f"{own}{eq}{value}")
+                out += [rest.pop(0)] if rest and not eq else []
+            else:
+                out += [own] if _on(value, rest) else []
         elif same := _same(name, have, served):
             out.append(f"{same}{eq}{value}")
         elif name in ALONE and (own := ALONE[name].partition("=")[0]) in have:
-            if have[own] and "=" not in ALONE[name]:
-                raise InputError(f"{flag}: here {own} N, over how many GPUs")
-            off = (value or (rest.pop(0) if rest and rest[0].lower() in _SWITCHED else "")).lower() in ("false", "0")
-            out += [] if off else [ALONE[name]]
+            if own == "--expert-parallel" and "--stage" in have and "--engine" not in said:
+                raise InputError(f"{flag}: of an engine: add --engine vllm; in training {own} N, over how many GPUs")
+            out += [ALONE[name]] if _on(value, rest) else []
+        elif name in ("bf16", "fp16") and "--autocast" in have and (value or (rest or [""])[0]).lower() in _SWITCHED:
+            out += [f"--autocast={name}"] if _on(value, rest) else []  # the Trainer's, which takes true or false
+        elif name in ("hf", "hfr", "hf-repo") and "--quantization" in have and (eq or rest):
+            out += _tagged(flag, value if eq else rest.pop(0))
         elif name in ARGUMENTS and "--arg" in have and (eq or rest):
             out += ["--arg", f"{name.replace('-', '_')}={value if eq else rest.pop(0)}"]
-        elif name in VALUED.split() or name in FLAGS.split() or _adds_nothing(name, said):
+        elif name in VALUED.split() or name in FLAGS.split() or _adds_nothing(name, said) or (
+            (value or (rest or [""])[0]).lower() in HARMLESS.get(name, ())
+        ):
             idle.append(flag)
             if not eq and rest and (rest[0].lower() in _SWITCHED if name in FLAGS.split() else _value(rest[0])):
                 rest.pop(0)
@@ -200,7 +219,44 @@ def meant(words: Sequence[str], have: Mapping[str, bool]) -> tuple[list[str], li
             raise InputError(f"{flag}: {OTHERWISE[name]}")
         else:
             out.append(word)
-    return out, idle
+    return _with_method(out, words, have), idle
+
+
+def _with_method(out: list[str], words: Sequence[str], have: Mapping[str, bool]) -> list[str]:
+    """The words with the method that options of an adapter mean; doubly quantised where either option says so."""
+    if FOUR_BITS[1] in out:
+        out = [w for w in out if w != FOUR_BITS[0]]
+    names = {w.partition("=")[0].lstrip("-").replace("_", "-").lower() for w in words if w.startswith("-")}
+    said = [w for w in out if w.partition("=")[0] in ("--method", "--adapter") and w != "--method=lora"]
+    if "--method" not in have or said or not any(n in names for n in OF_LORA):
+        return out
+    four = any(w in out for w in FOUR_BITS) and "--quantization" in have
+    return [*(w for w in out if w != "--method=lora"), f"--method={'qlora' if four else 'lora'}"]
+
+
+def _tagged(flag: str, repository: str) -> list[str]:
+    """llama.cpp's ``-hf OWNER/NAME-GGUF:MIX`` as a preset and its mix; InputError where there is no such preset.
+
+    Without a tag llama.cpp takes Q4_K_M: common/arg.cpp, --hf-repo ("default to Q4_K_M").
+    """
+    from estimator.names import read
+    from estimator.presets import load_model_preset
+    from estimator.sources.near import base_of
+    from estimator.storage.gguf_mix import MIXES
+
+    name, _, tag = repository.rpartition("/")[2].partition(":")
+    base = base_of(name)
+    mix = str(read("quantization", tag or "q4_k_m"))
+    if base is None or mix not in MIXES or (not tag and "storage" in load_model_preset(base)[1]):
+        model = f"or a preset and its mix: --model {base or 'NAME'} --quantization q4_k_m"
+        raise InputError(f"{flag} {repository[:80]}: give the path of the file: --model FILE.gguf, {model}")
+    return ["--model", base, "--quantization", mix]
+
+
+def _on(value: str, rest: list[str]) -> bool:
+    """Whether a flag is switched on: alone, or by the true or false behind it, which is taken off ``rest``."""
+    said = value or (rest.pop(0) if rest and rest[0].lower() in _SWITCHED else "")
+    return said.lower() not in ("false", "0")
 
 
 def _adds_nothing(name: str, said: Collection[str]) -> bool:

@@ -191,9 +191,10 @@ def read(q: Any, engine: str, latest: Version, own: tuple[str, ...]) -> ServerAs
 def _dealt(q: Any, arch: Architecture, ranks: int) -> bool:
     """Whether whole experts are dealt over the ``ranks`` of the tensor and data groups: ``--expert-parallel``.
 
-    It is a flag of ``infer``, elsewhere their number. InputError for another number, and for a model without experts.
+    Alone (``all``), as vLLM has it, or their number. InputError for another number, and for a model without experts.
     """
     given = getattr(q, "expert_parallel", None)
+    given = True if given == "all" else given
     if given in (None, False) or (given is not True and whole(q, "expert_parallel", 1) == 1):
         return False
     if not any(isinstance(x.mlp, MoE) for x in arch.layers):

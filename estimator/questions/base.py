@@ -126,6 +126,8 @@ def given(q: Any) -> list[Given]:
 
 
 def _differs(value: Any, default: Any) -> bool:
+    if default is None and value is False:
+        return False
     return value is not None and value not in (default, {}) and str(value) != str(default)
 
 

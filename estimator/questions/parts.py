@@ -106,7 +106,7 @@ class Sharded(Question):
     pipeline_parallel: Any = option("1", "Stages the layers are dealt to.", "N")
     sequence_parallel: Any = option(False, "Split norms over the tensor group.", kind="flag", of=("tensor_parallel",))
     context_parallel: Any = option("1", "GPUs that share each sequence.", "N")
-    expert_parallel: Any = option("1", "GPUs that share the experts.", "N")
+    expert_parallel: Any = option("1", "GPUs that share the experts; alone, of an engine: all.", "N")
     expert_tensor_parallel: Any = option(None, "GPUs that share an expert (default: tensor group).", "N", kind="int")
     schedule: Any = option("1f1b", "1f1b, gpipe, interleaved, zb-h1 or zb-h2.", "NAME", of=("pipeline_parallel",))
     virtual_stages: Any = option(1, "Groups of layers a GPU (interleaved).", "N", kind="int", of=("pipeline_parallel",))

@@ -23,6 +23,11 @@ CASES: list[tuple[str, str]] = [
     ("vllm serve llama-3-8b", "memory llama-3-8b --engine vllm"),
     ("train --model llama-3-8b --gpu 8xh100", "train --model llama-3-8b --gpu h100-sxm --gpus 8"),
     ("memory llama-3-8b --gpu-memory 24", "memory llama-3-8b --gpu-memory 24GB"),
+    ("memory mixtral-8x7b --enable-expert-parallel", "memory mixtral-8x7b --expert-parallel --engine vllm"),
+    ("memory mixtral-8x7b --mode training --gpus 8 --enable-expert-parallel",
+     "memory mixtral-8x7b --mode training --gpus 8 --expert-parallel 8 --recipe megatron"),
+    ("memory -hf unsloth/Qwen3-8B-GGUF:UD-Q4_K_XL", "memory --model qwen3-8b --quantization q4_k_m"),
+    ("vllm serve llama-3-8b -tp 2", "memory --engine vllm llama-3-8b --tensor-parallel 2"),
     # names
     ("memoryy llama-3-8b", "--help"),
     ("memory --model ''", "models"),

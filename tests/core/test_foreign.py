@@ -24,10 +24,10 @@ ELSEWHERE = (
     "free-gpu-memory-fraction kv-cache-free-gpu-mem-fraction kv-cache-free-gpu-memory-fraction max-num-tokens "
     "gpu-offload nproc-per-node use-gradient-checkpointing"
 )
-# no longer in the versions looked up: vLLM's, TRL's, transformers' and llama.cpp's
-EARLIER = "disable-log-requests max-seq-length torch-dtype mlock mmap no-mmap swap-space logging-dir"
+# no longer in the versions looked up: vLLM's, TRL's, transformers', SGLang's and llama.cpp's
+EARLIER = "enable-ep-moe disable-log-requests max-seq-length torch-dtype mlock mmap no-mmap swap-space logging-dir"
 
-IDLE = ("--fsdp", "--seed", "--host", "--tf32")
+IDLE = ("--device", "--fsdp", "--seed", "--host", "--tf32")
 PASTED = [
     ("memory qwen3-8b --engine vllm --gpu l40s --host 0.0.0.0 --enable-prefix-caching --kv-cache-memory-bytes 8G "
      "--attention-backend FLASHINFER --disable-custom-all-reduce --generation-config vllm",
@@ -65,6 +65,25 @@ PASTED = [
     ("train llama-3-8b --steps 1 --gpus 8 --fsdp --stage 3", "train llama-3-8b --steps 1 --gpus 8 --stage 3"),
     ("memory llama-3-8b --qlora --gpu rtx-4090 --ngpus 1", "memory llama-3-8b --method qlora --gpu rtx-4090 --gpus 1"),
     ("memory llama-3-8b --4bit --seed -1e-3", "memory llama-3-8b --quantization nf4"),
+    ("memory mixtral-8x7b --engine vllm --gpu h200 -tp 2 --enable-expert-parallel",
+     "memory mixtral-8x7b --engine vllm --gpu h200 -tp 2 --expert-parallel 2"),
+    ("memory mixtral-8x7b --engine vllm --gpu h200 -tp 2 --expert-parallel",
+     "memory mixtral-8x7b --engine vllm --gpu h200 -tp 2 --expert-parallel 2"),
+    ("infer mixtral-8x7b --engine vllm --gpu h200 -tp 2 --expert-parallel 2",
+     "infer mixtral-8x7b --engine vllm --gpu h200 -tp 2 --expert-parallel"),
+    ("kvcache mixtral-8x7b --engine vllm --gpu h200 -tp 2 --ep 2",
+     "kvcache mixtral-8x7b --engine vllm --gpu h200 -tp 2 --expert-parallel"),
+    ("memory llama-3-8b --engine trtllm --gpu h100-sxm --max_batch_size 64",
+     "memory llama-3-8b --engine trtllm --gpu h100-sxm --max-num-seqs 64"),
+    ("memory llama-3-8b --gpu l4 --use_peft --lora_r 8", "memory llama-3-8b --gpu l4 --method lora --rank 8"),
+    ("memory llama-3-8b --gpu l4 --load_in_4bit True --lora_r 16",
+     "memory llama-3-8b --gpu l4 --method qlora --quantization nf4 --rank 16"),
+    ("memory llama-3-8b --gpu l4 --bnb_4bit_use_double_quant True --load_in_4bit --lora_r 16",
+     "memory llama-3-8b --gpu l4 --method qlora --quantization nf4-dq --rank 16"),
+    ("memory llama-3-8b --method lora --bf16 True --fp16 False", "memory llama-3-8b --method lora --autocast bf16"),
+    ("memory -hf unsloth/Qwen3-8B-GGUF:Q4_K_M -ngl 99 --device cuda",
+     "memory --model qwen3-8b --quantization q4_k_m -ngl 99"),
+    ("memory -hf unsloth/Qwen3-8B-GGUF -c 8192", "memory --model qwen3-8b --quantization q4_k_m -c 8192"),
     ("plan tune llama-3-8b --gpu rtx-4090 --budget 20", "plan tune llama-3-8b --gpu rtx-4090 --usd 20"),
     ("plan serve llama-3.1-8b --gpu h100-sxm --users 5", "plan serve llama-3.1-8b --gpu h100-sxm --concurrency 5"),
     ("infer llama-3-8b --engine vllm --gpu h100-sxm --concurrency 4 --json",
@@ -95,7 +114,11 @@ def test_what_changes_nothing_is_left_out_and_said(llmcalc):
 @pytest.mark.parametrize(("line", "said"), [
     ("memory llama-3-8b --engine vllm --gpu a10 --enable-lora", "--enable-lora: --max-loras N"),
     ("memory llama-3-8b --engine vllm --speculative_config {}", "--speculative_config: infer --draft-model MODEL"),
-    ("memory mixtral-8x7b --engine vllm --enable-expert-parallel", "parallel: here --expert-parallel N"),
+    ("memory mixtral-8x7b --gpus 8 --mode training --enable-expert-parallel", "in training --expert-parallel N"),
+    ("memory llama-3-8b -q q4_k_m -sm row", "-sm: layers are dealt whole here"),
+    ("memory -hf someone/Foo-GGUF:Q4_K_M", "give the path of the file: --model FILE.gguf, or a preset and its mix"),
+    ("memory -hf unsloth/Qwen3-8B-GGUF:UD-Q4_K_XL", "or a preset and its mix: --model qwen3-8b --quantization q4_k_m"),
+    ("memory --model llama-3-8b qwen3-8b", "qwen3-8b: no option stands before it"),
     ("memory llama-3-8b --method lora --bf16", "--bf16: --autocast bf16"),
     ("train llama-3-8b --tokens 1B --gpus 8 --fsdp", "--fsdp: --gpus N --stage 3 is FSDP"),
     ("train llama-3-8b --tokens 1B --gpus 8 --deepspeed ds.json", "--deepspeed: --recipe deepspeed --stage N"),

@@ -23,7 +23,9 @@ class Infer(Served, OnCard, Sequences):
     )
     tensor_parallel: Any = again(Sharded, "tensor_parallel", "1")
     pipeline_parallel: Any = again(Sharded, "pipeline_parallel", "1", of=("engine",))
-    expert_parallel: Any = option(False, "vLLM: experts over the tensor group.", kind="flag", of=("engine",))
+    expert_parallel: Any = option(
+        None, "Engines: whole experts over all GPUs: alone, or their number.", "N", of=("engine",)
+    )
     block_size: Any = option(None, "vLLM, SGLang: tokens a block of the cache.", "TOKENS", of=("engine",))
     graph: Any = option(True, "Replay decode steps from a CUDA graph.", kind="switch", flag="cuda-graph")
     price: Any = option(None, "USD a GPU-hour; the preset's median where not given.", "USD", kind="float")

@@ -24,7 +24,9 @@ class KVCache(Served, OnCard, Sequences):
     encoder_len: Any = option(None, "Encoder tokens of an encoder-decoder model.", "TOKENS")
     tensor_parallel: Any = again(Sharded, "tensor_parallel", "1", of=("engine",))
     pipeline_parallel: Any = again(Sharded, "pipeline_parallel", "1", of=("engine",))
-    expert_parallel: Any = option(False, "vLLM: experts over the tensor group.", kind="flag", of=("engine",))
+    expert_parallel: Any = option(
+        None, "Engines: whole experts over all GPUs: alone, or their number.", "N", of=("engine",)
+    )
     dtype: Any = option(Unsaid("bf16"), "Storage of the weights, for --gpu.", "NAME")
     quantization: Any = option(
         None, "Of the weights, for --gpu (as the files say): none, nf4, int8, awq, q4_k_m ...", "NAME", short="-q"
