@@ -186,10 +186,10 @@ def test_speed_needs_a_card_by_name():
 
 
 def test_words_that_may_stand_alone():
-    assert _spelt_out(["-fa", "-ngl", "99"]) == ["--flash-attn=on", "-ngl", "99"]
-    assert _spelt_out(["-fa", "off", "--cpu-moe"]) == ["-fa", "off", "--cpu-moe=all"]
-    assert _spelt_out(["--cpu-moe", "3", "-fa"]) == ["--cpu-moe", "3", "--flash-attn=on"]
-    assert _spelt_out(["-cmoe", "--derive"]) == ["--cpu-moe=all", "--derive=steps"]
+    assert _spelt_out(["-fa", "-ngl", "99"], "memory") == ["--flash-attn=on", "-ngl", "99"]
+    assert _spelt_out(["-fa", "off", "--cpu-moe"], "memory") == ["-fa", "off", "--cpu-moe=all"]
+    assert _spelt_out(["--cpu-moe", "3", "-fa"], "memory") == ["--cpu-moe", "3", "--flash-attn=on"]
+    assert _spelt_out(["-cmoe", "--derive"], "memory") == ["--cpu-moe=all", "--derive=steps"]
 
 
 @pytest.mark.parametrize(
