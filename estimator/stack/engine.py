@@ -97,7 +97,7 @@ def _keep(t: Tape, leaf: Any) -> None:
             g = t.alloc(leaf.n, leaf.w, "gradient, copied")
         leaf.held = g
     g = None
-    if t.on_grad is not None:
+    if t.on_grad is not None and leaf.name:  # not of embeddings that are made to want a gradient
         t.on_grad(leaf)
     if leaf.update is not None:  # register_post_accumulate_grad_hook: the optimizer steps, the gradient goes
         made = t.alloc(leaf.update(leaf.n, leaf.w), 1, "update")

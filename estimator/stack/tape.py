@@ -162,7 +162,7 @@ class Tape:
         self.single = False  # one sequence: transposed rows are a matrix as they lie
         self.counts: Callable[[Any], Any] = block_bytes  # what the allocator counts for a request
         self.cached = False  # autocast's copies of weights were made by a micro-batch before
-        self.on_grad: Any = None  # called with a leaf whose gradient of this pass is complete
+        self.on_grad: Any = None  # called with a parameter's leaf whose gradient of this pass is complete
 
     def alloc(self, n: Any, w: int, what: str = "", where: str | None = None) -> Tensor:
         """A new tensor outside autograd."""

@@ -428,6 +428,20 @@ def test_a_pooler_of_one_sequence_is_no_answer(llmcalc):
     assert llmcalc("train bge-m3 --recipe grpo").code == 0
 
 
+@pytest.mark.parametrize("stage", ["1", "2", "3"])
+def test_adapters_under_deepspeed_and_checkpointing(llmcalc, stage):
+    """The embeddings that are made to want a gradient are no parameter, whose gradients alone fill the buckets."""
+    line = f"memory pythia-14m --mode training --recipe deepspeed --gpus 2 --stage {stage} --method lora"
+    once, again = (llmcalc(f"{line} --checkpointing {kind} --format json").results for kind in ("none", "full"))
+    assert again["peak.allocated_bytes"] <= once["peak.allocated_bytes"]
+
+
+@pytest.mark.parametrize("model", ["bert-base-uncased", "bge-m3", "distilbert-base"])
+def test_factors_of_modules_that_share_none(llmcalc, model):
+    """Lily's A is a layer's own: the prediction head's dense layer was asked for that of the attention's output."""
+    assert llmcalc(f"memory {model} --mode training --method lily --targets all-linear").code == 0
+
+
 def test_a_class_that_is_no_text(llmcalc, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(LAYERS | {"architectures": [2**63]}))
