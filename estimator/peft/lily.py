@@ -6,6 +6,7 @@ Source: peft 0.21.2, tuners/lily/model.py and layer.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from estimator.ops import ceil_div
 from estimator.peft.base import COMMON, LINEAR, Build, Method, Module, PeftTensor
@@ -42,17 +43,18 @@ def build(b: Build) -> Iterator[PeftTensor]:
         first, count = members[0], sum(m.times for m in members)
         for m in members:
             yield PeftTensor(m.name, "lily_router.weight", (n, r), m.times)
-        of_a = count if alone else ceil_div(count, stride)
-        of_b = count if alone else 1
-        # the state dict holds a shared tensor once for each layer that uses it
-        extra = (count - of_a) * r * first.d_in
-        yield PeftTensor(
-            first.name, "lily_A.weight", (r, first.d_in), of_a, saved_extra=extra, common=of_a != count
-        )  # fmt: skip
-        yield PeftTensor(
-            first.name, "lily_B.weight", (n * r, first.d_out), of_b, saved_extra=(count - of_b) * n * r * first.d_out,
-            common=of_b != count,
-        )
+        yield from _factor(members, "lily_A.weight", (r, first.d_in), count if alone else ceil_div(count, stride))
+        yield from _factor(members, "lily_B.weight", (n * r, first.d_out), count if alone else 1)
+
+
+def _factor(members: list[Module], name: str, shape: tuple[Any, Any], there: Any) -> Iterator[PeftTensor]:
+    """One for each layer of the modules, or so many that they share."""
+    count = sum(m.times for m in members)
+    if there == count:
+        yield from (PeftTensor(m.name, name, shape, m.times) for m in members)
+    else:  # the state dict holds a shared tensor once for each layer that uses it
+        extra = (count - there) * shape[0] * shape[1]
+        yield PeftTensor(members[0].name, name, shape, there, saved_extra=extra, common=True)
 
 
 def forward(s: AdaptedLayer) -> Tensor:
