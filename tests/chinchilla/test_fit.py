@@ -196,6 +196,19 @@ def test_bad_options(llmcalc: Callable[..., Ran], argv: tuple[str, object]) -> N
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
 
 
+def test_a_law_without_an_optimum(llmcalc, tmp_path):
+    """Its best fit has A = 6e307: no tokens are optimal, whose loss is a division by zero."""
+    path = tmp_path / "runs.csv"
+    path.write_text(
+        "params,train_flop,loss\n552482124.6,2.762240969e+19,2.74499129\n1592874407,1.857685955e+20,2.494014512\n"
+        "1793812740,9.527952889e+20,2.303640403\n2297743486,2.404494088e+20,2.46430085\n"
+        "2282805960,4.487247245e+20,2.377267094\n1265593129,9.389745074e+18,3.131833845\n"
+        "2006673381,9.771731144e+18,3.44699543\n"
+    )
+    ran = llmcalc("chinchilla", "fit", path, "--bootstrap", "0")
+    assert (ran.code, "these runs determine no law" in ran.err) == (2, True)
+
+
 def test_noise_determines_no_law() -> None:
     rng = np.random.default_rng(1)
     noise = [

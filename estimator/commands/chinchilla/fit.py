@@ -152,6 +152,8 @@ def _frontier(law: Law, C: Any, drawn: dict[str, list[float]], engine: Any) -> N
     p = law.parametric
     assert p is not None
     N, D = law.n_opt(C), law.d_opt(C)
+    if not (0 < N < math.inf and 0 < D < math.inf):
+        raise InputError(f"these runs determine no law: at {C:.4g} FLOPs it wants {N:.3g} parameters, {D:.3g} tokens")
     spread = (
         [
             _ratio(Parametric(**dict(zip(KEYS, sample, strict=True))), C)
