@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from estimator.families.base import Architecture
-from estimator.inventory import Weight
+from estimator.inventory import Weight, total
+from estimator.ops import ceil_div, exact_div
 from estimator.optimizers import Trained
 from estimator.parallel.ddp import bucket_bytes, own_tensors
 from estimator.parallel.units import KEPT, TABLES, FsdpGroup, Parts, Unit, apart, cut, elements, packed_shape
@@ -24,8 +25,26 @@ from estimator.stack.tape import HALF, Tape, Tensor
 
 
 def cut_tensors(trained: Iterable[Trained], over: Any) -> list[Trained]:
-    """Rank 0's shards of what trains."""
+    """Rank 0's shards of what trains, each tensor by itself."""
     return [Trained(cut(t.shape, over), t.width, t.times, t.matrix, decays=t.decays) for t in trained]
+
+
+def flat_tensors(arch: Architecture, load: Any) -> list[Trained]:
+    """Rank 0's shards of a model under FSDP1: one flat tensor a layer, and one of the rest.
+
+    Source: torch/distributed/fsdp/_flat_param.py, FlatParamHandle.shard: padded to a multiple of the GPUs.
+    """
+    units = [(sum((w.elements * w.times for w in x.weights()), 0), 1 if x.shared else x.times) for x in arch.layers]
+    rest = total(arch.weights()) - sum((n for n, _ in units), 0)
+    return [
+        Trained((ceil_div(exact_div(n, times), load.gpus),), load.width, times, matrix=False)
+        for n, times in (*units, (rest, 1))
+    ]
+
+
+def shards(arch: Architecture, load: Any, trained: Iterable[Trained]) -> list[Trained]:
+    """Rank 0's shards of what trains, of which it keeps gradients and states."""
+    return flat_tensors(arch, load) if load.fsdp == 1 and load.adapter is None else cut_tensors(trained, load.gpus)
 
 
 class Fully:
@@ -185,7 +204,7 @@ def prepare(arch: Architecture, load: Any, trained: list[Trained], base: dict[tu
     """Change what stands on rank 0 before a step, and return the tensors whose state it keeps."""
     if load.stage >= 2:
         base["model", "weights"] = base_shards(arch, load)
-        own = cut_tensors(trained, load.gpus)
+        own = shards(arch, load, trained)
         if ("reference model", "weights") in base:
             base["reference model", "weights"] = base["model", "weights"]
             if load.stage == 2:  # no backward pass puts it back into shards
@@ -208,7 +227,7 @@ def prepare(arch: Architecture, load: Any, trained: list[Trained], base: dict[tu
 def standing_bytes(arch: Architecture, load: Any, trained: list[Trained]) -> tuple[Any, list[Trained], list[Trained]]:
     """Rank 0's bytes of weights, the tensors whose gradients it keeps, and those whose state it keeps."""
     if load.stage >= 2:
-        own = cut_tensors(trained, load.gpus)
+        own = shards(arch, load, trained)
         return sum(w.times * shard_bytes(w, load) for w in arch.weights()), own, own
     return None, trained, own_tensors(trained, load.gpus) if load.stage == 1 else trained
 
@@ -230,13 +249,15 @@ def shard_bytes(w: Weight, load: Any) -> Any:
 
 def base_shards(arch: Architecture, load: Any) -> Any:
     """What the allocator counts for rank 0's shards of the model's weights, and the whole scales of packed ones."""
-    total: Any = whole_scales(arch, load)
+    if load.fsdp == 1 and not load.quantization:
+        return sum(t.times * block_bytes(t.n * t.width) for t in flat_tensors(arch, load))
+    held: Any = whole_scales(arch, load)
     for w in arch.weights():
         if is_packed(w, load):
-            total = total + w.times * small_block(cut(packed_shape(w), load.gpus)[0])
+            held = held + w.times * small_block(cut(packed_shape(w), load.gpus)[0])
         else:
-            total = total + w.times * block_bytes(elements(cut(w.shape, load.gpus)) * load.width)
-    return total
+            held = held + w.times * block_bytes(elements(cut(w.shape, load.gpus)) * load.width)
+    return held
 
 
 def whole_scales(arch: Architecture, load: Any) -> Any:
