@@ -37,6 +37,7 @@ class BartKind(NamedTuple):
     logits_bias: bool = True
     scaled: bool = False
     act: str = "gelu"
+    dropouts: tuple[str, ...] = ("dropout",)
     main: str = "ForConditionalGeneration"
 
 
@@ -44,7 +45,8 @@ KINDS = {
     "bart": BartKind("Bart", 50265, pre=False, rows=2, embedding_norm=True),
     "mbart": BartKind("MBart", 50265, pre=True, rows=2, embedding_norm=True),
     "m2m_100": BartKind(
-        "M2M100", 128112, pre=True, rows=None, embedding_norm=False, logits_bias=False, scaled=True, act="relu"
+        "M2M100", 128112, pre=True, rows=None, embedding_norm=False, logits_bias=False, scaled=True, act="relu",
+        dropouts=("dropout", "attention_dropout"),
     ),
     "marian": BartKind("Marian", 58101, pre=False, rows=0, embedding_norm=False, main="MTModel"),
     "pegasus": BartKind("Pegasus", 50265, pre=True, rows=0, embedding_norm=False),
@@ -144,5 +146,5 @@ def build(c: Config) -> Architecture:
         facts={
             "class": suffix, "drops": {"embedding": "dropout"}, "embed_scale": c.flag("scale_embedding", kind.scaled),
         },
-        residual_dropout=("dropout", 0.1),
+        residual_dropout=("dropout", 0.1), dropouts=kind.dropouts,
     )  # fmt: skip

@@ -145,6 +145,7 @@ class Architecture(NamedTuple):
     residual_dropout   the field of the residual dropout's probability and its default in the class; it keeps a mask
                  behind the last product of a layer; drops_by_call: its class calls torch.nn.functional.dropout, which
                  TRL's disable_dropout, that looks for torch.nn.Dropout, does not reach
+    dropouts     the config's fields of probabilities of dropout that the class sets above 0 where they are not stated
     wide_loss    True where an encoder's loss is taken on logits in fp32 (ModernBERT, EuroBERT)
     trains_cached   True where the decoder fills its cache in training too, unless checkpointed (T5)
     classes      what the classes beside the causal language model call their parts
@@ -182,6 +183,7 @@ class Architecture(NamedTuple):
     always_tied: bool = False
     residual_dropout: tuple[str, float] | None = None
     drops_by_call: bool = False
+    dropouts: tuple[str, ...] = ()
     wide_loss: bool = False
     trains_cached: bool = False
     classes: Classes = Classes()

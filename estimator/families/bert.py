@@ -11,6 +11,7 @@ from estimator.config import Config
 from estimator.families.base import Architecture, Linear
 from estimator.families.common_encoder import (
     CLASSIFIERS,
+    DROPOUTS,
     bert_layer,
     built_class,
     classifier,
@@ -56,5 +57,5 @@ def build(c: Config) -> Architecture:
     return encoder(
         c, suffix, embedding_tables(c, f"{top}embeddings", V, d, 2, 512),
         (bert_layer(c, f"{top}encoder.layer.{{i}}", d, L),), V, d, L, tuple(pooler),
-        max_positions=c.plain("max_position_embeddings", 512), **fields,
+        max_positions=c.plain("max_position_embeddings", 512), dropouts=DROPOUTS, **fields,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import POSITION, Architecture, Buffer, Layer, Lookup, Norm
 from estimator.families.common import decoder, gqa, no_cross_attention, plain_mlp
+from estimator.families.common_encoder import DROPOUTS
 
 OFFSET = 2  # rows before the first position
 F32 = 4  # bytes of a number in XGLM's table
@@ -43,6 +44,7 @@ def build(c: Config) -> Architecture:
         (Layer(L, attention, mlp, norms, ("input", "pre_mlp")),), (Norm(f"{top}.layer_norm", d, "layer", True),),
         V=V, d=d, L=L, tied=c.flag("tie_word_embeddings", True), positions=positions,
         residual_dropout=("hidden_dropout_prob" if bio else "dropout", 0.1), drops_by_call=True,
+        dropouts=DROPOUTS if bio else ("dropout", "attention_dropout"),
         facts={"embed_scale": "table" if scaled else False, "drops": {} if bio else {"embedding": "dropout"}},
         constants=() if bio else (Buffer("sines and cosines", (rows, d), F32),),
         head_name="output_projection" if bio else "lm_head",

@@ -124,6 +124,9 @@ def prediction_head(dense: str, out: str, decoder: str, d_in: Any, width: Any, V
     }
 
 
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")  # 0.1 where BertConfig and its like are silent
+
+
 def encoder(
     c: Config,
     suffix: str,

@@ -26,6 +26,7 @@ from estimator.families.base import (
 from estimator.families.common import gqa
 from estimator.families.common_encoder import (
     CLASSIFIERS,
+    DROPOUTS,
     bert_mlp,
     built_class,
     classifier,
@@ -108,7 +109,7 @@ def build(c: Config) -> Architecture:
     fields, pooler = _head(c, suffix, d, width, V)
     return encoder(
         c, suffix, tuple(tables), (layer_of(c, f"{top}encoder.layer.{{i}}", d, L),), V, d, L, pooler,
-        extra_weights=tuple(loose), max_positions=int(rows), **fields,
+        extra_weights=tuple(loose), max_positions=int(rows), dropouts=DROPOUTS, **fields,
     )  # fmt: skip
 
 

@@ -70,4 +70,7 @@ def build(c: Config) -> Architecture:
         Lookup(f"{top}embeddings.position_embeddings", rows, d, POSITION),
         norm(f"{top}embeddings.LayerNorm", d),
     )
-    return encoder(c, suffix, tables, (layer,), V, d, L, max_positions=int(rows), **head(c, suffix, d, V))
+    return encoder(
+        c, suffix, tables, (layer,), V, d, L, max_positions=int(rows), dropouts=("dropout", "attention_dropout"),
+        **head(c, suffix, d, V),
+    )  # fmt: skip

@@ -11,6 +11,7 @@ from estimator.config import Config
 from estimator.families.base import HEAD, Architecture, Extra, Linear
 from estimator.families.common_encoder import (
     CLASSIFIERS,
+    DROPOUTS,
     PREDICTING,
     bert_layer,
     built_class,
@@ -57,5 +58,5 @@ def build(c: Config) -> Architecture:
     return encoder(
         c, suffix, (*embedding_tables(c, f"{top}embeddings", V, width, 2, 512), *widened),
         (bert_layer(inner, f"{top}encoder.layer.{{i}}", d, L),), V, d, L, pooler,
-        max_positions=c.plain("max_position_embeddings", 512), **fields,
+        max_positions=c.plain("max_position_embeddings", 512), dropouts=DROPOUTS, **fields,
     )  # fmt: skip

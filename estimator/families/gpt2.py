@@ -42,5 +42,5 @@ def build(c: Config) -> Architecture:
         c, tables, (Layer(L, attention, mlp, norms, ("input", "pre_mlp"), keeps=("branch",)),),
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,
         tied=c.flag("tie_word_embeddings", True), positions=int(positions), classes=Classes(tokens="classifier"),
-        residual_dropout=("resid_pdrop", 0.1),
+        residual_dropout=("resid_pdrop", 0.1), dropouts=("resid_pdrop", "embd_pdrop", "attn_pdrop"),
     )  # fmt: skip

@@ -41,5 +41,6 @@ def build(c: Config) -> Architecture:
         c, tables, (Layer(L, attention, mlp, norms, ("input", "pre_mlp"), keeps=("branch",)),),
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,
         tied=c.flag("tie_word_embeddings", True), positions=int(positions), classes=Classes(tokens="classifier"),
-        residual_dropout=("resid_pdrop", 0.1), constants=(Buffer("causal mask", (int(positions), int(positions)), 1),),
+        residual_dropout=("resid_pdrop", 0.1), dropouts=("resid_pdrop", "embd_pdrop", "attn_pdrop"),
+        constants=(Buffer("causal mask", (int(positions), int(positions)), 1),),
     )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 from estimator.config import Config
 from estimator.families.base import OTHER, POSITION, Architecture, Layer, Lookup, Weight
 from estimator.families.common import gqa
-from estimator.families.common_encoder import CLASSIFIERS, bert_mlp, built_class, encoder, norm, roberta_heads
+from estimator.families.common_encoder import CLASSIFIERS, DROPOUTS, bert_mlp, built_class, encoder, norm, roberta_heads
 
 PADDING = 2  # rows of the position table that are never reached: positions count from the padding token's number + 1
 
@@ -38,5 +38,5 @@ def build(c: Config) -> Architecture:
     bias = Weight(f"{top}encoder.relative_attention_bias.weight", (buckets, h), 1, OTHER)
     return encoder(
         c, suffix, tables, (layer,), V, d, L, pooler, extra_weights=(bias,),
-        max_positions=max(int(rows) - PADDING, 1), **fields,
+        max_positions=max(int(rows) - PADDING, 1), dropouts=DROPOUTS, **fields,
     )  # fmt: skip

@@ -51,6 +51,6 @@ def build(c: Config) -> Architecture:
     )
     return decoder(
         c, (*tables, *inward), (layer,), (*last, *outward), V=V, d=d, L=L, head_width=d_emb,
-        residual_dropout=("dropout", 0.1), drops_by_call=True,
+        residual_dropout=("dropout", 0.1), dropouts=("dropout",), drops_by_call=True,
         tied=c.flag("tie_word_embeddings", True), positions=int(positions),
     )  # fmt: skip

@@ -10,6 +10,7 @@ from estimator.config import Config
 from estimator.families.base import Architecture
 from estimator.families.common_encoder import (
     CLASSIFIERS,
+    DROPOUTS,
     bert_layer,
     built_class,
     embedding_tables,
@@ -35,5 +36,5 @@ def build(c: Config) -> Architecture:
     return encoder(
         c, suffix, embedding_tables(c, f"{top}embeddings", V, d, 2, 512),
         (bert_layer(c, f"{top}encoder.layer.{{i}}", d, L),), V, d, L, pooler,
-        max_positions=max(rows - pad - 1, 1), **fields,
+        max_positions=max(rows - pad - 1, 1), dropouts=DROPOUTS, **fields,
     )  # fmt: skip

@@ -24,5 +24,6 @@ def build(c: Config) -> Architecture:
     mlp = gated_mlp(f"{LAYER}.mlp", D.d, D.d_ff, c.text("hidden_act", "silu"), c.flag("mlp_bias", False))
     return dense(
         c, D, lambda kind: attention, mlp, positions=524288,
-        residual_dropout=("residual_dropout", 0.1), drops_by_call=True, classes=Classes(bare="transformer"),
+        residual_dropout=("residual_dropout", 0.1), dropouts=("residual_dropout", "attention_dropout"),
+        drops_by_call=True, classes=Classes(bare="transformer"),
     )  # fmt: skip

@@ -99,7 +99,7 @@ def build(c: Config) -> Architecture:
             "bias_each": kind == "umt5",
             ENCODER_ROWS: c.plain("n_positions", 512, least=1),
         },
-        always_tied=True, trains_cached=True, residual_dropout=("dropout_rate", 0.1),
+        always_tied=True, trains_cached=True, residual_dropout=("dropout_rate", 0.1), dropouts=("dropout_rate",),
         extra_weights=tuple(
             Weight(
                 f"{side}.block.{{i}}.layer.0.SelfAttention.relative_attention_bias.weight", (buckets, h),

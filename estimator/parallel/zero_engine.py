@@ -215,11 +215,19 @@ class Partitioned(Engine):
 
 
 def _modules(weights: Sequence[Weight], prefix: str, sizes: dict[str, int]) -> list[list[str]]:
-    """Weights module by module, in order; their sizes are added to ``sizes``."""
+    """Weights module by module, in order; their sizes are added to ``sizes``.
+
+    A module that holds others (a layer, its attention, its MLP) is one of its own, without weights: the hooks of each
+    fetch ahead.
+    """
     out: dict[str, list[str]] = {}
     for w in weights:
         name = prefix + w.name
         sizes[name] = int(value_of(w.elements))
+        *above, _ = w.module.split(".")
+        for i in range(len(above)):
+            if above[i] == "{i}" or "{i}" in above[:i]:
+                out.setdefault(".".join(above[: i + 1]), [])
         out.setdefault(w.module, []).append(name)
     return list(out.values())
 

@@ -1,8 +1,8 @@
 """Where a model drops: after its embeddings, after each branch, on the attention's probabilities.
 
-The probabilities are a config's own; where a config states none, none is counted. Each dropout keeps a mask of a byte
-an element (aten native_dropout), and what it drops is kept beside what it was made from. SDPA's fused kernels keep a
-seed instead.
+The probabilities are a config's own; where a config states none, its class's (transformers 5.17). Each dropout keeps a
+mask of a byte an element (aten native_dropout), and what it drops is kept beside what it was made from. SDPA's fused
+kernels keep a seed instead.
 """
 
 from __future__ import annotations
@@ -48,13 +48,14 @@ def skips(config: Mapping[str, Any]) -> list[str]:
     return [SKIPPED.format(", ".join(stated))] if stated else []
 
 
-def stated(config: Mapping[str, Any], own: Mapping[str, str]) -> Dropout:
-    """What ``config`` (as in config.json) states; ``own``: a place and its field where the family's class differs."""
+def stated(config: Mapping[str, Any], own: Mapping[str, str], default: tuple[str, ...]) -> Dropout:
+    """What ``config`` (as in config.json) states; ``own``: a place and its field where the family's class differs;
+    ``default``: the fields that the class sets above 0 where they are not stated."""
 
     def any_of(place: str, names: tuple[str, ...]) -> bool:
         names = (own[place],) if place in own else names
-        found = next((config[n] for n in names if isinstance(config.get(n), (int, float))), 0)
-        return bool(found > 0)
+        found = next((config[n] for n in names if isinstance(config.get(n), (int, float))), None)
+        return found > 0 if found is not None else any(n in default for n in names)
 
     return Dropout(
         any_of("embedding", EMBEDDING), any_of("mixer", BRANCH), any_of("branch", BRANCH),

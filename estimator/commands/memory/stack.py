@@ -118,7 +118,7 @@ def drops_of(q: Memory, recipe: Recipe) -> Dropout:
     arch = q.model.architecture
     if not q.model.config or not (recipe.drops or (recipe.silent and arch.drops_by_call)):
         return Dropout(silent=recipe.silent)
-    found = stated(q.model.config.raw, arch.facts.get("drops", {}))
+    found = stated(q.model.config.raw, arch.facts.get("drops", {}), arch.dropouts)
     if recipe.drops:
         return found
     called = all(a.form == "interface" for a in arch.attentions)  # its dropout is an argument, not a module's
