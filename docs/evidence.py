@@ -261,7 +261,7 @@ def stacks() -> dict[str, list[tuple[float, float]]]:
         more = {"transformers": "4.57"} if source == "vramcalc" and train else {}
         add(f"{source}'s runs", one.predicted(c, **more).worst.peak, c["measured"]["peak_allocated"])
     models = {k: Model(k, "file", Config(v)).architecture for k, v in sharded.DATA["configs"].items()}
-    for c in sharded.CASES:
+    for c in (*sharded.CASES, *sharded.DATA["drawn"]):
         if c["case"]["stack"] != "plain":
             add(c["case"]["stack"], sharded.predicted(c, models[c["case"]["model"]]).worst.peak, c["peak"])
     for c in divided.CASES:

@@ -49,6 +49,8 @@ SHARES = {
     "logs": 20,
     "measurements": 5,
     "adapters": 40,
+    "steps": 4,
+    "servers": 4,
 }
 # asked before children are made: what they would each import and read
 FIRST = (

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 from estimator import presets
+from tests.fuzz.combined import servers, steps
 from tests.fuzz.surface import ODD, Surface, line, models, quick, surfaces, taking
 from tests.headers import make
 
@@ -426,4 +427,6 @@ KINDS: dict[str, Callable[[Random, Path], Input]] = {
     "logs": logs,
     "measurements": measurements,
     "adapters": adapters,
+    "steps": steps,
+    "servers": servers,
 }
