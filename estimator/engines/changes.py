@@ -11,6 +11,7 @@ from estimator.changes import Change, Row, card_row, row_of, table_of
 from estimator.engines.answers import fit
 from estimator.engines.asked import ServerAsked
 from estimator.engines.rank import ServedRank
+from estimator.engines.tiles import dealing_helps, dealt_flag
 from estimator.errors import InputError
 from estimator.fit import NO, YES, Fit
 from estimator.report import Table
@@ -42,10 +43,18 @@ def _changes(asked: ServerAsked, rank: ServedRank) -> Iterator[Change]:
         yield shorter
     for n in DEGREES:
         if n > asked.tensor and asked.pipeline == 1:
-            again = f"{n * asked.data} GPUs"
-            yield Change(f"--tensor-parallel {n}", {"tensor_parallel": str(n), "gpus": "1"}, again)
+            yield _more(asked, n)
     if 0 < 2 * held < asked.batch:
         yield fewer
+
+
+def _more(asked: ServerAsked, n: int) -> Change:
+    """A tensor group of ``n`` GPUs; with whole experts on each where the engine does not load parts of them."""
+    flags, fields = f"--tensor-parallel {n}", {"tensor_parallel": str(n), "gpus": "1"}
+    if not asked.experts and dealing_helps(asked, n):
+        flags += f" {dealt_flag(asked, n)}"
+        fields["expert_parallel"] = str(n * asked.data)
+    return Change(flags, fields, f"{n * asked.data} GPUs")
 
 
 def _shorter(asked: ServerAsked, rank: ServedRank) -> Change | None:

@@ -28,6 +28,7 @@ from estimator.engines.pool import (
 from estimator.engines.rank import ServedRank, check_decoder, check_heads, fewest
 from estimator.engines.server import Hardware, Server
 from estimator.engines.sglang_defaults import card_size, usual_share, windows_apart
+from estimator.engines.tiles import check_tiles
 from estimator.engines.weights import rank_bytes
 from estimator.families.base import Attention, Layer, StateSpace
 from estimator.schemas import GIB, MIB
@@ -70,6 +71,7 @@ def plan(asked: ServerAsked) -> ServedRank:
     """The rank with the fewest tokens."""
     check_decoder(asked)
     check_heads(asked)
+    check_tiles(asked)
     layers = decoder_layers(asked.arch)
     f = fraction(asked)
     return fewest([_rank(asked, [layers[i] for i in s], s, f) for s in stages(len(layers), asked.pipeline)])

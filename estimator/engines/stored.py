@@ -23,13 +23,15 @@ class HeldWeights:
     """Bytes an element of every stored weight by its name; ``scheme``: its name, "none" for plain weights.
 
     products   what most of its bytes are multiplied in (:mod:`estimator.storage.layouts`)
+    tiles      (inputs, outputs) that share a scale, of every quantised weight by its name
     """
 
     scheme: str
     products: str
     element: Mapping[str, float]
     width: float
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
+    tiles: Mapping[str, tuple[int, int]]
 
     def tensors(self, name: str, elements: int) -> tuple[int, ...]:
         """Bytes of the tensors that hold ``elements`` numbers of a weight: its codes, and scales if any."""
@@ -71,4 +73,5 @@ def _stored(same: Same[Model], quantization: str | None, dtype: str) -> HeldWeig
     return HeldWeights(
         storage.scheme, max(products, key=lambda k: products[k]) if products else WEIGHT_ONLY,
         {k: b / n for k, (b, n) in element.items() if n}, width, storage.notes,
+        {p.weight.name: p.layout.tile for p in storage.parts if p.layout is not None and any(p.layout.tile)},
     )  # fmt: skip

@@ -17,6 +17,7 @@ from estimator.engines.lettered import ACTIVATION, BESIDE, DRAWN, MEMORY, WEIGHT
 from estimator.engines.pool import kind_of, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_dealt, check_heads, fewest
 from estimator.engines.server import Hardware, Server
+from estimator.engines.tiles import check_tiles
 from estimator.engines.vision import Images, images, stacked_bytes
 from estimator.engines.vllm_defaults import HYBRID_PREFIXES, UNEVEN, V0, block_of, captured, sizes_of, utilisation
 from estimator.engines.weights import VOCAB_MULTIPLE, rank_bytes
@@ -69,6 +70,7 @@ ALIGNED = "on"
 def plan(asked: ServerAsked) -> ServedRank:
     """The rank with the fewest blocks."""
     check_heads(asked)
+    check_tiles(asked)
     check_dealt(asked)
     layers = decoder_layers(asked.arch)
     cut = stages(len(layers), asked.pipeline)

@@ -27,12 +27,14 @@ class Layout:
     name      as :meth:`Storage.by_format` shows it
     size      bytes of a matrix of n_in inputs and n_out outputs
     products  what its kernels multiply in: "weight-only", "fp8", "int8", "nvfp4" or "mxfp4"
+    tile      (inputs, outputs) that share a scale; 0: the whole side, or not stated
     """
 
     name: str
     size: Callable[[Any, Any], Any]
     formula: Formula
     products: str = WEIGHT_ONLY
+    tile: tuple[int, int] = (0, 0)
 
 
 def nf4(double: bool = False, name: str = "nf4") -> Layout:
@@ -53,12 +55,14 @@ def _grouped(n_in: Any, group: int) -> Any:
 
 def gptq(bits: int = f.CODE_BITS, group: int = f.GROUP, name: str = "gptq", index: int = 1) -> Layout:
     """GPTQ: qweight, qzeros, scales, and g_idx unless ``index`` is 0."""
-    return Layout(name, lambda i, o: f.gptq_bytes(i, o, bits, _grouped(i, group), index), f.gptq_bytes)
+    return Layout(name, lambda i, o: f.gptq_bytes(i, o, bits, _grouped(i, group), index), f.gptq_bytes,
+                  tile=(max(group, 0), 1))  # fmt: skip
 
 
 def awq(bits: int = f.CODE_BITS, group: int = f.GROUP, name: str = "awq") -> Layout:
     """AWQ's GEMM layout: qweight, qzeros, scales."""
-    return Layout(name, lambda i, o: f.awq_bytes(i, o, bits, _grouped(i, group)), f.awq_bytes)
+    return Layout(name, lambda i, o: f.awq_bytes(i, o, bits, _grouped(i, group)), f.awq_bytes,
+                  tile=(max(group, 0), 1))  # fmt: skip
 
 
 def packed_int(
@@ -70,7 +74,7 @@ def packed_int(
     def size(i: Any, o: Any) -> Any:
         return f.packed_int_bytes(i, o, bits, _grouped(i, group), int(zeros)) + index * i + extra
 
-    return Layout(name, size, f.packed_int_bytes)
+    return Layout(name, size, f.packed_int_bytes, tile=(max(group, 0), 1))
 
 
 def tiled(
@@ -81,7 +85,7 @@ def tiled(
     def size(i: Any, o: Any) -> Any:
         return f.tiled_bytes(i, o, _grouped(i, tile_in), _grouped(o, tile_out), scale) + extra
 
-    return Layout(name, size, f.tiled_bytes, products)
+    return Layout(name, size, f.tiled_bytes, products, (max(tile_in, 0), max(tile_out, 0)))
 
 
 def mxfp4(extra: int = 0) -> Layout:
