@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from estimator.card import Range, card_of
+from estimator.card import Range
 from estimator.errors import InputError
 from estimator.families.base import StateSpace
-from estimator.fit import NO, Fit, need
+from estimator.fit import NO, Fit
 from estimator.formulas import inference as f
+from estimator.kv.layers import cache_bytes
 from estimator.models import Model
+from estimator.ops import ceil_div
 from estimator.records import dataclass
 from estimator.report import Cell, Node, Report, Table
 from estimator.schemas import GpuSpec
 from estimator.serving import setup as plan
-from estimator.serving.step import Serving, decode, prefill
+from estimator.serving.step import Serving, cache_shards, decode, prefill
 from estimator.trace import value_of
 from estimator.units import BYTES, RATIO, SECONDS, TOKEN_RATE, TOKENS, USD
 from estimator.work.times import Times
@@ -65,35 +68,32 @@ def passes(serve: Serving, b: Any, s: Any, new: Any) -> tuple[Times, Times]:
     return prefill(serve, b, s), decode(serve, b, context, s if two else 0)
 
 
-def need_of(run: ServedRequest, b: int) -> Range:
-    """Bytes a GPU that a batch of b needs."""
-    card = card_of(run.spec)
-    held = plan.memory(run.serve, run.model, b, run.s, run.new, card.kernels)[:3]
-    return need(sum(int(value_of(x)) for x in held), card, "inference")
+Needs = Callable[[int], Range]  # bytes a GPU of a batch: fit.need of the one peak that the verdict takes too
 
 
-def batches(run: ServedRequest) -> list[tuple[int, Range]]:
+def batches(run: ServedRequest, have: int, needs: Needs) -> list[tuple[int, Range]]:
     """Powers of two up to the first that does not fit, and the batch asked for, with what each needs."""
     out = {}
     for i in range(MOST):
-        out[2**i] = need_of(run, 2**i)
-        if out[2**i].low > run.spec.memory_bytes:
+        out[2**i] = needs(2**i)
+        if out[2**i].low > have:
             break
     asked = int(value_of(run.b))
     if asked not in out:
-        out[asked] = need_of(run, asked)
+        out[asked] = needs(asked)
     return sorted(out.items())
 
 
-def curve(run: ServedRequest, asked: tuple[Times, Times]) -> Table:
-    """Latency, throughput and money by batch; asked: the passes of the batch asked for."""
+def curve(run: ServedRequest, asked: tuple[Times, Times], have: int, needs: Needs) -> Table:
+    """Latency, throughput and money by batch; asked: the passes of the batch asked for;
+    have: the bytes of a GPU; needs: those of a batch."""
     s, new, own = int(value_of(run.s)), int(value_of(run.new)), int(value_of(run.b))
     rows: list[tuple[str | Cell | None, ...]] = []
-    for b, needed in batches(run):
+    for b, needed in batches(run, have, needs):
         first, step = asked if b == own else passes(run.serve, b, s, new)
         t0, t1 = float(value_of(first.total)), float(value_of(step.total))
         rate = b * new / (t0 + (new - 1) * t1)
-        fits = Fit(needed, run.spec.memory_bytes, run.spec.id).answer
+        fits = Fit(needed, have, run.spec.id).answer
         usd = run.usd(rate)
         rows.append((
             f"{b:,}", Cell(t0, SECONDS), Cell(t1, SECONDS), Cell(rate, RATIO), None if usd is None else Cell(usd, USD),
@@ -117,8 +117,26 @@ def figure(report: Report) -> Figure:
     return latency("Latency against throughput", points, "generated tokens/s", "ms a decode step", note)
 
 
+def draft_of(run: ServedRequest, draft: Model, dtype: str) -> Serving:
+    """How a draft model is served beside the model, on the same GPUs. InputError where its words are others."""
+    own = run.serve
+    serve, _ = plan.setup(draft, own.machine.name, own.gpus, dtype, None, None, own.engine, own.graph)
+    if int(value_of(draft.architecture.vocab)) != int(value_of(run.model.architecture.vocab)):
+        raise InputError(f"--draft-model {draft.name}: its vocabulary is not {run.model.name}'s")
+    return serve
+
+
+def drafted_bytes(run: ServedRequest, serve: Serving, b: int) -> tuple[int, int]:
+    """Bytes a GPU of a draft model's weights, and of its cache for ``b`` sequences; a pass of it needs less than one of
+    the model and runs at another time."""
+    tokens = int(value_of(run.s + run.new))
+    cache = cache_bytes(serve.arch, b, tokens, 0, serve.kv_bits)
+    weights = ceil_div(serve.weights_bytes, serve.gpus)
+    return int(value_of(weights)), int(value_of(ceil_div(cache, int(value_of(cache_shards(serve))))))
+
+
 def speculative(
-    run: ServedRequest, draft: Model, step: Times, dtype: str, alpha: float, gamma: int
+    run: ServedRequest, draft: Model, serve: Serving, step: Times, alpha: float, gamma: int
 ) -> tuple[Node, list[str]]:
     """Speculative decoding with a draft model on the same GPUs (Leviathan et al. 2023)."""
     from estimator.formulas.decode import expected_tokens
@@ -127,11 +145,7 @@ def speculative(
         raise InputError(f"--alpha must be a probability between 0 and 1, got {alpha:g}")
     if not 1 <= gamma <= 1000:
         raise InputError(f"--gamma must be between 1 and 1000 drafted tokens, got {gamma}")
-    serve, _ = plan.setup(
-        draft, run.serve.machine.name, run.serve.gpus, dtype, None, "none", run.serve.engine, run.serve.graph
-    )
-    if int(value_of(draft.architecture.vocab)) != int(value_of(run.model.architecture.vocab)):
-        raise InputError(f"--draft-model {draft.name}: its vocabulary is not {run.model.name}'s")
+    weights, cache = drafted_bytes(run, serve, int(value_of(run.b)))
     context = run.s + run.new // 2
     small, verify = decode(serve, run.b, context).total, decode(run.serve, run.b, context, drafted=gamma).total
     tokens = expected_tokens(alpha, gamma) if alpha < 1 else gamma + 1
@@ -153,10 +167,11 @@ def speculative(
             formula=f.speculative_gain,
         ),
         Node("speculative.tokens_per_second", "Decoding alone", run.b * tokens / (gamma * small + verify), TOKEN_RATE),
+        Node("draft_weights_bytes", f"Weights of {draft.name}", weights, BYTES),
+        Node("draft_kv_cache_bytes", "Its KV cache after the last token", cache, BYTES),
     ]
     return Node.group(f"Speculative decoding: alpha {alpha:g}, {gamma} drafts", rows), [
-        f"each draft token is accepted with probability {alpha:g}, independently",
-        "the draft model's weights and cache are not in the memory below",
+        f"each draft token is accepted with probability {alpha:g}, independently"
     ]
 
 

@@ -14,6 +14,42 @@ from estimator.models import load_model
 from estimator.roofline import interpolate, machine
 
 
+def rows_by_batch(report):
+    table = next(x for x in report.body if getattr(x, "title", "") == "By batch")
+    return {int(str(r[0]).replace(",", "")): (r[6].value, r[7]) for r in table.rows}
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"seq_len": 1024}, {"batch_size": 24, "seq_len": 1024}, {"gpus": 2}, {"draft_model": "llama-3.2-1b"},
+    {"draft_model": "llama-3.2-1b", "gpus": 2}, {"gpu_memory": "40GB", "batch_size": 64},
+    {"kv_dtype": "fp8", "batch_size": 64}, {"engine": "fused"},
+])  # fmt: skip
+def test_a_row_of_the_batches_is_the_verdict(options):
+    """16.83 GiB and 16.87 GiB stood for the same batch in one report."""
+    made = infer("llama-3.1-8b", **{"gpu": "h100-sxm", **options})
+    rows = rows_by_batch(made)
+    assert rows[int(options.get("batch_size", 1))] == (made.results()["need_bytes"], made.facts["fits"])
+    if "gpus" not in options and "draft_model" not in options:
+        for b, (needed, _) in rows.items():
+            other = infer("llama-3.1-8b", **{"gpu": "h100-sxm", **options, "batch_size": b}).results()
+            assert other["need_bytes"] == needed
+
+
+def test_a_draft_model_is_held_too():
+    """Its weights and its cache; neither was counted, though both are with --engine vllm."""
+    same = {"gpu": "h100-sxm", "seq_len": 2048, "new_tokens": 256}
+    plain, drafted = (infer("llama-3.1-8b", **same, **more) for more in ({}, {"draft_model": "llama-3.2-1b"}))
+    alone, both = plain.results(), drafted.results()
+    assert both["draft_weights_bytes"] == infer("llama-3.2-1b", **same).results()["weights_bytes"] == 2_471_628_800
+    assert both["draft_kv_cache_bytes"] == 2304 * 16 * 2 * 8 * 64 * 2
+    assert both["need_bytes.low"] == alone["need_bytes.low"] + 2_471_628_800 + both["draft_kv_cache_bytes"]
+    assert "Serving llama-3.1-8b with drafts of llama-3.2-1b: " in drafted.title
+    two = infer("llama-3.1-8b", gpus=2, draft_model="llama-3.2-1b", **same).results()
+    assert two["draft_weights_bytes"] == 2_471_628_800 // 2
+    small = infer("llama-3.1-8b", gpu="rtx-4060-ti-16gb", draft_model="llama-3.2-1b")
+    assert small.verdict.endswith(" Without --draft-model: 17.01 GiB.")
+
+
 @pytest.mark.parametrize("name", presets.ids("models"))
 def test_every_model(name):
     """Either one line, or low <= best <= high with the ideal below, and a sum that is the sum of its parts."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from estimator.card import card_of, find_card
+from estimator.card import Card, Range, card_of, find_card
 from estimator.changes import helping
 from estimator.commands.infer.question import Infer
 from estimator.engines import answered, engine_of
 from estimator.families.base import MoE
-from estimator.fit import YES, Fit, fit_of, require_fit
+from estimator.fit import YES, Fit, fit_of, need, require_fit
 from estimator.formula import Citation
 from estimator.formulas import inference as f
 from estimator.formulas.params import total_params
@@ -23,7 +24,16 @@ from estimator.questions.read import batch, tokens
 from estimator.report import Node, Report, Table
 from estimator.schemas import GpuSpec
 from estimator.serving import setup as plan
-from estimator.serving.request import ServedRequest, curve, figure, passes, range_said, speculative
+from estimator.serving.request import (
+    ServedRequest,
+    curve,
+    draft_of,
+    drafted_bytes,
+    figure,
+    passes,
+    range_said,
+    speculative,
+)
 from estimator.serving.step import Serving
 from estimator.sizes import size_option
 from estimator.storage import model_storage
@@ -82,7 +92,9 @@ def answer(q: Infer) -> Report:
     if plain is not run and any(value_of(x.ideal) > y.ideal for x, y in zip((first, step), low, strict=True)):
         low = passes(plan.bounds(serve)[0], b, s, new)  # its roofline is the one that is derived
     held = plan.memory(serve, model, b, s, new, card_of(spec).kernels)
-    peak, card = allocated(q, b, s, new, held), find_card(q.gpu, q.gpu_memory)
+    draft = load_model(q.draft_model) if isinstance(q.draft_model, str) else q.draft_model
+    helper = None if draft is None else draft_of(run, draft, q.dtype)
+    peak, card = allocated(q, plain, helper, plain.b), find_card(q.gpu, q.gpu_memory)
     body: list[Any] = [
         _times("prefill_seconds", "Prefill, time to first token", first, low[0], high[0]),
         _times("decode_step_seconds", "A decode step", step, low[1], high[1]),
@@ -90,9 +102,8 @@ def answer(q: Infer) -> Report:
         _memory(held, spec),
         _critical(run),
     ]
-    if q.draft_model is not None:
-        draft = load_model(q.draft_model) if isinstance(q.draft_model, str) else q.draft_model
-        drafted, more = speculative(run, draft, step, q.dtype, q.alpha, q.gamma)
+    if draft is not None and helper is not None:
+        drafted, more = speculative(run, draft, helper, step, q.alpha, q.gamma)
         body.insert(3, drafted)
         assumed += more
     notes = [*model.notes, *_beyond(serve, s + new)]
@@ -102,16 +113,21 @@ def answer(q: Infer) -> Report:
     facts = {"bound": step.bound, "prefill.bound": first.bound, "fits": fit.answer}
     if wordless():
         return Report("infer", "", {}, tuple(body), facts)
-    body.append(curve(plain, (first, step)))
+    needs = partial(_need, q, plain, helper, card)
+    body.append(curve(plain, (first, step), fit.have, needs))
     changes, best = None, ""
-    if fit.answer != YES and n_gpus == 1:
+    if fit.answer != YES and n_gpus == 1 and helper is None:
         from estimator.commands.memory.changes import advice
         from estimator.commands.memory.question import generating
 
         changes, best = advice(generating(q, b, s, new), card, peak)
         body.insert(5, changes)
+    if fit.answer != YES and helper is not None:
+        alone = fit_of(allocated(q, plain, None, plain.b), card, "inference")
+        best = f" Without --draft-model: {human(alone.need.best, BYTES)}." if alone is not None else ""
     shape = f"{value_of(b):,} x ({value_of(s):,} + {value_of(new):,}) tokens"
-    title = f"Serving {model.name}: {shape} in {stored_in(model, q)} on {n_gpus} x {spec.id}"
+    title = f"Serving {model.name}{'' if draft is None else f' with drafts of {draft.name}'}: {shape} in "
+    title += f"{stored_in(model, q)} on {n_gpus} x {spec.id}"
     inputs = {
         "model": model.name, "batch_size": b, "seq_len": s, "new_tokens": new, "gpu": gpu, "gpus": n_gpus,
         "dtype": q.dtype, "kv_dtype": q.kv_dtype, "quantization": q.quantization, "engine": q.engine,
@@ -126,13 +142,18 @@ def answer(q: Infer) -> Report:
 
 
 FIRST = ("prefill_seconds", "decode_step_seconds", "request_seconds", "tokens_per_second", "decode_tokens_per_second",
-         "usd_per_million_tokens", "weights_bytes", "kv_cache_bytes")  # fmt: skip
+         "usd_per_million_tokens", "speculative.speedup", "weights_bytes", "kv_cache_bytes", "draft_weights_bytes",
+         "draft_kv_cache_bytes")  # fmt: skip
+
+
+LESS = ("decode_tokens_per_second", "request_seconds")
 
 
 def _brief(report: Report, fit: Fit, changes: Table | None) -> tuple[Node | Table, ...]:
     """The rows that people ask first, and the batches that fit, or what would make it fit."""
     found = {n.key: n for n in report.nodes()}
-    keys = [k for k in FIRST if k in found and (changes is None or k != "decode_tokens_per_second")]  # room for changes
+    left_out = LESS if "draft_weights_bytes" in found else LESS[:1] if changes is not None else ()  # room for what else
+    keys = [k for k in FIRST if k in found and k not in left_out]
     rows = [found[k]._replace(key="", children=(), how="") for k in keys]
     rows.append(Node("", f"Needed on {fit.card}", fit.need.best, BYTES))
     if changes is not None:
@@ -150,15 +171,23 @@ def stored_in(model: Model, q: Infer) -> str:
     return str(q.dtype) if scheme == "none" else scheme
 
 
-def allocated(q: Infer, b: Any, s: Any, new: Any, held: tuple[Any, ...]) -> int:
-    """Bytes that the tensors of a GPU peak at: as ``memory`` simulates the pass on one, the shares' sum on several."""
-    if int(value_of(size_option(None, q.gpus, "--gpus", "gpus"))) > 1:
-        return sum(int(value_of(x)) for x in held[:3])
+def allocated(q: Infer, run: ServedRequest, helper: Serving | None, b: int) -> int:
+    """Bytes that the tensors of a GPU peak at with ``b`` sequences: as ``memory`` simulates the pass on one, the sum of
+    the shares on several; with a draft model's weights and cache. The verdict and every row of the batches ask this."""
+    beside = 0 if helper is None else sum(drafted_bytes(run, helper, b))
+    if run.serve.gpus > 1:
+        held = plan.memory(run.serve, run.model, b, run.s, run.new, card_of(run.spec).kernels)
+        return beside + sum(int(value_of(x)) for x in held[:3])
     from estimator.commands.memory.plan import plan as memory_plan
     from estimator.commands.memory.plan import simulate
     from estimator.commands.memory.question import generating
 
-    return int(value_of(simulate(memory_plan(generating(q, b, s, new))).worst.peak))
+    return beside + int(value_of(simulate(memory_plan(generating(q, b, run.s, run.new))).worst.peak))
+
+
+def _need(q: Infer, run: ServedRequest, helper: Serving | None, card: Card, b: int) -> Range:
+    """What a batch needs: a row of the table."""
+    return need(allocated(q, run, helper, b), card, "inference")
 
 
 def ideal_of(step: Times, low: Times) -> Any:
