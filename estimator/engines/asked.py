@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any, TypeVar
 
 from estimator.dtypes import find_format
+from estimator.engines.lengths import check_request, refused, too_long
 from estimator.engines.stored import HeldWeights, stored
 from estimator.errors import InputError
 from estimator.families.base import Architecture, MoE
@@ -66,6 +67,13 @@ class ServerAsked:
     context: int
     question: Any
     said: list[str] = field(default_factory=list)
+
+    @property
+    def but(self) -> str:
+        """What the engine refuses of what is asked, for the verdict; "" mostly."""
+        found = (refused(self.model, self.engine, self.length),
+                 too_long(self.engine, self.length, self.context) if self.question.max_model_len is None else "")
+        return "".join(f" But {x}" for x in found if x)
 
     @property
     def arch(self) -> Architecture:
@@ -174,17 +182,16 @@ def read(q: Any, engine: str, latest: Version, own: tuple[str, ...]) -> ServerAs
     if length is None and positions is None:
         said.append("--max-model-len not given and the model names no positions: 8,192 tokens")
     length = whole(q, "max_model_len", 8192 if positions is None else int(value_of(positions)))
-    if positions is not None and length > int(value_of(positions)):
-        said.append(f"--max-model-len {length:,} is beyond the model's {int(value_of(positions)):,} positions")
     pool = None if q.pool_bytes is None else parse_size(str(q.pool_bytes), "--pool-bytes", "bytes")
     new = whole(q, "new_tokens", 0)
-    context = whole(q, "seq_len", max(1, length - new)) + new
-    tensor, data = _tensor(q), whole(q, "data_parallel", 1)
+    prompt = whole(q, "seq_len", max(1, length - new))
+    check_request(q, engine, length, prompt, new)
+    tensor, data = _degrees(q, said)
     return ServerAsked(
         engine, version, model, fmt.name, fmt.block_bits // BITS_PER_BYTE, kv.block_bits // kv.block, kv.name == "fp8",
         store, tensor, whole(q, "pipeline_parallel", 1), data, _dealt(q, arch, tensor * data),
         whole(q, "decode_context_parallel", 1), length, card, total, spec, pool,
-        int(value_of(size_option(None, q.batch_size, "--batch-size", "batch_size", "length"))), context, q, said,
+        int(value_of(size_option(None, q.batch_size, "--batch-size", "batch_size", "length"))), prompt + new, q, said,
     )  # fmt: skip
 
 
@@ -204,11 +211,22 @@ def _dealt(q: Any, arch: Architecture, ranks: int) -> bool:
     return True
 
 
-def _tensor(q: Any) -> int:
-    """``--tensor-parallel``, or ``--gpus`` where only that is given."""
-    degree = whole(q, "tensor_parallel", 1)
-    gpus = whole(q, "gpus", 1)
-    return gpus if degree == 1 and whole(q, "pipeline_parallel", 1) == 1 and gpus > 1 else degree
+def _degrees(q: Any, said: list[str]) -> tuple[int, int]:
+    """(tensor, data) degrees. ``--gpus`` alone is one tensor group; beside other degrees, GPUs beyond them hold copies.
+
+    InputError where the GPUs are no whole number of copies, or other than all the degrees say.
+    """
+    tensor, pipeline, data = (whole(q, f"{x}_parallel", 1) for x in ("tensor", "pipeline", "data"))
+    gpus, each = whole(q, "gpus", 1), tensor * pipeline
+    if gpus == 1 or gpus == each * data:
+        return tensor, data
+    if each == 1 and q.data_parallel is None:
+        return gpus, 1
+    if q.data_parallel is None and gpus % each == 0:
+        said.append(f"--gpus {gpus}: {gpus // each} copies of {each} GPUs, which share the requests (data parallel)")
+        return tensor, gpus // each
+    given = f"{tensor} x {pipeline} x {data} = {each * data}"
+    raise InputError(f"--gpus {gpus}: the degrees (tensor x pipeline x data) are {given}. Leave --gpus out, or make it equal")
 
 
 def _card(q: Any, said: list[str]) -> tuple[str, int | None, GpuSpec | None]:

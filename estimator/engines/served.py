@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from estimator.engines import answers
 from estimator.engines.asked import ServerAsked, whole
 from estimator.engines.brief import of_speed
+from estimator.engines.lengths import check_request
 from estimator.engines.lettered import MEANT, Terms, quotient, stated
 from estimator.engines.pace import PACE, Pace, reads_by_query, steps_ahead, sums_directly
 from estimator.engines.queueing import Arriving, ReplicaRoom, arrivals
@@ -96,7 +97,7 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
     if changes is not None:
         body.append(changes)
     who = f"{answers.requests(asked.batch, asked.context)} "
-    verdict = (found.sentence(who) + best_change if found else "") + queue
+    verdict = (found.sentence(who) + best_change if found else "") + queue + asked.but
     shape = f"{asked.batch:,} x ({load.prompt + load.found:,} + {load.new:,}) tokens"
     title = f"Serving {asked.model.name} in {asked.engine}: {shape} on {asked.gpus} x {asked.card}"
     inputs = {
@@ -142,10 +143,15 @@ def shaped(asked: ServerAsked) -> ServerAsked:
 
 
 def shape_of(asked: ServerAsked) -> tuple[int, int]:
-    """(prompt, new tokens) of a request."""
-    q = asked.question
-    prompt = min(DEFAULT_PROMPT, asked.length) if q.seq_len is None else whole(q, "seq_len", 1)
-    return prompt, whole(q, "new_tokens", DEFAULT_NEW)
+    """(prompt, new tokens) of a request: as given, else as many as the longest sequence has room for."""
+    q, length = asked.question, asked.length
+    new = None if q.new_tokens is None else whole(q, "new_tokens", DEFAULT_NEW)
+    least = min(DEFAULT_NEW, max(1, length - 1)) if new is None else new
+    prompt = min(DEFAULT_PROMPT, max(1, length - least)) if q.seq_len is None else whole(q, "seq_len", 1)
+    if new is None:
+        new = min(DEFAULT_NEW, max(1, length - prompt))
+    check_request(q, asked.engine, length, prompt, new)
+    return prompt, new
 
 
 def load_of(asked: ServerAsked, rank: ServedRank, most: int) -> tuple[RequestLoad, float]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from estimator.engines.asked import ServerAsked, whole
 from estimator.engines.layers import decoder_layers
+from estimator.engines.lengths import rope_of
 from estimator.errors import InputError
 from estimator.families.base import Attention, Layer, Linear, Lookup, MoE
 from estimator.families.towers import Tower, walked
@@ -256,11 +257,7 @@ def _rotary(asked: ServerAsked) -> Iterator[tuple[str, int]]:
     positions = asked.arch.max_positions
     if not found or positions is None:
         return
-    raw: Mapping[str, Any] = asked.model.config.raw if asked.model.config else {}
-    text = raw.get("text_config")
-    fields = text if isinstance(text, Mapping) else raw
-    said = fields.get("rope_parameters") or fields.get("rope_scaling")
-    bases = _bases(fields, said if isinstance(said, Mapping) else {})
+    bases = _bases(*rope_of(asked.model))
     rope = max(int(value_of(a.rope_dim if a.rope_dim is not None else a.head_dim)) for a in found)
     for scaling in bases:
         kind = scaling.get("rope_type", scaling.get("type"))

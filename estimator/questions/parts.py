@@ -83,7 +83,7 @@ class Stacked(Question):
 class Sharded(Question):
     """How many GPUs share the work, and how."""
 
-    gpus: Any = option(None, "GPUs in all; data parallel where not told otherwise.", "N")
+    gpus: Any = option(None, "GPUs in all; data parallel where not told otherwise (engines: tensor).", "N")
     stage: Any = option(None, "ZeRO stage: 0, 1, 2 or 3 (zero: or all).", "STAGE")
     replicas: Any = option("1", "Copies of the model, each sharded over gpus / replicas (HSDP).", "N", of=("gpus",))
     fsdp_version: Any = option(

@@ -15,7 +15,7 @@ class Infer(Served, OnCard, Sequences):
 
     new_tokens: Any = option(None, "Tokens generated after the prompt.", "TOKENS")
     gpu: Any = again(OnCard, "gpu", "h100-sxm")
-    gpus: Any = option("1", "GPUs that share each layer (tensor parallelism).", "N")
+    gpus: Any = option("1", "GPUs that share each layer; beside --tensor-parallel, in all (engines).", "N")
     dtype: Any = option(Unsaid("bf16"), "bf16, fp16 or fp8: what weights are stored and multiplied in.", "NAME")
     kv_dtype: Any = option(None, "bf16, fp16, fp32, fp8, int8 or int4; as the weights where not given.", "NAME")
     quantization: Any = option(

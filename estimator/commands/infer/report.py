@@ -10,6 +10,7 @@ from estimator.card import Card, Range, card_of, find_card
 from estimator.changes import helping
 from estimator.commands.infer.question import Infer
 from estimator.engines import answered, engine_of
+from estimator.errors import InputError
 from estimator.families.base import MoE
 from estimator.fit import YES, Fit, fit_of, need, require_fit
 from estimator.formula import Citation
@@ -74,7 +75,7 @@ def answer(q: Infer) -> Report:
     report = answered("infer", q)
     if report is not None:
         return report
-    q = replace(q, engine=engine_of(q), gpus=q.gpus if q.tensor_parallel == "1" else q.tensor_parallel)
+    q = replace(q, engine=engine_of(q), gpus=_gpus(q))
     model, gpu = q.model, q.gpu
     said: list[str] = []
     if q.new_tokens is None:
@@ -163,6 +164,14 @@ def _brief(report: Report, fit: Fit, changes: Table | None) -> tuple[Node | Tabl
     few = [row[:5] + row[6:] for row in few] or [row[:5] + row[6:] for row in by_batch.rows[:4]]
     columns = by_batch.columns[:5] + by_batch.columns[6:]
     return (Node.group("", rows), by_batch._replace(rows=tuple(few), columns=columns))
+
+
+def _gpus(q: Infer) -> Any:
+    """The GPUs that share every layer. InputError where --gpus and --tensor-parallel say so many and so many."""
+    gpus, tensor = str(q.gpus), str(q.tensor_parallel)
+    if "1" not in (gpus, tensor) and gpus != tensor:
+        raise InputError(f"--gpus {gpus} with --tensor-parallel {tensor}: copies are of serving engines: --engine vllm")
+    return q.gpus if tensor == "1" else q.tensor_parallel
 
 
 def stored_in(model: Model, q: Infer) -> str:
