@@ -169,7 +169,8 @@ def report(command: str, asked: ServerAsked, rank: ServedRank, found: Fit | None
     verdict = ""
     if found is not None:
         body.append(fit_rows(found))
-        facts["fits"], verdict = found.answer, found.sentence(requests(asked.batch, asked.context) + " ") + best + asked.but
+        facts["fits"] = found.answer
+        verdict = found.sentence(requests(asked.batch, asked.context) + " ") + best + asked.but
     if changes is not None:
         body.append(changes)
     version = ".".join(map(str, asked.version))

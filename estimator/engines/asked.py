@@ -225,8 +225,8 @@ def _degrees(q: Any, said: list[str]) -> tuple[int, int]:
     if q.data_parallel is None and gpus % each == 0:
         said.append(f"--gpus {gpus}: {gpus // each} copies of {each} GPUs, which share the requests (data parallel)")
         return tensor, gpus // each
-    given = f"{tensor} x {pipeline} x {data} = {each * data}"
-    raise InputError(f"--gpus {gpus}: the degrees (tensor x pipeline x data) are {given}. Leave --gpus out, or make it equal")
+    given = f"tensor {tensor} x pipeline {pipeline} x data {data}"
+    raise InputError(f"--gpus {gpus}: the degrees have {each * data} GPUs ({given}). Leave --gpus out, or say as many")
 
 
 def _card(q: Any, said: list[str]) -> tuple[str, int | None, GpuSpec | None]:

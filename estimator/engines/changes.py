@@ -11,7 +11,7 @@ from estimator.changes import Change, Row, card_row, row_of, table_of
 from estimator.engines.answers import fit
 from estimator.engines.asked import ServerAsked
 from estimator.engines.rank import ServedRank
-from estimator.engines.tiles import dealing_helps, dealt_flag
+from estimator.engines.tiles import dealing_helps
 from estimator.errors import InputError
 from estimator.fit import NO, YES, Fit
 from estimator.report import Table
@@ -52,8 +52,8 @@ def _more(asked: ServerAsked, n: int) -> Change:
     """A tensor group of ``n`` GPUs; with whole experts on each where the engine does not load parts of them."""
     flags, fields = f"--tensor-parallel {n}", {"tensor_parallel": str(n), "gpus": "1"}
     if not asked.experts and dealing_helps(asked, n):
-        flags += f" {dealt_flag(asked, n)}"
-        fields["expert_parallel"] = str(n * asked.data)
+        flags += " --expert-parallel"
+        fields["expert_parallel"] = "all"
     return Change(flags, fields, f"{n * asked.data} GPUs")
 
 

@@ -53,17 +53,11 @@ def check_tiles(asked: ServerAsked) -> None:
     )
 
 
-def dealt_flag(asked: ServerAsked, tensor: int) -> str:
-    """``--expert-parallel`` as the question has it: a flag, or the number of ranks."""
-    flag = isinstance(getattr(asked.question, "expert_parallel", None), bool)
-    return "--expert-parallel" + ("" if flag else f" {tensor * asked.data}")
-
-
 def _instead(asked: ServerAsked, found: Divided) -> str:
     """What to type: whole experts a rank, or the next smaller degree that divides; or what a publisher does."""
     out = []
     if not asked.experts and dealing_helps(asked, asked.tensor):
-        out.append(dealt_flag(asked, asked.tensor))
+        out.append("--expert-parallel")
     less = [n for n in range(asked.tensor - 1, 0, -1) if asked.tensor % n == 0 and loads(asked, n, asked.experts)]
     out += [f"--tensor-parallel {n}" for n in less[:1]]
     if found.what == MLPS and asked.store.products == WEIGHT_ONLY:
