@@ -172,9 +172,13 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
 
         def meet(name: str) -> LoraSpec | None:
             m.unmet.discard(name)
-            return None if name in m.segment_without else adapted.get(name)
+            spec = None if name in m.segment_without else adapted.get(name)
+            if spec is None or not spec.also:
+                return spec
+            return next((x for k, x in enumerate((spec, *spec.also)) if (name, k) not in m.segment_without), None)
 
         m.adapters = meet
+        m.varied = {name: spec for name, spec in adapted.items() if spec.also}
         m.trains = (
             (lambda name: m.segment_trains is not False and name in unfrozen)
             if load.top is not None

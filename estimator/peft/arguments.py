@@ -58,6 +58,7 @@ class PeftTensor(NamedTuple):
              beside: what ``saved_extra`` is: (name, shape, safetensors' type or "" for its own); without: copies of it
     host     made on the CPU and left there by the library; common: one tensor that several layers name
     around   bytes that stand on the card with one of it, and are neither parameters nor buffers
+    layers   the numbers of the layers that hold it, where those of a kind differ; None: all that its module stands in
     """
 
     module: str
@@ -74,6 +75,7 @@ class PeftTensor(NamedTuple):
     host: bool = False
     around: Any = 0
     common: bool = False
+    layers: tuple[int, ...] | None = None
 
     @property
     def elements(self) -> Any:

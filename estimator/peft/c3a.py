@@ -29,7 +29,7 @@ def build(b: Build) -> Iterator[PeftTensor]:
         for part, block in split_by(m, of):
             rows = exact_div(part.d_out, block, f"--method c3a: d_out of {part.leaf} over block_size")
             columns = exact_div(part.d_in, block, f"--method c3a: d_in of {part.leaf} over block_size")
-            yield PeftTensor(part.name, "c3a_kernel", (rows, columns, block), part.times)
+            yield PeftTensor(part.name, "c3a_kernel", (rows, columns, block), part.times, layers=part.layers)
 
 
 def forward(s: AdaptedLayer) -> Tensor:

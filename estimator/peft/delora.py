@@ -16,10 +16,10 @@ from estimator.stack.tape import Tensor
 def build(b: Build) -> Iterator[PeftTensor]:
     """A (r x d_in), B (d_out x r), one strength, and the norms of W's columns as a saved buffer."""
     for part, r in b.ranked():
-        yield PeftTensor(part.name, "delora_A", (r, part.d_in), part.times)
-        yield PeftTensor(part.name, "delora_B", (part.d_out, r), part.times)
-        yield PeftTensor(part.name, "delora_lambda", (1,), part.times)
-        yield PeftTensor(part.name, "delora_w_norm", (part.d_in,), part.times, BUFFER)
+        yield PeftTensor(part.name, "delora_A", (r, part.d_in), part.times, layers=part.layers)
+        yield PeftTensor(part.name, "delora_B", (part.d_out, r), part.times, layers=part.layers)
+        yield PeftTensor(part.name, "delora_lambda", (1,), part.times, layers=part.layers)
+        yield PeftTensor(part.name, "delora_w_norm", (part.d_in,), part.times, BUFFER, layers=part.layers)
 
 
 def work(m: Module, a: Args) -> Work:

@@ -31,7 +31,7 @@ def build(b: Build) -> Iterator[PeftTensor]:
                     f"--arg n_frequency: {int(count)} is more than the {int(part.d_in * part.d_out)} "
                     f"entries of {part.example!r}"
                 )
-            yield PeftTensor(part.name, "fourierft_spectrum", (count,), part.times)
+            yield PeftTensor(part.name, "fourierft_spectrum", (count,), part.times, layers=part.layers)
 
 
 def forward(s: AdaptedLayer) -> Tensor:

@@ -24,8 +24,9 @@ def build(b: Build) -> Iterator[PeftTensor]:
             f"{name}A",
             (r, part.d_in, kernel) if part.kind == CONVOLUTION else (r, part.d_in),
             part.times,
+            layers=part.layers,
         )
-        yield PeftTensor(part.name, f"{name}B", (part.d_out, r), part.times)
+        yield PeftTensor(part.name, f"{name}B", (part.d_out, r), part.times, layers=part.layers)
 
 
 def work(m: Module, a: Args) -> Work:

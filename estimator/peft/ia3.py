@@ -22,7 +22,8 @@ def build(b: Build) -> Iterator[PeftTensor]:
     feeds = _feedforward(b)
     for m in b.match():
         for part, inward in split_by(m, feeds):
-            yield PeftTensor(part.name, "ia3_l", (1, part.d_in) if inward else (part.d_out, 1), part.times)
+            shape = (1, part.d_in) if inward else (part.d_out, 1)
+            yield PeftTensor(part.name, "ia3_l", shape, part.times, layers=part.layers)
 
 
 def _feedforward(b: Build) -> Callable[[str], bool]:

@@ -19,8 +19,8 @@ def build(b: Build) -> Iterator[PeftTensor]:
     for part, r in b.ranked():
         d_in = part.d_in if part.kind == LINEAR else part.weights[0][1][1] * part.weights[0][1][2]
         for name in ("hada_w1", "hada_w2"):
-            yield PeftTensor(part.name, f"{name}_a", (part.d_out, r), part.times)
-            yield PeftTensor(part.name, f"{name}_b", (r, d_in), part.times)
+            yield PeftTensor(part.name, f"{name}_a", (part.d_out, r), part.times, layers=part.layers)
+            yield PeftTensor(part.name, f"{name}_b", (r, d_in), part.times, layers=part.layers)
 
 
 def work(m: Module, a: Args) -> Work:

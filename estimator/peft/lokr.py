@@ -42,15 +42,15 @@ def build(b: Build) -> Iterator[PeftTensor]:
             raise a.bad("decompose_factor", f"cannot split {part.example!r}: too large")
         (in_m, in_n), (out_l, out_k) = factors(part.d_in, factor), factors(part.d_out, factor)
         if both and 2 * r < max(out_l, in_m):
-            yield PeftTensor(part.name, "lokr_w1_a", (out_l, r), part.times)
-            yield PeftTensor(part.name, "lokr_w1_b", (r, in_m), part.times)
+            yield PeftTensor(part.name, "lokr_w1_a", (out_l, r), part.times, layers=part.layers)
+            yield PeftTensor(part.name, "lokr_w1_b", (r, in_m), part.times, layers=part.layers)
         else:
-            yield PeftTensor(part.name, "lokr_w1", (out_l, in_m), part.times)
+            yield PeftTensor(part.name, "lokr_w1", (out_l, in_m), part.times, layers=part.layers)
         if 2 * r < max(out_k, in_n):
-            yield PeftTensor(part.name, "lokr_w2_a", (out_k, r), part.times)
-            yield PeftTensor(part.name, "lokr_w2_b", (r, in_n), part.times)
+            yield PeftTensor(part.name, "lokr_w2_a", (out_k, r), part.times, layers=part.layers)
+            yield PeftTensor(part.name, "lokr_w2_b", (r, in_n), part.times, layers=part.layers)
         else:
-            yield PeftTensor(part.name, "lokr_w2", (out_k, in_n), part.times)
+            yield PeftTensor(part.name, "lokr_w2", (out_k, in_n), part.times, layers=part.layers)
 
 
 def work(m: Module, a: Args) -> Work:

@@ -206,15 +206,16 @@ def adapt(b: Build, m: Module, r: Any) -> Iterator[PeftTensor]:
             raise InputError(
                 f"--method lora: {m.example!r} is an embedding; lora_bias and variants but DoRA are not for it"
             )
-        yield PeftTensor(m.name, "lora_embedding_A", (r, m.d_in), m.times)
-        yield PeftTensor(m.name, "lora_embedding_B", (m.d_out, r), m.times, FROZEN if mica else TRAINED)
+        state = FROZEN if mica else TRAINED
+        yield PeftTensor(m.name, "lora_embedding_A", (r, m.d_in), m.times, layers=m.layers)
+        yield PeftTensor(m.name, "lora_embedding_B", (m.d_out, r), m.times, state, layers=m.layers)
         if a["use_dora"]:
-            yield PeftTensor(m.name, "lora_magnitude_vector", (m.d_out,), m.times)
+            yield PeftTensor(m.name, "lora_magnitude_vector", (m.d_out,), m.times, layers=m.layers)
         return
     if m.kind == CONVOLUTION:
         kernel = m.weights[0][1][-1]
-        yield PeftTensor(m.name, "lora_A.weight", (r, m.d_in, kernel), m.times)
-        yield PeftTensor(m.name, "lora_B.weight", (m.d_out, r, 1), m.times)
+        yield PeftTensor(m.name, "lora_A.weight", (r, m.d_in, kernel), m.times, layers=m.layers)
+        yield PeftTensor(m.name, "lora_B.weight", (m.d_out, r, 1), m.times, layers=m.layers)
         return
     wide_in, wide_r = m.d_in, r
     if a["use_qalora"]:
@@ -228,10 +229,10 @@ def adapt(b: Build, m: Module, r: Any) -> Iterator[PeftTensor]:
         else:
             wide_r = exact_div(r, blocks, "--arg use_bdlora: rank over nblocks")
             exact_div(m.d_out, blocks, "--arg use_bdlora: d_out over nblocks")
-    yield PeftTensor(m.name, "lora_A.weight", (r, wide_in), m.times)
-    yield PeftTensor(m.name, "lora_B.weight", (m.d_out, wide_r), m.times, FROZEN if mica else TRAINED)
+    yield PeftTensor(m.name, "lora_A.weight", (r, wide_in), m.times, layers=m.layers)
+    yield PeftTensor(m.name, "lora_B.weight", (m.d_out, wide_r), m.times, FROZEN if mica else TRAINED, layers=m.layers)
     if a["lora_bias"]:
-        yield PeftTensor(m.name, "lora_B.bias", (m.d_out,), m.times)
+        yield PeftTensor(m.name, "lora_B.bias", (m.d_out,), m.times, layers=m.layers)
     yield from variant(a, m, r)
 
 
@@ -263,8 +264,8 @@ def _parameter(b: Build, p: ParameterTarget, patterns: dict[str, Any], factors: 
     own = {**patterns, **{rf".*\.{name}": b.rank * n for name, n in factors.items()}}
     for part, r in split_by(p.module, lambda key: pattern_value(own, f"{key}.{p.name}", b.rank)):
         holder = f"{part.name}.{p.name}" if is_expert_stack(part) else part.name
-        yield PeftTensor(holder, "lora_A.weight", (r * experts, d_in), part.times)
-        yield PeftTensor(holder, "lora_B.weight", (d_out, r * experts), part.times)
+        yield PeftTensor(holder, "lora_A.weight", (r * experts, d_in), part.times, layers=part.layers)
+        yield PeftTensor(holder, "lora_B.weight", (d_out, r * experts), part.times, layers=part.layers)
         b.fixed_work += part.times * 2 * r * experts * d_in * d_out  # B A is multiplied out and added to the parameter
 
 

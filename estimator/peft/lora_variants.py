@@ -27,7 +27,7 @@ VARIANTS = (
 def variant(a: Args, m: Module, r: Any) -> Iterator[PeftTensor]:
     """What DoRA, KaSA, VeLoRA or MonteCLoRA adds to the factors of one target."""
     if a["use_dora"]:
-        yield PeftTensor(m.name, "lora_magnitude_vector", (m.d_out,), m.times)
+        yield PeftTensor(m.name, "lora_magnitude_vector", (m.d_out,), m.times, layers=m.layers)
     if a["kasa_config"] is not None:
         if m.kind == CONV1D:
             raise InputError(f"--method lora: KaSA cannot adapt {m.example!r} ({CONV1D})")
@@ -36,16 +36,16 @@ def variant(a: Args, m: Module, r: Any) -> Iterator[PeftTensor]:
                 f"--rank {int(r)}: KaSA needs a rank below {int(min(m.d_in, m.d_out))}, the smaller side of "
                 f"{m.example!r}"
             )
-        yield PeftTensor(m.name, "lora_diag", (r,), m.times)
+        yield PeftTensor(m.name, "lora_diag", (r,), m.times, layers=m.layers)
     if a["velora_config"] is not None:
         groups = _whole(a, "velora_config", "num_groups", 64)
-        yield PeftTensor(m.name, "lora_velora_embed", (ceil_div(m.d_in, groups),), m.times, BUFFER)
+        yield PeftTensor(m.name, "lora_velora_embed", (ceil_div(m.d_in, groups),), m.times, BUFFER, layers=m.layers)
     if a["monteclora_config"] is not None:
         samples = _whole(a, "monteclora_config", "num_samples", 8)
-        yield PeftTensor(m.name, "std_prior", (r,), m.times)
-        yield PeftTensor(m.name, "expert_weights_prior", (samples,), m.times)
-        yield PeftTensor(m.name, "gaussian_var_prior", (r, r), m.times, BUFFER)
-        yield PeftTensor(m.name, "expert_weights", (samples,), m.times, BUFFER)
+        yield PeftTensor(m.name, "std_prior", (r,), m.times, layers=m.layers)
+        yield PeftTensor(m.name, "expert_weights_prior", (samples,), m.times, layers=m.layers)
+        yield PeftTensor(m.name, "gaussian_var_prior", (r, r), m.times, BUFFER, layers=m.layers)
+        yield PeftTensor(m.name, "expert_weights", (samples,), m.times, BUFFER, layers=m.layers)
 
 
 def _part(a: Args, name: str) -> dict[str, Any]:

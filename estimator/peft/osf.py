@@ -12,7 +12,7 @@ from estimator.ops import minimum
 from estimator.patterns import takes
 from estimator.peft.base import BUFFER, TARGETS, Build, Method, PeftTensor
 from estimator.peft.mappings import default_targets
-from estimator.peft.modules import CONTAINER, CONV1D, CONVOLUTION, EMBEDDING, HOLDER, LINEAR, NORM
+from estimator.peft.modules import CONTAINER, CONV1D, CONVOLUTION, EMBEDDING, HOLDER, LINEAR, NORM, Module
 from estimator.peft.targets import split_by
 from estimator.stack import ops
 from estimator.stack.adapted import AdaptedLayer
@@ -47,12 +47,17 @@ def build(b: Build) -> Iterator[PeftTensor]:
             kept = _kept(b, value, side)
             low = side - kept
             for name, shape in (("U_low", (part.d_out, low)), ("S_low", (low,)), ("V_low", (low, part.d_in))):
-                yield PeftTensor(part.name, f"osf_svd_params.{name}", shape, part.times)
-                yield PeftTensor(part.name, f"_osf_{name}_init", shape, part.times, BUFFER, saved=False)
+                yield PeftTensor(part.name, f"osf_svd_params.{name}", shape, part.times, layers=part.layers)
+                yield _buffer(part, f"_osf_{name}_init", shape)
             if part.d_out > part.d_in:
-                yield PeftTensor(part.name, "_osf_U_high", (part.d_out, kept), part.times, BUFFER, saved=False)
+                yield _buffer(part, "_osf_U_high", (part.d_out, kept))
             if part.d_out < part.d_in:
-                yield PeftTensor(part.name, "_osf_V_high", (kept, part.d_in), part.times, BUFFER, saved=False)
+                yield _buffer(part, "_osf_V_high", (kept, part.d_in))
+
+
+def _buffer(part: Module, name: str, shape: tuple[Any, ...]) -> PeftTensor:
+    """A buffer that stays out of the checkpoint."""
+    return PeftTensor(part.name, name, shape, part.times, BUFFER, saved=False, layers=part.layers)
 
 
 def _kept(b: Build, value: Any, side: Any) -> Any:

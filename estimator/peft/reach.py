@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from estimator.config import MAX_LAYERS
 from estimator.errors import InputError
 from estimator.families.base import Architecture, Layer
@@ -10,7 +12,8 @@ from estimator.stack.machine import Machine
 from estimator.stack.model import Segment
 from estimator.trace import value_of
 
-Kind = tuple[Layer, frozenset[str], bool]  # a layer, the adapted modules it has no adapters of, whether it trains
+# a layer, the adapted modules it has no adapters of (of those that differ, with which of them), whether it trains
+Kind = tuple[Layer, frozenset[Any], bool]
 
 
 def by_reach(arch: Architecture, adapter: Adapter, m: Machine) -> list[Segment] | None:
@@ -22,7 +25,7 @@ def by_reach(arch: Architecture, adapter: Adapter, m: Machine) -> list[Segment] 
         return None
     out: list[Segment] = []
     for part in ([i for i in order if i < start], [start], [i for i in order if i > start]):
-        groups: dict[tuple[int, frozenset[str]], list[int]] = {}
+        groups: dict[tuple[int, frozenset[Any]], list[int]] = {}
         for i in part:
             groups.setdefault((id(kinds[i][0]), kinds[i][1]), []).append(i)
         for at in groups.values():
@@ -40,7 +43,7 @@ def _kinds(arch: Architecture, adapter: Adapter, m: Machine) -> dict[int, Kind]:
             partial.setdefault(t.name, set()).update(t.layers)
     if arch.kind == "encoder-decoder" or any(x.shared for x in arch.layers):
         return {}
-    if not partial and len(arch.layers) == 1:
+    if not partial and not m.varied and len(arch.layers) == 1:
         return {}
     kinds: dict[int, Kind] = {}
     for layer in arch.layers:
@@ -51,5 +54,14 @@ def _kinds(arch: Architecture, adapter: Adapter, m: Machine) -> dict[int, Kind]:
         adapted = own & m.unmet
         for i in layer.indices if layer.indices is not None else range(int(layer.times)):
             missing = frozenset(n for n in adapted if i not in partial.get(n, (i,)))
-            kinds[i] = (layer, missing, trains or bool(adapted - missing))
+            kinds[i] = (layer, missing | others(m, adapted, i), trains or bool(adapted - missing))
     return kinds
+
+
+def others(m: Machine, adapted: set[str], i: int) -> frozenset[tuple[str, int]]:
+    """(module, which of its adapters) of those that layer ``i`` does not have, where its adapters differ by layer."""
+    return frozenset(
+        (name, k)
+        for name in adapted & m.varied.keys()
+        for k, spec in enumerate((m.varied[name], *m.varied[name].also)) if i not in (spec.layers or (i,))
+    )  # fmt: skip

@@ -8,6 +8,7 @@ numbers beside each target; where no target is linear, beside the linear layers 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Any
@@ -33,6 +34,7 @@ def specs(
     """(adapted linear layers, names of the model's own weights that train or whose copies do); ``moved``: what peft
     leaves on the CPU was moved to the card."""
     found: dict[str, LoraSpec] = {}
+    ranked: dict[str, list[tuple[Any, LoraSpec]]] = {}
     dropout = adapter.args["lora_dropout"] or 0
     if not isinstance(dropout, int | float):
         raise InputError(f"lora_dropout must be a number, got {str(dropout)[:40]}")
@@ -40,16 +42,17 @@ def specs(
     unfrozen = {f"{t.module}.{t.name}" if t.module else t.name for t in adapter.unfrozen} | copied(adapter)
     dora = {t.module for t in adapter.tensors if t.name == "lora_magnitude_vector"}
     targets = {m.name for m in adapter.targets}
-    sizes = {(t.module, t.name): t.elements // t.times for t in adapter.tensors}
+    sizes = {(t.module, t.name, t.layers): t.elements // t.times for t in adapter.tensors}
     for t in adapter.tensors:
         if t.name in FACTORS:
-            a, b = sizes[t.module, t.name], sizes.get((t.module, FACTORS[t.name]), 0)
-            found[t.module] = LoraSpec(
+            a, b = sizes[t.module, t.name, t.layers], sizes.get((t.module, FACTORS[t.name], t.layers), 0)
+            spec = LoraSpec(
                 t.shape[0], t.module in dora, width, size_a=a, size_b=b, dropout=dropped,
-                parameter=t.module not in targets,
+                parameter=t.module not in targets, layers=t.layers,
             )
-    if found:
-        return found, unfrozen
+            ranked.setdefault(t.module, []).append((value_of(spec.rank), spec))
+    if ranked:
+        return {name: of_layers(specs) for name, specs in ranked.items()}, unfrozen
     weights = arch.weights()
     linear = {w.module for w in weights if w.role in (LINEAR, CONV1D)}
     if adapter.method.forward is not None:
@@ -88,21 +91,45 @@ def copied(adapter: Adapter) -> set[str]:
 def own_forward(
     adapter: Adapter, forward: Forward, linear: set[str], width: int, moved: bool
 ) -> dict[str, LoraSpec]:
-    """The linear layers that run what the method states, each with its tensors and those that all share; where layers
-    differ (``rank_pattern``), with the largest."""
-    found, held_by = {}, {m.name: m for m in adapter.targets}
+    """The linear layers that run what the method states, each with its tensors and those that all share."""
+    found: dict[str, list[tuple[Any, LoraSpec]]] = {}
     for m in adapter.targets:
-        own: dict[str, AdapterTensor] = {}
-        for t in adapter.tensors:
-            alike = t.common and (held_by[t.module].d_in, held_by[t.module].d_out) == (m.d_in, m.d_out)
-            if t.module in (m.name, "") or alike:
-                n, module = prod(t.shape, start=1), t.module.replace("{i}", "*") if t.common else t.module
-                if t.name not in own or own[t.name].n < n:
-                    own[t.name] = AdapterTensor(module, t.shape, n, t.format, t.state == TRAINED, t.host and not moved)
-        if m.name in linear and any(value_of(h.n) for h in own.values() if h.trains):
-            whole = partial(run, forward, adapter.args, own, work_of(adapter, m), width)
-            found[m.name] = LoraSpec(0, width=width, forward=whole)
-    return found
+        for layers in dict.fromkeys(t.layers for t in adapter.tensors if t.module == m.name) or (None,):
+            if layers is not None and not {*layers} <= {*m.indices}:
+                continue
+            own = tensors_of(adapter, m, layers, moved)
+            if m.name in linear and any(value_of(h.n) for h in own.values() if h.trains):
+                whole = partial(run, forward, adapter.args, own, work_of(adapter, m), width)
+                spec = LoraSpec(0, width=width, forward=whole, layers=layers)
+                size = sum(value_of(h.n) for h in own.values())
+                found.setdefault(m.name, []).append(((size, repr([h.shape for h in own.values()])), spec))
+    return {name: of_layers(specs) for name, specs in found.items()}
+
+
+def tensors_of(adapter: Adapter, m: Module, layers: Any, moved: bool) -> dict[str, AdapterTensor]:
+    """What one module holds in these layers, and what it shares with others, by name."""
+    held_by, own = {m.name: m for m in adapter.targets}, {}
+    for t in adapter.tensors:
+        alike = t.common and (held_by[t.module].d_in, held_by[t.module].d_out) == (m.d_in, m.d_out)
+        if (t.module == m.name and t.layers in (None, layers)) or not t.module or alike:
+            n, module = prod(t.shape, start=1), t.module.replace("{i}", "*") if t.common else t.module
+            if t.name not in own or own[t.name].n < n:
+                own[t.name] = AdapterTensor(module, t.shape, n, t.format, t.state == TRAINED, t.host and not moved)
+    return own
+
+
+def of_layers(specs: list[tuple[Any, LoraSpec]]) -> LoraSpec:
+    """One module's adapters, those of the same size (the first of each pair) as one: the largest, with the others."""
+    sizes: dict[Any, list[LoraSpec]] = {}
+    for size, spec in specs:
+        sizes.setdefault(size, []).append(spec)
+    if len(sizes) == 1:
+        return replace(specs[-1][1], layers=None)
+    each = [
+        replace(x[-1], layers=tuple(i for spec in x for i in spec.layers or ()))
+        for _, x in sorted(sizes.items(), key=lambda pair: pair[0], reverse=True)
+    ]
+    return replace(each[0], also=tuple(each[1:]))
 
 
 def work_of(adapter: Adapter, m: Module) -> tuple[tuple[Any, Any, Any], ...]:

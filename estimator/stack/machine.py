@@ -25,7 +25,8 @@ class LoraSpec:
     whose rank is then 0. ``size_a``, ``size_b``: elements of both factors in one layer; ``work``: the products of
     another kind, each (rows, k, n), its rows None for every token that passes;
     ``parameter``: the module's weight is adapted as a bare parameter. ``forward``: what a method that states its own
-    operations runs in the module's place (estimator.stack.adapted).
+    operations runs in the module's place (estimator.stack.adapted). ``layers``: the numbers of the layers that have it,
+    and ``also`` what others have of the same module, where ranks differ; without them it is the largest for all.
     """
 
     rank: Any
@@ -38,6 +39,8 @@ class LoraSpec:
     work: tuple[tuple[Any, Any, Any], ...] = ()
     parameter: bool = False
     forward: Callable[..., Tensor] | None = None
+    layers: tuple[int, ...] | None = None
+    also: tuple[LoraSpec, ...] = ()
 
 
 @dataclass(slots=True)
@@ -70,9 +73,11 @@ class Machine:
     prompted: Any = 0
     prefix: Any = 0
     unmet: set[str] = field(default_factory=set)  # adapted modules that no operation has asked for yet
+    varied: dict[str, LoraSpec] = field(default_factory=dict)  # adapted modules whose adapters differ between layers
     inputs_want_grad: bool = False  # enable_input_require_grads: the embeddings' output is a leaf
     segment_trains: bool | None = None
-    segment_without: frozenset[str] = frozenset()  # adapted modules whose adapters these layers do not have
+    # adapted modules whose adapters these layers do not have; of those that differ, (module, which of them)
+    segment_without: frozenset[Any] = frozenset()
     probs: Tensor | None = None
     kept_probs: Tensor | None = None
     params: dict[str, Param] = field(default_factory=dict)

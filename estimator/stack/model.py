@@ -38,13 +38,13 @@ from estimator.stack.tape import F32, Leaf, Param, Tensor
 class Segment:
     """Layers that cost the same: ``times`` of ``layer``; ``trains``: None for all that the run trains, False frozen.
 
-    ``without``: the adapted modules whose adapters these layers do not have; ``stores``: later layers reuse its keys.
+    ``without``: the adapted modules whose adapters these layers do not have, or (module, which of them); ``stores``: later layers reuse its keys.
     """
 
     layer: Layer
     times: Any
     trains: bool | None = None
-    without: frozenset[str] = frozenset()
+    without: frozenset[Any] = frozenset()
     stores: bool = False
 
 
