@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from estimator.families.base import Architecture, Attention, together
 from estimator.moments.workload import Workload
-from estimator.peft.simulated import copied, specs, token_rows
+from estimator.peft.simulated import copied, encode, frozen_tokens, hooked, specs, token_rows
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.model import Segment
 from estimator.stack.packed import INT8, is_packed
@@ -113,7 +114,8 @@ def _by_kind(arch: Architecture, load: Workload, m: Machine | None) -> list[Segm
             if flag is True and frozen > 0:  # the lowest trained layer: its input wants no gradient
                 out.append(Segment(layer, 1, flag))
                 times = times - 1
-            shared = layer.shared or layer.ahead is not None or arch.kind == "encoder-decoder"
+            ahead = layer.ahead is not None or (m is not None and m.ahead is not None)
+            shared = layer.shared or ahead or arch.kind == "encoder-decoder"
             if times > 1 and shared:  # what all layers share gets its first gradient from the last of them
                 out.append(Segment(layer, times - 1, flag))
                 times = 1
@@ -158,11 +160,14 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
     if load.kbit:
         m.w = F32
     if load.adapter is not None and load.adapter.virtual_tokens and load.adapter.method.prefix:
-        m.prefix = load.adapter.virtual_tokens
+        m.prefix, m.prefix_frozen = load.adapter.virtual_tokens, frozen_tokens(load.adapter)
         m.kv, m.blocks = m.kv + m.prefix, True
     elif load.adapter is not None and load.adapter.virtual_tokens:
-        m.prompted = load.adapter.virtual_tokens
-        m.s, m.kv, m.enc_tokens = m.s + m.prompted, m.kv + m.prompted, m.enc_tokens + m.prompted
+        m.prompted, m.encode = load.adapter.virtual_tokens, partial(encode, load.adapter, arch)
+        m.enc_tokens = m.enc_tokens + m.prompted
+        m.both_prompted = load.adapter.method.both
+        if arch.kind != "encoder-decoder" or m.both_prompted:
+            m.s, m.kv = m.s + m.prompted, m.kv + m.prompted
     m.inputs_want_grad = load.training and load.adapter is not None and load.top is None
     if load.adapter is not None:
         adapted, unfrozen = specs(load.adapter, arch, load.adapter_width, load.moved)
@@ -184,6 +189,8 @@ def machine(arch: Architecture, load: Workload, tape: Tape) -> Machine:
             if load.top is not None
             else unfrozen.__contains__
         )
+        if load.training and arch.kind == "decoder":
+            hooked(m, load.adapter, arch, load.adapter_width)
     if not load.training:
         m.trains = lambda name: False
     if load.quantization:

@@ -50,7 +50,10 @@ def trained_tensors(arch: Architecture, load: Workload) -> list[Trained]:
             for w in held
         ]  # fmt: skip
     adapter = load.adapter
-    own = [Trained(t.shape, number_bytes(t, load), t.times) for t in adapter.tensors if t.state == TRAINED]
+    own = [
+        Trained(t.shape, number_bytes(t, load), t.times - t.idle)
+        for t in adapter.tensors if t.state == TRAINED and t.times != t.idle
+    ]  # fmt: skip
     return own + [Trained(t.shape, load.width, t.times) for t in adapter.unfrozen]
 
 
@@ -70,7 +73,10 @@ def standing(arch: Architecture, load: Workload, trained: list[Trained], optimiz
     """What is there before a step: model, adapters, states, workspaces."""
     live: Live = {}
     weights: Any = 0
+    away = frozenset() if load.adapter is None or not load.training else load.adapter.away
     for w, parts in weight_tensors(arch, load):
+        if w.module in away and not w.is_bias:
+            continue
         size = small_block if is_packed(w, load) else block_bytes  # packed in place of the 16-bit weight
         weights = weights + w.times * sum(size(p) for p in parts)
     live["model", "weights"] = weights if load.stored is None else load.stored

@@ -19,6 +19,8 @@ from estimator.trace import Recordable, Traced
 if TYPE_CHECKING:
     from estimator.peft.build import Build
     from estimator.stack.adapted import Forward
+    from estimator.stack.around import Around
+    from estimator.stack.prompt import Encode
 
 MANY_VALUED = {"init_lora_weights", "init_weights"}  # true by default, and the name of a scheme otherwise
 TRAINED, FROZEN, BUFFER = "trained", "frozen", "buffer"
@@ -59,6 +61,7 @@ class PeftTensor(NamedTuple):
     host     made on the CPU and left there by the library; common: one tensor that several layers name
     around   bytes that stand on the card with one of it, and are neither parameters nor buffers
     layers   the numbers of the layers that hold it, where those of a kind differ; None: all that its module stands in
+    idle     how many of them get no gradient, and so no states
     """
 
     module: str
@@ -76,6 +79,7 @@ class PeftTensor(NamedTuple):
     around: Any = 0
     common: bool = False
     layers: tuple[int, ...] | None = None
+    idle: int = 0
 
     @property
     def elements(self) -> Any:
@@ -108,11 +112,18 @@ class Method(NamedTuple):
     mapping    its table of default targets; "" where it has none
     merges     whether it can be merged into the weights, so that it costs nothing at inference
     work       (Module, args) -> Work of an unmerged module; None: no extra product
+    away       whether the targets' own weights lie on the CPU while it trains
     prefix     True where virtual tokens are keys and values only
     virtual    True for methods that lengthen the sequence (prompts, prefixes)
     skips      True for a method that passes over targets of other types instead of refusing them
     forward    the operations of its layer's forward, on the tape (estimator.stack.adapted)
+    ahead, after, layer    what its model runs before the layers, makes of the loss, and runs in a layer's place
+    around     those of an attention with an adapter around it (estimator.stack.around)
+    encode     those that make its virtual tokens (estimator.stack.prompt)
+    both       True where a decoder that an encoder feeds has virtual tokens too
     simulated  True where a step of it is simulated without one: what it trains are the model's own modules, or copies
+    wide       True where its numbers are in fp32 whatever ``autocast_adapter_dtype`` says
+    recomputes  False where a checkpointed layer cannot run again: what it needs is gone with the forward pass
     library    False for a method that the peft library does not have under this name
     """
 
@@ -132,7 +143,16 @@ class Method(NamedTuple):
     library: bool = True
     prefix: bool = False
     forward: Forward | None = None
+    away: Callable[[Args], bool] | None = None
+    ahead: Callable[..., None] | None = None
+    after: Callable[..., Any] | None = None
+    layer: Callable[..., Any] | None = None
+    around: Around | None = None
+    encode: Encode | None = None
+    both: bool = False
     simulated: bool = False
+    recomputes: bool = True
+    wide: bool = False
 
     def known_args(self) -> set[str]:
         return {*self.args, *self.accepts.split(), *BASE_FIELDS.split()}

@@ -43,6 +43,7 @@ class Adapter:
     tensors    what it adds; unfrozen: the model's own weights that it trains
     targets    the modules it goes into
     rank       its rank, or None
+    beside     a model of its own that runs beside the one that it goes into
     """
 
     method: Method
@@ -54,6 +55,7 @@ class Adapter:
     notes: tuple[str, ...] = ()
     virtual_tokens: Any = 0
     fixed_work: Any = 0
+    beside: Architecture | None = None
 
     @property
     def added_trained(self) -> Any:
@@ -69,6 +71,12 @@ class Adapter:
     def frozen(self) -> Any:
         """Elements that it stores and does not train: frozen parameters and buffers."""
         return sum((t.elements for t in self.tensors if t.state != TRAINED), start=0)
+
+    @property
+    def away(self) -> frozenset[str]:
+        """Modules whose own weights lie on the CPU while it trains."""
+        off = self.method.away is not None and self.method.away(self.args)
+        return frozenset(m.name for m in self.targets) if off else frozenset()
 
     @property
     def saved(self) -> Any:
@@ -142,6 +150,7 @@ def run(
         tuple(build.notes),
         build.virtual_tokens,
         build.fixed_work,
+        build.beside,
     )
 
 

@@ -45,6 +45,7 @@ class Build:
     targets          the modules that the adapter goes into, each narrowed to its layers; set by :meth:`match`
     unfrozen         the model's own weights that are trained
     notes            what was assumed or adjusted
+    beside           a model of the adapter's own
     fixed_work       extra FLOPs a forward pass that belong to no target (bare parameters)
     """
 
@@ -61,6 +62,7 @@ class Build:
     rank: Any = None
     virtual_tokens: Any = 0
     fixed_work: Any = 0
+    beside: Architecture | None = None
 
     def __post_init__(self) -> None:
         self.known = modules(self.arch)

@@ -31,5 +31,9 @@ METHOD = Method(
     accepts=prompts.FIELDS,
     rank="",
     merges=False,
+    wide=True,
+    recomputes=False,
     virtual=True,
+    prefix=True,
+    simulated=True,
 )

@@ -8,9 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.errors import InputError
+from estimator.families.base import Architecture
 from estimator.peft import prompts
-from estimator.peft.base import FROZEN, Build, Method, PeftTensor
+from estimator.peft.base import FROZEN, Adapter, Build, Method, PeftTensor
 from estimator.peft.extras import token_count
+from estimator.stack import ops
+from estimator.stack.losses import shifted_loss
+from estimator.stack.machine import Machine
+from estimator.stack.prompt import Prompt
+from estimator.stack.tape import F32, Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -28,6 +34,19 @@ def build(b: Build) -> Iterator[PeftTensor]:
     yield PeftTensor("", "delta_embedding.weight", (p, d), saved=False)
 
 
+def encode(s: Prompt) -> Tensor:
+    """CPTEmbedding.forward: the tokens, looked up without a gradient, and their differences; then the same for all."""
+    t = s.t
+    tokens = t.alloc(s.p("embedding.weight").n, F32, "tokens of the prompt")
+    return s.repeated(ops.add(t, tokens, s.embedding("delta_embedding.weight"), "tokens and differences"))
+
+
+def after(adapter: Adapter, m: Machine, arch: Architecture, loss: Tensor, logits: Tensor | None) -> Tensor:
+    """CPTEmbedding.calculate_loss, on the logits that the model has taken its own loss of: a copy of them without the
+    last token, in their own format; the model's loss, and what it keeps, goes when the other takes its name."""
+    return loss if logits is None else shifted_loss(m, logits, arch)
+
+
 METHOD = Method(
     name="cpt",
     title="CPT",
@@ -39,5 +58,9 @@ METHOD = Method(
     "opt_projection_format_epsilon tokenizer_name_or_path",
     rank="",
     merges=False,
+    wide=True,
     virtual=True,
+    encode=encode,
+    after=after,
+    simulated=True,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.ops import minimum
-from estimator.peft.base import BASE, BUFFER, COMMON, CONV1D, INDEX, LINEAR, Build, Method, PeftTensor
+from estimator.peft.base import BASE, BUFFER, COMMON, CONV1D, INDEX, LINEAR, Args, Build, Method, PeftTensor
 from estimator.stack import algebra, ops
 from estimator.stack.adapted import AdaptedLayer
 from estimator.stack.tape import HALF, I64, Tensor
@@ -48,8 +48,11 @@ def build(b: Build) -> Iterator[PeftTensor]:
 
 def forward(s: AdaptedLayer) -> Tensor:
     """Linear.forward: U (S + L) V^T takes the weight's place, applied factor by factor in the model's format; the layer
-    itself is not run."""
+    itself is not run. With dropout it is, and what its weight makes of the dropped input is taken off."""
     t, x, d = s.t, s.x, s.d_in
+    drops = s.drops("frod_dropout")
+    whole = s.base() if drops else None
+    x = s.dropped(x, "frod_dropout")
     w, n = x.w, s.rows * d
     name = next(k for k in s.held if k.startswith("frod_V.") and s.shape(k)[0] == d)
     v = s.brought(name, w)
@@ -66,9 +69,19 @@ def forward(s: AdaptedLayer) -> Tensor:
         held = ((n, w),)
         sparse = algebra.op(t, "S V^T x", n, w, (seen, values), (seen, values, places), held=held, back=((d * d, w),))
     across = ops.mul(t, seen, lengths, "L V^T x")
-    out = s.in_place(ops.add(t, sparse, across), s.p("frod_U"), s.bias())
+    if whole is not None:
+        out = ops.add(t, whole, s.linear(ops.add(t, sparse, across), s.p("frod_U")), "output with FRoD")
+        out = ops.sub(t, out, s.linear(x, s.weight()), "output with FRoD")
+    else:
+        out = s.in_place(ops.add(t, sparse, across), s.p("frod_U"), s.bias())
     del sparse, across, seen, values, places, index, v
     return ops.to(t, out, s.w)
+
+
+def away(a: Args) -> bool:
+    """``runtime_offload_base_weight``: the targets' own weights lie on the CPU, where nothing is dropped and so nothing
+    reads them (Linear.forward, skip_base_layer)."""
+    return a.flag("runtime_offload_base_weight") and not a["frod_dropout"]
 
 
 METHOD = Method(
@@ -76,11 +89,14 @@ METHOD = Method(
     title="FRoD",
     cite="peft 0.21.2, tuners/frod/model.py",
     build=build,
-    args={"sparse_rate": 0.01, "save_projection": True, "bias": "none"},
-    accepts=f"{COMMON} projection_prng_key frod_dropout fan_in_fan_out init_weights regularization_alpha "
-    f"progressbar runtime_offload_base_weight",
+    args={
+        "sparse_rate": 0.01, "save_projection": True, "bias": "none", "runtime_offload_base_weight": False,
+        "frod_dropout": 0.0,
+    },
+    accepts=f"{COMMON} projection_prng_key fan_in_fan_out init_weights regularization_alpha progressbar",
     rank="",
     kinds=(LINEAR, CONV1D),
     mapping="frod",
     forward=forward,
+    away=away,
 )

@@ -16,7 +16,10 @@ from estimator.stack.tape import Tensor
 
 def build(b: Build) -> Iterator[PeftTensor]:
     """A (r x d_in) and B (d_out x r)."""
-    for part, r in b.ranked():
+    r = b.rank = b.args.count("r")
+    if b.args.patterns("rank_pattern"):
+        b.notes.append("rank_pattern has no effect: peft 0.21.2 makes every HiRA layer over unpacked weights with r")
+    for part in b.match():
         kernel = part.weights[0][1][-1] if part.kind == CONVOLUTION else 1
         name = "hira_embedding_" if part.kind == EMBEDDING else "hira_"
         yield PeftTensor(

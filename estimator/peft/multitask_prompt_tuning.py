@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 from estimator.peft import prompts
 from estimator.peft.base import Build, Method, PeftTensor
+from estimator.stack import algebra, ops
+from estimator.stack.prompt import Prompt
+from estimator.stack.tape import F32, Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
@@ -22,6 +25,21 @@ def build(b: Build) -> Iterator[PeftTensor]:
     yield PeftTensor("", "prefix_task_rows", (tasks, k, d))
 
 
+def encode(s: Prompt) -> Tensor:
+    """MultitaskPromptEmbedding.forward: the shared prompt of every sequence, multiplied in place with the product of
+    its task's two factors. What a product in place keeps of its first factor is a copy."""
+    t, b = s.t, s.m.b
+    x = ops.embedding(t, s.p("embedding.weight"), b * s.p("embedding.weight").n)
+    p, k = s.shape("prefix_task_cols")[1:]
+    cols, rows = (algebra.op(t, "of the tasks", b * n, F32, (s.p(f"prefix_task_{of}"),))
+                  for of, n in (("cols", p * k), ("rows", k * s.d)))  # fmt: skip
+    change = algebra.mm(t, cols, rows, x.n, "prompts of the tasks")
+    before = t.alloc(x.n, x.w, "prompt, cloned")
+    out = Tensor(x.n, x.w, x.st)
+    t.record(out, (x, change), ops.mul_bwd, (change.st, before.st), ((x.n, x.w), (change.n, change.w)))
+    return out
+
+
 METHOD = Method(
     name="multitask_prompt_tuning",
     title="Multitask prompt tuning",
@@ -32,5 +50,9 @@ METHOD = Method(
     "prompt_tuning_init_state_dict_path prompt_tuning_init_task",
     rank="num_ranks",
     merges=False,
+    wide=True,
     virtual=True,
+    encode=encode,
+    both=True,
+    simulated=True,
 )

@@ -26,6 +26,7 @@ METHOD = Method(
     accepts=f"{prompts.FIELDS} prompt_tuning_init prompt_tuning_init_text tokenizer_name_or_path tokenizer_kwargs",
     rank="",
     merges=False,
+    wide=True,
     virtual=True,
     simulated=True,
 )

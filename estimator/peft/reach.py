@@ -38,9 +38,10 @@ def by_reach(arch: Architecture, adapter: Adapter, m: Machine) -> list[Segment] 
 def _kinds(arch: Architecture, adapter: Adapter, m: Machine) -> dict[int, Kind]:
     """Every layer by its number; empty for what is not one stack of layers of their own."""
     partial: dict[str, set[int]] = {}
-    for t in adapter.targets:
-        if t.layers is not None:
-            partial.setdefault(t.name, set()).update(t.layers)
+    for name, layers in [*((m.name, m.layers) for m in adapter.targets),
+                         *((t.module, t.layers) for t in adapter.tensors if adapter.method.around)]:  # fmt: skip
+        if layers is not None:
+            partial.setdefault(name, set()).update(layers)
     if arch.kind == "encoder-decoder" or any(x.shared for x in arch.layers):
         return {}
     if not partial and not m.varied and len(arch.layers) == 1:
@@ -49,7 +50,7 @@ def _kinds(arch: Architecture, adapter: Adapter, m: Machine) -> dict[int, Kind]:
     for layer in arch.layers:
         if value_of(layer.times) > MAX_LAYERS:
             raise InputError(f"num_hidden_layers={int(layer.times)} is out of range (at most {MAX_LAYERS:,})")
-        own = {w.module for w in layer.weights()} | {w.name for w in layer.weights()}
+        own = {name for w in layer.weights() for name in (w.name, w.module, w.module.rpartition(".")[0])}
         trains = any(m.trains(name) for name in own)
         adapted = own & m.unmet
         for i in layer.indices if layer.indices is not None else range(int(layer.times)):

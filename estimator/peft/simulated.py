@@ -20,8 +20,12 @@ from estimator.ops import ceil_div
 from estimator.peft.arguments import SAVED
 from estimator.peft.base import TRAINED, Adapter, Module
 from estimator.stack.adapted import AdapterTensor, Forward, run
-from estimator.stack.machine import F32, LoraSpec
+from estimator.stack.around import Around
+from estimator.stack.around import run as run_around
+from estimator.stack.machine import F32, LoraSpec, Machine
 from estimator.stack.products import MULTIPLY_ADD
+from estimator.stack.prompt import Prompt, table
+from estimator.stack.tape import Tensor
 from estimator.trace import value_of
 
 TOKENS = "trainable_tokens_delta"
@@ -44,7 +48,7 @@ def specs(
     targets = {m.name for m in adapter.targets}
     sizes = {(t.module, t.name, t.layers): t.elements // t.times for t in adapter.tensors}
     for t in adapter.tensors:
-        if t.name in FACTORS:
+        if t.name in FACTORS and adapter.method.forward is None:
             a, b = sizes[t.module, t.name, t.layers], sizes.get((t.module, FACTORS[t.name], t.layers), 0)
             spec = LoraSpec(
                 t.shape[0], t.module in dora, width, size_a=a, size_b=b, dropout=dropped,
@@ -55,6 +59,10 @@ def specs(
         return {name: of_layers(specs) for name, specs in ranked.items()}, unfrozen
     weights = arch.weights()
     linear = {w.module for w in weights if w.role in (LINEAR, CONV1D)}
+    if adapter.method.layer is not None:
+        return found, unfrozen
+    if adapter.method.around is not None:
+        return around(adapter, adapter.method.around, width), unfrozen
     if adapter.method.forward is not None:
         found = own_forward(adapter, adapter.method.forward, linear, width, moved)
     work = {m.name: work_of(adapter, m) for m in adapter.targets}
@@ -108,7 +116,8 @@ def own_forward(
 
 def tensors_of(adapter: Adapter, m: Module, layers: Any, moved: bool) -> dict[str, AdapterTensor]:
     """What one module holds in these layers, and what it shares with others, by name."""
-    held_by, own = {m.name: m for m in adapter.targets}, {}
+    held_by = {m.name: m for m in adapter.targets}
+    own: dict[str, AdapterTensor] = {}
     for t in adapter.tensors:
         alike = t.common and (held_by[t.module].d_in, held_by[t.module].d_out) == (m.d_in, m.d_out)
         if (t.module == m.name and t.layers in (None, layers)) or not t.module or alike:
@@ -130,6 +139,43 @@ def of_layers(specs: list[tuple[Any, LoraSpec]]) -> LoraSpec:
         for _, x in sorted(sizes.items(), key=lambda pair: pair[0], reverse=True)
     ]
     return replace(each[0], also=tuple(each[1:]))
+
+
+def around(adapter: Adapter, forward: Around, width: int) -> dict[str, LoraSpec]:
+    """The attentions that run what the method states, each with its tensors."""
+    held: dict[str, dict[str, AdapterTensor]] = {}
+    for t in adapter.tensors:
+        if t.name.startswith(SAVED):
+            continue
+        own = AdapterTensor(t.module, t.shape, t.elements // t.times, t.format, t.state == TRAINED)
+        held.setdefault(t.module, {})[t.name] = own
+    return {
+        name: LoraSpec(0, width=width, forward=partial(run_around, forward, adapter.args, own))
+        for name, own in held.items()
+    }
+
+
+def hooked(m: Machine, adapter: Adapter, arch: Architecture, width: int) -> None:
+    """What a method's model runs before and behind the layers, and around them."""
+    method = adapter.method
+    if method.ahead is not None:
+        m.ahead = partial(method.ahead, adapter)
+    if method.after is not None:
+        m.after = partial(method.after, adapter)
+    if method.layer is not None:
+        held = {t.name: t for t in adapter.tensors if t.module and not t.name.startswith(SAVED)}
+        m.layered = (next(iter(held.values())).module, partial(method.layer, adapter, held, width))
+
+
+def frozen_tokens(adapter: Adapter) -> Any:
+    """Virtual tokens of a prefix that stay as they are."""
+    return next((t.shape[0] for t in adapter.tensors if t.name == "frozen_embedding"), 0)
+
+
+def encode(adapter: Adapter, arch: Architecture, m: Machine) -> Tensor:
+    """What makes an adapter's virtual tokens, run: those of all sequences."""
+    held = {t.name: AdapterTensor("", t.shape, t.elements, t.format, t.state == TRAINED) for t in adapter.tensors}
+    return (adapter.method.encode or table)(Prompt(m, adapter.args, held, adapter.virtual_tokens, arch.hidden))
 
 
 def work_of(adapter: Adapter, m: Module) -> tuple[tuple[Any, Any, Any], ...]:

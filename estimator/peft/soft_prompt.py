@@ -9,11 +9,18 @@ from collections.abc import Iterator
 
 from estimator.peft import prompts
 from estimator.peft.base import Build, Method, PeftTensor
+from estimator.stack.prompt import Prompt
+from estimator.stack.tape import Tensor
 
 
 def build(b: Build) -> Iterator[PeftTensor]:
     """p vectors of the embedding's width."""
     yield PeftTensor("", "prompt", (prompts.tokens(b), b.arch.hidden))
+
+
+def encode(s: Prompt) -> Tensor:
+    """The vectors themselves, for every sequence."""
+    return s.repeated(s.p("prompt"))
 
 
 METHOD = Method(
@@ -25,5 +32,7 @@ METHOD = Method(
     rank="",
     merges=False,
     virtual=True,
+    encode=encode,
+    simulated=True,
     library=False,
 )

@@ -103,6 +103,16 @@ class AdaptedLayer:
         return self.width == self._m.w
 
     @property
+    def sequences(self) -> Any:
+        """Sequences of the batch."""
+        return self._m.b
+
+    def handed(self, name: str, n: Any) -> Tensor:
+        """What the adapter's model made before the layers, called ``name``; where it made nothing, as much of it."""
+        found = self._m.beside.get(name)
+        return self.t.alloc(n, self._m.w, name) if found is None else found
+
+    @property
     def packed(self) -> bool:
         """Whether the layer's weight is packed in 4 or 8 bits."""
         return bool(self._m.packed(self._lin.name))

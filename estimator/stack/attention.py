@@ -191,7 +191,11 @@ def prefixed(m: Machine, a: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Te
     outs = []
     for x, what in ((k, "keys"), (v, "values")):
         each = x.n // m.rows
-        own = m.param(f"{a.out.name}.{{i}}.prefix_{what}", m.prefix * each, F32, m.training)
+        n = (m.prefix - m.prefix_frozen) * each
+        own: Tensor = m.param(f"{a.out.name}.{{i}}.prefix_{what}", n, F32, m.training)
+        if m.prefix_frozen:
+            frozen = m.param(f"{a.out.name}.{{i}}.frozen_{what}", m.prefix_frozen * each, F32, False)
+            own = ops.cat(m.t, (frozen, own), f"{what} of the prefix")
         wide = ops.to(m.t, ops.expand(m.t, own, m.b), x.w)
         outs.append(ops.cat(m.t, (wide, x), f"{what} with prefix"))
     return outs[0], outs[1]

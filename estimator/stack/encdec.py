@@ -63,8 +63,8 @@ def one_side(m: Machine, arch: Architecture, side: str, segments: list[Segment],
     t = m.t
     with t.at(f"{side} embedding"):
         x, named = embedded(m, arch, side, checkpointing and m.inputs_want_grad)
-        if m.prompted:
-            x = prompted(m, arch, x, f"{side}.")
+        if m.prompted and (side == "encoder" or m.both_prompted):
+            x = prompted(m, x, arch.hidden, side == "decoder")
     at: dict[str, Any] = {
         "memory": memory,
         "bias": {},

@@ -23,7 +23,7 @@ def masked_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     with t.at("embedding"):
         x = embed(m, arch, None, checkpointing and m.inputs_want_grad)
         if m.prompted:
-            x = prompted(m, arch, x)
+            x = prompted(m, x, arch.hidden)
     local: dict[Any, Tensor | None] = {}
     for layer in arch.layers:
         window = getattr(layer.mixer, "window", None)

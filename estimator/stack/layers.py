@@ -144,18 +144,24 @@ def mix(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
         return ops.add(m.t, side, mix(m, x, layer._replace(second=None), at), "mixers' sum")
     with m.t.at("attention", a):
         if not m.selective:
-            x = attention(m, x, a, at)
+            x = attended(m, x, a, at)
             return ops.dropout(m.t, x) if m.drops.mixer else x
         params = m.params
 
         def again(h: Tensor) -> Tensor:
             keep, m.params = m.params, params
             try:
-                return attention(m, h, a, at)
+                return attended(m, h, a, at)
             finally:
                 m.params = keep
 
         return m.t.checkpoint(again, x)
+
+
+def attended(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:
+    """The attention, or what an adapter around it makes of it (estimator.stack.around)."""
+    spec = m.adapters(a.out.name.rpartition(".")[0])
+    return attention(m, x, a, at) if spec is None or spec.forward is None else spec.forward(m, x, a, at)
 
 
 def feed(m: Machine, x: Tensor, block: MLP | MoE, stream: Tensor | None = None) -> Tensor:

@@ -79,6 +79,13 @@ def causal_loss(m: Machine, logits: Tensor, arch: Architecture) -> Tensor:
     return cross_entropy(m.t, wide, m.rows)
 
 
+def shifted_loss(m: Machine, logits: Tensor, arch: Architecture) -> Tensor:
+    """An adapter's own loss, on logits in their format less the last token's: of one sequence a view, else a copy."""
+    rows = m.b * (m.s - 1)
+    shifted = ops.piece(m.t, logits, rows * arch.vocab)
+    return cross_entropy(m.t, ops.copy(m.t, shifted, "shifted logits") if m.b != 1 else shifted, rows)
+
+
 def chunked_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     """Head and loss in eight parts of the tokens, each recomputed in the backward pass."""
     t, params, rows = m.t, m.params, m.rows

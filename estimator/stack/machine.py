@@ -71,10 +71,20 @@ class Machine:
     loss: str = "full"
     selective: bool = False
     prompted: Any = 0
+    encode: Callable[[Machine], Tensor] | None = None  # what makes the virtual tokens (estimator.stack.prompt)
+    prompts: Tensor | None = None  # the virtual tokens, once they are made
+    both_prompted: bool = False  # the decoder that an encoder feeds has some too
+    named_by_caller: list[Tensor] = field(default_factory=list)  # until the model's forward pass has returned
     prefix: Any = 0
+    prefix_frozen: Any = 0  # of them
     unmet: set[str] = field(default_factory=set)  # adapted modules that no operation has asked for yet
     varied: dict[str, LoraSpec] = field(default_factory=dict)  # adapted modules whose adapters differ between layers
     inputs_want_grad: bool = False  # enable_input_require_grads: the embeddings' output is a leaf
+    # what an adapter runs before the model: (machine, model, its forward pass, whether layers are checkpointed)
+    ahead: Callable[..., None] | None = None
+    after: Callable[..., Tensor] | None = None  # what it makes of the loss: (machine, model, loss, logits)
+    layered: tuple[str, Callable[..., Tensor]] | None = None  # the layers that it wraps, and what runs in their place
+    beside: dict[str, Tensor] = field(default_factory=dict)  # what it hands from there to the layers
     segment_trains: bool | None = None
     # adapted modules whose adapters these layers do not have; of those that differ, (module, which of them)
     segment_without: frozenset[Any] = frozenset()

@@ -38,7 +38,8 @@ from estimator.stack.tape import F32, Leaf, Param, Tensor
 class Segment:
     """Layers that cost the same: ``times`` of ``layer``; ``trains``: None for all that the run trains, False frozen.
 
-    ``without``: the adapted modules whose adapters these layers do not have, or (module, which of them); ``stores``: later layers reuse its keys.
+    ``without``: the adapted modules whose adapters these layers do not have, or (module, which of them);
+    ``stores``: later layers reuse its keys.
     """
 
     layer: Layer
@@ -169,6 +170,11 @@ def run_layer(m: Machine, x: Tensor, segment: Segment, at: Any, checkpointing: b
     layer, params = segment.layer, m.params
     wiring = at.get("layer") or WIRING[layer.wiring]
     m.stores = segment.stores
+    if m.layered is not None and m.layered[0] not in segment.without:
+        around, m.layered = m.layered, None
+        x = around[1](m, x, lambda h: run_layer(m, h, segment, at, checkpointing))
+        m.layered = around
+        return x
     if not checkpointing:
         x = wiring(m, x, layer, at)
         m.kept_probs, m.probs = (m.probs if "probs" in layer.keeps else None), None
@@ -193,7 +199,7 @@ def stack(m: Machine, x: Tensor, segments: list[Segment], at: Any, out: Forward,
         if t.work is not None:
             t.layer = label(segment.layer)
         low = t.seq
-        t.carried.append(x.st.record)
+        t.carried += [x.st.record, *(s.st.record for s in m.beside.values())]
         with t.repeated(segment.times), t.at("layer"):
             if m.wrap is not None:
                 m.wrap.before_layer(len(out.bounds), segment.layer, len(m.leaves))
@@ -274,7 +280,7 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     with t.at("embedding"), unit(m, out, arch, 0):
         inputs = embed(m, arch, parts, checkpointing and m.inputs_want_grad)
     if m.prompted:
-        inputs = prompted(m, arch, inputs)
+        inputs = prompted(m, inputs, arch.hidden)
     at: dict[str, Any] = {"masks": masks(m, arch), "rope": rope_tables(m, inputs.w), "facts": arch.facts,
                           "shared": {}}  # fmt: skip
     if any(layer.ahead for layer in arch.layers):
@@ -291,6 +297,7 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     else:
         x = stack(m, inputs, segments, at, out, checkpointing)
     m.segment_trains, m.kept_probs = None, None
+    m.beside.pop("state", None)
     with t.at("final norm"):
         for part in arch.final:
             x = FINAL[type(part)](m, x, part)
@@ -302,6 +309,7 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
     if m.training and m.loss != "full" and arch.has_head:
         with t.at("loss"), unit(m, out, arch, 1):
             out.loss = LOSSES[m.loss](m, x, arch)
+            out.loss = out.loss if m.after is None else m.after(m, arch, out.loss, None)
         out.held, m.named = m.named if m.hold_outputs else [], []
         t.leave_autocast()
         return out
@@ -315,6 +323,7 @@ def causal_lm(m: Machine, arch: Architecture, segments: list[Segment], checkpoin
             logits = ops.to(t, logits, F32) if m.release.upcasts and arch.has_head else logits
             pooled = arch.facts.get("class") == "ForSequenceClassification"
             out.loss = score_loss(m, logits) if pooled else causal_loss(m, logits, arch)
+            out.loss = out.loss if m.after is None else m.after(m, arch, out.loss, logits)
         out.held = m.hand_on(logits)
     t.leave_autocast()
     return out

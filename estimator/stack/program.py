@@ -9,6 +9,18 @@ from estimator.stack.model import Forward, Segment, causal_lm
 
 def forward(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Forward:
     """A forward pass, with the loss in training."""
+    try:
+        if m.ahead is not None:
+            ahead, m.ahead = m.ahead, None
+            ahead(m, arch, lambda: by_kind(m, arch, segments, False), checkpointing)
+            m.ahead = ahead
+        return by_kind(m, arch, segments, checkpointing)
+    finally:
+        m.prompts = None
+        m.named_by_caller.clear()
+
+
+def by_kind(m: Machine, arch: Architecture, segments: list[Segment], checkpointing: bool) -> Forward:
     if arch.kind == "encoder":
         from estimator.stack.encoder import masked_lm
 

@@ -27,6 +27,7 @@ from estimator.commands.memory.storage import (
     approximate,
     as_held,
     left_alone,
+    not_run,
     unsimulated,
     unused,
 )
@@ -180,7 +181,7 @@ def plan(q: Memory) -> MemoryPlan:
         ),
         **stack,
     )  # fmt: skip
-    said += [] if adapter is None else approximate(adapter)
+    said += [] if adapter is None else [*approximate(adapter), *(not_run(adapter, q.checkpointing) if train else ())]
     deep = train and chosen.kind == "simulated" and str(q.pipeline_parallel) != "1"
     share = expert_rank(one_rank(untied(arch) if deep else arch, load.tensor, load.sequence), load.experts)
     if adapter is not None and load.tensor != 1:

@@ -180,6 +180,7 @@ def fields_of(
         raise InputError("--optimizer-in-backward drops each gradient at once: nothing is accumulated or kept")
     if kept:
         said.append("the gradients of the micro-batch before stand throughout")
+    cast = cast or (adapter is not None and adapter.method.wide)
     return {
         "amp": amp, "half": half, "kept_gradients": kept, "kernels": kernels_of(q, recipe, adapter),
         "hold_outputs": q.hold_outputs or recipe.holds, "names_on": recipe.holds,

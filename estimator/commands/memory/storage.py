@@ -80,14 +80,22 @@ def implied_training(q: Memory) -> str:
     return f"--mode not given: training, as {spelt(q, training)} says"
 
 
+def not_run(adapter: Adapter, checkpointing: str) -> list[str]:
+    """What is said where peft's own step fails."""
+    if adapter.method.recomputes or checkpointing == "none":
+        return []
+    return [
+        f"--checkpointing {checkpointing}: such a step fails in peft 0.21.2, whose {adapter.method.name} has let go of "
+        "what a layer needs to run again; this is what it would need"
+    ]
+
+
 def approximate(adapter: Adapter) -> list[str]:
     """What is simulated in the place of an adapter whose own operations are not, or of its targets that are no linear
     layers."""
     name, product = adapter.method.name, "one product with its trained numbers beside each"
     if adapter.method.simulated:
         return []
-    if adapter.virtual_tokens:
-        return [f"activations of {name} are approximate: its virtual tokens lengthen the sequence"]
     if adapter.method.forward is None:
         return [f"activations of {name} are approximate: {product} target"]
     if all(m.kind in (LINEAR, CONV1D) for m in adapter.targets):
