@@ -3,7 +3,7 @@
     pip install torch transformers accelerate peft     # bitsandbytes for the packed bases
     python benchmarks/measure_peft_steps.py draw CASES.json [SEED]     # writes cases, each with its prediction
     python benchmarks/measure_peft_steps.py measure CASES.json OUT.json [JOBS]    # on a CUDA card, each in a process
-    python benchmarks/measure_peft_steps.py keep OUT.json              # writes tests/accuracy/peft_steps.json.gz
+    python benchmarks/measure_peft_steps.py keep OUT.json              # adds to tests/accuracy/peft_steps.json.gz
 
 A step is one of a PyTorch loop (recipe torch) or of transformers.Trainer (recipe trainer); the third is kept. Weights
 and tokens are random. BOFT's CUDA extension is left out, as where there is no compiler.
@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-SEED = 20_261_127  # of the first draw; the second's is one more
+SEED = 20_261_127  # of the first draw; of the second, third, and fourth one, two, and three more
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "rope_theta": 500_000.0}
 MODELS: dict[str, dict[str, Any]] = {
     "llama-3.2-1b-l5": LLAMA | {"vocab_size": 128_256, "hidden_size": 2048, "intermediate_size": 8192,
@@ -66,24 +66,63 @@ METHODS: dict[str, tuple[tuple[int, ...], tuple[dict[str, Any], ...]]] = {
     "p_tuning": ((), ({"num_virtual_tokens": 32},)), "prompt_tuning": ((), ({"num_virtual_tokens": 32},)),
     "trainable_tokens": ((), ({"token_indices": [1, 2, 3, 4]},)),
 }  # fmt: skip
-NO_TARGETS = ("ln_tuning", "prefix_tuning", "p_tuning", "prompt_tuning", "trainable_tokens")
+CPT = {"cpt_token_ids": list(range(24)), "cpt_mask": [1] * 24, "cpt_tokens_type_mask": [1, 2, 3, 4] * 6}
+PATTERN = {"rank_pattern": {r"layers\.(0|1)\..*": 256}}
+# the third draw: what was approximate until then
+REST: dict[str, tuple[tuple[int, ...], tuple[dict[str, Any], ...]]] = {
+    "p_tuning": ((), ({"num_virtual_tokens": 64, "encoder_reparameterization_type": "LSTM", "encoder_hidden_size": 512},
+                      {"num_virtual_tokens": 256}, {"num_virtual_tokens": 64, "encoder_hidden_size": 2048})),
+    "prompt_tuning": ((), ({"num_virtual_tokens": 256},)),
+    "adaption_prompt": ((), ({"adapter_len": 10, "adapter_layers": 2}, {"adapter_len": 64, "adapter_layers": 2})),
+    "xlora": ((8, 16), ({"adapters": 2}, {"adapters": 4, "xlora_depth": 2, "xlora_size": 512},
+                        {"adapters": 3, "layerwise_scalings": True})),
+    "poly": ((4, 8), ({}, {"n_skills": 8, "n_splits": 4}, {"n_tasks": 3, "n_splits": 2})),
+    "lora": ((8,), (PATTERN,)), "hira": ((8,), (PATTERN,)), "loha": ((8,), (PATTERN,)),
+    "shadow": ((8, 64), ({}, {"shadow_dropout": 0.0}, {"auxiliary_loss_weight": 0.0, "update_hidden_size": 128})),
+    "frod": ((), ({"runtime_offload_base_weight": True}, {"frod_dropout": 0.1})),
+    "multitask_prompt_tuning": ((), ({"num_virtual_tokens": 64, "num_tasks": 3, "num_ranks": 4},)),
+    "cpt": ((), (CPT,)), "cartridge": ((), ({"num_virtual_tokens": 64, "num_frozen_tokens": 8},)),
+}  # fmt: skip
+NARROW = ("qwen2.5-0.5b-l7", "smollm2-360m-l9")
+# the fourth draw has these too
+MORE: dict[str, tuple[dict[str, Any], ...]] = {
+    "p_tuning": ({"num_virtual_tokens": 20, "encoder_reparameterization_type": "LSTM", "encoder_num_layers": 1},),
+    "xlora": ({"adapters": 3, "top_k_lora": 1}, {"adapters": 2, "use_trainable_adapters": True},
+              {"adapters": 2, "enable_softmax": False, "enable_softmax_topk": True, "top_k_lora": 2}),
+    "shadow": ({"shadow_num_hidden_layers": 2, "shadow_intermediate_size": 1024}, {"share_embeddings": False}),
+    "adaption_prompt": ({"adapter_len": 16, "adapter_layers": 1},),
+    "poly": ({"n_skills": 2, "n_tasks": 2},),
+}  # fmt: skip
+LATER: dict[str, dict[str, Any]] = {
+    "gpt2-l6": {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 50_257, "n_embd": 768,
+                "n_layer": 6, "n_head": 12, "n_positions": 1024},
+}  # fmt: skip
+# methods of some models alone: of the families that peft knows; of narrow matrices, where those are decomposed
+ONLY = {"adaption_prompt": ("llama-3.2-1b-l5", "mistral-7b-l2", "smollm2-360m-l9"), "frod": NARROW}
+WITH_TASKS = ("poly", "multitask_prompt_tuning")  # whose forward pass is told each sequence's task
+WHOLE = (*WITH_TASKS, "xlora", "cartridge")  # whose hooks are gone when a checkpointed layer runs again
+NO_TARGETS = ("ln_tuning", "prefix_tuning", "p_tuning", "prompt_tuning", "trainable_tokens", "adaption_prompt",
+              "shadow", "multitask_prompt_tuning", "cpt", "cartridge")  # fmt: skip
 SLOW = ("frod",)  # what takes minutes to decompose wide matrices
 PACKED = ("oft", "miss", "vera", "shira")  # methods that unpack a base of 4 bits
 
 
 def draw(seed: int) -> list[dict[str, Any]]:
-    """Two cases of each method, and one over a packed base of those that take one."""
-    rng, cases = random.Random(seed), []
-    for method, (ranks, settings) in METHODS.items():
-        for i in range(3 if method in PACKED else 2):
-            packed = i == 2
+    """Two cases of each method, and one over a packed base of those that take one; from the third draw on one of each
+    setting and one more."""
+    rng, cases, third, fourth = random.Random(seed), [], seed >= SEED + 2, seed >= SEED + 3
+    for method, (ranks, settings) in (REST if third else METHODS).items():
+        settings = (*settings, *MORE.get(method, ())) if fourth else settings
+        for i in range(len(settings) + 1 if third else 3 if method in PACKED else 2):
+            packed = i == 2 and not third
             recipe = rng.choice(("torch", "torch", "trainer"))
+            recipe = "torch" if method in WITH_TASKS else recipe
             o: dict[str, Any] = {"mode": "training", "method": method, "recipe": recipe}
             if method not in NO_TARGETS:
                 o["targets"] = rng.choice(TARGETS[:1] if method in SLOW else TARGETS)
             if ranks:
                 o["rank"] = str(rng.choice(ranks))
-            o["args"] = dict(rng.choice(settings))
+            o["args"] = dict(settings[i] if third and i < len(settings) else rng.choice(settings))
             dtype, autocast = ("bf16", "none") if packed or i == 0 else rng.choice(
                 (("bf16", "none"), ("fp32", "bf16"), ("fp32", "bf16"), ("bf16", "bf16"), ("fp32", "none"))
             )  # fmt: skip
@@ -92,11 +131,14 @@ def draw(seed: int) -> list[dict[str, Any]]:
                 o["args"]["autocast_adapter_dtype"] = False
             if packed:
                 o["quantization"] = "nf4"
-            if rng.random() < 0.25 and "prefix" not in method:
+            if rng.random() < 0.25 and "prefix" not in method and not (third and method in WHOLE):
                 o["checkpointing"] = "full"
             o |= {"batch_size": str(rng.choice((1, 2, 4))), "seq_len": str(rng.choice((256, 512, 1024)))}
-            model = rng.choice(sorted(MODELS))
-            cases.append({"id": f"{method}/{i}/{recipe}/{model}/{dtype}-{autocast}", "model": model, "options": o})
+            known = (*ONLY[method], *LATER) if fourth and method == "adaption_prompt" else ONLY.get(method, MODELS)
+            model = rng.choice(sorted(known if third else MODELS))
+            drawn = "/fourth" if fourth else "/third" if third else ""
+            name = f"{method}/{i}/{recipe}/{model}/{dtype}-{autocast}{drawn}"
+            cases.append({"id": name, "model": model, "options": o})
     return cases
 
 
@@ -109,7 +151,7 @@ def predicted(case: dict[str, Any]) -> Any:
     from estimator.models import Model
     from estimator.questions import ask
 
-    model = Model(case["model"], "file", Config(MODELS[case["model"]]))
+    model = Model(case["model"], "file", Config((MODELS | LATER)[case["model"]]))
     try:
         return int(simulate(plan(ask(Memory, model, case["options"] | {"gpu": "h200"}))).worst.peak)
     except InputError as error:
@@ -123,11 +165,26 @@ def adapted(model: Any, o: dict[str, Any]) -> Any:
     given = dict(o["args"])
     cast = given.pop("autocast_adapter_dtype", True)
     kind = peft.PEFT_TYPE_TO_CONFIG_MAPPING[getattr(peft.PeftType, o["method"].upper())]
+    if o["method"] == "xlora":
+        model, made = with_experts(model, o, given.pop("adapters"))
+        config = kind(task_type="CAUSAL_LM", hidden_size=model.config.hidden_size, adapters=made, **given)
+        return peft.get_peft_model(model, config, autocast_adapter_dtype=cast)
     if "rank" in o:
         given["r"] = int(o["rank"])
     if "targets" in o:
         given["target_modules"] = o["targets"].split(",")
     return peft.get_peft_model(model, kind(task_type="CAUSAL_LM", **given), autocast_adapter_dtype=cast)
+
+
+def with_experts(model: Any, o: dict[str, Any], many: int) -> tuple[Any, dict[str, str]]:
+    """The model, which is to cache nothing, and the LoRAs that X-LoRA loads."""
+    import peft
+
+    model.config.use_cache = False
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=int(o["rank"]), target_modules=o["targets"].split(","))
+    lora, at = peft.get_peft_model(model, config), tempfile.mkdtemp()
+    lora.save_pretrained(at)
+    return lora.unload(), {str(i): at for i in range(many)}
 
 
 def step_of_a_loop(model: Any, o: dict[str, Any], ids: Any) -> int:
@@ -138,12 +195,13 @@ def step_of_a_loop(model: Any, o: dict[str, Any], ids: Any) -> int:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
     model.train()
+    more = {"task_ids": torch.zeros(len(ids), dtype=torch.long, device=ids.device)} if o["method"] in WITH_TASKS else {}
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
     for _ in range(3):
         gc.collect()
         torch.cuda.reset_peak_memory_stats()
         with torch.autocast("cuda", torch.bfloat16, enabled=o["autocast"] == "bf16"):
-            loss = model(input_ids=ids, labels=ids).loss
+            loss = model(input_ids=ids, labels=ids, **more).loss
         loss.backward()
         del loss
         optimizer.step()
@@ -186,7 +244,7 @@ def one(case: dict[str, Any]) -> dict[str, Any]:
 
     boft.get_fbd_cuda = lambda: None
     torch.manual_seed(0)
-    o, config = case["options"], MODELS[case["model"]]
+    o, config = case["options"], (MODELS | LATER)[case["model"]]
     dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[o["dtype"]]
     model = build(config, dtype, "sdpa", False if o.get("quantization") else None)
     ids = torch.randint(0, config["vocab_size"], (int(o["batch_size"]), int(o["seq_len"])), device="cuda")
@@ -228,8 +286,11 @@ def main() -> None:
     else:
         cases = [c for c in json.loads(path.read_text()) if "measured" in c and isinstance(c["before"], int)]
         kept = [{k: c[k] for k in ("id", "model", "options", "before", "measured")} for c in cases]
-        data = {"meta": cases[0]["versions"], "configs": MODELS, "cases": kept}
-        with gzip.GzipFile(Path(__file__).parents[1] / "tests/accuracy/peft_steps.json.gz", "wb", mtime=0) as f:
+        record = Path(__file__).parents[1] / "tests/accuracy/peft_steps.json.gz"
+        there = json.loads(gzip.decompress(record.read_bytes()))["cases"] if record.exists() else []
+        kept = [*(c for c in there if c["id"] not in {k["id"] for k in kept}), *kept]
+        data = {"meta": cases[0]["versions"], "configs": MODELS | LATER, "cases": kept}
+        with gzip.GzipFile(record, "wb", mtime=0) as f:
             f.write(json.dumps(data, separators=(",", ":")).encode())
 
 
