@@ -1,4 +1,4 @@
-"""Measure the steps of a record again, for tests/accuracy/stacks_blind.json.gz and stacks_brothers.json.gz.
+"""Measure the steps of a record again, for tests/accuracy/stacks_{blind,brothers,compiled}.json.gz.
 
     pip install torch transformers accelerate peft trl datasets bitsandbytes liger-kernel    # and, for optimizers:
     pip install galore-torch apollo-torch adam-mini schedulefree torchao lomo-optim grokadamw torch-optimi

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from estimator.families.base import Architecture
-from estimator.moments.compiled import compiled_moments
+from estimator.moments.compiled import compiled_moments, described
 from estimator.moments.outcome import Alive, Live, Moment, Outcome, phase
 from estimator.moments.passes import at_once, backward_pass, forward_pass, training_machine
 from estimator.moments.repeated import again
@@ -18,7 +18,6 @@ from estimator.moments.sharded import sharded, step_bytes
 from estimator.moments.standing import later, rotary_bytes, standing, trained_tensors
 from estimator.moments.workload import THREADS, Workload
 from estimator.optimizers import find_optimizer
-from estimator.stack import compiled
 from estimator.stack.attention import grow_cache
 from estimator.stack.model import Forward
 from estimator.stack.program import forward
@@ -64,7 +63,7 @@ def _training(arch: Architecture, load: Workload) -> Outcome:
     stop = len(log)
     at_step = Alive(base, log, (stop, 0, 0), {("optimizer", "temporaries"): temporary})
     level = replay.level
-    if load.compiled and compiled.known(arch, load.loss, load.offload, load.checkpointing, load.width):
+    if load.compiled and described(arch, load):
         moments[1:] = compiled_moments(arch, load, base, trained)
     moments.append(Moment("moments.step_bytes", "Optimizer step", level + value_of(temporary), level, at_step))
     del ids, loss
