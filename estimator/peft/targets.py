@@ -134,9 +134,12 @@ def split_by(m: Module, value_of: Callable[[str], Any]) -> list[tuple[Module, An
     if not m.layered:
         return [(m, value_of(m.name))]
     groups: dict[str, tuple[Any, list[int]]] = {}
+    keys: dict[int, tuple[Any, str]] = {}  # one object for most layers, which a derivation writes out at length
     for i in m.indices:
         value = value_of(m.at(i))
-        groups.setdefault(repr(value), (value, []))[1].append(i)
+        if id(value) not in keys:
+            keys[id(value)] = value, repr(value)
+        groups.setdefault(keys[id(value)][1], (value, []))[1].append(i)
     if len(groups) == 1:
         return [(m, next(iter(groups.values()))[0])]
     return [(m._replace(times=len(at), layers=tuple(at)), value) for value, at in groups.values()]

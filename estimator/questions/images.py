@@ -42,6 +42,9 @@ def seen(model: Model, images: Any, image_size: Any) -> Seen | None:
         raise InputError(f"--images: {model.name} sees no images")
     given = None if image_size is None else sides(str(image_size))
     height, width = placed(tower.grid, given, model.name)
+    if height < tower.grid.patch[0] or width < tower.grid.patch[1]:
+        patch = " x ".join(str(side) for side in tower.grid.patch)
+        raise InputError(f"--images: {model.name} cuts images of {height} x {width} pixels into patches of {patch}")
     return Seen(number, height, width, *counts(tower.grid, height, width))
 
 

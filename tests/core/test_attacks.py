@@ -442,6 +442,18 @@ def test_factors_of_modules_that_share_none(llmcalc, model):
     assert llmcalc(f"memory {model} --mode training --method lily --targets all-linear").code == 0
 
 
+def test_patches_that_are_larger_than_the_image(llmcalc):
+    ran = llmcalc("infer gemma-3-4b-multimodal --images 1 --set vision_config.patch_size=1000")
+    assert (ran.code, "cuts images of 896 x 896 pixels into patches of 1000 x 1000" in ran.err) == (2, True)
+
+
+def test_derived_ranks_are_written_out_once(llmcalc):
+    """10,000 layers of experts took half a minute: the same rank written out for each, in every change."""
+    start = time.process_time()
+    assert llmcalc("train deepseek-v2-lite --derive --set num_hidden_layers=10000").code == 0
+    assert time.process_time() - start < 5
+
+
 def test_a_class_that_is_no_text(llmcalc, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(LAYERS | {"architectures": [2**63]}))
