@@ -62,7 +62,7 @@ def specs(
     if adapter.method.layer is not None:
         return found, unfrozen
     if adapter.method.around is not None:
-        return around(adapter, adapter.method.around, width), unfrozen
+        return around(adapter, adapter.method.around, linear, width), unfrozen
     if adapter.method.forward is not None:
         found = own_forward(adapter, adapter.method.forward, linear, width, moved)
     work = {m.name: work_of(adapter, m) for m in adapter.targets}
@@ -141,12 +141,15 @@ def of_layers(specs: list[tuple[Any, LoraSpec]]) -> LoraSpec:
     return replace(each[0], also=tuple(each[1:]))
 
 
-def around(adapter: Adapter, forward: Around, width: int) -> dict[str, LoraSpec]:
-    """The attentions that run what the method states, each with its tensors."""
+def around(adapter: Adapter, forward: Around, linear: set[str], width: int) -> dict[str, LoraSpec]:
+    """The attentions that run what the method states, each with its tensors. InputError for a linear layer."""
     held: dict[str, dict[str, AdapterTensor]] = {}
     for t in adapter.tensors:
         if t.name.startswith(SAVED):
             continue
+        if t.module in linear:
+            name = t.module.rpartition(".")[2]
+            raise InputError(f"--targets {name}: {adapter.method.title} stands around an attention, not a linear layer")
         own = AdapterTensor(t.module, t.shape, t.elements // t.times, t.format, t.state == TRAINED)
         held.setdefault(t.module, {})[t.name] = own
     return {

@@ -454,6 +454,11 @@ def test_derived_ranks_are_written_out_once(llmcalc):
     assert time.process_time() - start < 5
 
 
+def test_an_adaption_prompt_stands_around_an_attention(llmcalc):
+    ran = llmcalc("memory llama-3.2-1b --mode training --method adaption_prompt --targets q_proj")
+    assert (ran.code, "stands around an attention, not a linear layer" in ran.err) == (2, True)
+
+
 def test_a_class_that_is_no_text(llmcalc, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(LAYERS | {"architectures": [2**63]}))
