@@ -20,6 +20,16 @@ YES, TIGHT, NO = "yes", "tight", "no"
 WORDS = {YES: "fits", TIGHT: "just fits", NO: "does not fit"}
 
 
+def _of_its(card: str, have: int) -> str:
+    """`` of its 24 GB`` where macOS gives the GPU a part of the machine's memory; "" for other cards."""
+    from estimator.presets import find, load_gpu, sized
+
+    if find("gpus", card) is None and sized(card) is None:
+        return ""
+    memory = load_gpu(card).memory
+    return f" of its {memory.sold_gb:g} GB" if memory.wired_bytes == have else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """What is needed, in bytes a GPU, beside what a program gets on ``card``."""
@@ -45,6 +55,7 @@ class Fit:
         need, have = human(int(value_of(self.need.best)), BYTES), human(self.have, BYTES)
         gap = human(abs(self.margin), BYTES)
         asks = f"{what}need{'' if what[:1].isdigit() and not what.startswith('1 ') else 's'} {need}"
+        have += _of_its(self.card, self.have)
         if self.answer == NO:
             return f"Does not fit: {asks}, {self.card} has {have}; over by {gap}."
         if self.answer == TIGHT:

@@ -31,6 +31,7 @@ from estimator.units import BITS_PER_BYTE
 
 CACHES = ("dynamic", "static", "paged", "quantized")
 KV_FORMATS = ("bf16", "fp16", "fp32", "fp8", "int8", "int4")
+GGML = ("q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl")  # of llama.cpp's caches: --cache-type-k
 BF16_BITS = 16  # what is computed with, and what scales are kept in
 FP32_BYTES = 4
 BLOCK = 16  # tokens a block: vLLM's default
@@ -42,7 +43,8 @@ def kv_format(name: str) -> Format:
     """The format of ``--kv-dtype``; InputError where no cache is stored in it."""
     found = find_format(name, "--kv-dtype")
     if found.name not in KV_FORMATS:
-        raise InputError(f"--kv-dtype {name}: KV caches are not stored as {name}. Use {', '.join(KV_FORMATS)}")
+        own = "; with --engine llama.cpp also f16, q8_0, q4_0 ..." if name.lower() in GGML else ""
+        raise InputError(f"--kv-dtype {name}: KV caches are not stored as {name}. Use {', '.join(KV_FORMATS)}{own}")
     return found
 
 

@@ -1,6 +1,7 @@
 """QLoRA: LoRA on every linear layer over a base stored in NF4. Its adapter is LoRA's own.
 
-Source: Dettmers et al. 2023, arXiv 2305.14314, section 3 (adapters on all linear layers).
+Source: Dettmers et al. 2023, arXiv 2305.14314, section 3: adapters on all linear layers; double quantisation: a scale
+of 8 bits for 64 weights, one of 32 bits for 256 of them, 4 + 8/64 + 32/(64 * 256) = 4.127 bits a weight.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ def build(b: Build) -> Iterator[PeftTensor]:
     if b.targets_option is None and b.args["target_modules"] is None:
         b.targets_option = "all-linear"
         b.notes.append("QLoRA adapts all linear layers unless --targets says otherwise (its paper, section 4)")
-    b.notes.append("the base model is stored in NF4: blocks of 64 weights with one fp32 scale, 4.5 bits a weight")
+    b.notes.append(
+        "the base model is stored in NF4 with double quantisation, 4.127 bits a weight, unless --quantization says "
+        "otherwise"
+    )
     yield from lora.build(b)
 
 

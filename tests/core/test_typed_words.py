@@ -68,3 +68,63 @@ def test_a_dropout_of_an_adapter_folder_is_a_number(llmcalc, tmp_path):
     (tmp_path / "adapter_config.json").write_text(text + '"target_modules": ["q_proj"], "lora_dropout": [1]}')
     ran = llmcalc(f"memory --adapter {tmp_path}")
     assert (ran.code, "lora_dropout must be a number, got [1]" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("mfu", "model FLOPs utilisation"),
+        ("GQA", "grouped-query attention"),
+        ("awq", "AWQ, 4 bits in groups of 128 inputs"),
+        ("nf4-dq", "nf4 with double quantisation"),
+        ("zero-3", "--stage 3 --gpus N"),
+        ("ZeRO3", "--stage 3 --gpus N"),
+        ("tpot", "inter-token latency"),
+    ],
+)
+def test_words_of_papers_are_explained(llmcalc, word, said):
+    page = " ".join(llmcalc(f"explain {word}").out.split())
+    assert said in page
+    assert "source: " in page
+
+
+def test_every_word_names_a_source_and_what_it_names_exists(llmcalc):
+    from estimator.commands.explain.words import SAME
+    from estimator.commands.explain.words import WORDS as PAPERS
+
+    assert all(w.source and w.title and w.meaning for w in PAPERS.values())
+    assert set(SAME.values()) <= set(PAPERS)
+    for name in ("kv_cache_bytes", "mla_cache_bytes"):
+        assert llmcalc(f"explain {name}").code == 0
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        ("m3", "m3 has 16.00 GiB of its 24 GB"),
+        ("m3-16gb", "m3-16gb has 10.67 GiB of its 16 GB"),
+        ("24GB", "24GB has 22.35 GiB"),
+    ],
+)
+def test_the_verdict_names_a_macs_memory(llmcalc, card, said):
+    words = llmcalc(f"memory llama-3-8b --gpu {card} --format json").json["verdict"]
+    assert said in words
+    assert ("of its" in words) == ("of its" in said)
+
+
+def test_a_card_is_not_named_twice(llmcalc):
+    assert llmcalc("gpus m3").out.startswith("m3: Apple M3,")
+    assert llmcalc("gpus h100").out.startswith("h100-sxm: NVIDIA H100")
+
+
+def test_qloras_note_says_the_storage_that_it_takes(llmcalc):
+    ran = llmcalc("train llama-3-8b --gpu rtx-4090 --method qlora")
+    assert "double quantisation, 4.127 bits a weight, unless --quantization says otherwise" in " ".join(ran.err.split())
+    assert "4.5 bits" not in ran.err + ran.out
+
+
+def test_what_changes_nothing_in_training_is_said(llmcalc):
+    got = llmcalc("memory llama-3-8b --mode training --dtype fp8 --kv-dtype fp8 --format json").json["assumptions"]
+    assert "--dtype fp8 changes nothing in training: weights of 2 bytes are trained" in got
+    assert "--kv-dtype fp8 is not used by --mode training" in got
+    assert "changes nothing" not in str(llmcalc("memory llama-3-8b --mode training --dtype bf16 --format json").json)

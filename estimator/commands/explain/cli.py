@@ -16,7 +16,7 @@ app = o.new_app()
 @o.shown("format", "output")
 def explain(
     name: Annotated[
-        str | None, typer.Argument(help="A method, recipe, optimizer, format, formula, letter, family.")
+        str | None, typer.Argument(help="A method, recipe, optimizer, format, formula, letter, family, word (gqa).")
     ] = None,
 ) -> Report:
     """What a name means, with its source; without a name, everything that can be explained."""

@@ -1,4 +1,4 @@
-"""What a name means: a method, recipe, optimizer, format, formula, letter, family, law or error table.
+"""What a name means: a method, recipe, optimizer, format, formula, letter, family, storage scheme or word.
 
 Each registry is a literal dict of strings; an entry's own documentation is its module's docstring.
 """
@@ -39,6 +39,8 @@ KINDS: dict[str, Callable[[], Mapping[str, Any]]] = {
     "formula": _formulas,
     "letter": lambda: BY_NAME,
     "family": lambda: _registry("estimator.families", "FAMILIES"),
+    "scheme": lambda: _registry("estimator.storage.schemes", "SCHEMES"),
+    "word": lambda: _registry("estimator.commands.explain.words", "WORDS"),
 }
 
 
@@ -47,9 +49,12 @@ def explain(name: str | None = None) -> Report:
     if name is None:
         rows = tuple((kind, ", ".join(sorted(names()))) for kind, names in KINDS.items())
         return Report("explain", "What can be explained", {}, (Table("", ("kind", "names"), rows),))
+    from estimator.commands.explain.words import SAME
+
+    spelt = SAME.get(name.lower(), name)
     for kind, names in KINDS.items():
         found = names()
-        key = name if name in found else name.lower()
+        key = spelt if spelt in found else spelt.lower().replace("_", "-") if kind == "word" else spelt.lower()
         if key in found:
             return _one(kind, key, found[key])
     if name in BY_FIELD:
@@ -78,6 +83,10 @@ def _one(kind: str, name: str, entry: Any) -> Report:
         bits = entry.bits_per_weight
         exact = f"{entry.block_bits} bits for {entry.block} numbers" if entry.block > 1 else f"{entry.block_bits} bits"
         return _report(kind, name, f"{entry.meaning}\n{exact}: {float(bits):g} bits a weight\nsource: {entry.source}")
+    if kind == "scheme":
+        return _report(kind, name, f"{entry.note}\n--quantization {name}\nsource: {entry.layout.formula.cite}")
+    if kind == "word":
+        return _report(kind, name, f"{entry.title}: {entry.meaning}\nsource: {entry.source}")
     return _report(kind, name, _documentation(kind, name, entry))
 
 

@@ -101,7 +101,8 @@ def gpu(name: str) -> Report:
     facts |= ({"note": spec.note} if spec.note else {}) | ({"also_called": ", ".join(others)} if others else {})
     sources = [spec.source, *(c.source for c in spec.matmul_ceilings)]
     sources += [part.source for part in (spec.measured, spec.pcie) if part]
-    title = f"{spec.id}: {spec.vendor} {spec.name}, {spec.architecture}"
+    vendor = "" if spec.name.startswith(spec.vendor) else f"{spec.vendor} "
+    title = f"{spec.id}: {vendor}{spec.name}, {spec.architecture}"
     return Report(
         "gpus", title, {"name": name}, tuple(body), facts, (), tuple(Citation(s) for s in dict.fromkeys(sources))
     )

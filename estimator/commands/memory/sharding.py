@@ -88,6 +88,8 @@ def spread(
         _others(q)
     if q.gpus is None and q.stage is None and q.offload == "none" and alone:
         return Spread()
+    if q.gpus is None and q.offload == "none" and alone and str(q.stage) != "0" and recipe.kind == "simulated":
+        raise InputError(f"--stage {q.stage} changes nothing alone: add --gpus, or leave it out")
     n, at = _gpus(q, said)
     if recipe.kind != "simulated":
         return Spread()  # its moments are sums of shares: memory_grid

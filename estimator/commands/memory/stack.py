@@ -66,9 +66,11 @@ def unused_by(recipe: Recipe, q: Stacked, names: Collection[str]) -> list[str]:
 
 def width_of(recipe: Recipe, asked: str, said: list[str], given_dtype: bool) -> int:
     """Bytes of a weight: the recipe's, or as the checkpoint holds them."""
+    if given_dtype and asked not in WIDTHS:
+        said.append(f"--dtype {asked} changes nothing in training: weights of {recipe.width or 2} bytes are trained")
     if not recipe.width:
         return WIDTHS.get(asked, 2)
-    if given_dtype and WIDTHS.get(asked) != recipe.width:
+    if given_dtype and WIDTHS.get(asked, recipe.width) != recipe.width:
         said.append(f"--dtype {asked} is not used: recipe {recipe.name} stores {recipe.width} bytes a weight")
     return recipe.width
 

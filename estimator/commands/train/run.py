@@ -118,6 +118,8 @@ def productive_share(run: Run) -> tuple[float, list[str]]:
     """(productive share of the time, how it was taken)."""
     q, gpus = run.question, run.degrees.gpus
     given = share(q.goodput, "--goodput")
+    if given is not None and q.mtbf is not None:
+        raise InputError(f"--mtbf {q.mtbf} changes nothing beside --goodput: leave one of them out")
     if given is not None:
         return given, [f"--goodput {given:g}: share of the time that makes progress"]
     if q.mtbf is None:
