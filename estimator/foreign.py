@@ -125,7 +125,6 @@ OTHERWISE: dict[str, str] = {
     "speculative-draft-model-path": "infer --draft-model MODEL --gamma N times a draft",
     "num-gpu-blocks-override": "--pool-bytes BYTES takes the pool of blocks as given",
     "compilation-config": "--enforce-eager leaves CUDA graphs out; other settings are not counted",
-    "cuda-graph-max-bs": "CUDA graphs are those of the engine's own sizes, --enforce-eager leaves them out",
     "max-cudagraph-capture-size": "CUDA graphs are those of the engine's own sizes, --enforce-eager leaves them out",
     "hf-overrides": "--set KEY=VALUE says what else a config has",
     "json-model-override-args": "--set KEY=VALUE says what else a config has",

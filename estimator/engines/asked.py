@@ -43,6 +43,7 @@ class ServerAsked:
     pool              bytes of the pool where they are given
     batch, context    the sequences and tokens that are asked about
     said              what was assumed
+    joint             SGLang's DP attention: MLPs and the output matrix are cut over the tensor and data groups together
     """
 
     engine: str
@@ -67,6 +68,12 @@ class ServerAsked:
     context: int
     question: Any
     said: list[str] = field(default_factory=list)
+    joint: bool = False
+
+    @property
+    def cut_over(self) -> int:
+        """Ranks over which an MLP and the output matrix are cut."""
+        return self.tensor * self.data if self.joint else self.tensor
 
     @property
     def but(self) -> str:
@@ -187,11 +194,14 @@ def read(q: Any, engine: str, latest: Version, own: tuple[str, ...]) -> ServerAs
     prompt = whole(q, "seq_len", max(1, length - new))
     check_request(q, engine, length, prompt, new)
     tensor, data = _degrees(q, said)
+    joint = _joint(q)
+    experts = _dealt(q, arch, tensor * data) or (joint and any(isinstance(x.mlp, MoE) for x in arch.layers))
     return ServerAsked(
         engine, version, model, fmt.name, fmt.block_bits // BITS_PER_BYTE, kv.block_bits // kv.block, kv.name == "fp8",
-        store, tensor, whole(q, "pipeline_parallel", 1), data, _dealt(q, arch, tensor * data),
+        store, tensor, whole(q, "pipeline_parallel", 1), data, experts,
         whole(q, "decode_context_parallel", 1), length, card, total, spec, pool,
         int(value_of(size_option(None, q.batch_size, "--batch-size", "batch_size", "length"))), prompt + new, q, said,
+        joint,
     )  # fmt: skip
 
 
@@ -217,6 +227,10 @@ def _degrees(q: Any, said: list[str]) -> tuple[int, int]:
     InputError where the GPUs are no whole number of copies, or other than all the degrees say.
     """
     tensor, pipeline, data = (whole(q, f"{x}_parallel", 1) for x in ("tensor", "pipeline", "data"))
+    if _joint(q):  # SGLang's --tensor-parallel counts the GPUs of all copies: server_args.py of 0.5.9
+        if tensor % data:
+            raise InputError(f"--dp-attention: --tensor-parallel {tensor} is not a multiple of --data-parallel {data}")
+        tensor //= data
     gpus, each = whole(q, "gpus", 1), tensor * pipeline
     if gpus == 1 or gpus == each * data:
         return tensor, data
@@ -227,6 +241,10 @@ def _degrees(q: Any, said: list[str]) -> tuple[int, int]:
         return tensor, gpus // each
     given = f"tensor {tensor} x pipeline {pipeline} x data {data}"
     raise InputError(f"--gpus {gpus}: the degrees have {each * data} GPUs ({given}). Leave --gpus out, or say as many")
+
+
+def _joint(q: Any) -> bool:
+    return bool(getattr(q, "dp_attention", False)) and whole(q, "data_parallel", 1) > 1
 
 
 def _card(q: Any, said: list[str]) -> tuple[str, int | None, GpuSpec | None]:

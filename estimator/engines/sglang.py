@@ -35,8 +35,8 @@ from estimator.schemas import GIB, MIB
 from estimator.working import group, minus
 
 NAME, LATEST = "sglang", (0, 5, 9)
-OWN = ("mem_fraction_static", "chunked_prefill_size", "max_num_seqs", "rate", "prefix_hit", "max_loras",
-       "max_lora_rank")  # fmt: skip
+OWN = ("mem_fraction_static", "chunked_prefill_size", "dp_attention", "cuda_graph_max_bs", "max_num_seqs", "rate",
+       "prefix_hit", "max_loras", "max_lora_rank")  # fmt: skip
 # its attention is FlashInfer's, which supports SM75 and later (the package's page); on AMD its own Triton kernels
 # weights: get_min_capability in srt/layers/quantization of 0.5.9
 HARDWARE = Hardware(("NVIDIA", "AMD"), (((0,), "7.5"),), {
@@ -55,7 +55,8 @@ WINDOWS = Fraction(4, 5)  # tokens of a window layer's pool to a full layer's: s
 def sizes(asked: ServerAsked) -> tuple[int, int]:
     """(tokens a chunk, sequences of the largest graph) by the card's memory."""
     row = card_size(asked)
-    return whole(asked.question, "chunked_prefill_size", row.chunk), row.few if asked.tensor < 4 else row.many
+    graph = whole(asked.question, "cuda_graph_max_bs", row.few if asked.cut_over < 4 else row.many)
+    return whole(asked.question, "chunked_prefill_size", row.chunk), graph
 
 
 def fraction(asked: ServerAsked) -> Fraction:
@@ -119,8 +120,9 @@ def tokens(asked: ServerAsked, held: list[Layer], pool: int) -> Pool:
 
 
 def sizes_of(asked: ServerAsked) -> tuple[int, int]:
-    """(sequences at once, tokens of a prompt's chunk)."""
-    return whole(asked.question, "max_num_seqs", REQUESTS), sizes(asked)[0]
+    """(sequences at once, tokens of a prompt's chunk, which copies of the attention share)."""
+    copies = asked.data if asked.joint else 1
+    return whole(asked.question, "max_num_seqs", REQUESTS), max(1, sizes(asked)[0] // copies)
 
 
 SERVER = Server(NAME, LATEST, OWN, HARDWARE, plan, sizes_of)

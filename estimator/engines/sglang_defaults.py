@@ -38,6 +38,7 @@ CARDS = (
 )
 BY_CHUNK, BY_CARD, BY_CARD_OR_RANKS = (0, 5, 3), (0, 4, 9), (0, 4, 6)  # the rules of the share, as they came
 PIECES = (0, 5, 10)  # prompts in graphs too: 0.5.10; not by default in 0.5.9
+MANY = 300  # sequences of a graph, beyond which DP attention takes half more
 LEAST_FREE, LEAST_FREE_FROM = 10 * 1024, 60 * 1024
 # 0.4.9 and 0.5.1.post1: GiB left, and more a rank, on cards below so many GiB
 LEFT = (
@@ -67,9 +68,11 @@ def _card(asked: ServerAsked) -> int:
 
 def usual_share(asked: ServerAsked, chunk: int, graph: int) -> Fraction:
     """``--mem-fraction-static`` where it is not given. chunk: tokens; graph: sequences of the largest graph."""
-    card, ranks = Fraction(_card(asked)), asked.tensor * asked.pipeline
+    card, ranks = Fraction(_card(asked)), asked.cut_over * asked.pipeline
     if asked.version >= BY_CHUNK:
         rest = 512 + Fraction(3, 2) * max(chunk, 2048) + 2 * graph + 128 * ranks + _pieces(asked, chunk)
+        if asked.joint:  # more a copy: padding, and graphs of many sequences (0.5.9)
+            rest += graph * asked.data * (3 if graph <= MANY else Fraction(9, 2))
         rest = max(rest, Fraction(LEAST_FREE)) if card > LEAST_FREE_FROM else rest
     elif asked.version >= BY_CARD:
         gib = next((a + b * ranks for below, a, b in LEFT if card < below * 1024), Fraction(LEFT_LARGEST))
@@ -77,7 +80,7 @@ def usual_share(asked: ServerAsked, chunk: int, graph: int) -> Fraction:
     elif asked.version >= BY_CARD_OR_RANKS and card > LARGE_CARD:
         rest = Fraction(LARGE_LEFT)
     else:
-        percent = next(p for n, p in RANKS if asked.tensor >= n)
+        percent = next(p for n, p in RANKS if asked.cut_over >= n)
         return Fraction(percent, 100) * _seen(asked)
     return Fraction(round(float(1 - rest / card), 3)).limit_denominator(1000) * _seen(asked)
 

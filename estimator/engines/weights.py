@@ -65,7 +65,7 @@ def rank_bytes(asked: ServerAsked, stage: range) -> int:
     q = asked.question
     key = (
         Same(asked.model), Same(asked.store), asked.engine, asked.version, asked.width, asked.tensor, asked.experts,
-        asked.expert_ranks, getattr(q, "max_loras", None), getattr(q, "max_lora_rank", None), stage,
+        asked.expert_ranks, asked.cut_over, getattr(q, "max_loras", None), getattr(q, "max_lora_rank", None), stage,
     )  # fmt: skip
     return _rank_bytes(Alike((asked, stage), key))
 
@@ -118,7 +118,7 @@ def tensors(asked: ServerAsked, stage: range) -> Iterator[tuple[str, int]]:
             yield from _plain(asked, list(tensor.ahead(ahead, len(same), cut)))
     if stage.stop == len(layers):
         loose = {w.name for w in arch.loose_weights()}
-        yield from _plain(asked, [w for w in tensor.last(arch, cut) if w.name not in loose])
+        yield from _plain(asked, [w for w in tensor.last(arch, ServedCut(asked.cut_over, 1)) if w.name not in loose])
         if arch.tied and stage.start > 0:
             yield from _plain(asked, tensor.token_table(arch, cut))
     if stage.start == 0:
@@ -180,6 +180,10 @@ def _layer(asked: ServerAsked, one: Layer, cut: ServedCut, dealt: ServedCut) -> 
     moe = one.mlp if isinstance(one.mlp, MoE) else None
     every = tensor.layer(one, cut)
     found = [w for w in every if w.role != EXPERT]
+    mlp = one.mlp.shared if isinstance(one.mlp, MoE) else one.mlp
+    if asked.joint and mlp is not None:
+        names = {part.name for part in mlp.linears}
+        found = [w for w in found if w.module not in names] + list(tensor.mlp(mlp, ServedCut(asked.cut_over, 1)))
     if moe is not None:
         found += [w for w in tensor.moe(moe, dealt) if w.role == EXPERT]
     own, ranks = {w.name for w in found}, dealt.tensor * dealt.expert

@@ -179,6 +179,11 @@ class Served(Question):
     )  # fmt: skip
     pool_bytes: Any = option(None, "Take the pool of blocks as given.", "BYTES")
     mem_fraction_static: Any = option(None, "SGLang: share for weights and pool.", "SHARE")
+    dp_attention: Any = option(
+        False, "SGLang: --data-parallel copies of the attention on the GPUs of --tensor-parallel.", kind="flag",
+        short="--enable-dp-attention", of=("data_parallel",),
+    )  # fmt: skip
+    cuda_graph_max_bs: Any = option(None, "SGLang: sequences of the largest CUDA graph.", "N")
     chunked_prefill_size: Any = option(None, "SGLang: tokens a prefill chunk.", "TOKENS")
     kv_fraction: Any = option(None, "TensorRT-LLM: share of what is free for the cache.", "SHARE")
     tokens_per_block: Any = option(None, "TensorRT-LLM: tokens a block.", "TOKENS")

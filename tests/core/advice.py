@@ -28,6 +28,8 @@ CASES: list[tuple[str, str]] = [
      "memory mixtral-8x7b --mode training --gpus 8 --expert-parallel 8 --recipe megatron"),
     ("memory -hf unsloth/Qwen3-8B-GGUF:UD-Q4_K_XL", "memory --model qwen3-8b --quantization q4_k_m"),
     ("vllm serve llama-3-8b -tp 2", "memory --engine vllm llama-3-8b --tensor-parallel 2"),
+    ("memory deepseek-v3 --engine sglang --tp 8 --dp-attention",
+     "memory deepseek-v3 --engine sglang --tp 8 --dp-attention --data-parallel 8"),
     # names
     ("memoryy llama-3-8b", "--help"),
     ("memory --model ''", "models"),
