@@ -288,6 +288,7 @@ def kvcache(
     block_size: Value = ...,
     kv_group: Value = ...,
     shared_prefix: Value = ...,
+    gpus: Value = ...,
     tensor_parallel: Value = ...,
     pipeline_parallel: Value = ...,
     expert_parallel: Value = ...,

@@ -80,6 +80,7 @@ CASES: list[tuple[str, str]] = [
     ("memory llama-3-8b --engine vllm --gpus 6 --tensor-parallel 4",
      "memory llama-3-8b --engine vllm --tensor-parallel 4"),
     ("infer llama-3-8b --gpus 8 --tensor-parallel 2", "infer llama-3-8b --gpus 8 --tensor-parallel 2 --engine vllm"),
+    ("kvcache llama-3-8b --gpus 8", "kvcache llama-3-8b --gpus 8 --engine vllm"),
     ("memory llama-3-8b --gpus 8 --gpu h200", "memory llama-3-8b --gpu h200 --engine vllm --tensor-parallel 8"),
     (f"{TRAIN} --gpus 8 --replicas 2", f"{TRAIN} --gpus 8 --replicas 2 --stage 3"),
     (f"{TRAIN} --gpus 8 --fsdp-version 1 --stage 3 --recipe deepspeed",

@@ -73,7 +73,7 @@ def test_what_is_not_given_fits_the_longest():
 def test_gpus_beyond_the_degrees_are_copies():
     """Six of eight GPUs vanished."""
     same = {"engine": "vllm", "tensor_parallel": 2, "batch_size": 16, "seq_len": 2048, **CARD}
-    for ask in (api.memory, api.infer):
+    for ask in COMMANDS:
         made, named = ask("llama-3.1-8b", gpus=8, **same), ask("llama-3.1-8b", data_parallel=4, **same)
         assert made.results() == named.results()
         assert any("--gpus 8: 4 copies of 2 GPUs" in x for x in made.assumptions)
@@ -92,7 +92,7 @@ def test_gpus_alone_are_one_tensor_group(llmcalc):
     {"gpus": 8, "tensor_parallel": 2, "data_parallel": 2}, {"gpus": 8, "pipeline_parallel": 2, "data_parallel": 3},
 ])  # fmt: skip
 def test_gpus_that_are_no_whole_number_of_copies_are_refused(options):
-    for ask in (api.memory, api.infer):
+    for ask in COMMANDS:
         with pytest.raises(InputError, match=r"^--gpus \d: the degrees have \d+ GPUs \(tensor"):
             ask("llama-3.1-8b", engine="vllm", **options, **CARD)
 

@@ -22,6 +22,7 @@ class KVCache(Served, OnCard, Sequences):
     kv_group: Any = option(None, "Numbers that share a scale in an int8 or int4 cache.", "N")
     shared_prefix: Any = option(None, "Tokens that all sequences of the batch share.", "TOKENS")
     encoder_len: Any = option(None, "Encoder tokens of an encoder-decoder model.", "TOKENS")
+    gpus: Any = again(Sharded, "gpus", None)
     tensor_parallel: Any = again(Sharded, "tensor_parallel", "1", of=("engine",))
     pipeline_parallel: Any = again(Sharded, "pipeline_parallel", "1", of=("engine",))
     expert_parallel: Any = option(

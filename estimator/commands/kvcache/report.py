@@ -50,6 +50,8 @@ def answer(q: KVCache) -> Report:
     report = answered("kvcache", q)
     if report is not None:
         return report
+    if q.gpus is not None and str(q.gpus) != "1":
+        raise InputError(f"--gpus {q.gpus} is of serving engines: add --engine vllm")
     model = q.model
     check_workspace(q.workspace)
     p = plan(q)
