@@ -255,10 +255,10 @@ class GpuSpec(Part):
             return round(m.read_gib * GIB)
         if m.wired_bytes:
             return m.wired_bytes
+        if m.shown_share:  # the driver keeps some of what it reports
+            return round(m.sold_gb * GIB * m.shown_share)
         if m.reported_mib:
             return m.reported_mib * MIB
-        if m.shown_share:
-            return round(m.sold_gb * GIB * m.shown_share)
         return round(m.sold_gb * GIB) if m.unified else self.sold_bytes
 
     @property
@@ -271,12 +271,13 @@ class GpuSpec(Part):
         if self.memory.wired_bytes:
             shown = f"{self.memory.wired_bytes / GIB:.4g} of its {self.memory.sold_gb:g} GiB"
             return f"{self.id}: macOS gives the GPU {shown} by default ({self.memory.wired_source})"
+        if self.memory.shown_share:
+            shown = f"{self.memory_bytes / GIB:.4g} of its {self.memory.sold_gb:g} GiB"
+            seen = f" (the driver reports {self.memory.reported_mib:,} MiB)" if self.memory.reported_mib else ""
+            return f"{self.id}: what it tells programs was not read{seen}; {shown}: {self.memory.shown_source}"
         if self.memory.reported_mib:
             seen = "" if self.memory.reported_verified else " (unverified)"
             return f"{self.id}: memory as the driver reports it, {self.memory.reported_mib:,} MiB{seen}"
-        if self.memory.shown_share:
-            shown = f"{self.memory_bytes / GIB:.4g} of its {self.memory.sold_gb:g} GiB"
-            return f"{self.id}: what it tells programs was not read; {shown}: {self.memory.shown_source}"
         return f"{self.id}: what the driver reports is not known; memory by the label, {self.memory.sold_gb:g} GB"
 
     @property

@@ -227,6 +227,32 @@ def test_cards_that_nobody_read_have_the_least_share_of_those_of_their_kind():
     assert presets.load_gpu("rx-9070-xt").memory.shown_share == pytest.approx(least, abs=1e-4)
 
 
+KINDS = {
+    "rtx-a5000": ("rtx-a4000", "rtx-a6000", "rtx-pro-6000"),  # workstations without ECC
+    "l40": ("a10", "l4", "l40s", "a40"),  # GDDR6 with ECC on
+    "p100-pcie": ("a30", "a100-40gb", "a100-80gb", "h100-nvl", "h200"),  # HBM of NVIDIA
+    "mi210": ("mi250", "mi250x", "mi325x", "mi355x"),
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
+def test_servers_and_workstations_that_nobody_read_have_the_least_share_of_their_kind(name, kind):
+    memory = [presets.load_gpu(n).memory for n in kind]
+    least = min(m.read_gib / m.sold_gb for m in memory)
+    assert 0 <= least - presets.load_gpu(name).memory.shown_share < 1e-4
+
+
+def test_binary_memory_is_not_cut_to_decimal():
+    """By the label an RTX A5000 had 22.35 GiB, an MI325X 238.4, an MI355X 268.2."""
+    read = {"a30": 23.5, "mi250x": 127.969, "mi325x": 255.98, "mi355x": 287.98}
+    assert {n: presets.load_gpu(n).memory_bytes for n in read} == {n: round(x * 2**30) for n, x in read.items()}
+    shown = {"rtx-a5000": 24564, "rtx-5000-ada": 32760, "p100-pcie": 16384}  # nvidia-smi's
+    for name, mib in shown.items():
+        spec = presets.load_gpu(name)
+        assert 0.97 < spec.memory_bytes / (mib * 2**20) < 1
+        assert f"the driver reports {mib:,} MiB" in spec.memory_basis
+
+
 def test_a_card_without_cublas_has_no_workspace_of_it(llmcalc):
     for card, said in (("m2-max", "no workspace of cuBLAS"), ("h100-sxm", "cuBLAS keeps 32 MiB")):
         found = llmcalc(f"memory qwen3-0.6b --gpu {card} --detail").out
