@@ -393,6 +393,7 @@ def train(
     examples: Value = ...,
     epochs: float | None = ...,
     mean_tokens: Value = ...,
+    ram: Value = ...,
     link: Value = ...,
     tp_comm_overlap: bool = ...,
     dtype: Value = ...,

@@ -26,8 +26,13 @@ class Printed:
     host_without_init: Any = None
 
 
-def estimate(P: Any, P_max: Any, gpus: Any, node: Any, stage: int, offload: str) -> Printed:
-    """What the estimators print for ``gpus`` GPUs, ``node`` in each node. Stage 0 is everything on every GPU."""
+def estimate(P: Any, P_max: Any, gpus: Any, node: Any, stage: int, offload: str, trained: Any = None) -> Printed:
+    """What the estimators print for ``gpus`` GPUs, ``node`` in each node. Stage 0 is everything on every GPU.
+
+    trained: of the P parameters, those that train: the others have no gradient and no state on the host. The
+    estimators, and so None, take all.
+    """
+    T = P if trained is None else trained
     nodes = maximum(1, gpus // node)
     each = gpus // nodes
     if stage == 0:
@@ -35,11 +40,11 @@ def estimate(P: Any, P_max: Any, gpus: Any, node: Any, stage: int, offload: str)
     if stage < 3:
         if offload == "none":
             return Printed(deepspeed_stage2_bytes(P, gpus), P * 4 * each * NUM // DEN)
-        return Printed(2 * P, P * maximum(4 * gpus, 16) * NUM // DEN)
+        return Printed(2 * P, maximum(4 * gpus * P, 16 * T) * NUM // DEN)
     if offload == "none":
         return Printed(deepspeed_stage3_bytes(P, P_max, gpus), P_max * 4 * each * NUM // DEN, P * 4 * each * NUM // DEN)
-    states, gpu = (18, 4 * P_max) if offload == "all" else (16, 4 * P_max + 2 * P // gpus)
-    whole = P * states * NUM // (DEN * nodes)
+    weights, gpu = (2 * P, 4 * P_max) if offload == "all" else (0, 4 * P_max + 2 * P // gpus)
+    whole = (16 * T + weights) * NUM // (DEN * nodes)
     return Printed(gpu, whole, maximum(P * 4 * each * NUM // DEN, whole))
 
 

@@ -7,12 +7,15 @@ shard, so that all PCIe links work; the largest operator's weights and gradients
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from estimator.errors import InputError, unknown
+from estimator.parallel.degrees import Degrees
 from estimator.parallel.recipe import Rates
 from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, WEIGHTS, Share
 from estimator.records import dataclass
+from estimator.trace import value_of
 
 OFFLOADS = ("none", "optimizer", "all")
 TARGETS = ("cpu", "nvme")
@@ -27,6 +30,35 @@ class Moved:
     outside: list[tuple[str, Any]]
     pcie: Any
     disk: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What lies in the host's memory: of one GPU's process by part, and of a node; bytes.
+
+    rest   of the node's, what its processes' parts do not explain, and what it is; bare: of a node whose processes each
+           load the whole model (no zero.Init), where that is more
+    """
+
+    parts: tuple[tuple[str, Any], ...]
+    node: Any
+    rest: str = ""
+    bare: Any = None
+
+    @property
+    def own(self) -> Any:
+        """Bytes of one GPU's process."""
+        return sum(n for _, n in self.parts)
+
+
+def on_host(outside: Sequence[tuple[str, Any]], degrees: Degrees) -> Host:
+    """The host's memory where every GPU's process keeps its own shard: a node's is its GPUs' together."""
+    return Host(tuple(outside), gpus_of_node(degrees) * sum(n for _, n in outside))
+
+
+def gpus_of_node(degrees: Degrees) -> Any:
+    """GPUs of the run in one node."""
+    return degrees.gpus if value_of(degrees.gpus) < degrees.node else degrees.node
 
 
 def check(offload: str, target: str, stages: tuple[int, ...], every: bool) -> None:

@@ -293,6 +293,18 @@ def standing_bytes(arch: Architecture, load: Any, trained: Sequence[Trained], st
     return weights, 0 if away else HALF * part, 0 if away else MASTER_AND_MOMENTS * F32 * part
 
 
+def host_parts(arch: Architecture, load: Any, trained: Any) -> list[tuple[str, Any]]:
+    """What CPUAdam steps of one process: ``trained`` elements' share, and the shard of 16-bit weights; bytes."""
+    part = ceil_div(trained, load.gpus)
+    out = [
+        ("fp32 master weights", F32 * part), ("moments", 2 * F32 * part), ("fp32 gradients", F32 * part)
+    ]  # fmt: skip
+    if load.host == "all":
+        _, everything = _partition(arch, load, settings(load.buckets, int(value_of(arch.hidden))))
+        out.insert(0, ("16-bit weights", HALF * everything))
+    return out
+
+
 def own_elements(arch: Architecture, load: Any, trained: Sequence[Trained], part: Any) -> Any:
     """Elements of the tensors that touch the rank's of the equal parts."""
     at, own, rank = 0, 0, int(value_of(load.gpus)) - 1 if load.last else 0

@@ -10,6 +10,8 @@ from estimator.card import Card, Range, find_card
 from estimator.changes import helping
 from estimator.commands.memory import figure
 from estimator.commands.memory.allocator import Reserved
+from estimator.commands.memory.host import host_of, ram_of, verdict_of, worst_of
+from estimator.commands.memory.host import node_of as on_host
 from estimator.commands.memory.needed import fullest
 from estimator.commands.memory.plan import MODES, MemoryPlan, plan, simulate
 from estimator.commands.memory.question import Memory
@@ -154,7 +156,9 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
     ]
     fit, best = held.fit(), ""
     facts: dict[str, Any] = {"peak.moment": worst.key.split(".")[1].removesuffix("_bytes")}
-    facts["fits"] = None if fit is None else fit.answer
+    host = host_of(p)
+    ram = ram_of(p.question, host)
+    facts["fits"] = worst_of(None if fit is None else fit.answer, ram)
     if held.pooled is not None:
         rests = "Handed out, with the rests that blocks keep"
         body.insert(3, Node("peak.blocks_bytes", rests, held.pooled.allocated, BYTES))
@@ -164,6 +168,8 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         body.insert(3, Node("peak.fullest_bytes", "The last GPU's peak, which is higher", most, BYTES))
     if p.pipeline is not None:
         body.insert(3, p.pipeline.table())
+    if host is not None:
+        body.append(on_host(host))
     if fit is not None:
         body.append(fit.node())
     if bare:
@@ -175,7 +181,7 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         body.append(changes)
     title = title_of(p)
     buffers = next(n.children for n, m in zip(moments, outcome.moments, strict=True) if m is worst)
-    shown: tuple[Any, ...] = () if p.model.kind == "symbolic" else (brief(p, worst, buffers, fit),)
+    shown: tuple[Any, ...] = () if p.model.kind == "symbolic" else (brief(p, worst, buffers, fit, host),)
     if shown and isinstance(body[-1], Table):  # of the changes those that help
         shown += (helping(body[-1], 3),)
     return Report(
@@ -188,7 +194,7 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
         (STACK,),
         tuple(p.model.notes),
         symbolic=p.model.kind == "symbolic",
-        verdict="" if fit is None else fit.sentence() + best + held.hint(p, fit),
+        verdict=verdict_of(fit, ("" if fit is None else best + held.hint(p, fit)), host, ram),
         brief=shown,
         hidden=p.pipeline.nodes() if p.pipeline is not None else (),
         figure=lambda: figure.moments(title, outcome, None if fit is None else fit.have, card.name),
@@ -225,6 +231,8 @@ def compare(q: Memory) -> Report:
     """All recipes side by side."""
     from estimator.recipes import RECIPES, find_recipe
 
+    if q.ram is not None:
+        raise InputError("--ram: --recipe all compares cards; ask one recipe with --offload")
     rows: list[tuple[str | Cell | None, ...]] = []
     hidden, fits, last, out = [], [], None, []
     card = find_card(q.gpu, q.gpu_memory)

@@ -271,7 +271,10 @@ def sharding_notes(load: Workload) -> list[str]:
     if load.wrap != LAYERS:
         out[0] = out[0].replace("on every layer", "on every layer, the token table, the output matrix")
     if load.host != "none":
-        out.append("CPUOffloadPolicy: shards of weights, gradients and states lie in host memory")
+        out.append(
+            "CPUOffloadPolicy: shards of weights, gradients and states lie in host memory; what PyTorch rounds each "
+            "pinned tensor up by, to a power of two, is not in the host's figures"
+        )
     if load.replicas != 1:
         out.append(f"HSDP: {load.replicas} copies, each on {int(value_of(load.gpus))} GPUs; copies sum their gradients")
     return out

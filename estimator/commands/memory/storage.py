@@ -66,6 +66,8 @@ def unused(q: Memory) -> list[str]:
 def refuse_serving(q: Memory) -> None:
     """InputError where a training step is asked with an option of a serving engine."""
     for f in given(q):
+        if f.name == "ram":  # of the host, where a step offloads
+            continue
         if f.name in OF_ENGINES or (f.name == "engine" and q.engine != "transformers"):
             instead = f"--seq-len {str(getattr(q, f.name))[:40]} is its length" if f.name in LENGTHS else "leave it out"
             raise InputError(f"{spelt(q, f)} is of serving, not of a training step: {instead}")

@@ -9,6 +9,7 @@ from estimator.commands.memory.plan import MemoryPlan
 from estimator.commands.memory.sharding import DEEPSPEED, sharding_notes, stage_name
 from estimator.fit import Fit
 from estimator.moments import Moment, Outcome
+from estimator.parallel.offload import Host
 from estimator.peft.base import TRAINED
 from estimator.report import Node
 from estimator.stack.kernels import HOPPER_WORKSPACE
@@ -86,7 +87,7 @@ def buffer_rows(m: Moment, p: MemoryPlan) -> list[Node]:
 WIDEST = 6  # buffers of the peak that the brief answer names
 
 
-def brief(p: MemoryPlan, worst: Moment, buffers: tuple[Node, ...], fit: Fit | None) -> Node:
+def brief(p: MemoryPlan, worst: Moment, buffers: tuple[Node, ...], fit: Fit | None, host: Host | None) -> Node:
     """What stands, the peak and its widest ``buffers``, what the card must hold: the rows that people ask first."""
     rows = [Node("", "Weights", p.weights_bytes, BYTES)]
     if p.mode == "training":
@@ -100,6 +101,8 @@ def brief(p: MemoryPlan, worst: Moment, buffers: tuple[Node, ...], fit: Fit | No
     rows.append(Node.sum("", f"Peak: {worst.label.lower()}", [*found[:WIDEST], *more]))
     if fit is not None:
         rows.append(Node("", f"Needed on {fit.card}", fit.need.best, BYTES, note="with context and fragmentation"))
+    if host is not None:
+        rows.append(Node("", "On the host of a node", host.node, BYTES))
     return Node.group("", rows)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.questions.base import again, option
-from estimator.questions.parts import Adapted, OnCard, Sequences, Sharded, Stacked, StepOptions
+from estimator.questions.parts import Adapted, OnCard, Sequences, Served, Sharded, Stacked, StepOptions
 from estimator.records import dataclass
 
 PUE = 1.1  # Touvron et al. 2023, LLaMA, arXiv 2302.13971, section 6
@@ -30,6 +30,7 @@ class Train(OnCard, Sharded, Stacked, Adapted, StepOptions, Sequences):
     gpu: Any = again(OnCard, "gpu", "h100-sxm")
     gpus: Any = again(Sharded, "gpus", "1")
     stage: Any = again(Sharded, "stage", "0", of=("gpus",))
+    ram: Any = again(Served, "ram", None, help="The host's memory, to ask whether what --offload puts there fits: 2TB.")
     link: Any = option(None, "10^9 bytes/s one way between GPUs; the preset's where not given.", "GB/S", of=("gpus",))
     tp_comm_overlap: Any = option(
         False, "Tensor-parallel collectives run beside the products: the most that can be won.", kind="flag"

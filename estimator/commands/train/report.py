@@ -76,7 +76,7 @@ def answer(q: Train) -> Report:
     loop = _not_timed(q, recipe)
     gpus = run.degrees.gpus
     step = one_step(made, recipe, run)
-    fit, verdict, fit_notes = _fits(run)
+    fit, held, fits, verdict, fit_notes = _fits(run)
     tokens_a_step = int(value_of(made.tokens)) * run.degrees.data * run.accumulation
     total, length_note = length(run, made, tokens_a_step)
     productive, lost = productive_share(run)
@@ -85,8 +85,8 @@ def answer(q: Train) -> Report:
         *made.notes,
     ]  # fmt: skip
     groups, more = _body(made, step, run, tokens_a_step, total, productive)
-    body = (*groups, *((fit.node(),) if fit else ()))
-    facts = {"bound": "utilisation" if q.mfu is not None else step.bound, "fits": None if fit is None else fit.answer}
+    body = (*groups, *held, *((fit.node(),) if fit else ()))
+    facts = {"bound": "utilisation" if q.mfu is not None else step.bound, "fits": fits}
     if wordless():
         return Report("train", "", {}, body, facts)
     return Report(
@@ -138,6 +138,8 @@ def _brief(body: tuple[Node | Table, ...], fit: Fit | None) -> tuple[Node, ...]:
     rows = [found[k]._replace(key="", children=(), how="") for k in FIRST if k in found and found[k].value is not None]
     if fit is not None:
         rows.append(Node("", f"Needed on {fit.card}", fit.need.best, BYTES))
+    if "host_node_bytes" in found:
+        rows.append(Node("", "On the host of a node", found["host_node_bytes"].value, BYTES))
     return (Node.group("", rows),)
 
 
@@ -169,8 +171,10 @@ def _degrees(q: Train) -> Degrees:
     return Degrees(gpus, tensor, pipeline, context, expert, q.sequence_parallel, node, q.expert_tensor_parallel)
 
 
-def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
-    """(fit, verdict, notes): whether a step fits one GPU, as ``memory`` says it of the same options."""
+def _fits(run: Run) -> tuple[Fit | None, list[Node], str | None, str, list[str]]:
+    """(fit, the host's rows, the answer, verdict, notes): whether a step fits one GPU and, where it offloads, the host,
+    as ``memory`` says it of the same options."""
+    from estimator.commands.memory.host import host_of, node_of, ram_of, verdict_of, worst_of
     from estimator.commands.memory.needed import needed
     from estimator.commands.memory.plan import plan as memory_plan
 
@@ -183,21 +187,22 @@ def _fits(run: Run) -> tuple[Fit | None, str, list[str]]:
         "accumulation": "1" if str(q.pipeline_parallel) != "1" else q.accumulation,  # a pipeline's micro-batches
     })  # fmt: skip
     try:
-        peak = needed(memory_plan(asked))
+        planned = memory_plan(asked)
+        peak, host = needed(planned), host_of(planned)
+        ram = ram_of(asked, host)
     except InputError as error:
-        if q.check_fit:
+        if q.check_fit or q.ram is not None:
             raise
-        return None, "", [f"whether it fits is not known: {error}"]
+        return None, [], None, "", [f"whether it fits is not known: {error}"]
     card = find_card(q.gpu, q.gpu_memory)
     fit = fit_of(peak, card, "training")
-    if fit is None:
-        return None, "", []
     best = ""
-    if fit.answer != YES and not wordless():
+    if fit is not None and fit.answer != YES and not wordless():
         from estimator.commands.memory.changes import advice
 
         best = advice(asked, card, peak)[1]
-    return fit, fit.sentence() + best, []
+    answered = worst_of(None if fit is None else fit.answer, ram)
+    return fit, [] if host is None else [node_of(host)], answered, verdict_of(fit, best, host, ram), []
 
 
 def _title(model: Model, made: Pass, gpus: int, step: StepTime) -> str:

@@ -11,7 +11,7 @@ from estimator.commands.zero.plan import ShardedPlan
 from estimator.parallel import deepspeed
 from estimator.parallel.job import GATHERED, Rank, rank
 from estimator.parallel.links import DISK, HOST
-from estimator.parallel.offload import allowed
+from estimator.parallel.offload import allowed, gpus_of_node, on_host
 from estimator.parallel.sharding import GRADIENTS, OPTIMIZER, WEIGHTS, Share
 from estimator.parallel.traffic import Transfer, transfers
 from estimator.report import Node
@@ -26,12 +26,9 @@ LABELS = {WEIGHTS: "Weights", GRADIENTS: "Gradients", OPTIMIZER: "Optimizer"}
 def stage_node(p: ShardedPlan, stage: int, top: Rank) -> Node:
     """Everything of one ZeRO stage on the most loaded GPU."""
     key = f"stage{stage}"
-    out = (
-        _deepspeed(p, stage, top)
-        if p.job.rates.recipe.name == "deepspeed" and p.job.degrees.plain
-        else [_memory(p, key, top)]
-    )
-    if top.moved is not None and p.job.rates.recipe.name != "deepspeed":
+    printed = p.job.rates.recipe.name == "deepspeed" and p.job.degrees.plain
+    out = _deepspeed(p, stage, top) if printed else [_memory(p, key, top)]
+    if top.moved is not None and not printed:
         out += _outside(p, key, top)
     if top.activations:
         parts = [Node(f"{key}.states_bytes", "Model states", out[0].value, BYTES)]
@@ -90,10 +87,10 @@ def _outside(p: ShardedPlan, key: str, top: Rank) -> list[Node]:
     assert top.moved is not None
     disk = p.job.target == "nvme"
     where = "disk" if disk else "host"
-    rows = [Node("", LABELS.get(part, part), n, BYTES) for part, n in top.moved.outside]
+    held, each = on_host(top.moved.outside, p.job.degrees), gpus_of_node(p.job.degrees)
+    rows = [Node("", LABELS.get(part, part), n, BYTES) for part, n in held.parts]
     out = [Node.sum(f"{key}.{where}_bytes", f"On the {where}, of this GPU", rows)]
-    each = p.job.degrees.gpus if value_of(p.job.degrees.gpus) < p.job.degrees.node else p.job.degrees.node
-    out.append(Node(f"{key}.{where}_node_bytes", f"On the {where} of a node", each * out[0].value, BYTES))
+    out.append(Node(f"{key}.{where}_node_bytes", f"On the {where} of a node", held.node, BYTES))
     out.append(Node(f"{key}.pcie_bytes", "Over PCIe in a step", top.moved.pcie, BYTES))
     seconds = p.links.seconds(top.moved.pcie, HOST)
     if seconds is not None:
