@@ -17,6 +17,12 @@ SENT: dict[str, tuple[int, int, bool]] = {
     "trainer": (2, 2, False),  # and TRL's: weights, gradients and what is sent as the checkpoint holds them
     "sft": (2, 2, False),
     "dpo": (2, 2, False),
+    "grpo": (2, 2, False),
+    "reward": (2, 2, False),
+    "axolotl": (2, 2, False),
+    "litgpt": (2, 2, False),
+    "torchtune": (2, 2, False),
+    "unsloth": (2, 2, False),
     "torch": (2, 2, False),
     "torch-mixed": (2, 4, False),  # MixedPrecisionPolicy(param_dtype=bf16, reduce_dtype=fp32)
     "torch-bf16": (2, 2, False),

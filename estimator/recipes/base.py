@@ -43,6 +43,7 @@ class Recipe:
     always       options that it sets itself; unsaid: those that it sets where --checkpointing is not given
     adapters     LoRA runs as functions of its own
     checkpoints  checkpointing is the stack's own default (here it is --checkpointing that says so)
+    generates    what it trains on it generates itself before a step
     """
 
     name: str
@@ -77,6 +78,7 @@ class Recipe:
     unsaid: Mapping[str, Any] = field(default_factory=dict, hash=False)
     adapters: bool = False
     checkpoints: bool = False
+    generates: bool = False
     kernels: Replaced = TORCH
     slower: float = 1.0
 

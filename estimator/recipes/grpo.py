@@ -12,7 +12,7 @@ from estimator.formula import Citation
 from estimator.recipes.sft import RECIPE as SFT
 
 RECIPE = replace(
-    SFT, name="grpo", title="TRL's GRPOTrainer", scored=Fraction(1, 2), reference="before",
+    SFT, name="grpo", title="TRL's GRPOTrainer", scored=Fraction(1, 2), reference="before", generates=True,
     cite=Citation("trl 1.16, trainer/grpo_trainer.py and kernels/chunked_logprob.py"),
     note="a batch of n is n completions; generation is not part of the step",
 )  # fmt: skip

@@ -71,7 +71,7 @@ def test_ram_alone_is_answered_without_a_card():
 
 
 def test_ram_without_offload_is_refused():
-    with pytest.raises(InputError, match="--ram is the host's memory: without --offload"):
+    with pytest.raises(InputError, match="--ram 64GB is of serving, not of a training step without --offload"):
         api.memory("gpt2", mode="training", ram="64GB")
     with pytest.raises(InputError, match="--ram: --recipe all"):
         api.memory("gpt2", mode="training", recipe="all", ram="64GB")

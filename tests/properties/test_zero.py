@@ -13,6 +13,7 @@ from estimator.ops import ceil_div
 from estimator.parallel import tensor
 from estimator.parallel.recipe import SENT, rates
 from estimator.parallel.sharding import Piece, greedy, held, shard
+from estimator.recipes import RECIPES as ALL_RECIPES
 
 RECIPES = [name for name in SENT if name != "deepspeed"]
 MODELS = ("gpt2", "llama-3.2-1b", "mixtral-8x7b", "deepseek-v2-lite", "mamba-130m", "t5-small", "bert-base-uncased")
@@ -124,3 +125,8 @@ def test_more_parallelism_never_needs_more_states(data, t, p, m):
         return int(report.results()["stage1.memory_bytes"])
 
     assert least(2**t, 2**p) <= least(1, 1)
+
+
+def test_every_recipe_is_known_to_who_counts_what_is_sent():
+    """train --recipe grpo --gpus 4 was refused as an unknown recipe, as were reward, axolotl, litgpt and torchtune."""
+    assert set(SENT) == set(ALL_RECIPES)

@@ -109,7 +109,10 @@ def ram_of(question: Any, host: Host | None) -> Fit | None:
     if question.ram is None:
         return None
     if host is None:
-        raise InputError("--ram is the host's memory: without --offload a step has nothing there; add --offload")
+        raise InputError(
+            f"--ram {str(question.ram)[:40]} is of serving, not of a training step without --offload: leave it out, or "
+            "add --offload"
+        )
     return Fit(Range(*(host.node,) * 3), parse_memory(str(question.ram), "--ram"), "the host")
 
 

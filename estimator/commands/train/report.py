@@ -10,6 +10,7 @@ from estimator.card import find_card
 from estimator.commands.flops.passes import CONVENTIONS, Pass, plan
 from estimator.commands.flops.question import Flops
 from estimator.commands.memory.question import Memory
+from estimator.commands.train import generation
 from estimator.commands.train.question import Train
 from estimator.commands.train.run import LETTERS, Run, energy_rows, length, money, named, productive_share
 from estimator.commands.train.step import StepTime, one_step
@@ -84,8 +85,11 @@ def answer(q: Train) -> Report:
         *said, *step.notes, *loop, *length_note, *lost, *fit_notes, CONVENTIONS[q.attention_flops], *model.notes,
         *made.notes,
     ]  # fmt: skip
+    made_before = generation.generated(run, recipe, made.work.s)
+    apart = generation.rows(made_before, run, step.spec, total, tokens_a_step)
+    beside = generation.said(made_before, run, apart)
     groups, more = _body(made, step, run, tokens_a_step, total, productive)
-    body = (*groups, *held, *((fit.node(),) if fit else ()))
+    body = (*groups, *apart, *held, *((fit.node(),) if fit else ()))
     facts = {"bound": "utilisation" if q.mfu is not None else step.bound, "fits": fits}
     if wordless():
         return Report("train", "", {}, body, facts)
@@ -95,9 +99,9 @@ def answer(q: Train) -> Report:
         _inputs(made, run, recipe.name),
         body,
         facts,
-        (*assumptions, *more),
+        (*beside, *assumptions, *more),
         (),
-        (*model.notes, *made.notes, *fit_notes, *length_note, *loop),
+        (*model.notes, *made.notes, *fit_notes, *length_note, *loop, *beside),
         letters=LETTERS,
         verdict=verdict,
         brief=_brief(body, fit),
@@ -138,6 +142,9 @@ def _brief(body: tuple[Node | Table, ...], fit: Fit | None) -> tuple[Node, ...]:
     rows = [found[k]._replace(key="", children=(), how="") for k in FIRST if k in found and found[k].value is not None]
     if fit is not None:
         rows.append(Node("", f"Needed on {fit.card}", fit.need.best, BYTES))
+    if "generation.hours" in found:
+        for key, what in (("hours", "hours"), ("usd", "cost")):
+            rows.append(found[f"generation.{key}"]._replace(key="", label=f"Generating, not in it: {what}"))
     if "host_node_bytes" in found:
         rows.append(Node("", "On the host of a node", found["host_node_bytes"].value, BYTES))
     return (Node.group("", rows),)
