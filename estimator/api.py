@@ -24,6 +24,7 @@ _EXPORTS = {
     "flops": "estimator.commands.flops.report",
     "train": "estimator.commands.train.report",
     "infer": "estimator.commands.infer.report",
+    "plan": "estimator.commands.plan.report",
     "chinchilla": "estimator.commands.chinchilla.report",
     "fit": "estimator.commands.chinchilla.fit",
     "fermi": "estimator.commands.fermi.report",

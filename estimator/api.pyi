@@ -13,6 +13,7 @@ from estimator.commands.decode.report import speculative as speculative
 from estimator.commands.decode.report import tree as tree
 from estimator.commands.explain.report import explain as explain
 from estimator.commands.fermi.report import fermi as fermi
+from estimator.commands.plan.report import plan as plan
 from estimator.commands.validate.report import validate as validate
 from estimator.errors import DoesNotFit as DoesNotFit
 from estimator.errors import InputError as InputError

@@ -17,6 +17,28 @@ LARGEST = {"tokens": 10**18, "params": 10**18, "largest_layer": 10**18, "steps":
 _MOST = 10**9
 
 
+SIZE = r"\d[\d_.]*(?:[eE]\d+)?[A-Za-z]*"
+_ONE = re.compile(rf"^{SIZE}$")
+# options of which k is 1000; of every other size it is 1024
+COUNTS = ("rank", "gpus", "stage", "tokens", "steps", "params", "examples", "mean_tokens", "trainable_layers",
+          "largest_layer", "width", "vocab", "length", "bits")  # fmt: skip
+
+
+def kind_of(name: str) -> str:
+    """What the letters behind an option's size mean: see :func:`estimator.units.parse_size`."""
+    return "count" if name in COUNTS else "length"
+
+
+def as_number(name: str, value: Any) -> Any:
+    """A size as the int that it stands for, 8192 for ``8k``; what is none (``all``, ``1,2``, a letter) as it is."""
+    if not isinstance(value, str) or not _ONE.match(value.strip()):
+        return value
+    try:
+        return 0 if value.strip() == "0" else parse_size(value.strip(), name, kind_of(name))
+    except InputError:
+        return value
+
+
 def is_letter(value: Any) -> bool:
     """Whether ``value`` is a letter of the user's own."""
     if not isinstance(value, str):

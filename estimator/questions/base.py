@@ -37,6 +37,9 @@ class Option(NamedTuple):
     of: tuple[str, ...] = ()
 
 
+SIZES = ("N", "R", "STAGE", "TOKENS")  # placeholders of the options that are sizes
+
+
 class Unsaid(str):
     """A default that a recipe or an engine may have another one for: told from the same word where it is said."""
 
@@ -150,6 +153,11 @@ def refuse_beyond(q: Question, taken: Collection[str], who: str) -> None:
     for f in given(q):
         if f.name not in taken:
             raise InputError(f"{f.flag} is no option of {who}")
+
+
+def sizes_of(question: type[Question]) -> frozenset[str]:
+    """The fields that are sizes."""
+    return frozenset(f.name for f, words in options_of(question) if words.metavar in SIZES)
 
 
 def ask(question: type[Q], model: Model | str | None = None, options: Mapping[str, Any] | None = None,

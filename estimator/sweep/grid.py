@@ -11,17 +11,16 @@ from typing import Any
 from estimator.errors import InputError
 from estimator.ops import numpy_there
 from estimator.records import NamedTuple
+from estimator.sizes import SIZE, kind_of
 from estimator.units import parse_size
 
 # sizes that one run is recorded for; the others, and names, are asked anew for each value
 RECORDED = ("batch_size", "seq_len", "new_tokens", "rank", "context", "encoder_len", "shared_prefix")
 ALSO = {"zero": ("gpus",)}  # further ones of a command
-COUNTS = ("rank", "gpus", "stage", "tokens", "steps", "params")  # k is 1000; of every other size it is 1024
 WITH_COMMAS = ("targets", "args", "tensor_split")  # whose values may hold commas: a list of them has semicolons
 MOST = 10**10  # rows
-_SIZE = r"\d[\d_.]*(?:[eE]\d+)?[A-Za-z]*"
 _DOTS = re.compile(r"^(\d[\d_]*[A-Za-z]*)\.\.(?=\d)")  # 1..8, as plan writes it
-_RANGE = re.compile(rf"^({_SIZE}):({_SIZE})(?::(x?)({_SIZE}))?$")
+_RANGE = re.compile(rf"^({SIZE}):({SIZE})(?::(x?)({SIZE}))?$")
 
 
 class SweptAxis(NamedTuple):
@@ -102,21 +101,17 @@ def values_of(name: str, text: str, flag: str, recorded: Sequence[str] = RECORDE
             found: Sequence[int] = _range(name, flag, part, *match.groups())
             out += found if name in recorded else [str(n) for n in found]
         elif name in recorded and part[:1].isdigit():
-            out.append(parse_size(part, flag, _kind(name)))
+            out.append(parse_size(part, flag, kind_of(name)))
         else:
             out.append(part)
     return out
 
 
-def _kind(name: str) -> str:
-    return "count" if name in COUNTS else "length"
-
-
 def _range(
     name: str, flag: str, text: str, first: str, last: str, factor: str | None, step: str | None
 ) -> Sequence[int]:
-    low, high = (parse_size(x, flag, _kind(name)) for x in (first, last))
-    by = 1 if step is None else parse_size(step, flag, "count" if factor else _kind(name))
+    low, high = (parse_size(x, flag, kind_of(name)) for x in (first, last))
+    by = 1 if step is None else parse_size(step, flag, "count" if factor else kind_of(name))
     if low > high:
         raise InputError(f"{flag}: {text[:40]!r} ends before it begins")
     if not factor:

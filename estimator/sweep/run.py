@@ -9,8 +9,9 @@ from typing import Any
 
 from estimator.errors import InputError
 from estimator.ops import numpy_there
-from estimator.questions.base import Question, ask
+from estimator.questions.base import Question, ask, sizes_of
 from estimator.report import Report
+from estimator.sizes import as_number
 from estimator.sweep.compiled import Compiled, plain
 from estimator.sweep.grid import RowGrid, SweptAxis, grid_of, recorded_by
 
@@ -41,6 +42,7 @@ class Sweep:
     ) -> None:  # fmt: skip
         self.command = command
         self.question, self.answer = question_of(command)
+        self.sizes = sizes_of(self.question)
         self.fixed, self.overrides = dict(fixed), tuple(overrides)
         self.images = "images" in fixed or "image_size" in fixed or any(a.name.startswith("image") for a in axes)
         self.grid: RowGrid = grid_of(axes, () if self.images else recorded_by(command))
@@ -67,6 +69,10 @@ class Sweep:
             where = ", ".join(f"{k} {v}" for k, v in options.items())
             raise InputError(f"{error} (at {where})" if where else str(error)) from None
 
+    def told(self, name: str, value: Any) -> Any:
+        """A value of an option as a column and the inputs have it: of a size the int."""
+        return as_number(name, value) if name in self.sizes else value
+
     def chunks(self, rows: int = CHUNK) -> Iterator[dict[str, Any]]:
         """The rows in order, ``rows`` at a time: column -> array (or list, without numpy) of this chunk."""
         sizes = self.grid.sizes
@@ -79,7 +85,7 @@ class Sweep:
                 columns = self.grid.columns(start, stop)
                 parts = compiled.rows(columns, stop - start)
                 found = {k: column(k, parts, stop - start) for k in self.keys}
-                named = {k: filled(v, stop - start) for k, v in names.items()}
+                named = {k: filled(self.told(k, v), stop - start) for k, v in names.items()}
                 whole = {**found, **named, **columns}
                 yield {k: whole[k] for k in self.header}
 

@@ -11,7 +11,7 @@ def test_names_are_pinned():
     assert sorted(api.__all__) == [
         "DoesNotFit", "InputError", "LlmcalcError", "Model", "Node", "Report", "Table", "Text", "beam", "chinchilla",
         "explain", "fermi", "fit", "flops", "forget", "infer", "kvcache", "linear", "load_gpu", "load_model", "memory",
-        "peft", "prune", "quantize", "speculative", "sweep", "to_text", "train", "tree", "validate", "zero",
+        "peft", "plan", "prune", "quantize", "speculative", "sweep", "to_text", "train", "tree", "validate", "zero",
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from estimator.errors import InputError
 from estimator.formulas import compress as f
 from estimator.models import Model
 from estimator.report import Node, Report
-from estimator.sizes import letter_or_size
+from estimator.sizes import as_number, letter_or_size
 from estimator.trace import trace, value_of
 from estimator.units import BITS, BYTES, COUNT, MACS, RATIO, parse_number
 
@@ -95,7 +95,7 @@ def quantize(
     if model is not None and not symbolic:
         rows += _model_rows(model, n, m, w_s, w_z)
         assumptions.append("matrices of the layers are quantised; embeddings, head, norms and biases stay 16-bit")
-    inputs = {"bits": bits, "block": block, "scale_bits": scale_bits, "zero_bits": zero_bits}
+    inputs = {"bits": as_number("bits", bits), "block": block, "scale_bits": scale_bits, "zero_bits": zero_bits}
     title = f"{bits}-bit codes in blocks of {block:,}"
     return Report(
         "compress quantize",
@@ -157,5 +157,5 @@ def linear(rmin: str | float, rmax: str | float, bits: int, signed: bool = True,
         notes = ("0 lies outside [rmin, rmax]: the zero point is no code; widen the range to hold 0",)
     sign = "signed" if signed else "unsigned"
     title = f"Linear quantisation of [{rmin}, {rmax}] to {bits} bits, {sign}"
-    inputs = {"rmin": rmin, "rmax": rmax, "bits": bits, "signed": signed}
+    inputs = {"rmin": rmin, "rmax": rmax, "bits": as_number("bits", bits), "signed": signed}
     return Report("compress linear", title, inputs, (Node.group("", rows),), {}, notes, (), notes, letters=MEANINGS)

@@ -10,7 +10,7 @@ from estimator.formula import Citation
 from estimator.formulas import decode as f
 from estimator.models import Model
 from estimator.report import Cell, Node, Report, Table, Text
-from estimator.sizes import letter_or_size
+from estimator.sizes import as_number, letter_or_size
 from estimator.trace import trace, value_of
 from estimator.tree import Tree, from_heads, from_sequences, parse_lists
 from estimator.units import BYTES, COUNT, FLOPS, RATIO, TOKENS
@@ -46,7 +46,8 @@ def beam(
         rows += _beam_model(model, B, T)
     names = {"B": "beam width", "N": "words of the vocabulary", "T": "generated tokens"}
     title = f"Beam search of width {width} over {vocab} words and {length} steps"
-    inputs = {"width": width, "vocab": vocab, "length": length, "model": model.name if model else None}
+    asked = {"width": width, "vocab": vocab, "length": length}
+    inputs = {k: as_number(k, v) for k, v in asked.items()} | {"model": model.name if model else None}
     body = (Node.group("", rows),)
     return Report("decode beam", title, inputs, body, facts, tuple(assumptions), symbolic=symbolic, letters=names)
 

@@ -10,14 +10,14 @@ from estimator.report import Report
 app = o.new_app()
 
 
-def tune(q: Tune, shown: Shown) -> Report:
+def tune(q: Tune, shown: Shown | None = None) -> Report:
     """The report of ``plan tune``."""
     from estimator.commands.plan.tune import tune as search
 
     return search(q)
 
 
-def train(q: PreTrain, shown: Shown) -> Report:
+def train(q: PreTrain, shown: Shown | None = None) -> Report:
     """The report of ``plan train``."""
     if q.model is None:
         from estimator.commands.plan.optimal import optimal
@@ -28,7 +28,7 @@ def train(q: PreTrain, shown: Shown) -> Report:
     return search(q)
 
 
-def serve(q: Serve, shown: Shown) -> Report:
+def serve(q: Serve, shown: Shown | None = None) -> Report:
     """The report of ``plan serve``."""
     from estimator.commands.plan.serve import serve as search
 

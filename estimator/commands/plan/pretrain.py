@@ -23,6 +23,7 @@ from estimator.commands.plan.search import (
     cards,
     command_line,
     counts,
+    number,
     report,
     run_limits,
     watched,
@@ -94,7 +95,8 @@ def reported(found: Search) -> Report:
     q = found.q
     rows = found.rows(q.top)
     title = f"Pre-training {q.model.name} on {q.tokens} tokens, {found.whole:,} sequences of {found.s:,} a step"
-    inputs = {"model": q.model.name, "tokens": q.tokens, "gpu": q.gpu, "gpus": q.gpus, "days": q.days, "usd": q.usd}
+    inputs = {"model": q.model.name, "tokens": number(q.tokens, "--tokens", "tokens"), "gpu": q.gpu,
+              "gpus": number(q.gpus, "--gpus", "gpus"), "days": q.days, "usd": q.usd}  # fmt: skip
     notes = [
         f"recipe {RECIPE}: ZeRO stage 1 is its distributed optimizer, 2 and 3 shard gradients and weights too",
         "TP tensor parallel, inside a node (TP4s: sequence parallel too), whose collectives stand alone: two published "

@@ -14,6 +14,7 @@ from estimator.errors import InputError, LlmcalcError
 from estimator.models import Model
 from estimator.records import NamedTuple, dataclass
 from estimator.report import Cell, Node, Report, Table
+from estimator.sizes import size_option
 from estimator.units import BYTES, COUNT, HOURS, TOKEN_RATE, USD, human, human_seconds, parse_size
 
 MOST_COUNTS = 64
@@ -73,6 +74,11 @@ def counts(text: Any, flag: str = "--gpus") -> list[int]:
         raise InputError(f"{flag} {text}: the range ends before it begins")
     powers = [2**k for k in range(MOST_COUNTS) if first < 2**k < last]
     return sorted({first, *powers, last})
+
+
+def number(text: Any, flag: str, field: str, kind: str = "count") -> Any:
+    """A size of the question as the int that it stands for; a list or a range of them as it was typed."""
+    return text if text is None or "," in str(text) or ".." in str(text) else size_option(None, text, flag, field, kind)
 
 
 def watched(items: Sequence[T], what: str, do: Callable[[T], None]) -> str:
@@ -269,8 +275,9 @@ def report(kind: str, title: str, inputs: dict[str, Any], every: Sequence[Way], 
     body.append(
         Node.group("", [Node("tried", "Layouts tried", n.tried, COUNT), Node("found", "that fit", n.fit, COUNT)])
     )
-    facts = {"fits": "yes" if shown else "no"}
+    facts: dict[str, Any] = {"fits": "yes" if shown else "no"}
     kept = [{f.name: getattr(r, f.name) for f in fields(r)} for r in shown]
+    facts |= {f"best.{k}": v for row in kept[:1] for k, v in row.items() if not isinstance(v, str)}
     return Report(f"plan {kind}", title, inputs, tuple(body), facts, tuple(notes), verdict=said, rows=tuple(kept),
                   figure=lambda: points(title, ordered, border, how.axes))  # fmt: skip
 

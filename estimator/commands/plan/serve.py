@@ -110,8 +110,9 @@ def _served_by(q: Serve, gpus: str, said: str = "") -> tuple[Report, float]:
         raise next(iter(why.refused.values()))
     what = f"{asked.rate:g} requests a second" if asked.rate else f"{asked.sequences:,} requests at once"
     title = f"Serving {q.model.name} to {what}: {asked.prompt:,} + {asked.new:,} tokens each"
-    inputs = {"model": q.model.name, "context": q.context, "new_tokens": q.new_tokens, "concurrency": q.concurrency,
-              "rate": q.rate, "gpu": q.gpu, "gpus": gpus, "engine": q.engine, "ttft": q.ttft, "itl": q.itl,
+    inputs = {"model": q.model.name, "context": asked.prompt + asked.new, "new_tokens": asked.new,
+              "concurrency": asked.sequences, "rate": q.rate, "gpu": q.gpu,
+              "gpus": search.number(gpus, "--gpus", "gpus"), "engine": q.engine, "ttft": q.ttft, "itl": q.itl,
               "days": q.days, "usd": q.usd}  # fmt: skip
     tried = LayoutsTried(len(wanted), len(rows))
     notes = (*([said] if said else []), *_notes(q), *([stopped] if stopped else []), *q.model.notes)

@@ -18,6 +18,7 @@ from estimator.commands.plan.search import (
     cards,
     command_line,
     counts,
+    number,
     report,
     run_limits,
     watched,
@@ -88,8 +89,9 @@ def tune(q: Tune) -> Report:
         if key not in best or row.hours < best[key].hours:
             best[key] = row
     title = f"Fine-tuning {q.model.name} on {q.examples} examples of {q.seq_len} tokens"
-    inputs = {"model": q.model.name, "examples": q.examples, "seq_len": q.seq_len, "gpu": q.gpu, "gpus": q.gpus,
-              "method": q.method, "days": q.days, "usd": q.usd}  # fmt: skip
+    inputs = {"model": q.model.name, "examples": number(q.examples, "--examples", "examples"),
+              "seq_len": number(q.seq_len, "--seq-len", "seq_len", "length"), "gpu": q.gpu,
+              "gpus": number(q.gpus, "--gpus", "gpus"), "method": q.method, "days": q.days, "usd": q.usd}  # fmt: skip
     notes = [
         f"--global-batch {whole}: sequences an optimizer step; gradients accumulate to it",
         "full training on several GPUs is FSDP2 (stage 3), adapters are copied to each (DDP)",

@@ -100,7 +100,8 @@ def _rows(
     if wanted == []:
         raise InputError("--keys is empty: name results, or leave it out for all of them")
     asked = Sweep(name, axes, fixed, wanted, set_ or ())
-    inputs = {"command": name, **fixed, "swept": {a.name: len(a.values) for a in axes}, "keys": asked.keys}
+    told = {k: asked.told(k, v) for k, v in fixed.items()}
+    inputs = {"command": name, **told, "swept": {a.name: len(a.values) for a in axes}, "keys": asked.keys}
     if plot or picture(output):
         _drawn(asked, wanted, axes, plot, output)
         if output is None or picture(output):

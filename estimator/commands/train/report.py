@@ -26,10 +26,11 @@ from estimator.parallel.degrees import Degrees
 from estimator.parallel.links import node_size
 from estimator.parallel.request import zero_stage
 from estimator.questions import ask
+from estimator.questions.base import sizes_of
 from estimator.questions.read import batch, recipe_of, scored, storage_of
 from estimator.recipes.base import FP32_BYTES, Recipe
 from estimator.report import Cell, Node, Report, Table
-from estimator.sizes import size_option
+from estimator.sizes import as_number, size_option
 from estimator.trace import value_of, wordless
 from estimator.units import (
     BYTES,
@@ -224,11 +225,16 @@ def _inputs(made: Pass, run: Run, recipe: str) -> dict[str, Any]:
     w, q = made.work, run.question
     hidden = ("model", "args", "check_fit", "seq_len", "batch_size", "recipe", "optimizer", "gpus", "dtype", "gpu")
     rest = {f.name: getattr(q, f.name) for f in fields(q) if f.name not in hidden}
+    sizes = sizes_of(Train)
+
+    def told(name: str, value: Any) -> Any:
+        return as_number(name, value) if name in sizes else value if isinstance(value, int | float) else str(value)
+
     own = {"recipe": recipe, "optimizer": run.optimizer, "quantization": run.quantization, "method": made.method}
     return {
         "model": made.model.name, "batch_size": value_of(w.b), "seq_len": value_of(w.s), "gpu": q.gpu,
         "gpus": run.degrees.gpus, "dtype": q.dtype,
-    } | {k: str(v) for k, v in rest.items() if v not in (None, "", False)} | own  # fmt: skip
+    } | {k: told(k, v) for k, v in rest.items() if v not in (None, "", False)} | own  # fmt: skip
 
 
 def _shares(step: StepTime, gpus: int) -> tuple[Node, ...]:

@@ -25,7 +25,7 @@ from estimator.parallel.traffic import check_zero_pp
 from estimator.peft.base import Adapter
 from estimator.questions.read import FULL, adapter_of
 from estimator.records import dataclass
-from estimator.sizes import is_letter
+from estimator.sizes import as_number, is_letter
 from estimator.trace import value_of
 
 DEGREES = (
@@ -138,7 +138,8 @@ def _degrees(q: Zero) -> tuple[Any, Degrees]:
 def _inputs(q: Zero, job: Job) -> dict[str, Any]:
     d = job.degrees
     return {
-        "model": q.model.name if q.model else None, "params": job.params, "gpus": d.gpus, "stage": str(q.stage),
+        "model": q.model.name if q.model else None, "params": job.params, "gpus": d.gpus,
+        "stage": as_number("stage", str(q.stage)),
         "recipe": job.rates.recipe.name, "optimizer": q.optimizer, "offload": q.offload, "tensor_parallel": d.tensor,
         "pipeline_parallel": d.pipeline, "sequence_parallel": q.sequence_parallel, "context_parallel": d.context,
         "expert_parallel": d.expert, "micro_batches": job.micro_batches, "schedule": q.schedule, "gpu": q.gpu,
