@@ -97,7 +97,23 @@ def _single(request: Request, law: Law, given: list[str]) -> tuple[Report, Answe
         tuple(answer.notes),
         letters=LETTERS,
         hidden=sections.coefficients(law),
+        verdict=_refitted(request, answer, given),
     ), answer
+
+
+PRINTED, REFIT = "hoffmann", "epoch"
+
+
+def _refitted(request: Request, answer: Answer, given: list[str]) -> str:
+    """Of Hoffmann's approach 3 as printed, what the refit of the same runs says of the same question."""
+    if answer.law.id != PRINTED or request.derive or request.train_params or request.train_tokens:
+        return ""
+    other = answer_of(replace(request, law=REFIT, coefficients=None), laws.load(REFIT), given)
+    here, there = (float(value_of(x.D / x.N)) for x in (answer, other))
+    return (
+        f"{here:.4g} tokens a parameter; the refit of the same runs (Besiroglu et al. 2024) gives {there:.4g}: "
+        f"--law {REFIT}."
+    )
 
 
 def _side_by_side(request: Request, _: Law, given: list[str]) -> tuple[Report, Answer]:

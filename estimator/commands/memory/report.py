@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from estimator.active import active_words
 from estimator.card import Card, Range, find_card
 from estimator.changes import helping
 from estimator.commands.memory import figure
@@ -120,7 +121,7 @@ def _standing(p: MemoryPlan) -> tuple[Node, Node]:
     count = total_params(p.arch)
     params = [
         Node("params.total", "All", count, PARAMS, working=lambda: weights_of(p.arch.weights())),
-        Node("params.active", "Used by a token", active_params(p.arch), PARAMS),
+        Node("params.active", "Used by a token", active_params(p.arch), PARAMS, note=active_words(p.arch)),
         Node("params.embedding", "Embedding tables and output matrix", embedding_params(p.arch), PARAMS),
         Node("params.trainable", "Trained", p.trainable, PARAMS),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estimator.active import active_words
 from estimator.commands.memory.question import Memory
 from estimator.dtypes import find_format
 from estimator.errors import InputError
@@ -24,11 +25,12 @@ def weights_alone(q: Memory) -> Report:
     asked = None if q.dtype is None else find_format(q.dtype).name
     storage = model_storage(model, storage_of(q, said), asked)
     weights, said_routing = storage.bytes, arch.routed is not None or all(w.role != EXPERT for w in arch.weights())
+    active = Node("params.active", "Used by a token", active_params(arch), PARAMS, note=active_words(arch))
     params = Node.group(
         "Parameters",
         [
             Node("params.total", "All", total_params(arch), PARAMS),
-            *([Node("params.active", "Used by a token", active_params(arch), PARAMS)] if said_routing else []),
+            *([active] if said_routing else []),
             Node("params.embedding", "Embedding tables and output matrix", embedding_params(arch), PARAMS),
         ],
     )

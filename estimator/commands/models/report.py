@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from estimator import presets
+from estimator.active import active_words
 from estimator.errors import InputError, unknown
 from estimator.formula import Citation
 from estimator.formulas.params import active_params
@@ -72,7 +73,8 @@ def models(
     if not rows:
         raise nothing("model", "models", pattern, family, families)
     columns = ("model", "type", "parameters", "active", "embeddings", "checked")
-    note = "checked: the count equals a published one; active: parameters that a token uses, where fewer"
+    note = "checked: the count equals a published one; active: parameters that a token uses, where fewer; "
+    note += "its input table counts, which some published counts leave out"
     inputs = {"name": pattern or None, "family": family, "min_params": least, "max_params": most}
     table = Table("", columns, tuple(rows), note)
     return Report("models", f"{len(rows)} model presets", inputs, (table,), facts)
@@ -98,7 +100,8 @@ def model(name: str, overrides: Sequence[str] = (), derive: bool = False) -> Rep
     weights = found.architecture.weights()
     tree = Node.sum("total_params", "Parameters", _by_role(weights))
     active = active_params(found.architecture)
-    extra = [Node("active_params", "Active a token", active, PARAMS)] if active != tree.value else []
+    said = active_words(found.architecture)
+    extra = [Node("active_params", "Active a token", active, PARAMS, note=said)] if active != tree.value else []
     if found.declared.scheme is not None:
         storage = model_storage(found)
         label = f"Weights as the checkpoint stores them, {storage.scheme}"

@@ -151,7 +151,7 @@ def _report(
         *([assumed] if assumed else []),
         f"optimizer states of {optimizer} in the width of what is trained",
     ]
-    title = f"{adapter.method.title} on {model.name}" + (f": {_where(adapter)}" if adapter.targets else "")
+    title = f"{adapter.method.title} on {model.name}" + (f": {_where(adapter, model)}" if adapter.targets else "")
     return Report(
         "peft",
         title,
@@ -180,8 +180,15 @@ def _brief(nodes: list[Node]) -> Node:
     return Node.group("", [n for n in nodes if n.key in FIRST])
 
 
-def _where(adapter: Adapter) -> str:
-    names = list(dict.fromkeys(working.EVERY_LAYER if m.leaf == "{i}" else m.leaf for m in adapter.targets))
+def _where(adapter: Adapter, model: Model) -> str:
+    """What is adapted, by its last name: modules, then parameters that are no module's weight (fused experts)."""
+    leaves = [working.EVERY_LAYER if m.leaf == "{i}" else m.leaf for m in adapter.targets]
+    matched = {m.name for m in adapter.targets}
+    there = {name for w in model.architecture.weights() for name in (w.module, w.name)}
+    for t in adapter.tensors:
+        if t.state == TRAINED and t.module in there and t.module not in matched:
+            leaves.append(".".join(t.module.split(".")[-2 if ".experts." in t.module else -1 :]))
+    names = list(dict.fromkeys(leaves))
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
