@@ -52,7 +52,10 @@ class Range(NamedTuple):
 
 
 class Card(NamedTuple):
-    """A GPU as a program finds it: bytes, the context's bytes, what was assumed about both, its kernels, its vendor."""
+    """A GPU as a program finds it: bytes, the context's bytes, what was assumed about both, its kernels, its vendor.
+
+    machine: bytes that it and its host have together, where they share one memory; None where it has its own
+    """
 
     name: str
     bytes: int | None
@@ -60,6 +63,13 @@ class Card(NamedTuple):
     notes: tuple[str, ...] = ()
     kernels: GpuKernels = HOPPER
     vendor: str = "NVIDIA"
+    machine: int | None = None
+
+    def beside(self, ram: Any) -> Card:
+        """The card in a machine of ``--ram``, where that is also the GPU's memory."""
+        if ram is None or self.machine is None:
+            return self
+        return self._replace(machine=parse_memory(str(ram), "--ram"))
 
 
 # vendors of cards that bitsandbytes does not run on; 0.50.2, installation.md: NVIDIA, AMD, Intel, Apple, Gaudi
@@ -103,10 +113,11 @@ def _card(same: Same[GpuSpec]) -> Card:
     )  # fmt: skip
     if spec.measured:
         n = spec.measured.context_bytes
-        return Card(spec.id, spec.memory_bytes, Range(n, n, n), (spec.memory_basis,), kernels, spec.vendor)
+        exact, said = Range(n, n, n), (spec.memory_basis,)
+        return Card(spec.id, spec.memory_bytes, exact, said, kernels, spec.vendor, spec.machine_bytes)
     guess = f"{spec.id}: its CUDA context was not measured; guessed at 0.29 to 0.88 GiB"
     notes = (spec.memory_basis, guess)
-    return Card(spec.id, spec.memory_bytes, Range(*GUESSED_CONTEXT), notes, kernels, spec.vendor)
+    return Card(spec.id, spec.memory_bytes, Range(*GUESSED_CONTEXT), notes, kernels, spec.vendor, spec.machine_bytes)
 
 
 def reserved(allocated: Any, mode: str) -> Range:

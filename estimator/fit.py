@@ -98,6 +98,14 @@ def fit_of(allocated: Any, card: Card, mode: str, held: Range | None = None) -> 
     return None if card.bytes is None else Fit(need(allocated, card, mode, held=held), card.bytes, card.name)
 
 
+def together(card: Card, needs: Range, host: Any, gpus: int = 1) -> Fit | None:
+    """Whether what ``gpus`` of a card need and what lies on their hosts fit one memory; None where each has its own."""
+    if card.machine is None:
+        return None
+    name = f"the machine ({card.name}, GPU and host together)"
+    return Fit(Range(*(n + host for n in needs)), gpus * card.machine, name)
+
+
 def require_fit(report: Report) -> None:
     """DoesNotFit where a report says no; InputError where it names nothing to fit."""
     answer = report.facts.get("fits")

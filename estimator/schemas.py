@@ -262,6 +262,17 @@ class GpuSpec(Part):
         return round(m.sold_gb * GIB) if m.unified else self.sold_bytes
 
     @property
+    def machine_bytes(self) -> int | None:
+        """Bytes that the host and the GPU have together where they share one memory; None where the GPU has its own.
+
+        The label's, but of NVIDIA's what CUDA calls total, which is all that Linux has.
+        """
+        m = self.memory
+        if not m.unified:
+            return None
+        return round((m.read_gib if m.read_gib and self.vendor == "NVIDIA" else m.sold_gb) * GIB)
+
+    @property
     def memory_basis(self) -> str:
         """Where :attr:`memory_bytes` comes from, as an assumption to print."""
         if self.measured:

@@ -153,7 +153,10 @@ class Served(Question):
     mmproj: Any = option(None, "llama.cpp: the vision tower too: f16, bf16, f32.", "NAME", short="-mm")
     model_draft: Any = option(None, "llama.cpp: a draft model's memory too, MODEL or MODEL:MIX.", "MODEL", short="-md")
     lora: Any = option(None, "llama.cpp: adapters beside the model: a GGUF, or a folder peft saved.", "FILES")
-    ram: Any = option(None, "llama.cpp, --offload: the host's memory, to ask whether the rest fits: 64GB.", "BYTES")
+    ram: Any = option(
+        None, "llama.cpp, --offload: the host's memory (all, where GPUs share it), to ask whether the rest fits: 64GB.",
+        "BYTES",
+    )  # fmt: skip
     imatrix: Any = option(False, "llama.cpp: the mix was made with an importance matrix.", kind="flag")
     gpu_memory_utilization: Any = option(
         None, "vLLM, TGI: share of the GPU that it may use.", "SHARE",

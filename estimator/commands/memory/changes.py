@@ -11,6 +11,7 @@ from estimator import presets
 from estimator.card import NO_BITSANDBYTES, Card, card_of
 from estimator.changes import Change, card_row, row_of, table_of
 from estimator.commands.memory.allocator import Reserved
+from estimator.commands.memory.host import host_of, ram_of
 from estimator.commands.memory.needed import needed
 from estimator.commands.memory.plan import plan
 from estimator.commands.memory.question import Memory
@@ -145,7 +146,9 @@ def run(q: Memory, change: Change, card: Card) -> Tried | None:
     except InputError:
         return None
     assert card.bytes is not None
-    return Tried(change, peak, Fit(need(peak, card, p.mode), card.bytes, card.name))
+    found = Fit(need(peak, card, p.mode), card.bytes, card.name)
+    whole = ram_of(p.question, host, card, found.need) if card.machine and (host := host_of(p)) else None
+    return Tried(change, peak, found if whole is None else min(found, whole, key=lambda f: f.margin))
 
 
 def on_llamacpp(q: Memory) -> Tried | None:

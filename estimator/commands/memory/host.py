@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.card import Range
+from estimator.card import Card, Range
 from estimator.commands.memory.plan import MemoryPlan
 from estimator.commands.memory.sharding import DEEPSPEED
 from estimator.errors import InputError
-from estimator.fit import NO, TIGHT, Fit
+from estimator.fit import NO, TIGHT, Fit, together
 from estimator.inventory import total
 from estimator.optimizers import find_optimizer, state_bytes
 from estimator.parallel import deepspeed
@@ -45,7 +45,9 @@ def host_of(p: MemoryPlan) -> Host | None:
     if load.host == "none":
         return None
     gpus = load.gpus * load.replicas
-    degrees = Degrees(gpus, node=node_size(None, _preset(p.question.gpu)))
+    preset = _preset(p.question.gpu)
+    alone = preset is not None and preset.memory.unified  # a machine has one of them
+    degrees = Degrees(gpus, node=1 if alone else node_size(None, preset))
     return _deepspeed(p, degrees) if load.sharder == DEEPSPEED else on_host(_fsdp(p), degrees)
 
 
@@ -104,8 +106,13 @@ def node_of(host: Host) -> Node:
     return Node.group("On the host", rows)
 
 
-def ram_of(question: Any, host: Host | None) -> Fit | None:
-    """Whether a node's part fits the host's memory; None where nothing is asked. InputError where nothing is there."""
+def ram_of(question: Any, host: Host | None, card: Card, needs: Range | None) -> Fit | None:
+    """Whether a node's part fits the host's memory; None where nothing is asked. InputError where nothing is there.
+
+    Where the card has no memory of its own, whether a process's part and what it ``needs`` of the card fit that one.
+    """
+    if card.machine is not None and needs is not None and not (host is None and question.ram is None):
+        return together(card.beside(question.ram), needs, 0 if host is None else host.own)
     if question.ram is None:
         return None
     if host is None:
@@ -120,11 +127,12 @@ def verdict_of(fit: Fit | None, more: str, host: Host | None, ram: Fit | None) -
     """The verdict: the card's sentence, with ``more`` behind it, and the host's; the host's first where it alone is
     too small."""
     card = "" if fit is None else fit.sentence() + more
-    if host is None:
+    if ram is None and host is None:
         return card
-    if ram is None:
+    if ram is None and host is not None:
         needs = f"The host of a node needs {human(int(value_of(host.node)), BYTES)} (--ram asks whether it fits)."
         return f"{card} {needs}" if card else ""
+    assert ram is not None
     here = ram.sentence("a node ")
     if fit is None:
         return here

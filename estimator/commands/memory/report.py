@@ -158,7 +158,7 @@ def _report(p: MemoryPlan, outcome: Outcome, card: Card) -> Report:
     fit, best = held.fit(), ""
     facts: dict[str, Any] = {"peak.moment": worst.key.split(".")[1].removesuffix("_bytes")}
     host = host_of(p)
-    ram = ram_of(p.question, host)
+    ram = ram_of(p.question, host, card, None if fit is None else fit.need)
     facts["fits"] = worst_of(None if fit is None else fit.answer, ram)
     if held.pooled is not None:
         rests = "Handed out, with the rests that blocks keep"

@@ -196,14 +196,14 @@ def _fits(run: Run) -> tuple[Fit | None, list[Node], str | None, str, list[str]]
     })  # fmt: skip
     try:
         planned = memory_plan(asked)
+        card = find_card(q.gpu, q.gpu_memory)
         peak, host = needed(planned), host_of(planned)
-        ram = ram_of(asked, host)
+        fit = fit_of(peak, card, "training")
+        ram = ram_of(asked, host, card, None if fit is None else fit.need)
     except InputError as error:
         if q.check_fit or q.ram is not None:
             raise
         return None, [], None, "", [f"whether it fits is not known: {error}"]
-    card = find_card(q.gpu, q.gpu_memory)
-    fit = fit_of(peak, card, "training")
     best = ""
     if fit is not None and fit.answer != YES and not wordless():
         from estimator.commands.memory.changes import advice

@@ -29,4 +29,6 @@ def card_names(q: Any) -> list[str | None]:
 def cards_of(q: Any) -> tuple[Card, ...]:
     """The cards, in order."""
     names = card_names(q)
-    return () if q.gpu is None and q.gpu_memory is None else tuple(find_card(n, q.gpu_memory) for n in names)
+    if q.gpu is None and q.gpu_memory is None:
+        return ()
+    return tuple(find_card(n, q.gpu_memory).beside(getattr(q, "ram", None)) for n in names)

@@ -11,7 +11,7 @@ from estimator.engines.llamacpp.context import PAD
 from estimator.engines.llamacpp.load import Holding, Load
 from estimator.errors import InputError
 from estimator.families.base import MoE
-from estimator.fit import Fit
+from estimator.fit import Fit, together
 from estimator.trace import value_of
 
 CUBLAS = 32 * 1024 * 1024  # bytes: cuBLAS's workspace on the newest cards, the most that a handle takes by itself
@@ -29,9 +29,24 @@ def need(held: Holding, card: Card, spread: tuple[float, float] = (1.0, 1.0)) ->
 
 
 def fits_of(load: Load, cards: tuple[Card, ...]) -> list[Fit]:
+    """The fit of each device whose size is known, and of the machine where it and the host share one memory."""
+    whole = machine(load, cards)
+    return [*devices(load, cards), *([] if whole is None else [whole])]
+
+
+def devices(load: Load, cards: tuple[Card, ...]) -> list[Fit]:
     """The fit of each device whose size is known."""
     pairs, spread = zip(load.devices, cards, strict=False), load.weights.spread
     return [Fit(need(held, card, spread), card.bytes, card.name) for held, card in pairs if card.bytes is not None]
+
+
+def machine(load: Load, cards: tuple[Card, ...]) -> Fit | None:
+    """The fit of devices and host together, in one memory; None where each has its own."""
+    if not cards or cards[0].machine is None:
+        return None
+    needs = [f.need for f in devices(load, cards)]
+    held = Range(*(sum(ends) for ends in zip(*needs, strict=True))) if needs else Range(0, 0, 0)
+    return together(cards[0], held, load.host.total, len(cards))
 
 
 def worst(fits: list[Fit]) -> Fit | None:
@@ -40,18 +55,26 @@ def worst(fits: list[Fit]) -> Fit | None:
 
 
 def over(load: Load, cards: tuple[Card, ...], end: str = SURE) -> int:
-    """Bytes missing on the device that misses most; not above 0 where none says no (``MOST``), or all say yes."""
-    return max((int(value_of(getattr(f.need, end))) - f.have for f in fits_of(load, cards)), default=0)
+    """Bytes missing where most are; not above 0 where none says no (``MOST``), or all say yes."""
+    return _missing(fits_of(load, cards), end)
+
+
+def _missing(fits: list[Fit], end: str) -> int:
+    return max((int(value_of(getattr(f.need, end))) - f.have for f in fits), default=0)
 
 
 def most_layers(load: Load, cards: tuple[Card, ...], *ends: str) -> list[Load]:
-    """The load with the largest ``--gpu-layers`` that fits, by each of ``ends``; the output layer counts as one."""
+    """The load with the largest ``--gpu-layers`` that fits, by each of ``ends``; the output layer counts as one.
+
+    Where the host shares the memory, the rest must fit beside it; else no layer fits.
+    """
     made = cache(load.with_layers)
 
     def missing(end: str, n: int) -> int:
-        return over(made(n), cards, end)
+        return _missing(devices(made(n), cards), end)
 
-    return [made(most(load.place.layers + 1, partial(missing, end))) for end in ends]
+    found = [made(most(load.place.layers + 1, partial(missing, end))) for end in ends]
+    return [x if over(x, cards, end) <= 0 else made(0) for x, end in zip(found, ends, strict=True)]
 
 
 def fewest_experts(load: Load, cards: tuple[Card, ...]) -> Load | None:
@@ -63,8 +86,8 @@ def fewest_experts(load: Load, cards: tuple[Card, ...]) -> Load | None:
     if not any(isinstance(x.mlp, MoE) for x in load.arch.layers):
         return None
     made = cache(load.with_experts)
-    left = most(n, lambda stay: over(made(n - stay), cards))
-    return made(n - left) if left or over(made(n), cards) <= 0 else None
+    found = made(n - most(n, lambda stay: _missing(devices(made(n - stay), cards), SURE)))
+    return found if over(found, cards) <= 0 else None
 
 
 def longest(load: Load, cards: tuple[Card, ...], *ends: str) -> list[int | None]:

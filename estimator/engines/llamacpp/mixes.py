@@ -12,7 +12,7 @@ from estimator.engines.llamacpp.load import Load
 from estimator.engines.llamacpp.question import MXFP4, Asked, asked, build_of
 from estimator.engines.llamacpp.report import SOURCE, inputs, notes_of
 from estimator.engines.llamacpp.timing import one_pass
-from estimator.engines.llamacpp.weights import of_mix
+from estimator.engines.llamacpp.weights import COMPARED, of_mix
 from estimator.errors import InputError
 from estimator.families.common_gguf import two_sided
 from estimator.fit import NO
@@ -22,10 +22,6 @@ from estimator.report import Cell, Node, Report, Table
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE, BYTES, TOKENS
 
-SHOWN = (
-    "bf16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "iq4_xs", "q4_0", "q3_k_l", "q3_k_m", "iq3_m",
-    "q3_k_s", "iq3_xs", "iq3_xxs", "q2_k", "iq2_m", "iq2_xs", "iq2_xxs", "iq1_m", "iq1_s",
-)  # fmt: skip
 FEW = 8  # rows of the short answer
 NOTE = "bits: of the file a weight; layers: as many as fit; longest: context; tokens/s: with half of the context cached"
 
@@ -34,9 +30,9 @@ def compare(q: Any) -> Report:
     """Every mix that people use, largest first; ``best.mix`` is the largest that fits whole."""
     if q.model.header is not None:
         raise InputError("--quantization all compares mixes of a model; a file has the one it has")
-    first = asked(q, SHOWN[0])
+    first = asked(q, COMPARED[0])
     rows, hidden, best = [], [], None
-    names = [*SHOWN, MXFP4] if any("experts" in w.name for w in first.load.arch.weights()) else [*SHOWN]
+    names = [*COMPARED, MXFP4] if any("experts" in w.name for w in first.load.arch.weights()) else [*COMPARED]
     for mix in names:
         weights = of_mix(q.model.architecture, mix, bool(q.imatrix), build_of(q))
         a = replace(first, load=first.load.with_weights(weights), mix=mix)

@@ -87,7 +87,7 @@ def asked(q: Any, mix: str | None = None) -> Asked:
         draft_of(q, place, said), adapters_of(model, gguf, q.lora, said),
     )  # fmt: skip
     ram = None
-    if q.ram is not None:
+    if q.ram is not None and all(c.machine is None for c in cards):
         there = parse_memory(str(q.ram), "--ram")
         ram = Fit(Range(*(load.host.total,) * 3), there, "the host")
     return Asked(load, cards, chosen, (*said, *weights.notes, *weights.storage.notes), ram)

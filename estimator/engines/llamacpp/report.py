@@ -11,7 +11,8 @@ from estimator.engines.llamacpp.caches import LayerCache, kept
 from estimator.engines.llamacpp.context import BUILD, MAX_SEQUENCES
 from estimator.engines.llamacpp.fits import MOST, SURE, fewest_experts, fits_of, longest, most, most_layers, over, worst
 from estimator.engines.llamacpp.load import Holding, Load
-from estimator.engines.llamacpp.question import Asked, asked
+from estimator.engines.llamacpp.question import Asked, asked, build_of
+from estimator.engines.llamacpp.weights import COMPARED, of_mix
 from estimator.families.common_gguf import ENCODER_ROWS, two_sided
 from estimator.fit import NO, Fit
 from estimator.formula import Citation
@@ -47,7 +48,7 @@ def memory(q: Any) -> Report:
         Node.group("What is allocated", [*totals(load)]),
         *places(load),
     ]
-    rows, _, facts, verdict = verdict_of(a)
+    rows, _, facts, verdict = verdict_of(q, a)
     body += rows
     return Report(
         "memory", f"{title(a)}: memory in llama.cpp", inputs(q, a), tuple(body), facts, (*a.said, *notes_of(a)),
@@ -156,7 +157,7 @@ def _place(key: str, label: str, held: Holding) -> Node:
     return Node.sum(key, label, rows or [Node("", "nothing", 0, BYTES)])
 
 
-def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
+def verdict_of(q: Any, a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
     """Whether it fits, and the changes that would make it: fewer layers, a shorter context."""
     fits = fits_of(a.load, a.cards)
     fit = worst(fits)
@@ -164,7 +165,8 @@ def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
         return [a.ram.node()], a.ram, {"fits": a.ram.answer}, a.ram.sentence(f"{a.load.name} ")
     if fit is None:
         return [], None, {"fits": None}, ""
-    layers = [x.place.offloaded for x in most_layers(a.load, a.cards, MOST, SURE)]
+    placed = most_layers(a.load, a.cards, MOST, SURE)
+    layers = [x.place.offloaded for x in placed]
     tokens = longest(a.load, a.cards, MOST, SURE)
     rows = [fit.node(), Node.group("What fits", [*_most_layers(a, *layers), *_longest(a, *tokens)])]
     words = fit.sentence()
@@ -173,7 +175,7 @@ def verdict_of(a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any], str]:
         if experts is not None:
             least = len(experts.place.host_experts)
             rows.append(Node("cpu_moe.min", "Fewest layers with experts on the host", least, COUNT))
-        words += _help(a, layers[1], tokens[1], experts)
+        words += _help(q, a, placed[1], tokens[1], experts)
     if a.ram is not None:
         if a.ram.answer == NO and fit.answer != NO:
             fit, words = a.ram, a.ram.sentence(f"{a.load.name}'s part there ")
@@ -198,15 +200,32 @@ def _longest(a: Asked, most: int | None, sure: int | None) -> Iterator[Node]:
     yield Node("ctx_size.sure", "Context that surely fits", sure, TOKENS)
 
 
-def _help(a: Asked, layers: int, tokens: int | None, experts: Load | None) -> str:
-    least, held = (0, 0) if experts is None else (len(experts.place.host_experts), experts.host.total)
-    if least and (a.ram is None or held <= a.ram.have):
-        return f" With --gpu-layers all --cpu-moe {least} it fits, {human(held, BYTES)} on the host."
+def _help(q: Any, a: Asked, placed: Load, tokens: int | None, experts: Load | None) -> str:
+    """The best change. placed: with the most layers that surely fit; experts: with the fewest on the host."""
+    room = None if a.ram is None else a.ram.have
+    if experts is not None and experts.place.host_experts and (room is None or experts.host.total <= room):
+        least, held = len(experts.place.host_experts), human(experts.host.total, BYTES)
+        return f" With --gpu-layers all --cpu-moe {least} it fits, {held} on the host."
+    layers = placed.place.offloaded if room is None or placed.host.total <= room else 0
     if tokens and (not layers or 2 * tokens >= a.load.context.asked):  # a context cut to less is another question
         return f" With --ctx-size {tokens} it fits."
     if layers:
         return f" With --gpu-layers {layers} of {a.load.place.layers + 1} it fits, the rest on the host."
-    return " No layer fits."
+    return _smaller(q, a)
+
+
+def _smaller(q: Any, a: Asked) -> str:
+    """The largest mix in fewer bytes that surely fits whole; of a file, or where none does, that nothing fits."""
+    none = " No layer fits."
+    if q.model.header is not None:
+        return none
+    for mix in COMPARED:
+        weights = of_mix(a.load.arch, mix, bool(q.imatrix), build_of(q))
+        if value_of(weights.total) < value_of(a.load.weights.total):
+            if over(a.load.with_weights(weights), a.cards) <= 0:
+                return f" With --quantization {mix} it fits."
+            none = " No layer fits, nor does a smaller mix."
+    return none
 
 
 def kvcache(q: Any) -> Report:
@@ -224,7 +243,7 @@ def kvcache(q: Any) -> Report:
     if latent:
         rows.append(Node("latent_bytes", "Of it MLA latents", sum(k.bytes for k in latent), BYTES))
     rows.append(Node("n_ctx", "Cells of all streams", c.n_ctx, TOKENS, note=f"{c.streams} of {c.cells:,}"))
-    more, fit, facts, verdict = verdict_of(a)
+    more, fit, facts, verdict = verdict_of(q, a)
     if fit is not None:
         found = (n.value for row in more for n in row.walk() if n.key == "ctx_size.max")
         more.append(_room(a, next(found, None)))

@@ -69,7 +69,7 @@ def infer(q: Any) -> Report:
     a, places = _run(q, work, RECENT if recent else OLD)
     prompt, step = estimate(a.load, places, a.mix, work)
     held = asked(replace(q, seq_len=work.prompt, new_tokens=work.new))  # as memory loads it, whatever the speed's build
-    rows, _, facts, verdict = verdict_of(held)
+    rows, _, facts, verdict = verdict_of(q, held)
     spec = load_gpu(_names(q)[0])
     price = price_of(spec, q.price)
     body = [

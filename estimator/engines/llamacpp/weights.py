@@ -19,6 +19,12 @@ from estimator.storage.gguf_mix import Typed, typed
 from estimator.trace import value_of
 from estimator.units import BYTES, human
 
+# mixes that people use, largest first
+COMPARED = (
+    "bf16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "iq4_xs", "q4_0", "q3_k_l", "q3_k_m", "iq3_m",
+    "q3_k_s", "iq3_xs", "iq3_xxs", "q2_k", "iq2_m", "iq2_xs", "iq2_xxs", "iq1_m", "iq1_s",
+)  # fmt: skip
+
 _BLOCK = re.compile(r"^(?:enc\.|dec\.)?blk\.(\d+)\.")
 # tensors outside the layers: what the host looks up, and what lies with the first layer; the rest with the output
 _TABLES = ("token_embd.weight", "position_embd.", "token_types.", "per_layer_token_embd.")
