@@ -25,7 +25,7 @@ def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -
     out = _by_kind(arch, load, m)
     if arch.facts.get("stores"):
         out = _storing(_in_turn(out) if load.checkpointing == "full" else out)
-    if load.sharder == "deepspeed":  # what is gathered or reduced differs from layer to layer
+    if load.sharder == "deepspeed" and load.stage:  # what is gathered or reduced differs from layer to layer
         return [_part(s, 1) for s in out for _ in range(int(value_of(s.times)))]
     if load.stage >= 2 and load.gpus != 1:  # what is gathered lives into the next layer, which may be of another kind
         return [

@@ -104,12 +104,37 @@ def test_none_of_several_changes_can_be_left_out(llmcalc):
      "--gpus 4 --stage 3 --checkpointing full"),
     ("qwen3-32b --mode training --gpu h100-sxm", "--gpus 8 --stage 3 --checkpointing full",
      "--gpus 4 --stage 3 --checkpointing full"),
+    ("llama-3.1-405b --method lora --gpu h100-sxm", "--gpus 32 --stage 3 --checkpointing full",
+     "--gpus 16 --stage 3 --checkpointing full"),
+    ("llama-3.1-405b --mode training --recipe deepspeed --gpus 8 --gpu h100-sxm",
+     "--gpus 128 --stage 3 --checkpointing full", "--gpus 64 --stage 3 --checkpointing full"),
 ])  # fmt: skip
 def test_the_same_training_on_the_fewest_cards_that_hold_it(llmcalc, line, more, fewer):
     tables = llmcalc(f"memory {line} --format json").json["tables"]
     table = next(t for t in tables if t["title"] == "What would change it")
     assert more in [r[0] for r in table["rows"] if r[3] == "yes"]
+    line = line.replace("--gpus 8", "")
+    assert llmcalc(f"memory {line} {more} --format json").results["fits"] == "yes"
     assert llmcalc(f"memory {line} {fewer} --format json").results["fits"] != "yes"
+
+
+@pytest.mark.parametrize("line", [
+    "train -m deepseek-v3 --recipe deepspeed --gpus 2 --gpu rtx-4090 -b 4",
+    "memory --mode training -m deepseek-v3 --recipe deepspeed --method lora --targets all-linear --checkpointing full "
+    "--gpus 4 --gpu rtx-4090 -b 4",
+])  # fmt: skip
+def test_advice_simulates_few_steps(llmcalc, monkeypatch, line):
+    """No step whose weights alone are too large is run in pairs, stages 1 and 2 are one run: 26 and 27 steps before."""
+    from estimator import moments
+    from estimator.commands.memory import changes
+
+    steps, asked = [], []
+    kept, run = moments._training, changes.run
+    monkeypatch.setattr(moments, "_training", lambda *a: steps.append(a) or kept(*a))
+    monkeypatch.setattr(changes, "run", lambda *a: asked.append(a) or run(*a))
+    assert "No card of the presets holds it" in llmcalc(f"{line} --format json").json["verdict"]
+    assert len(asked) > 25
+    assert len(steps) <= 16
 
 
 def test_where_no_change_surely_fits_alone_two_that_do_come_first(llmcalc):

@@ -8,18 +8,18 @@ from itertools import combinations
 from typing import Any
 
 from estimator import presets
-from estimator.card import NO_BITSANDBYTES, Card, card_of
+from estimator.card import Card, card_of
 from estimator.changes import Change, card_row, row_of, table_of
 from estimator.commands.memory.allocator import Reserved
 from estimator.commands.memory.host import host_of, ram_of
 from estimator.commands.memory.needed import needed
+from estimator.commands.memory.offers import options, plain
 from estimator.commands.memory.plan import plan
 from estimator.commands.memory.question import Memory
 from estimator.engines import engine_of
 from estimator.errors import InputError
 from estimator.fit import NO, YES, Fit, fit_of, need
-from estimator.parallel.links import node_size
-from estimator.questions.read import recipe_of, storage_of
+from estimator.questions.read import storage_of
 from estimator.records import NamedTuple
 from estimator.report import Table
 from estimator.trace import value_of
@@ -28,7 +28,7 @@ from estimator.units import BYTES, human
 SHOWN = 5
 PAIRS = 3
 MIX = "q4_k_m"  # of llama.cpp's mixes the one that most published files have
-CARDS = (2, 4, 8)
+CARDS = tuple(2**k for k in range(1, 10))  # of a training step: up to 512
 SHORT = 256  # tokens that a sequence is not cut below
 BIGGER = "h100-sxm h200 b200"  # looked at first where several cards are as large
 
@@ -45,103 +45,13 @@ class Tried(NamedTuple):
         return self.fit.answer != NO
 
 
-def options(q: Memory, vendor: str = "NVIDIA") -> Iterator[Change]:
-    """The changes that apply to a question, cheapest first: free ones, time, precision, work done otherwise.
-
-    vendor: of the card, whose libraries decide what there is to ask for.
-    """
-    if q.attention == "eager":
-        yield Change("--attention sdpa", {"attention": "sdpa"}, "none: faster")
-    if q.training:
-        yield from _training(q)
-    else:
-        yield from _inference(q, vendor)
-        if _many(q.batch_size):
-            yield Change("--batch-size 1", {"batch_size": 1}, "one sequence at a time")
-
-
-def _many(size: Any) -> bool:
-    return str(value_of(size)).strip() not in ("1", "")
-
-
-def _training(q: Memory) -> Iterator[Change]:
-    recipe = recipe_of(q, [])
-    full = q.method in (None, "full")
-    simulated = recipe.kind == "simulated"
-    if simulated and q.kernels == "torch" and q.loss == "full":
-        yield Change("--loss fused", {"loss": "fused"}, "none: a kernel that never writes the logits")
-    if simulated and full and q.optimizer == "adamw":
-        yield Change("--optimizer adamw-fused", {"optimizer": "adamw-fused"}, "none: one kernel, no temporaries")
-    if q.checkpointing != "full":
-        yield Change("--checkpointing full", {"checkpointing": "full"}, "a third more compute")
-    if _many(q.batch_size):
-        yield Change("--batch-size 1", {"batch_size": 1}, "gradient accumulation for the same batch")
-    if full and q.optimizer in (None, "adamw", "adamw-fused"):
-        yield Change("--optimizer adamw8bit", {"optimizer": "adamw8bit"}, "8-bit states")
-    if simulated and recipe.weights == 4 and full:
-        yield Change("--recipe torch-bf16", {"recipe": "torch-bf16"}, "bf16 weights: small updates round away")
-    if full and simulated:
-        lora = {"method": "lora", "targets": "all-linear", "recipe": None}
-        same = "" if q.recipe is None else " (no --recipe)"
-        yield Change(f"--method lora --targets all-linear{same}", lora, "trains an adapter")
-        yield Change(
-            f"--method qlora --targets all-linear{same}", lora | {"method": "qlora"},
-            "trains an adapter on a 4-bit base",
-        )  # fmt: skip
-    elif q.method == "lora" and plain(q):
-        yield Change("--method qlora", {"method": "qlora"}, "a 4-bit base")
-    gpus = int(value_of(q.gpus)) if str(q.gpus or "").isdigit() else 0
-    if gpus > 1:
-        stage = 0 if q.stage is None else int(q.stage)
-        for n in range(stage + 1, 4):
-            yield Change(f"--stage {n}", {"stage": n}, "more traffic between GPUs")
-        if not simulated:
-            yield from _divided(q, gpus)
-        if simulated and stage >= 2 and str(q.fsdp_version) == "2":
-            yield Change("--fsdp-version 1", {"fsdp_version": "1"}, "the older FSDP, which copies nothing out")
-        if q.offload == "none" and stage:
-            yield from _offloads(simulated)
-
-
-def _divided(q: Memory, gpus: int) -> Iterator[Change]:
-    """Twice as many GPUs for each layer, inside a node, or for the stack of layers."""
-    tensor, pipeline = (int(str(x)) if str(x).isdigit() else gpus for x in (q.tensor_parallel, q.pipeline_parallel))
-    room = gpus // (tensor * pipeline) >= 2
-    if tensor > 1 and not q.sequence_parallel:
-        yield Change("--sequence-parallel", {"sequence_parallel": True}, "none: norms are divided too")
-    if room and 2 * tensor <= node_size(q.gpus_per_node, None):
-        more = str(2 * tensor)
-        yield Change(f"--tensor-parallel {more}", {"tensor_parallel": more}, "more traffic inside a node")
-    if room:
-        more = str(2 * pipeline)
-        yield Change(f"--pipeline-parallel {more}", {"pipeline_parallel": more}, "stages that wait for each other")
-
-
-def _offloads(simulated: bool) -> Iterator[Change]:
-    if not simulated:
-        yield Change("--offload optimizer", {"offload": "optimizer"}, "the host steps")
-    yield Change("--offload all", {"offload": "all"}, "the host steps, weights come over PCIe")
-
-
-def plain(q: Memory) -> bool:
-    """Whether the weights are numbers of 16 or 32 bits: not asked for in fewer, not stored in fewer, no file's own."""
-    own = storage_of(q)
-    declared = own is None and q.model.declared.scheme is not None
-    return own in (None, "none") and not declared and q.model.stored_bytes is None
-
-
-def _inference(q: Memory, vendor: str) -> Iterator[Change]:
-    if q.logits == "all":
-        yield Change("--logits last", {"logits": "last"}, "the last position's logits only")
-    if plain(q) and vendor not in NO_BITSANDBYTES:
-        yield Change("--quantization int8", {"quantization": "int8"}, "8-bit weights")
-        yield Change("--quantization nf4-dq", {"quantization": "nf4-dq"}, "4-bit weights")
-
-
-def run(q: Memory, change: Change, card: Card) -> Tried | None:
-    """The question with a change, run; None where it does not apply to this model."""
+def run(q: Memory, change: Change, card: Card, most: int | None = None) -> Tried | None:
+    """The question with a change, run; None where it does not apply to this model, or whose weights alone are more than
+    ``most`` bytes."""
     try:
         p = plan(replace(q, **change.fields))
+        if most is not None and int(value_of(p.weights_bytes)) > most:
+            return None
         peak = needed(p)
     except InputError:
         return None
@@ -176,17 +86,22 @@ def on_llamacpp(q: Memory) -> Tried | None:
 
 
 def more_cards(q: Memory, card: Card) -> Tried | None:
-    """The fewest cards that surely hold a training step of one, sharded; None where the most do not."""
-    if not q.training or str(q.gpus or 1) != "1" or q.stage is not None:
+    """The fewest cards that surely hold a training step of fewer, sharded; None where the most do not."""
+    gpus = int(value_of(q.gpus)) if str(q.gpus or 1).isdigit() and q.gpus else 1
+    divided = {str(x) for x in (q.tensor_parallel, q.pipeline_parallel, q.context_parallel, q.expert_parallel)} != {"1"}
+    if not q.training or (q.stage is not None and gpus == 1) or (gpus > 1 and divided):
         return None
     again = [c for c in options(q) if c.fields == {"checkpointing": "full"}]
-    for n in CARDS:
-        sharded = Change(f"--gpus {n} --stage 3", {"gpus": n, "stage": 3}, f"{n} cards")
-        for change in (sharded, *(_together((sharded, c)) for c in again)):
-            found = run(q, change, card)
-            if found is not None and found.fit.answer == YES:
-                return found
-    return None
+
+    def held(n: int) -> Tried | None:
+        stage = "" if q.stage is not None and int(q.stage) == 3 else " --stage 3"
+        sharded = Change(f"--gpus {n}{stage}", {"gpus": n, "stage": 3}, f"{n} cards")
+        tried = (run(q, c, card, card.bytes) for c in (sharded, *(_together((sharded, c)) for c in again)))
+        return next((t for t in tried if t is not None and t.fit.answer == YES), None)
+
+    if held(CARDS[-1]) is None:
+        return None
+    return next((t for n in CARDS if n > gpus and (t := held(n)) is not None), None)
 
 
 def try_all(q: Memory, card: Card, peak: int) -> list[Tried]:
@@ -204,7 +119,7 @@ def try_all(q: Memory, card: Card, peak: int) -> list[Tried]:
     order = sorted(combinations(range(len(own)), 2), key=lambda pair: pair[1])  # by the dearer of the two
     for one, two in ((own[i], own[j]) for i, j in order):
         if not one.change.fields.keys() & two.change.fields.keys():
-            found = run(q, _together((one.change, two.change)), card)
+            found = run(q, _together((one.change, two.change)), card, card.bytes)
             enough = found is not None and (found.fit.answer == YES or (found.fits and not fitting))
             if found is not None and enough and found.peak < min(one.peak, two.peak):
                 more.append(found)
@@ -212,7 +127,8 @@ def try_all(q: Memory, card: Card, peak: int) -> list[Tried]:
             break
     if not more and not any(t.fits for t in own) and (many := several(q, card, peak)) is not None:
         more.append(many)
-    if (cards := more_cards(q, card)) is not None:
+    enough = any(t.fit.answer == YES for t in more) and str(q.gpus or 1) != "1"  # as many cards as were asked for
+    if not enough and (cards := more_cards(q, card)) is not None:
         more.append(cards)
     rest = [*fitting, *sorted((t for t in single if not t.fits), key=lambda t: t.peak)]
     return [*more, *rest][:SHOWN]
@@ -223,26 +139,16 @@ def several(q: Memory, card: Card, peak: int) -> Tried | None:
 
     One that a later change of the same field replaces (``--stage 1`` by ``--stage 2``) is not among them.
     """
-    chosen: dict[tuple[str, ...], Change] = {}
-    best = peak
-    found: Tried | None = None
-    useless: set[str] = set()  # beside what is chosen: with more it may help (no checkpointing where the states decide)
-    while found is None or found.fit.answer != YES:
-        now = replace(q, **_fields(chosen.values()))
-        every = (*options(now, card.vendor), *_shorter(now))
-        change = next((c for c in every if c not in chosen.values() and c.flags not in useless), None)
-        if change is None:
-            break
-        more = {k: c for k, c in chosen.items() if not c.fields.keys() & change.fields.keys()}
-        more[tuple(change.fields)] = change
-        got = run(q, _together(list(more.values())), card)
-        if got is not None and got.peak < best:
-            chosen, best, found = more, got.peak, got
-            useless.clear()
-        else:
-            useless.add(change.flags)
-    if found is None or not found.fits:
+    at = _added(q, card, Chosen({}, peak, None), shorter=False)
+    if at.found is None or at.found.fit.answer != YES:
+        least = _shortest(q)
+        if not least or not _fitting(_added(q, card, _with(q, card, at, least) or at, shorter=False)):
+            return at.found if _fitting(at) else None
+        at = _added(q, card, at, shorter=True)
+    if not _fitting(at):
         return None
+    chosen, found = at.changes, at.found
+    assert found is not None
     for key in reversed(list(chosen)):  # the dearest first
         fewer = {k: c for k, c in chosen.items() if k != key}
         got = run(q, _together(list(fewer.values())), card) if fewer else None
@@ -251,11 +157,56 @@ def several(q: Memory, card: Card, peak: int) -> Tried | None:
     return found
 
 
+class Chosen(NamedTuple):
+    """Changes by the fields that they set, the peak with all of them, and the run."""
+
+    changes: dict[tuple[str, ...], Change]
+    peak: int
+    found: Tried | None
+
+
+def _fitting(at: Chosen) -> bool:
+    return at.found is not None and at.found.fits
+
+
+def _with(q: Memory, card: Card, at: Chosen, change: Change) -> Chosen | None:
+    """With one more, in place of one of the same fields; None where that saves nothing."""
+    more = {k: c for k, c in at.changes.items() if not c.fields.keys() & change.fields.keys()}
+    more[tuple(change.fields)] = change
+    got = run(q, _together(list(more.values())), card)
+    return None if got is None or got.peak >= at.peak else Chosen(more, got.peak, got)
+
+
+def _added(q: Memory, card: Card, at: Chosen, shorter: bool) -> Chosen:
+    """With every change that saves something, one after another, until it surely fits; shorter: sequences too."""
+    useless: set[str] = set()  # beside what is chosen: with more it may help (no checkpointing where the states decide)
+    while at.found is None or at.found.fit.answer != YES:
+        now = replace(q, **_fields(at.changes.values()))
+        every = (*options(now, card.vendor), *(_shorter(now) if shorter else ()))
+        change = next((c for c in every if c not in at.changes.values() and c.flags not in useless), None)
+        if change is None:
+            break
+        if (more := _with(q, card, at, change)) is not None:
+            at = more
+            useless.clear()
+        else:
+            useless.add(change.flags)
+    return at
+
+
 def _shorter(q: Memory) -> Iterator[Change]:
     """Half of the tokens, last of all; down to SHORT."""
     tokens = int(value_of(plan(q).load.s))
     if tokens >= 2 * SHORT:
         yield Change(f"--seq-len {tokens // 2}", {"seq_len": tokens // 2}, "shorter sequences")
+
+
+def _shortest(q: Memory) -> Change | None:
+    """The last of the halves."""
+    least: Change | None = None
+    while (found := next(_shorter(q), None)) is not None:
+        least, q = found, replace(q, **found.fields)
+    return least
 
 
 def _fields(changes: Iterable[Change]) -> dict[str, Any]:

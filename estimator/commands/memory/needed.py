@@ -26,7 +26,13 @@ def _runs(p: MemoryPlan, shown: Outcome) -> list[Outcome]:
     load = p.load
     if p.grid is not None or load.sharder != DEEPSPEED or load.stage not in (1, 2) or load.gpus == 1:
         return [shown]
-    return [shown, training(p.share, replace(load, last=True))]
+    return [shown, training(p.share, as_run(replace(load, last=True)))]
+
+
+def as_run(load: Workload) -> Workload:
+    """DeepSpeed's stage 2 is its stage 1 but for gradients that stand between micro-batches: one run for both."""
+    alike = load.sharder == DEEPSPEED and load.stage == 2 and not load.kept_gradients
+    return replace(load, stage=1) if alike else load
 
 
 def needed(p: MemoryPlan, card: GpuKernels | None = None) -> int:
@@ -36,7 +42,7 @@ def needed(p: MemoryPlan, card: GpuKernels | None = None) -> int:
     (``Outcome.asked``), of whatever size cuBLAS's workspaces are: they stand all through a step.
     """
     p = p if card is None else replace(p, load=replace(p.load, card=card))
-    load, card = p.load, p.load.card
+    load, card = as_run(p.load), p.load.card
     if p.mode != "training" or p.grid is not None or p.recipe.kind not in ("simulated", DEEPSPEED):
         return int(value_of(fullest(p, simulate(p))))
     # a stage of a pipeline does not say what it asks
@@ -45,7 +51,7 @@ def needed(p: MemoryPlan, card: GpuKernels | None = None) -> int:
     workspaces = load.threads * card.workspace
     if (peak := known.known(partial(getattr, card))) is not None:
         return peak + workspaces
-    runs = _runs(p, simulate(p))
+    runs = _runs(p, simulate(replace(p, load=load)))
     peak = max(int(value_of(x.worst.peak)) for x in runs)
     known.keep({k: v for x in runs for k, v in x.asked.items() if k != "workspace"}, peak - workspaces)
     return peak
