@@ -62,7 +62,7 @@ def bitsandbytes(k: int, bits: int, paged: bool) -> tuple[States, States]:
 
 def factored(p: Trained) -> list[Any]:
     """Adafactor: a row and a column of second moments for matrices, all of them for vectors."""
-    if len(p.shape) < 2:
+    if len(p.shape) < 2 or p.n == 0:
         return [p.n * p.width, F32]
     lead = p.n // (p.shape[-1] * p.shape[-2])
     return [lead * p.shape[-2] * p.width, lead * p.shape[-1] * p.width, F32]
@@ -70,7 +70,7 @@ def factored(p: Trained) -> list[Any]:
 
 def factored_wide(p: Trained) -> list[Any]:
     """transformers' Adafactor: row and column means in fp32, whatever the weights are."""
-    if len(p.shape) < 2:
+    if len(p.shape) < 2 or p.n == 0:
         return [p.n * F32]
     return [p.n // p.shape[-1] * F32, p.n // p.shape[-2] * F32]
 

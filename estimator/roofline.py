@@ -54,6 +54,11 @@ def peak_of(spec: GpuSpec, dtype: str) -> float:
     return NO_PEAK
 
 
+def half_of(spec: GpuSpec) -> str:
+    """The 16 bits that a card multiplies in: bf16, or fp16 where it has no bf16."""
+    return "fp16" if spec.peak_flops("bf16") is None and spec.peak_flops("fp16") else "bf16"
+
+
 def dense_peak(spec: GpuSpec, dtype: str) -> float:
     """Dense peak of ``spec`` in FLOP/s; InputError where it cannot multiply in ``dtype``."""
     peak = spec.peak_flops(dtype)

@@ -42,9 +42,13 @@ def share_of(n: Any, share: Fraction) -> Any:
     return -share_of(-n, share) if n < 0 else n * share.numerator // share.denominator
 
 
-def share_form(n: Any, share: Fraction) -> Any:
-    """How :func:`share_of` is written down."""
-    return n if share == 1 else Form("floor", (over(times(share.numerator, n), share.denominator),))
+def share_form(form: Any, share: Fraction, n: Any) -> Any:
+    """How :func:`share_of` ``n``, whose letters are ``form``'s, is written down: rounded where it had to be."""
+    if share == 1:
+        return form
+    exact = value_of(n) * share.numerator % share.denominator == 0
+    made = over(times(share.numerator, form), share.denominator)
+    return made if exact else Form("floor", (made,))
 
 
 def of_layers(asked: ServerAsked, count: int) -> Any:

@@ -88,7 +88,7 @@ def _rank(asked: ServerAsked, held: list[Layer], stage: range, f: Fraction) -> S
         static = share_of(free, f)
         rest = free - static
         if pool is None:
-            pool, left = static - weights, minus(share_form(group(minus(budget, beside)), f), weights)
+            pool, left = static - weights, minus(share_form(group(minus(budget, beside)), f, free), weights)
     token = rank_token_bytes(asked, held)
     kept = None if pool is None else tokens(asked, held, pool)
     _, batch = sizes(asked)

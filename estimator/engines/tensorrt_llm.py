@@ -66,7 +66,8 @@ def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
         budget = lettered(asked, MEMORY, asked.total)
         free = budget - weights - peak - beside
         if pool is None:
-            pool, left = share_of(max(0, free), f), share_form(group(minus(budget, plus(weights, peak, beside))), f)
+            form = group(minus(budget, plus(weights, peak, beside)))
+            pool, left = share_of(max(0, free), f), share_form(form, f, free)
     block = whole(q, "tokens_per_block", 64 if asked.version < SMALL_BLOCKS else 32)
     token = rank_token_bytes(asked, held, scales=False)
     kept = None

@@ -74,7 +74,8 @@ def plan(asked: ServerAsked) -> ServedRank:
         free = budget - weights - peak - beside
         of = Fraction(1) if asked.version >= OF_TOTAL else wiggle
         if pool is None:
-            pool, left = share_of(free, of), share_form(group(minus(budget, plus(weights, peak, beside))), of)
+            form = group(minus(budget, plus(weights, peak, beside)))
+            pool, left = share_of(free, of), share_form(form, of, free)
     made = None
     if pool is not None:
         made = Pool(block * token, block, 1, ((LayerKind(FULL), 1, 1),), max(0, pool) // (block * token), 0)

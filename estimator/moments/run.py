@@ -7,6 +7,7 @@ from typing import Any
 
 from estimator.families.base import Architecture, Attention, together
 from estimator.moments.workload import Workload
+from estimator.parallel.coordinator import settings
 from estimator.peft.simulated import copied, encode, frozen_tokens, hooked, specs, token_rows
 from estimator.stack.machine import LoraSpec, Machine
 from estimator.stack.model import Segment
@@ -25,7 +26,10 @@ def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -
     out = _by_kind(arch, load, m)
     if arch.facts.get("stores"):
         out = _storing(_in_turn(out) if load.checkpointing == "full" else out)
-    if load.sharder == "deepspeed" and load.stage:  # what is gathered or reduced differs from layer to layer
+    if load.sharder == "deepspeed" and load.stage:
+        if folds(arch, load):  # the first gradient makes the buckets
+            return [_part(s, n) for s in out for n in _ends(s.times, False, True)]
+        # what is gathered or reduced differs from layer to layer
         return [_part(s, 1) for s in out for _ in range(int(value_of(s.times)))]
     if load.stage >= 2 and load.gpus != 1:  # what is gathered lives into the next layer, which may be of another kind
         return [
@@ -35,6 +39,14 @@ def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -
     if m is not None and m.hands_on:  # the last layer of a stage gets its gradient from another GPU
         out[-1:] = [_part(out[-1], n) for n in _ends(out[-1].times, False, True)]
     return out
+
+
+def folds(arch: Architecture, load: Workload) -> bool:
+    """Whether equal layers are one under DeepSpeed too: an adapter's gradients fill no bucket before the pass ends, and
+    nothing is gathered (stages 0 to 2)."""
+    if load.stage == 3 or load.adapter is None or load.kept_gradients:
+        return False
+    return bool(value_of(load.adapter.trained) <= settings(load.buckets, int(value_of(arch.hidden))).bucket)
 
 
 def _part(s: Segment, times: Any, stores: bool = False) -> Segment:

@@ -45,6 +45,9 @@ class Engine:
         self.part = ceil_div(trained, over)
         self.accumulates, self.offload = accumulates, offload
         self.offsets: dict[int, int] = {}
+        self.times: dict[int, tuple[int, int]] = {}  # leaf -> layers that it stands for, elements from one to the next
+        self.spans: list[tuple[int, int, int]] = []  # leaves of a segment of equal layers, and how many these are
+        self.mark = 0
         self.own: Any = 0
         self.sub_group: Any = self.part
         self.buckets: list[Tensor] = []
@@ -69,19 +72,29 @@ class Engine:
         self.buckets = [self.take(self.rules.bucket, HALF, "bucket of gradients") for _ in range(count)]
 
     def before_layer(self, key: int, layer: Layer, leaves: int) -> None:
-        pass
+        self.mark = leaves
 
     def after_layer(self, key: int, leaves: Sequence[Any]) -> None:
-        pass
+        self.spans.append((self.mark, len(leaves), int(value_of(self.t.times))))
 
     def after_forward(self, leaves: Sequence[Any]) -> None:
         """The flat order of the weights: which gradients are for this GPU's part."""
-        at, part = 0, int(value_of(self.part))
-        for leaf in leaves:
-            self.offsets[id(leaf)] = at
-            if touches(at, int(value_of(leaf.n)), self.rank, part):
-                self.own = self.own + leaf.n
-            at += int(value_of(leaf.n))
+        at, done = 0, 0
+        for start, end, times in (*self.spans, (len(leaves), len(leaves), 1)):
+            at = self.in_a_row(leaves[done:start], 1, at)
+            at, done = self.in_a_row(leaves[start:end], times, at), end
+
+    def in_a_row(self, leaves: Sequence[Any], times: int, at: int) -> int:
+        """Where the leaves of so many equal layers lie, from ``at`` on; where they end."""
+        sizes, part = [int(value_of(leaf.n)) for leaf in leaves], int(value_of(self.part))
+        for i in range(times):
+            for leaf, n in zip(leaves, sizes, strict=True):
+                if not i:
+                    self.offsets[id(leaf)], self.times[id(leaf)] = at, (times, sum(sizes))
+                if touches(at, n, self.rank, part):
+                    self.own = self.own + leaf.n
+                at += n
+        return at
 
     def before_backward(self) -> None:
         self.t.on_grad = self.arrived
@@ -96,7 +109,7 @@ class Engine:
         """A gradient: into the bucket, which is reduced first where it would overflow."""
         if self.stage == 0:
             return
-        n, bucket = int(value_of(leaf.n)), self.rules.bucket
+        n, bucket = int(value_of(leaf.n)) * self.times[id(leaf)][0], self.rules.bucket
         if not self.buckets:
             self.open_buckets()
         if self.standing:
@@ -114,7 +127,8 @@ class Engine:
             return
         part = int(value_of(self.part))
         first = self.offsets[id(self.waiting[-1])] // part
-        last = (self.offsets[id(self.waiting[0])] + int(value_of(self.waiting[0].n)) - 1) // part
+        times, apart = self.times[id(self.waiting[0])]
+        last = (self.offsets[id(self.waiting[0])] + (times - 1) * apart + int(value_of(self.waiting[0].n)) - 1) // part
         copy = self.take(self.filled, HALF, "gradients of several GPUs, flattened") if first != last else None
         del copy
         if self.kept is None and first <= self.rank <= last and self.offload == "none":

@@ -459,6 +459,26 @@ def test_an_adaption_prompt_stands_around_an_attention(llmcalc):
     assert (ran.code, "stands around an attention, not a linear layer" in ran.err) == (2, True)
 
 
+@pytest.mark.parametrize("line", [
+    "memory qwen3-next-80b-a3b --mode training --recipe litgpt",  # its attention has a gate
+    "memory bloom-560m --mode training --method trainable_tokens --optimizer adafactor-hf --gpus 2",  # no rows at all
+    "memory mixtral-8x7b --engine llama.cpp -q q8_0 -c 8k --gpu rtx-4070 --derive",  # experts on the host, in words
+    "train deepseek-v3 --recipe deepspeed --method unilora --targets all-linear --gpus 4",  # 11 s of advice
+    "train qwen3-235b-a22b --recipe deepspeed --method qlora --gpus 2",
+])  # fmt: skip
+def test_options_that_were_never_together(llmcalc, line):
+    start = time.process_time()
+    assert llmcalc(line).code in (0, 2)
+    assert time.process_time() - start < 10
+
+
+def test_a_pool_that_divides_by_ten_is_written_without_rounding(llmcalc):
+    """Its working rounded where its number had not to: at other sizes they differ."""
+    for size in range(16_000_000_000, 16_000_000_010):
+        ran = llmcalc(f"kvcache llama-3.2-1b --engine tensorrt-llm --gpu-memory {size} --derive")
+        assert ran.code == 0, ran.err
+
+
 def test_a_class_that_is_no_text(llmcalc, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(LAYERS | {"architectures": [2**63]}))

@@ -10,7 +10,8 @@ from estimator.commands.memory.plan import plan, simulate
 from estimator.commands.memory.question import Memory
 from estimator.errors import InputError
 from estimator.models import load_model
-from estimator.moments import Workload, trained_tensors
+from estimator.moments import Workload, _training, trained_tensors
+from estimator.moments.run import folds
 from estimator.parallel.order import in_order
 from estimator.parallel.sharded import bucket_bytes, own_tensors
 from estimator.parallel.sharding import greedy
@@ -110,3 +111,17 @@ def test_nothing_gathered_is_left_at_the_step(model, stage, more):
         assert min(held.values()) >= 0
         steps.append({what for (_, what), n in held.items() if n})
     assert steps[0] == steps[1]  # the sums differ: one flat tensor a layer, or blocks of each weight
+
+
+@pytest.mark.parametrize("model", ["llama-3.2-1b", "gemma-2-2b", "olmoe-1b-7b", "t5-small"])
+@pytest.mark.parametrize("stage", [0, 1, 2])
+@pytest.mark.parametrize("more", [{}, {"checkpointing": "full"}, {"method": "vera"}])
+def test_equal_layers_are_one_under_deepspeed(model, stage, more, monkeypatch):
+    """An adapter's gradients fill no bucket before the pass ends: layer by layer the same bytes."""
+    asked = {"mode": "training", "recipe": "deepspeed", "gpus": 2, "stage": stage, "method": "lora",
+             "targets": "all-linear", "seq_len": 256} | more  # fmt: skip
+    p = plan(ask(Memory, load_model(model), asked))
+    assert folds(p.share, p.load)
+    once = [m.peak for m in _training(p.share, p.load).moments]
+    monkeypatch.setattr("estimator.moments.run.folds", lambda arch, load: False)
+    assert [m.peak for m in _training(p.share, p.load).moments] == once

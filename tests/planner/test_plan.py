@@ -220,3 +220,22 @@ def test_qlora_is_planned_where_bitsandbytes_runs(llmcalc):
     ran = llmcalc("plan tune --model llama-3-8b --gpu tpu-v5e,rtx-4090 --gpus 1..4 --method qlora --format json")
     assert {row["gpu"] for row in ran.json["rows"]} == {"rtx-4090"}
     assert "bitsandbytes" in llmcalc("plan tune --model llama-3-8b --gpu tpu-v5e --method qlora").out
+
+
+def test_adapters_are_sharded_where_no_copy_fits(llmcalc):
+    """A 70B's LoRA on eight A100s was "nothing fits": copies of the base alone were tried."""
+    ran = llmcalc("plan tune llama-3.1-70b --method lora --gpu a100-80gb --gpus 8 --format json")
+    row = ran.json["rows"][0]
+    assert "--stage 3" in row["command"]
+    assert row["layout"].startswith("lora, sharded, ")
+    assert llmcalc(row["command"].removeprefix("llmcalc ") + " --check-fit").code == 0
+    copies = llmcalc("plan tune llama-3-8b --method qlora --gpu rtx-4090 --gpus 2 --format json").json["rows"]
+    assert all("--stage 0" in r["command"] for r in copies)
+
+
+def test_a_card_without_bf16_multiplies_in_fp16(llmcalc):
+    """`memory` and `plan tune` did so; `train` ended with an error."""
+    unsaid, said = (llmcalc(f"train llama-3.2-1b --gpu t4 --method lora{more} --format json").results
+                    for more in ("", " --dtype fp16"))  # fmt: skip
+    assert unsaid == said
+    assert llmcalc("train llama-3.2-1b --gpu t4 --dtype bf16").code == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from estimator.card import NO_BITSANDBYTES, find_card
+from estimator.card import NO_BITSANDBYTES, Card, find_card
 from estimator.commands.memory.needed import needed
 from estimator.commands.memory.plan import MemoryPlan, plan
 from estimator.commands.memory.question import Memory
@@ -32,12 +32,11 @@ from estimator.peft import find
 from estimator.presets import load_gpu
 from estimator.questions import ask
 from estimator.report import Report, numbers_of
-from estimator.roofline import dense_peak
+from estimator.roofline import dense_peak, half_of
 from estimator.units import parse_size
 
 BATCHES = (16, 8, 4, 2, 1)  # sequences a GPU and pass, the largest that fits is taken
-BF16, FP16 = "bf16", "fp16"
-SHARDED = 3  # FSDP2 for full training on several GPUs; adapters are copied (DDP)
+SHARDED = 3  # FSDP2: for full training on several GPUs, and for an adapter whose base one GPU does not hold
 
 
 def tune(q: Tune) -> Report:
@@ -54,12 +53,20 @@ def tune(q: Tune) -> Report:
     ]  # fmt: skip
 
     @cache
-    def step(method: str, checkpointing: str, b: int, n: int) -> MemoryPlan:
+    def step(method: str, checkpointing: str, b: int, n: int, stage: int) -> MemoryPlan:
         options = {**_options(q, method), "batch_size": b, "checkpointing": checkpointing}
         options["accumulation"] = max(1, whole // (b * n))
         if n > 1:
-            options |= {"gpus": n, "stage": _stage(method)}
+            options |= {"gpus": n, "stage": stage}
         return plan(ask(Memory, q.model, options | {"mode": "training", "seq_len": q.seq_len}))
+
+    def stages(method: str, n: int, card: Card) -> tuple[int, ...]:
+        """How the step is spread: a model that trains is sharded; so is an adapter's base where a copy fits by none."""
+        if n == 1 or method == "full":
+            return (SHARDED if n > 1 else 0,)
+        copies = (step(m, "full", 1, n, 0) for m in methods if m != "full")
+        fits = (fit_of(needed(copy, card.kernels), card, "training") for copy in copies)
+        return (0,) if any(fit is None or fit.answer == YES for fit in fits) else (0, SHARDED)
 
     why = Reasons(cards(q.gpu))
     rows: list[Way] = []
@@ -71,11 +78,11 @@ def tune(q: Tune) -> Report:
         try:
             if method == "qlora" and card.vendor in NO_BITSANDBYTES:
                 raise InputError(f"{gpu}: bitsandbytes, which keeps QLoRA's base, does not run on it")
-            dense_peak(load_gpu(gpu), _dtype(gpu))
-            for b in (b for b in BATCHES if b * n <= whole):
-                fit = fit_of(needed(step(method, checkpointing, b, n), card.kernels), card, "training")
+            dense_peak(load_gpu(gpu), half_of(load_gpu(gpu)))
+            for stage, b in ((stage, b) for stage in stages(method, n, card) for b in BATCHES if b * n <= whole):
+                fit = fit_of(needed(step(method, checkpointing, b, n, stage), card.kernels), card, "training")
                 if fit is not None and fit.answer == YES:
-                    rows.extend(_row(q, gpu, n, method, checkpointing, b, whole))
+                    rows.extend(_row(q, gpu, n, method, checkpointing, b, whole, stage))
                     return
                 if fit is not None:  # what surely fits is looked for
                     why.lacks(gpu, Shortfall(int(fit.need.high) - fit.have, 0.0, f"{where}, micro-batch {b}"))
@@ -94,7 +101,8 @@ def tune(q: Tune) -> Report:
               "gpus": number(q.gpus, "--gpus", "gpus"), "method": q.method, "days": q.days, "usd": q.usd}  # fmt: skip
     notes = [
         f"--global-batch {whole}: sequences an optimizer step; gradients accumulate to it",
-        "full training on several GPUs is FSDP2 (stage 3), adapters are copied to each (DDP)",
+        "full training on several GPUs is FSDP2 (stage 3); adapters are copied to each (DDP), or sharded where no copy "
+        "fits",
         "products in bf16, in fp16 on cards without it",
         "prices are the median of the preset's dated quotes: llmcalc gpus NAME",
         *([stopped] if stopped else []),
@@ -104,33 +112,26 @@ def tune(q: Tune) -> Report:
     return report("tune", title, inputs, list(best.values()), limits, q.top, why, (*notes, *q.model.notes), tried, none)
 
 
-def _dtype(gpu: str) -> str:
-    """What a card multiplies in: bf16, or fp16 where it has no bf16."""
-    spec = load_gpu(gpu)
-    return FP16 if spec.peak_flops(BF16) is None and spec.peak_flops(FP16) else BF16
-
-
-def _stage(method: str) -> int:
-    return SHARDED if method == "full" else 0
-
 
 def _options(q: Tune, method: str) -> dict[str, Any]:
     return {} if method == "full" else {"method": method, "rank": q.rank, "targets": "all-linear"}
 
 
-def _row(q: Tune, gpu: str, n: int, method: str, checkpointing: str, b: int, whole: int) -> list[Way]:
+def _row(q: Tune, gpu: str, n: int, method: str, checkpointing: str, b: int, whole: int, stage: int) -> list[Way]:
     """The row of one way, as ``train`` answers it; none where it does not fit. InputError where it refuses."""
     options = {
         **_options(q, method), "batch_size": b, "accumulation": max(1, whole // (b * n)), "seq_len": q.seq_len,
         "checkpointing": checkpointing, "examples": q.examples, "epochs": q.epochs, "gpu": gpu, "gpus": n,
     }  # fmt: skip
     if n > 1:
-        options["stage"] = _stage(method)
-    options |= {} if _dtype(gpu) == BF16 else {"dtype": _dtype(gpu)}
+        options["stage"] = stage
+    half = half_of(load_gpu(gpu))
+    options |= {} if half == "bf16" else {"dtype": half}
     r = numbers_of(timed, ask(Train, q.model, options))
     if r["fits"] in (NO, None):
         return []
-    layout = f"{method}, {b} x {options['accumulation']} sequences a GPU" + (
+    sharded = ", sharded" if stage and method != "full" else ""
+    layout = f"{method}{sharded}, {b} x {options['accumulation']} sequences a GPU" + (
         ", checkpointed" if checkpointing == "full" else ""
     )
     line = command_line(q.model, options.items())

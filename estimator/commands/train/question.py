@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.questions.base import again, option
+from estimator.questions.base import Unsaid, again, option
 from estimator.questions.parts import Adapted, OnCard, Sequences, Served, Sharded, Stacked, StepOptions
 from estimator.records import dataclass
 
@@ -35,7 +35,7 @@ class Train(OnCard, Sharded, Stacked, Adapted, StepOptions, Sequences):
     tp_comm_overlap: Any = option(
         False, "Tensor-parallel collectives run beside the products: the most that can be won.", kind="flag"
     )
-    dtype: Any = option("bf16", "Of the matrix products.", "NAME")
+    dtype: Any = option(Unsaid("bf16"), "Of the matrix products (fp16 on cards without bf16).", "NAME")
     attention: Any = option(None, "sdpa (fused) or eager; what transformers has for the model where not given.", "NAME")
     loss: Any = option("full", "full (fp32 logits), chunked, fused; of divided words parallel or gathered.", "NAME")
     attention_flops: Any = option("full", "Convention of MFU: full or causal.", "NAME")

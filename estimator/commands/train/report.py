@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from estimator.card import find_card
@@ -25,11 +25,13 @@ from estimator.ops import ceil_div
 from estimator.parallel.degrees import Degrees
 from estimator.parallel.links import node_size
 from estimator.parallel.request import zero_stage
+from estimator.presets import load_gpu
 from estimator.questions import ask
-from estimator.questions.base import sizes_of
+from estimator.questions.base import Unsaid, sizes_of
 from estimator.questions.read import batch, recipe_of, scored, storage_of
 from estimator.recipes.base import FP32_BYTES, Recipe
 from estimator.report import Cell, Node, Report, Table
+from estimator.roofline import half_of
 from estimator.sizes import as_number, size_option
 from estimator.trace import value_of, wordless
 from estimator.units import (
@@ -70,6 +72,9 @@ def answer(q: Train) -> Report:
         raise InputError("--model symbolic has no sizes to time: give a preset or a config.json")
     choice(q.attention_flops, "--attention-flops", tuple(CONVENTIONS))
     said: list[str] = []
+    if isinstance(q.dtype, Unsaid) and (half := half_of(load_gpu(q.gpu))) != q.dtype:
+        said.append(f"--dtype not given: {half}, as {q.gpu} multiplies no {q.dtype}")
+        q = replace(q, dtype=half)
     recipe = recipe_of(q, said)
     q = scored(q, recipe)
     model = q.model

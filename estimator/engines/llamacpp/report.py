@@ -180,7 +180,7 @@ def verdict_of(q: Any, a: Asked) -> tuple[list[Node], Fit | None, dict[str, Any]
         if a.ram.answer == NO and fit.answer != NO:
             fit, words = a.ram, a.ram.sentence(f"{a.load.name}'s part there ")
         else:
-            words += f" On the host {human(a.load.host.total, BYTES)} of {human(a.ram.have, BYTES)}."
+            words += f" On the host {human(int(value_of(a.load.host.total)), BYTES)} of {human(a.ram.have, BYTES)}."
     return rows, fit, {"fits": fit.answer}, words
 
 
@@ -204,7 +204,7 @@ def _help(q: Any, a: Asked, placed: Load, tokens: int | None, experts: Load | No
     """The best change. placed: with the most layers that surely fit; experts: with the fewest on the host."""
     room = None if a.ram is None else a.ram.have
     if experts is not None and experts.place.host_experts and (room is None or experts.host.total <= room):
-        least, held = len(experts.place.host_experts), human(experts.host.total, BYTES)
+        least, held = len(experts.place.host_experts), human(int(value_of(experts.host.total)), BYTES)
         return f" With --gpu-layers all --cpu-moe {least} it fits, {held} on the host."
     layers = placed.place.offloaded if room is None or placed.host.total <= room else 0
     if tokens and (not layers or 2 * tokens >= a.load.context.asked):  # a context cut to less is another question
