@@ -479,6 +479,12 @@ def test_a_pool_that_divides_by_ten_is_written_without_rounding(llmcalc):
         assert ran.code == 0, ran.err
 
 
+@pytest.mark.parametrize("search", ["tune", "train", "serve"])
+def test_a_search_shows_rows(llmcalc, search):
+    ran = llmcalc(f"plan {search} llama-3.2-1b --top -1")
+    assert (ran.code, "--top must be at least 1, got -1" in ran.err) == (2, True)
+
+
 def test_a_class_that_is_no_text(llmcalc, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(LAYERS | {"architectures": [2**63]}))

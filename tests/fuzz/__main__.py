@@ -16,6 +16,7 @@ import resource
 import select
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -212,6 +213,7 @@ def main() -> int:
     parser.add_argument("--record", type=Path)
     asked = parser.parse_args()
     kinds = asked.kind or [*KINDS]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background too, where shells ignore it
     warm()
     if asked.only is not None:
         with tempfile.TemporaryDirectory() as name:

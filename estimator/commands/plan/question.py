@@ -23,6 +23,8 @@ class Searched(Question):
     plot: Any = option(False, "Draw every way that fits: cost against time.", kind="flag")
 
     def __post_init__(self) -> None:
+        if int(self.top) < 1:
+            raise InputError(f"--top must be at least 1, got {str(self.top)[:40]}")
         if self.usd is not None:
             object.__setattr__(self, "usd", dollars(str(self.usd)))
 
