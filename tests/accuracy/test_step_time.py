@@ -172,7 +172,7 @@ def test_tensor_and_pipeline_parallel() -> None:
         ({"tokens": 5, "steps": 5}, {}, "--tokens"),
         ({"mtbf": 0.1, "gpus": 10000}, {}, "--mtbf"),
         ({"examples": 10, "mean_tokens": 9999}, {}, "--mean-tokens"),
-        ({}, {"gpu": "v100"}, "bf16"),
+        ({}, {"gpu": "v100", "dtype": "bf16"}, "bf16"),
         ({}, {"recipe": "x"}, "--recipe"),
         ({}, {"optimizer": "x"}, "--optimizer"),
         ({}, {"quantization": "q4_k_m"}, "--quantization"),

@@ -21,6 +21,8 @@ CASES: list[tuple[str, str]] = [
     ("llama-3-8b", "memory llama-3-8b"),
     ("finetune llama-3-8b", "memory llama-3-8b --method lora"),
     ("vllm serve llama-3-8b", "memory llama-3-8b --engine vllm"),
+    (f"{TRAIN} --ram 512GB", f"{TRAIN} --ram 512GB --offload all --gpus 2 --stage 3"),
+    (f"{TRAIN} --recipe all --ram 512GB", f"{TRAIN} --recipe deepspeed --gpus 2 --stage 3 --offload all --ram 512GB"),
     ("train --model llama-3-8b --gpu 8xh100", "train --model llama-3-8b --gpu h100-sxm --gpus 8"),
     ("memory llama-3-8b --gpu-memory 24", "memory llama-3-8b --gpu-memory 24GB"),
     ("memory mixtral-8x7b --enable-expert-parallel", "memory mixtral-8x7b --expert-parallel --engine vllm"),

@@ -134,7 +134,7 @@ def test_layers_that_differ_only_in_rotary_embedding_add_up_to_l() -> None:
             "attention_types describes 24 layers, num_layers is 2",
         ),
         ({"model_type": "gpt_neo", "num_heads": 8, "attention_types": [["global"]]}, "attention_types must look like"),
-        ({"model_type": "gpt_neo", "num_heads": 8, "attention_types": [[["global"], 10**12]]}, "more than 100000"),
+        ({"model_type": "gpt_neo", "num_heads": 8, "attention_types": [[["global"], 10**12]]}, "more than 10,000"),
         ({"model_type": "gptj", "n_embd": 64}, "rotary_dim=64 is larger than a head (8)"),
         ({"model_type": "phi", "partial_rotary_factor": 3}, "partial_rotary_factor=3 of head_dim=8"),
         ({"model_type": "gpt2", "add_cross_attention": True}, "add_cross_attention is not supported"),

@@ -133,7 +133,7 @@ def test_advice_simulates_few_steps(llmcalc, monkeypatch, line):
     monkeypatch.setattr(moments, "_training", lambda *a: steps.append(a) or kept(*a))
     monkeypatch.setattr(changes, "run", lambda *a: asked.append(a) or run(*a))
     assert "No card of the presets holds it" in llmcalc(f"{line} --format json").json["verdict"]
-    assert len(asked) > 25
+    assert len(asked) >= 25
     assert len(steps) <= 16
 
 

@@ -54,7 +54,7 @@ def test_a_screen(llmcalc, monkeypatch, part):
         shown = ran.out.splitlines()
         assert len(shown) <= 25, (line, len(shown))
         assert max(map(len, shown)) <= 80, line
-        if "--gpu" in line and UNKNOWN not in ran.out:
+        if "--gpu" in line and UNKNOWN not in ran.out + ran.err:
             head, sentence = (" ".join(shown[1:n]) for n in (3, 6))
             assert any(w in head for w in ("Does not fit", "Just fits", "Fits")), (line, head)
             assert SIZE.search(head), (line, head)

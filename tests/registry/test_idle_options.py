@@ -40,7 +40,7 @@ def test_what_means_nothing_alone(question, name):
 @pytest.mark.parametrize("engine", ["", "--engine fused"])
 def test_options_of_serving_in_training(llmcalc, name, engine):
     value = odd(Memory, name)
-    more = " --max-loras 2" if name == "max_lora_rank" else ""
+    more = {"max_lora_rank": " --max-loras 2", "dp_attention": " --data-parallel 2"}.get(name, "")
     words = flag_of(name, Memory) if value is True else f"{flag_of(name, Memory)} {value}"
     ran = llmcalc(f"memory pythia-14m --mode training {words}{more} {engine}")
     assert ran.code == 2
