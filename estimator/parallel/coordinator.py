@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from estimator.inventory import Weight
 from estimator.records import dataclass
+from estimator.trace import value_of
 
 MAX_LIVE = 1_000_000_000  # stage3_max_live_parameters, elements
 MAX_REUSE = 1_000_000_000  # stage3_max_reuse_distance, elements
@@ -101,6 +103,24 @@ def _prefetch(
             held.add(p)
             found += sizes[p]
     return found
+
+
+def modules_of(weights: Sequence[Weight], prefix: str, sizes: dict[str, int]) -> list[list[str]]:
+    """Weights module by module, in order; their sizes are added to ``sizes``.
+
+    A module that holds others (a layer, its attention, its MLP) is one of its own, without weights: the hooks of each
+    fetch ahead.
+    """
+    out: dict[str, list[str]] = {}
+    for w in weights:
+        name = prefix + w.name
+        sizes[name] = int(value_of(w.elements))
+        *above, _ = w.module.split(".")
+        for i in range(len(above)):
+            if above[i] == "{i}" or "{i}" in above[:i]:
+                out.setdefault(".".join(above[: i + 1]), [])
+        out.setdefault(w.module, []).append(name)
+    return list(out.values())
 
 
 def trace(before: Iterable[Sequence[str]], layers: Sequence[Sequence[Sequence[str]]], after: Iterable[Sequence[str]],

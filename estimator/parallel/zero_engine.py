@@ -20,7 +20,7 @@ from estimator.families.base import Architecture, Layer
 from estimator.inventory import Weight
 from estimator.ops import ceil_div
 from estimator.optimizers import Trained
-from estimator.parallel.coordinator import Settings, available, settings, trace
+from estimator.parallel.coordinator import Settings, available, modules_of, settings, trace
 from estimator.parallel.order import in_order
 from estimator.stack.blocks import block_bytes, small_block
 from estimator.stack.packed import is_packed, packed_bytes
@@ -171,12 +171,12 @@ class Partitioned(Engine):
         inside = {w.name for layer in arch.layers for w in layer.weights()}
         outer = [w for w in arch.weights() if w.name not in inside]
         cut = next((i for i, w in enumerate(arch.weights()) if w.name in inside), len(outer))
-        before, after = _modules(outer[:cut], "", sizes), _modules(outer[cut:], "", sizes)
+        before, after = modules_of(outer[:cut], "", sizes), modules_of(outer[cut:], "", sizes)
         layers, i = [], 0
         for layer in arch.layers:
             weights = [Weight(w.name, w.shape) for w in layer.weights()]
             for _ in range(int(value_of(layer.times))):
-                layers.append(_modules(weights, f"{i}.", sizes))
+                layers.append(modules_of(weights, f"{i}.", sizes))
                 i += 1
         if arch.tied and arch.has_head:
             after = [*after, before[0]]
@@ -226,24 +226,6 @@ class Partitioned(Engine):
         self.t.on_grad = None
         self.reduce()
         self.gathered = None
-
-
-def _modules(weights: Sequence[Weight], prefix: str, sizes: dict[str, int]) -> list[list[str]]:
-    """Weights module by module, in order; their sizes are added to ``sizes``.
-
-    A module that holds others (a layer, its attention, its MLP) is one of its own, without weights: the hooks of each
-    fetch ahead.
-    """
-    out: dict[str, list[str]] = {}
-    for w in weights:
-        name = prefix + w.name
-        sizes[name] = int(value_of(w.elements))
-        *above, _ = w.module.split(".")
-        for i in range(len(above)):
-            if above[i] == "{i}" or "{i}" in above[:i]:
-                out.setdefault(".".join(above[: i + 1]), [])
-        out.setdefault(w.module, []).append(name)
-    return list(out.values())
 
 
 def wrapper(
