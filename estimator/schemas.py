@@ -7,6 +7,7 @@ same annotations (:mod:`estimator.checked`), and is imported for that only.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
 from estimator.units import KIBI, KILO
@@ -246,20 +247,35 @@ class GpuSpec(Part):
         return round(self.memory.sold_gb * GB)
 
     @property
-    def memory_bytes(self) -> int:
-        """Bytes a program can use at most: as measured or read, as macOS gives, as the driver reports, by the label."""
+    def told(self) -> tuple[int, str]:
+        """Bytes that a program can use at most, and where they come from: measured, read, reported, or the label."""
         m = self.memory
         if self.measured:
-            return self.measured.memory_bytes
+            return self.measured.memory_bytes, f"memory as {self.measured.source}"
         if m.read_gib:
-            return round(m.read_gib * GIB)
-        if m.wired_bytes:
-            return m.wired_bytes
+            return round(m.read_gib * GIB), f"{m.read_gib:g} GiB as programs read it: {m.read_source}"
+        if n := m.wired_bytes:
+            return n, f"macOS gives the GPU {n / GIB:.4g} of its {m.sold_gb:g} GiB by default ({m.wired_source})"
         if m.shown_share:  # the driver keeps some of what it reports
-            return round(m.sold_gb * GIB * m.shown_share)
+            n = round(m.sold_gb * GIB * m.shown_share)
+            seen = f" (the driver reports {m.reported_mib:,} MiB)" if m.reported_mib else ""
+            shown = f"{n / GIB:.4g} of its {m.sold_gb:g} GiB"
+            return n, f"what it tells programs was not read{seen}; {shown}: {m.shown_source}"
         if m.reported_mib:
-            return m.reported_mib * MIB
-        return round(m.sold_gb * GIB) if m.unified else self.sold_bytes
+            seen = "" if m.reported_verified else " (unverified)"
+            return m.reported_mib * MIB, f"memory as the driver reports it, {m.reported_mib:,} MiB{seen}"
+        n = round(m.sold_gb * GIB) if m.unified else self.sold_bytes
+        return n, f"what the driver reports is not known; memory by the label, {m.sold_gb:g} GB"
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes a program can use at most."""
+        return self.told[0]
+
+    @property
+    def memory_basis(self) -> str:
+        """Where :attr:`memory_bytes` comes from, as an assumption to print."""
+        return f"{self.id}: {self.told[1]}"
 
     @property
     def machine_bytes(self) -> int | None:
@@ -268,28 +284,8 @@ class GpuSpec(Part):
         The label's, but of NVIDIA's what CUDA calls total, which is all that Linux has.
         """
         m = self.memory
-        if not m.unified:
-            return None
-        return round((m.read_gib if m.read_gib and self.vendor == "NVIDIA" else m.sold_gb) * GIB)
-
-    @property
-    def memory_basis(self) -> str:
-        """Where :attr:`memory_bytes` comes from, as an assumption to print."""
-        if self.measured:
-            return f"{self.id}: memory as {self.measured.source}"
-        if self.memory.read_gib:
-            return f"{self.id}: {self.memory.read_gib:g} GiB as programs read it: {self.memory.read_source}"
-        if self.memory.wired_bytes:
-            shown = f"{self.memory.wired_bytes / GIB:.4g} of its {self.memory.sold_gb:g} GiB"
-            return f"{self.id}: macOS gives the GPU {shown} by default ({self.memory.wired_source})"
-        if self.memory.shown_share:
-            shown = f"{self.memory_bytes / GIB:.4g} of its {self.memory.sold_gb:g} GiB"
-            seen = f" (the driver reports {self.memory.reported_mib:,} MiB)" if self.memory.reported_mib else ""
-            return f"{self.id}: what it tells programs was not read{seen}; {shown}: {self.memory.shown_source}"
-        if self.memory.reported_mib:
-            seen = "" if self.memory.reported_verified else " (unverified)"
-            return f"{self.id}: memory as the driver reports it, {self.memory.reported_mib:,} MiB{seen}"
-        return f"{self.id}: what the driver reports is not known; memory by the label, {self.memory.sold_gb:g} GB"
+        seen = m.read_gib if m.read_gib and self.vendor == "NVIDIA" else m.sold_gb
+        return round(seen * GIB) if m.unified else None
 
     @property
     def bandwidth_bytes_s(self) -> float:
@@ -321,15 +317,8 @@ class GpuSpec(Part):
 
 def _made(cls: Any, data: dict[str, Any]) -> Any:
     """A part from its table of the file; KeyError where the file says more than the schema."""
-    return cls(**{name: _READ.get(cls.__annotations__[name], _same)(value) for name, value in data.items()})
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _reader(cls: Any) -> Any:
-    return lambda data: _made(cls, data)
+    kinds = {name: cls.__annotations__[name] for name in data}
+    return cls(**{name: _READ[kinds[name]](x) if kinds[name] in _READ else x for name, x in data.items()})
 
 
 # annotation -> how a value of TOML becomes it; what is not here is as TOML has it
@@ -339,14 +328,14 @@ _READ: dict[str, Any] = {
     "tuple[PositiveInt, ...]": tuple,
     "tuple[Matmul, ...]": tuple,
     "dict[PositiveInt, Positive]": lambda table: {int(size): float(rate) for size, rate in table.items()},
-    "MemorySpec": _reader(MemorySpec),
-    "BandwidthSpec": _reader(BandwidthSpec),
-    "ComputeSpec | None": _reader(ComputeSpec),
-    "PowerSpec | None": _reader(PowerSpec),
-    "LinkSpec | None": _reader(LinkSpec),
-    "PcieSpec | None": _reader(PcieSpec),
-    "Kernels | None": _reader(Kernels),
-    "Measured | None": _reader(Measured),
+    "MemorySpec": partial(_made, MemorySpec),
+    "BandwidthSpec": partial(_made, BandwidthSpec),
+    "ComputeSpec | None": partial(_made, ComputeSpec),
+    "PowerSpec | None": partial(_made, PowerSpec),
+    "LinkSpec | None": partial(_made, LinkSpec),
+    "PcieSpec | None": partial(_made, PcieSpec),
+    "Kernels | None": partial(_made, Kernels),
+    "Measured | None": partial(_made, Measured),
     "tuple[MatmulCeiling, ...]": lambda rows: tuple(_made(MatmulCeiling, row) for row in rows),
     "tuple[Quote, ...]": lambda rows: tuple(_made(Quote, row) for row in rows),
 }
