@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
-from estimator.card import Card, Range, card_of, find_card
+from estimator.card import Range, card_of, find_card
 from estimator.changes import helping
 from estimator.commands.infer.question import Infer
 from estimator.engines import answered, engine_of
@@ -41,6 +41,9 @@ from estimator.storage import model_storage
 from estimator.trace import Traced, trace, value_of, wordless
 from estimator.units import BITS_PER_BYTE, BYTES, PERCENT, SECONDS, TOKEN_RATE, TOKENS, USD, human
 from estimator.work.times import Times
+
+if TYPE_CHECKING:
+    from estimator.commands.memory.plan import MemoryPlan
 
 DEFAULT_NEW = 256
 LABELS = {
@@ -95,7 +98,8 @@ def answer(q: Infer) -> Report:
     held = plan.memory(serve, model, b, s, new, card_of(spec).kernels)
     draft = load_model(q.draft_model) if isinstance(q.draft_model, str) else q.draft_model
     helper = None if draft is None else draft_of(run, draft, q.dtype)
-    peak, card = allocated(q, plain, helper, plain.b), find_card(q.gpu, q.gpu_memory)
+    peaks, card = cache(partial(allocated, plain, helper, one_step(q, plain))), find_card(q.gpu, q.gpu_memory)
+    peak = peaks(int(value_of(plain.b)))
     body: list[Any] = [
         _times("prefill_seconds", "Prefill, time to first token", first, low[0], high[0]),
         _times("decode_step_seconds", "A decode step", step, low[1], high[1]),
@@ -114,7 +118,10 @@ def answer(q: Infer) -> Report:
     facts = {"bound": step.bound, "prefill.bound": first.bound, "fits": fit.answer}
     if wordless():
         return Report("infer", "", {}, tuple(body), facts)
-    needs = partial(_need, q, plain, helper, card)
+
+    def needs(batch: int) -> Range:
+        return need(peaks(batch), card, "inference")
+
     body.append(curve(plain, (first, step), fit.have, needs))
     changes, best = None, ""
     if fit.answer != YES and n_gpus == 1 and helper is None:
@@ -124,7 +131,7 @@ def answer(q: Infer) -> Report:
         changes, best = advice(generating(q, b, s, new), card, peak)
         body.insert(5, changes)
     if fit.answer != YES and helper is not None:
-        alone = fit_of(allocated(q, plain, None, plain.b), card, "inference")
+        alone = fit_of(allocated(plain, None, one_step(q, plain), int(value_of(plain.b))), card, "inference")
         best = f" Without --draft-model: {human(alone.need.best, BYTES)}." if alone is not None else ""
     shape = f"{value_of(b):,} x ({value_of(s):,} + {value_of(new):,}) tokens"
     title = f"Serving {model.name}{'' if draft is None else f' with drafts of {draft.name}'}: {shape} in "
@@ -180,23 +187,26 @@ def stored_in(model: Model, q: Infer) -> str:
     return str(q.dtype) if scheme == "none" else scheme
 
 
-def allocated(q: Infer, run: ServedRequest, helper: Serving | None, b: int) -> int:
+def one_step(q: Infer, run: ServedRequest) -> MemoryPlan | None:
+    """The pass as ``memory`` simulates it on one GPU, of which a batch changes the load alone; None on several."""
+    if run.serve.gpus > 1:
+        return None
+    from estimator.commands.memory.plan import plan as memory_plan
+    from estimator.commands.memory.question import generating
+
+    return memory_plan(generating(q, run.b, run.s, run.new))
+
+
+def allocated(run: ServedRequest, helper: Serving | None, one: MemoryPlan | None, b: int) -> int:
     """Bytes that the tensors of a GPU peak at with ``b`` sequences: as ``memory`` simulates the pass on one, the sum of
     the shares on several; with a draft model's weights and cache. The verdict and every row of the batches ask this."""
     beside = 0 if helper is None else sum(drafted_bytes(run, helper, b))
-    if run.serve.gpus > 1:
+    if one is None:
         held = plan.memory(run.serve, run.model, b, run.s, run.new, card_of(run.spec).kernels)
         return beside + sum(int(value_of(x)) for x in held[:3])
-    from estimator.commands.memory.plan import plan as memory_plan
     from estimator.commands.memory.plan import simulate
-    from estimator.commands.memory.question import generating
 
-    return beside + int(value_of(simulate(memory_plan(generating(q, b, run.s, run.new))).worst.peak))
-
-
-def _need(q: Infer, run: ServedRequest, helper: Serving | None, card: Card, b: int) -> Range:
-    """What a batch needs: a row of the table."""
-    return need(allocated(q, run, helper, b), card, "inference")
+    return beside + int(value_of(simulate(replace(one, load=replace(one.load, b=b))).worst.peak))
 
 
 def ideal_of(step: Times, low: Times) -> Any:
