@@ -111,6 +111,11 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
             f"--tensor-parallel {asked.tensor}: more than the {node} GPUs that share a fast link, over which sums "
             "are timed all the same: the network's latency comes on top of every layer"
         )
+    if asked.expert_ranks > asked.tensor:
+        notes.append(
+            f"experts over {asked.expert_ranks} GPUs: each layer gathers the tokens of all and sums the results back "
+            "round a ring, every expert as busy as the others (no server of this kind was measured)"
+        )
     if load.found:
         notes.append(
             f"--prefix-hit: {load.found:,} prompt tokens are found in the cache; the rest's attention to them and what "
@@ -183,6 +188,7 @@ def speed_of(asked: ServerAsked, pace: Pace, step_tokens: int) -> Speed:
     serve = Serving(
         asked.arch, device, asked.store.element, asked.store.width, 0, asked.kv_bits, asked.tensor, "fused", True,
         dealt=asked.dealt, by_query=reads_by_query(asked.engine, asked.version), direct=direct,
+        experts=asked.expert_ranks, together=asked.data if asked.joint else 1,
     )  # fmt: skip
     ahead = steps_ahead(asked.engine, asked.version)
     return Speed(Passes(serve), pace, asked.pipeline, step_tokens, ahead=ahead)

@@ -125,7 +125,7 @@ class Engine:
         """Reduce the bucket; what belongs to several GPUs is flattened into a copy."""
         if not self.waiting:
             return
-        part = int(value_of(self.part))
+        part = max(1, int(value_of(self.part)))  # of adapters that train nothing: trainable_tokens without tokens
         first = self.offsets[id(self.waiting[-1])] // part
         times, apart = self.times[id(self.waiting[0])]
         last = (self.offsets[id(self.waiting[0])] + (times - 1) * apart + int(value_of(self.waiting[0].n)) - 1) // part

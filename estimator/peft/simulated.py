@@ -186,8 +186,8 @@ def work_of(adapter: Adapter, m: Module) -> tuple[tuple[Any, Any, Any], ...]:
     if adapter.method.work is None:
         return ()
     work = adapter.method.work(m, adapter.args)
-    token = ((None, work.flops // MULTIPLY_ADD, 1),) if work.flops else ()
-    return (*token, *(((work.fixed // MULTIPLY_ADD, 1, 1),) if work.fixed else ()))
+    each, once = work.flops // MULTIPLY_ADD, work.fixed // MULTIPLY_ADD
+    return (*(((None, each, 1),) if each else ()), *(((once, 1, 1),) if once else ()))
 
 
 def beside(adapter: Adapter, arch: Architecture, targets: list[str], width: int) -> dict[str, LoraSpec]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from estimator.errors import InputError
-from estimator.families.base import Architecture, Attention, MoE, NoMixer, StateSpace
+from estimator.families.base import Architecture, Attention, Layer, MoE, NoMixer, StateSpace
 from estimator.formulas.inference import all_reduce_seconds, direct_sum_seconds, experts_met
 from estimator.kv.layers import cache_bytes
 from estimator.ops import maximum, minimum
@@ -39,6 +39,8 @@ class Serving:
     graph       decode steps are replayed from a CUDA graph: the host launches nothing
     direct      all-reduces read the other accelerators' memory: the kernels of serving engines over NVLink
     by_query    attention reads a sequence's keys and values once a query head, not once for all that share them
+    experts     accelerators of the tensor and data groups over which whole experts are dealt; together: data-parallel
+                ranks that share MLPs and the output matrix too
     """
 
     arch: Architecture
@@ -54,6 +56,13 @@ class Serving:
     dealt: int = 1
     by_query: bool = False
     direct: bool = False
+    experts: int = 1
+    together: int = 1
+
+    @property
+    def peers(self) -> int:
+        """Data-parallel ranks whose tokens meet in the experts."""
+        return max(self.together, self.experts // self.gpus)
 
     @property
     def fused(self) -> bool:
@@ -70,6 +79,7 @@ class Serving:
         return How(
             BF16, element=self.bytes_of, shards=self.gpus, every_pair=not self.fused, decode=decode,
             unpack=self.unpack, fused_scan=True, layers=0 if self.fused else layers,
+            experts=self.experts, each_expert=1 if self.experts > 1 else None, together=self.together,
         )  # fmt: skip
 
 
@@ -95,7 +105,7 @@ def decode(serve: Serving, b: Any, context: Any, encoder: Any = 0, drafted: int 
         "decode", rows, context=context, encoder=encoder or None, engine=serve.fused, fused_scan=True, uncapped=True
     )
     stacks = {e.name: g.mlp for g in serve.arch.layers if isinstance(g.mlp, MoE) for e in g.mlp.experts}
-    made = [_met(q, rows, stacks) for q in timed(serve.arch, work)]
+    made = [_met(q, rows * serve.peers, stacks) for q in timed(serve.arch, work)]
     out = times([_absorbed(q, rows) for q in made] if serve.fused else made, machine, serve.how(True))
     held = cache_bytes(serve.arch, b, context + 1 + drafted, encoder, serve.kv_bits)
     cache = held / cache_shards(serve)
@@ -132,13 +142,31 @@ def _met(q: Product | Kernel, rows: Any, stacks: Mapping[str, MoE]) -> Product |
 def _links(out: Times, serve: Serving, rows: Any) -> None:
     """Two all-reduces of the hidden states a layer (Shoeybi et al. 2019, arXiv 1909.08053, section 3); one where the
     mixer and the MLP run side by side or there is no MLP."""
-    arch, machine = serve.arch, serve.machine
-    if serve.gpus == 1:
+    arch, machine, ranks = serve.arch, serve.machine, serve.gpus * serve.peers
+    if ranks == 1:
         return
     if machine.link is None:
-        raise InputError(f"--gpus {serve.gpus}: presets/gpus/{machine.name}.toml gives no link between accelerators")
-    counts = sum((g.times * sums(g) for g in arch.layers), start=0)
-    out.add(LINKS, LINK, counts * _summed(serve, rows * arch.hidden * BF16, machine.link))
+        raise InputError(f"--gpus {ranks}: presets/gpus/{machine.name}.toml gives no link between accelerators")
+    shared = [g.times for g in arch.layers if _shared(g, serve)]
+    if shared:
+        n = rows * serve.peers * arch.hidden * BF16
+        each = all_reduce_seconds(n, ranks, machine.link, 2 * (ranks - 1), machine.fixed)
+        out.add(LINKS, LINK, sum(shared, start=0) * each)
+    if serve.gpus > 1:
+        counts = sum((g.times * (sums(g) - _shared(g, serve)) for g in arch.layers), start=0)
+        out.add(LINKS, LINK, counts * _summed(serve, rows * arch.hidden * BF16, machine.link))
+
+
+def _shared(layer: Layer, serve: Serving) -> bool:
+    """Whether data-parallel ranks share the layer's MLP: its rows are gathered from all of them, and the results summed
+    back, round a ring.
+
+    Source: vLLM 0.19.0 distributed/device_communicators/all2all.py (allgather_reducescatter, its default); SGLang 0.5.9
+    layers/dp_attention.py (dp_gather_partial, dp_scatter).
+    """
+    if serve.peers == 1 or layer.mlp is None:
+        return False
+    return serve.together > 1 or isinstance(layer.mlp, MoE)
 
 
 def _summed(serve: Serving, n: Any, link: float) -> Any:

@@ -44,6 +44,7 @@ class How:
     autograd  the host records every operation for a backward pass
     experts   expert-parallel accelerators: each holds so many times fewer experts, with as many more rows;
               each_expert: tensor-parallel accelerators that share each
+    together  data-parallel ranks that share MLPs and the output matrix too, each with rows of its own
     layers    layers whose Python the host runs beside its launches; 0 for an engine without such modules
     """
 
@@ -59,6 +60,7 @@ class How:
     autograd: bool = False
     experts: Any = 1
     each_expert: Any = None
+    together: Any = 1
     layers: Any = 0
 
     def bytes_of(self, q: Product) -> float:
@@ -168,15 +170,28 @@ def _moved(q: Product, how: How, element: float) -> Any:
     width = FP32_BYTES if how.adapters32 and q.part == p.ADAPTER else how.width
     if q.part == p.SCAN and how.fused_scan:
         return 0
-    weights = (element if width == how.width else width) * own(q, how)
+    weights = (element if width == how.width else width) * _read(q, how)
     return (width * (moved_elements(q) - q.weight) + weights) / how.shards
 
 
-def own(q: Product, how: How) -> Any:
-    """Elements of a product's stored weights that one expert-parallel accelerator reads: of one expert or more."""
+def _own(q: Product, how: How) -> Any:
+    """Elements of a product's stored weights that the ranks of one expert hold: of one expert or more."""
     if q.operator != "experts" or how.experts == 1:
         return q.weight
     return maximum(q.weight / how.experts, q.k * q.n)
+
+
+def _more(q: Product, how: How) -> Any:
+    """How many times wider than the tensor group a product's weights are cut: others bring as many more rows."""
+    if q.operator == "experts" and how.each_expert is not None:
+        return how.each_expert / how.shards
+    return how.together if q.part in (p.MLP, p.HEAD) else 1
+
+
+def _read(q: Product, how: How) -> Any:
+    """Elements of a product's stored weights that the accelerators of a tensor group read."""
+    more = _more(q, how)
+    return _own(q, how) if value_of(more) == 1 else _own(q, how) / more
 
 
 def _once(q: Product, machine: Accelerator, how: How, element: float, moved: Any) -> tuple[Any, str]:
@@ -189,12 +204,12 @@ def _once(q: Product, machine: Accelerator, how: How, element: float, moved: Any
         compute, arrive = machine.gemm(q.m, q.k, q.n, q.count / how.shards), machine.stream(moved)
     else:
         # every expert that is chosen multiplies its own share of the rows
-        chosen = own(q, how) / (q.k * q.n) if q.operator == "experts" else 1
-        m, shards = q.m / chosen, how.shards
-        if q.operator == "experts" and how.each_expert is not None:  # the others have rows of their own
-            m, shards = m * how.each_expert / shards, how.each_expert
+        chosen = _own(q, how) / (q.k * q.n) if q.operator == "experts" else 1
+        m, shards, more = q.m / chosen, how.shards, _more(q, how)
+        if value_of(more) != 1:
+            m, shards = m * more, shards * more
         compute = machine.gemm(m, q.k, q.n / shards, q.count * chosen)
-        arrive = machine.arrive(own(q, how) * element / how.shards, m, moved)
+        arrive = machine.arrive(_read(q, how) * element / how.shards, m, moved)
     return maximum(compute, arrive), MEMORY if arrive > compute else COMPUTE
 
 

@@ -465,11 +465,22 @@ def test_an_adaption_prompt_stands_around_an_attention(llmcalc):
     "memory mixtral-8x7b --engine llama.cpp -q q8_0 -c 8k --gpu rtx-4070 --derive",  # experts on the host, in words
     "train deepseek-v3 --recipe deepspeed --method unilora --targets all-linear --gpus 4",  # 11 s of advice
     "train qwen3-235b-a22b --recipe deepspeed --method qlora --gpus 2",
+    "memory deepseek-v2-lite --mode training --recipe litgpt",  # a latent attention
+    "memory phi-4-mini --mode training --recipe deepspeed --method trainable_tokens --gpus 2 --stage 2",  # none trained
+    "train qwen1.5-moe-a2.7b --method beft --targets all-linear",  # a gate of one output
+    "train qwen3-235b-a22b --method lora --seq-len 64k --gpu rtx-a2000 --derive",  # advice is not derived
 ])  # fmt: skip
 def test_options_that_were_never_together(llmcalc, line):
     start = time.process_time()
     assert llmcalc(line).code in (0, 2)
     assert time.process_time() - start < 10
+
+
+def test_shorter_sequences_are_shorter_where_a_row_is_packed(llmcalc):
+    """Half of the packed row was looked for: for ever, where a reward's pairs make it twice as long."""
+    line = "memory llama-3-8b --mode training --recipe reward --packing --method lora --batch-size 4 --seq-len 8k"
+    ran = llmcalc(f"{line} --gpu rtx-3060")
+    assert (ran.code, "--seq-len 4096" in ran.out) == (0, True)
 
 
 def test_a_pool_that_divides_by_ten_is_written_without_rounding(llmcalc):

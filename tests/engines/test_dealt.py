@@ -47,3 +47,37 @@ def test_refused(llmcalc, line, says):
     ran = llmcalc("kvcache", "--model", name, *engine, *rest, "--gpu", "h200")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert says in ran.err
+
+
+def test_a_rank_reads_its_own_experts_for_the_tokens_of_all():
+    """Ideal bytes of a step at the memory's rate: a dealt expert is whole, a cut one is a part; the same in all."""
+    from estimator.roofline import machine
+    from estimator.work.product import EXPERTS, MLP, Product
+    from estimator.work.times import How, times
+
+    card = machine("h200", "bf16")
+    rows, chosen, k, n = 4, 32, 7168, 2048
+
+    def read(q, how):
+        return round(times([q], card, how).ideal * card.bandwidth)
+
+    q = Product("e", EXPERTS, rows, k, n, operator="experts", weight=chosen * k * n)
+    activations = 2 * rows * (k + n)
+    assert read(q, How()) == 2 * chosen * k * n + activations
+    assert read(q, How(shards=8)) == (2 * chosen * k * n + activations) // 8
+    assert read(q, How(experts=8, each_expert=1)) == 2 * chosen // 8 * k * n + activations  # data parallel
+    assert read(q, How(shards=2, experts=8, each_expert=1)) == 2 * chosen // 8 * k * n + activations // 2
+    dense = Product("m", MLP, rows, k, n, weight=k * n)
+    assert read(dense, How(together=8)) == 2 * k * n // 8 + activations
+
+
+def test_dealt_experts_pay_where_many_requests_wait(llmcalc):
+    """More sequences fit where a latent cache is not copied to a tensor group."""
+    line = "infer deepseek-v3 --engine vllm --gpu h200 --batch-size 256 --seq-len 3840 --new-tokens 256"
+    tensor, dealt = (
+        llmcalc(f"{line} --max-model-len 4096 --format json {x}").json
+        for x in ("--tensor-parallel 8", "--data-parallel 8 --expert-parallel")
+    )
+    assert dealt["results"]["tokens_per_second"] > tensor["results"]["tokens_per_second"]
+    assert any("experts over 8 GPUs: each layer gathers" in x for x in dealt["assumptions"])
+    assert not any("experts over" in x for x in tensor["assumptions"])

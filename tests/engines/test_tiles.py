@@ -79,8 +79,10 @@ def test_fused_heads_are_checked_in_sglang_and_older_vllm():
 def test_advice_and_planner_propose_none(llmcalc):
     made = api.infer(blocks(), engine="vllm", gpu="a100-40gb")
     assert made.verdict.endswith("With --tensor-parallel 8 --expert-parallel: 30.72 GiB of 35.44 GiB.")
-    found = llmcalc("plan serve qwen3-235b-a22b --quantization fp8-block --gpu h100-sxm --gpus 8 --top 20")
-    assert (found.code, "tensor 4" in found.out, "tensor 8" in found.out) == (0, True, False)
+    line = "plan serve qwen3-235b-a22b --quantization fp8-block --gpu h100-sxm --gpus 8 --top 99 --format json"
+    layouts = {row["layout"] for row in llmcalc(line).json["rows"]}
+    assert {"fp8-block, tensor 8, experts over 8", "fp8-block, tensor 4, pipeline 2"} < layouts
+    assert "fp8-block, tensor 8" not in layouts
 
 
 def test_other_engines_are_not_asked():

@@ -94,6 +94,7 @@ SERVED = [
     "plan serve --gpu h100-sxm,rtx-4090,mi300x --gpus 1..4 --top 12",
     "plan serve llama-3.3-70b --context 8k --concurrency 50 --gpu h200,b200 --gpus 4 --quantization all --kv-dtype all",
     "plan serve deepseek-v3 --gpu h200 --gpus 8 --engine all --concurrency 32 --context 4k --days 30",
+    "plan serve deepseek-v3 --gpu h200 --gpus 8 --engine all --concurrency 256 --context 4k",
     "plan serve qwen3-30b-a3b --rate 3 --gpu h100-sxm,a100-80gb --gpus 1..2 --quantization fp8 --engine all",
     "plan serve mamba-130m --rate 1 --gpu t4",
     "plan serve llama-3-8b --gpu t4,v100-16gb --gpus 4 --set num_hidden_layers=16 --context 2k",
@@ -119,6 +120,14 @@ def test_every_row_that_serves_reproduces(llmcalc, line):
         assert again.get(f"{kind}usd_per_million_tokens") == row["usd"]
         assert again["rate.ttft_seconds.p99" if kind else "loaded_ttft_seconds"] == row["ttft_seconds"]
         assert row["hours"] == pytest.approx(1e6 / row["tokens_per_second"] / 3600)
+
+
+def test_dealt_experts_are_planned(llmcalc):
+    """Data-parallel attention holds the most requests of a latent cache; tensor groups alone deal where they must."""
+    line = "plan serve deepseek-v3 --gpu h200 --gpus 8 --concurrency 256 --context 4k --top 99 --format json"
+    rows = llmcalc(line).json["rows"]
+    assert rows[0]["layout"] == "data 8, experts over 8"
+    assert not any(r["layout"] == "tensor 8, experts over 8" for r in rows)
 
 
 def test_limits_of_serving(llmcalc):

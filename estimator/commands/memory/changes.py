@@ -14,7 +14,7 @@ from estimator.commands.memory.allocator import Reserved
 from estimator.commands.memory.host import host_of, ram_of
 from estimator.commands.memory.needed import needed
 from estimator.commands.memory.offers import options, plain
-from estimator.commands.memory.plan import plan
+from estimator.commands.memory.plan import length, plan
 from estimator.commands.memory.question import Memory
 from estimator.engines import engine_of
 from estimator.errors import InputError
@@ -196,7 +196,7 @@ def _added(q: Memory, card: Card, at: Chosen, shorter: bool) -> Chosen:
 
 def _shorter(q: Memory) -> Iterator[Change]:
     """Half of the tokens, last of all; down to SHORT."""
-    tokens = int(value_of(plan(q).load.s))
+    tokens = int(value_of(length(q, [])))
     if tokens >= 2 * SHORT:
         yield Change(f"--seq-len {tokens // 2}", {"seq_len": tokens // 2}, "shorter sequences")
 
@@ -274,6 +274,7 @@ def _followed(q: Memory, tried: list[Tried], card: Card) -> Iterator[Tried]:
 
 def advice(q: Memory, card: Card, peak: int, asked: Fit | None = None) -> tuple[Table, str]:
     """(the table, the sentence) for a run that does not surely fit. asked: its fit, where not measured spread's."""
+    q = replace(q, model=q.model.in_numbers())  # what is advised is not derived
     mode = "training" if q.training else "inference"
     asked = asked or fit_of(peak, card, mode)
     assert asked is not None

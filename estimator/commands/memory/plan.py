@@ -109,6 +109,11 @@ class MemoryPlan:
         return self.question.traced
 
 
+def length(q: Memory, said: list[str]) -> Any:
+    """Tokens of a sequence as asked for, before packing or sharing; what is assumed is added to ``said``."""
+    return tokens(q.model, q.seq_len, said, 0 if q.training or q.new_tokens is not None else DEFAULT_NEW)
+
+
 def plan(q: Memory) -> MemoryPlan:
     """The run that a question describes. Raises InputError for options that do not exist or contradict each other."""
     train = q.training
@@ -123,7 +128,7 @@ def plan(q: Memory) -> MemoryPlan:
         choice(getattr(q, name), f"--{name}", known)
     given_new = q.new_tokens is not None
     new = size_option(model, q.new_tokens if given_new else DEFAULT_NEW, "--new-tokens", "new_tokens", "length")
-    b, s = batch(model, q.batch_size), tokens(model, q.seq_len, said, 0 if train or given_new else DEFAULT_NEW)
+    b, s = batch(model, q.batch_size), length(q, said)
     if not train and arch.kind == "encoder":
         said += [f"--new-tokens {q.new_tokens} is not used by an encoder, which generates nothing"] if given_new else []
     elif not train and not given_new:

@@ -158,8 +158,11 @@ def fields_of(
     if recipe.code is not None and q.model.described.kind != "decoder":
         raise InputError(f"--recipe {recipe.name} runs decoders, and {q.model.name} is an {q.model.described.kind}")
     if recipe.code is not None and recipe.code.fuses:
-        own = (bool(a.gate) or (a.form != "interface" and len(a.projections) > 1) for a in q.model.described.attentions)
-        if any(own):
+        others = (
+            bool(a.gate or a.mla) or (a.form != "interface" and len(a.projections) > 1)
+            for a in q.model.described.attentions
+        )
+        if any(others):
             raise InputError(f"--recipe {recipe.name}: its attention is not {q.model.described.model_type}'s")
     card, of = find_card(q.gpu, q.gpu_memory).kernels, recipe.code or release(q.transformers)
     amp = recipe.amp if q.autocast is None else q.autocast != "none"

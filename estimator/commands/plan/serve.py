@@ -25,6 +25,7 @@ from estimator.commands.plan.search import (
 )
 from estimator.engines import server_of
 from estimator.errors import InputError, unknown
+from estimator.families.base import MoE
 from estimator.questions import ask
 from estimator.records import dataclass
 from estimator.report import Cell, Report, numbers_of
@@ -94,6 +95,8 @@ def _served_by(q: Serve, gpus: str, said: str = "") -> tuple[Report, float]:
     refused: list[ServingLayout] = []
 
     def look(way: ServingLayout) -> None:
+        if way.experts and way.data == 1 and replace(way, experts=False) not in refused:
+            return  # a tensor group cuts its experts as well as it deals them, where the engine loads such parts
         try:
             found = _row(q, asked, way)
         except InputError as error:
@@ -143,7 +146,10 @@ def _load(q: Serve) -> ServiceLoad:
 
 @dataclass(frozen=True, slots=True)
 class ServingLayout:
-    """Where and how: a card, degrees, an engine (named: among others), how weights and cache are stored."""
+    """Where and how: a card, degrees, an engine (named: among others), how weights and cache are stored.
+
+    experts: whole experts are dealt over the tensor and data groups, whose attentions serve requests of their own.
+    """
 
     gpu: str
     tensor: int
@@ -153,6 +159,7 @@ class ServingLayout:
     quantization: str | None
     kv: str | None
     named: bool = False
+    experts: bool = False
 
     @property
     def gpus(self) -> int:
@@ -166,12 +173,15 @@ class ServingLayout:
         parts += [self.quantization] if self.quantization else []
         parts += [f"{self.kv} cache"] if self.kv else []
         parts += [f"{what} {n}" for n, what in degrees if n > 1]
-        parts += [f"{self.data} replicas"] if self.data > 1 else []
+        copies = f"data {self.data}" if self.experts else f"{self.data} replicas"
+        parts += [copies] if self.data > 1 else []
+        parts += [f"experts over {self.tensor * self.data}"] if self.experts else []
         return ", ".join(parts) or "as it is"
 
 
 def _ways(q: Serve, gpus: str) -> Iterator[ServingLayout]:
     """Every layout that is looked at."""
+    routed = any(isinstance(x.mlp, MoE) for x in q.model.described.layers)
     engines = _names(q.engine, ENGINES, "--engine")
     storage: tuple[str | None, ...] = (None,)
     plain = q.model.declared.scheme is None and not q.model.mix
@@ -186,8 +196,10 @@ def _ways(q: Serve, gpus: str) -> Iterator[ServingLayout]:
     for gpu, n in product(cards(q.gpu), counts(gpus)):
         for engine, stored, kv in product(engines, storage, caches):
             for tensor, pipeline in _degrees(n):
-                data = n // (tensor * pipeline)
-                yield ServingLayout(gpu, tensor, pipeline, data, engine, stored, kv, len(engines) > 1)
+                data, named = n // (tensor * pipeline), len(engines) > 1
+                yield ServingLayout(gpu, tensor, pipeline, data, engine, stored, kv, named)
+                if routed and 1 < tensor * data <= NODE:
+                    yield ServingLayout(gpu, tensor, pipeline, data, engine, stored, kv, named, True)
 
 
 def _degrees(n: int) -> Iterator[tuple[int, int]]:
@@ -216,8 +228,11 @@ def _row(q: Serve, load: ServiceLoad, way: ServingLayout) -> ServedWay | Shortfa
     Raises InputError where it is refused.
     """
     options: dict[str, Any] = {"engine": way.engine, "gpu": way.gpu}
-    for name, n in (("tensor_parallel", way.tensor), ("pipeline_parallel", way.pipeline), ("data_parallel", way.data)):
+    joint = way.experts and way.engine == "sglang" and way.data > 1  # its tensor degree counts all, and deals experts
+    tensor = way.tensor * way.data if joint else way.tensor
+    for name, n in (("tensor_parallel", tensor), ("pipeline_parallel", way.pipeline), ("data_parallel", way.data)):
         options |= {name: str(n)} if n > 1 else {}
+    options |= {} if not way.experts else {"dp_attention": True} if joint else {"expert_parallel": True}
     options |= {"batch_size": str(load.sequences), "seq_len": str(load.prompt), "new_tokens": str(load.new),
                 "max_model_len": str(load.prompt + load.new)}  # fmt: skip
     options |= {} if way.quantization is None else {"quantization": way.quantization}
@@ -310,6 +325,6 @@ def _notes(q: Serve) -> tuple[str, ...]:
     return (
         load,
         "USD/M: a million generated tokens, their prompts included; the median of the preset's dated quotes",
-        f"tensor parallel inside a machine of {NODE}; replicas share the requests evenly",
+        f"tensor parallel inside a machine of {NODE}, and experts dealt inside it; replicas share the requests evenly",
         "what storage in fewer bits costs in quality is not weighed",
     )
