@@ -130,6 +130,15 @@ def test_dealt_experts_are_planned(llmcalc):
     assert not any(r["layout"] == "tensor 8, experts over 8" for r in rows)
 
 
+def test_of_two_that_cost_the_same_the_faster_stands_first(llmcalc):
+    """At a given rate all serve as many tokens: what differs is how long a request waits."""
+    line = "plan serve qwen3-30b-a3b --rate 4 --quantization fp8 --gpu a100-80gb --gpus 1..2 --top 9 --format json"
+    rows = llmcalc(line).json["rows"]
+    assert len({row["usd"] for row in rows}) < len(rows)
+    at = [(row["usd"], row["itl_seconds"]) for row in rows if row["hours"] == rows[0]["hours"]]
+    assert at == sorted(at)
+
+
 def test_limits_of_serving(llmcalc):
     line = "plan serve --gpu h100-sxm,rtx-4090,l4 --gpus 1..8 --format json --top 100"
     every = llmcalc(line).json["rows"]

@@ -45,6 +45,11 @@ class Way:
     def cost(self) -> float:
         return float("inf") if self.usd is None else self.usd
 
+    @property
+    def order(self) -> tuple[float, ...]:
+        """The cheaper first, then the faster."""
+        return self.cost, self.hours
+
 
 def command_line(model: Model, words: Iterable[tuple[str, Any]], name: str = "train") -> str:
     """``llmcalc NAME --model MODEL --flag value ...``: the model as it was asked for."""
@@ -104,7 +109,7 @@ def watched(items: Sequence[T], what: str, do: Callable[[T], None]) -> str:
 
 def pareto(rows: Sequence[W]) -> list[W]:
     """Those that no other row beats in both hours and dollars, cheapest first; the rest behind them, cheapest first."""
-    ordered = sorted(rows, key=lambda r: (r.cost, r.hours))
+    ordered = sorted(rows, key=lambda r: r.order)
     best: list[W] = []
     fastest = float("inf")
     for row in ordered:
@@ -171,7 +176,7 @@ class Reasons:
             own = [r for r in rows if r.gpu == gpu]
             kept, said = within(own, limits, "")
             if kept:
-                why = f"others come first; its cheapest: {words(min(kept, key=lambda r: (r.cost, r.hours)))}"
+                why = f"others come first; its cheapest: {words(min(kept, key=lambda r: r.order))}"
             elif own:
                 why = said.removeprefix("Nothing is within the limits: ").rstrip(".")
             elif gpu in self.short:

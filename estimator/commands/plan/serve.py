@@ -66,6 +66,11 @@ class ServedWay(Way):
     itl_seconds: float
     max_batch: int
 
+    @property
+    def order(self) -> tuple[float, ...]:
+        """Where as many requests are served for as much money, the one that keeps them waiting least."""
+        return self.cost, self.hours, self.itl_seconds, self.ttft_seconds
+
 
 def serve(q: Serve) -> Report:
     """The report of a question."""
