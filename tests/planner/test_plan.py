@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 import pytest
@@ -57,6 +58,26 @@ def test_nothing_is_found_and_why(llmcalc, line, says):
     assert ran.code == 0
     assert says in ran.json["verdict"]
     assert "rows" not in ran.json
+
+
+@pytest.mark.parametrize(("line", "has", "flags"), [
+    ("plan tune llama-3-70b --gpus 1", "--gpu rtx-3060", "--gpu all"),
+    ("plan tune llama-3-70b --gpu l40s", "--gpus 1", "--gpus 2"),
+    ("plan train llama-3-70b --tokens 1T", "--gpus 8", "--gpus 32"),
+    ("plan serve llama-3-70b --gpu rtx-4090", "--gpus 1", "--gpus 16"),
+    ("plan serve llama-3-70b --gpu h200 --gpus 1 --concurrency 2", "", "--quantization fp8"),
+    ("plan serve llama-3-8b --gpu rtx-4090 --rate 50", "--gpus 1", "--gpus 128"),
+])  # fmt: skip
+def test_what_would_fit_is_a_row_of_the_plan_that_it_names(llmcalc, line, has, flags):
+    """Found by the same search, and shown with its command; in a script, exit 3."""
+    ran = llmcalc(f"{line} {has} --format json --check-fit")
+    assert ran.code == 3
+    found = json.loads(ran.out)
+    assert f" With {flags}: " in found["verdict"]
+    other = found["tree"]["children"][0]
+    assert other["label"] == "With other options"
+    rows = llmcalc(f"{line} {flags} --check-fit --format json").json["rows"]
+    assert rows[0]["command"] == other["children"][0]["label"]
 
 
 def test_every_listed_card_without_a_row_says_why(llmcalc):

@@ -14,6 +14,7 @@ from typing import Any
 from estimator.card import find_card
 from estimator.commands.plan.pieces import JUST_BELOW, Pieces, Shape
 from estimator.commands.plan.question import PreTrain
+from estimator.commands.plan.remedy import remedy
 from estimator.commands.plan.search import (
     LayoutsTried,
     Reasons,
@@ -41,6 +42,7 @@ from estimator.roofline import dense_peak
 from estimator.trace import value_of
 from estimator.units import BYTES, KILO, PERCENT, RATIO, SECONDS, USD, parse_size
 
+MOST_GPUS = 512  # that are looked at where nothing fits
 TENSOR = (1, 2, 4, 8)  # inside a node
 MICRO = (1, 2, 4, 8)
 MOST_STAGES = 64
@@ -109,9 +111,9 @@ def reported(found: Search) -> Report:
     ]
     notes += [found.stopped] if found.stopped else []
     tried = LayoutsTried(found.tried, found.fit)
-    said = (*notes, *q.model.notes)
-    return report("train", title, inputs, rows, run_limits(q.days, q.usd), q.top, found.why, said, tried, found.none,
-                  STYLE)  # fmt: skip
+    said, limits = (*notes, *q.model.notes), run_limits(q.days, q.usd)
+    other = None if rows else remedy(q, found.why, found.counts, MOST_GPUS, limits, lambda x: Search(x).rows(1))
+    return report("train", title, inputs, rows, limits, q.top, found.why, said, tried, found.none, STYLE, other)
 
 
 class Search:

@@ -21,6 +21,7 @@ class Searched(Question):
     usd: Any = option(None, "At most this much: 500, 20k, 1M.", "USD")
     top: Any = option(10, "Rows shown.", "N", kind="int")
     plot: Any = option(False, "Draw every way that fits: cost against time.", kind="flag")
+    check_fit: Any = option(False, "Exit with 3 where there is no row.", kind="flag")
 
     def __post_init__(self) -> None:
         if int(self.top) < 1:

@@ -6,6 +6,7 @@ from typing import Any
 
 from estimator.commands.plan import cli
 from estimator.commands.plan.question import PreTrain, Serve, Tune
+from estimator.fit import require_fit
 from estimator.models import Model
 from estimator.names import choice
 from estimator.questions import ask
@@ -20,7 +21,12 @@ def plan(kind: str, model: Model | str | None = None, **options: Any) -> Report:
     """Which cards to rent, how many, how divided: ``report.rows``, best first, each with its command.
 
     kind: "tune", "train" or "serve". options: the fields of :class:`~.question.Tune`, ``PreTrain`` or ``Serve``. Raises
-    InputError for options that do not exist or contradict each other.
+    InputError for options that do not exist or contradict each other, DoesNotFit with ``check_fit`` where there is no
+    row.
     """
     question, search = KINDS[choice(kind, "plan", tuple(KINDS))]
-    return search(ask(question, model, options))  # type: ignore[no-any-return]
+    asked = ask(question, model, options)
+    made: Report = search(asked)
+    if asked.check_fit:
+        require_fit(made)
+    return made

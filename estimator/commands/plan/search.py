@@ -157,10 +157,15 @@ class Reasons:
         """Requests a second that the best way keeps up with, of those that are no rows."""
         return max((x.rate for x in self.short.values()), default=0.0)
 
+    @property
+    def nearest(self) -> str:
+        """The card that lacks least, or keeps up best."""
+        return min(self.short, key=lambda gpu: _order(self.short[gpu]))
+
     def nothing(self, otherwise: str) -> str:
         """Why there is no row at all; ``otherwise``: where no way lacks memory and none is refused."""
         if self.short:
-            least = min(self.short.values(), key=_order)
+            least = self.short[self.nearest]
             return f"{'Nothing keeps up' if least.rate else 'Nothing fits'}: {least.words}."
         if self.refused:
             return f"Nothing can be run: {next(iter(self.refused.values()))}"
@@ -258,10 +263,11 @@ class LayoutsTried(NamedTuple):
 
 def report(kind: str, title: str, inputs: dict[str, Any], every: Sequence[Way], limits: Sequence[RowLimit],
            top: int, why: Reasons, notes: Sequence[str], n: LayoutsTried, none: str = NOTHING, how: RowStyle = RUN,
-           ) -> Report:  # fmt: skip
+           other: tuple[str, Way] | None = None) -> Report:  # fmt: skip
     """The rows best first: those on the border of hours against dollars, cheapest to fastest, then the others.
 
-    every: rows within ``limits`` or not; why: of the cards that have none; none: what is said where nothing was tried.
+    every: rows within ``limits`` or not; why: of the cards that have none; none: what is said where nothing was tried;
+    other: where there are no rows, options that give one, and the best one then.
     """
     rows, said = within(every, limits, why.nothing(none))
     ordered = pareto(rows)
@@ -274,6 +280,10 @@ def report(kind: str, title: str, inputs: dict[str, Any], every: Sequence[Way], 
         said = f"Cheapest: {how.words(ordered[0])}."
         quick = min(ordered, key=lambda r: r.hours)
         said += "" if quick is ordered[0] else f" Fastest: {how.words(quick)}."
+    elif other is not None:
+        flags, way = other
+        said += f" With {flags}: {how.words(way)}."
+        body.append(Node.group("With other options", [Node("", way.command, None, None)]))
     alone = len(why.names) == 1  # the verdict says it
     absent = [] if alone else why.absent(every, shown, limits, how.words, none)
     body += [Table("Cards without a row", ("GPU", "why"), tuple(absent))] if absent else []

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
 from math import ceil, log2
 from typing import Any
 
 from estimator.commands.infer.question import Infer
 from estimator.commands.plan import search
 from estimator.commands.plan.figure import PlanAxes
+from estimator.commands.plan.layouts import NODE, ServingLayout, plain, ways
 from estimator.commands.plan.question import Serve
+from estimator.commands.plan.remedy import remedy
 from estimator.commands.plan.search import (
     LayoutsTried,
     Reasons,
@@ -24,10 +24,9 @@ from estimator.commands.plan.search import (
     watched,
 )
 from estimator.engines import server_of
-from estimator.errors import InputError, unknown
-from estimator.families.base import MoE
+from estimator.errors import InputError
 from estimator.questions import ask
-from estimator.records import dataclass
+from estimator.records import NamedTuple, dataclass
 from estimator.report import Cell, Report, numbers_of
 from estimator.sizes import size_option
 from estimator.units import (
@@ -41,12 +40,9 @@ from estimator.units import (
     parse_size,
 )
 
-ENGINES = ("vllm", "sglang", "tensorrt-llm")
-STORED = ("none", "fp8", "w8a8", "awq", "nvfp4")  # what a plain checkpoint is published in
-CACHED = (None, "fp8")
+FEWER_BITS, MOST_WHERE_NONE = ("fp8", "awq"), 512  # what is looked at where nothing fits: storage, GPUs
 USUAL = "1..8"
 MOST, GROWN = 4096, 3  # GPUs that are looked at unasked, and how often more are
-NODE = 8  # GPUs of a machine, which share each layer at the most
 HOURS_A_DAY = 24
 
 
@@ -91,10 +87,43 @@ def serve(q: Serve) -> Report:
     return made
 
 
+class ServedWays(NamedTuple):
+    """A search: its rows, why cards have none, layouts tried, and whether it was stopped."""
+
+    rows: list[ServedWay]
+    why: Reasons
+    tried: int
+    stopped: str
+
+
 def _served_by(q: Serve, gpus: str, said: str = "") -> tuple[Report, float]:
     """(the report for so many GPUs, the requests a second that the best of them keeps up with if none is enough)."""
     asked = _load(q)
-    wanted = list(_ways(q, gpus))
+    found = _search(q, gpus)
+    what = f"{asked.rate:g} requests a second" if asked.rate else f"{asked.sequences:,} requests at once"
+    title = f"Serving {q.model.name} to {what}: {asked.prompt:,} + {asked.new:,} tokens each"
+    inputs = {"model": q.model.name, "context": asked.prompt + asked.new, "new_tokens": asked.new,
+              "concurrency": asked.sequences, "rate": q.rate, "gpu": q.gpu,
+              "gpus": search.number(gpus, "--gpus", "gpus"), "engine": q.engine, "ttft": q.ttft, "itl": q.itl,
+              "days": q.days, "usd": q.usd}  # fmt: skip
+    tried, limits = LayoutsTried(found.tried, len(found.rows)), _limits(q)
+    notes = (*([said] if said else []), *_notes(q), *([found.stopped] if found.stopped else []), *q.model.notes)
+    none = "Nothing serves this: no layout that was tried has a request for every replica."
+    stored = FEWER_BITS if q.quantization is None and plain(q) else ()
+    grows = found.why.most and q.gpus is None  # more GPUs are looked at anyway
+    other = None if found.rows or grows else remedy(
+        q, found.why, counts(gpus), MOST_WHERE_NONE, limits, lambda x: _search(x, str(x.gpus or gpus)).rows, stored
+    )  # fmt: skip
+    made = search.report(
+        "serve", title, inputs, found.rows, limits, q.top, found.why, notes, tried, none, _shown(q), other
+    )
+    return made, 0.0 if found.rows else found.why.most
+
+
+def _search(q: Serve, gpus: str) -> ServedWays:
+    """Every way that holds the load. InputError where all are refused."""
+    asked = _load(q)
+    wanted = list(ways(q, gpus))
     rows: list[ServedWay] = []
     why = Reasons(cards(q.gpu))
     refused: list[ServingLayout] = []
@@ -116,17 +145,7 @@ def _served_by(q: Serve, gpus: str, said: str = "") -> tuple[Report, float]:
     stopped = watched(wanted, "planning", look)
     if refused and len(refused) == len(wanted):
         raise next(iter(why.refused.values()))
-    what = f"{asked.rate:g} requests a second" if asked.rate else f"{asked.sequences:,} requests at once"
-    title = f"Serving {q.model.name} to {what}: {asked.prompt:,} + {asked.new:,} tokens each"
-    inputs = {"model": q.model.name, "context": asked.prompt + asked.new, "new_tokens": asked.new,
-              "concurrency": asked.sequences, "rate": q.rate, "gpu": q.gpu,
-              "gpus": search.number(gpus, "--gpus", "gpus"), "engine": q.engine, "ttft": q.ttft, "itl": q.itl,
-              "days": q.days, "usd": q.usd}  # fmt: skip
-    tried = LayoutsTried(len(wanted), len(rows))
-    notes = (*([said] if said else []), *_notes(q), *([stopped] if stopped else []), *q.model.notes)
-    none = "Nothing serves this: no layout that was tried has a request for every replica."
-    made = search.report("serve", title, inputs, rows, _limits(q), q.top, why, notes, tried, none, _shown(q))
-    return made, 0.0 if rows else why.most
+    return ServedWays(rows, why, len(wanted), stopped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,84 +166,6 @@ def _load(q: Serve) -> ServiceLoad:
     if q.rate is not None and not 0 < q.rate < float("inf"):
         raise InputError(f"--rate must be above 0 requests a second, got {q.rate:g}")
     return ServiceLoad(context - new, new, parse_size(str(q.concurrency), "--concurrency", "length"), q.rate)
-
-
-@dataclass(frozen=True, slots=True)
-class ServingLayout:
-    """Where and how: a card, degrees, an engine (named: among others), how weights and cache are stored.
-
-    experts: whole experts are dealt over the tensor and data groups, whose attentions serve requests of their own.
-    """
-
-    gpu: str
-    tensor: int
-    pipeline: int
-    data: int
-    engine: str
-    quantization: str | None
-    kv: str | None
-    named: bool = False
-    experts: bool = False
-
-    @property
-    def gpus(self) -> int:
-        return self.tensor * self.pipeline * self.data
-
-    @property
-    def words(self) -> str:
-        """The layout for a table: what differs from one GPU and from the files."""
-        degrees = ((self.tensor, "tensor"), (self.pipeline, "pipeline"))
-        parts = [self.engine] if self.named else []
-        parts += [self.quantization] if self.quantization else []
-        parts += [f"{self.kv} cache"] if self.kv else []
-        parts += [f"{what} {n}" for n, what in degrees if n > 1]
-        copies = f"data {self.data}" if self.experts else f"{self.data} replicas"
-        parts += [copies] if self.data > 1 else []
-        parts += [f"experts over {self.tensor * self.data}"] if self.experts else []
-        return ", ".join(parts) or "as it is"
-
-
-def _ways(q: Serve, gpus: str) -> Iterator[ServingLayout]:
-    """Every layout that is looked at."""
-    routed = any(isinstance(x.mlp, MoE) for x in q.model.described.layers)
-    engines = _names(q.engine, ENGINES, "--engine")
-    storage: tuple[str | None, ...] = (None,)
-    plain = q.model.declared.scheme is None and not q.model.mix
-    if str(q.quantization).lower() == "all":
-        storage = STORED if plain else (None,)
-    elif q.quantization is not None:
-        storage = tuple(x.strip() for x in str(q.quantization).split(",") if x.strip())
-    caches: tuple[str | None, ...] = (None,)
-    if q.kv_dtype is not None:
-        names = tuple(x.strip() for x in str(q.kv_dtype).split(",") if x.strip())
-        caches = CACHED if str(q.kv_dtype).lower() == "all" else names
-    for gpu, n in product(cards(q.gpu), counts(gpus)):
-        for engine, stored, kv in product(engines, storage, caches):
-            for tensor, pipeline in _degrees(n):
-                data, named = n // (tensor * pipeline), len(engines) > 1
-                yield ServingLayout(gpu, tensor, pipeline, data, engine, stored, kv, named)
-                if routed and 1 < tensor * data <= NODE:
-                    yield ServingLayout(gpu, tensor, pipeline, data, engine, stored, kv, named, True)
-
-
-def _degrees(n: int) -> Iterator[tuple[int, int]]:
-    """(tensor, pipeline) degrees of n GPUs: powers of two, tensor parallel inside a machine; the rest are replicas."""
-    for tensor in (1, 2, 4, 8):
-        for pipeline in (1, 2, 4, 8):
-            if tensor <= NODE and n % (tensor * pipeline) == 0:
-                yield tensor, pipeline
-
-
-def _names(text: Any, known: tuple[str, ...], flag: str) -> tuple[str, ...]:
-    if str(text).lower() == "all":
-        return known
-    from estimator.names import read
-
-    found = tuple(str(read("engine", x)) for x in str(text).split(",") if x.strip())
-    for name in found:
-        if name not in known:
-            raise unknown(flag, name, (*known, "all"))
-    return found
 
 
 def _row(q: Serve, load: ServiceLoad, way: ServingLayout) -> ServedWay | Shortfall | None:

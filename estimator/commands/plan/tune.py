@@ -10,6 +10,7 @@ from estimator.commands.memory.needed import needed
 from estimator.commands.memory.plan import MemoryPlan, plan
 from estimator.commands.memory.question import Memory
 from estimator.commands.plan.question import Tune
+from estimator.commands.plan.remedy import remedy
 from estimator.commands.plan.search import (
     LayoutsTried,
     Reasons,
@@ -31,18 +32,53 @@ from estimator.names import read
 from estimator.peft import find
 from estimator.presets import load_gpu
 from estimator.questions import ask
+from estimator.records import NamedTuple
 from estimator.report import Report, numbers_of
 from estimator.roofline import dense_peak, half_of
 from estimator.units import parse_size
 
 BATCHES = (16, 8, 4, 2, 1)  # sequences a GPU and pass, the largest that fits is taken
 SHARDED = 3  # FSDP2: for full training on several GPUs, and for an adapter whose base one GPU does not hold
+MOST = 64  # GPUs that are looked at where nothing fits
 
 
 def tune(q: Tune) -> Report:
     """The report of a question."""
     if q.model.kind == "symbolic":
         raise InputError("--model symbolic has no sizes to plan with: give a preset or a config.json")
+    found = _search(q)
+    limits, most = run_limits(q.days, q.usd), min(MOST, found.whole)
+    other = None if found.rows else remedy(q, found.why, counts(q.gpus), most, limits, lambda x: _search(x).rows)
+    title = f"Fine-tuning {q.model.name} on {q.examples} examples of {q.seq_len} tokens"
+    inputs = {"model": q.model.name, "examples": number(q.examples, "--examples", "examples"),
+              "seq_len": number(q.seq_len, "--seq-len", "seq_len", "length"), "gpu": q.gpu,
+              "gpus": number(q.gpus, "--gpus", "gpus"), "method": q.method, "days": q.days, "usd": q.usd}  # fmt: skip
+    notes = [
+        f"--global-batch {found.whole}: sequences an optimizer step; gradients accumulate to it",
+        "full training on several GPUs is FSDP2 (stage 3); adapters are copied to each (DDP), or sharded where no copy "
+        "fits",
+        "products in bf16, in fp16 on cards without it",
+        "prices are the median of the preset's dated quotes: llmcalc gpus NAME",
+        *([found.stopped] if found.stopped else []),
+        *q.model.notes,
+    ]
+    tried = LayoutsTried(found.tried, len(found.rows))
+    none = f"Nothing divides: --global-batch {found.whole} is less than a sequence a GPU."
+    return report("tune", title, inputs, found.rows, limits, q.top, found.why, notes, tried, none, other=other)
+
+
+class Tuned(NamedTuple):
+    """A search: its rows, why cards have none, layouts tried, sequences a step, and whether it was stopped."""
+
+    rows: list[Way]
+    why: Reasons
+    tried: int
+    whole: int
+    stopped: str
+
+
+def _search(q: Tune) -> Tuned:
+    """Every way that fits, the faster of two on the same cards."""
     whole = parse_size(str(q.global_batch), "--global-batch")
     methods = [read("method", m) for m in str(q.method).split(",") if m.strip()]
     for method in methods:
@@ -95,22 +131,7 @@ def tune(q: Tune) -> Report:
         key = (row.gpu, row.gpus, row.layout.split(",")[0])
         if key not in best or row.hours < best[key].hours:
             best[key] = row
-    title = f"Fine-tuning {q.model.name} on {q.examples} examples of {q.seq_len} tokens"
-    inputs = {"model": q.model.name, "examples": number(q.examples, "--examples", "examples"),
-              "seq_len": number(q.seq_len, "--seq-len", "seq_len", "length"), "gpu": q.gpu,
-              "gpus": number(q.gpus, "--gpus", "gpus"), "method": q.method, "days": q.days, "usd": q.usd}  # fmt: skip
-    notes = [
-        f"--global-batch {whole}: sequences an optimizer step; gradients accumulate to it",
-        "full training on several GPUs is FSDP2 (stage 3); adapters are copied to each (DDP), or sharded where no copy "
-        "fits",
-        "products in bf16, in fp16 on cards without it",
-        "prices are the median of the preset's dated quotes: llmcalc gpus NAME",
-        *([stopped] if stopped else []),
-    ]
-    tried, limits = LayoutsTried(len(wanted), len(best)), run_limits(q.days, q.usd)
-    none = f"Nothing divides: --global-batch {whole} is less than a sequence a GPU."
-    return report("tune", title, inputs, list(best.values()), limits, q.top, why, (*notes, *q.model.notes), tried, none)
-
+    return Tuned(list(best.values()), why, len(wanted), whole, stopped)
 
 
 def _options(q: Tune, method: str) -> dict[str, Any]:
