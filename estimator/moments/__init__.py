@@ -68,7 +68,7 @@ def _training(arch: Architecture, load: Workload) -> Outcome:
     moments.append(Moment("moments.step_bytes", "Optimizer step", level + value_of(temporary), level, at_step))
     del ids, loss
     return Outcome(moments, base["model", "weights"], base.get(("optimizer", "states"), 0), 0, trained, base,
-                   tuple(sorted(m.unmet)))  # fmt: skip
+                   tuple(sorted(m.unmet)), tape.seq)  # fmt: skip
 
 
 def _inference(arch: Architecture, load: Workload) -> Outcome:

@@ -60,6 +60,7 @@ class Outcome:
     trained: list[Trained] = field(default_factory=list)
     base: Live = field(default_factory=dict)
     unmet: tuple[str, ...] = ()  # adapted modules whose operations no part of the step runs
+    operations: int = 0  # recorded for the backward pass: what the run costs
     asked: dict[str, Any] = field(default_factory=dict)  # what the run asked of its card (estimator.stack.kernels)
 
     @property

@@ -81,7 +81,7 @@ class KeptOutcome:
         self.logs: dict[int, KeptLog] = {}
         self.moments = [(m.key, m.label, single.of(m.peak), single.of(m.end), self._live(m.live)) for m in out.moments]
         self.states = [single.of(x) for x in (out.weights, out.states, out.gradients)]
-        self.base, self.trained, self.unmet, self.asked = self._sums(out.base), out.trained, out.unmet, out.asked
+        self.base, self.trained, self.rest = self._sums(out.base), out.trained, (out.unmet, out.operations, out.asked)
 
     def __call__(self, v: Slots) -> Outcome:
         total = self.total
@@ -89,7 +89,7 @@ class KeptOutcome:
                    for key, label, peak, end, live in self.moments]  # fmt: skip
         weights, states, gradients = (total(x, v) for x in self.states)
         base = self._filled(self.base, v)
-        return Outcome(moments, weights, states, gradients, self.trained, base, self.unmet, self.asked)
+        return Outcome(moments, weights, states, gradients, self.trained, base, *self.rest)
 
     def _sums(self, live: Mapping[tuple[str, str], Any]) -> Sums:
         return {label: self.single.of(x) for label, x in live.items()}

@@ -41,15 +41,21 @@ def settings(buckets: str, hidden: int) -> Settings:
 
 
 def available(
-    modules: Sequence[Sequence[str]], sizes: dict[str, int], rules: Settings, distance: int = MAX_REUSE
+    modules: Sequence[Sequence[str]], sizes: dict[str, int], rules: Settings, distance: int = MAX_REUSE, host: int = 0
 ) -> list[int]:
-    """Elements gathered while each module of the trace runs, in turn; weights that persist are not counted."""
+    """Elements gathered while each module of the trace runs, in turn; weights that persist are not counted.
+
+    host: GPUs that share weights whose parts lie on the host (0: they lie on the GPUs). What is fetched ahead alone
+    then keeps a copy of this GPU's part until its module waits for it (partition_parameters.py,
+    _all_gather_sequential); what is fetched together is copied into one buffer.
+    """
     uses = deque((p, step) for step, module in enumerate(modules) for p in module)
     sums = [0]
     for module in modules:
         sums.append(sums[-1] + sum(sizes[p] for p in module))
     held: set[str] = set()
     last: dict[str, int] = {}
+    alone: set[str] = set()  # on their way
     live = 0
     out = []
     following = _next_uses(modules)
@@ -64,8 +70,12 @@ def available(
             p, at = uses.popleft()
             last[p] = at
             seen.add(p)
-        live += _prefetch(uses, held, last, sizes, rules, min(MAX_LIVE - live, rules.prefetch))
-        out.append(live)
+        fetched = _prefetch(uses, held, last, sizes, rules, min(MAX_LIVE - live, rules.prefetch))
+        live += sum(sizes[p] for p in fetched)
+        alone.difference_update(module)
+        if host and len(fetched) == 1:
+            alone.update(fetched)
+        out.append(live + sum(-(-sizes[p] // host) for p in alone))
         for p in kept:
             reused = following[step].get(p)
             near = reused is not None and sums[reused] - sums[step + 1] < distance
@@ -93,23 +103,24 @@ def _prefetch(
     sizes: dict[str, int],
     rules: Settings,
     most: int,
-) -> int:
-    """Fetch ahead; weights that are there are skipped and marked as used later."""
-    found = 0
-    while uses and found < most:
+) -> list[str]:
+    """What is fetched ahead; weights that are there are skipped and marked as used later."""
+    found, n = list[str](), 0
+    while uses and n < most:
         p, at = uses.popleft()
         last[p] = max(last.get(p, -1), at)
         if p not in held and sizes[p] > rules.persist:
             held.add(p)
-            found += sizes[p]
+            found.append(p)
+            n += sizes[p]
     return found
 
 
-def modules_of(weights: Sequence[Weight], prefix: str, sizes: dict[str, int]) -> list[list[str]]:
+def modules_of(weights: Sequence[Weight], prefix: str, sizes: dict[str, int], acts: str = "") -> list[list[str]]:
     """Weights module by module, in order; their sizes are added to ``sizes``.
 
-    A module that holds others (a layer, its attention, its MLP) is one of its own, without weights: the hooks of each
-    fetch ahead.
+    A module that holds others (a layer, its attention, its MLP) is one of its own, without weights, and so is the
+    activation behind the module ``acts``: the hooks of each fetch ahead.
     """
     out: dict[str, list[str]] = {}
     for w in weights:
@@ -120,6 +131,8 @@ def modules_of(weights: Sequence[Weight], prefix: str, sizes: dict[str, int]) ->
             if above[i] == "{i}" or "{i}" in above[:i]:
                 out.setdefault(".".join(above[: i + 1]), [])
         out.setdefault(w.module, []).append(name)
+        if w.module == acts:
+            out.setdefault(f"{w.module} activation", [])
     return list(out.values())
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from estimator.families.base import Architecture, Layer
+from estimator.families.base import MLP, Architecture, Layer
 from estimator.inventory import Weight
 from estimator.ops import ceil_div
 from estimator.optimizers import Trained
@@ -171,18 +171,22 @@ class Partitioned(Engine):
         inside = {w.name for layer in arch.layers for w in layer.weights()}
         outer = [w for w in arch.weights() if w.name not in inside]
         cut = next((i for i, w in enumerate(arch.weights()) if w.name in inside), len(outer))
-        before, after = modules_of(outer[:cut], "", sizes), modules_of(outer[cut:], "", sizes)
+        tables, after = modules_of(outer[:cut], "", sizes), modules_of(outer[cut:], "", sizes)
+        angles = [list[str]()] if any(a.position == "rope" for a in arch.attentions) else []
+        before = [[], [], *tables, *angles]  # the class and its model come first
         layers, i = [], 0
         for layer in arch.layers:
             weights = [Weight(w.name, w.shape) for w in layer.weights()]
+            acts = layer.mlp.linears[0].name if isinstance(layer.mlp, MLP) else ""
             for _ in range(int(value_of(layer.times))):
-                layers.append(modules_of(weights, f"{i}.", sizes))
+                layers.append(modules_of(weights, f"{i}.", sizes, acts))
                 i += 1
         if arch.tied and arch.has_head:
-            after = [*after, before[0]]
+            after = [*after, tables[0]]
         steps, forward, backward = trace(before, layers, after, self.again)
         last = forward[-1] + len(layers[-1]) + len(after) - 1 if layers else 0
-        return available(steps, sizes, self.rules), forward, backward, last
+        host = int(value_of(self.over)) if self.offload == "all" else 0
+        return available(steps, sizes, self.rules, host=host), forward, backward, last
 
     def hold(self, n: int) -> None:
         """Change what lies gathered."""

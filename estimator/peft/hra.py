@@ -38,7 +38,7 @@ def forward(s: AdaptedLayer) -> Tensor:
     result = s.in_place(x, new, None if bias is None else ops.to(t, bias, new.w))
     return ops.to(t, result, s.w)
 
-PAIRS = 128  # reflections of which each is held against all before it
+PAIRS = 64  # reflections of which each is held against all before it
 
 
 def _reflections(s: AdaptedLayer) -> Tensor:

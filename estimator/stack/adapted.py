@@ -150,9 +150,12 @@ class AdaptedLayer:
         return self.steps(name, self.args.count(name)) if self.args.has(name) else default
 
     def steps(self, name: str, times: Any, most: int = 1_000) -> int:
-        """How often a loop runs, as the argument ``name`` says. InputError where it is too often to go through."""
+        """How often a loop runs, as the argument ``name`` says. InputError where it is too often to go through, here or
+        in all layers so far."""
         if int(value_of(times)) > most:
             raise self.args.bad(name, f"must be at most {most:,}: each step is simulated")
+        if self.t.seq > OPERATIONS:
+            raise self.args.bad(name, f"makes more than {OPERATIONS:,} operations in a step: each is simulated")
         return int(value_of(times))
 
     def flag(self, name: str, default: bool = False) -> bool:
@@ -160,6 +163,7 @@ class AdaptedLayer:
         return self.args.flag(name) if self.args.has(name) else default
 
 
+OPERATIONS = 40_000  # recorded in a step by an adapter that loops
 Forward = Callable[[AdaptedLayer], Tensor]
 
 

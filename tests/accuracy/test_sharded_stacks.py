@@ -98,8 +98,7 @@ REST = {
     "fsdp2/granite-2b-l12/b1s2048/stage3/bf16/lora-r8/adapters16/ckpt": 0.0185,  # 16 MiB of a step of 0.9 GiB
     "fsdp1/tinyllama/b2s1024/stage3/bf16/ckpt": 0.0061,
     "ddp/qwen3-0.6b/b2s1024/stage0/bf16/lora-r16/ckpt": 0.0065,
-    "deepspeed/tinyllama/b2s1024/stage3/bf16/lora-r16/auto": 0.0195,  # 1 MiB a layer
-    "deepspeed/granite-2b-l12/b1s1024/stage3/bf16/auto/offload-all": 0.058,  # 208 MiB gathered that were not found
+    "deepspeed/tinyllama/b2s1024/stage3/bf16/lora-r16/auto": 0.0195,  # 22 shards of 4 and 11 MiB in blocks a MiB longer
 }
 
 
@@ -117,7 +116,7 @@ def test_peaks_of_what_was_drawn(architectures):
     )
     print(f"drawn: median {statistics.median(errors):.3%}, worst {errors[-2:]} of {len(errors)}")
     assert statistics.median(errors) < 0.0003
-    assert errors[-2] < 0.0125
+    assert errors[-2] < 0.0075
 
 
 def test_the_last_rank(architectures):

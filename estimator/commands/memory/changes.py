@@ -12,15 +12,15 @@ from estimator.card import Card, card_of
 from estimator.changes import Change, card_row, row_of, table_of
 from estimator.commands.memory.allocator import Reserved
 from estimator.commands.memory.host import host_of, ram_of
-from estimator.commands.memory.needed import needed
+from estimator.commands.memory.needed import needed, runs_of
 from estimator.commands.memory.offers import options, plain
-from estimator.commands.memory.plan import length, plan
+from estimator.commands.memory.plan import length, plan, simulate
 from estimator.commands.memory.question import Memory
 from estimator.engines import engine_of
 from estimator.errors import InputError
 from estimator.fit import NO, YES, Fit, fit_of, need
 from estimator.questions.read import storage_of
-from estimator.records import NamedTuple
+from estimator.records import NamedTuple, dataclass
 from estimator.report import Table
 from estimator.trace import value_of
 from estimator.units import BYTES, human
@@ -29,8 +29,10 @@ SHOWN = 5
 PAIRS = 3
 MIX = "q4_k_m"  # of llama.cpp's mixes the one that most published files have
 CARDS = tuple(2**k for k in range(1, 10))  # of a training step: up to 512
+LEFT = 8  # runs that pairs leave for what is looked at after them
 SHORT = 256  # tokens that a sequence is not cut below
 BIGGER = "h100-sxm h200 b200"  # looked at first where several cards are as large
+MOST_RUNS, EFFORT = 1_000, 80_000  # of changes; operations that their steps record together
 
 
 class Tried(NamedTuple):
@@ -61,6 +63,31 @@ def run(q: Memory, change: Change, card: Card, most: int | None = None) -> Tried
     return Tried(change, peak, found if whole is None else min(found, whole, key=lambda f: f.margin))
 
 
+@dataclass(slots=True)
+class Trials:
+    """Runs of a question with changes, as many as EFFORT allows of its length. ended: more were asked for."""
+
+    q: Memory
+    card: Card
+    left: int
+    ended: bool = False
+
+    def run(self, change: Change, most: int | None = None) -> Tried | None:
+        """:func:`run`, or None where there were enough."""
+        self.ended = self.ended or not self.left
+        if self.ended:
+            return None
+        self.left -= 1
+        return run(self.q, change, self.card, most)
+
+
+def trials(q: Memory, card: Card) -> Trials:
+    """As many as there may be."""
+    p = plan(q)
+    each = 0 if p.pipeline is not None or not q.training else simulate(p).operations * runs_of(p)
+    return Trials(q, card, EFFORT // each if each else MOST_RUNS)
+
+
 def on_llamacpp(q: Memory) -> Tried | None:
     """The model as llama.cpp runs it in 4 bits, with as many layers on the card as fit; None where it cannot.
 
@@ -85,8 +112,9 @@ def on_llamacpp(q: Memory) -> Tried | None:
     return None if found is None else Tried(change, int(value_of(found.need.best)), found)
 
 
-def more_cards(q: Memory, card: Card) -> Tried | None:
+def more_cards(at: Trials) -> Tried | None:
     """The fewest cards that surely hold a training step of fewer, sharded; None where the most do not."""
+    q = at.q
     gpus = int(value_of(q.gpus)) if str(q.gpus or 1).isdigit() and q.gpus else 1
     divided = {str(x) for x in (q.tensor_parallel, q.pipeline_parallel, q.context_parallel, q.expert_parallel)} != {"1"}
     if not q.training or (q.stage is not None and gpus == 1) or (gpus > 1 and divided):
@@ -96,7 +124,7 @@ def more_cards(q: Memory, card: Card) -> Tried | None:
     def held(n: int) -> Tried | None:
         stage = "" if q.stage is not None and int(q.stage) == 3 else " --stage 3"
         sharded = Change(f"--gpus {n}{stage}", {"gpus": n, "stage": 3}, f"{n} cards")
-        tried = (run(q, c, card, card.bytes) for c in (sharded, *(_together((sharded, c)) for c in again)))
+        tried = (at.run(c, at.card.bytes) for c in (sharded, *(_together((sharded, c)) for c in again)))
         return next((t for t in tried if t is not None and t.fit.answer == YES), None)
 
     if held(CARDS[-1]) is None:
@@ -104,54 +132,55 @@ def more_cards(q: Memory, card: Card) -> Tried | None:
     return next((t for n in CARDS if n > gpus and (t := held(n)) is not None), None)
 
 
-def try_all(q: Memory, card: Card, peak: int) -> list[Tried]:
+def try_all(at: Trials, peak: int) -> list[Tried]:
     """Those that save something: what fits first, cheapest first; before it pairs, where no single one surely fits."""
-    own = [t for c in options(q, card.vendor) if (t := run(q, c, card)) is not None]
+    q, card = at.q, at.card
+    own = [t for c in options(q, card.vendor) if (t := at.run(c)) is not None]
     other = on_llamacpp(q)
     single = [t for t in (*own, *([other] if other else [])) if t.peak < peak]
     fitting = [t for t in single if t.fits]
     surely = [t for t in fitting if t.fit.answer == YES]
     if surely:
         as_asked = any("method" not in t.change.fields for t in surely)
-        cards = None if as_asked else more_cards(q, card)  # the same training on more cards, beside an adapter on one
+        cards = None if as_asked else more_cards(at)  # the same training on more cards, beside an adapter on one
         return [*fitting, *([cards] if cards else []), *(t for t in single if not t.fits)][:SHOWN]
     more = []
     order = sorted(combinations(range(len(own)), 2), key=lambda pair: pair[1])  # by the dearer of the two
     for one, two in ((own[i], own[j]) for i, j in order):
         if not one.change.fields.keys() & two.change.fields.keys():
-            found = run(q, _together((one.change, two.change)), card, card.bytes)
+            found = at.run(_together((one.change, two.change)), card.bytes)
             enough = found is not None and (found.fit.answer == YES or (found.fits and not fitting))
             if found is not None and enough and found.peak < min(one.peak, two.peak):
                 more.append(found)
-        if len(more) == PAIRS:
+        if len(more) == PAIRS or at.left <= LEFT:
             break
-    if not more and not any(t.fits for t in own) and (many := several(q, card, peak)) is not None:
+    if not more and not any(t.fits for t in own) and (many := several(at, peak)) is not None:
         more.append(many)
     enough = any(t.fit.answer == YES for t in more) and str(q.gpus or 1) != "1"  # as many cards as were asked for
-    if not enough and (cards := more_cards(q, card)) is not None:
+    if not enough and (cards := more_cards(at)) is not None:
         more.append(cards)
     rest = [*fitting, *sorted((t for t in single if not t.fits), key=lambda t: t.peak)]
     return [*more, *rest][:SHOWN]
 
 
-def several(q: Memory, card: Card, peak: int) -> Tried | None:
+def several(runs: Trials, peak: int) -> Tried | None:
     """As many changes together as make it fit, none of which could be left out; None where all of them do not.
 
     One that a later change of the same field replaces (``--stage 1`` by ``--stage 2``) is not among them.
     """
-    at = _added(q, card, Chosen({}, peak, None), shorter=False)
+    at = _added(runs, Chosen({}, peak, None), shorter=False)
     if at.found is None or at.found.fit.answer != YES:
-        least = _shortest(q)
-        if not least or not _fitting(_added(q, card, _with(q, card, at, least) or at, shorter=False)):
+        least = _shortest(runs.q)
+        if not least or not _fitting(_added(runs, _with(runs, at, least) or at, shorter=False)):
             return at.found if _fitting(at) else None
-        at = _added(q, card, at, shorter=True)
+        at = _added(runs, at, shorter=True)
     if not _fitting(at):
         return None
     chosen, found = at.changes, at.found
     assert found is not None
     for key in reversed(list(chosen)):  # the dearest first
         fewer = {k: c for k, c in chosen.items() if k != key}
-        got = run(q, _together(list(fewer.values())), card) if fewer else None
+        got = runs.run(_together(list(fewer.values()))) if fewer else None
         if got is not None and (got.fit.answer == YES or got.fit.answer == found.fit.answer):
             chosen, found = fewer, got
     return found
@@ -169,24 +198,24 @@ def _fitting(at: Chosen) -> bool:
     return at.found is not None and at.found.fits
 
 
-def _with(q: Memory, card: Card, at: Chosen, change: Change) -> Chosen | None:
+def _with(runs: Trials, at: Chosen, change: Change) -> Chosen | None:
     """With one more, in place of one of the same fields; None where that saves nothing."""
     more = {k: c for k, c in at.changes.items() if not c.fields.keys() & change.fields.keys()}
     more[tuple(change.fields)] = change
-    got = run(q, _together(list(more.values())), card)
+    got = runs.run(_together(list(more.values())))
     return None if got is None or got.peak >= at.peak else Chosen(more, got.peak, got)
 
 
-def _added(q: Memory, card: Card, at: Chosen, shorter: bool) -> Chosen:
+def _added(runs: Trials, at: Chosen, shorter: bool) -> Chosen:
     """With every change that saves something, one after another, until it surely fits; shorter: sequences too."""
     useless: set[str] = set()  # beside what is chosen: with more it may help (no checkpointing where the states decide)
     while at.found is None or at.found.fit.answer != YES:
-        now = replace(q, **_fields(at.changes.values()))
-        every = (*options(now, card.vendor), *(_shorter(now) if shorter else ()))
+        now = replace(runs.q, **_fields(at.changes.values()))
+        every = (*options(now, runs.card.vendor), *(_shorter(now) if shorter else ()))
         change = next((c for c in every if c not in at.changes.values() and c.flags not in useless), None)
         if change is None:
             break
-        if (more := _with(q, card, at, change)) is not None:
+        if (more := _with(runs, at, change)) is not None:
             at = more
             useless.clear()
         else:
@@ -242,12 +271,13 @@ def bigger_card(peak: int, mode: str, than: Card) -> Bigger | None:
     return Bigger(name, size, f"the smallest {f'{than.vendor} card' if unpriced else 'rented card'} that holds it")
 
 
-def table(tried: list[Tried], asked: Fit, bigger: Bigger | None) -> Table:
-    """The changes as rows: what each needs, saves of what is ``asked`` for, and costs."""
+def table(tried: list[Tried], asked: Fit, bigger: Bigger | None, ended: bool) -> Table:
+    """The changes as rows: what each needs, saves of what is ``asked`` for, and costs. ended: not all were run."""
     rows = [row_of(t.change, t.fit.need.best, asked.need.best - t.fit.need.best, t.fit.answer) for t in tried]
     if bigger is not None:
         rows.append(card_row(bigger.name, f"{bigger.choice}: {human(bigger.bytes, BYTES)}"))
     note = "" if any(t.fits for t in tried) else "no change of the software makes it surely fit on this card"
+    note = "others were not run: a step has too many operations" if ended else note
     return table_of(rows, note)
 
 
@@ -278,8 +308,9 @@ def advice(q: Memory, card: Card, peak: int, asked: Fit | None = None) -> tuple[
     mode = "training" if q.training else "inference"
     asked = asked or fit_of(peak, card, mode)
     assert asked is not None
-    tried = try_all(q, card, peak)
+    at = trials(q, card)
+    tried = try_all(at, peak)
     if q.allocator == "simulated":
         tried = sorted(_followed(q, tried, card), key=lambda t: not t.fits)
     bigger = bigger_card(peak, mode, card)
-    return table(tried, asked, bigger), sentence(tried, bigger)
+    return table(tried, asked, bigger, at.ended), sentence(tried, bigger)

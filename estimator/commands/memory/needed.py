@@ -23,10 +23,15 @@ def fullest(p: MemoryPlan, shown: Outcome) -> Any:
 
 def _runs(p: MemoryPlan, shown: Outcome) -> list[Outcome]:
     """The runs of the GPUs that may hold most."""
-    load = p.load
-    if p.grid is not None or load.sharder != DEEPSPEED or load.stage not in (1, 2) or load.gpus == 1:
+    if runs_of(p) == 1:
         return [shown]
-    return [shown, training(p.share, as_run(replace(load, last=True)))]
+    return [shown, training(p.share, as_run(replace(p.load, last=True)))]
+
+
+def runs_of(p: MemoryPlan) -> int:
+    """How many GPUs may hold most: the first, and the last where DeepSpeed deals a flat vector."""
+    load = p.load
+    return 1 if p.grid is not None or load.sharder != DEEPSPEED or load.stage not in (1, 2) or load.gpus == 1 else 2
 
 
 def as_run(load: Workload) -> Workload:
