@@ -138,6 +138,8 @@ def grid(item: Any, shown: str, own: dict[str, Measure]) -> Grid:
     only(item, _TABLE_KEYS, where)
     unit = measure(string(item, "unit", where), where, own)
     columns = tuple(strings(item, "columns", where))
+    if not columns:
+        raise InputError(f"{where}: a table needs columns")
     rows = []
     for row in items(item, "rows", where):
         if not isinstance(row, list) or len(row) != len(columns):

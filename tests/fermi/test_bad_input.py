@@ -31,6 +31,8 @@ FILES = {
     "outside": ('[quantities]\na = {value = 9, range = "between 1 and 2"}', "outside"),
     "reserved": ("[quantities]\nmax = 1", "cannot name"),
     "answers": ('answers = ["b"]\n[quantities]\na = 1', "unknown quantity"),
+    "no columns": ("[[tables]]\nrows = [[]]\n[quantities]\na = 1", "a table needs columns"),
+    "no table at all": ("[[tables]]\n[quantities]\na = 1", "a table needs columns"),
     "negative log-normal": ('[quantities]\na = {range = "between -1 and 2", distribution = "lognormal"}', "positive"),
 }
 

@@ -64,7 +64,7 @@ def _preset(gpu: Any) -> Any:
 
 
 def _deepspeed(p: MemoryPlan, degrees: Degrees) -> Host:
-    from estimator.parallel.zero_engine import host_parts
+    from estimator.parallel.zero_standing import host_parts
 
     added = sum(t.elements for t in p.load.adapter.tensors) if p.load.adapter is not None else 0
     trained = sum(t.times * t.n for t in p.params)

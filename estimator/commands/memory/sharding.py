@@ -221,7 +221,7 @@ def standing_states(arch: Architecture, load: Workload, params: list[Trained], s
     """(weights, gradients, optimizer states) in bytes of the GPU that is shown."""
     optimizer = find_optimizer(load.optimizer)
     if load.sharder == DEEPSPEED:
-        from estimator.parallel.zero_engine import standing_bytes as parts
+        from estimator.parallel.zero_standing import standing_bytes as parts
 
         return parts(arch, load, params, stored)
     if load.gpus == 1:
