@@ -25,11 +25,18 @@ BITS = 16  # of a number that is not stored in fewer
 SHOWN = 5
 DEGREES = (2, 4, 8)
 MORE = "tensor_parallel"  # the field of a change to more GPUs
+MOST_USED = 95  # hundredths of a card's memory that an engine is told to use
+STEP = 2048  # tokens that a step is told to be at most
+STEPS = {"vllm": "max_num_batched_tokens", "sglang": "chunked_prefill_size"}  # an engine's option for them
 
 
-def _changes(asked: ServerAsked, rank: ServedRank) -> Iterator[Change]:
+def _changes(server: Server, asked: ServerAsked, rank: ServedRank) -> Iterator[Change]:
     """The changes that apply, those first that cost the user least."""
     pool = rank.pool
+    if (used := _used(asked, rank)) is not None:
+        yield Change(f"--gpu-memory-utilization {used}", {"gpu_memory_utilization": used}, "less is left to others")
+    if (step := STEPS.get(asked.engine)) is not None and server.sizes(asked)[1] > STEP:
+        yield Change(f"--{step.replace('_', '-')} {STEP}", {step: str(STEP)}, "long prompts in more steps")
     if asked.kv_bits == BITS:
         yield Change("--kv-dtype fp8", {"kv_dtype": "fp8"}, "a cache in 8 bits")
     if asked.store.scheme == "none":
@@ -46,6 +53,16 @@ def _changes(asked: ServerAsked, rank: ServedRank) -> Iterator[Change]:
             yield _more(asked, n)
     if 0 < 2 * held < asked.batch:
         yield fewer
+
+
+def _used(asked: ServerAsked, rank: ServedRank) -> str | None:
+    """The share of the card that vLLM may use, where it is more than it does: what its graphs take beside the budget is
+    left out. None where there is no such share."""
+    if asked.engine != "vllm" or asked.total is None or rank.budget is None:
+        return None
+    beside = 0 if value_of(rank.reserved) else int(value_of(rank.graphs.high))
+    share = min(MOST_USED, 100 * (asked.total - beside) // asked.total)
+    return f"{share / 100:g}" if share * asked.total > 100 * int(value_of(rank.budget)) else None
 
 
 def _more(asked: ServerAsked, n: int) -> Change:
@@ -70,7 +87,7 @@ def advice(server: Server, asked: ServerAsked, rank: ServedRank, found: Fit) -> 
     need = int(value_of(found.need.best))
     tried: list[tuple[Change, Fit]] = []
     enough = False
-    for change in _changes(asked, rank):
+    for change in _changes(server, asked, rank):
         got = None if enough and MORE in change.fields else _tried(server, asked, change.fields)
         if got is not None and (got.answer != NO or int(value_of(got.need.best)) < need):
             tried.append((change, got))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 LINES = {
+    "memory llama-3-8b --engine vllm --gpu l4 --batch-size 5 --seq-len 8k": "--gpu-memory-utilization 0.95",
+    "memory llama-3-8b --engine vllm --gpu h100-sxm --batch-size 55 --seq-len 8k": "--gpu-memory-utilization 0.95",
+    "memory llama-3-8b --engine sglang --gpu h100-sxm --batch-size 60 --seq-len 8k": None,
     "memory llama-3.1-8b --engine vllm --gpu rtx-3060-12gb": "--quantization fp8 --max-model-len 10896",
     "memory llama-3.1-70b --engine vllm --gpu h100-sxm": "--quantization fp8 --max-model-len 4464",
     "infer qwen3-32b --engine vllm --gpu rtx-4090": "--quantization awq",
