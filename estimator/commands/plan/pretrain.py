@@ -112,7 +112,8 @@ def reported(found: Search) -> Report:
     notes += [found.stopped] if found.stopped else []
     tried = LayoutsTried(found.tried, found.fit)
     said, limits = (*notes, *q.model.notes), run_limits(q.days, q.usd)
-    other = None if rows else remedy(q, found.why, found.counts, MOST_GPUS, limits, lambda x: Search(x).rows(1))
+    ended = rows or found.stopped
+    other = None if ended else remedy(q, found.why, found.counts, MOST_GPUS, limits, lambda x: Search(x).rows(1))
     return report("train", title, inputs, rows, limits, q.top, found.why, said, tried, found.none, STYLE, other)
 
 

@@ -111,7 +111,7 @@ def _served_by(q: Serve, gpus: str, said: str = "") -> tuple[Report, float]:
     none = "Nothing serves this: no layout that was tried has a request for every replica."
     stored = FEWER_BITS if q.quantization is None and plain(q) else ()
     grows = found.why.most and q.gpus is None  # more GPUs are looked at anyway
-    other = None if found.rows or grows else remedy(
+    other = None if found.rows or found.stopped or grows else remedy(
         q, found.why, counts(gpus), MOST_WHERE_NONE, limits, lambda x: _search(x, str(x.gpus or gpus)).rows, stored
     )  # fmt: skip
     made = search.report(

@@ -48,7 +48,8 @@ def tune(q: Tune) -> Report:
         raise InputError("--model symbolic has no sizes to plan with: give a preset or a config.json")
     found = _search(q)
     limits, most = run_limits(q.days, q.usd), min(MOST, found.whole)
-    other = None if found.rows else remedy(q, found.why, counts(q.gpus), most, limits, lambda x: _search(x).rows)
+    ended = found.rows or found.stopped
+    other = None if ended else remedy(q, found.why, counts(q.gpus), most, limits, lambda x: _search(x).rows)
     title = f"Fine-tuning {q.model.name} on {q.examples} examples of {q.seq_len} tokens"
     inputs = {"model": q.model.name, "examples": number(q.examples, "--examples", "examples"),
               "seq_len": number(q.seq_len, "--seq-len", "seq_len", "length"), "gpu": q.gpu,
