@@ -106,10 +106,12 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
         "new_tokens": load.new, "price": price.usd,
     }  # fmt: skip
     notes = [*asked.said, *best.serve.machine.notes, price.note, *answers.said(asked, rank), pace.said, *spoken]
-    if asked.spec is not None and asked.tensor > (node := node_size(None, asked.spec)):
+    group = max(asked.tensor, asked.expert_ranks)
+    if asked.spec is not None and group > (node := node_size(None, asked.spec)):
+        what = f"--tensor-parallel {group}" if group == asked.tensor else f"experts over {group} GPUs"
         notes.append(
-            f"--tensor-parallel {asked.tensor}: more than the {node} GPUs that share a fast link, over which sums "
-            "are timed all the same: the network's latency comes on top of every layer"
+            f"{what}: more than the {node} GPUs that share a fast link, over which sums are timed all the same: the "
+            "network's latency comes on top of every layer"
         )
     if asked.expert_ranks > asked.tensor:
         notes.append(
