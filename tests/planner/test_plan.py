@@ -231,6 +231,7 @@ def test_csv_is_one_row_a_plan(llmcalc):
         ("plan train --usd 0", "--usd must be above 0"),
         ("plan train --usd lots", "--usd: 'lots'"),
         ("plan train --usd 1M --law nosuch", "law"),
+        (f"plan train --tokens {'9' * 50}", "is not a size"),  # asked of every layout, for 44 s
         ("plan serve --gpu m3-max", "not on m3-max of Apple"),
         ("plan serve --gpu t4 --quantization q9", "unknown --quantization 'q9'"),
         ("plan serve --engine ollama", "unknown --engine"),

@@ -87,6 +87,7 @@ class Fitting(NamedTuple):
 def pretrain(q: PreTrain) -> Report:
     """The report of a question."""
     q = q if q.tokens is not None else replace(q, tokens=TOKENS)
+    parse_size(str(q.tokens), "--tokens")  # refused here, not once for every layout
     if q.model.kind == "symbolic":
         raise InputError("--model symbolic has no sizes to plan with: give a preset or a config.json")
     return reported(Search(q))
