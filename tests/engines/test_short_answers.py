@@ -41,7 +41,7 @@ def test_a_screen(llmcalc, monkeypatch, engine, command, model, gpu):
         ("llama-3-70b --gpu h100-sxm", "With --quantization awq: "),
         ("llama-3-70b --gpu h100-sxm --quantization awq --max-model-len 8k --batch-size 20", "With --kv-dtype fp8"),
         ("llama-3-70b --gpu rtx-4090", "With --tensor-parallel 8: "),
-        ("llama-3.1-8b --gpu rtx-4090 --quantization fp8 --kv-dtype fp8 --batch-size 200 --seq-len 1k", "With --batch"),
+        ("llama-3.1-8b --gpu rtx-4090 --quantization fp8 --kv-dtype fp8 --batch-size 240 --seq-len 1k", "With --batch"),
         ("deepseek-v3 --gpu h100-sxm", "No single change makes it fit."),
     ],
 )
