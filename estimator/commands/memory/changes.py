@@ -127,9 +127,9 @@ def more_cards(at: Trials) -> Tried | None:
         tried = (at.run(c, at.card.bytes) for c in (sharded, *(_together((sharded, c)) for c in again)))
         return next((t for t in tried if t is not None and t.fit.answer == YES), None)
 
-    if held(CARDS[-1]) is None:
-        return None
-    return next((t for n in CARDS if n > gpus and (t := held(n)) is not None), None)
+    *fewer, last = CARDS
+    most = held(last) if last > gpus else None
+    return None if most is None else next((t for n in fewer if n > gpus and (t := held(n)) is not None), most)
 
 
 def try_all(at: Trials, peak: int) -> list[Tried]:

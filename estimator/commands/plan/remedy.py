@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, TypeVar
 
 from estimator.commands.plan.question import Searched
@@ -41,13 +42,17 @@ def remedy(q: Q, why: Reasons, have: Sequence[int], most: int, limits: Sequence[
             return None
         return pareto(kept)[0] if kept else None
 
-    def tries() -> Iterator[tuple[str, dict[str, Any]]]:
-        for name in stored:
-            yield f"--quantization {name}", {"gpu": nearest, "quantization": name}
-        more = [n for n in (2**k for k in range(most.bit_length())) if max(have) < n <= most]
-        if more and best({"gpu": nearest, "gpus": str(more[-1])}) is not None:
-            yield from ((f"--gpus {n}", {"gpu": nearest, "gpus": str(n)}) for n in more)
-        if q.gpu.strip().lower() != "all":
-            yield "--gpu all", {"gpu": "all"}
+    @cache
+    def on_more(n: int) -> Way | None:
+        return best({"gpu": nearest, "gpus": str(n)})
 
-    return next((Remedy(flags, way) for flags, fields in tries() if (way := best(fields)) is not None), None)
+    def tries() -> Iterator[tuple[str, Way | None]]:
+        for name in stored:
+            yield f"--quantization {name}", best({"gpu": nearest, "quantization": name})
+        more = [n for n in (2**k for k in range(most.bit_length())) if max(have) < n <= most]
+        if more and on_more(more[-1]) is not None:
+            yield from ((f"--gpus {n}", on_more(n)) for n in more)
+        if q.gpu.strip().lower() != "all":
+            yield "--gpu all", best({"gpu": "all"})
+
+    return next((Remedy(flags, way) for flags, way in tries() if way is not None), None)
