@@ -154,14 +154,14 @@ def options(rng: Random, folder: Path) -> Input:
     argv += line(rng, command)
     if argv[:2] == ["fermi", "new"]:
         argv[1] = "news"
-    output = None
-    if "--output" in command.flags and rng.random() < 0.05:
-        output = folder / rng.choice(("o.txt", "o" * 200, "ö.json", " o"))
-        argv += ["--output", str(output)]
     if rng.random() < 0.02:
         argv.append("--help")
     if rng.random() < 0.03:
         argv.insert(rng.randrange(len(argv) + 1), rng.choice(ODD))
+    output = None
+    if "--output" in command.flags and rng.random() < 0.05:
+        output = folder / rng.choice(("o.txt", "o" * 200, "ö.json", " o"))
+        argv += ["--output", str(output)]  # last: no odd word stands between the flag and its file
     return argv, output
 
 

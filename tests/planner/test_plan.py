@@ -232,6 +232,10 @@ def test_csv_is_one_row_a_plan(llmcalc):
         ("plan train --usd lots", "--usd: 'lots'"),
         ("plan train --usd 1M --law nosuch", "law"),
         (f"plan train --tokens {'9' * 50}", "is not a size"),  # asked of every layout, for 44 s
+        ("plan train --tokens 1e30", "--tokens 1,000,000,000,000,000,000,000,000,000,000 is out of range"),  # 42 s
+        ("plan train --global-batch 1e18", "--global-batch 1,000,000,000,000,000,000 is out of range"),  # 17 s
+        ("plan train --seq-len 1e15", "--seq-len 1,000,000,000,000,000 is out of range"),
+        ("plan tune --global-batch 1e30", "--global-batch 1,000,000,000,000,000,000,000,000,000,000 is out of range"),
         ("plan serve --gpu m3-max", "not on m3-max of Apple"),
         ("plan serve --gpu t4 --quantization q9", "unknown --quantization 'q9'"),
         ("plan serve --engine ollama", "unknown --engine"),

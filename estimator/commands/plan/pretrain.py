@@ -39,8 +39,9 @@ from estimator.questions import ask
 from estimator.records import NamedTuple, dataclass
 from estimator.report import Cell, Report, numbers_of
 from estimator.roofline import dense_peak
+from estimator.sizes import size_option
 from estimator.trace import value_of
-from estimator.units import BYTES, KILO, PERCENT, RATIO, SECONDS, USD, parse_size
+from estimator.units import BYTES, KILO, PERCENT, RATIO, SECONDS, USD
 
 MOST_GPUS = 512  # that are looked at where nothing fits
 TENSOR = (1, 2, 4, 8)  # inside a node
@@ -87,9 +88,9 @@ class Fitting(NamedTuple):
 def pretrain(q: PreTrain) -> Report:
     """The report of a question."""
     q = q if q.tokens is not None else replace(q, tokens=TOKENS)
-    parse_size(str(q.tokens), "--tokens")  # refused here, not once for every layout
     if q.model.kind == "symbolic":
         raise InputError("--model symbolic has no sizes to plan with: give a preset or a config.json")
+    size_option(q.model, str(q.tokens), "--tokens", "tokens")  # refused here, not once for every layout
     return reported(Search(q))
 
 
@@ -124,8 +125,9 @@ class Search:
     def __init__(self, q: PreTrain) -> None:
         self.q = q
         self.why = Reasons(cards(q.gpu))
-        self.s = parse_size(str(q.seq_len), "--seq-len", "length")
-        self.whole = max(1, parse_size(str(q.global_batch), "--global-batch", "length") // self.s)  # sequences a step
+        self.s = int(size_option(None, str(q.seq_len), "--seq-len", "seq_len", "length"))
+        batch = int(size_option(None, str(q.global_batch), "--global-batch", "global_batch", "length"))
+        self.whole = max(1, batch // self.s)  # sequences a step
         self.layers = int(value_of(q.model.architecture.num_layers))
         blocks = (layer.mlp for layer in q.model.architecture.layers)
         self.experts = gcd(*(int(value_of(x.num)) for x in blocks if isinstance(x, MoE)))  # 0 where there are none

@@ -35,7 +35,7 @@ from estimator.questions import ask
 from estimator.records import NamedTuple
 from estimator.report import Report, numbers_of
 from estimator.roofline import dense_peak, half_of
-from estimator.units import parse_size
+from estimator.sizes import size_option
 
 BATCHES = (16, 8, 4, 2, 1)  # sequences a GPU and pass, the largest that fits is taken
 SHARDED = 3  # FSDP2: for full training on several GPUs, and for an adapter whose base one GPU does not hold
@@ -80,7 +80,7 @@ class Tuned(NamedTuple):
 
 def _search(q: Tune) -> Tuned:
     """Every way that fits, the faster of two on the same cards."""
-    whole = parse_size(str(q.global_batch), "--global-batch")
+    whole = int(size_option(None, str(q.global_batch), "--global-batch", "global_batch"))
     methods = [read("method", m) for m in str(q.method).split(",") if m.strip()]
     for method in methods:
         find(method)
