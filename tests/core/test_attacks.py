@@ -469,6 +469,7 @@ def test_an_adaption_prompt_stands_around_an_attention(llmcalc):
     "memory phi-4-mini --mode training --recipe deepspeed --method trainable_tokens --gpus 2 --stage 2",  # none trained
     "train qwen1.5-moe-a2.7b --method beft --targets all-linear",  # a gate of one output
     "train qwen3-235b-a22b --method lora --seq-len 64k --gpu rtx-a2000 --derive",  # advice is not derived
+    "train qwen1.5-moe-a2.7b --method trainable_tokens --gpus 4 --stage 0 --expert-parallel 2",  # none trained
 ])  # fmt: skip
 def test_options_that_were_never_together(llmcalc, line):
     start = time.process_time()

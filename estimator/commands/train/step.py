@@ -207,8 +207,8 @@ def step_times(
         once = times(ops, device, how)
     shards = degrees.tensor * degrees.pipeline * (degrees.shards if run.stage else 1)
     apart = degrees.each_expert * degrees.expert / degrees.tensor
-    if apart != 1 and not run.stage and (routed := experts(made) / trained(made)) < 1:
-        # experts that train are divided otherwise
+    if apart != 1 and not run.stage and experts(made) < trained(made):  # experts that train are divided otherwise
+        routed = experts(made) / trained(made)
         shards = shards / (1 - routed + routed / apart)
     moved = optimizer_bytes(made, recipe, run.optimizer) / shards if run.question.offload == "none" else 0.0
     passes = run.accumulation * part
