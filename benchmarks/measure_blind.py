@@ -1,4 +1,4 @@
-"""Measure the steps of a record again, for tests/accuracy/stacks_{blind,brothers,compiled}.json.gz.
+"""Measure the runs of a record again: tests/accuracy/stacks_{blind,brothers,compiled}.json.gz and generate.json.gz.
 
     pip install torch transformers accelerate peft trl datasets bitsandbytes liger-kernel    # and, for optimizers:
     pip install galore-torch apollo-torch adam-mini schedulefree torchao lomo-optim grokadamw torch-optimi
@@ -12,7 +12,9 @@ process of its own, ``--jobs`` at a time on one card; OUT.json is the record wit
 A step is the third of a loop of one's own (recipe torch), or the fourth of transformers.Trainer or TRL's trainers, as
 measure_stacks.py makes them; weights and tokens are random from one seed, dropout is the config's. Bytes: ``start``
 when it begins, at most in its ``passes`` and in its update (``step``), ``peak_allocated`` the larger of both,
-``peak_requested`` the same before the allocator's rounding. The versions of the record are in its ``meta``.
+``peak_requested`` the same before the allocator's rounding. The versions of the record are in its ``meta``. Of
+generate(), greedy: ``load``, the model alone; at most in its first forward pass (``prefill``) and in each later one
+(``decode``); ``peak_allocated`` of all, what is between them too.
 
 With those versions and six at a time, 34 cases drawn to cover each kind (loop, Trainer, sft, dpo, reward, grpo; NF4,
 int8, GaLore, APOLLO, Muon, compiled, dropouts) were measured again on one H200: 32 of 34 peaks are the recorded ones to
@@ -133,6 +135,39 @@ def loop(config: dict[str, Any], o: dict[str, Any]) -> dict[str, int]:
     return meter.bytes()
 
 
+def generated(config: dict[str, Any], o: dict[str, Any]) -> dict[str, int]:
+    """transformers' generate() of random prompts, dropout off."""
+    import torch
+    from blind_models import base_of
+    from measure_memory import DEVICE
+
+    model = base_of(config, o).eval().requires_grad_(False)
+    for said in (model.config, model.config.get_text_config(), model.generation_config):
+        said.use_cache = True
+    clear()
+    held, peaks = torch.cuda.memory_allocated(), []
+
+    def mark(*_: Any) -> None:
+        torch.cuda.synchronize()
+        peaks.append(torch.cuda.max_memory_allocated())
+        torch.cuda.reset_peak_memory_stats()
+
+    model.register_forward_pre_hook(mark)
+    model.register_forward_hook(mark)
+    ids = torch.randint(3, vocabulary(config) - 1, (int(o["batch_size"]), int(o["seq_len"])), device=DEVICE)
+    said = model.generation_config
+    said.pad_token_id, said.eos_token_id = 0, None
+    if model.config.is_encoder_decoder and said.decoder_start_token_id is None:
+        said.decoder_start_token_id = 0
+    new = int(o["new_tokens"])
+    torch.cuda.reset_peak_memory_stats()
+    with torch.no_grad():
+        model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False)
+    mark()
+    return {"load": held, "prefill": peaks[1], "decode": max(peaks[3::2]), "peak_allocated": max(peaks),
+            "reserved": torch.cuda.max_memory_reserved()}  # fmt: skip
+
+
 def trainer(stack: str, config: dict[str, Any], o: dict[str, Any]) -> dict[str, int]:
     """transformers.Trainer, or one of TRL's, which applies the adapter itself."""
     import transformers
@@ -172,7 +207,10 @@ def one() -> None:
     case = json.load(sys.stdin)
     config, o = case["config"], case["options"]
     torch.manual_seed(0)
-    found = loop(config, o) if o["recipe"] == "torch" else trainer(o["recipe"], config, o)
+    if o["mode"] == "inference":
+        found = generated(config, o)
+    else:
+        found = loop(config, o) if o["recipe"] == "torch" else trainer(o["recipe"], config, o)
     print("\n" + json.dumps(found))
 
 

@@ -40,7 +40,7 @@ def with_experts(c: Config, bias: bool, act: str) -> Architecture:
     width, shared = c.size("moe_intermediate_size", 1536), c.plain("moe_num_shared_experts", 2)
     at = f"{LAYER}.mlp"
     moe = routed(
-        at, d, width, E, k, act, routing="softmax_fp32",
+        at, d, width, E, k, act, routing="softmax_biased",
         shared=gated_mlp(f"{at}.shared_experts", d, shared * width, act, bias), shared_first=True,
     )  # fmt: skip
     correction = Extra(f"{at}.gate.moe_statics.e_score_correction_bias", (1, E))

@@ -30,7 +30,7 @@ def build(c: Config) -> Architecture:
     norms = tuple(Norm(f"{LAYER}.{n}", d, "layer", True) for n in names)
     return decoder(
         c, (Lookup("transformer.word_embeddings", V, d),),
-        (Layer(L, _attention(c, d, bias, alibi), mlp, norms, roles, wiring),),
+        (Layer(L, _attention(c, d, bias, alibi), mlp, norms, roles, wiring, keeps=("probs",)),),
         (Norm("transformer.ln_f", d, "layer", True),), V=V, d=d, L=L,
         tied=c.flag("tie_word_embeddings", True),
         positions=None if alibi else c.plain("max_position_embeddings", 2048),

@@ -57,6 +57,7 @@ class MoE(NamedTuple):
                   "softmax_kept" (Mixtral: weights in fp32), "best_softmax" (gpt-oss: of the best logits),
                   "best_softmax_fp32" (Granite: of the best in fp32),
                   "softmax_fp32" (DeepSeek-V2: logits and weights in fp32 too), "sigmoid_groups" (DeepSeek-V3, GLM-4.5),
+                  "softmax_biased" (ERNIE 4.5: the best after a bias, weights in the width of the input),
                   "sigmoid" (LFM2) and "biased" (DeepSeek-V4: scores in the model's width, the best after a bias),
                   "looked_up" (by the token), "sparse_mixer" (Phi-3.5-MoE: one after the other, drawn in training)
     groups        (groups of experts, those a token may choose from) ("sigmoid_groups")

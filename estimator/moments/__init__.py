@@ -19,10 +19,11 @@ from estimator.moments.standing import later, rotary_bytes, standing, trained_te
 from estimator.moments.workload import THREADS, Workload
 from estimator.optimizers import find_optimizer
 from estimator.stack.attention import grow_cache
+from estimator.stack.machine import Machine
 from estimator.stack.model import Forward
 from estimator.stack.program import forward
 from estimator.stack.replay import Replay
-from estimator.stack.tape import I64, Tape
+from estimator.stack.tape import F32, I64, Tape, Tensor
 from estimator.trace import value_of
 
 
@@ -86,34 +87,53 @@ def _inference(arch: Architecture, load: Workload) -> Outcome:
     segments = split_layers(arch, load)
     if len(arch.layers) > 1 and arch.kind == "decoder":
         segments = alternating(segments)
+    first_tokens = load.s
+    if load.generate and arch.kind == "encoder-decoder" and arch.encoder_tokens is None:
+        first_tokens = m.s = m.kv = 1  # the prompt is the encoder's; the decoder begins with one token
     start = sum(base.values())
     replay = Replay(value_of(start))
     moments = [Moment("moments.load_bytes", "Load", start, start, base)]
     out: Forward | None = forward(m, arch, segments, False)
     label = "Forward" if m.cache is None else "Prefill"
+    scores = next_logits(m, arch, load)
     moments.append(phase("moments.prefill_bytes", label, tape.log, 0, replay, base))
     done = len(tape.log)
     out = None
     if m.cache is None:
         del ids
         return Outcome(moments, base["model", "weights"], 0, 0, [], base)
-    m.past, m.s, m.logits = load.s, 1, "all"
+    m.past, m.s, m.kv, m.logits = first_tokens, 1, first_tokens + 1, "all"
+    m.copies_experts = load.generate and load.stored is None
     replay.run(tape.log, done)
     first = len(tape.log)
     forward(m, arch, segments, False)
+    scores = next_logits(m, arch, load)
     decode = phase("moments.decode_bytes", "Decode", tape.log, first, replay, base)
     if load.new > 1:  # the last step: caches have grown, but those of sliding windows are no longer views of all
         done = len(tape.log)
-        m.past = load.s + load.new - 1
+        m.past, m.kv = first_tokens + load.new - 1, first_tokens + load.new
         grow_cache(m, m.past)
         replay.run(tape.log, done)
         first = len(tape.log)
         forward(m, arch, segments, False)
+        scores = next_logits(m, arch, load)
         last = phase("moments.decode_bytes", "Decode", tape.log, first, replay, base)
         decode = last if last.peak > decode.peak else decode
     moments.append(decode)
-    del ids, out
+    del ids, out, scores
     return Outcome(moments, base["model", "weights"], 0, 0, [], base)
+
+
+def next_logits(m: Machine, arch: Architecture, load: Workload) -> Tensor | None:
+    """The last token's logits in fp32, which generate() copies out of those of the pass and names until it has the next
+    (transformers generation/utils.py, _sample)."""
+    if not load.generate or not arch.has_head:
+        return None
+    n = m.b * arch.vocab
+    logits = m.t.alloc(n * m.s if m.logits == "all" else n, m.w, "logits")
+    copied = m.t.alloc(n, F32, "next token's logits in fp32")
+    del logits
+    return copied
 
 
 __all__ = [

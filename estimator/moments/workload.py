@@ -21,7 +21,8 @@ THREADS = 2
 class Workload:
     """What is run.
 
-    b, s, new    sequences, tokens each, tokens generated after them
+    b, s, new    sequences, tokens each, tokens generated after them; generate: by transformers' generate(), which runs
+                 experts another way in a decode step, rather than in a loop of forward passes
     width        bytes of a parameter; amp: autocast over fp32 parameters
     quantization "", "nf4", "fp4" or one of them with "-dq"; unpacked: weights that it leaves alone beside
                  embeddings, norms and head; adapter: a PEFT method; top: train only that many layers
@@ -63,6 +64,7 @@ class Workload:
     b: Any
     s: Any
     new: Any = 8
+    generate: bool = True
     width: int = HALF
     amp: bool = False
     training: bool = True

@@ -160,11 +160,6 @@ def rotate_wide(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return ops.add(t, first, ops.mul(t, rotate_half(t, ops.to(t, x, F32)), sin), "rotated")
 
 
-def rotate_widened(t: Tape, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The same of one fp32 copy."""
-    return rotate(t, ops.to(t, x, F32), cos, sin)
-
-
 def rotate_half(t: Tape, x: Tensor) -> Tensor:
     """cat((-x2, x1))."""
     x1 = ops.piece(t, x, x.n // 2)
@@ -201,6 +196,9 @@ def prefixed(m: Machine, a: Attention, k: Tensor, v: Tensor) -> tuple[Tensor, Te
     return outs[0], outs[1]
 
 
+CROSS = "cross"  # in the key of a cache of the encoder's tokens
+
+
 def cached(m: Machine, a: Attention, k: Tensor, v: Tensor, key: Any = None) -> tuple[Tensor, Tensor]:
     """DynamicCache.update: what is held is concatenated with what is new. A sliding layer keeps a view of that.
 
@@ -228,11 +226,11 @@ def cached(m: Machine, a: Attention, k: Tensor, v: Tensor, key: Any = None) -> t
 
 
 def grow_cache(m: Machine, tokens: Any) -> None:
-    """What the steps in between do: every cache that no window bounds holds ``tokens`` tokens."""
+    """What the steps in between do: every cache that no window bounds holds ``tokens`` tokens, but an encoder's."""
     t = m.t
     where, t.where = t.where, "KV cache"
-    for entry in (m.cache or {}).values():
-        if entry[4] is not None and tokens >= entry[4]:
+    for key, entry in (m.cache or {}).items():
+        if (entry[4] is not None and tokens >= entry[4]) or (isinstance(key, tuple) and key[-1] == CROSS):
             continue
         with t.repeated(entry[2]):
             for i, what in ((0, "keys"), (1, "values")):

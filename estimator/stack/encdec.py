@@ -7,7 +7,7 @@ from typing import Any
 from estimator.families.base import Architecture, Attention, Layer, Lookup, Norm
 from estimator.families.towers import Conv
 from estimator.stack import moves, ops
-from estimator.stack.attention import attend, cached, drop_cache, eager, efficient
+from estimator.stack.attention import CROSS, attend, cached, drop_cache, eager, efficient
 from estimator.stack.layers import by_role, feed
 from estimator.stack.losses import cross_entropy
 from estimator.stack.machine import Machine
@@ -154,7 +154,7 @@ def attention(m: Machine, x: Tensor, a: Attention, at: Any, memory: Tensor | Non
     q = linear(m, x, a.projections[0])
     if a.query_scale == "projected":
         q = ops.scale(m.t, q, "scaled queries")
-    key = (m.layer_key, "cross" if a.cross else "self")
+    key = (m.layer_key, CROSS if a.cross else "self")
     if memory is not None and m.cache is not None and key in m.cache:
         k, v = m.cache[key][:2]
     else:

@@ -105,6 +105,7 @@ class Machine:
     drops: Dropout = NO_DROPOUT
     scored: Fraction = Fraction(1)
     hold_outputs: bool = False
+    copies_experts: bool = False  # generate() decodes: see estimator.stack.moe.copied_experts
     widens: bool = False  # accelerate hands the outputs on in fp32: its ConvertOutputsToFp32
     token_rows: dict[str, tuple[Any, int]] = field(default_factory=dict)  # a table -> trained numbers, their width
     named: list[Tensor] = field(default_factory=list)  # logits that the loss has left in the loop's hands

@@ -31,9 +31,9 @@ def causal_mask(m: Machine, a: Attention, window: Any) -> Tensor | None:
     kv = m.held_tokens(a) if window is not None else m.kv
     if m.fused and m.training and m.blocks:  # a mask of the blocks that position ids show, or might show
         return t.alloc(m.b * m.s * kv, BOOL, "attention mask")
-    if a.mask == "always" and m.fused:  # always made: FalconModel adds its alibi to it
-        if a.position == "alibi":
-            return t.alloc(m.b * a.heads * m.s * kv, m.w, "alibi and mask")
+    if a.mask == "always" and a.position == "alibi":  # FalconModel adds its alibi to it
+        return t.alloc(m.b * a.heads * m.s * kv, m.w, "alibi and mask")
+    if a.mask == "always" and m.fused:
         return t.alloc(m.s * kv, BOOL, "attention mask")
     if m.fused and (m.s == 1 or kv == m.s) and (window is None or kv < window):
         return None

@@ -1,6 +1,7 @@
 """Mixtures of experts as transformers 5 runs them: tokens sorted by expert, one grouped product for all experts.
 
-Source: transformers integrations/moe.py, grouped_mm_experts_forward, and the families' router classes.
+Source: transformers integrations/moe.py, grouped_mm_experts_forward and, while generate() decodes,
+batched_mm_experts_forward; and the families' router classes.
 """
 
 from __future__ import annotations
@@ -148,10 +149,36 @@ def experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) -
     return linear(m, grouped_experts(m, linear(m, x, down), block, weights, index), up)
 
 
+def copied_experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, n: Any) -> Tensor:
+    """batched_mm_experts_forward: each routed token multiplies with a copy of its expert, the second of which is made
+    while the first is there."""
+    t = m.t
+    rows = t.alloc(n * block.d, x.w, "tokens, one for each of their experts")
+    chosen = t.alloc(n, I64, "experts, clamped")
+    up, down, up_bias, down_bias = stacks(block)
+    held, out = _copied(m, n, up, up_bias, block.width * 2 if block.gated else block.width)
+    out = gate(m, out, block)
+    held, out = _copied(m, n, down, down_bias, block.d)
+    out = ops.mul(t, out, weights, "weighted")
+    del rows, chosen, held
+    return ops.to(t, t.emit("experts' sum", x.n, out.w, (out,), _sum_bwd, None, out.n), x.w)
+
+
+def _copied(m: Machine, n: Any, stack: Extra, bias: Extra | None, d_out: Any) -> tuple[list[Tensor], Tensor]:
+    """The copies that ``n`` routed tokens multiply with, and the product of ``d_out`` a token."""
+    weight = m.extra(stack)
+    made = [m.t.alloc(n * stack.shape[1] * stack.shape[2], weight.w, "copies of the chosen experts")]
+    if bias is not None:
+        made.append(m.t.alloc(n * bias.shape[-1], weight.w, "copies of the chosen experts' biases"))
+    return made, m.t.alloc(n * d_out, weight.w, "output")
+
+
 def grouped_experts(m: Machine, x: Tensor, block: MoE, weights: Tensor, index: Tensor) -> Tensor:
     """grouped_mm_experts_forward."""
     t = m.t
     n = index.n * block.num // (block.num + block.idle)  # what idle experts are given passes
+    if m.copies_experts:
+        return copied_experts(m, x, block, weights, n)
     if m.kernels.experts:
         return dispatched(m, x, stacks(block)[:2], block, weights, n, partial(_multiplied, m, block, n))
     moves.log(t, "sorting by expert", len(SORTING) + 2, sum(SORTING) * n + 2 * I32 * block.num, block.num)

@@ -225,6 +225,11 @@ def dora(m: Machine, x: Tensor, lin: Linear, rows: Any, spec: LoraSpec, result: 
     return ops.to(t, result, w)
 
 
+# rows that gemm_4bit multiplies without unpacking the weight, on any card (bitsandbytes 0.50 backends/cuda/ops.py,
+# _GEMM_4BIT_CUSTOM_FLOOR_M; how many more depends on the card and the shapes)
+FUSED_ROWS = 4
+
+
 def packed_linear(m: Machine, x: Tensor, lin: Linear, rows: Any) -> Tensor:
     """bitsandbytes autograd/_functions.py, MatMul4Bit: the weight is unpacked for the product and thrown away."""
     t = m.t
@@ -236,7 +241,7 @@ def packed_linear(m: Machine, x: Tensor, lin: Linear, rows: Any) -> Tensor:
     w = x.w
     x = ops.to(t, x, HALF)  # Linear4bit.forward: the product runs in compute_dtype
     ins = (x,) if bias is None else (x, bias)
-    held = None if rows == 1 and x.node is None else unpack(t, n, nested)
+    held = None if rows <= FUSED_ROWS and x.node is None else unpack(t, n, nested)
     out = t.emit("output", rows * lin.d_out, x.w, ins, _packed_bwd, None, (x.n, n, nested))
     del held
     return ops.to(t, out, w)

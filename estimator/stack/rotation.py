@@ -6,9 +6,9 @@ from typing import Any
 
 from estimator.families.base import Attention
 from estimator.stack import liger, moves, ops
-from estimator.stack.attention import rotate, rotate_part, rotate_wide, rotate_widened
+from estimator.stack.attention import rotate, rotate_part, rotate_wide
 from estimator.stack.machine import Machine
-from estimator.stack.tape import Tensor
+from estimator.stack.tape import F32, Tensor
 
 
 def concatenates(a: Attention) -> bool:
@@ -28,7 +28,8 @@ def rotated(m: Machine, q: Tensor, k: Tensor, a: Attention, at: dict[str, Any]) 
         cos, sin = (ops.repeat(m.t, ops.piece(m.t, x, x.n // 2), 2, "table, each number twice") for x in (cos, sin))
     if a.rotary in WIDE:
         w, turn = q.w, WIDE[a.rotary]
-        q, k = turn(m.t, q, cos, sin), turn(m.t, k, cos, sin)
+        first, second = (ops.to(m.t, x, F32) if a.rotary == "widened" else x for x in (q, k))  # held while both turn
+        q, k = turn(m.t, first, cos, sin), turn(m.t, second, cos, sin)
         return ops.to(m.t, q, w), ops.to(m.t, k, w)
     if m.kernels.rotary:
         return liger.rotated(m.t, q, k)
@@ -39,7 +40,7 @@ def rotated(m: Machine, q: Tensor, k: Tensor, a: Attention, at: dict[str, Any]) 
     return q, rotate_part(m.t, k, cos, sin, a.rope_dim, a.head_dim)
 
 
-WIDE = {"fp32": rotate_wide, "widened": rotate_widened, "promoted": rotate}  # Attention.rotary, in fp32
+WIDE = {"fp32": rotate_wide, "widened": rotate, "promoted": rotate}  # Attention.rotary, in fp32
 
 
 __all__ = ["concatenates", "rotated"]

@@ -42,6 +42,20 @@ def softmax_fp32(m: Machine, x: Tensor, block: MoE) -> Routed:
     return logits, ops.scale(t, weights, "routing weights"), index
 
 
+def softmax_biased(m: Machine, x: Tensor, block: MoE) -> Routed:
+    """ERNIE 4.5: softmax in fp32, the choice is made on biased scores; the weights in the width of the input."""
+    t = m.t
+    logits = logits_fp32(m, x, block)
+    scores = ops.softmax(t, logits, F32)
+    summed = t.alloc(scores.n, F32, "biased scores")
+    moves.log(t, "scores with bias", strided=scores.n)
+    moves.log(t, "chosen experts", moved=scores.n * F32 + m.rows * block.per_token * (F32 + I64))
+    index = t.alloc(m.rows * block.per_token, I64, "chosen experts")
+    del summed
+    weights = t.emit("routing weights", index.n, F32, (scores,), _gathered_bwd, index.st, scores.n)
+    return logits, ops.to(t, normalised(t, weights, m.rows, True), x.w), index
+
+
 def sigmoid_groups(m: Machine, x: Tensor, block: MoE) -> Routed:
     """DeepSeek-V3 and GLM-4.5: sigmoid scores; the choice is made on biased scores within the best groups."""
     t = m.t
@@ -229,5 +243,5 @@ def _drawn_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
 # MoE.routing
 ROUTERS = {
     "softmax_fp32": softmax_fp32, "sigmoid": sigmoid, "sigmoid_groups": sigmoid_groups, "biased": biased,
-    "looked_up": looked_up, "sparse_mixer": sparse_mixer,
+    "looked_up": looked_up, "softmax_biased": softmax_biased, "sparse_mixer": sparse_mixer,
 }  # fmt: skip

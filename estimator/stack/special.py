@@ -44,9 +44,20 @@ def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
             k, v = ((ops.repeat if m.b > 1 else ops.expand)(t, y, groups) for y in (k, v))
         n = m.b * a.heads * m.s * m.kv
         scores = bmm(t, q, k, n, a.head_dim, (False, False), "attention scores", True)  # scaled in place
-        scores = ops.softmax(t, ops.shift(t, scores, "masked scores"))
-        out = ops.copy(t, bmm(t, scores, v, m.rows * a.heads * a.head_dim, m.kv, (False, False), "attention output"))
-        return linear(m, out, a.out)
+        held: tuple[Tensor, ...] = (scores,)
+        w = scores.w
+        if a.position == "alibi":  # in fp32, and every step keeps its name until the module returns
+            wide = ops.to(t, scores, F32)
+            scores = ops.shift(t, wide, "scores with alibi")
+            held = (*held, wide, scores)
+        scores = ops.shift(t, scores, "masked scores")
+        probs = ops.softmax(t, scores, w if a.position == "alibi" else None)
+        del scores
+        m.hold(probs)
+        out = ops.copy(t, bmm(t, probs, v, m.rows * a.heads * a.head_dim, m.kv, (False, False), "attention output"))
+        out = linear(m, out, a.out)
+        del held, probs
+        return out
     if a.kv_heads != a.heads and a.cached_heads is None:
         out = math(m, t.autocast(q), t.autocast(k), t.autocast(v), a, m.s, m.kv, mask, mask is None and m.s != 1)
     elif mask is None:
@@ -117,8 +128,18 @@ def bloom(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
 
 
 def gptj(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
-    """GPTJAttention: interleaved rotary embedding, scores in fp32."""
+    """GPTJAttention: interleaved rotary embedding, scores in fp32. CodeGen's comes out of one projection, whose parts
+    are copied to be heads, and turns in fp32."""
     t = m.t
+    if len(a.projections) == 1:
+        fused = linear(m, x, a.projections[0])
+        n = m.rows * a.heads * a.head_dim
+        q, k, v = (ops.copy(t, ops.piece(t, fused, n)) for _ in range(3))
+        cos, sin = (t.alloc(m.s * a.rope_dim, F32, f"{what}, each twice") for what in ("cosines", "sines"))
+        turned = _turned(t, k, cos, sin, a), _turned(t, q, cos, sin, a)
+        moves.by_heads(*turned, v)
+        held, v = cached(m, a, ops.to(t, turned[0], x.w) if m.cache is not None else turned[0], v)
+        return linear(m, wide_scores(m, turned[1], held, v, a, at["masks"](m, a), False), a.out)
     q, k, v = (linear(m, x, p) for p in a.projections)
     cos, sin = at["rope"](m, a)
     if a.position == "rope":

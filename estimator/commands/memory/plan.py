@@ -162,6 +162,8 @@ def plan(q: Memory) -> MemoryPlan:
     if train:
         stack["optimizer"] = optimizer.name
         b, s = shape_of(q, chosen, b, s)
+    elif asked == "fp16":
+        stack["half"] = asked
     on = spread(q, chosen, adapter, quantization, optimizer.name, said)
     if on.context != 1:
         s = local_tokens(s, on.context)
@@ -171,7 +173,7 @@ def plan(q: Memory) -> MemoryPlan:
         raise InputError(f"--loss {q.loss} is of words that GPUs share: add --tensor-parallel, under a PyTorch recipe")
     if adapter is not None and (chosen.narrow or narrow_adapters(on)):
         stack["adapter_width"] = width
-    alone = train and str(q.gpus or 1) == "1" and on.tensor == 1 == on.experts
+    alone = str(q.gpus or 1) == "1" and on.tensor == 1 == on.experts
     kernels = (*UNPACKED, *EIGHT_BITS) if alone else UNPACKED  # those whose kernels are simulated
     load = Workload(
         b=b, s=s, new=new, width=width, training=train,
@@ -212,7 +214,7 @@ def plan(q: Memory) -> MemoryPlan:
     made = MemoryPlan(
         question=q, arch=arch, recipe=chosen, load=load, share=share, params=params, weights_bytes=states[0],
         gradients_bytes=states[1], optimizer_bytes=states[2],
-        kv_cache_bytes=0 if train else _cache(q, arch, b, s + new, {4: "fp32", 2: "bf16"}[width], said),
+        kv_cache_bytes=0 if train else _cache(q, arch, b, s, new, {4: "fp32", 2: "bf16"}[width], said),
         quantization=quantization, grid=grid, said=[*said, *(grid.said if grid else ())], pipeline=pipeline,
         adapter=adapter,
     )  # fmt: skip
@@ -265,8 +267,9 @@ def _top(adapter: Adapter | None) -> Any:
     return adapter.args["trainable_layers"] if adapter is not None and adapter.method.name == "freeze" else None
 
 
-def _cache(q: Memory, arch: Architecture, b: Any, held: Any, own: str, said: list[str]) -> Any:
-    """Bytes of the cache of ``held`` tokens; own: the format that the moments hold it in. An encoder has none."""
+def _cache(q: Memory, arch: Architecture, b: Any, s: Any, new: Any, own: str, said: list[str]) -> Any:
+    """Bytes of the cache of a prompt and what is generated; own: the format that the moments hold it in. An encoder has
+    none; an encoder-decoder's prompt is its encoder's, and what is generated begins with one token."""
     from estimator.kv.layers import cache_bytes, kv_format
 
     if arch.kind == "encoder":
@@ -276,7 +279,8 @@ def _cache(q: Memory, arch: Architecture, b: Any, held: Any, own: str, said: lis
     fmt = kv_format(q.kv_dtype or own)
     if q.kv_dtype is not None and fmt.name != own:
         said.append(f"--kv-dtype {fmt.name}: kv_cache_bytes only; the moments hold the dynamic cache in {own}")
-    return cache_bytes(arch, b, held, held, fmt.block_bits // fmt.block)
+    apart = arch.kind == "encoder-decoder" and arch.encoder_tokens is None
+    return cache_bytes(arch, b, 1 + new if apart else s + new, s, fmt.block_bits // fmt.block)
 
 
 def simulate(p: MemoryPlan) -> Outcome:

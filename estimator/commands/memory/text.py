@@ -7,6 +7,7 @@ from typing import Any
 from estimator.card import COVERED, MIB, SPREAD, Card
 from estimator.commands.memory.plan import MemoryPlan
 from estimator.commands.memory.sharding import DEEPSPEED, sharding_notes, stage_name
+from estimator.families.base import MoE
 from estimator.fit import Fit
 from estimator.moments import Moment, Outcome
 from estimator.parallel.offload import Host
@@ -123,7 +124,7 @@ def assumptions(p: MemoryPlan, outcome: Outcome, card: Card) -> tuple[str, ...]:
     elif p.mode == "training":
         said.append(f"recipe {p.recipe.name}: {p.recipe.title}; {p.recipe.note}")
     else:
-        said.append("transformers' forward pass with a dynamic cache")
+        said.append("transformers' generate() with a dynamic cache" + generated(p))
         said.append(
             workspace(p)
             + ("; a process that has never run a backward pass keeps one" if p.load.threads > 1 else "")
@@ -134,6 +135,15 @@ def assumptions(p: MemoryPlan, outcome: Outcome, card: Card) -> tuple[str, ...]:
             f"(5th, 50th, 95th percentile measured; {COVERED[p.mode]} of 100 runs not fitted on lay inside)"
         )
     return (*said, *card.notes, *p.model.notes)
+
+
+def generated(p: MemoryPlan) -> str:
+    """What generate() does otherwise than a loop of forward passes."""
+    if p.arch.kind == "encoder-decoder" and p.arch.encoder_tokens is None:
+        return "; the prompt is the encoder's, and the decoder begins with one token"
+    if p.load.stored is None and any(isinstance(x.mlp, MoE) for x in p.arch.layers):
+        return "; it decodes with a copy of each chosen expert's weights, for each token (batched_mm)"
+    return ""
 
 
 COUNTS = {1: "one thread", 2: "two threads"}

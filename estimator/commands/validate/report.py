@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -192,7 +193,9 @@ def predictions(data: Mapping[str, Any]) -> Iterator[Row]:
             asked: dict[str, Any] = {"mode": "training" if train else "inference"}
             if train and "options" not in c:
                 asked["recipe"] = RECIPES[c.get("precision", "bf16")]
-            outcome = simulate(plan(ask(Memory, model, options_of(c) | asked)))
+            made = plan(ask(Memory, model, options_of(c) | asked))
+            made.load = replace(made.load, generate=bool(c.get("generate")))  # else a loop of forward passes
+            outcome = simulate(made)
             got = {k: value_of(m.peak) for k, key in MOMENTS.items() for m in outcome.moments if m.key == key}
             got["peak"] = value_of(outcome.worst.peak)
             # a process that never ran a backward pass holds one workspace, and its measurements say so
