@@ -231,7 +231,7 @@ def reliability() -> str:
     parts += ["\n## Finds\n", "What broke under attack once, and the tests that hold it.\n", "| find | what it was |"
               " tests |\n|:--|:--|:--|"]  # fmt: skip
     parts += [f"| {k} | {what} | {', '.join(f'`{t}`' for t in tests)} |" for k, (what, tests) in FINDS.items()]
-    parts += ["\n## Open\n", *(f"- {line}" for line in data.get("open", []))]
+    parts += [f"\n{data['history']}", "\n## Open\n", *(f"- {line}" for line in data.get("open", []))]
     return "\n".join(parts) + "\n"
 
 
