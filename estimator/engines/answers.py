@@ -29,7 +29,7 @@ from estimator.report import Node, Report, Table
 from estimator.units import BYTES, COUNT, RATIO, TOKENS
 
 PAGED = Citation("Kwon et al. 2023, PagedAttention, arXiv 2309.06180")
-TOKENS_OF_LENGTH = (0, 20)  # since then vLLM prints the tokens of as many longest requests as fit
+TOKENS_OF_LENGTH = (0, 20, 2)  # since then vLLM prints the tokens of as many longest requests as fit (0.20.0 does not)
 
 
 def log_tokens(asked: ServerAsked, rank: ServedRank) -> Any:

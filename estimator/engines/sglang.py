@@ -50,6 +50,9 @@ REQUESTS = 4096  # max_running_requests is at most this: model_runner_kv_cache_m
 PAGE = 64  # tokens of a page with DeepSeek's sparse attention: server_args.py of 0.5.9
 STATES = Fraction(9, 19)  # of a hybrid's pool: mamba_full_memory_ratio 0.9 to 1
 WINDOWS = Fraction(4, 5)  # tokens of a window layer's pool to a full layer's: swa_full_tokens_ratio
+# AMD's aiter attention leaves more beside long contexts, given shares too: server_args.py (two logs of 0.5.17, one and
+# two MI355X; one of sparse attention, 0.5.8, does not)
+AITER, AITER_LENGTH = Fraction(85, 100), 8192
 
 
 def sizes(asked: ServerAsked) -> tuple[int, int]:
@@ -62,10 +65,26 @@ def sizes(asked: ServerAsked) -> tuple[int, int]:
 def fraction(asked: ServerAsked) -> Fraction:
     """The share for weights and pool: as given, else what the version's rule leaves beside activations and graphs."""
     if asked.question.mem_fraction_static is not None or asked.total is None:
-        return share(asked.question.mem_fraction_static, Fraction(88, 100), "--mem-fraction-static")
-    usual = max(usual_share(asked, *sizes(asked)), Fraction(1, 100))
-    asked.said.append(f"--mem-fraction-static not given: {float(usual):.4g}")
-    return usual
+        found = share(asked.question.mem_fraction_static, Fraction(88, 100), "--mem-fraction-static")
+    else:
+        found = max(usual_share(asked, *sizes(asked)), Fraction(1, 100))
+        asked.said.append(f"--mem-fraction-static not given: {float(found):.4g}")
+    amd = asked.total is not None and asked.spec is not None and asked.spec.vendor == "AMD"
+    if amd and asked.length > AITER_LENGTH and not indexer_bytes(asked):
+        asked.said.append(f"aiter's attention with a context over {AITER_LENGTH:,} takes {float(AITER)} of that share")
+        found *= AITER
+    return found
+
+
+def own_caches(layers: list[Layer]) -> list[Layer]:
+    """The layers, each with keys and values of its own: a pool has room for every layer, those too that read another's
+    (Gemma 4's logs count 42 of 42)."""
+    made: dict[int, Layer] = {}
+    for x in layers:
+        if id(x) not in made:
+            own = x.mixer._replace(reuses=False) if isinstance(x.mixer, Attention) else x.mixer
+            made[id(x)] = x._replace(mixer=own)
+    return [made[id(x)] for x in layers]
 
 
 def plan(asked: ServerAsked) -> ServedRank:
@@ -73,7 +92,7 @@ def plan(asked: ServerAsked) -> ServedRank:
     check_decoder(asked)
     check_heads(asked)
     check_tiles(asked)
-    layers = decoder_layers(asked.arch)
+    layers = own_caches(decoder_layers(asked.arch))
     f = fraction(asked)
     return fewest([_rank(asked, [layers[i] for i in s], s, f) for s in stages(len(layers), asked.pipeline)])
 

@@ -130,7 +130,7 @@ def activation(asked: ServerAsked, n: int, t: int, first: bool = True, last: boo
         logit = w + SAMPLED
         if old:
             logit = V0_SORTED
-        elif (0, 11) <= asked.version < (0, 17):
+        elif asked.version < (0, 17):
             logit = SORTED
         units = (asked.spec.multiprocessors if asked.spec else None) or MULTIPROCESSORS
         buffer = 4 * vocab * units if asked.at_least(0, 17) else 0

@@ -89,6 +89,7 @@ class Gguf(NamedTuple):
     rms              True where it norms by RMS what the checkpoint's class gives a LayerNorm (Phi-3.5-MoE)
     rows_first       True where a parallel layer's second norm sees the wanted rows only (GPT-NeoX)
     rows_last        True where the wanted rows are taken behind the norm after the last layer's mixer (AFM)
+    full_factors     True where windowed layers turn without those factors (Gemma 4)
     rope_tables      tables of rotary factors that its files hold, whatever the config says of scaling (Llama 4)
     early_norm       True where the norm before the mixer is expanded before the mixer's states are read
     layer_scale      True where a number of the file scales each layer's output (Gemma 4)
@@ -125,6 +126,7 @@ class Gguf(NamedTuple):
     rows_first: bool = False
     rows_last: bool = False
     rope_tables: int = 0
+    full_factors: bool = False
     early_norm: bool = False
     layer_scale: bool = False
     up_first: bool = False

@@ -53,7 +53,7 @@ GLOBAL_HEAD = 512  # Gemma 4's width of a full layer's head
 GGUF = {
     "gemma3n_text": Gguf("gemma3n", windows=True, embed_rows=True, up_first=True, all_keys=True),
     "gemma4_text": Gguf(
-        "gemma4", windows=True, embed_rows=True, layer_scale=True, table_first=True, rope_tables=1,
+        "gemma4", windows=True, embed_rows=True, layer_scale=True, table_first=True, rope_tables=1, full_factors=True,
         router=Router(joined=True, scaled=True),
     ),
 }  # fmt: skip

@@ -2,7 +2,8 @@
 
 ``fresh.json.gz`` keeps a model (a preset or the fields of its config.json), a card, options by their own names, what
 the log prints in bytes and tokens (``want``), where it stands, and how far the answer is from it (``errors``). They are
-in two halves by the hash of their name: A was looked at while the rules were mended, B after. ``pool``: the log's own
+in two halves by the hash of their name: A was looked at while the rules were mended, B after. C came later: vLLM 0.8 to
+0.31 and SGLang 0.4 to 0.5.19. ``pool``: the log's own
 pool was given, as its card or its share of it is not stated.
 """
 
@@ -33,7 +34,7 @@ def test_fresh_log(r: dict[str, Any]) -> None:
     assert errors(r) == pytest.approx(r["errors"], abs=1e-4)
 
 
-@pytest.mark.parametrize(("half", "weights", "tokens"), [("A", 0.002, 0.01), ("B", 0.01, 0.05)])
+@pytest.mark.parametrize(("half", "weights", "tokens"), [("A", 0.002, 0.01), ("B", 0.01, 0.05), ("C", 0.002, 0.01)])
 def test_halves(half: str, weights: float, tokens: float) -> None:
     """The medians of what people ask for: weights and tokens of logs that state their card."""
     for bar, keys in ((weights, ("weights_bytes",)), (tokens, ("kv_tokens", "kv_blocks"))):

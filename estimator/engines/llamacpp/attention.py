@@ -137,7 +137,7 @@ def _normed(p: GraphBuilder, a: Attention, y: GgmlTensor, which: int) -> GgmlTen
 def _placed(p: GraphBuilder, a: Attention, y: GgmlTensor, which: int) -> GgmlTensor:
     """Rotary embedding, and what else is done to queries before the scores."""
     if a.position == "rope":
-        y = like("ROPE", y, p.positions())
+        y = p.rope(y, a)
         if a.normed == "rotated" and _norms(a, which):
             y = p.norm(_norms(a, which)[0], y)
     if which == Q and a.query_scale == "rotated" and not p.gguf.folded:  # by their position
@@ -207,8 +207,8 @@ def _by_heads(p: GraphBuilder, a: Attention, kept: Attention, x: GgmlTensor) -> 
     wide = p.through(a.projections[-1], latent)
     k = view(wide, (m["nope"], h.keys, T), strided=True)
     v = op("CONT", (m["v"], h.keys, T), view(wide, (m["v"], h.keys, T), strided=True))
-    q = like("ROPE", q, p.positions())
-    shared = like("ROPE", view(both, (m["rope"], 1, T), strided=True), p.positions())
+    q = p.rope(q, kept)
+    shared = p.rope(view(both, (m["rope"], 1, T), strided=True), kept)
     k = op("CONCAT", (h.k_width, h.keys, T), k, op("REPEAT", (m["rope"], h.keys, T), shared))
     return _cached(p, kept, h, q, k, v)
 

@@ -9,18 +9,22 @@ from estimator.ops import ceil_div
 from estimator.records import dataclass
 
 PAD = 256  # cells: GGML_PAD(n_ctx, 256)
+SMALL_PAD = 32  # the same without flash attention, in builds before PADDED
 N_BATCH = 2048  # llama_context_default_params
 N_UBATCH = 512
 MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ: what a context holds at the most
 BUILD = 11549  # what everything here was measured on
 # from which builds on, as far as public logs tell: MLA's kv_b is written in two parts (pull 12801, April 2025); a cache
 # is written by index (August 2025); the quantizer's rule for fused q, k and v is that of values (2026); a gate's
-# activation and its product are one node (pull 14158, end of June 2025: the build by its date)
-LATENT, INDEXED, FUSED, GATED = 5140, 6000, 8000, 5780
+# activation and its product are one node (pull 14158, end of June 2025: the build by its date); a cache is padded alike
+# with flash attention and without (pull 16812, end of October 2025, by its date)
+LATENT, INDEXED, FUSED, GATED, PADDED = 5140, 6000, 8000, 5780, 6900
 # the earliest that was measured, then the first in xllamacpp's wheels whose own sizes show it, and the last without
 # (benchmarks/llamacpp_builds.py): an input for embeddings beside the tokens (7710); quantised caches turn (8352);
-# masks are f16, a row of logits a sequence (9294); embeddings mix with tokens in a batch (11063)
-MEASURED, SELECTED, ROTATING, HALVED, MIXED = 7079, 7827, 8672, 9538, 11549
+# masks are f16, a row of logits a sequence (9294); embeddings mix with tokens in a batch (11063; public logs of b11258
+# of 1 October 2026 do not show it, and one of the 8th does)
+MEASURED, SELECTED, ROTATING, HALVED, MIXED = 7079, 7827, 8672, 9538, 11300
+OUTPUT_FIRST = 7450  # --gpu-layers counts the output layer as the first (pull 18148, December 2025, by its date)
 POOLING = ("none", "mean", "cls", "last", "cls")  # llama_pooling_type; the last: a ranker
 PLAIN = ("f32", "f16", "bf16")  # cache types that are no blocks
 
@@ -114,14 +118,19 @@ class Context:
     @property
     def cells(self) -> int:
         """Cells of a stream of the full cache."""
-        return padded(padded(self.asked) // self.streams)
+        return self.padded(self.padded(self.asked) // self.streams)
 
     def window_cells(self, window: int) -> int:
         """Cells of a stream of the cache of layers that see ``window`` tokens."""
         if self.swa_full:
             return self.cells
         reach = window * (self.sequences if self.unified else 1) + self.ubatch
-        return padded(min(self.cells, reach))
+        return self.padded(min(self.cells, reach))
+
+    def padded(self, n: int) -> int:
+        """``n`` rounded up to whole blocks of cells."""
+        block = PAD if self.flash or self.build >= PADDED else SMALL_PAD
+        return int(ceil_div(n, block)) * block
 
     def rotation(self, cache: str, width: int) -> int:
         """Side of the matrix that rotates what a quantised cache ("k" or "v") holds in heads of ``width``; 0: none.
@@ -142,8 +151,3 @@ def widest_rotation(width: int) -> int:
     while width % (2 * side) == 0:
         side *= 2
     return side
-
-
-def padded(n: int) -> int:
-    """``n`` rounded up to whole blocks of 256 cells."""
-    return int(ceil_div(n, PAD)) * PAD

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estimator.engines.llamacpp.graph import GgmlTensor, like, view
+from estimator.engines.llamacpp.graph import GgmlTensor, view
 from estimator.engines.llamacpp.passes import GraphBuilder, size
 from estimator.families.base import Attention, Linear, Norm
 from estimator.records import NamedTuple
@@ -33,4 +33,4 @@ def low_rank(p: GraphBuilder, a: Attention, x: GgmlTensor) -> LowRank:
 
 def turned(p: GraphBuilder, a: Attention, part: GgmlTensor) -> GgmlTensor:
     """The rotary part of queries or keys; Kimi Linear's latent attention has no positions."""
-    return like("ROPE", part, p.positions()) if a.position == "rope" else part
+    return p.rope(part, a) if a.position == "rope" else part

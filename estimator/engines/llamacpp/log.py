@@ -14,7 +14,7 @@ from typing import Any
 
 from estimator.config import Config
 from estimator.engines.llamacpp.caches import kept
-from estimator.engines.llamacpp.context import BUILD, POOLING, Context
+from estimator.engines.llamacpp.context import BUILD, OUTPUT_FIRST, POOLING, Context
 from estimator.engines.llamacpp.load import Holding, Load
 from estimator.engines.llamacpp.model import ordered
 from estimator.engines.llamacpp.placement import Placement
@@ -220,7 +220,9 @@ def _place(load: Load, text: str) -> Placement:
     for name, what, value in _BUFFER.findall(text):
         if name in logged and what in ("KV", "RS"):
             logged[name] += float(value) * MIB
-    each = [_kept(load, layer) for layer in ordered(load.arch)][n + 1 - offloaded :]
+    late = load.context.build < OUTPUT_FIRST
+    first = n - offloaded if late and offloaded <= n else n + 1 - offloaded
+    each = [_kept(load, layer) for layer in ordered(load.arch)][first:]
     shares, at = [], 0
     for name in names[:-1]:
         start, total = at, 0.0
@@ -228,7 +230,8 @@ def _place(load: Load, text: str) -> Placement:
             total, at = total + each[at], at + 1
         shares.append(float(at - start))
     copies = [int(a or b) for a, b in _COPIES.findall(text)]
-    return Placement(n, offloaded, (*shares, float(offloaded - at)), overlaps=copies[-1] > 1 if copies else True)
+    overlaps = copies[-1] > 1 if copies else True
+    return Placement(n, offloaded, (*shares, float(offloaded - at)), overlaps=overlaps, output_last=late)
 
 
 def devices_of(text: str) -> list[str]:

@@ -10,6 +10,7 @@ from estimator.errors import InputError
 from estimator.families.base import Architecture, Attention, Linear, Norm, StateSpace
 from estimator.families.common_gguf import Gguf
 from estimator.records import NamedTuple
+from estimator.storage.gguf_tensors import rotary_tables
 from estimator.trace import value_of
 
 FULL, WINDOW = "full", "window"  # the two caches of models with windows
@@ -65,6 +66,7 @@ class GraphBuilder:
         self.sequences = context.sequences
         self.windows = gguf.windows and any(a.cache_window is not None for a in arch.attentions)
         self.uniform = len({size(a.head_dim) for a in arch.attentions}) == 1  # heads of one width in all layers
+        self.factors = size(t[0].shape[0]) if (t := rotary_tables(arch)) else 0  # numbers of a rotary embedding's table
         self.starts: list[int] = []  # number of the first tensor of each layer, then of what follows the last
         self.casts: dict[str, GgmlTensor] = {}  # masks in f16, where older builds cast them
         self.chosen: GgmlTensor | None = None  # keys that sparse attention looks at, in this layer and those after it
@@ -78,6 +80,11 @@ class GraphBuilder:
     def begin(self) -> None:
         """A layer, or what follows the last one, starts here."""
         self.starts.append(GgmlTensor("MARK", (1,), held=True).number)
+
+    def rope(self, x: GgmlTensor, a: Attention) -> GgmlTensor:
+        """``x`` turned by its positions, with the model's factors of frequencies where the layer reads some."""
+        plain = not self.factors or (self.gguf.full_factors and a.cache_window is not None)
+        return like("ROPE", x, self.positions(), *([] if plain else [HELD]))
 
     def positions(self) -> GgmlTensor:
         return self.graph.input("pos", (self.tokens * self.gguf.positions,), "i32")

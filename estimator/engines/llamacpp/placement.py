@@ -25,6 +25,7 @@ class Placement:
 
     layers      of the model; offloaded: of them and the output layer, how many lie on devices
     shares      of each device; host_experts: the layers whose experts stay on the host
+    output_last whether the output layer is the last that is offloaded, as in builds before OUTPUT_FIRST
     overlaps    whether micro-batches follow each other through the devices, where nothing else stands against it
     """
 
@@ -33,6 +34,7 @@ class Placement:
     shares: tuple[float, ...] = ()
     host_experts: frozenset[int] = frozenset()
     overlaps: bool = True
+    output_last: bool = False
 
     @property
     def copies(self) -> int:
@@ -46,8 +48,9 @@ class Placement:
 
     def of(self, layer: int) -> int:
         """The device of a layer; layer ``layers`` is the output layer."""
-        first = self.layers + 1 - self.offloaded
-        if not self.shares or layer < first:
+        late = self.output_last and self.offloaded <= self.layers
+        first = self.layers + (not late) - self.offloaded
+        if not self.shares or layer < first or (late and layer == self.layers):
             return HOST
         ends = list(accumulate(self.shares))
         at = (layer - first) / self.offloaded * ends[-1]

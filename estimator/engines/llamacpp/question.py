@@ -16,6 +16,7 @@ from estimator.engines.llamacpp.context import (
     MEASURED,
     N_BATCH,
     N_UBATCH,
+    OUTPUT_FIRST,
     POOLING,
     ROTATING,
     Context,
@@ -291,7 +292,10 @@ def placement(q: Any, layers: int, cards: tuple[Card, ...], said: list[str]) -> 
         n = 0
     else:
         n = layers + 1 if given is None or given in ALL else _size(q, given, "--gpu-layers", "tokens")
-    place = Placement(layers, min(n, layers + 1), shares, experts, not q.no_kv_offload)
+    late = build_of(q) < OUTPUT_FIRST
+    if late and 0 < n <= layers:
+        said.append("builds before December 2025 offload the output layer last: it stays on the host")
+    place = Placement(layers, min(n, layers + 1), shares, experts, not q.no_kv_offload, late)
     if n < layers + 1 or experts:
         said.append("what crosses between devices as ggml's scheduler copies it, without what a card's kernels add")
     elif place.copies > 1:

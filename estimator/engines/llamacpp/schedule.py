@@ -141,6 +141,8 @@ class Scheduler:
             return self.product_bytes(name, self.layer(t)) * share // of
         if t.weight:
             return self.product_bytes(t.weight, self.layer(t))
+        if t.op == "ROPE":
+            return WIDE * self.p.factors
         if t.op in ("MUL", "ADD"):
             return WIDE * t.shape[0]
         if t.op == "MUL_MAT" and len(t.shape) < 3:
