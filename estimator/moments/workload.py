@@ -21,8 +21,7 @@ THREADS = 2
 class Workload:
     """What is run.
 
-    b, s, new    sequences, tokens each, tokens generated after them; generate: by transformers' generate(), which runs
-                 experts another way in a decode step, rather than in a loop of forward passes
+    b, s, new    sequences, tokens each, tokens generated after them
     width        bytes of a parameter; amp: autocast over fp32 parameters
     quantization "", "nf4", "fp4" or one of them with "-dq"; unpacked: weights that it leaves alone beside
                  embeddings, norms and head; adapter: a PEFT method; top: train only that many layers
@@ -59,12 +58,12 @@ class Workload:
     context      GPUs that share a sequence, of which ``s`` are the tokens of one
     tensor       GPUs that share each layer (on each of ``gpus``); sequence: they share the stream's tokens too
     experts      GPUs that share the experts
+    generate     transformers' generate() makes the new tokens, not a loop of forward passes
     """
 
     b: Any
     s: Any
     new: Any = 8
-    generate: bool = True
     width: int = HALF
     amp: bool = False
     training: bool = True
@@ -119,6 +118,7 @@ class Workload:
     tensor: Any = 1
     sequence: bool = False
     experts: Any = 1
+    generate: bool = True
 
     @property
     def divided(self) -> bool:

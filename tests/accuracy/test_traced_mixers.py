@@ -37,7 +37,7 @@ def workload(c, arch):
     return Workload(
         c["batch"], c["seq"], 8, 2 if precision == "bf16" else 4, precision == "amp", c["kind"] == "train",
         fused=c.get("attn", "sdpa") == "sdpa", checkpointing="full" if c.get("checkpoint") else "none",
-        adapter=adapter,
+        adapter=adapter, generate=False,
     )  # fmt: skip
 
 
