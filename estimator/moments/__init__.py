@@ -127,7 +127,7 @@ def _inference(arch: Architecture, load: Workload) -> Outcome:
 def next_logits(m: Machine, arch: Architecture, load: Workload) -> Tensor | None:
     """The last token's logits in fp32, which generate() copies out of those of the pass and names until it has the next
     (transformers generation/utils.py, _sample)."""
-    if not load.generate or not arch.has_head:
+    if not load.generate or m.cache is None or not arch.has_head:
         return None
     n = m.b * arch.vocab
     logits = m.t.alloc(n * m.s if m.logits == "all" else n, m.w, "logits")
