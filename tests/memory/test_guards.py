@@ -11,7 +11,7 @@ from estimator.commands.memory.plan import MemoryPlan, plan, simulate
 from estimator.commands.memory.question import Memory
 from estimator.errors import InputError
 from estimator.models import load_model
-from estimator.moments import Workload, training
+from estimator.moments import Outcome, Workload, training
 from estimator.peft.simulated import specs
 from estimator.questions import ask
 from estimator.stack.tape import Tape
@@ -51,6 +51,16 @@ def adapted(name: str, method: str, targets: str | None) -> MemoryPlan | None:
         return None
 
 
+def ran(p: MemoryPlan) -> Outcome | None:
+    """The moments, or None where what is adapted is a tower's own module."""
+    try:
+        return simulate(p)
+    except InputError as error:
+        if "a batch of text does not run" in str(error):
+            return None
+        raise
+
+
 @pytest.mark.parametrize("name", families())
 def test_every_adapted_matrix_is_met_or_named(llmcalc, name):
     """W1: LoRA on stacked experts was counted in the weights and in no activation."""
@@ -58,7 +68,9 @@ def test_every_adapted_matrix_is_met_or_named(llmcalc, name):
     plans = [p for how in tried if (p := adapted(name, *how)) is not None]
     assert plans
     for p in plans:
-        found = simulate(p)
+        found = ran(p)
+        if found is None:
+            continue
         wanted, _ = specs(p.load.adapter, p.arch)
         assert set(found.unmet) < set(wanted)
         assert not {x for x in found.unmet if ".experts." in x}
