@@ -52,7 +52,7 @@ class Swing:
     def size(self) -> float:
         """How far the answer moves: as a ratio on a log scale where it stays positive, absolute otherwise."""
         if self.low > 0 and self.high > 0:
-            return abs(math.log(self.high / self.low))
+            return abs(math.log(self.high) - math.log(self.low))  # their ratio may be no float
         return abs(self.high - self.low)
 
 
