@@ -471,6 +471,7 @@ def test_an_adaption_prompt_stands_around_an_attention(llmcalc):
     "train qwen1.5-moe-a2.7b --method beft --targets all-linear",  # a gate of one output
     "train qwen3-235b-a22b --method lora --seq-len 64k --gpu rtx-a2000 --derive",  # advice is not derived
     "train qwen1.5-moe-a2.7b --method trainable_tokens --gpus 4 --stage 0 --expert-parallel 2",  # none trained
+    "memory deepseek-v4-pro --mode training --recipe deepspeed --packing --gpus 4 --overlap-comm off --gpu l4",  # 6 s
 ])  # fmt: skip
 def test_options_that_were_never_together(llmcalc, line):
     start = time.process_time()
