@@ -16,6 +16,7 @@ from estimator.engines import OWN, answered, engine_of, fit_in
 from estimator.engines.llamacpp.context import MAX_SEQUENCES, SMALL_PAD
 from estimator.errors import InputError
 from estimator.fit import Fit, fit_of
+from estimator.ops import round_up
 from estimator.report import Node, Report
 from estimator.trace import value_of
 from estimator.units import COUNT, TOKENS
@@ -65,7 +66,7 @@ def largest_served(q: Memory) -> Report:
         return None if n > most else fit_in(with_(n))
 
     def fit(n: int) -> Fit | None:
-        return fits(-(-n // SMALL_PAD) * SMALL_PAD if q.largest == "ctx-size" else n)
+        return fits(round_up(n, SMALL_PAD) if q.largest == "ctx-size" else n)
 
     node, said = _found(q, str(q.gpu or card.name), fit)
     shown = answered("memory", with_(max(1, int(node.children[0].value))))

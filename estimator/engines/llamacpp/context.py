@@ -5,7 +5,7 @@ Source: src/llama-context.cpp (llama_context::llama_context), src/llama-kv-cache
 
 from __future__ import annotations
 
-from estimator.ops import ceil_div
+from estimator.ops import ceil_div, round_up
 from estimator.records import dataclass
 
 PAD = 256  # cells: GGML_PAD(n_ctx, 256)
@@ -129,8 +129,7 @@ class Context:
 
     def padded(self, n: int) -> int:
         """``n`` rounded up to whole blocks of cells."""
-        block = PAD if self.flash or self.build >= PADDED else SMALL_PAD
-        return int(ceil_div(n, block)) * block
+        return int(round_up(n, PAD if self.flash or self.build >= PADDED else SMALL_PAD))
 
     def rotation(self, cache: str, width: int) -> int:
         """Side of the matrix that rotates what a quantised cache ("k" or "v") holds in heads of ``width``; 0: none.

@@ -220,9 +220,8 @@ def _place(load: Load, text: str) -> Placement:
     for name, what, value in _BUFFER.findall(text):
         if name in logged and what in ("KV", "RS"):
             logged[name] += float(value) * MIB
-    late = load.context.build < OUTPUT_FIRST
-    first = n - offloaded if late and offloaded <= n else n + 1 - offloaded
-    each = [_kept(load, layer) for layer in ordered(load.arch)][first:]
+    place = Placement(n, offloaded, output_last=load.context.build < OUTPUT_FIRST)
+    each = [_kept(load, layer) for layer in ordered(load.arch)][place.first :]
     shares, at = [], 0
     for name in names[:-1]:
         start, total = at, 0.0
@@ -230,8 +229,7 @@ def _place(load: Load, text: str) -> Placement:
             total, at = total + each[at], at + 1
         shares.append(float(at - start))
     copies = [int(a or b) for a, b in _COPIES.findall(text)]
-    overlaps = copies[-1] > 1 if copies else True
-    return Placement(n, offloaded, (*shares, float(offloaded - at)), overlaps=overlaps, output_last=late)
+    return replace(place, shares=(*shares, float(offloaded - at)), overlaps=copies[-1] > 1 if copies else True)
 
 
 def devices_of(text: str) -> list[str]:

@@ -43,17 +43,25 @@ class Placement:
         return COPIES if whole and self.overlaps else 1
 
     @property
+    def first(self) -> int:
+        """The first layer on a device."""
+        return self.layers + (not self._late) - self.offloaded
+
+    @property
+    def _late(self) -> bool:
+        """Whether the output layer stays on the host for its turn."""
+        return self.output_last and self.offloaded <= self.layers
+
+    @property
     def devices(self) -> int:
         return len(self.shares)
 
     def of(self, layer: int) -> int:
         """The device of a layer; layer ``layers`` is the output layer."""
-        late = self.output_last and self.offloaded <= self.layers
-        first = self.layers + (not late) - self.offloaded
-        if not self.shares or layer < first or (late and layer == self.layers):
+        if not self.shares or layer < self.first or (self._late and layer == self.layers):
             return HOST
         ends = list(accumulate(self.shares))
-        at = (layer - first) / self.offloaded * ends[-1]
+        at = (layer - self.first) / self.offloaded * ends[-1]
         return 1 + min(bisect_right(ends, at), self.devices - 1)
 
     def experts_on_host(self, layer: int) -> bool:
