@@ -200,6 +200,11 @@ class Architecture(NamedTuple):
         return self.model_type == "symbolic"
 
     @property
+    def prompts_encoder(self) -> bool:
+        """Whether a prompt is the encoder's, so that what is generated begins with one token."""
+        return self.kind == "encoder-decoder" and self.encoder_tokens is None
+
+    @property
     def attentions(self) -> tuple[Attention, ...]:
         """Every attention, a layer's own before the one over the encoder."""
         found = (m for x in self.layers for m in (x.ahead.attention if x.ahead else x.mixer, x.cross))

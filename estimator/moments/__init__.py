@@ -88,8 +88,8 @@ def _inference(arch: Architecture, load: Workload) -> Outcome:
     if len(arch.layers) > 1 and arch.kind == "decoder":
         segments = alternating(segments)
     first_tokens = load.s
-    if load.generate and arch.kind == "encoder-decoder" and arch.encoder_tokens is None:
-        first_tokens = m.s = m.kv = 1  # the prompt is the encoder's; the decoder begins with one token
+    if load.generate and arch.prompts_encoder:
+        first_tokens = m.s = m.kv = 1
     start = sum(base.values())
     replay = Replay(value_of(start))
     moments = [Moment("moments.load_bytes", "Load", start, start, base)]
@@ -102,24 +102,20 @@ def _inference(arch: Architecture, load: Workload) -> Outcome:
     if m.cache is None:
         del ids
         return Outcome(moments, base["model", "weights"], 0, 0, [], base)
-    m.past, m.s, m.kv, m.logits = first_tokens, 1, first_tokens + 1, "all"
-    m.copies_experts = load.generate and load.stored is None
-    replay.run(tape.log, done)
-    first = len(tape.log)
-    forward(m, arch, segments, False)
-    scores = next_logits(m, arch, load)
-    decode = phase("moments.decode_bytes", "Decode", tape.log, first, replay, base)
-    if load.new > 1:  # the last step: caches have grown, but those of sliding windows are no longer views of all
-        done = len(tape.log)
-        m.past, m.kv = first_tokens + load.new - 1, first_tokens + load.new
-        grow_cache(m, m.past)
+    m.s, m.logits, m.copies_experts = 1, "all", load.copies_experts
+    decoded: list[Moment] = []
+    # the first step and the last: caches have grown, but those of sliding windows are no longer views of all
+    for past in (first_tokens, first_tokens + load.new - 1)[: 2 if load.new > 1 else 1]:
+        if decoded:
+            done = len(tape.log)
+            grow_cache(m, past)
+        m.past, m.kv = past, past + 1
         replay.run(tape.log, done)
         first = len(tape.log)
         forward(m, arch, segments, False)
         scores = next_logits(m, arch, load)
-        last = phase("moments.decode_bytes", "Decode", tape.log, first, replay, base)
-        decode = last if last.peak > decode.peak else decode
-    moments.append(decode)
+        decoded.append(phase("moments.decode_bytes", "Decode", tape.log, first, replay, base))
+    moments.append(max(decoded, key=lambda x: x.peak))
     del ids, out, scores
     return Outcome(moments, base["model", "weights"], 0, 0, [], base)
 

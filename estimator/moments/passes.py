@@ -19,8 +19,6 @@ from estimator.stack.replay import settle
 from estimator.stack.tape import Tape, Tensor
 from estimator.trace import value_of
 
-ELSEWHERE = "add --images, or name other --targets"
-
 
 def at_once(load: Workload, optimizer: Optimizer) -> bool:
     """Whether each gradient is stepped and dropped in the backward pass."""
@@ -87,7 +85,8 @@ def backward_pass(
     if loss.node is None:
         name = load.adapter.method.name if load.adapter is not None else "full"
         if load.adapter is not None and value_of(load.adapter.trained):
-            raise InputError(f"--method {name}: what it trains lies where a batch of text does not run: {ELSEWHERE}")
+            raise InputError(f"--method {name}: what it trains lies where a batch of text does not run: add --images, "
+                             "or name other --targets")  # fmt: skip
         raise InputError(f"--method {name}: nothing trains; it adds no weights to this model and frees none")
     backward(tape, loss, out.bounds, wrap, given)
     if not load.names_on:

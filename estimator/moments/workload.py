@@ -121,6 +121,11 @@ class Workload:
     generate: bool = True
 
     @property
+    def copies_experts(self) -> bool:
+        """Whether a decode step copies the chosen experts' weights, which lie as they are multiplied."""
+        return self.generate and self.stored is None
+
+    @property
     def divided(self) -> bool:
         """Whether a GPU has a part of the model, beside what is sharded."""
         return bool(self.tensor != 1 or self.experts != 1 or self.pipe is not None)

@@ -44,19 +44,17 @@ def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
             k, v = ((ops.repeat if m.b > 1 else ops.expand)(t, y, groups) for y in (k, v))
         n = m.b * a.heads * m.s * m.kv
         scores = bmm(t, q, k, n, a.head_dim, (False, False), "attention scores", True)  # scaled in place
-        held: tuple[Tensor, ...] = (scores,)
-        w = scores.w
+        wide = biased = scores
         if a.position == "alibi":  # in fp32, and every step keeps its name until the module returns
             wide = ops.to(t, scores, F32)
-            scores = ops.shift(t, wide, "scores with alibi")
-            held = (*held, wide, scores)
-        scores = ops.shift(t, scores, "masked scores")
-        probs = ops.softmax(t, scores, w if a.position == "alibi" else None)
-        del scores
+            biased = ops.shift(t, wide, "scores with alibi")
+        summed = ops.shift(t, biased, "masked scores")
+        probs = ops.softmax(t, summed, scores.w)
+        del summed
         m.hold(probs)
         out = ops.copy(t, bmm(t, probs, v, m.rows * a.heads * a.head_dim, m.kv, (False, False), "attention output"))
         out = linear(m, out, a.out)
-        del held, probs
+        del scores, wide, biased, probs
         return out
     if a.kv_heads != a.heads and a.cached_heads is None:
         out = math(m, t.autocast(q), t.autocast(k), t.autocast(v), a, m.s, m.kv, mask, mask is None and m.s != 1)

@@ -279,8 +279,7 @@ def _cache(q: Memory, arch: Architecture, b: Any, s: Any, new: Any, own: str, sa
     fmt = kv_format(q.kv_dtype or own)
     if q.kv_dtype is not None and fmt.name != own:
         said.append(f"--kv-dtype {fmt.name}: kv_cache_bytes only; the moments hold the dynamic cache in {own}")
-    apart = arch.kind == "encoder-decoder" and arch.encoder_tokens is None
-    return cache_bytes(arch, b, 1 + new if apart else s + new, s, fmt.block_bits // fmt.block)
+    return cache_bytes(arch, b, 1 + new if arch.prompts_encoder else s + new, s, fmt.block_bits // fmt.block)
 
 
 def simulate(p: MemoryPlan) -> Outcome:

@@ -139,9 +139,9 @@ def assumptions(p: MemoryPlan, outcome: Outcome, card: Card) -> tuple[str, ...]:
 
 def generated(p: MemoryPlan) -> str:
     """What generate() does otherwise than a loop of forward passes."""
-    if p.arch.kind == "encoder-decoder" and p.arch.encoder_tokens is None:
+    if p.arch.prompts_encoder:
         return "; the prompt is the encoder's, and the decoder begins with one token"
-    if p.load.stored is None and any(isinstance(x.mlp, MoE) for x in p.arch.layers):
+    if p.load.copies_experts and any(isinstance(x.mlp, MoE) for x in p.arch.layers):
         return "; it decodes with a copy of each chosen expert's weights, for each token (batched_mm)"
     return ""
 
