@@ -85,8 +85,7 @@ def backward_pass(
     if loss.node is None:
         name = load.adapter.method.name if load.adapter is not None else "full"
         if load.adapter is not None and value_of(load.adapter.trained):
-            raise InputError(f"--method {name}: what it trains lies where a batch of text does not run: add --images, "
-                             "or name other --targets")  # fmt: skip
+            raise InputError(f"--method {name}: it trains a tower alone, which is not simulated; name other --targets")
         raise InputError(f"--method {name}: nothing trains; it adds no weights to this model and frees none")
     backward(tape, loss, out.bounds, wrap, given)
     if not load.names_on:

@@ -102,6 +102,8 @@ CASES: list[tuple[str, str]] = [
     ("memory llama-3-8b --engine llama.cpp --gpu-memory-utilization 0.8",
      "memory llama-3-8b --engine llama.cpp --ctx-size 4096"),
     ("memory --model {vision} --images 1", "memory --model {vision} --images 1 --image-size 1024"),
+    ("memory gemma-3-12b-multimodal --mode training --method lora --targets out_proj",
+     "memory gemma-3-12b-multimodal --mode training --method lora --targets o_proj"),
     ("memory --model {vision} --images 1", "memory --model {vision} --images 1 --image-size 1080x1920"),
     ("memory --model {vision} --image-size 1024", "memory --model {vision} --image-size 1024 --images 1"),
     ("memory llama-3-8b --rank 8", "memory llama-3-8b --rank 8 --method lora"),
