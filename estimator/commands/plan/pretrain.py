@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
@@ -241,8 +240,10 @@ class Search:
                 rest.extend((x.seconds * hours * row.cost / row.hours, x.seconds * hours, x) for x in group)
 
         self.stopped = watched(list(groups.values()), "the fastest", ask_fastest) or self.stopped
-        with suppress(KeyboardInterrupt):
+        try:
             self.cheapest(sorted(rest, key=lambda x: x[:2]), top)
+        except KeyboardInterrupt:
+            self.stopped = self.stopped or "stopped by Ctrl-C: a cheaper row may be missing"
         return [row for _, row in sorted(self.answers.items()) if row is not None]
 
     def fastest(self, group: Sequence[Fitting]) -> TrainedWay | None:
