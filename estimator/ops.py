@@ -53,12 +53,18 @@ def round_up(a: Any, multiple: Any) -> Any:
 
 def maximum(*values: Any) -> Any:
     """The largest; on numpy arrays elementwise, on traced numbers the one whose value is largest."""
-    return max(values) if NUMBERS.issuperset(map(type, values)) else _extreme(values, "maximum", max)
+    for v in values:
+        if type(v) not in NUMBERS:
+            return _extreme(values, "maximum", max)
+    return max(values)
 
 
 def minimum(*values: Any) -> Any:
     """The smallest; see :func:`maximum`."""
-    return min(values) if NUMBERS.issuperset(map(type, values)) else _extreme(values, "minimum", min)
+    for v in values:
+        if type(v) not in NUMBERS:
+            return _extreme(values, "minimum", min)
+    return min(values)
 
 
 def _extreme(values: tuple[Any, ...], name: str, plain: Any) -> Any:

@@ -13,7 +13,10 @@ from collections import Counter, namedtuple
 from collections.abc import Callable
 from dataclasses import MISSING, Field, FrozenInstanceError, field, fields
 from dataclasses import dataclass as library
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace as by_field
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+R = TypeVar("R")
 
 OFTEN = 32  # records of one class, from which on its __init__ is compiled
 _MADE: Counter[type[Any]] = Counter()
@@ -105,6 +108,23 @@ def _init(self: Any, *args: Any, **options: Any) -> None:
             return
         setattr(cls, "__init__", _written(cls, "__init__"))  # noqa: B010
     (cls or type(self)).__init__(self, *args, **options)
+
+
+def replace(record: R, /, **changes: Any) -> R:
+    """``dataclasses.replace`` without a look at each field's description: most of a question's hundred stay."""
+    cls: Any = type(record)
+    known = cls.__dataclass_fields__
+    if not changes.keys() <= known.keys():
+        return cast("R", by_field(cast("Any", record), **changes))  # which says what is wrong
+    new, own = object.__new__(cls), getattr(record, "__dict__", {})
+    if own.keys() == known.keys():
+        new.__dict__.update(own, **changes)
+    else:
+        for name in known:
+            object.__setattr__(new, name, changes[name] if name in changes else getattr(record, name))
+    if hasattr(cls, "__post_init__"):
+        new.__post_init__()
+    return cast("R", new)
 
 
 _REPR, _EQ, _HASH = (_at_first(name) for name in ("__repr__", "__eq__", "__hash__"))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from estimator.families.base import Architecture, MoE
 from estimator.inventory import EMBEDDING, EXPERT, HEAD, POSITION, TOKEN_TYPE, total
+from estimator.same import Same
 
 
 def total_params(arch: Architecture) -> Any:
     """Every unique parameter; a tied output layer counts once, buffers do not."""
-    return total(arch.weights())
+    return _total(Same(arch))
+
+
+@lru_cache(maxsize=64)
+def _total(same: Same[Architecture]) -> Any:
+    return total(same.it.weights())
 
 
 def active_params(arch: Architecture) -> Any:

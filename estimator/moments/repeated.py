@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import lru_cache, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from estimator.families.base import Architecture
 from estimator.moments.outcome import Alive, Live, Moment, Outcome
 from estimator.moments.workload import Workload
 from estimator.peft.base import Adapter
+from estimator.records import replace
 from estimator.same import Alike, Same
 from estimator.stack.kernels import Watched
 from estimator.stack.replay import At, holders

@@ -125,7 +125,11 @@ def _asked_of(question: Any) -> tuple[Given, ...]:
 
 def given(q: Any) -> list[Given]:
     """The options of a question that are not at their defaults; a number may be one, or its text."""
-    return [f for f in _asked_of(q.__class__) if _differs(getattr(q, f.name), f.default)]
+    values = vars(q)
+    return [
+        f for f in _asked_of(q.__class__)
+        if values[f.name] is not f.default and _differs(values[f.name], f.default)
+    ]  # fmt: skip
 
 
 def _differs(value: Any, default: Any) -> bool:
@@ -168,7 +172,7 @@ def ask(question: type[Q], model: Model | str | None = None, options: Mapping[st
     question's default. options: by field name; values may be texts as on the command line. Raises InputError for an
     option that the question does not have and for names that do not exist.
     """
-    known = {f.name: f for f in fields(question)}
+    known = question.__dataclass_fields__
     of_adapter, notes = "", tuple[str, ...]()
     if "adapter" in known and (options or {}).get("adapter") is not None:
         from estimator.peft.files import from_adapter

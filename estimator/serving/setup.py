@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +13,7 @@ from estimator.models import Model
 from estimator.names import choice
 from estimator.ops import ceil_div
 from estimator.presets import load_gpu
+from estimator.records import replace
 from estimator.roofline import Accelerator, machine
 from estimator.same import Same
 from estimator.serving.step import ENGINES, UNPACKED, Serving, cache_shards, check_split

@@ -8,10 +8,10 @@ and recorded anew once that was often so.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
+from estimator.records import replace
 from estimator.trace import recording
 
 T = TypeVar("T")

@@ -145,7 +145,9 @@ def _product(out: Times, q: Product, machine: Accelerator, how: How) -> None:
     stored = how.bytes_of(q)
     unpacked = how.unpack and q.weight and stored < BF16 and value_of(q.m) > UNPACK_ROWS
     element = BF16 if unpacked else stored
-    moved = _moved(q, how, element)
+    own, more = _own(q, how), _more(q, how)
+    read = own if value_of(more) == 1 else own / more
+    moved = _moved(q, how, element, read)
     flops = q.flops(causal=True) / how.shards
     ideal = machine.ideal(flops, 0 if how.decode and q.part == p.ATTENTION else moved)
     out.ideal = out.ideal + q.times * (forward - q.recomputed + q.left + q.right) * ideal
@@ -153,7 +155,7 @@ def _product(out: Times, q: Product, machine: Accelerator, how: How) -> None:
     if q.operator == "sdpa":
         out.add(ATTENTION, COMPUTE, q.times * _attention(q, machine, how, forward) / how.shards)
         return
-    seconds, bound = _once(q, machine, how, element, moved)
+    seconds, bound = _once(q, machine, how, element * read, moved, own, more)
     narrow = how.adapters32 and q.part == p.ADAPTER
     runs: Any = forward
     if gradients := q.gradients:
@@ -165,12 +167,13 @@ def _product(out: Times, q: Product, machine: Accelerator, how: How) -> None:
         out.add(ELEMENTWISE, MEMORY, uses * machine.stream(q.weight * (stored + BF16)) / how.shards)
 
 
-def _moved(q: Product, how: How, element: float) -> Any:
-    """Bytes that one pass of one layer's product reads and writes."""
+def _moved(q: Product, how: How, element: float, read: Any) -> Any:
+    """Bytes that one pass of one layer's product reads and writes; read: elements of its stored weights that the
+    accelerators of a tensor group read."""
     width = FP32_BYTES if how.adapters32 and q.part == p.ADAPTER else how.width
     if q.part == p.SCAN and how.fused_scan:
         return 0
-    weights = (element if width == how.width else width) * _read(q, how)
+    weights = (element if width == how.width else width) * read
     return (width * (moved_elements(q) - q.weight) + weights) / how.shards
 
 
@@ -188,14 +191,13 @@ def _more(q: Product, how: How) -> Any:
     return how.together if q.part in (p.MLP, p.HEAD) else 1
 
 
-def _read(q: Product, how: How) -> Any:
-    """Elements of a product's stored weights that the accelerators of a tensor group read."""
-    more = _more(q, how)
-    return _own(q, how) if value_of(more) == 1 else _own(q, how) / more
+def _once(
+    q: Product, machine: Accelerator, how: How, matrix: Any, moved: Any, own: Any, more: Any
+) -> tuple[Any, str]:
+    """(seconds of one pass of one layer's product, what bounds it).
 
-
-def _once(q: Product, machine: Accelerator, how: How, element: float, moved: Any) -> tuple[Any, str]:
-    """(seconds of one pass of one layer's product, what bounds it)."""
+    matrix: bytes of its stored weights that are read; moved: all its bytes; own, more: of :func:`_own`, :func:`_more`.
+    """
     if how.adapters32 and q.part == p.ADAPTER:
         return machine.simt(q.flops() / how.shards, moved), MEMORY
     if q.operator == "conv":
@@ -204,12 +206,12 @@ def _once(q: Product, machine: Accelerator, how: How, element: float, moved: Any
         compute, arrive = machine.gemm(q.m, q.k, q.n, q.count / how.shards), machine.stream(moved)
     else:
         # every expert that is chosen multiplies its own share of the rows
-        chosen = _own(q, how) / (q.k * q.n) if q.operator == "experts" else 1
-        m, shards, more = q.m / chosen, how.shards, _more(q, how)
+        chosen = own / (q.k * q.n) if q.operator == "experts" else 1
+        m, shards = q.m / chosen, how.shards
         if value_of(more) != 1:
             m, shards = m * more, shards * more
         compute = machine.gemm(m, q.k, q.n / shards, q.count * chosen)
-        arrive = machine.arrive(_read(q, how) * element / how.shards, m, moved)
+        arrive = machine.arrive(matrix / how.shards, m, moved)
     return maximum(compute, arrive), MEMORY if arrive > compute else COMPUTE
 
 

@@ -105,3 +105,25 @@ def test_pickled(what):
     assert pickle.loads(pickle.dumps(what)) == what
 
 
+
+
+CHANGES = [
+    (0, (1,), {}), (0, (1,), {"a": 4, "c": [2]}), (0, (1,), {"a": -1}), (0, (1,), {"x": 1}), (1, (), {"b": "y"}),
+    (1, (), {"a": 0, "b": "y"}), (2, (5,), {"d": 3}), (2, (5,), {"e": 3}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("which", "args", "changes"), CHANGES)
+def test_replaced_as_the_library_does(which, args, changes):
+    given = {} if which == 0 else {"b": "x"}
+
+    def changed(classes, replace):
+        return outcome(lambda: replace(classes[which](*args, **given), **changes), (), {})
+
+    assert changed(OURS, records.replace) == changed(LIBRARY, dataclasses.replace)
+
+
+def test_a_replaced_record_is_another():
+    one = OURS[2](5, b="x")
+    other = records.replace(one, d=1)
+    assert (one.d, other.d) == (None, 1)

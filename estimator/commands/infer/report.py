@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from estimator.presets import load_gpu
 from estimator.prices import price_of
 from estimator.questions import ask
 from estimator.questions.read import batch, tokens
+from estimator.records import replace
 from estimator.report import Node, Report, Table
 from estimator.schemas import GpuSpec
 from estimator.serving import setup as plan

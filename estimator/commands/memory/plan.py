@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field, fields, replace
+from dataclasses import field, fields
 from typing import Any, cast
 
 from estimator.commands.memory.grid import refuse, shared
@@ -46,7 +46,7 @@ from estimator.peft.base import Adapter
 from estimator.questions.base import Unsaid
 from estimator.questions.read import FULL, adapter_of, batch, recipe_of, scored, split_cast, storage_of, tokens
 from estimator.recipes.base import Recipe
-from estimator.records import dataclass
+from estimator.records import dataclass, replace
 from estimator.sizes import size_option
 from estimator.stack.codes import own_weights
 from estimator.stack.tape import F32

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from estimator.active import active_words
@@ -35,6 +34,7 @@ from estimator.models import Model
 from estimator.moments import Moment, Outcome
 from estimator.names import choice
 from estimator.questions import ask
+from estimator.records import replace
 from estimator.report import Cell, Node, Report, Table
 from estimator.trace import value_of, wordless
 from estimator.units import BYTES, PARAMS
