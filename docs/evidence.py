@@ -126,8 +126,8 @@ def start_ups() -> list[str]:
         " part was looked at while rules were mended, the second at the end: two rules (longer blocks, tiles of MXFP4)"
         " came of it, and one of its configs was put right. The third came later, and four rules of it (vLLM's sampler"
         " before 0.11, the tokens that it prints from 0.20.2, SGLang's share on AMD and its pool of Gemma 4). The"
-        " worst: pools on a DGX Spark, whose memory the server shares; a trial run with a video; weights that SGLang"
-        " reads with what the driver takes; graphs of experts before 0.19.\n",
+        " worst: pools on a DGX Spark, whose memory the server shares; a trial run with a video before 0.11.1; weights"
+        " that SGLang reads with what the driver takes; graphs of experts before 0.19.\n",
         "| figure | part | figures | median | worst |\n|:--|:--|--:|--:|--:|",
     ]
     for key, label in STARTED.items():

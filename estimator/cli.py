@@ -54,6 +54,7 @@ WORDS = {
     "fine-tune": "memory --method lora", "lora": "peft --method lora", "serve": "infer", "inference": "infer",
     "speed": "infer", "throughput": "infer", "latency": "infer", "kv": "kvcache", "quantize": "compress",
     "pretrain": "plan train", "cost": "train", "deepspeed": "zero", "fsdp": "zero", "scaling": "chinchilla",
+    "params": "models", "parameters": "models", "model": "models", "show": "models", "info": "models",
     # other programs: what of theirs is asked about here
     "vllm": "memory --engine vllm", "sglang": "memory --engine sglang", "trtllm-serve": "memory --engine tensorrt-llm",
     "text-generation-launcher": "memory --engine tgi", "ollama": "memory --engine llama.cpp",

@@ -119,7 +119,6 @@ FLAGS = (
 # what is asked for in another way; where all options that its text names are given too, it adds nothing
 OTHERWISE: dict[str, str] = {
     "enable-lora": "--max-loras N makes room for adapters",
-    "limit-mm-per-prompt": "--images N says how many a request has",
     "speculative-config": "infer --draft-model MODEL --gamma N times a draft",
     "num-speculative-tokens": "infer --draft-model MODEL --gamma N times a draft",
     "speculative-draft-model-path": "infer --draft-model MODEL --gamma N times a draft",

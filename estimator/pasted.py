@@ -147,23 +147,30 @@ def command_for(command: str, words: Sequence[str], have: Mapping[str, bool]) ->
                 break
             left.append(str(error))
             rest = rest[:at] + rest[at + (2 if "=" not in rest[at] and _valued(rest, at) else 1) :]
+    from shlex import quote
+
     kept: list[str] = []
     own = placed(own, have)
     while own:
         word = own.pop(0)
         flag, eq, _ = word.partition("=")
         if flag not in have:
-            if word.startswith("-"):
+            if flag in ("-m", "--model"):  # of a command whose argument is the model
+                kept += [word.partition("=")[2]] if eq else own[:1]
+                own = own if eq else own[1:]
+            elif word.startswith("-"):
                 left.append(f"{flag} is not known here")
                 own = own[1:] if own and not eq and not own[0].startswith("-") else own
-            elif not is_model(word):
+            elif is_model(word):
+                kept.append(word)
+            else:
                 left.append(f"{word[:60]} is not known here")
             continue
         kept.append(word)
         if have[flag] and not eq and own:
             kept.append(own.pop(0))
     said = "".join(f"; {x}" for x in left[:4])
-    return f"Try: llmcalc {' '.join([name, *(f'{w!r}' if ' ' in w else w for w in kept)])}{said}"
+    return f"Try: llmcalc {' '.join([name, *(quote(w) for w in kept)])}{said}"
 
 
 def _valued(words: Sequence[str], at: int) -> bool:
@@ -171,3 +178,4 @@ def _valued(words: Sequence[str], at: int) -> bool:
 
 
 __all__ = ["command_for", "is_model", "placed", "program"]
+

@@ -18,7 +18,7 @@ from estimator.engines.pool import kind_of, pool_of, rank_token_bytes
 from estimator.engines.rank import ServedRank, check_dealt, check_heads, fewest
 from estimator.engines.server import Hardware, Server
 from estimator.engines.tiles import check_tiles
-from estimator.engines.vision import Images, images, stacked_bytes
+from estimator.engines.vision import Images, images, said_of, stacked_bytes
 from estimator.engines.vllm_defaults import HYBRID_PREFIXES, UNEVEN, V0, block_of, captured, sizes_of, utilisation
 from estimator.engines.weights import VOCAB_MULTIPLE, rank_bytes
 from estimator.errors import InputError
@@ -31,7 +31,7 @@ from estimator.working import minus, plus
 
 NAME, LATEST = "vllm", (0, 19, 0)
 OWN = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "prefix_caching", "rate", "prefix_hit",
-       "decode_context_parallel", "enforce_eager", "max_loras", "max_lora_rank")  # fmt: skip
+       "decode_context_parallel", "enforce_eager", "max_loras", "max_lora_rank", "limit_mm_per_prompt")  # fmt: skip
 # docs/getting_started/installation/gpu.cuda.inc.md of 0.21 and of 0.14; AMD's by gpu.rocm.inc.md
 # weights: get_min_capability in model_executor/layers/quantization of 0.19.0 and 0.14.0, of 0.11.0 and 0.9.2
 _TURING = (((0, 14), "7.5"), ((0,), "8.0"))
@@ -90,6 +90,7 @@ def _rank(asked: ServerAsked, stage: range, of: int) -> ServedRank:
     last = stage.stop == len(layers)
     more, drafted = draft_bytes(asked) if last else (0, 0)
     stacked = stacked_bytes(asked, t) if stage.start == 0 else 0
+    asked.said.extend(said_of(asked) if stage.start == 0 else [])
     weights = lettered(asked, WEIGHTS, rank_bytes(asked, stage) + more + stacked)
     peak = lettered(asked, ACTIVATION, activation(asked, n, t, first=stage.start == 0, last=last))
     beside = lettered(asked, BESIDE, other(asked))

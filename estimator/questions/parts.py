@@ -167,6 +167,9 @@ class Served(Question):
     max_num_batched_tokens: Any = option(
         None, "vLLM, TGI: tokens a step.", "TOKENS", short="--max-batch-prefill-tokens"
     )
+    limit_mm_per_prompt: Any = option(
+        None, "vLLM: images, videos of a prompt: video=0, or JSON. Of what has none, none is tried.", "LIMITS"
+    )
     prefix_caching: Any = option(None, "vLLM: on or off (hybrids keep a second state a request).", "NAME")
     rate: Any = option(None, "Engines: requests that arrive a second.", "X", kind="float")
     prefix_hit: Any = option(None, "Engines: share of a prompt found in the prefix cache.", "SHARE", kind="float")

@@ -33,6 +33,7 @@ _STORED = re.compile(rf"[-_.]({'|'.join(STORED)})(?:-gguf|-mlx)?$")
 TRAINED = re.compile(
     r"[-_.](?:instruct|it|chat|base|hf|pt|(?:thinking-)?(?:2[3-9](?:0[1-9]|1[0-2])|(?:0[1-9]|1[0-2])[0-3]\d))$"
 )
+MOST = 3  # names that are told one by one
 LONGEST = 200  # characters of a name that may be meant for another
 LIST = "List them: llmcalc models"
 TEXT_ALONE = " (text model)"  # behind the repository of a preset without the towers
@@ -50,10 +51,20 @@ def hint(text: str, repo: bool) -> str:
         return f"{where}. {said} {base!r}: --model {base}" + (f" --quantization {stored}" if stored else "")
     names = [n for n in (*presets.names("models"), "symbolic") if "/" not in n]
     like = typing_errors(own, names) if short else []
-    near = list({presets.find("models", n): n for n in reversed(like)}.values())[::-1]
+    near = _apart(like)
     if near:
         return f"Did you mean {' or '.join(map(repr, near))}? {where}"
+    more = _apart(longer(own, names)) if short else []
+    if len(more) > MOST:
+        return f"{len(more)} presets begin so: llmcalc models {more[0][:len(_plain(own))]}"
+    if more:
+        return f"Did you mean {' or '.join(map(repr, more))}? {where}"
     return where if repo else f"{LIST}; any other: --model hf:ORG/NAME, or the path of its config.json"
+
+
+def _apart(names: list[str]) -> list[str]:
+    """The first name of each preset."""
+    return list({presets.find("models", n): n for n in reversed(names)}.values())[::-1]
 
 
 def stored_as(own: str) -> str:
@@ -114,15 +125,28 @@ def without(name: str) -> str:
     return f". Without it: --model {base}" + (f" --quantization {mix}" if mix else "") if base is not None else ""
 
 
+def longer(got: str, known: Iterable[str]) -> list[str]:
+    """The names that go on where ``got``, without what says how it was trained or stored, ends: qwen3.5-35b-a3b."""
+    return [other for other in known if other.startswith(_plain(got) + "-")]
+
+
+def _plain(name: str) -> str:
+    """A name without the ends of a variant."""
+    own = name.lower()
+    while (shorter := VARIANT.sub("", own)) != own:
+        own = shorter
+    return own
+
+
 def typing_errors(got: str, known: Iterable[str]) -> list[str]:
-    """At most three of ``known`` with the numbers of ``got``, as many words and nearly their letters, nearest first."""
+    """Those of ``known`` with the numbers of ``got``, as many words and nearly their letters, the nearest first."""
     name = got.lower()
     found = []
     for other in known:
         if _digits(other) == _digits(name) and _same_words(other, name):
             same = 1.0 if sorted(other) == sorted(name) else SequenceMatcher(None, other, name).ratio()
             found.append((same, other))
-    return [n for ratio, n in sorted(found, reverse=True)[:3] if ratio >= LIKELY]
+    return [n for ratio, n in sorted(found, reverse=True)[:MOST] if ratio >= LIKELY]
 
 
 def _digits(name: str) -> str:
@@ -137,4 +161,4 @@ def _same_words(a: str, b: str) -> bool:
     )
 
 
-__all__ = ["base_of", "hint", "stored_as", "trained_from", "typing_errors", "without"]
+__all__ = ["base_of", "hint", "longer", "stored_as", "trained_from", "typing_errors", "without"]

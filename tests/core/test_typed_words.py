@@ -12,6 +12,13 @@ from estimator.cli import WORDS
     [
         ("llama-3-8b", "llama-3-8b is a model. First the command: llmcalc memory llama-3-8b"),
         ("finetune llama-3-8b", "unknown command 'finetune'. Try: llmcalc memory --method lora"),
+        ("params llama-3-8b", "Try: llmcalc models llama-3-8b"),
+        ("params --model llama-3-8b --derive", "Try: llmcalc models llama-3-8b --derive"),
+        ("model -m=llama-3-8b", "Try: llmcalc models llama-3-8b"),
+        ("memory qwen3.5-35b", "Did you mean 'qwen3.5-35b-a3b'?"),
+        ("memory gemma-4-26b-it", "Did you mean 'gemma-4-26b-a4b'?"),
+        ("memory deepseek", "6 presets begin so: llmcalc models deepseek"),
+        ("""vllm serve qwen3-8b --limit-mm-per-prompt '{"image": 2}'""", """--limit-mm-per-prompt '{"image": 2}'"""),
         ("memory llama-3-8b --gpu 8xh100", "For 8 of them: --gpu h100-sxm --gpus 8"),
         ("memory llama-3-8b --gpu '2 x 3090'", "For 2 of them: --gpu rtx-3090 --gpus 2"),
         ("memory llama-3-8b --gpu-memory 24", "--gpu-memory 24 is 24 bytes; with its unit: --gpu-memory 24GB"),
@@ -24,6 +31,12 @@ def test_is_told_what_to_type(llmcalc, line, says):
     ran = llmcalc(line)
     assert ran.code == 2
     assert says in ran.err
+
+
+@pytest.mark.parametrize("name", ["deepseek", "qwen3-vl"])
+def test_as_many_presets_begin_so_as_are_listed(llmcalc, name):
+    told = llmcalc(f"memory {name}").err.partition(". ")[2].split()[0]
+    assert f"{told} model presets\n" in llmcalc(f"models {name}").out
 
 
 def test_memory_in_parts_of_a_unit(llmcalc):

@@ -77,7 +77,7 @@ def models(
     note += "its input table counts, which some published counts leave out"
     inputs = {"name": pattern or None, "family": family, "min_params": least, "max_params": most}
     table = Table("", columns, tuple(rows), note)
-    return Report("models", f"{len(rows)} model presets", inputs, (table,), facts)
+    return Report("models", f"{len(rows)} model preset{'' if len(rows) == 1 else 's'}", inputs, (table,), facts)
 
 
 def bound(value: Any, flag: str, kind: str = "count") -> int | None:
