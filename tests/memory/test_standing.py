@@ -6,6 +6,8 @@ from dataclasses import replace
 from math import prod
 from types import SimpleNamespace
 
+import pytest
+
 from estimator.config import Config
 from estimator.families import build
 from estimator.inventory import CONV1D, LINEAR, NORM
@@ -138,3 +140,14 @@ def test_buckets_take_the_order_of_the_model_not_of_the_optimizer():
     plain, trainer = (trained_tensors(arch, Workload(1, 8, wide_embeddings=x)) for x in (False, True))
     assert any(not t.decays for t in trainer)
     assert bucket_bytes(arch, trainer) == bucket_bytes(arch, plain) == sum(t.n * t.width * t.times for t in plain)
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens", "more"),
+    [("gemma-3-27b-text", 8192, True), ("gemma-3-27b-text", 512, False), ("llama-3-8b", 8192, False)],
+)
+def test_a_cache_that_holds_more_than_its_windows_is_said(llmcalc, model, tokens, more):
+    """The row is what layers attend to; while a prompt passes, transformers' cache holds all of it."""
+    ran = llmcalc(f"memory {model} --seq-len {tokens} --format json")
+    assert any("of which the window is a view" in x for x in ran.json["assumptions"]) == more
+    assert ("once the prompt has passed" in llmcalc(f"memory {model} --seq-len {tokens}").out) == more

@@ -7,7 +7,7 @@ from typing import Any
 from estimator.card import COVERED, MIB, SPREAD, Card
 from estimator.commands.memory.plan import MemoryPlan
 from estimator.commands.memory.sharding import DEEPSPEED, sharding_notes, stage_name
-from estimator.families.base import MoE
+from estimator.families.base import Attention, MoE
 from estimator.fit import Fit
 from estimator.moments import Moment, Outcome
 from estimator.parallel.offload import Host
@@ -17,6 +17,7 @@ from estimator.stack.kernels import HOPPER_WORKSPACE
 from estimator.trace import value_of
 from estimator.units import BYTES
 
+CACHE = "KV cache"  # the part that makes it (estimator.stack.attention)
 SMALL = 200  # buffers under a 200th of the peak are printed together
 
 
@@ -95,7 +96,8 @@ def brief(p: MemoryPlan, worst: Moment, buffers: tuple[Node, ...], fit: Fit | No
         rows.append(Node("", "Gradients", p.gradients_bytes, BYTES))
         rows.append(Node("", f"Optimizer states ({p.load.optimizer})", p.optimizer_bytes, BYTES))
     elif p.kv_cache_bytes:
-        rows.append(Node("", "KV cache", p.kv_cache_bytes, BYTES))
+        late = "once the prompt has passed" if whole_prompt(p, worst) else ""
+        rows.append(Node("", "KV cache", p.kv_cache_bytes, BYTES, note=late))
     found = [r for r in buffers if not r.label.endswith("smaller buffers")]
     rest = sum(value_of(v) for v in worst.buffers().values()) - sum(value_of(r.value) for r in found[:WIDEST])
     more = [Node("", "everything else", rest, BYTES)] if rest else []
@@ -125,6 +127,11 @@ def assumptions(p: MemoryPlan, outcome: Outcome, card: Card) -> tuple[str, ...]:
         said.append(f"recipe {p.recipe.name}: {p.recipe.title}; {p.recipe.note}")
     else:
         said.append("transformers' generate() with a dynamic cache" + generated(p))
+        if whole_prompt(p, outcome.worst):
+            said.append(
+                "the row KV cache counts of a layer with a window what it attends to; while the prompt passes, "
+                "transformers' cache holds all of it, of which the window is a view, and the moments count that"
+            )
         said.append(
             workspace(p)
             + ("; a process that has never run a backward pass keeps one" if p.load.threads > 1 else "")
@@ -135,6 +142,14 @@ def assumptions(p: MemoryPlan, outcome: Outcome, card: Card) -> tuple[str, ...]:
             f"(5th, 50th, 95th percentile measured; {COVERED[p.mode]} of 100 runs not fitted on lay inside)"
         )
     return (*said, *card.notes, *p.model.notes)
+
+
+def whole_prompt(p: MemoryPlan, m: Moment) -> bool:
+    """Whether the cache holds more at a moment than what its layers attend to: prompts longer than their windows."""
+    if not any(isinstance(x.mixer, Attention) and x.mixer.window for x in p.arch.layers):
+        return False
+    held = sum(value_of(size) for (where, _), size in m.buffers().items() if where == CACHE)
+    return bool(held > value_of(p.kv_cache_bytes))
 
 
 def generated(p: MemoryPlan) -> str:
