@@ -122,8 +122,10 @@ def pool(asked: ServerAsked, rank: ServedRank) -> Node:
     return Node.group("The pool", rows)
 
 
-def fit(asked: ServerAsked, rank: ServedRank) -> Fit | None:
+def fit(asked: ServerAsked, rank: ServedRank, most: int) -> Fit | None:
     """Whether what is asked about fits: its blocks in a given pool, or with weights and activations in the budget.
+
+    most: sequences that a replica runs at once; those beyond them wait and hold nothing.
 
     One sequence is admitted with a whole step of tokens; several are counted as they decode. A need's ends differ by
     what CUDA graphs take more or less than their best estimate, where the engine counts them.
@@ -131,7 +133,7 @@ def fit(asked: ServerAsked, rank: ServedRank) -> Fit | None:
     p = rank.pool
     if p is None and rank.budget is None:
         return None
-    each = ceil_div(asked.batch, asked.data)  # sequences of a replica
+    each = min(ceil_div(asked.batch, asked.data), most)  # sequences of a replica
     held = 0 if p is None else each * p.request(asked.context, steady=each > 1) * p.block_bytes  # none of an encoder
     if asked.pool is not None:
         return Fit(Range(held, held, held), asked.pool, "the pool")
@@ -156,21 +158,24 @@ def fit_rows(found: Fit) -> Node:
     return Node.group("Fits", rows, note=found.answer)
 
 
-def requests(n: float, tokens: int) -> str:
-    """``1 request of 8,192 tokens``."""
-    return f"{n:,.0f} request{'' if n == 1 else 's'} of {tokens:,} tokens"
+def requests(asked: ServerAsked, most: int) -> str:
+    """``1 request of 8,192 tokens``, or how many run at once of those that are asked about; most: of :func:`fit`."""
+    n, at_once = asked.batch, most * asked.data
+    words = f"{n:,} request{'' if n == 1 else 's'} of {asked.context:,} tokens"
+    return words if n <= at_once else f"{at_once:,} at once of {words}"
 
 
-def report(command: str, asked: ServerAsked, rank: ServedRank, found: Fit | None, changes: Table | None,
+def report(command: str, asked: ServerAsked, rank: ServedRank, most: int, found: Fit | None, changes: Table | None,
            best: str) -> Report:  # fmt: skip
-    """The answer of ``memory`` and ``kvcache``; changes, best: what would make it fit, where it does not surely."""
+    """The answer of ``memory`` and ``kvcache``; most: of :func:`fit`; changes, best: what would make it fit, where it
+    does not surely."""
     body: list[Any] = [budget(asked, rank), pool(asked, rank)]
     facts: dict[str, Any] = {}
     verdict = ""
     if found is not None:
         body.append(fit_rows(found))
         facts["fits"] = found.answer
-        verdict = found.sentence(requests(asked.batch, asked.context) + " ") + best + asked.but
+        verdict = found.sentence(requests(asked, most) + " ") + best + asked.but
     if changes is not None:
         body.append(changes)
     version = ".".join(map(str, asked.version))

@@ -138,7 +138,7 @@ def _planned(server: Server, asked: ServerAsked, fields: dict[str, Any]) -> tupl
 def _tried(server: Server, asked: ServerAsked, fields: dict[str, Any]) -> Fit | None:
     """The fit of the question with these fields; None where it is refused."""
     planned = _planned(server, asked, fields)
-    return None if planned is None else fit(*planned)
+    return None if planned is None else fit(*planned, server.sizes(planned[0])[0])
 
 
 def _larger(server: Server, asked: ServerAsked) -> str | None:

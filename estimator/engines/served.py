@@ -61,7 +61,7 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
         figures = _in_letters(terms, figures, _figures(replace(best, passes=Passes(best.serve, terms)), load))
     work = _workings(terms, figures, load, best)
     floor = _figures(ideal, load)  # latencies of what runs at once; the rate of all that is asked for
-    all_at_once = replace(load, sequences=max(wanted, load.sequences))
+    all_at_once = replace(load, sequences=max(wanted, load.sequences), waiting=0.0)
     floor["tokens_per_second"] = _figures(ideal, all_at_once)["tokens_per_second"]
     usd = None if price.usd is None else price.usd * asked.gpus / SECONDS_PER_HOUR
     data = min(asked.data, asked.batch)  # replicas beyond the requests stand idle
@@ -96,7 +96,7 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
         return Report("infer", "", {}, tuple(body), facts)
     if changes is not None:
         body.append(changes)
-    who = f"{answers.requests(asked.batch, asked.context)} "
+    who = f"{answers.requests(asked, sizes[0])} "
     verdict = (found.sentence(who) + best_change if found else "") + queue + asked.but
     shape = f"{asked.batch:,} x ({load.prompt + load.found:,} + {load.new:,}) tokens"
     title = f"Serving {asked.model.name} in {asked.engine}: {shape} on {asked.gpus} x {asked.card}"
@@ -124,7 +124,10 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
             "sequences share of the pool are not counted"
         )
     if load.sequences < wanted:
-        notes.append(f"the pool holds {load.sequences:,.0f} of {wanted:,.0f} sequences at once: the rest waits")
+        notes.append(
+            f"{load.sequences:,.0f} of {wanted:,.0f} sequences run at once: the rest waits, as the first token among the "
+            "others says"
+        )
     return Report(
         "infer", title, inputs, tuple(body), facts, tuple(dict.fromkeys((*notes, *asked.model.notes))), (LITTLE,),
         tuple(asked.model.notes), verdict=verdict, brief=of_speed(body, changes),
@@ -171,7 +174,8 @@ def load_of(asked: ServerAsked, rank: ServedRank, most: int) -> tuple[RequestLoa
     wanted = asked.batch / asked.data
     computed = max(1, round(prompt * (1 - hit)))
     load = RequestLoad(computed, max(1, new), wanted, prompt - computed)
-    return replace(load, sequences=max(1.0, min(wanted, int(admitted(rank, load, most))))), wanted
+    at_once = max(1.0, min(wanted, int(admitted(rank, load, most))))
+    return replace(load, sequences=at_once, waiting=max(0.0, wanted - at_once)), wanted
 
 
 def admitted(rank: ServedRank, load: RequestLoad, most: int) -> Any:
@@ -204,10 +208,11 @@ def _figures(speed: Speed, load: RequestLoad) -> dict[str, Any]:
     step, made = speed.step(c, context), speed.decoded(c, context)
     whole = every + (load.new - 1) * step
     met = arriving(speed, load, c, (c - 1) / whole)
-    more = carried(every, c, speed.weights(made)) / load.new
+    among = max(first, met.first) if c > 1 else first
+    more = carried(every, load, speed.spare(load)) / load.new
     return {
         "prefill_seconds": every, "ttft_seconds": first, "decode_step_seconds": step,
-        "loaded_ttft_seconds": max(first, met.first) if c > 1 else first,
+        "loaded_ttft_seconds": among + load.waiting * whole / c,  # a place is free as often as a request ends
         "itl_seconds": step + more, "carried_seconds": more,
         "tokens_per_second": c * load.new / whole, "output_seconds": step / c,
         "input_seconds": every / (c * (load.prompt + load.found)), "bound": made.bound,
@@ -216,11 +221,13 @@ def _figures(speed: Speed, load: RequestLoad) -> dict[str, Any]:
 
 def arriving(speed: Speed, load: RequestLoad, sequences: float, rate: float = 0.0) -> Arriving:
     """Prompts of ``load`` that arrive ``rate`` a second beside ``sequences`` that decode."""
+    load = replace(load, sequences=float(sequences))
     own = speed.prompt(1, load.prompt)
     chunks = max(1, -(-load.prompt // speed.step_tokens))
-    shared = min(own, speed.weights(speed.decoded(sequences, load.context)) * chunks)
+    shared = min(own, speed.spare(load) * chunks)
+    adds = min(own - shared, speed.prompt(sequences, load.prompt) / sequences)  # several compute together
     step = speed.step(sequences, load.context)
-    return Arriving(rate, step, own - shared, speed.server, chunks, 0.0 if speed.ideal else speed.ahead)
+    return Arriving(rate, step, adds, speed.server, chunks, 0.0 if speed.ideal else speed.ahead)
 
 
 def _in_letters(terms: Terms, plain: dict[str, Any], traced: dict[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class Server(NamedTuple):
         asked = self.read(q)
         rank = self.plan(asked)
         found, changes, best = self._fit(asked, rank)
-        made = answers.report(command, asked, rank, found, changes, best)
+        made = answers.report(command, asked, rank, self.sizes(asked)[0], found, changes, best)
         return made._replace(brief=of_memory(asked, rank, changes))
 
     def infer(self, q: Any) -> Report:
@@ -95,7 +95,7 @@ class Server(NamedTuple):
 
     def _fit(self, asked: ServerAsked, rank: ServedRank) -> tuple[Fit | None, Table | None, str]:
         """(the fit, what would change it, the best change in words)."""
-        found = answers.fit(asked, rank)
+        found = answers.fit(asked, rank, self.sizes(asked)[0])
         if found is None or found.answer == YES or asked.pool is not None or wordless():
             return found, None, ""
         return found, *advice(self, asked, rank, found)
@@ -103,7 +103,7 @@ class Server(NamedTuple):
     def fit(self, q: Any) -> Fit | None:
         """Whether it fits; None without a card."""
         asked = self.read(q)
-        return answers.fit(asked, self.plan(asked))
+        return answers.fit(asked, self.plan(asked), self.sizes(asked)[0])
 
     def missing(self, q: Any) -> int:
         """Bytes a GPU that the question lacks at the very least; 0 where it fits or no card is named."""

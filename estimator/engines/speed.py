@@ -11,7 +11,7 @@ from estimator.engines.pace import ALL_REDUCES, FP4, Pace
 from estimator.records import dataclass
 from estimator.serving.step import Serving, decode, prefill
 from estimator.trace import Traced, value_of
-from estimator.work.times import LINKS, MEMORY, PRODUCTS, Times
+from estimator.work.times import COMPUTE, LINKS, MEMORY, PRODUCTS, Times
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +19,25 @@ class RequestLoad:
     """A request's shape and how many are there.
 
     prompt     tokens that are computed: not those whose cache was found; new: tokens generated
-    sequences  a replica; found: tokens of the prompt that are in the cache already
+    sequences  a replica runs at once; waiting: as many more wait for a place
+    found      tokens of the prompt that are in the cache already
     """
 
     prompt: int
     new: int
     sequences: float
     found: int = 0
+    waiting: float = 0.0
 
     @property
     def context(self) -> float:
         """Cached tokens of a sequence in the middle of its generation."""
         return self.found + self.prompt + self.new / 2
+
+    @property
+    def joining(self) -> float:
+        """Prompts that join a step which any joins, where a sequence that ends makes room for the next."""
+        return max(1.0, (self.sequences - 1) / self.new)
 
 
 class Passes:
@@ -113,6 +120,20 @@ class Speed:
         """Seconds in which a decode step ``made`` waits for its weights; the ideal shares no reading."""
         return 0.0 if self.ideal else by(by(self.seconds(weights_read(made)), self.pace.step), self._wide)
 
+    def spare(self, load: RequestLoad) -> Any:
+        """Seconds of a decode step in which a prompt that joins it computes while the weights come.
+
+        All that the weights take where prompts join one by one: so published loads are met best. Of a step that
+        several join, what the products of its own sequences leave, which are as long as a prompt's of as many tokens.
+        """
+        if self.ideal:
+            return 0.0
+        read = self.weights(self.decoded(load.sequences, load.context))
+        together = self.together(load.sequences, load.prompt)
+        computing = self.seconds(self.passes.prefill(together, load.prompt).parts.get((PRODUCTS, COMPUTE), 0))
+        own = by(by(computing, self.pace.prompt), self._wide) * load.sequences / (together * load.prompt)
+        return max(0.0, read - own * (1 - 1 / load.joining))
+
     @property
     def _wide(self) -> float:
         return FP4 if self.serve.machine.dtype == "fp4" else 1.0
@@ -138,12 +159,12 @@ def weights_read(made: Times) -> Any:
     return made.parts.get((PRODUCTS, MEMORY), 0)
 
 
-def carried(every: Any, sequences: float, read: Any) -> Any:
+def carried(every: Any, load: RequestLoad, spare: Any) -> Any:
     """Seconds that the prompts of the other sequences add to the decode steps of one.
 
-    A prompt that shares a step's pass shares its weights, whose ``read`` seconds the step has counted already.
+    A prompt that shares a step's pass computes while the step waits for its weights; several that share it, together.
 
-    every: seconds of the prompts of all ``sequences``.
+    every: seconds of the prompts of all sequences; spare: seconds of a step in which it waits (:meth:`Speed.spare`).
     """
-    one = every / max(1.0, sequences)
-    return (every - one) * (1 - min(read, one) / one)
+    one = every / load.sequences
+    return (every - one) * (1 - min(spare / load.joining, one) / one)

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from estimator.engines.asked import ServerAsked, of_version, whole
 from estimator.engines.pool import indexer_bytes
+from estimator.errors import InputError
 from estimator.schemas import GIB
 
 V0 = (0, 8)  # the first version whose default engine is V1
@@ -65,6 +66,8 @@ def sizes_of(asked: ServerAsked) -> tuple[int, int]:
     t = whole(q, "max_num_batched_tokens", min(tokens, n * asked.length) if asked.version >= BOUNDED else tokens)
     if q.max_num_seqs is None:
         n = min(n, t)
+    if t < n:  # config/scheduler.py, SchedulerConfig
+        raise InputError(f"--max-num-batched-tokens {t:,} is less than --max-num-seqs {n:,}: vLLM does not start")
     if q.max_num_seqs is None or q.max_num_batched_tokens is None:
         asked.said.append(f"{n:,} sequences and {t:,} tokens a step, the server's defaults where not given")
     return n, t

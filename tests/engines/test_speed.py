@@ -87,6 +87,47 @@ def test_sequences_beyond_the_pool_wait() -> None:
     assert any("the rest waits" in x for x in report.assumptions)
 
 
+@pytest.mark.parametrize("batch", [1, 8, 64, 128, 256, 512, 1024, 4096])
+@pytest.mark.parametrize("prompt", [128, 512, 2048])
+def test_a_full_load_is_as_littles_law_has_it(batch: int, prompt: int) -> None:
+    """Sequences are requests a second times the seconds of one, whether they run or wait for a place.
+
+    Short prompts compute while a step waits for its weights, which the latencies count and the rate does not: where as
+    many join as there are steps, a quarter of the sequences is missing.
+    """
+    got = infer("llama-3.1-8b", batch_size=batch, seq_len=prompt, new_tokens=128, **LLAMA).results()
+    a_request = got["loaded_ttft_seconds"] + 127 * got["itl_seconds"]
+    assert 0.74 <= got["tokens_per_second"] / 128 * a_request / batch <= 1.1
+    assert got["loaded_ttft_seconds"] >= got["ttft_seconds"]
+    if batch > 1:
+        assert got["loaded_ttft_seconds"] > got["decode_step_seconds"]
+
+
+def test_the_most_requests_a_second_are_about_those_of_a_full_load() -> None:
+    more = {"seq_len": 128, "new_tokens": 128, **LLAMA}
+    full = infer("llama-3.1-8b", batch_size=256, **more).results()["tokens_per_second"] / 128
+    most = infer("llama-3.1-8b", batch_size=256, max_num_seqs=256, rate=1.0, **more).results()["rate.most"]
+    assert full == pytest.approx(most, rel=0.2)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm"])
+def test_what_waits_holds_no_cache(engine: str) -> None:
+    """16 sequences run at once of 64: the verdict and the speed are those of 16, and the rest waits for a place."""
+    more = {"seq_len": 2048, "new_tokens": 256, "engine": engine, "gpu": "rtx-4090", "max_num_seqs": 16}
+    few, many = (infer("llama-3.1-8b", batch_size=n, **more) for n in (16, 64))
+    same = ("need_bytes", "itl_seconds", "tokens_per_second")
+    assert [many.results()[k] for k in same] == [few.results()[k] for k in same]
+    assert many.verdict.startswith("Fits: 16 at once of 64 requests of 2,304 tokens need ")
+    ends = few.results()["tokens_per_second"] / 256  # requests a second
+    waits = many.results()["loaded_ttft_seconds"] - few.results()["loaded_ttft_seconds"]
+    assert waits == pytest.approx(48 / ends, rel=1e-9)
+
+
+def test_vllm_does_not_start_with_more_sequences_than_tokens_of_a_step() -> None:
+    with pytest.raises(InputError, match="--max-num-batched-tokens 512 is less than --max-num-seqs 2,048"):
+        infer("llama-3.1-8b", max_num_seqs=2048, max_num_batched_tokens=512, **LLAMA)
+
+
 def test_all_reduces_of_an_engines_own_kernel() -> None:
     """vLLM csrc/custom_all_reduce.cuh: one stage below 512 KiB of four ranks and 256 KiB of eight, two above."""
     from dataclasses import replace
