@@ -141,7 +141,7 @@ def test_only_a_slip_is_suggested(tmp_path, kind, says):
         ("gtp2", "Did you mean 'gpt2'?", "hf:"),
         # another number is another model
         ("qwen2.5-70b", "List them: llmcalc models; any other: --model hf:ORG/NAME", "Did you mean"),
-        ("Qwen/Qwen2-VL-7B-Instruct", "--model hf:Qwen/Qwen2-VL-7B-Instruct, or the path of its config.json", "preset"),
+        ("Qwen/Qwen2-VL-2B-Instruct", "--model hf:Qwen/Qwen2-VL-2B-Instruct, or the path of its config.json", "preset"),
         ("microsoft/Phi-3.5-vision-instruct", "hf:microsoft/Phi-3.5-vision-instruct", "Did you mean"),
         ("google/gemma-5-26B-A4B-it", "hf:google/gemma-5-26B-A4B-it", "Did you mean"),
         ("someone/Qwen2.5-0.5B-Instruct", "Its base may be the preset 'qwen2.5-0.5b'", "Did you mean"),
