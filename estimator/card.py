@@ -84,8 +84,10 @@ def find_card(gpu: str | None, memory: Any = None) -> Card:
     memory: ``--gpu-memory``, the bytes that a program gets in place of the preset's. InputError for what is neither.
     """
     if gpu is not None and _SIZE.match(gpu.strip()):
-        note = f"--gpu {gpu}: its CUDA context is guessed at 0.29 to 0.88 GiB"
-        card = Card(gpu.strip(), parse_size(gpu.strip(), "--gpu", "bytes"), Range(*GUESSED_CONTEXT), (note,))
+        size = parse_size(gpu.strip(), "--gpu", "bytes")
+        sold = f" {size:,} bytes (a card that is sold so has nearly as many GiB);" if "i" not in gpu.lower() else ""
+        note = f"--gpu {gpu}:{sold} its CUDA context is guessed at 0.29 to 0.88 GiB"
+        card = Card(gpu.strip(), size, Range(*GUESSED_CONTEXT), (note,))
     elif gpu is None:
         said = "no --gpu: the CUDA context is guessed at 0.29 to 0.88 GiB"
         card = Card("" if memory is None else "the GPU", None, Range(*GUESSED_CONTEXT), (said,))

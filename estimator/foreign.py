@@ -73,6 +73,7 @@ ALONE: dict[str, str] = {
     "enable-prefix-caching": "--prefix-caching=on", "no-enable-prefix-caching": "--prefix-caching=off",
     "fp8": "--quantization=fp8",
     "4bit": "--quantization=nf4", "8bit": "--quantization=int8", "activation-offloading": "--activation-offload",
+    "liger": "--kernels=liger", "liger-kernel": "--kernels=liger", "language-model-only": "--part=text",
     "train": "--mode=training", "training": "--mode=training", "inference": "--mode=inference",
     "json": "--format=json", "csv": "--format=csv",
 }  # fmt: skip

@@ -186,6 +186,8 @@ def read(q: Any, engine: str, latest: Version, own: tuple[str, ...]) -> ServerAs
     kv = kv_format(q.kv_dtype or fmt.name)
     positions = arch.max_positions
     length = q.max_model_len
+    if str(length) in ("auto", "-1"):
+        raise InputError(f"--max-model-len {length}: vLLM takes the longest that fits, which --largest seq-len finds")
     if length is None and positions is None:
         said.append("--max-model-len not given and the model names no positions: 8,192 tokens")
     length = whole(q, "max_model_len", 8192 if positions is None else int(value_of(positions)))

@@ -18,13 +18,14 @@ SPEED = ("ttft_seconds", "loaded_ttft_seconds", "itl_seconds", "tokens_per_secon
 RATE = ("rate.sequences", "rate.utilisation", "rate.ttft_seconds.p50", "rate.ttft_seconds.p99", "rate.itl_seconds",
         "rate.itl_seconds.p99", "rate.request_seconds", "rate.usd_per_million_tokens", "rate.most")  # fmt: skip
 MONEY = ("usd_per_million_tokens", "usd_per_million_input_tokens", "usd_per_million_output_tokens")
-DRAFTED = ("speculative.speedup", "speculative.itl_seconds")
+DRAFTED = ("speculative.speedup", "speculative.itl_seconds", "speculative.tokens_per_second")
 HELD = ("weights_bytes", "pool_bytes", "max_batch")
 WORDS = {  # of rows that stand under a heading in the long form
     "rate.ttft_seconds.p50": "First token, median", "rate.ttft_seconds.p99": "99 of 100 first tokens come within",
     "rate.itl_seconds.p99": "99 of 100 gaps are shorter than", "usd_per_million_input_tokens": "a million of input",
     "usd_per_million_output_tokens": "a million of output", "rate.most": "Most requests a second",
-    "speculative.speedup": "Speed-up by drafts", "speculative.itl_seconds": "Between tokens, with drafts",
+    "speculative.speedup": "Speed-up of decoding by drafts", "speculative.itl_seconds": "Between tokens, with drafts",
+    "speculative.tokens_per_second": "Generated tokens a second, with drafts",
 }  # fmt: skip
 
 

@@ -77,9 +77,7 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
         body.append(_money(figures, usd, data, load))
     spoken, queue = [], ""
     if q.draft_model is not None:
-        drafted, assumed = speculation(
-            q, asked.engine, best, load.sequences, load.context, float(value_of(figures["decode_step_seconds"]))
-        )
+        drafted, assumed = speculation(q, asked.engine, best, load, figures, data)
         body.append(drafted)
         spoken.append(assumed)
     if q.rate is not None:
@@ -125,8 +123,8 @@ def report(asked: ServerAsked, rank: ServedRank, sizes: tuple[int, int], found: 
         )
     if load.sequences < wanted:
         notes.append(
-            f"{load.sequences:,.0f} of {wanted:,.0f} sequences run at once: the rest waits, as the first token among the "
-            "others says"
+            f"{load.sequences:,.0f} of {wanted:,.0f} sequences run at once: the rest waits, which the first token "
+            "among the others counts"
         )
     return Report(
         "infer", title, inputs, tuple(body), facts, tuple(dict.fromkeys((*notes, *asked.model.notes))), (LITTLE,),

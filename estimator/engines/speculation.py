@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from estimator.engines.speed import RequestLoad, Speed
 from estimator.engines.stored import stored
 from estimator.errors import InputError
 from estimator.formulas.decode import expected_tokens
@@ -13,15 +15,22 @@ from estimator.models import load_model
 from estimator.report import Node
 from estimator.serving.step import decode
 from estimator.trace import value_of
-from estimator.units import RATIO, SECONDS, TOKENS
+from estimator.units import RATIO, SECONDS, TOKEN_RATE, TOKENS
 from estimator.work.times import Times
 
 
-def speculation(q: Any, engine: str, speed: Any, sequences: float, context: float, step: float) -> tuple[Node, str]:
+def speculation(
+    q: Any, engine: str, speed: Speed, load: RequestLoad, plain: Mapping[str, Any], replicas: int
+) -> tuple[Node, str]:
     """The rows of ``--draft-model`` and what they assume (Leviathan et al. 2023).
 
-    q: the question; speed: an :class:`estimator.engines.speed.Speed`; step: seconds of a plain decode step.
+    q: the question; plain: the seconds of the load without drafts, of which a decode step is shorter with them: the
+    prompts of others come with as many tokens.
     """
+    sequences, context = load.sequences, load.context
+    step, more, every = (
+        float(value_of(plain[k])) for k in ("decode_step_seconds", "carried_seconds", "prefill_seconds")
+    )
     alpha, gamma = float(q.alpha), int(q.gamma)
     if not 0 <= alpha <= 1:
         raise InputError(f"--alpha must be a probability between 0 and 1, got {alpha:g}")
@@ -38,12 +47,15 @@ def speculation(q: Any, engine: str, speed: Any, sequences: float, context: floa
     verify = speed.paced(verified, speed.pace.step)
     tokens = expected_tokens(alpha, gamma) if alpha < 1 else gamma + 1
     gain = speculative_gain(tokens, gamma, drafted, verify, step)
+    token = step / float(value_of(gain))
+    rate = replicas * sequences * load.new / (every + (load.new - 1) * token)
     made = [
         Node("speculative.expected_tokens", "Tokens a pass", tokens, TOKENS),
         Node("speculative.draft_seconds", f"A draft step of {draft.name}", drafted, SECONDS),
         Node("speculative.verify_seconds", f"Verifying {gamma} drafts and one more token", verify, SECONDS),
         Node("speculative.speedup", "Speed-up of decoding", gain, RATIO, formula=speculative_gain),
-        Node("speculative.itl_seconds", "Between tokens, in the mean", step / float(value_of(gain)), SECONDS),
+        Node("speculative.itl_seconds", "Between tokens, prompts of others included", token + more, SECONDS),
+        Node("speculative.tokens_per_second", "Generated tokens a second", rate, TOKEN_RATE),
     ]
     memory = (
         "the draft's weights and cache are in the memory, its graphs and trial run are not"

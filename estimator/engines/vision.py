@@ -26,9 +26,9 @@ from estimator.trace import value_of
 CHANNELS = 3
 LONGEST = 200  # characters of the limits of a prompt
 KINDS = ("image", "video", "audio")
-VIDEOS = ("qwen2_vl", "qwen2_5_vl")
 STEPS = 7  # two frames each: _MAX_FRAMES_PER_VIDEO = 14
-FUSED = "qwen2_5_vl"  # its block adds and normalises at once (qwen2_5_vl.py, Qwen2_5_VisionBlock.forward)
+# since then videos have 14 frames, and the block with RMSNorm adds and normalises at once (qwen2_vl.py, qwen2_5_vl.py)
+FILMS = (0, 11, 1)
 STACKED = "deepstack_visual_indexes"  # the encoder's layers whose features are added in the text's first layers
 
 
@@ -66,7 +66,8 @@ def video_steps(asked: ServerAsked, largest: int) -> int:
 
 def _films(asked: ServerAsked) -> bool:
     """Whether the profile run may be of a video with more tokens than an image."""
-    return _fields(asked.model).get("model_type") in VIDEOS and asked.at_least(0, 11, 1)
+    grids = [x.grid for x in asked.arch.towers if x.kind == "vision" and x.grid is not None]
+    return bool(grids and grids[0].films and asked.at_least(*FILMS))
 
 
 def limits(text: Any) -> dict[str, int]:
@@ -121,15 +122,14 @@ def _alive(asked: ServerAsked, tower: Tower) -> int:
     Where the sum before it is made with its norm, the layer's input, what is added and the sum live on beside that:
     five such states fit the one start that is known, of Qwen2.5-VL-7B on 0.23.0, to 0.2%.
     """
-    fused = _fields(asked.model).get("model_type") == FUSED and asked.at_least(0, 11, 1)
-    states = 5 if fused else 2
     found = [x for x in tower.layers if isinstance(x, Layer) and isinstance(x.mlp, MLP)] if walked(tower) else []
     sizes = []
     for x in found:
         mlp = x.mlp
         assert isinstance(mlp, MLP)
         width, d = int(value_of(mlp.width)), int(value_of(mlp.linears[-1].d_out))
-        sizes.append(states * d + (3 if mlp.gated else 2) * width // (1 if tower.copied else asked.tensor))
+        fused = asked.at_least(*FILMS) and all(n.kind == "rms" for n in x.norms)
+        sizes.append((5 if fused else 2) * d + (3 if mlp.gated else 2) * width // (1 if tower.copied else asked.tensor))
     return max(sizes, default=0)
 
 

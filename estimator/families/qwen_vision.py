@@ -55,7 +55,7 @@ def _second(c: Config, at: str) -> Tower:
         "vision", (patch_conv(f"{at}patch_embed.proj", c, d, patch, False, _frames(c), "in_channels"),), (layers,),
         (layer_norm(f"{at}merger.ln_q", d),),
         (Linear(f"{at}merger.mlp.0", wide, wide, True), Linear(f"{at}merger.mlp.2", wide, width, True)),
-        ImageGrid(None, patch, side, most=MOST),
+        ImageGrid(None, patch, side, most=MOST, films=True),
     )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def _second_and_a_half(c: Config, at: str) -> Tower:
         "vision", (patch_conv(f"{at}patch_embed.proj", c, d, patch, False, _frames(c), "in_channels"),), groups,
         (Norm(f"{at}merger.ln_q", d),),
         (Linear(f"{at}merger.mlp.0", wide, wide, True), Linear(f"{at}merger.mlp.2", wide, width, True)),
-        ImageGrid(None, patch, side, window=window, most=MOST),
+        ImageGrid(None, patch, side, window=window, most=MOST, films=True),
     )  # fmt: skip
 
 

@@ -64,6 +64,7 @@ class ImageGrid(NamedTuple):
     tokens    tokens of the text an image, where it is not what the merged patches give (a pooled count)
     window    patches a side of the windows that layers with a ``chunk`` attend within, or None
     most      tokens of the text of the largest image that the published preprocessor makes, or None where not known
+    films     whether it gives every step in time of a video as many tokens as an image, not the whole of it
     """
 
     size: tuple[int, int] | None
@@ -73,6 +74,7 @@ class ImageGrid(NamedTuple):
     tokens: int | None = None
     window: int | None = None
     most: int | None = None
+    films: bool = False
 
 
 class Tower(NamedTuple):

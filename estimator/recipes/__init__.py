@@ -30,9 +30,21 @@ RECIPES: dict[str, str] = {
 }
 
 
+# libraries and kernels -> how their steps are asked for
+MEANT = {
+    "trl": "TRL's trainers: --recipe sft, dpo, reward or grpo", "liger": "Liger's kernels: --kernels liger",
+    "transformers": "Its Trainer: --recipe trainer", "hf": "Its Trainer: --recipe trainer",
+    "huggingface": "Its Trainer: --recipe trainer", "accelerate": "Its steps are the Trainer's: --recipe trainer",
+    "peft": "An adapter: --method lora, of any recipe", "fsdp": "Sharded: --gpus 8 --stage 3 --recipe trainer",
+    "lightning": "A plain step of PyTorch: --recipe torch-mixed", "llama-factory": "The Trainer's: --recipe trainer",
+    "qlora": "A method: --method qlora", "lora": "A method: --method lora",
+}
+
+
 def find_recipe(name: str) -> Recipe:
     """The recipe called ``name``; InputError with the nearest names otherwise."""
     if name not in RECIPES:
-        raise unknown("--recipe", name, [*RECIPES, "all"])
+        said = MEANT.get(name.lower(), "")
+        raise unknown("--recipe", name, () if said else [*RECIPES, "all"], said)
     made: Recipe = import_module(f"estimator.recipes.{RECIPES[name]}").RECIPE
     return made

@@ -211,7 +211,7 @@ def _said(
     said: list[str] = []
     if moe and scheme.experts == "kept":
         said.append(
-            f"stacked experts are no torch.nn.Linear, so transformers 5 leaves them in {base.name}"
+            f"WARNING: stacked experts are no torch.nn.Linear, so transformers 5 leaves them in {base.name}"
         )
     if arch.linear_class != "Linear" and not scheme.subclasses:
         said.append(

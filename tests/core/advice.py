@@ -20,6 +20,12 @@ SCENARIO = 'title = "x"\nanswers = ["a"]\n[quantities.a]\n{}\n'
 CASES: list[tuple[str, str]] = [
     ("llama-3-8b", "memory llama-3-8b"),
     ("finetune llama-3-8b", "memory llama-3-8b --method lora"),
+    ("params llama-3-8b", "models llama-3-8b"),
+    ("memory train -m llama-3-8b", "memory llama-3-8b --mode training"),
+    ("kvcache qwen3-8b --model llama-3-8b", "kvcache qwen3-8b"),
+    ("memory llama-3-8b --recipe trl", "memory llama-3-8b --recipe sft"),
+    ("memory qwen3-8b --engine vllm --gpu rtx-4090 --max-model-len auto",
+     "memory qwen3-8b --engine vllm --gpu rtx-4090 --largest seq-len"),
     ("vllm serve llama-3-8b", "memory llama-3-8b --engine vllm"),
     (f"{TRAIN} --ram 512GB", f"{TRAIN} --ram 512GB --offload all --gpus 2 --stage 3"),
     (f"{TRAIN} --recipe all --ram 512GB", f"{TRAIN} --recipe deepspeed --gpus 2 --stage 3 --offload all --ram 512GB"),

@@ -13,16 +13,17 @@ from tests.core.make_foreign import RECORD, listed
 # what people type, of no program
 WORDS = (
     "4bit 8bit accelerator attn budget cache-dtype context-size cp cp-size csv ctx dataset-size days gpu-type "
-    "grad-accum gradient-accumulation input-tokens json max-context max-cost max-hours max-sequence-length "
-    "mem-fraction micro-batch n-ctx n-gpus ngpu ngpus nodes num-examples num-gpus num-nodes num-tokens precision "
+    "grad-accum gradient-accumulation input-tokens json liger liger-kernel max-context max-cost max-hours "
+    "max-sequence-length mem-fraction "
+    "micro-batch n-ctx n-gpus ngpu ngpus nodes num-examples num-gpus num-nodes num-tokens precision "
     "prompt-tokens qlora qps quant rps samples slo train-batch-size train-tokens training use-liger users vram zero"
 )
 # what an option of vLLM's becomes where it is switched off
 OFF = "no-enable-prefix-caching"
-# of TensorRT-LLM, LM Studio, torchrun, Unsloth, which were not looked up
+# of TensorRT-LLM, LM Studio, torchrun, Unsloth, a later vLLM, which were not looked up
 ELSEWHERE = (
     "free-gpu-memory-fraction kv-cache-free-gpu-mem-fraction kv-cache-free-gpu-memory-fraction max-num-tokens "
-    "gpu-offload nproc-per-node use-gradient-checkpointing"
+    "gpu-offload nproc-per-node use-gradient-checkpointing language-model-only"
 )
 # no longer in the versions looked up: vLLM's, TRL's, transformers', SGLang's and llama.cpp's
 EARLIER = "enable-ep-moe disable-log-requests max-seq-length torch-dtype mlock mmap no-mmap swap-space logging-dir"
@@ -148,6 +149,13 @@ def test_every_name_here_exists_and_no_foreign_one_hides_it():
     ("memory llama-3.1-8b Q4_K_M", "Q4_K_M: no option stands before it. Perhaps --quantization Q4_K_M"),
     ("memory llama-3.1-8b 4090", "4090: no option stands before it. Perhaps --gpu 4090"),
     ("gpus h100 b200", "b200: no option stands before it\n"),
+    ("memory train -m llama-3-8b", "train is no model. The model comes first: llmcalc memory MODEL --mode training"),
+    ("kvcache qwen3-8b --model=llama-3-8b", "qwen3-8b stands where a model does, and --model llama-3-8b names one"),
+    ("plan train gpt2 -m llama-3-8b --tokens 1T", "gpt2 stands where a model does, and -m llama-3-8b names one"),
+    ("zero foo --gpus 8 -m llama-3-8b", "foo stands where a model does"),
+    ("memory llama-3-8b --recipe trl", "unknown --recipe 'trl'. TRL's trainers: --recipe sft, dpo, reward or grpo\n"),
+    ("memory llama-3-8b --recipe Liger", "unknown --recipe 'liger'. Liger's kernels: --kernels liger\n"),
+    ("memory qwen3-8b --engine vllm --max-model-len auto", "takes the longest that fits, which --largest seq-len"),
     ("memory qwen3-8b -q f16", "unknown --quantization 'f16'. The type of all weights is --dtype f16"),
     ("memory qwen3-8b -q exl2", "unknown --quantization 'exl2'. Names: llmcalc docs formats"),
     ("memory llama-3-8b -c 8k", "--ctx-size is of llama.cpp: add --engine llama.cpp"),

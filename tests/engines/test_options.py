@@ -83,7 +83,11 @@ def test_a_draft_model_speeds_decoding_up() -> None:
     more = H100 | {"gpu": "h200", "seq_len": 1024, "quantization": "fp8"}
     got = infer("llama-3.1-70b", draft_model="llama-3.2-1b", **more).results()
     assert got["speculative.speedup"] > 1
-    assert got["speculative.itl_seconds"] < got["decode_step_seconds"]
+    assert got["speculative.itl_seconds"] < got["itl_seconds"]
+    assert got["speculative.tokens_per_second"] > got["tokens_per_second"]
+    step = got["decode_step_seconds"]
+    without = got["speculative.itl_seconds"] - step / got["speculative.speedup"]
+    assert without == pytest.approx(got["itl_seconds"] - step)  # the prompts of others
     with pytest.raises(InputError, match="vocabulary"):
         infer("llama-3.1-70b", draft_model="gpt2", **more)
 

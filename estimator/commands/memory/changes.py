@@ -276,7 +276,7 @@ def table(tried: list[Tried], asked: Fit, bigger: Bigger | None, ended: bool) ->
     rows = [row_of(t.change, t.fit.need.best, asked.need.best - t.fit.need.best, t.fit.answer) for t in tried]
     if bigger is not None:
         rows.append(card_row(bigger.name, f"{bigger.choice}: {human(bigger.bytes, BYTES)}"))
-    note = "" if any(t.fits for t in tried) else "no change of the software makes it surely fit on this card"
+    note = "" if any(t.fits for t in tried) else "no change that was tried makes it surely fit on this card"
     note = "others were not run: a step has too many operations" if ended else note
     return table_of(rows, note)
 

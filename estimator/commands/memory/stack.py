@@ -56,7 +56,7 @@ REFERENCES = {
     "": "gone: its log-probabilities were computed before (precompute_ref_log_probs)",
 }
 NO_REFERENCE = "there is no reference: the KL term's coefficient is 0, as it is by default (--reference policy)"
-CHECKPOINTS = "checkpointing is off, where {}'s own default is on: --checkpointing full"
+CHECKPOINTS = "--checkpointing not given: off, where {}'s own default is on (--checkpointing full)"
 
 
 def unused_by(recipe: Recipe, q: Stacked, names: Collection[str]) -> list[str]:

@@ -55,6 +55,7 @@ FORWARD_ONLY = ("new_tokens", "kv_dtype", "logits")  # what training has no use 
 STACK = tuple(f.name for f in fields(Stacked) if f.name not in COMMON)
 LENGTHS = ("ctx_size", "max_model_len")  # what serving calls the tokens of a sequence
 TRAINING_ONLY = ("recipe", "optimizer", "checkpointing", "loss", *STACK)
+HOW_TO_TRAIN = tuple(name for name in TRAINING_ONLY if name != "transformers")  # whose version serves too
 
 
 def unused(q: Memory) -> list[str]:
@@ -76,7 +77,7 @@ def refuse_serving(q: Memory) -> None:
 def implied_training(q: Memory) -> str:
     """Why a question that names no mode is about a training step: who says how to train asks for one; "": it is not."""
     asked = {f.name: f for f in given(q)}
-    training = next((asked[name] for name in ("method", "allocator", *TRAINING_ONLY) if name in asked), None)
+    training = next((asked[name] for name in ("method", "allocator", *HOW_TO_TRAIN) if name in asked), None)
     if training is None or any(name in asked for name in (*FORWARD_ONLY, "engine")):
         return ""
     return f"--mode not given: training, as {spelt(q, training)} says"
