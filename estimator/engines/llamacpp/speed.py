@@ -29,8 +29,10 @@ from estimator.units import SECONDS, TOKEN_RATE, USD
 
 DEFAULT_NEW = 256
 FIRST = ("prefill_seconds", "decode_step_seconds", "tokens_per_second", "decode_tokens_per_second",
-         "recent.prefill_seconds", "recent.decode_tokens_per_second", "usd_per_million_tokens", "weights_bytes",
-         "kv_cache_bytes")  # fmt: skip
+         "usd_per_million_tokens", "weights_bytes", "kv_cache_bytes")  # fmt: skip
+BOTH = (*(f"recent.{key}" for key in FIRST[:5]), *FIRST[:2], *FIRST[5:])  # of both times: first what runs today
+WHOLE = ("tokens_per_second", "usd_per_million_tokens")  # of a whole request
+EARLIER, LATER = ", builds of 2024", ", builds of 2025"
 FAST, SLOW = 0.85, 1.3  # nine of ten measured times over the estimate, each GPU left out: benchmarks/fit_llamacpp.py
 LABELS = {
     "weights": "Reading the weights", "products": "Products", "cache": "Keys and values",
@@ -72,11 +74,13 @@ def infer(q: Any) -> Report:
     rows, _, facts, verdict = verdict_of(q, held)
     spec = load_gpu(_names(q)[0])
     price = price_of(spec, q.price)
+    both = q.engine_version is None and not recent
+    builds = EARLIER if both else ""
     body = [
-        _times("prefill_seconds", "Prompt, time to first token", prompt),
-        _times("decode_step_seconds", "A generated token, mean over the generation", step),
-        _rates(work, prompt.total, step.total, price.usd, len(places) - 1, "" if recent else ", builds of 2024"),
-        *(() if q.engine_version or recent else (_recent(q, work),)),
+        _times("prefill_seconds", f"Prompt, time to first token{builds}", prompt),
+        _times("decode_step_seconds", f"A generated token, mean{builds}", step),
+        _rates(work, prompt.total, step.total, price.usd, len(places) - 1, builds),
+        *((_recent(q, work, price.usd),) if both else ()),
         *rows,
         Node.group("What is allocated", [*totals(held.load)]),
     ]
@@ -88,7 +92,7 @@ def infer(q: Any) -> Report:
     return Report(
         "infer", f"{title(a)}: {shape} in llama.cpp", inputs(q, a) | _inputs(work, q), tuple(body), facts,
         (*said, RECENT_BUILDS if recent else BUILDS, *a.said, *notes, price.note, *notes_of(a)), (SOURCE, MEASURED),
-        tuple(q.model.notes), verdict=verdict, brief=(keyed(body, (*FIRST, *FIT)),),
+        tuple(q.model.notes), verdict=verdict, brief=(keyed(body, (*(BOTH if both else FIRST), *FIT)),),
     )  # fmt: skip
 
 
@@ -111,16 +115,17 @@ def _run(q: Any, work: Generation, build: str) -> tuple[Asked, tuple[Place, ...]
     return a, places if a.load.place.devices else places[:1]
 
 
-def _recent(q: Any, work: Generation) -> Node:
+def _recent(q: Any, work: Generation, price: float | None) -> Node:
     """The same in builds of 2025."""
     a, places = _run(q, work, RECENT)
     prompt, step = estimate(a.load, places, a.mix, work)
-    rate = work.sequences / step.total
     rows = [
-        Node("recent.prefill_seconds", "Prompt, builds of 2025", prompt.total, SECONDS),
-        Node("recent.decode_step_seconds", "A generated token", step.total, SECONDS),
-        Node("recent.decode_tokens_per_second", "Generating alone, builds of 2025", rate, TOKEN_RATE),
+        Node("recent.prefill_seconds", f"Prompt, time to first token{LATER}", prompt.total, SECONDS),
+        Node("recent.decode_step_seconds", f"A generated token, mean{LATER}", step.total, SECONDS),
+        Node("recent.decode_tokens_per_second", f"Generating alone{LATER}", work.sequences / step.total, TOKEN_RATE),
     ]
+    whole = _rates(work, prompt.total, step.total, price, len(places) - 1, LATER)
+    rows += [n._replace(key=f"recent.{n.key}") for n in whole.children if n.key in WHOLE]
     return Node.group("In builds of 2025 and later", rows)
 
 
@@ -188,11 +193,11 @@ def _rates(work: Generation, first: float, step: float, price: float | None, gpu
     rows = [
         Node("ttft_seconds", "Time to first token", first, SECONDS),
         Node("request_seconds", "A whole request", whole, SECONDS),
-        Node("tokens_per_second", "Generated tokens a second, prompt included", rate, TOKEN_RATE),
+        Node("tokens_per_second", f"Generated tokens a second, prompt included{builds}", rate, TOKEN_RATE),
         Node("decode_tokens_per_second", f"Generating alone{builds}", work.sequences / step, TOKEN_RATE),
         Node("prefill_tokens_per_second", "Prompt tokens a second", work.sequences * work.prompt / first, TOKEN_RATE),
     ]
     if price is not None:
         usd = f.usd_per_million(price, max(1, gpus), rate)
-        rows.append(Node("usd_per_million_tokens", "A million generated tokens, prompts included", usd, USD))
+        rows.append(Node("usd_per_million_tokens", f"A million generated tokens, prompts included{builds}", usd, USD))
     return Node.group("Throughput", rows)
