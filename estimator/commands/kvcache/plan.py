@@ -78,7 +78,8 @@ def plan(q: KVCache) -> CachePlan:
     always = m if arch.encoder_tokens is None else arch.encoder_tokens
     s_enc = always if enc is None else size_option(model, enc, "--encoder-len", "encoder_len", "length")
     if enc is None and arch.encoder_tokens is None and any(layer.cross for layer in arch.layers):
-        said.append("--encoder-len not given: as many encoder tokens as decoder tokens")
+        beside = "" if T is None else " before --new-tokens (memory and infer: --seq-len is the encoder's alone)"
+        said.append(f"--encoder-len not given: as many encoder tokens as decoder tokens{beside}")
     name, bits = _bits(model, q.kv_dtype or DEFAULT_FORMAT, q.cache)
     store = _store(q.cache, name, bits, q.block_size, q.kv_group, said)
     prefix = q.shared_prefix
