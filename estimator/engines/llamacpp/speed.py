@@ -120,8 +120,8 @@ def _recent(q: Any, work: Generation, price: float | None) -> Node:
     a, places = _run(q, work, RECENT)
     prompt, step = estimate(a.load, places, a.mix, work)
     rows = [
-        Node("recent.prefill_seconds", f"Prompt, time to first token{LATER}", prompt.total, SECONDS),
-        Node("recent.decode_step_seconds", f"A generated token, mean{LATER}", step.total, SECONDS),
+        _times("recent.prefill_seconds", f"Prompt, time to first token{LATER}", prompt),
+        _times("recent.decode_step_seconds", f"A generated token, mean{LATER}", step),
         Node("recent.decode_tokens_per_second", f"Generating alone{LATER}", work.sequences / step.total, TOKEN_RATE),
     ]
     whole = _rates(work, prompt.total, step.total, price, len(places) - 1, LATER)
