@@ -44,10 +44,12 @@ class ServedRank:
 
 
 def fewest(ranks: Sequence[ServedRank]) -> ServedRank:
-    """The rank that decides: that with the fewest blocks, the last of several; without pools the heaviest."""
-    if any(r.pool is None for r in ranks):
+    """The rank that decides: of those with a pool that with the fewest blocks, the last of several; of none the
+    heaviest."""
+    pooled = [r for r in reversed(ranks) if r.pool is not None]
+    if not pooled:
         return max(ranks, key=lambda r: int(r.used))
-    return min(reversed(ranks), key=lambda r: int(r.pool.blocks) if r.pool else 0)
+    return min(pooled, key=lambda r: int(r.pool.blocks) if r.pool else 0)
 
 
 def check_decoder(asked: ServerAsked) -> None:

@@ -74,7 +74,7 @@ def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
     if pool is not None:
         if any(isinstance(x.mixer, StateSpace) for x in held):
             kept = pool_of(asked, held, pool, block, t)
-        else:
+        elif token:  # none of a stage whose layers read the keys of another's
             kept = Pool(block * token, block, 1, ((LayerKind(FULL), 1, 1),), -(-pool // (block * token)), 0)
     return ServedRank(budget, weights, peak, beside, Range(0, 0, 0), 0, pool, kept, token, stage, left)
 

@@ -6,12 +6,15 @@ Source: peft 0.21.2, tuners/frod/model.py and layer.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+from estimator.errors import InputError
 from estimator.ops import minimum
 from estimator.peft.base import BASE, BUFFER, COMMON, CONV1D, INDEX, LINEAR, Args, Build, Method, PeftTensor
 from estimator.stack import algebra, ops
 from estimator.stack.adapted import AdaptedLayer
 from estimator.stack.tape import HALF, I64, Tensor
+from estimator.trace import value_of
 
 
 def category(key: str) -> str:
@@ -25,11 +28,11 @@ def category(key: str) -> str:
 
 def build(b: Build) -> Iterator[PeftTensor]:
     """A diagonal (d_in) and the sparse entries a target; U (d_out x d_in) a target and V (d_in x d_in) a kind
-    as buffers."""
+    as buffers. InputError where modules of a kind take inputs of two widths, at which the library fails."""
     a = b.args
     rate = a.number("sparse_rate", 0.0, 1.0)
     keep = a.flag("save_projection")
-    kinds = {}
+    kinds: dict[str, tuple[Any, Any]] = {}
     for m in b.match():
         d = m.d_in
         entries = int(int(d * d) * rate)  # in floating point, as peft computes it
@@ -39,7 +42,13 @@ def build(b: Build) -> Iterator[PeftTensor]:
         yield PeftTensor(m.name, "frod_lambda_l", (d,), m.times)
         yield PeftTensor(m.name, "frod_lambda_s_values", (entries,), m.times)
         yield PeftTensor(m.name, "frod_U", (m.d_out, d), m.times, BUFFER, saved=False, format=BASE)
-        kinds[category(m.example)] = (d, entries)
+        kind = category(m.example)
+        width = kinds.setdefault(kind, (d, entries))[0]
+        if value_of(width) != value_of(d):  # torch.cat of their weights, or the solve by their basis, fails
+            raise InputError(
+                f"--method frod: peft 0.21.2 has one basis for all {kind} of a model, whose inputs are "
+                f"{value_of(width):,} and {value_of(d):,} wide in {b.model}: --targets without them"
+            )
     for name, (d, entries) in kinds.items():
         yield PeftTensor("", f"frod_V.{name}", (d, d), 1, BUFFER, keep, format=BASE, host=True)
         yield PeftTensor("", f"frod_s_indices.{name}", (2, entries), 1, BUFFER, keep, format=INDEX, host=True)

@@ -530,3 +530,24 @@ def test_advice_runs_fewer_of_long_steps(llmcalc):
     ran = llmcalc(f"{line} --gpu rtx-3060-ti")
     assert time.process_time() - start < 5
     assert (ran.code, "others were not run: a step has too many operations" in " ".join(ran.out.split())) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "widths"),
+    [("gemma-4-e2b", "self_attn_o_proj", "2,048 and 4,096"), ("qwen2.5-vl-7b", "mlp_gate_proj", "3,584 and 1,280")],
+)
+def test_a_basis_of_two_widths_is_refused(llmcalc, model, kind, widths):
+    """peft 0.21.2 fails: it has one basis for all modules of a name. The step had none for some, and exit 70."""
+    for command in ("memory", "peft"):
+        ran = llmcalc(f"{command} {model} --method frod --targets all-linear")
+        assert (ran.code, f"one basis for all {kind} of a model, whose inputs are {widths} wide" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("engine", ["tensorrt-llm", "vllm", "sglang"])
+def test_a_stage_without_a_cache_of_its_own(llmcalc, engine):
+    """The last layers of Gemma 4 E2B read the keys of earlier ones: a stage of them divided by no bytes a token."""
+    line = f"memory gemma-4-e2b --engine {engine} --gpu h100-sxm --format json"
+    for stages in (2, 5):
+        ran = llmcalc(f"{line} --pipeline-parallel {stages}")
+        assert ran.results["fits"] == "yes"
+        assert ran.results["kv_tokens"] > 0
