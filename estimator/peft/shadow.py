@@ -45,6 +45,8 @@ def build(b: Build) -> Iterator[PeftTensor]:
     if a["shadow_model"] != "mirror":
         raise a.bad("shadow_model", "other than mirror cannot be counted: its checkpoint decides")
     width = a.count("update_hidden_size") if a.has("update_hidden_size") else r
+    if "streams" in b.arch.facts:
+        raise InputError(f"--method shadow: {b.model} has several residual streams, of which the state is none")
     found = _targets(b)
     top = None if b.arch.textbook else max(m.indices[-1] for m in found)  # nothing reads what it makes of the state
     for m in found:

@@ -540,7 +540,8 @@ def test_a_basis_of_two_widths_is_refused(llmcalc, model, kind, widths):
     """peft 0.21.2 fails: it has one basis for all modules of a name. The step had none for some, and exit 70."""
     for command in ("memory", "peft"):
         ran = llmcalc(f"{command} {model} --method frod --targets all-linear")
-        assert (ran.code, f"one basis for all {kind} of a model, whose inputs are {widths} wide" in ran.err) == (2, True)
+        said = f"one basis for all {kind} of a model, whose inputs are {widths} wide"
+        assert (ran.code, said in ran.err) == (2, True)
 
 
 @pytest.mark.parametrize("engine", ["tensorrt-llm", "vllm", "sglang"])
@@ -551,3 +552,18 @@ def test_a_stage_without_a_cache_of_its_own(llmcalc, engine):
         ran = llmcalc(f"{line} --pipeline-parallel {stages}")
         assert ran.results["fits"] == "yes"
         assert ran.results["kv_tokens"] > 0
+
+
+def test_a_shadow_of_several_streams_is_refused(llmcalc):
+    """ShadowPEFT's state is [b, s, d], DeepSeek-V4's stream [b, s, n, d]: peft's difference of the two fails."""
+    for command in ("memory", "peft"):
+        ran = llmcalc(f"{command} deepseek-v4-flash --method shadow")
+        assert (ran.code, "has several residual streams" in ran.err) == (2, True)
+
+
+def test_an_encoders_buffers_are_derived(llmcalc):
+    """Where its pass needs more than the decoder's, the derivation ended with exit 70."""
+    line = "memory t5-3b --engine llama.cpp --gpu-layers 10 --gpu rtx-pro-4000"
+    plain, derived = (" ".join(llmcalc(f"{line} {more}").out.split()) for more in ("--detail", "--derive"))
+    said = plain[plain.index("they grow by") :].partition(" in the encoder's")[0]
+    assert said in derived

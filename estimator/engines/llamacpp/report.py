@@ -92,7 +92,8 @@ def notes_of(a: Asked) -> tuple[str, ...]:
 
 def _beside(load: Load, encoder: Load) -> str:
     """Whether an encoder's pass fits into the buffers that the decoder's has."""
-    more = sum(max(0, e.compute - d.compute) for e, d in zip(encoder.own, load.own, strict=True))
+    own = zip(encoder.own, load.own, strict=True)
+    more = sum(max(0, value_of(e.compute) - value_of(d.compute)) for e, d in own)
     rows = f"{int(value_of(load.arch.facts[ENCODER_ROWS])):,} rows of the encoder and all rows of logits"
     grows = f"they grow by {human(more, BYTES)} in" if more else "they hold"
     tokens = f"{load.context.ubatch:,} tokens"
