@@ -567,3 +567,22 @@ def test_an_encoders_buffers_are_derived(llmcalc):
     plain, derived = (" ".join(llmcalc(f"{line} {more}").out.split()) for more in ("--detail", "--derive"))
     said = plain[plain.index("they grow by") :].partition(" in the encoder's")[0]
     assert said in derived
+
+
+@pytest.mark.parametrize("depth", [99_999_996, 10**11])
+def test_a_towers_depth_is_not_looked_over(tmp_path, llmcalc, depth):
+    """Qwen2.5-VL's tower asked of each of 99,999,996 layers whether it attends within windows, for 20 s."""
+    config = load_model("qwen2.5-vl-7b").config.raw
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config | {"vision_config": config["vision_config"] | {"depth": depth}}))
+    start = time.process_time()
+    ran = llmcalc(f"flops --model {path} --part text")
+    assert (ran.code, "out of range" in ran.err) == (2, True)
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("place", ["x" * 5000, "~nosuchuser/x", "a,b"])
+def test_an_adapter_that_is_no_path(llmcalc, place):
+    """A name longer than a file's ended with exit 70."""
+    ran = llmcalc(f"infer llama-3-8b --engine llama.cpp --quantization q4_0 --gpu rtx-4090 --lora {place}")
+    assert (ran.code, f"--lora {place.partition(',')[0][:80]}: no such file" in ran.err) == (2, True)

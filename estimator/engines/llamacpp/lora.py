@@ -41,8 +41,12 @@ def adapters_of(model: Any, known: Gguf, given: Any, said: list[str]) -> tuple[L
         )
     out = []
     for place in str(given).split(","):
-        path = Path(place.strip()).expanduser()
-        if not path.exists():
+        try:
+            path = Path(place.strip()).expanduser()
+            there = path.exists()
+        except (OSError, ValueError, RuntimeError):  # too long, a null in it, no such user
+            there = False
+        if not there:
             raise InputError(f"--lora {place.strip()[:80]}: no such file")
         if path.is_dir() or path.suffix == ".json":
             out.append(_saved(model, str(path)))
