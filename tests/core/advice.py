@@ -23,6 +23,7 @@ CASES: list[tuple[str, str]] = [
     ("params llama-3-8b", "models llama-3-8b"),
     ("memory train -m llama-3-8b", "memory llama-3-8b --mode training"),
     ("kvcache qwen3-8b --model llama-3-8b", "kvcache qwen3-8b"),
+    ("peft qwen2.5-vl-7b --method frod --targets all-linear", "peft qwen2.5-vl-7b --method frod --targets q_proj"),
     ("memory llama-3-8b --recipe trl", "memory llama-3-8b --recipe sft"),
     ("memory qwen3-8b --engine vllm --gpu rtx-4090 --max-model-len auto",
      "memory qwen3-8b --engine vllm --gpu rtx-4090 --largest seq-len"),
