@@ -52,7 +52,7 @@ def medians(call: Call, runs: int, begin: int) -> tuple[float, float]:
 
 
 def grown(calls: Sequence[Call]) -> float:
-    """MiB that the process's most memory grew by over 10,000 calls: the lesser of the second ten thousand and the third.
+    """MiB that the process's most memory grew by over 10,000 calls: the lesser of the second 10,000 and the third.
 
     Records are made during the first. The interpreter takes memory a MiB at a time, once in some ten thousand calls;
     what is kept of each call grows in both.
