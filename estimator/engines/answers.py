@@ -81,7 +81,8 @@ def pool(asked: ServerAsked, rank: ServedRank) -> Node:
     """What the pool holds: by the log's accounting, and in steady decode where that differs."""
     p = rank.pool
     layers = decoder_layers(asked.arch)
-    each = a_token(asked, ((n, rank_heads(asked, a), a) for a, n in cached(asked, [layers[i] for i in rank.stage])))
+    caching = rank.caching or [layers[i] for i in rank.stage]
+    each = a_token(asked, ((n, rank_heads(asked, a), a) for a, n in cached(asked, caching)))
     rows = [Node("bytes_per_token", "Cache bytes a token", rank.token_bytes, BYTES, working=each)]
     if p is None:
         return Node.group("The cache", rows)

@@ -9,6 +9,7 @@ from estimator.card import Range
 from estimator.engines.asked import ServerAsked
 from estimator.engines.pool import Pool
 from estimator.errors import InputError
+from estimator.families.base import Layer
 from estimator.records import dataclass
 
 
@@ -22,6 +23,7 @@ class ServedRank:
     reserved     bytes of the graphs that the engine leaves out of its pool (0: they come on top)
     stage        the layers that it holds
     left         how the pool is written down
+    caching      those layers as they cache, where that is otherwise than the model describes
     pool         blocks, None where neither a card nor --pool-bytes is given
     """
 
@@ -36,6 +38,7 @@ class ServedRank:
     token_bytes: Any
     stage: range
     left: Any = None
+    caching: Sequence[Layer] = ()
 
     @property
     def used(self) -> Any:

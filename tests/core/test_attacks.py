@@ -586,3 +586,11 @@ def test_an_adapter_that_is_no_path(llmcalc, place):
     """A name longer than a file's ended with exit 70."""
     ran = llmcalc(f"infer llama-3-8b --engine llama.cpp --quantization q4_0 --gpu rtx-4090 --lora {place}")
     assert (ran.code, f"--lora {place.partition(',')[0][:80]}: no such file" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("model", ["gemma-4-e2b", "gemma-4-e4b"])
+@pytest.mark.parametrize("engine", ["sglang", "vllm", "tensorrt-llm", "llama.cpp"])
+def test_a_token_of_layers_that_read_anothers_is_derived(llmcalc, model, engine):
+    """SGLang has a pool for them too, which the working of a token's bytes left out: exit 70."""
+    ran = llmcalc(f"memory {model} --engine {engine} --seq-len 1k --derive --gpu h200")
+    assert (ran.code, ran.err) == (0, "")
