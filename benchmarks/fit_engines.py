@@ -69,7 +69,7 @@ def sample(r: dict[str, Any], batch: int) -> dict[str, Any]:
     return {
         "c": load.sequences, "new": load.new, "rows": rows, "fp4": speed.serve.machine.dtype == "fp4", "one": one,
         "prompts": tuple(x * load.sequences / together for x in p), "step": parts(made),
-        "read": float(value_of(weights_read(made))),
+        "read": float(value_of(weights_read(made))), "own": float(value_of(speed.computing(load))), "load": load,
     }  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def estimate(x: dict[str, Any], engine: str, key: str, loaded: bool, at: dict[st
     """The figure ``key`` with parameters ``at``, in seconds a token or a pass."""
     wide = at["fp4"] if x["fp4"] else 1.0
 
-    from estimator.engines.speed import carried
+    from estimator.engines.speed import carried, spare
 
     def paced(part: tuple[float, float], what: str) -> float:
         return part[0] * at[f"{engine}.{what}"] * wide + part[1] * at["links"]
@@ -87,8 +87,8 @@ def estimate(x: dict[str, Any], engine: str, key: str, loaded: bool, at: dict[st
     if key == "ttft":
         return paced(x["one"], "prompt") + at[f"{engine}.server"]
     if key == "decode_step_seconds":
-        read = x["read"] * at[f"{engine}.step"] * wide
-        return step + carried(every, x["c"], read) / x["new"] if loaded else step
+        read, own = x["read"] * at[f"{engine}.step"] * wide, x["own"] * at[f"{engine}.prompt"] * wide
+        return step + carried(every, x["load"], spare(read, own, x["load"])) / x["new"] if loaded else step
     return (every + (x["new"] - 1) * step) / (x["c"] * x["new"])
 
 

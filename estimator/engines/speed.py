@@ -116,23 +116,23 @@ class Speed:
     def _rows(self, sequences: float) -> int:
         return max(1, round(sequences / self.stages))
 
-    def weights(self, made: Times) -> Any:
-        """Seconds in which a decode step ``made`` waits for its weights; the ideal shares no reading."""
-        return 0.0 if self.ideal else by(by(self.seconds(weights_read(made)), self.pace.step), self._wide)
-
     def spare(self, load: RequestLoad) -> Any:
-        """Seconds of a decode step in which a prompt that joins it computes while the weights come.
-
-        All that the weights take where prompts join one by one: so published loads are met best. Of a step that
-        several join, what the products of its own sequences leave, which are as long as a prompt's of as many tokens.
-        """
+        """Seconds of a decode step of a load in which prompts that join it compute; the ideal shares no reading."""
         if self.ideal:
             return 0.0
-        read = self.weights(self.decoded(load.sequences, load.context))
+        read = self.seconds(weights_read(self.decoded(load.sequences, load.context)))
+        own = self.seconds(self.computing(load))
+        return spare(self.worked(read, self.pace.step), self.worked(own, self.pace.prompt), load)
+
+    def computing(self, load: RequestLoad) -> Any:
+        """Seconds that the products of as many tokens as there are sequences compute in the pass of a prompt."""
         together = self.together(load.sequences, load.prompt)
-        computing = self.seconds(self.passes.prefill(together, load.prompt).parts.get((PRODUCTS, COMPUTE), 0))
-        own = by(by(computing, self.pace.prompt), self._wide) * load.sequences / (together * load.prompt)
-        return max(0.0, read - own * (1 - 1 / load.joining))
+        made = self.passes.prefill(together, load.prompt).parts.get((PRODUCTS, COMPUTE), 0)
+        return made * load.sequences / (together * load.prompt)
+
+    def worked(self, seconds: Any, multiple: float) -> Any:
+        """Seconds of a pass's own work by the engine's multiple of it."""
+        return by(by(seconds, multiple), self._wide)
 
     @property
     def _wide(self) -> float:
@@ -146,7 +146,7 @@ class Speed:
         """Seconds of a pass: its own work and its all-reduces, each by the engine's multiple."""
         links = self.seconds(made.of(LINKS))
         work = self.seconds(made.device) - links
-        return by(by(work, multiple), self._wide) + by(links, ALL_REDUCES)
+        return self.worked(work, multiple) + by(links, ALL_REDUCES)
 
 
 def by(value: Any, factor: float) -> Any:
@@ -159,12 +159,23 @@ def weights_read(made: Times) -> Any:
     return made.parts.get((PRODUCTS, MEMORY), 0)
 
 
+def spare(read: Any, own: Any, load: RequestLoad) -> Any:
+    """Seconds of a decode step in which a prompt that joins it computes while the weights come.
+
+    All that the weights take where prompts join one by one: so published loads are met best. Of a step that several
+    join, what the products of its own sequences leave.
+
+    read: seconds of a step that the weights take; own: those in which its own products compute.
+    """
+    return max(0.0, read - own * (1 - 1 / load.joining))
+
+
 def carried(every: Any, load: RequestLoad, spare: Any) -> Any:
     """Seconds that the prompts of the other sequences add to the decode steps of one.
 
     A prompt that shares a step's pass computes while the step waits for its weights; several that share it, together.
 
-    every: seconds of the prompts of all sequences; spare: seconds of a step in which it waits (:meth:`Speed.spare`).
+    every: seconds of the prompts of all sequences; spare: seconds of a step in which it waits (:func:`spare`).
     """
     one = every / load.sequences
     return (every - one) * (1 - min(spare / load.joining, one) / one)

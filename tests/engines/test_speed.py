@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from estimator.commands.infer.report import infer
+from estimator.engines.pace import ALL_REDUCES, FP4, PACE
 from estimator.engines.stored import stored
 from estimator.errors import InputError
 from estimator.models import load_model
@@ -108,6 +111,24 @@ def test_the_most_requests_a_second_are_about_those_of_a_full_load() -> None:
     full = infer("llama-3.1-8b", batch_size=256, **more).results()["tokens_per_second"] / 128
     most = infer("llama-3.1-8b", batch_size=256, max_num_seqs=256, rate=1.0, **more).results()["rate.most"]
     assert full == pytest.approx(most, rel=0.2)
+
+
+def test_what_is_fitted_is_what_is_answered() -> None:
+    """benchmarks/fit_engines.py estimates the loaded records of vLLM and SGLang as ``infer`` does, step by step."""
+    path = Path(__file__).parents[2] / "benchmarks" / "fit_engines.py"
+    spec = importlib.util.spec_from_file_location("fit_engines", path)
+    assert spec is not None
+    assert spec.loader is not None
+    fit = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fit)
+    found = [r for r in records("speeds") if r["engine"] in ("vllm", "sglang") and r.get("loaded") and r.get("batch")]
+    assert len(found) >= 4
+    for r in found:
+        pace = PACE[r["engine"]]
+        own = {"prompt": pace.prompt, "step": pace.step, "sequence": pace.sequence, "server": pace.server}
+        at = {"links": ALL_REDUCES, "fp4": FP4, **{f"{r['engine']}.{k}": v for k, v in own.items()}}
+        got = fit.estimate(fit.sample(r, r["batch"]), r["engine"], "decode_step_seconds", True, at)
+        assert got == pytest.approx(served(r, r["batch"])["itl_seconds"], rel=1e-12)
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm"])
