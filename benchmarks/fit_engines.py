@@ -67,9 +67,9 @@ def sample(r: dict[str, Any], batch: int) -> dict[str, Any]:
     rows = max(1, round(load.sequences))
     made = decode(speed.serve, rows, max(1, round(load.context)))
     return {
-        "c": load.sequences, "new": load.new, "rows": rows, "fp4": speed.serve.machine.dtype == "fp4", "one": one,
+        "load": load, "rows": rows, "fp4": speed.serve.machine.dtype == "fp4", "one": one,
         "prompts": tuple(x * load.sequences / together for x in p), "step": parts(made),
-        "read": float(value_of(weights_read(made))), "own": float(value_of(speed.computing(load))), "load": load,
+        "read": float(value_of(weights_read(made))), "own": float(value_of(speed.computing(load))),
     }  # fmt: skip
 
 
@@ -88,8 +88,8 @@ def estimate(x: dict[str, Any], engine: str, key: str, loaded: bool, at: dict[st
         return paced(x["one"], "prompt") + at[f"{engine}.server"]
     if key == "decode_step_seconds":
         read, own = x["read"] * at[f"{engine}.step"] * wide, x["own"] * at[f"{engine}.prompt"] * wide
-        return step + carried(every, x["load"], spare(read, own, x["load"])) / x["new"] if loaded else step
-    return (every + (x["new"] - 1) * step) / (x["c"] * x["new"])
+        return step + carried(every, x["load"], spare(read, own, x["load"])) / x["load"].new if loaded else step
+    return x["load"].seconds(every, step) / (x["load"].sequences * x["load"].new)
 
 
 def residuals(data: list[Any], at: dict[str, float]) -> list[float]:

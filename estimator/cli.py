@@ -65,6 +65,9 @@ WORDS = {
     "torchrun": "memory --recipe trainer", "transformers": "memory", "llama-bench": "memory --engine llama.cpp",
 }  # fmt: skip
 
+# typed where memory's model comes first
+MODES = {"train": "training", "training": "training", "inference": "inference", "generate": "inference"}
+
 
 def run(argv: list[str]) -> int:
     """Run one command line; prints one line on standard error for any error and returns its exit code."""
@@ -116,12 +119,14 @@ def _dispatch(argv: list[str]) -> int:
         raise _no_command(argv)
     words = _shown_as(_spelt_out(_without_program(name, argv[1:]), name))
     if name in MODEL_FIRST and words and not words[0].startswith("-"):
-        _one_model(words, name)
+        if name == "memory" and (mode := MODES.get(words[0])):
+            raise InputError(f"{words[0]} is no model. The model comes first: llmcalc memory MODEL --mode {mode}")
+        _one_model(words)
         words.insert(0, "--model")
     if name == "chinchilla" and words and _is_model(words[0]):
         words.insert(0, "--model")
     if name in ("plan", "sweep") and len(words) > 1 and not words[1].startswith("-"):
-        _one_model(words[1:], f"{name} {words[0]}")
+        _one_model(words[1:])
         words.insert(1, "--model")
     from estimator.coerce import plain
 
@@ -143,20 +148,14 @@ def _dispatch(argv: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-MODES = {"train": "training", "training": "training", "inference": "inference", "generate": "inference"}
-
-
-def _one_model(words: list[str], command: str) -> None:
-    """InputError where a command line whose first word is the model names another, or a mode in its place."""
-    first = words[0][:60]
-    if command == "memory" and first in MODES:
-        raise InputError(f"{first} is no model. The model comes first: llmcalc memory MODEL --mode {MODES[first]}")
+def _one_model(words: list[str]) -> None:
+    """InputError where a command line whose first word is the model names another."""
     for i, word in enumerate(words[1:], 1):
         flag, eq, value = word.partition("=")
         if flag in ("--model", "-m"):
             other = value if eq else words[i + 1] if i + 1 < len(words) else ""
             if other != words[0]:
-                raise InputError(f"{first} stands where a model does, and {flag} {other[:60]} names one")
+                raise InputError(f"{words[0][:60]} stands where a model does, and {flag} {other[:60]} names one")
 
 
 def _unasked(word: str, of_model: bool) -> str:

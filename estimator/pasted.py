@@ -153,10 +153,10 @@ def command_for(command: str, words: Sequence[str], have: Mapping[str, bool]) ->
     own = placed(own, have)
     while own:
         word = own.pop(0)
-        flag, eq, _ = word.partition("=")
+        flag, eq, value = word.partition("=")
         if flag not in have:
             if flag in ("-m", "--model"):  # of a command whose argument is the model
-                kept += [word.partition("=")[2]] if eq else own[:1]
+                kept += [value] if eq else own[:1]
                 own = own if eq else own[1:]
             elif word.startswith("-"):
                 left.append(f"{flag} is not known here")
@@ -178,4 +178,3 @@ def _valued(words: Sequence[str], at: int) -> bool:
 
 
 __all__ = ["command_for", "is_model", "placed", "program"]
-

@@ -6,7 +6,6 @@ from typing import Any
 
 from estimator.card import Range
 from estimator.engines.asked import ServerAsked
-from estimator.engines.layers import decoder_layers
 from estimator.engines.lettered import (
     ACTIVATION,
     BESIDE,
@@ -80,9 +79,7 @@ def budget(asked: ServerAsked, rank: ServedRank) -> Node:
 def pool(asked: ServerAsked, rank: ServedRank) -> Node:
     """What the pool holds: by the log's accounting, and in steady decode where that differs."""
     p = rank.pool
-    layers = decoder_layers(asked.arch)
-    caching = rank.caching or [layers[i] for i in rank.stage]
-    each = a_token(asked, ((n, rank_heads(asked, a), a) for a, n in cached(asked, caching)))
+    each = a_token(asked, ((n, rank_heads(asked, a), a) for a, n in cached(asked, rank.layers)))
     rows = [Node("bytes_per_token", "Cache bytes a token", rank.token_bytes, BYTES, working=each)]
     if p is None:
         return Node.group("The cache", rows)

@@ -22,8 +22,8 @@ class ServedRank:
     graphs       CUDA graphs: a range, for no formula is known
     reserved     bytes of the graphs that the engine leaves out of its pool (0: they come on top)
     stage        the layers that it holds
+    layers       those layers, as the engine caches them
     left         how the pool is written down
-    caching      those layers as they cache, where that is otherwise than the model describes
     pool         blocks, None where neither a card nor --pool-bytes is given
     """
 
@@ -37,8 +37,8 @@ class ServedRank:
     pool: Pool | None
     token_bytes: Any
     stage: range
+    layers: Sequence[Layer]
     left: Any = None
-    caching: Sequence[Layer] = ()
 
     @property
     def used(self) -> Any:

@@ -204,7 +204,7 @@ def _figures(speed: Speed, load: RequestLoad) -> dict[str, Any]:
     every = speed.prompt(c, load.prompt)
     first = speed.prompt(1, load.prompt) + speed.server
     step, made = speed.step(c, context), speed.decoded(c, context)
-    whole = every + (load.new - 1) * step
+    whole = load.seconds(every, step)
     met = arriving(speed, load, c, (c - 1) / whole)
     among = max(first, met.first) if c > 1 else first
     more = carried(every, load, speed.spare(load)) / load.new

@@ -80,8 +80,9 @@ class Server(NamedTuple):
     def _held(self, command: str, q: Any) -> Report:
         asked = self.read(q)
         rank = self.plan(asked)
-        found, changes, best = self._fit(asked, rank)
-        made = answers.report(command, asked, rank, self.sizes(asked)[0], found, changes, best)
+        most, _ = self.sizes(asked)
+        found, changes, best = self._fit(asked, rank, most)
+        made = answers.report(command, asked, rank, most, found, changes, best)
         return made._replace(brief=of_memory(asked, rank, changes))
 
     def infer(self, q: Any) -> Report:
@@ -91,11 +92,12 @@ class Server(NamedTuple):
         # with its own defaults said: a change of the question keeps them
         prompt, new = map(str, served.shape_of(asked))
         given = replace(asked, question=replace(asked.question, seq_len=prompt, new_tokens=new))
-        return served.report(asked, rank, self.sizes(asked), *self._fit(given, rank))
+        sizes = self.sizes(asked)
+        return served.report(asked, rank, sizes, *self._fit(given, rank, sizes[0]))
 
-    def _fit(self, asked: ServerAsked, rank: ServedRank) -> tuple[Fit | None, Table | None, str]:
-        """(the fit, what would change it, the best change in words)."""
-        found = answers.fit(asked, rank, self.sizes(asked)[0])
+    def _fit(self, asked: ServerAsked, rank: ServedRank, most: int) -> tuple[Fit | None, Table | None, str]:
+        """(the fit, what would change it, the best change in words); most: sequences that a replica runs at once."""
+        found = answers.fit(asked, rank, most)
         if found is None or found.answer == YES or asked.pool is not None or wordless():
             return found, None, ""
         return found, *advice(self, asked, rank, found)

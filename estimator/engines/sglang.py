@@ -112,7 +112,7 @@ def _rank(asked: ServerAsked, held: list[Layer], stage: range, f: Fraction) -> S
     kept = None if pool is None else tokens(asked, held, pool)
     _, batch = sizes(asked)
     drawn = Range(0, 2 * batch * MIB, 2 * batch * MIB)
-    return ServedRank(budget, weights, rest, beside, drawn, 0, pool, kept, token, stage, left, held)
+    return ServedRank(budget, weights, rest, beside, drawn, 0, pool, kept, token, stage, held, left)
 
 
 def tokens(asked: ServerAsked, held: list[Layer], pool: int) -> Pool:

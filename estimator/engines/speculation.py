@@ -48,7 +48,7 @@ def speculation(
     tokens = expected_tokens(alpha, gamma) if alpha < 1 else gamma + 1
     gain = speculative_gain(tokens, gamma, drafted, verify, step)
     token = step / float(value_of(gain))
-    rate = replicas * sequences * load.new / (every + (load.new - 1) * token)
+    rate = replicas * sequences * load.new / load.seconds(every, token)
     made = [
         Node("speculative.expected_tokens", "Tokens a pass", tokens, TOKENS),
         Node("speculative.draft_seconds", f"A draft step of {draft.name}", drafted, SECONDS),

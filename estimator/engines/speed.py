@@ -39,6 +39,11 @@ class RequestLoad:
         """Prompts that join a step which any joins, where a sequence that ends makes room for the next."""
         return max(1.0, (self.sequences - 1) / self.new)
 
+    def seconds(self, prompts: Any, step: Any) -> Any:
+        """Seconds in which all sequences that run at once are done: their ``prompts``, of which each gives a token, and
+        a ``step`` for each further one."""
+        return prompts + (self.new - 1) * step
+
 
 class Passes:
     """The passes of a model on a card, each folded once: loads, shares of a load and the ideal ask for the same.

@@ -76,7 +76,7 @@ def _rank(asked: ServerAsked, stage: range, f: Fraction) -> ServedRank:
             kept = pool_of(asked, held, pool, block, t)
         elif token:  # none of a stage whose layers read the keys of another's
             kept = Pool(block * token, block, 1, ((LayerKind(FULL), 1, 1),), -(-pool // (block * token)), 0)
-    return ServedRank(budget, weights, peak, beside, Range(0, 0, 0), 0, pool, kept, token, stage, left)
+    return ServedRank(budget, weights, peak, beside, Range(0, 0, 0), 0, pool, kept, token, stage, held, left)
 
 
 def sizes_of(asked: ServerAsked) -> tuple[int, int]:

@@ -79,7 +79,7 @@ def plan(asked: ServerAsked) -> ServedRank:
     made = None
     if pool is not None:
         made = Pool(block * token, block, 1, ((LayerKind(FULL), 1, 1),), max(0, pool) // (block * token), 0)
-    return ServedRank(budget, weights, peak, beside, Range(0, 0, 0), 0, pool, made, token, stage, left)
+    return ServedRank(budget, weights, peak, beside, Range(0, 0, 0), 0, pool, made, token, stage, layers, left)
 
 
 def activation(asked: ServerAsked, t: int) -> int:

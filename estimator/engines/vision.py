@@ -18,7 +18,7 @@ from typing import Any
 from estimator.engines.asked import ServerAsked
 from estimator.errors import InputError
 from estimator.families.base import MLP, Layer
-from estimator.families.towers import Conv, Tower, walked
+from estimator.families.towers import Conv, ImageGrid, Tower, walked
 from estimator.models import Model
 from estimator.records import NamedTuple
 from estimator.trace import value_of
@@ -43,31 +43,36 @@ def images(asked: ServerAsked, tokens: int) -> Images:
     """What the images that fill a budget of ``tokens`` encoder tokens take; nothing for a model that sees nothing."""
     d, w = int(value_of(asked.arch.hidden)), asked.width
     allowed = limits(asked.question.limit_mm_per_prompt)
-    if allowed.get("image") == 0 and (allowed.get("video") == 0 or not _films(asked)):
+    tower, grid = _seeing(asked)
+    if allowed.get("image") == 0 and (allowed.get("video") == 0 or not _films(asked, grid)):
         return Images()
-    seen = [x for x in asked.arch.towers if x.kind == "vision" and x.grid is not None]
-    if not seen or seen[0].grid is None or seen[0].grid.most is None:
+    if tower is None or grid is None or grid.most is None:
         return Images(_resized(asked.model, tokens, d, w))
-    tower, most = seen[0], seen[0].grid.most * video_steps(asked, seen[0].grid.most)
+    most = grid.most * video_steps(asked, grid)
     count = max(1, tokens // most)
-    patches = count * most * seen[0].grid.merge ** 2
+    patches = count * most * grid.merge**2
     numbers = next((int(value_of(x.inputs)) for x in tower.stem if isinstance(x, Conv)), 0)
     pixels = patches * numbers * w
     outputs = count * most * d * w * (1 + levels(asked))
     return Images(pixels + outputs, pixels + patches * _alive(asked, tower) * w)
 
 
-def video_steps(asked: ServerAsked, largest: int) -> int:
-    """Steps in time of the video that is profiled, each of as many tokens as the ``largest`` image; 1: an image."""
-    if not _films(asked) or limits(asked.question.limit_mm_per_prompt).get("video") == 0:
-        return 1
-    return max(1, min(STEPS, asked.length // largest))
+def _seeing(asked: ServerAsked) -> tuple[Tower, ImageGrid] | tuple[None, None]:
+    """The tower that images pass, and how they become tokens."""
+    return next(((x, x.grid) for x in asked.arch.towers if x.kind == "vision" and x.grid is not None), (None, None))
 
 
-def _films(asked: ServerAsked) -> bool:
+def _films(asked: ServerAsked, grid: ImageGrid | None) -> bool:
     """Whether the profile run may be of a video with more tokens than an image."""
-    grids = [x.grid for x in asked.arch.towers if x.kind == "vision" and x.grid is not None]
-    return bool(grids and grids[0].films and asked.at_least(*FILMS))
+    return grid is not None and grid.films and asked.at_least(*FILMS)
+
+
+def video_steps(asked: ServerAsked, grid: ImageGrid) -> int:
+    """Steps in time of the video that is profiled, each of as many tokens as the largest image; 1: an image."""
+    none = limits(asked.question.limit_mm_per_prompt).get("video") == 0
+    if none or grid.most is None or not _films(asked, grid):
+        return 1
+    return max(1, min(STEPS, asked.length // grid.most))
 
 
 def limits(text: Any) -> dict[str, int]:
@@ -96,11 +101,10 @@ def limits(text: Any) -> dict[str, int]:
 
 def said_of(asked: ServerAsked) -> list[str]:
     """What is assumed of a profile run with a video."""
-    most = next((x.grid.most for x in asked.arch.towers if x.kind == "vision" and x.grid is not None), None)
-    steps = 1 if most is None else video_steps(asked, most)
-    if steps == 1:
+    _, grid = _seeing(asked)
+    if grid is None or grid.most is None or (steps := video_steps(asked, grid)) == 1:
         return []
-    return [f"the trial run passes a video of {steps * (most or 0):,} tokens through the vision encoder: "
+    return [f"the trial run passes a video of {steps * grid.most:,} tokens through the vision encoder: "
             "--limit-mm-per-prompt video=0 leaves it out"]  # fmt: skip
 
 

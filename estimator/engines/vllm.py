@@ -112,7 +112,7 @@ def _rank(asked: ServerAsked, stage: range, of: int) -> ServedRank:
             uneven=of_version(asked, UNEVEN), draft=drafted,
         )  # fmt: skip
     token = rank_token_bytes(asked, held)
-    return ServedRank(budget, weights, peak, beside, drawn, reserved, pool, kept, token, stage, left)
+    return ServedRank(budget, weights, peak, beside, drawn, reserved, pool, kept, token, stage, held, left)
 
 
 def activation(asked: ServerAsked, n: int, t: int, first: bool = True, last: bool = True) -> int:

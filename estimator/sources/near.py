@@ -127,7 +127,8 @@ def without(name: str) -> str:
 
 def longer(got: str, known: Iterable[str]) -> list[str]:
     """The names that go on where ``got``, without what says how it was trained or stored, ends: qwen3.5-35b-a3b."""
-    return [other for other in known if other.startswith(_plain(got) + "-")]
+    begins = _plain(got) + "-"
+    return [other for other in known if other.startswith(begins)]
 
 
 def _plain(name: str) -> str:
@@ -161,4 +162,4 @@ def _same_words(a: str, b: str) -> bool:
     )
 
 
-__all__ = ["base_of", "hint", "longer", "stored_as", "trained_from", "typing_errors", "without"]
+__all__ = ["base_of", "hint", "stored_as", "trained_from", "typing_errors", "without"]
