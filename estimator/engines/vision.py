@@ -84,8 +84,9 @@ def limits(text: Any) -> dict[str, int]:
         return {}
     given = text
     if isinstance(text, str):
-        text = text[:LONGEST]
         try:
+            if len(text) > LONGEST:
+                raise ValueError(text)
             given = json.loads(text) if text.lstrip().startswith("{") else dict(x.split("=") for x in text.split(","))
         except ValueError:
             given = None

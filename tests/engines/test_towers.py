@@ -66,7 +66,12 @@ def test_a_prompt_without_images_profiles_none(none: Any) -> None:
     assert film(**more, limit_mm_per_prompt=none).activation == text.activation
 
 
-@pytest.mark.parametrize("text", ["x", "video", "video=-1", "film=0", '{"video": []}', "{", '{"image": 1e9}', "[0]"])
+LONG = "video=0," * 24 + "video=00junk"  # its first 200 characters would be some
+
+
+@pytest.mark.parametrize(
+    "text", [LONG, "x", "video", "video=-1", "film=0", '{"video": []}', "{", '{"image": 1e9}', "[0]"]
+)
 def test_limits_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match=r"--limit-mm-per-prompt .* expected"):
         film(limit_mm_per_prompt=text)
