@@ -12,6 +12,7 @@ from estimator.engines.answers import fit
 from estimator.engines.asked import ServerAsked
 from estimator.engines.rank import ServedRank
 from estimator.engines.tiles import dealing_helps
+from estimator.engines.vision import said_of
 from estimator.errors import InputError
 from estimator.fit import NO, YES, Fit
 from estimator.report import Table
@@ -37,6 +38,8 @@ def _changes(server: Server, asked: ServerAsked, rank: ServedRank) -> Iterator[C
         yield Change(f"--gpu-memory-utilization {used}", {"gpu_memory_utilization": used}, "less is left to others")
     if (step := STEPS.get(asked.engine)) is not None and server.sizes(asked)[1] > STEP:
         yield Change(f"--{step.replace('_', '-')} {STEP}", {step: str(STEP)}, "long prompts in more steps")
+    if _filmed(server, asked):
+        yield Change("--limit-mm-per-prompt video=0", {"limit_mm_per_prompt": "video=0"}, "no videos")
     if asked.kv_bits == BITS:
         yield Change("--kv-dtype fp8", {"kv_dtype": "fp8"}, "a cache in 8 bits")
     if asked.store.scheme == "none":
@@ -46,7 +49,7 @@ def _changes(server: Server, asked: ServerAsked, rank: ServedRank) -> Iterator[C
     fewer = Change(f"--batch-size {held}", {"batch_size": str(held)}, f"{held:,} at once, the rest waits")
     if 2 * held >= asked.batch:
         yield fewer
-    if (shorter := _shorter(asked, rank)) is not None:
+    if (shorter := _shorter(server, asked, rank)) is not None:
         yield shorter
     for n in DEGREES:
         if n > asked.tensor and asked.pipeline == 1:
@@ -74,12 +77,33 @@ def _more(asked: ServerAsked, n: int) -> Change:
     return Change(flags, fields, f"{n * asked.data} GPUs")
 
 
-def _shorter(asked: ServerAsked, rank: ServedRank) -> Change | None:
+def _filmed(server: Server, asked: ServerAsked) -> bool:
+    """Whether the trial run is of a video, which a shorter longest request makes shorter too."""
+    return "limit_mm_per_prompt" in server.own and bool(said_of(asked))
+
+
+def _shorter(server: Server, asked: ServerAsked, rank: ServedRank) -> Change | None:
     """The longest single request that the pool holds; None where it holds none, or new tokens were asked for."""
-    most = rank.pool.longest(asked.context) if rank.pool is not None and asked.batch == 1 else 0
-    if most <= 1 or asked.question.new_tokens is not None:
+    if asked.question.new_tokens is not None or asked.batch != 1:
         return None
-    return Change(f"--max-model-len {most}", {"seq_len": str(most), "max_model_len": str(most)}, "shorter requests")
+    most = rank.pool.longest(asked.context) if rank.pool is not None else 0
+    if _filmed(server, asked):
+        most = _longest(server, asked, most)
+    return None if most <= 1 else Change(f"--max-model-len {most}", _of_length(most), "shorter requests")
+
+
+def _of_length(n: int) -> dict[str, Any]:
+    return {"seq_len": str(n), "max_model_len": str(n)}
+
+
+def _longest(server: Server, asked: ServerAsked, least: int) -> int:
+    """The longest request that surely fits where it is the longest that the server takes; least: one that does."""
+    low, high = least, asked.context
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = _tried(server, asked, _of_length(middle))
+        low, high = (middle, high) if found is not None and found.answer == YES else (low, middle)
+    return low
 
 
 def advice(server: Server, asked: ServerAsked, rank: ServedRank, found: Fit) -> tuple[Table, str]:
@@ -115,7 +139,7 @@ def advice(server: Server, asked: ServerAsked, rank: ServedRank, found: Fit) -> 
 def _and_shorter(server: Server, asked: ServerAsked, change: Change) -> tuple[Change, Fit] | None:
     """Fewer bits together with the longest request that surely fits then; None where none does."""
     planned = _planned(server, asked, change.fields)
-    shorter = None if planned is None else _shorter(*planned)
+    shorter = None if planned is None else _shorter(server, *planned)
     if shorter is None:
         return None
     fields = change.fields | shorter.fields

@@ -13,6 +13,10 @@ LINES = {
     "infer qwen3-32b --engine vllm --gpu rtx-4090": "--quantization awq",
     "infer llama-3.1-70b --engine sglang --gpu h100-sxm": "--quantization awq",
     "kvcache qwen3-32b --engine sglang --gpu rtx-4090": "--quantization awq --max-model-len 5693",
+    # a shorter longest request makes the video of the trial run shorter: a step more begins at 32,768 tokens
+    "memory qwen2.5-vl-7b --engine vllm --gpu rtx-4090": "--max-model-len 32767",
+    "memory qwen2.5-vl-7b --engine vllm --gpu rtx-3060": "--quantization awq --max-model-len 32767",
+    "memory qwen2.5-vl-7b --engine vllm --gpu a100-40gb": "--limit-mm-per-prompt video=0",
     "memory llama-3.1-8b --engine vllm --gpu rtx-4090": None,
     "memory deepseek-v3 --engine vllm --gpu h200 --tensor-parallel 4": None,
 }
