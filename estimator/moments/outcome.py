@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import field
+from itertools import chain
 from typing import Any
 
 from estimator.optimizers import Trained
@@ -24,7 +25,10 @@ class Alive:
     more: Live = field(default_factory=dict)
 
     def __call__(self) -> Live:
-        return self.base | alive(self.log, self.top) | self.more
+        out = dict(self.base)
+        for label, size in chain(alive(self.log, self.top).items(), self.more.items()):
+            out[label] = out[label] + size if label in out else size
+        return out
 
 
 @dataclass(slots=True)

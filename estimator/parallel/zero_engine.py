@@ -22,7 +22,7 @@ from estimator.ops import ceil_div, minimum
 from estimator.optimizers import Trained
 from estimator.parallel.coordinator import Settings, available, modules_of, settings, trace
 from estimator.parallel.order import in_order
-from estimator.parallel.zero_standing import largest_sub_group, prepare, touches
+from estimator.parallel.zero_standing import largest_sub_group, own_elements, prepare
 from estimator.stack.tape import F32, HALF, Tape, Tensor
 from estimator.trace import value_of
 
@@ -37,16 +37,17 @@ class Engine:
     end = None  # the loss is taken inside
 
     def __init__(self, tape: Tape, stage: int, over: Any, rules: Settings, trained: Any, accumulates: bool,
-                 offload: str, overlap: bool, last: bool) -> None:  # fmt: skip
+                 offload: str, overlap: bool, last: bool, own: Any) -> None:  # fmt: skip
         self.overlap, self.rank = overlap, int(value_of(over)) - 1 if last else 0
         self.t, self.stage, self.over, self.rules = tape, stage, over, rules
         self.part = ceil_div(trained, over)
         self.accumulates, self.offload = accumulates, offload
+        self.ahead: frozenset[str] | None = None  # weights before the layers; None: those that run before them
         self.offsets: dict[int, int] = {}
         self.times: dict[int, tuple[int, int]] = {}  # leaf -> layers that it stands for, elements from one to the next
         self.spans: list[tuple[int, int, int]] = []  # leaves of a segment of equal layers, and how many these are
         self.mark = 0
-        self.own: Any = 0
+        self.own = own
         self.sub_group: Any = self.part
         self.buckets: list[Tensor] = []
         self.filled, self.waiting = 0, list[Any]()
@@ -76,23 +77,25 @@ class Engine:
         self.spans.append((self.mark, len(leaves), int(value_of(self.t.times))))
 
     def after_forward(self, leaves: Sequence[Any]) -> None:
-        """The flat order of the weights: which gradients are for this GPU's part."""
-        at, done = 0, 0
-        for start, end, times in (*self.spans, (len(leaves), len(leaves), 1)):
-            at = self.in_a_row(leaves[done:start], 1, at)
-            at, done = self.in_a_row(leaves[start:end], times, at), end
+        """The flat order of the weights, which is not the one in which they run: which gradients are for this GPU's
+        part. What is no layer's and not ``ahead`` of them comes after them."""
+        inside = {i for start, end, _ in self.spans for i in range(start, end)}
+        outer = [(i, leaf) for i, leaf in enumerate(leaves) if i not in inside]
+        first = self.spans[0][0] if self.spans else 0
+        ahead = [i < first if self.ahead is None else leaf.name in self.ahead for i, leaf in outer]
+        at = self.in_a_row([leaf for (_, leaf), before in zip(outer, ahead, strict=True) if before], 1, 0)
+        for start, end, times in self.spans:
+            at = self.in_a_row(leaves[start:end], times, at)
+        self.in_a_row([leaf for (_, leaf), before in zip(outer, ahead, strict=True) if not before], 1, at)
 
     def in_a_row(self, leaves: Sequence[Any], times: int, at: int) -> int:
         """Where the leaves of so many equal layers lie, from ``at`` on; where they end."""
-        sizes, part = [int(value_of(leaf.n)) for leaf in leaves], int(value_of(self.part))
-        for i in range(times):
-            for leaf, n in zip(leaves, sizes, strict=True):
-                if not i:
-                    self.offsets[id(leaf)], self.times[id(leaf)] = at, (times, sum(sizes))
-                if touches(at, n, self.rank, part):
-                    self.own = self.own + leaf.n
-                at += n
-        return at
+        one = sum(int(value_of(leaf.n)) for leaf in leaves)
+        end = at + times * one
+        for leaf in leaves:
+            self.offsets[id(leaf)], self.times[id(leaf)] = at, (times, one)
+            at += int(value_of(leaf.n))
+        return end
 
     def before_backward(self) -> None:
         self.t.on_grad = self.arrived
@@ -253,12 +256,15 @@ def wrapper(
     rules = settings(load.buckets, int(value_of(arch.hidden)))
     prepare(arch, load, trained, base, rules)
     n = sum(t.times * t.n for t in trained)
-    given = (tape, load.stage, load.gpus, rules, n, load.kept_gradients, load.host, load.overlap, load.last)
+    own = own_elements(arch, load, trained, ceil_div(n, load.gpus)) if load.stage in (1, 2) else 0
+    given = (tape, load.stage, load.gpus, rules, n, load.kept_gradients, load.host, load.overlap, load.last, own)
     if load.stage == 3:
         made: Engine = Partitioned(*given, arch=arch, again=load.checkpointing == "full")
         made.sub_group = largest_sub_group(arch, load, trained)
         return made
     made = Engine(*given)
+    if load.adapter is None:
+        made.ahead = frozenset(w.name for x in (*arch.embeddings, *arch.encoder_embeddings) for w in x.weights())
     if load.stage == 1 and load.kept_gradients:
         made.sizes = [t.n for t in in_order(arch, trained, load.adapter is None)]
     return made

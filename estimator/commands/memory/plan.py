@@ -13,6 +13,7 @@ from estimator.commands.memory.sharding import (
     DEEPSPEED,
     MESH,
     SIMULATED,
+    Spread,
     data_parallel,
     narrow_adapters,
     spread,
@@ -180,7 +181,7 @@ def plan(q: Memory) -> MemoryPlan:
         fused=q.attention == "sdpa", checkpointing=q.checkpointing,
         quantization=quantization if quantization in kernels else "", logits=q.logits,
         adapter=adapter, top=_top(adapter),
-        blind=_blind(q, arch, on.gpus, said), **{f.name: getattr(on, f.name) for f in fields(on)},
+        blind=_blind(q, arch, on, said), **{f.name: getattr(on, f.name) for f in fields(on)},
         projected=projected(q, arch, optimizer, said) if train else None,
         unpacked=left_alone(storage, said) if quantization in kernels else frozenset(),
         stored=unsimulated(
@@ -255,9 +256,10 @@ def _states(
     return standing_states(arch, load, params, stored)
 
 
-def _blind(q: Memory, arch: Architecture, gpus: Any, said: list[str]) -> bool:
-    """Whether a step on one GPU leaves a multimodal model's towers without gradients, and so without states."""
-    blind = q.training and q.images is None and bool(arch.towers) and gpus == 1
+def _blind(q: Memory, arch: Architecture, on: Spread, said: list[str]) -> bool:
+    """Whether a step on one GPU leaves a multimodal model's towers without gradients, and so without states. DeepSpeed
+    has states of all that may train: it is one flat tensor."""
+    blind = q.training and q.images is None and bool(arch.towers) and on.gpus == 1 and on.sharder != DEEPSPEED
     if blind and q.method in FULL:
         said.append("no --images: the batch is text, so the towers get no gradients and no optimizer states")
     return bool(blind)
