@@ -2,11 +2,13 @@
 
     torchrun --nproc-per-node 2 benchmarks/measure_sharded.py OUT.json CASES.json
     python benchmarks/measure_sharded.py OUT.json CASES.json      # the first of two ranks alone, one GPU
+    python benchmarks/measure_sharded.py OUT.json CASES.json --jobs 5   # the same, each case in a process of its own
 
 CASES.json: ``{"configs": {model: config.json}, "cases": [...]}`` as in tests/accuracy/sharded_stacks.json.gz. A case
 has stack (plain, ddp, fsdp1, fsdp2, tensor, context, deepspeed), model, batch, seq, stage, precision (bf16, fp16,
 mixed), and where it applies lora (rank), adapter_fp32, quant, checkpoint, accumulation, offload, auto, overlap, wrap
-(tables: apart), sequence, loss_parallel and plan (tensor), reference (model, adapter off). Random weights, five steps:
+(tables: apart), sequence, loss_parallel and plan (tensor), reference (model, adapter off), own_class (the class that
+the config names, drawn as measure_blind.py does, with adapters on all linear layers). Random weights, five steps:
 the last one's bytes, the median of the last three's seconds. Alone, the rank has torch's fake process group: nothing is
 exchanged, and every buffer is taken as ever. Give each case a process of its own (DeepSpeed's stage 3
 leaks).
@@ -19,11 +21,14 @@ import gc
 import json
 import os
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from measure_divided import context, divide
+from measure_stacks import finished
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 STEPS = 5
@@ -31,6 +36,8 @@ STEPS = 5
 
 def build(config: dict[str, Any], c: dict[str, Any]) -> Any:
     """The model with random weights, and the adapter."""
+    if c.get("own_class"):
+        return drawn(config, c)
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -52,6 +59,22 @@ def build(config: dict[str, Any], c: dict[str, Any]) -> Any:
         if c.get("lora"):
             model.enable_input_require_grads()
     model.config.use_cache = False
+    return model.train()
+
+
+def drawn(config: dict[str, Any], c: dict[str, Any]) -> Any:
+    """A model of the config's own class, with adapters on all of its linear layers."""
+    from blind_models import adapted, base_of
+
+    o: dict[str, Any] = {"dtype": "fp32" if c["precision"] == "mixed" else "bf16"}
+    if c.get("lora"):
+        cast = {"autocast_adapter_dtype": c.get("adapter_fp32", True)}
+        o |= {"method": "lora", "rank": c["lora"], "targets": "all-linear", "args": cast}
+    model = adapted(base_of(config, o), config, o)
+    if c.get("checkpoint"):
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if c.get("lora"):
+            model.enable_input_require_grads()
     return model.train()
 
 
@@ -89,7 +112,7 @@ def engine_of(model: Any, c: dict[str, Any]) -> Any:
         "stage": c["stage"], "overlap_comm": c.get("overlap", True), "contiguous_gradients": True,
     }  # fmt: skip
     if c.get("auto"):  # as transformers/integrations/deepspeed.py fills "auto" in
-        h = model.config.hidden_size
+        h = model.config.get_text_config().hidden_size
         zero |= {
             "reduce_bucket_size": h * h, "stage3_prefetch_bucket_size": int(0.9 * h * h),
             "stage3_param_persistence_threshold": 10 * h,
@@ -181,7 +204,8 @@ def measure(config: dict[str, Any], c: dict[str, Any]) -> dict[str, Any]:
         kinds = {type(p.data): [x for x in trained if type(x.data) is type(p.data)] for p in trained}
         made = [torch.optim.AdamW(group, lr=1e-5, fused=True) for group in kinds.values()]
         optimizer = Together(made)  # one fused step takes no DTensors beside plain ones
-    ids = torch.randint(0, model.config.vocab_size, (c["batch"], c["seq"]), device="cuda")
+    words = (config.get("text_config") or config)["vocab_size"]
+    ids = torch.randint(3, words - 1, (c["batch"], c["seq"]), device="cuda")
     seconds = []
     for _ in range(STEPS):
         torch.cuda.synchronize()
@@ -258,12 +282,38 @@ def step(
     return d
 
 
+def one_by_one(data: dict[str, Any], jobs: int) -> list[dict[str, Any]]:
+    """Every case, measured alone in a process of its own, ``jobs`` at a time on one card; or why one failed."""
+
+    def one(given: dict[str, Any]) -> dict[str, Any]:
+        case = given.get("case", given)
+        with tempfile.TemporaryDirectory() as folder:
+            out, asked = Path(folder) / "out.json", Path(folder) / "cases.json"
+            asked.write_text(json.dumps({"configs": data["configs"], "cases": [case]}))
+            try:
+                finished([__file__, str(out), str(asked)])
+            except RuntimeError as error:
+                print(case, error, flush=True)
+                return {**given, "error": str(error)[:400]}
+            (found,) = json.loads(out.read_text())["cases"]
+        print(case, found["peak"], flush=True)
+        return {**given, **found}
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(one, data["cases"]))
+
+
 def main() -> None:
     """Measure every case of the file and write the records of rank 0, or of the first rank alone."""
+    if "--jobs" in sys.argv:
+        data = json.loads(Path(sys.argv[2]).read_text())
+        found = one_by_one(data, int(sys.argv[sys.argv.index("--jobs") + 1]))
+        Path(sys.argv[1]).write_text(json.dumps({"configs": data["configs"], "cases": found}))
+        return
     import torch
     import torch.distributed as dist
 
-    rank, together = int(os.environ.get("LOCAL_RANK", "0")), "LOCAL_RANK" in os.environ
+    rank, together = int(os.environ.get("LOCAL_RANK", "0")), "WORLD_SIZE" in os.environ
     torch.cuda.set_device(rank)
     if together:
         dist.init_process_group("nccl", device_id=torch.device("cuda", rank))
@@ -271,6 +321,7 @@ def main() -> None:
         from torch.testing._internal.distributed.fake_pg import FakeStore
 
         dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+        os.environ |= {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}  # DeepSpeed looks there
     data = json.loads(Path(sys.argv[2]).read_text())
     found = []
     for c in data["cases"]:

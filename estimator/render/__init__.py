@@ -44,7 +44,7 @@ def clean(report: Report) -> Report:
             columns = tuple(map(escaped, part.columns))
             return part._replace(title=escaped(part.title), columns=columns, rows=rows, note=escaped(part.note))
         if isinstance(part, Text):
-            return part._replace(title=escaped(part.title), body=lines(part.body))
+            return part._replace(title=escaped(part.title), body=lines(part.body), latex=lines(part.latex))
         return part
 
     def lines(text: str) -> str:

@@ -45,6 +45,7 @@ def _heading(title: str) -> list[str]:
 def verbatim(text: str) -> list[str]:
     """A drawing as a verbatim block, its box characters as ASCII: the usual LaTeX fonts have none."""
     plain = prose(text.rstrip("\n"), _WRAP).translate(_DRAWN).encode("ascii", "replace").decode()
+    plain = plain.replace("\\end{verbatim", "\\end {verbatim")  # somebody's text does not end the block
     widest = max(map(len, plain.split("\n")))
     size = next((name for most, name in _DRAWING if widest <= most), "\\tiny")
     return [f"\\begingroup{size}", "\\begin{verbatim}", plain, "\\end{verbatim}", "\\endgroup", ""]

@@ -594,3 +594,11 @@ def test_a_token_of_layers_that_read_anothers_is_derived(llmcalc, model, engine)
     """SGLang has a pool for them too, which the working of a token's bytes left out: exit 70."""
     ran = llmcalc(f"memory {model} --engine {engine} --seq-len 1k --derive --gpu h200")
     assert (ran.code, ran.err) == (0, "")
+
+
+def test_a_tokens_name_is_text_in_latex(llmcalc):
+    """A tree's tokens stood in the mask as they were given: control characters, and LaTeX of the user's."""
+    ran = llmcalc("decode", "tree", "--heads", "E", "--format", "latex", "--root", "\x1b[31m%_\n\\end{verbatim}")
+    assert (ran.code, "\x1b" in ran.out, ran.out.count("\\end{verbatim}")) == (0, False, 1)
+    assert "t_{\\text{\\textbackslash{}x1b[31m\\%\\_" in ran.out
+    assert "t_{E}" in ran.out

@@ -245,8 +245,11 @@ def _matrix(made: Tree, names: tuple[str, ...]) -> str:
 
 
 def _latex(made: Tree, names: tuple[str, ...]) -> str:
-    head = " & ".join(["", *(f"t_{{{n}}}" for n in names)])
-    rows = [f"t_{{{n}}} & " + " & ".join(map(str, row)) for n, row in zip(names, made.mask, strict=True)]
+    from estimator.render.latex_text import escape
+
+    shown = [f"t_{{{n}}}" if n.isascii() and n.isalnum() else f"t_{{\\text{{{escape(n)}}}}}" for n in names]
+    head = " & ".join(["", *shown])
+    rows = [f"{n} & " + " & ".join(map(str, row)) for n, row in zip(shown, made.mask, strict=True)]
     body = head + " \\\\ \\hline\n" + " \\\\\n".join(rows)
     array = "\\begin{array}{c|" + "c" * len(names) + "}\n" + body + "\n\\end{array}"
     # a mask wider than the line is scaled down to it
