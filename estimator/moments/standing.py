@@ -125,8 +125,10 @@ def rotary_bytes(arch: Architecture) -> Any:
 
 
 def later(load: Workload, base: Live) -> list[tuple[str, str]]:
-    """What stands before a step and not yet when the model is loaded: states, gradients, a sharded run's workspaces."""
-    out = [k for k in base if k[0] == "gradients" or k[1] == "gradients of this GPU's part"]
+    """What stands before a step and not yet when the model is loaded: states, gradients, a sharded run's workspaces,
+    the weights that DeepSpeed gathers once."""
+    made = ("gradients of this GPU's part", "weights that are never partitioned")
+    out = [k for k in base if k[0] == "gradients" or k[1] in made]
     if load.gpus != 1 or load.tensor != 1 or load.experts != 1 or load.kept_gradients:
         out.append(("cuBLAS", "workspaces"))
     # DeepSpeed without sharding makes the states with a step of zeros

@@ -9,7 +9,9 @@ __params_to_release.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from estimator.inventory import Weight
 from estimator.records import dataclass
@@ -18,6 +20,7 @@ from estimator.trace import value_of
 MAX_LIVE = 1_000_000_000  # stage3_max_live_parameters, elements
 MAX_REUSE = 1_000_000_000  # stage3_max_reuse_distance, elements
 PREFETCH = 50_000_000  # stage3_prefetch_bucket_size, elements
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 PERSIST = 100_000  # stage3_param_persistence_threshold, elements: smaller weights are never partitioned
 
 
@@ -40,14 +43,30 @@ def settings(buckets: str, hidden: int) -> Settings:
     return Settings(int(0.9 * hidden * hidden), 10 * hidden, hidden * hidden)
 
 
+class Together:
+    """Weights fetched ahead in one buffer. When the first of them is waited for, each is copied out of it; the handle
+    of all keeps it until the last of them is (partition_parameters.py, AllGatherCoalescedHandle)."""
+
+    def __init__(self, elements: int, left: int) -> None:
+        self.elements, self.left, self.waited = elements, left, False
+
+    def wait(self) -> int:
+        """Elements that lie twice from now on."""
+        found, self.waited = 0 if self.waited else self.elements, True
+        return found
+
+
 def available(
-    modules: Sequence[Sequence[str]], sizes: dict[str, int], rules: Settings, distance: int = MAX_REUSE, host: int = 0
-) -> list[int]:
+    modules: Sequence[Sequence[str]], sizes: dict[str, int], rules: Settings, distance: int = MAX_REUSE, host: int = 0,
+    saved: Collection[str] = (), turn: int = 0,
+) -> list[int]:  # fmt: skip
     """Elements gathered while each module of the trace runs, in turn; weights that persist are not counted.
 
     host: GPUs that share weights whose parts lie on the host (0: they lie on the GPUs). What is fetched ahead alone
     then keeps a copy of this GPU's part until its module waits for it (partition_parameters.py,
-    _all_gather_sequential); what is fetched together is copied into one buffer.
+    _all_gather_sequential); what is fetched together is copied into one buffer. saved: weights of which the backward
+    pass keeps a view (stacked experts): what a forward pass releases stays until that is over. turn: the module with
+    which the backward pass begins; what lies twice (``Together``) was measured in forward passes, and not after them.
     """
     uses = deque((p, step) for step, module in enumerate(modules) for p in module)
     sums = [0]
@@ -56,7 +75,9 @@ def available(
     held: set[str] = set()
     last: dict[str, int] = {}
     alone: set[str] = set()  # on their way
-    live = 0
+    together: dict[str, Together] = {}
+    kept_by: dict[str, int] = {}
+    live = twice = 0
     out = []
     following = _next_uses(modules)
     for step, module in enumerate(modules):
@@ -73,15 +94,25 @@ def available(
         fetched = _prefetch(uses, held, last, sizes, rules, min(MAX_LIVE - live, rules.prefetch))
         live += sum(sizes[p] for p in fetched)
         alone.difference_update(module)
+        for p in module:
+            if (group := together.pop(p, None)) is not None:
+                twice += group.wait()
+                group.left -= 1
+                if not group.left:
+                    twice -= group.elements
         if host and len(fetched) == 1:
             alone.update(fetched)
-        out.append(live + sum(-(-sizes[p] // host) for p in alone))
+        elif len(fetched) > 1 and step < turn:
+            together |= dict.fromkeys(fetched, Together(sum(sizes[p] for p in fetched), len(fetched)))
+        out.append(live + twice + sum(kept_by.values()) + sum(-(-sizes[p] // host) for p in alone))
         for p in kept:
             reused = following[step].get(p)
             near = reused is not None and sums[reused] - sums[step + 1] < distance
             if not near and last.get(p, -1) <= step + 1 and p in held:
                 held.discard(p)
                 live -= sizes[p]
+                if p in saved and kept_by.pop(p, None) is None:
+                    kept_by[p] = sizes[p]
     return out
 
 
@@ -116,11 +147,17 @@ def _prefetch(
     return found
 
 
-def modules_of(weights: Sequence[Weight], prefix: str, sizes: dict[str, int], acts: str = "") -> list[list[str]]:
+Added = Mapping[str, Sequence[tuple[str, int]]]  # what an adapter adds to a module: names and elements
+
+
+def modules_of(
+    weights: Sequence[Weight], prefix: str, sizes: dict[str, int], acts: str = "", added: Added = NOTHING
+) -> list[list[str]]:
     """Weights module by module, in order; their sizes are added to ``sizes``.
 
     A module that holds others (a layer, its attention, its MLP) is one of its own, without weights, and so is the
-    activation behind the module ``acts``: the hooks of each fetch ahead.
+    activation behind the module ``acts``: the hooks of each fetch ahead. An adapted module holds its own weights' one,
+    its dropout's and one for each tensor that is added (peft's lora.Linear: base_layer, lora_dropout, lora_A, lora_B).
     """
     out: dict[str, list[str]] = {}
     for w in weights:
@@ -133,14 +170,19 @@ def modules_of(weights: Sequence[Weight], prefix: str, sizes: dict[str, int], ac
         out.setdefault(w.module, []).append(name)
         if w.module == acts:
             out.setdefault(f"{w.module} activation", [])
-    return list(out.values())
+    found = []
+    for module, names in out.items():
+        more = [(f"{prefix}{module}.{name}", n) for name, n in added.get(module, ())]
+        sizes.update(more)
+        found += [[], names, [], *([name] for name, _ in more)] if more else [names]
+    return found
 
 
 def trace(before: Iterable[Sequence[str]], layers: Sequence[Sequence[Sequence[str]]], after: Iterable[Sequence[str]],
-          again: bool) -> tuple[list[list[str]], list[int], list[int]]:  # fmt: skip
+          back: Sequence[Sequence[str]], again: bool) -> tuple[list[list[str]], list[int], list[int]]:  # fmt: skip
     """A step's modules in order, and where each layer's forward and backward modules begin.
 
-    again: layers are run a second time in the backward pass (checkpointing)
+    back: those of ``before`` that the backward pass reaches; again: layers are run a second time in it (checkpointing)
     """
     first, last = [list(m) for m in before], [list(m) for m in after]
     out = list(first)
@@ -152,5 +194,5 @@ def trace(before: Iterable[Sequence[str]], layers: Sequence[Sequence[Sequence[st
     for i in range(len(layers) - 1, -1, -1):
         backward[i] = len(out)
         out += [list(m) for m in layers[i]] * (1 if again else 0) + [list(m) for m in layers[i]][::-1]
-    out += first[::-1]
+    out += [list(m) for m in back][::-1]
     return out, forward, backward

@@ -11,6 +11,7 @@ torch/distributed/fsdp/_flat_param.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import prod
 from typing import Any
 
 from estimator.families.base import Architecture
@@ -170,7 +171,8 @@ class Fully:
         self.scatter = None
         n = sum(elements(cut(shape, self.over)) for shape in g.trained)
         self.scatter = self.take(n * self.over, self.reduce, "reduce-scatter input")
-        last = grads[-1] if grads else None  # a loop variable of foreach_reduce still refers to it
+        at = prod(g.trained[-1])  # a loop variable of foreach_reduce still refers to what the unit registers last
+        last = next((x for x in reversed(grads) if x is not None and x.n == at), None)
         grads.clear()
         out = self.take(n, self.reduce, "gradients, sharded")
         if self.reduce != self.own:

@@ -14,18 +14,20 @@ runtime/comm/coalesced_collectives.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from estimator.families.base import MLP, Architecture, Layer
 from estimator.inventory import Weight
-from estimator.ops import ceil_div, minimum
+from estimator.ops import ceil_div, maximum, minimum
 from estimator.optimizers import Trained
 from estimator.parallel.coordinator import Settings, available, modules_of, settings, trace
 from estimator.parallel.order import in_order
-from estimator.parallel.zero_standing import largest_sub_group, own_elements, prepare
+from estimator.parallel.zero_standing import KEPT, Own, largest_sub_group, own_part, prepare
 from estimator.stack.tape import F32, HALF, Tape, Tensor
 from estimator.trace import value_of
 
+STACKED = 3  # dimensions of experts' weights
 NORM, DOUBLE = 250_000_000, 8  # elements of which a norm is taken at once, bytes of one
 
 
@@ -37,7 +39,7 @@ class Engine:
     end = None  # the loss is taken inside
 
     def __init__(self, tape: Tape, stage: int, over: Any, rules: Settings, trained: Any, accumulates: bool,
-                 offload: str, overlap: bool, last: bool, own: Any) -> None:  # fmt: skip
+                 offload: str, overlap: bool, last: bool, own: Own) -> None:  # fmt: skip
         self.overlap, self.rank = overlap, int(value_of(over)) - 1 if last else 0
         self.t, self.stage, self.over, self.rules = tape, stage, over, rules
         self.part = ceil_div(trained, over)
@@ -49,9 +51,11 @@ class Engine:
         self.mark = 0
         self.own = own
         self.sub_group: Any = self.part
+        self.largest, self.small = 0, 0  # elements of the largest weight that trains; bytes of those never partitioned
         self.buckets: list[Tensor] = []
         self.filled, self.waiting = 0, list[Any]()
         self.kept: Tensor | None = None
+        self.whole: list[Any] = []
         self.standing: list[Tensor] = []
         self.sizes: list[Any] = []  # of the gradients that stand between micro-batches: stage 1
 
@@ -113,8 +117,9 @@ class Engine:
         n, bucket = int(value_of(leaf.n)) * self.times[id(leaf)][0], self.rules.bucket
         if not self.buckets:
             self.open_buckets()
-        if self.standing:
-            self.standing.pop()
+        at = next((i for i in reversed(range(len(self.standing))) if self.standing[i].n == leaf.n), None)
+        if at is not None:
+            del self.standing[at]
         if self.filled + n > bucket:
             self.reduce()
         if n <= bucket:
@@ -133,12 +138,16 @@ class Engine:
         copy = self.take(self.filled, HALF, "gradients of several GPUs, flattened") if first != last else None
         del copy
         if self.kept is None and first <= self.rank <= last and self.offload == "none":
-            self.kept = self.take(self.own, HALF, "gradients of this GPU's part")
+            self.kept = self.take(self.own.elements, HALF, "gradients of this GPU's part")
         for leaf in self.waiting:
+            overlap = self.overlap_of(leaf, part)
             if self.offload != "none":
-                norm = self.take(self.overlap_of(leaf, part), DOUBLE, "its norm in double")
+                norm = self.take(overlap, DOUBLE, "its norm in double")
                 del norm
-            leaf.held = None
+            if self.stage == 2 or overlap or int(value_of(leaf.n)) <= self.rules.bucket:
+                leaf.held = None
+            else:  # too large for a bucket and not of this part: stage 1 keeps it until the pass is over
+                self.whole.append(leaf)
         self.waiting, self.filled = [], 0
 
     def overlap_of(self, leaf: Any, part: int) -> int:
@@ -152,52 +161,67 @@ class Engine:
         self.t.on_grad = None
         self.reduce()
         self.buckets = []
+        self.standing = []  # of weights that got no gradient
+        for leaf in self.whole:
+            leaf.held = None
         if self.accumulates and self.stage == 2:
             self.kept = None  # added to those of the micro-batches before
 
     def step_bytes(self) -> Any:
-        """The most that an optimizer step takes beyond what stands before it."""
+        """The most that an optimizer step takes beyond what stands before it. In stage 3 the weights that are never
+        partitioned are given up for it, and gathered again at its end (stage3.py, step and _post_step)."""
         if self.offload != "none":
             return 0
         if self.stage == 0:  # fp32 copies of the gradients, then one flat buffer of them
             return 2 * F32 * self.part * self.over
-        if self.stage < 3:
-            return (HALF + F32) * self.part
-        return (HALF + F32) * self.sub_group
+        if self.stage < 3:  # a norm of each gradient in double; then one flat gradient, in its own width and in fp32
+            flat = (HALF if self.own.tensors > 1 else 0) + F32
+            return maximum(flat * self.part, DOUBLE * self.own.largest)
+        own = ceil_div(self.largest, self.over)
+        return maximum(maximum((HALF + F32) * self.sub_group, DOUBLE * own) - self.small, 0)
 
 
 class Partitioned(Engine):
     """Stage 3: weights come and go as the coordinator says."""
 
-    def __init__(self, *args: Any, arch: Architecture, again: bool) -> None:
+    def __init__(self, *args: Any, arch: Architecture, again: bool, adapter: Any) -> None:
         super().__init__(*args)
-        self.arch, self.again = arch, again
+        self.arch, self.again, self.adapter = arch, again, adapter
+        self.t.bare = True  # runtime/zero/linear.py: LinearFunctionForZeroStage3
         self.gathered: Tensor | None = None
         modules, self.forward, self.backward, last = self.traced()
         self.counts = modules
         self.last = last
 
     def traced(self) -> tuple[list[int], list[int], list[int], int]:
-        arch, sizes = self.arch, dict[str, int]()
+        arch, sizes, added = self.arch, dict[str, int](), dict[str, list[tuple[str, int]]]()
+        for t in self.adapter.tensors if self.adapter is not None else ():
+            added.setdefault(t.module, []).append((t.name, int(value_of(prod(t.shape)))))
         inside = {w.name for layer in arch.layers for w in layer.weights()}
-        outer = [w for w in arch.weights() if w.name not in inside]
+        unseen = {w.name for tower in arch.towers for w in tower.weights()}  # towers are not run
+        outer = [w for w in arch.weights() if w.name not in inside | unseen]
         cut = next((i for i, w in enumerate(arch.weights()) if w.name in inside), len(outer))
         tables, after = modules_of(outer[:cut], "", sizes), modules_of(outer[cut:], "", sizes)
         angles = [list[str]()] if any(a.position == "rope" for a in arch.attentions) else []
         before = [[], [], *tables, *angles]  # the class and its model come first
-        layers, i = [], 0
+        layers, i, saved = [], 0, set[str]()
         for layer in arch.layers:
             weights = [Weight(w.name, w.shape) for w in layer.weights()]
+            stacked = () if self.again else [w.name for w in weights if len(w.shape) == STACKED]
             acts = layer.mlp.linears[0].name if isinstance(layer.mlp, MLP) else ""
             for _ in range(int(value_of(layer.times))):
-                layers.append(modules_of(weights, f"{i}.", sizes, acts))
+                layers.append(modules_of(weights, f"{i}.", sizes, acts, added))
+                saved.update(f"{i}.{name}" for name in stacked)
                 i += 1
         if arch.tied and arch.has_head:
             after = [*after, tables[0]]
-        steps, forward, backward = trace(before, layers, after, self.again)
+        back = before
+        if self.adapter is not None:  # frozen tables have no backward pass; embedded tokens are made to (checkpointing)
+            back = tables[:1] if self.again else []
+        steps, forward, backward = trace(before, layers, after, back, self.again)
         last = forward[-1] + len(layers[-1]) + len(after) - 1 if layers else 0
         host = int(value_of(self.over)) if self.offload == "all" else 0
-        return available(steps, sizes, self.rules, host=host), forward, backward, last
+        return available(steps, sizes, self.rules, host=host, saved=saved, turn=last + 1), forward, backward, last
 
     def hold(self, n: int) -> None:
         """Change what lies gathered."""
@@ -256,11 +280,13 @@ def wrapper(
     rules = settings(load.buckets, int(value_of(arch.hidden)))
     prepare(arch, load, trained, base, rules)
     n = sum(t.times * t.n for t in trained)
-    own = own_elements(arch, load, trained, ceil_div(n, load.gpus)) if load.stage in (1, 2) else 0
+    own = own_part(arch, load, trained, ceil_div(n, load.gpus)) if load.stage in (1, 2) else Own()
     given = (tape, load.stage, load.gpus, rules, n, load.kept_gradients, load.host, load.overlap, load.last, own)
     if load.stage == 3:
-        made: Engine = Partitioned(*given, arch=arch, again=load.checkpointing == "full")
+        made: Engine = Partitioned(*given, arch=arch, again=load.checkpointing == "full", adapter=load.adapter)
         made.sub_group = largest_sub_group(arch, load, trained)
+        made.largest = max((int(value_of(t.n)) for t in trained), default=0)
+        made.small = base[KEPT]
         return made
     made = Engine(*given)
     if load.adapter is None:

@@ -6,7 +6,7 @@ Sources (0.19.8): deepspeed/runtime/zero/stage_1_and_2.py, stage3.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from estimator.families.base import Architecture
 from estimator.ops import ceil_div
@@ -19,6 +19,7 @@ from estimator.stack.tape import F32, HALF
 from estimator.trace import value_of
 
 SUB_GROUP = 1_000_000_000  # sub_group_size: elements of a GPU's part that are stepped at once (stage 3)
+KEPT = ("model", "weights that are never partitioned")
 MASTER_AND_MOMENTS = 3  # fp32 numbers a trained weight
 
 
@@ -32,7 +33,7 @@ def prepare(arch: Architecture, load: Any, trained: Sequence[Trained], base: dic
     if load.stage == 3:
         persistent, everything = _partition(arch, load, rules)
         base["model", "weights"] = HALF * everything if load.host != "all" else 0
-        base["model", "weights that are never partitioned"] = HALF * persistent
+        base[KEPT] = HALF * persistent
         base["DeepSpeed", "bucket of gradients"] = block_bytes(HALF * rules.bucket)
         if load.host == "none":
             base["DeepSpeed", "partition of gradients"] = block_bytes(HALF * part)
@@ -43,8 +44,8 @@ def prepare(arch: Architecture, load: Any, trained: Sequence[Trained], base: dic
             base["DeepSpeed", "buffer of the largest gradient"] = block_bytes(HALF * largest)
     if load.kept_gradients and load.host == "none":
         if load.stage == 2:
-            own = own_elements(arch, load, trained, part)
-            base["DeepSpeed", "gradients of this GPU's part"] = block_bytes(HALF * own)
+            own = own_part(arch, load, trained, part)
+            base["DeepSpeed", "gradients of this GPU's part"] = block_bytes(HALF * own.elements)
         elif load.stage == 0:
             base["gradients", "standing"] = sum(t.times * block_bytes(HALF * t.n) for t in trained)
     if load.host == "none":
@@ -77,19 +78,32 @@ def host_parts(arch: Architecture, load: Any, trained: Any) -> list[tuple[str, A
     return out
 
 
-def own_elements(arch: Architecture, load: Any, trained: Sequence[Trained], part: Any) -> Any:
-    """Elements of the tensors that touch the rank's of the equal parts."""
-    at, own, rank = 0, 0, int(value_of(load.gpus)) - 1 if load.last else 0
+class Own(NamedTuple):
+    """What is of a rank's part: ``elements`` of the ``tensors`` that touch it, and the ``largest`` piece of one."""
+
+    elements: int = 0
+    tensors: int = 0
+    largest: int = 0
+
+
+def own_part(arch: Architecture, load: Any, trained: Sequence[Trained], part: Any) -> Own:
+    """What is of the rank's part: rank 0's, or the last one's."""
+    at, found, size = 0, Own(), int(value_of(part))
+    begin = (int(value_of(load.gpus)) - 1) * size if load.last else 0
     for t in in_order(arch, trained, load.adapter is None):
         n = int(value_of(t.n))
-        own += n if touches(at, n, rank, int(value_of(part))) else 0
+        piece = min(begin + size, at + n) - max(begin, at)
+        if piece > 0:
+            found = Own(found.elements + n, found.tensors + 1, max(found.largest, piece))
         at += n
-    return own
+    return found
 
 
-def touches(at: int, n: int, rank: int, part: int) -> bool:
-    """Whether n elements from ``at`` on reach into the part of this rank."""
-    return at < (rank + 1) * part and at + n > rank * part
+def alike(arch: Architecture, load: Any, trained: Sequence[Trained]) -> bool:
+    """Whether a step of stage 2 holds what one of stage 1 does: no gradients stand between micro-batches, and each fits
+    a bucket (a larger one that is of another rank's part stands until stage 1's pass is over)."""
+    bucket = settings(load.buckets, int(value_of(arch.hidden))).bucket
+    return not load.kept_gradients and all(value_of(t.n) <= bucket for t in trained)
 
 
 def largest_sub_group(arch: Architecture, load: Any, trained: Sequence[Trained]) -> int:

@@ -96,7 +96,7 @@ def _linear_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
             outs.append(None)
             continue
         made = t.alloc(node.extra[i], g.w, "gradient of the input" if i == 0 else "weight gradient")
-        made.view = i == 0 or (i == 1 and not node.extra[3])
+        made.view = i == 0 or (i == 1 and not (node.extra[3] or t.bare))
         outs.append(made)
     if outs[2:] not in ([], [None]) and (partial := scratch(g.n // node.extra[2], node.extra[2], t.card.threads)):
         if node.frame is not None:  # what was computed again is let go of as it is unpacked (torch/utils/checkpoint.py)

@@ -43,7 +43,8 @@ def folded(m: Machine, name: str, n: Any, weight: Param) -> Factors | None:
     spec = m.adapters(name)
     if spec is None:
         return None
-    a, b = (ops.to(m.t, x, weight.w) for x in factors(m, name, spec))
+    given = zip(factors(m, name, spec), (_seen_bwd, _turned_bwd), strict=True)
+    a, b = (ops.to(m.t, seen(m.t, x, fn), weight.w) for x, fn in given)
     checked = m.t.alloc(n, weight.w, "W + B A, when it is registered")
     log(m.t, checked, name, spec, 0)
     return a, b
@@ -60,6 +61,23 @@ def factors(m: Machine, name: str, spec: LoraSpec) -> tuple[Param, Param]:
     """A [r, d_in] and B [d_out, r] of all experts."""
     a = m.param(f"{name}.lora_A", spec.size_a, spec.width, True)
     return a, m.param(f"{name}.lora_B", spec.size_b, spec.width, True)
+
+
+def seen(t: Tape, x: Tensor, fn: Any) -> Tensor:
+    """A factor seen expert by expert: a view, made before the module runs; its gradient arrives after the module's."""
+    out = Tensor(x.n, x.w, x.st)
+    if t.grad and x.node is not None:
+        t.record(out, (x,), fn)
+    return out
+
+
+def _seen_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    return (g,)
+
+
+def _turned_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    """B's experts are its last axis: what comes expert by expert is copied."""
+    return (t.alloc(g.n, g.w, "gradient of a factor, in its order"),)
 
 
 def with_delta(m: Machine, weight: Param, found: Tensor | None) -> Tensor:

@@ -161,6 +161,7 @@ class Tape:
         self.card: GpuKernels = HOPPER
         self.single = False  # one sequence: transposed rows are a matrix as they lie
         self.counts: Callable[[Any], Any] = block_bytes  # what the allocator counts for a request
+        self.bare = False  # a weight's gradient is no view of its product: DeepSpeed's linear layer of stage 3
         self.cached = False  # autocast's copies of weights were made by a micro-batch before
         self.on_grad: Any = None  # called with a parameter's leaf whose gradient of this pass is complete
 

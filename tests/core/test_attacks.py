@@ -464,6 +464,8 @@ def test_an_adaption_prompt_stands_around_an_attention(llmcalc):
     "memory qwen3-next-80b-a3b --mode training --recipe litgpt",  # its attention has a gate
     "memory bloom-560m --mode training --method trainable_tokens --optimizer adafactor-hf --gpus 2",  # no rows at all
     "memory mixtral-8x7b --engine llama.cpp -q q8_0 -c 8k --gpu rtx-4070 --derive",  # experts on the host, in words
+    "train --model deepseek-v4-flash --recipe deepspeed --method qlora --targets all-linear --rank 4 --accumulation 2 "
+    "--attention eager --reentrant --hold-outputs --gpus 2 --buckets auto",  # 7 s of advice
     "train deepseek-v3 --recipe deepspeed --method unilora --targets all-linear --gpus 4",  # 11 s of advice
     "train qwen3-235b-a22b --recipe deepspeed --method qlora --gpus 2",
     "memory deepseek-v2-lite --mode training --recipe litgpt",  # a latent attention
@@ -602,3 +604,12 @@ def test_a_tokens_name_is_text_in_latex(llmcalc):
     assert (ran.code, "\x1b" in ran.out, ran.out.count("\\end{verbatim}")) == (0, False, 1)
     assert "t_{\\text{\\textbackslash{}x1b[31m\\%\\_" in ran.out
     assert "t_{E}" in ran.out
+
+
+@pytest.mark.parametrize(("arg", "said"), [("use_dora", "use_dora"), ("lora_bias", "a bias of LoRA's own")])
+@pytest.mark.parametrize("divided", ["--tensor-parallel 2", "--pipeline-parallel 2 --micro-batches 2"])
+def test_more_than_loras_two_matrices_is_not_divided(llmcalc, arg, said, divided):
+    """An adapter's config that says use_dora passed for LoRA: exit 70."""
+    given = "--mode training --method lora --targets q_proj"
+    ran = llmcalc(f"memory llama-3-8b {given} --arg {arg}=true --gpus 2 {divided}")
+    assert (ran.code, f"is not simulated with {said}: use full or lora" in ran.err) == (2, True)

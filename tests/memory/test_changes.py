@@ -118,13 +118,14 @@ def test_the_same_training_on_the_fewest_cards_that_hold_it(llmcalc, line, more,
     assert llmcalc(f"memory {line} {fewer} --format json").results["fits"] != "yes"
 
 
-@pytest.mark.parametrize("line", [
-    "train -m deepseek-v3 --recipe deepspeed --gpus 2 --gpu rtx-4090 -b 4",
-    "memory --mode training -m deepseek-v3 --recipe deepspeed --method lora --targets all-linear --checkpointing full "
-    "--gpus 4 --gpu rtx-4090 -b 4",
+@pytest.mark.parametrize(("line", "most"), [
+    ("train -m deepseek-v3 --recipe deepspeed --gpus 2 --gpu rtx-4090 -b 4", 20),
+    ("memory --mode training -m deepseek-v3 --recipe deepspeed --method lora --targets all-linear --checkpointing full "
+     "--gpus 4 --gpu rtx-4090 -b 4", 16),
 ])  # fmt: skip
-def test_advice_simulates_few_steps(llmcalc, monkeypatch, line):
-    """No step whose weights alone are too large is run in pairs, stages 1 and 2 are one run: 26 and 27 steps before."""
+def test_advice_simulates_few_steps(llmcalc, monkeypatch, line, most):
+    """No step whose weights alone are too large is run in pairs, stages 1 and 2 are one run where every gradient fits a
+    bucket (experts in full training do not): 26 and 27 steps before."""
     from estimator import moments
     from estimator.commands.memory import changes
 
@@ -134,7 +135,7 @@ def test_advice_simulates_few_steps(llmcalc, monkeypatch, line):
     monkeypatch.setattr(changes, "run", lambda *a: asked.append(a) or run(*a))
     assert "No card of the presets holds it" in llmcalc(f"{line} --format json").json["verdict"]
     assert len(asked) >= 25
-    assert len(steps) <= 16
+    assert len(steps) <= most
 
 
 def test_where_no_change_surely_fits_alone_two_that_do_come_first(llmcalc):

@@ -12,9 +12,9 @@ from estimator.card import Card, card_of
 from estimator.changes import Change, card_row, row_of, table_of
 from estimator.commands.memory.allocator import Reserved
 from estimator.commands.memory.host import host_of, ram_of
-from estimator.commands.memory.needed import needed, runs_of
+from estimator.commands.memory.needed import Spent, needed
 from estimator.commands.memory.offers import options, plain
-from estimator.commands.memory.plan import length, plan, simulate
+from estimator.commands.memory.plan import length, plan
 from estimator.commands.memory.question import Memory
 from estimator.engines import engine_of
 from estimator.errors import InputError
@@ -32,7 +32,7 @@ CARDS = tuple(2**k for k in range(1, 10))  # of a training step: up to 512
 LEFT = 8  # runs that pairs leave for what is looked at after them
 SHORT = 256  # tokens that a sequence is not cut below
 BIGGER = "h100-sxm h200 b200"  # looked at first where several cards are as large
-MOST_RUNS, EFFORT = 1_000, 50_000  # of changes; operations that their steps record together
+MOST_RUNS, EFFORT, SHARDED = 1_000, 45_000, 60_000  # of changes; operations of their steps, and of more cards'
 
 
 class Tried(NamedTuple):
@@ -47,14 +47,14 @@ class Tried(NamedTuple):
         return self.fit.answer != NO
 
 
-def run(q: Memory, change: Change, card: Card, most: int | None = None) -> Tried | None:
+def run(q: Memory, change: Change, card: Card, most: int | None = None, spent: Spent = None) -> Tried | None:
     """The question with a change, run; None where it does not apply to this model, or whose weights alone are more than
-    ``most`` bytes."""
+    ``most`` bytes. spent: is told the operations that its steps recorded."""
     try:
         p = plan(replace(q, **change.fields))
         if most is not None and int(value_of(p.weights_bytes)) > most:
             return None
-        peak = needed(p)
+        peak = needed(p, spent=spent)
     except InputError:
         return None
     assert card.bytes is not None
@@ -65,27 +65,27 @@ def run(q: Memory, change: Change, card: Card, most: int | None = None) -> Tried
 
 @dataclass(slots=True)
 class Trials:
-    """Runs of a question with changes, as many as EFFORT allows of its length. ended: more were asked for."""
+    """Runs of a question with changes, until they are MOST_RUNS or have recorded EFFORT operations. ended: more were
+    asked for."""
 
     q: Memory
     card: Card
-    left: int
+    left: int = MOST_RUNS
+    effort: int = EFFORT
     ended: bool = False
 
     def run(self, change: Change, most: int | None = None) -> Tried | None:
         """:func:`run`, or None where there were enough."""
-        self.ended = self.ended or not self.left
-        if self.ended:
+        enough = not self.left or self.effort <= 0
+        self.ended = self.ended or enough
+        if enough:
             return None
         self.left -= 1
-        return run(self.q, change, self.card, most)
+        return run(self.q, change, self.card, most, self.spend)
 
-
-def trials(q: Memory, card: Card) -> Trials:
-    """As many as there may be."""
-    p = plan(q)
-    each = 0 if p.pipeline is not None or not q.training else simulate(p).operations * runs_of(p)
-    return Trials(q, card, EFFORT // each if each else MOST_RUNS)
+    def spend(self, operations: int) -> None:
+        """A step recorded as many."""
+        self.effort -= operations
 
 
 def on_llamacpp(q: Memory) -> Tried | None:
@@ -127,6 +127,7 @@ def more_cards(at: Trials) -> Tried | None:
         tried = (at.run(c, at.card.bytes) for c in (sharded, *(_together((sharded, c)) for c in again)))
         return next((t for t in tried if t is not None and t.fit.answer == YES), None)
 
+    at.effort = max(at.effort, SHARDED)
     *fewer, last = CARDS
     most = held(last) if last > gpus else None
     return None if most is None else next((t for n in fewer if n > gpus and (t := held(n)) is not None), most)
@@ -308,7 +309,7 @@ def advice(q: Memory, card: Card, peak: int, asked: Fit | None = None) -> tuple[
     mode = "training" if q.training else "inference"
     asked = asked or fit_of(peak, card, mode)
     assert asked is not None
-    at = trials(q, card)
+    at = Trials(q, card)
     tried = try_all(at, peak)
     if q.allocator == "simulated":
         tried = sorted(_followed(q, tried, card), key=lambda t: not t.fits)

@@ -39,6 +39,15 @@ RING = (
 )
 
 
+def beyond_lora(adapter: Adapter | None) -> str:
+    """How an adapter says that it adds more than LoRA's two matrices; "" where it does not."""
+    if adapter is None or (adapter.method.name == "lora" and all(len(t.shape) == len("AB") for t in adapter.tensors)):
+        return ""
+    if adapter.method.name != "lora":
+        return f"--method {adapter.method.name}"
+    return "use_dora" if adapter.args["use_dora"] else "a bias of LoRA's own"
+
+
 def tensor_ways(q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: str, said: list[str]) -> Any:
     """GPUs that share each layer. InputError for what their plans do not divide."""
     from estimator.parallel.request import size
@@ -49,7 +58,7 @@ def tensor_ways(q: Memory, recipe: Recipe, adapter: Adapter | None, quantization
     whole = q.model.architecture.tied and not q.sequence_parallel
     for wanted, what in (
         (quantization != "none", f"--quantization {quantization}: {UNPACKED}"),
-        (adapter is not None and adapter.method.name != "lora", f"--method {q.method}: use full or lora"),
+        (odd := beyond_lora(adapter), f"{odd}: use full or lora"),
         (adapter is not None and q.sequence_parallel, "an adapter and --sequence-parallel: use one of them"),
         (str(q.fsdp_version) != "2", "--fsdp-version 1: leave it out"),
         (q.loss in ("chunked", "fused"), f"--loss {q.loss}: use {' or '.join(DIVIDED_LOSSES)}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -15,6 +16,8 @@ from estimator.same import Alike, Answered
 from estimator.stack.kernels import HOPPER, GpuKernels
 from estimator.trace import value_of
 
+Spent = Callable[[int], None] | None
+
 
 def fullest(p: MemoryPlan, shown: Outcome) -> Any:
     """Bytes of the GPU that holds most at its peak; shown: the run of the one whose moments are shown."""
@@ -25,7 +28,7 @@ def _runs(p: MemoryPlan, shown: Outcome) -> list[Outcome]:
     """The runs of the GPUs that may hold most."""
     if runs_of(p) == 1:
         return [shown]
-    return [shown, training(p.share, as_run(replace(p.load, last=True)))]
+    return [shown, training(p.share, as_run(p, replace(p.load, last=True)))]
 
 
 def runs_of(p: MemoryPlan) -> int:
@@ -34,20 +37,24 @@ def runs_of(p: MemoryPlan) -> int:
     return 1 if p.grid is not None or load.sharder != DEEPSPEED or load.stage not in (1, 2) or load.gpus == 1 else 2
 
 
-def as_run(load: Workload) -> Workload:
-    """DeepSpeed's stage 2 is its stage 1 but for gradients that stand between micro-batches: one run for both."""
-    alike = load.sharder == DEEPSPEED and load.stage == 2 and not load.kept_gradients
-    return replace(load, stage=1) if alike else load
+def as_run(p: MemoryPlan, load: Workload) -> Workload:
+    """One run for DeepSpeed's stages 1 and 2 where they hold the same."""
+    if load.sharder != DEEPSPEED or load.stage != 2:
+        return load
+    from estimator.parallel.zero_standing import alike
+
+    return replace(load, stage=1) if alike(p.share, load, p.params) else load
 
 
-def needed(p: MemoryPlan, card: GpuKernels | None = None) -> int:
+def needed(p: MemoryPlan, card: GpuKernels | None = None, spent: Spent = None) -> int:
     """Bytes of tensors that the run needs on its fullest GPU; card: in place of the plan's.
 
     A planner asks for the same step on many cards. It is run once for those that say the same where it asks
-    (``Outcome.asked``), of whatever size cuBLAS's workspaces are: they stand all through a step.
+    (``Outcome.asked``), of whatever size cuBLAS's workspaces are: they stand all through a step. spent: is told the
+    operations that such a run recorded.
     """
     p = p if card is None else replace(p, load=replace(p.load, card=card))
-    load, card = as_run(p.load), p.load.card
+    load, card = as_run(p, p.load), p.load.card
     if p.mode != "training" or p.grid is not None or p.recipe.kind not in ("simulated", DEEPSPEED):
         return int(value_of(fullest(p, simulate(p))))
     # a stage of a pipeline does not say what it asks
@@ -57,6 +64,8 @@ def needed(p: MemoryPlan, card: GpuKernels | None = None) -> int:
     if (peak := known.known(partial(getattr, card))) is not None:
         return peak + workspaces
     runs = _runs(p, simulate(replace(p, load=load)))
+    if spent is not None:
+        spent(sum(x.operations for x in runs))
     peak = max(int(value_of(x.worst.peak)) for x in runs)
     known.keep({k: v for x in runs for k, v in x.asked.items() if k != "workspace"}, peak - workspaces)
     return peak

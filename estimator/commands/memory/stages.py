@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from estimator.commands.memory.layers import beyond_lora
 from estimator.errors import InputError
 from estimator.parallel.staged import FLAG, adapter_of_part, held, pipes
 from estimator.records import dataclass
@@ -67,7 +68,7 @@ def check(q: Memory, recipe: Recipe, adapter: Adapter | None, quantization: str,
     several = int(value_of(data)) != 1
     for wanted, what in (
         (quantization != "none", f"--quantization {quantization}: {UNPACKED}"),
-        (adapter is not None and adapter.method.name != "lora", f"--method {q.method}: use full or lora"),
+        (odd := beyond_lora(adapter), f"{odd}: use full or lora"),
         (adapter is not None and any(t.layers is not None for t in adapter.targets), "an adapter of some layers alone"),
         (q.loss != "full", f"--loss {q.loss}: the schedule gives the loss whole logits"),
         (recipe.loss != "full" or recipe.sequences != 1, f"--recipe {recipe.name}: use torch-mixed or torch-bf16"),
