@@ -32,7 +32,7 @@ CARDS = tuple(2**k for k in range(1, 10))  # of a training step: up to 512
 LEFT = 8  # runs that pairs leave for what is looked at after them
 SHORT = 256  # tokens that a sequence is not cut below
 BIGGER = "h100-sxm h200 b200"  # looked at first where several cards are as large
-MOST_RUNS, EFFORT, SHARDED = 1_000, 80_000, 60_000  # of changes; operations of their steps, and of more cards'
+MOST_RUNS, EFFORT, SHARDED = 1_000, 60_000, 55_000  # of changes; operations of their steps, and of more cards'
 
 
 class Tried(NamedTuple):
