@@ -76,7 +76,7 @@ def available(
     last: dict[str, int] = {}
     alone: set[str] = set()  # on their way
     together: dict[str, Together] = {}
-    kept_by: dict[str, int] = {}
+    viewed: dict[str, int] = {}
     live = twice = 0
     out = []
     following = _next_uses(modules)
@@ -104,15 +104,17 @@ def available(
             alone.update(fetched)
         elif len(fetched) > 1 and step < turn:
             together |= dict.fromkeys(fetched, Together(sum(sizes[p] for p in fetched), len(fetched)))
-        out.append(live + twice + sum(kept_by.values()) + sum(-(-sizes[p] // host) for p in alone))
+        out.append(live + twice + sum(viewed.values()) + sum(-(-sizes[p] // host) for p in alone))
         for p in kept:
             reused = following[step].get(p)
             near = reused is not None and sums[reused] - sums[step + 1] < distance
             if not near and last.get(p, -1) <= step + 1 and p in held:
                 held.discard(p)
                 live -= sizes[p]
-                if p in saved and kept_by.pop(p, None) is None:
-                    kept_by[p] = sizes[p]
+                if step >= turn:
+                    viewed.pop(p, None)
+                elif p in saved:
+                    viewed[p] = sizes[p]
     return out
 
 

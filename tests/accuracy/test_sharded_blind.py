@@ -31,7 +31,6 @@ KNOWN = {
     "deepspeed/deepseek-v2-lite-l4/": RECORDED,
     "deepspeed/zamba2-s/b1s512/stage3": "layers of shared weights are gathered once each",
     "deepspeed/qwen3-vl-l8/": "a tower without gradients is of the first part, and gets zeros",
-    "deepspeed/dots1-s/b1s128": "not known",
     "fsdp1/falcon-rw/": "not known",
     "fsdp2/flex-olmo-s/": "not known",
     "deepspeed/starcoderbase-1b/": "not known",

@@ -41,7 +41,7 @@ RING = (
 
 def beyond_lora(adapter: Adapter | None) -> str:
     """How an adapter says that it adds more than LoRA's two matrices; "" where it does not."""
-    if adapter is None or (adapter.method.name == "lora" and all(len(t.shape) == len("AB") for t in adapter.tensors)):
+    if adapter is None or (adapter.method.name == "lora" and all(len(t.shape) == 2 for t in adapter.tensors)):
         return ""
     if adapter.method.name != "lora":
         return f"--method {adapter.method.name}"
