@@ -59,6 +59,8 @@ class Fully:
     apart   the table and the output matrix are units of their own, in front of the layers and behind them
     """
 
+    flat = False  # a unit's gradients become one tensor of its size before what was gathered is given back
+
     def __init__(self, tape: Tape, arch: Architecture, load: Any, width: int) -> None:
         self.t, self.over, self.keep = tape, load.gpus, load.stage == 2
         self.load, self.width, self.reduce, self.own = load, width, load.width, load.width
@@ -165,12 +167,14 @@ class Fully:
         grads = [leaf.held for leaf in g.leaves]
         for leaf in g.leaves:
             leaf.held = None
-        g.whole = []
+        if not self.flat or not g.trained or not g.leaves:
+            g.whole = []
         if not g.trained or not g.leaves:
             return  # all of it is frozen
         self.scatter = None
         n = sum(elements(cut(shape, self.over)) for shape in g.trained)
         self.scatter = self.take(n * self.over, self.reduce, "reduce-scatter input")
+        g.whole = []
         at = prod(g.trained[-1])  # a loop variable of foreach_reduce still refers to what the unit registers last
         last = next((x for x in reversed(grads) if x is not None and x.n == at), None)
         grads.clear()
@@ -189,6 +193,8 @@ class Flat(Fully):
     freed after the forward pass (_runtime_utils.py, _post_forward_reshard). Adapters, which peft wraps one by one, are
     taken into their layer's unit.
     """
+
+    flat = True
 
     def __init__(self, tape: Tape, arch: Architecture, load: Any, width: int) -> None:
         super().__init__(tape, arch, load, width)

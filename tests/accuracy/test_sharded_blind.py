@@ -1,7 +1,7 @@
-"""Blind sharded steps: drawn by a script over 56 families, predicted, then measured (DeepSpeed, FSDP1, FSDP2, DDP).
+"""Blind sharded steps: drawn by a script over 61 families, predicted, then measured (DeepSpeed, FSDP1, FSDP2, DDP).
 
-43 were drawn first; what they showed to be missing was mended, 39 more (``late``) were drawn and predicted after that
-and looked at then. What is still off by more than ``FAR`` in a phase is named below, with its cause where it is known.
+43 were drawn first; 39 more when what those showed was mended, 40 when what both showed was (FSDP1's flat gradient was
+found on these). What is still off by more than ``FAR`` in a phase is named below, with its cause where it is known.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ KNOWN = {
     "deepspeed/deepseek-v2-lite-l4/": RECORDED,
     "deepspeed/zamba2-s/b1s512/stage3": "layers of shared weights are gathered once each",
     "deepspeed/qwen3-vl-l8/": "a tower without gradients is of the first part, and gets zeros",
-    "fsdp1/falcon-rw/": "not known",
     "fsdp2/flex-olmo-s/": "not known",
+    "deepspeed/distilbert/b1s128": SPLIT,
+    "deepspeed/jais2-s/": "not known",
+    "deepspeed/smollm3-l8/b4s256/stage3": "not known",
+    "fsdp1/gemma4-text/": "not known",
     "deepspeed/starcoderbase-1b/": "not known",
 }
 
@@ -51,11 +54,11 @@ def errors(case):
     return {k: value_of(made[f"moments.{k}_bytes"].peak) / case["measured"][k] - 1 for k in PHASES}
 
 
-def peaks(late, then=False):
+def peaks(draw, then=False):
     """Relative errors of the peaks, the smallest first: as they are, or as they were predicted."""
     out = []
     for c in cases(NAME):
-        if c["late"] is late:
+        if c["draw"] == draw:
             now = {k: (1 + e) * c["measured"][k] for k, e in found()[c["id"]].items()}
             out.append(abs(max((c["before"] if then else now).values()) / max(c["measured"].values()) - 1))
     return sorted(out)
@@ -72,7 +75,9 @@ def test_every_phase():
 
 
 def test_the_peaks():
-    for late, mid, most, was in ((False, 0.0004, 0.007, 0.0199), (True, 0.0005, 0.024, 0.06)):
-        now = peaks(late)
+    """Median and nine in ten, now and as predicted."""
+    bars = ((1, 0.0004, 0.007, 0.0199), (2, 0.0005, 0.024, 0.06), (3, 0.0004, 0.005, 0.006))
+    for draw, mid, most, was in bars:
+        now = peaks(draw)
         assert (median(now) <= mid, nine_tenths(now) <= most) == (True, True)
-        assert nine_tenths(peaks(late, then=True)) >= was
+        assert nine_tenths(peaks(draw, then=True)) >= was
