@@ -352,8 +352,8 @@ def blind() -> str:
     rows.append(BROTHERS.format(*(x for e in far for x in (len(e), statistics.median(e), e[-1]))))
     told = [[sharded.peaks(draw, then) for then in (True, False)] for draw in (1, 2, 3)]
     said = [
-        f"{len(e)} steps, {statistics.median(e):.2%} and {sharded.nine_tenths(e):.1%}, now {statistics.median(f):.2%} and"
-        f" {sharded.nine_tenths(f):.1%}"
+        f"{len(e)} steps, {statistics.median(e):.2%} and {sharded.nine_tenths(e):.1%},"
+        f" now {statistics.median(f):.2%} and {sharded.nine_tenths(f):.1%}"
         for e, f in told
     ]
     rows.append(SHARDED.format(len({c["model"] for c in sharded.cases(sharded.NAME)}), "; ".join(said)))
@@ -384,9 +384,9 @@ SHARDED = (
     "\n`sharded_blind.json.gz`: steps of one of two GPUs under DeepSpeed (0.19.8, stages 1 to 3), FSDP1, FSDP2 and DDP,"
     " {} models, drawn by a script and predicted first, on H200s. Three draws, each made when what those before it"
     " had shown was mended; the median and nine in ten, as predicted and now: {}. They showed norms in double of one"
-    " gradient after another, gradients too large for a bucket (stage 1), weights gathered in one buffer that lie twice,"
-    " experts' weights that the backward pass keeps, which gradient FSDP2's last reduction still names, and FSDP1's"
-    " gradients made one tensor before its weights are given back. What is off by more than 1% in a phase is named in"
+    " gradient after another, gradients too large for a bucket (stage 1), weights gathered in one buffer that lie"
+    " twice, experts' weights that the backward pass keeps, which gradient FSDP2's last reduction still names, and"
+    " FSDP1's gradients made one tensor before its weights are given back. What is off by more than 1% in a phase is named in"
     " `tests/accuracy/test_sharded_blind.py`.\n"
 )
 
