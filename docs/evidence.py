@@ -386,8 +386,8 @@ SHARDED = (
     " had shown was mended; the median and nine in ten, as predicted and now: {}. They showed norms in double of one"
     " gradient after another, gradients too large for a bucket (stage 1), weights gathered in one buffer that lie"
     " twice, experts' weights that the backward pass keeps, which gradient FSDP2's last reduction still names, and"
-    " FSDP1's gradients made one tensor before its weights are given back. What is off by more than 1% in a phase is named in"
-    " `tests/accuracy/test_sharded_blind.py`.\n"
+    " FSDP1's gradients made one tensor before its weights are given back. What is off by more than 1% in a phase is"
+    " named in `tests/accuracy/test_sharded_blind.py`.\n"
 )
 
 
