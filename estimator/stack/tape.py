@@ -5,8 +5,7 @@ tape. Simulated functions hold tensors in Python locals as the functions they im
 CPython's. The engine follows torch/csrc/autograd: nodes run in reverse order of creation, leaves as soon as they are
 ready, gradients accumulate in place where the buffer has one owner.
 
-Identical layers are simulated once: :meth:`Tape.repeated` records one layer as a segment that is taken ``times``
-times. All sizes may be traced numbers.
+Identical layers are simulated once, as a segment that is repeated (:meth:`Tape.repeated`). Sizes may be traced numbers.
 """
 
 from __future__ import annotations
