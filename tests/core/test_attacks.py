@@ -613,3 +613,11 @@ def test_more_than_loras_two_matrices_is_not_divided(llmcalc, arg, said, divided
     given = "--mode training --method lora --targets q_proj"
     ran = llmcalc(f"memory llama-3-8b {given} --arg {arg}=true --gpus 2 {divided}")
     assert (ran.code, f"is not simulated with {said}: use full or lora" in ran.err) == (2, True)
+
+
+def test_the_rounds_of_a_layer_are_bounded(tmp_path, llmcalc):
+    """20,001 rounds of Sinkhorn's balancing, each simulated in each layer: 11 s."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(load_model("deepseek-v4-flash").config.raw | {"hc_sinkhorn_iters": 101}))
+    ran = llmcalc(f"memory --model {path}")
+    assert (ran.code, "hc_sinkhorn_iters is out of range (at most 100)" in ran.err) == (2, True)
