@@ -15,7 +15,8 @@ from estimator.trace import Traced, trace
 
 MAX_SIZE = 10**12  # no dimension of any model comes near; larger numbers are typing errors
 LOOPED = ("_layers", "depth", "res2net_scale")  # ends of the fields that count what is made one by one
-MOST_ROUNDS = 100  # of an iteration inside a layer ("_iters"), each of which is simulated; DeepSeek-V4 balances in 20
+WITHIN = ("_iters", "altup_num_inputs")  # ends of those that count what a layer does one by one
+MOST_WITHIN = 100  # DeepSeek-V4 balances its streams in 20 rounds, Gemma 3n has 4 copies of the residual stream
 MAX_LAYERS = 10_000  # of a stack: what may be looked at one by one; DeepNet has 1,000 (arXiv:2203.00555)
 
 _MISSING: Any = object()
@@ -91,7 +92,7 @@ class Config:
         if isinstance(value, bool) or not isinstance(value, int):
             raise InputError(f"{self.where}: {name} must be a whole number, got {str(value)[:40]!r}")
         field = letter or names.split("|")[0]
-        most = MAX_LAYERS if field.endswith(LOOPED) else MOST_ROUNDS if field.endswith("_iters") else MAX_SIZE
+        most = MAX_LAYERS if field.endswith(LOOPED) else MOST_WITHIN if field.endswith(WITHIN) else MAX_SIZE
         if value < least:
             raise InputError(f"{self.where}: {name} must be >= {least}, got {str(value)[:40]}")
         if value > most:
