@@ -23,7 +23,7 @@ SPLIT = "rests of blocks and of DeepSpeed's shards, one small tensor each"
 RECORDED = "the backward pass frees what the reduction's stream has used when that comes round"
 # stack/model/batch -> why a phase of it is further off
 KNOWN = {
-    "deepspeed/deberta-v3/": "not known: its position terms took twice as much as in a loop of one's own",
+    "deepspeed/deberta-v3/": "not known",
     "deepspeed/codegen-350m/b4": SPLIT,
     "deepspeed/flan-t5-large/": SPLIT,
     "deepspeed/falcon-7b-l5/b4": "gathered weights are freed when the card, behind the CPU, has used them",
