@@ -21,23 +21,32 @@ import gc
 import json
 import os
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from measure_blind import vocabulary
 from measure_divided import context, divide
-from measure_stacks import finished
+from measure_stacks import of_one
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 STEPS = 5
 
 
 def build(config: dict[str, Any], c: dict[str, Any]) -> Any:
-    """The model with random weights, and the adapter."""
-    if c.get("own_class"):
-        return drawn(config, c)
+    """The model with random weights and the adapter, ready to train."""
+    model = drawn(config, c) if c.get("own_class") else causal(config, c)
+    if c.get("checkpoint"):
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if c.get("lora"):
+            model.enable_input_require_grads()
+    model.config.use_cache = False
+    return model.train()
+
+
+def causal(config: dict[str, Any], c: dict[str, Any]) -> Any:
+    """A causal language model, with adapters on TARGETS."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -54,12 +63,7 @@ def build(config: dict[str, Any], c: dict[str, Any]) -> Any:
 
         lora = peft.LoraConfig(r=c["lora"], target_modules=TARGETS, task_type="CAUSAL_LM")
         model = peft.get_peft_model(model, lora, autocast_adapter_dtype=c.get("adapter_fp32", True))
-    if c.get("checkpoint"):
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        if c.get("lora"):
-            model.enable_input_require_grads()
-    model.config.use_cache = False
-    return model.train()
+    return model
 
 
 def drawn(config: dict[str, Any], c: dict[str, Any]) -> Any:
@@ -70,12 +74,7 @@ def drawn(config: dict[str, Any], c: dict[str, Any]) -> Any:
     if c.get("lora"):
         cast = {"autocast_adapter_dtype": c.get("adapter_fp32", True)}
         o |= {"method": "lora", "rank": c["lora"], "targets": "all-linear", "args": cast}
-    model = adapted(base_of(config, o), config, o)
-    if c.get("checkpoint"):
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        if c.get("lora"):
-            model.enable_input_require_grads()
-    return model.train()
+    return adapted(base_of(config, o), config, o)
 
 
 def quantise(model: Any, sharded: bool) -> None:
@@ -204,8 +203,7 @@ def measure(config: dict[str, Any], c: dict[str, Any]) -> dict[str, Any]:
         kinds = {type(p.data): [x for x in trained if type(x.data) is type(p.data)] for p in trained}
         made = [torch.optim.AdamW(group, lr=1e-5, fused=True) for group in kinds.values()]
         optimizer = Together(made)  # one fused step takes no DTensors beside plain ones
-    words = (config.get("text_config") or config)["vocab_size"]
-    ids = torch.randint(3, words - 1, (c["batch"], c["seq"]), device="cuda")
+    ids = torch.randint(3, vocabulary(config) - 1, (c["batch"], c["seq"]), device="cuda")
     seconds = []
     for _ in range(STEPS):
         torch.cuda.synchronize()
@@ -287,15 +285,11 @@ def one_by_one(data: dict[str, Any], jobs: int) -> list[dict[str, Any]]:
 
     def one(given: dict[str, Any]) -> dict[str, Any]:
         case = given.get("case", given)
-        with tempfile.TemporaryDirectory() as folder:
-            out, asked = Path(folder) / "out.json", Path(folder) / "cases.json"
-            asked.write_text(json.dumps({"configs": data["configs"], "cases": [case]}))
-            try:
-                finished([__file__, str(out), str(asked)])
-            except RuntimeError as error:
-                print(case, error, flush=True)
-                return {**given, "error": str(error)[:400]}
-            (found,) = json.loads(out.read_text())["cases"]
+        try:
+            found = of_one([], data["configs"][case["model"]], case)
+        except RuntimeError as error:
+            print(case, error, flush=True)
+            return {**given, "error": str(error)[:400]}
         print(case, found["peak"], flush=True)
         return {**given, **found}
 

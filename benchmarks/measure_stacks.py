@@ -262,16 +262,22 @@ def finished(line: list[str], given: str | None = None) -> str:
     return ran.stdout
 
 
-def sharded(stack: str, config: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
-    """The bytes of one sharded case, measured under a torchrun of its own: rank 0's, by phase."""
-    name = case["model"]
-    asked = {"configs": {name: config}, "cases": [sharded_case(stack, name, case["options"])]}
-    script, gpus = str(Path(__file__).with_name("measure_sharded.py")), str(case["options"]["gpus"])
+def of_one(launcher: list[str], config: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
+    """What measure_sharded.py, run by ``launcher``, records of one case; RuntimeError as :func:`finished`."""
+    script = str(Path(__file__).with_name("measure_sharded.py"))
     with tempfile.TemporaryDirectory() as folder:
         out, given = Path(folder) / "out.json", Path(folder) / "cases.json"
-        given.write_text(json.dumps(asked))
-        finished(["-m", "torch.distributed.run", "--nproc-per-node", gpus, script, str(out), str(given)])
+        given.write_text(json.dumps({"configs": {case["model"]: config}, "cases": [case]}))
+        finished([*launcher, script, str(out), str(given)])
         (found,) = json.loads(out.read_text())["cases"]
+    return dict(found)
+
+
+def sharded(stack: str, config: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
+    """The bytes of one sharded case, measured under a torchrun of its own: rank 0's, by phase."""
+    name, gpus = case["model"], str(case["options"]["gpus"])
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", gpus]
+    found = of_one(launcher, config, sharded_case(stack, name, case["options"]))
     phases = {"forward": "fwd_peak", "backward": "bwd_peak", "step": "step_peak", "peak": "peak", "load": "load"}
     return {key: found[own] for key, own in phases.items()}
 

@@ -47,13 +47,14 @@ class Together:
     """Weights fetched ahead in one buffer. When the first of them is waited for, each is copied out of it; the handle
     of all keeps it until the last of them is (partition_parameters.py, AllGatherCoalescedHandle)."""
 
-    def __init__(self, elements: int, left: int) -> None:
-        self.elements, self.left, self.waited = elements, left, False
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.elements, self.weights, self.left = sum(sizes), len(sizes), len(sizes)
 
     def wait(self) -> int:
-        """Elements that lie twice from now on."""
-        found, self.waited = 0 if self.waited else self.elements, True
-        return found
+        """One of them is waited for: how many more elements lie twice."""
+        copied = self.elements if self.left == self.weights else 0
+        self.left -= 1
+        return copied if self.left else copied - self.elements
 
 
 def available(
@@ -97,13 +98,10 @@ def available(
         for p in module:
             if (group := together.pop(p, None)) is not None:
                 twice += group.wait()
-                group.left -= 1
-                if not group.left:
-                    twice -= group.elements
         if host and len(fetched) == 1:
             alone.update(fetched)
         elif len(fetched) > 1 and step < turn:
-            together |= dict.fromkeys(fetched, Together(sum(sizes[p] for p in fetched), len(fetched)))
+            together |= dict.fromkeys(fetched, Together([sizes[p] for p in fetched]))
         out.append(live + twice + sum(viewed.values()) + sum(-(-sizes[p] // host) for p in alone))
         for p in kept:
             reused = following[step].get(p)

@@ -167,10 +167,11 @@ class Fully:
         grads = [leaf.held for leaf in g.leaves]
         for leaf in g.leaves:
             leaf.held = None
-        if not self.flat or not g.trained or not g.leaves:
+        frozen = not g.trained or not g.leaves
+        if frozen or not self.flat:
             g.whole = []
-        if not g.trained or not g.leaves:
-            return  # all of it is frozen
+        if frozen:
+            return
         self.scatter = None
         n = sum(elements(cut(shape, self.over)) for shape in g.trained)
         self.scatter = self.take(n * self.over, self.reduce, "reduce-scatter input")

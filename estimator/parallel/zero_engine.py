@@ -50,8 +50,6 @@ class Engine:
         self.spans: list[tuple[int, int, int]] = []  # leaves of a segment of equal layers, and how many these are
         self.mark = 0
         self.own = own
-        self.sub_group: Any = self.part
-        self.largest, self.small = 0, 0  # elements of the largest weight that trains; bytes of those never partitioned
         self.buckets: list[Tensor] = []
         self.filled, self.waiting = 0, list[Any]()
         self.kept: Tensor | None = None
@@ -84,13 +82,16 @@ class Engine:
         """The flat order of the weights, which is not the one in which they run: which gradients are for this GPU's
         part. What is no layer's and not ``ahead`` of them comes after them."""
         inside = {i for start, end, _ in self.spans for i in range(start, end)}
-        outer = [(i, leaf) for i, leaf in enumerate(leaves) if i not in inside]
         first = self.spans[0][0] if self.spans else 0
-        ahead = [i < first if self.ahead is None else leaf.name in self.ahead for i, leaf in outer]
-        at = self.in_a_row([leaf for (_, leaf), before in zip(outer, ahead, strict=True) if before], 1, 0)
+        before, behind = list[Any](), list[Any]()
+        for i, leaf in enumerate(leaves):
+            if i not in inside:
+                ahead = i < first if self.ahead is None else leaf.name in self.ahead
+                (before if ahead else behind).append(leaf)
+        at = self.in_a_row(before, 1, 0)
         for start, end, times in self.spans:
             at = self.in_a_row(leaves[start:end], times, at)
-        self.in_a_row([leaf for (_, leaf), before in zip(outer, ahead, strict=True) if not before], 1, at)
+        self.in_a_row(behind, 1, at)
 
     def in_a_row(self, leaves: Sequence[Any], times: int, at: int) -> int:
         """Where the leaves of so many equal layers lie, from ``at`` on; where they end."""
@@ -168,17 +169,14 @@ class Engine:
             self.kept = None  # added to those of the micro-batches before
 
     def step_bytes(self) -> Any:
-        """The most that an optimizer step takes beyond what stands before it. In stage 3 the weights that are never
-        partitioned are given up for it, and gathered again at its end (stage3.py, step and _post_step)."""
+        """The most that an optimizer step takes beyond what stands before it."""
         if self.offload != "none":
             return 0
         if self.stage == 0:  # fp32 copies of the gradients, then one flat buffer of them
             return 2 * F32 * self.part * self.over
-        if self.stage < 3:  # a norm of each gradient in double; then one flat gradient, in its own width and in fp32
-            flat = (HALF if self.own.tensors > 1 else 0) + F32
-            return maximum(flat * self.part, DOUBLE * self.own.largest)
-        own = ceil_div(self.largest, self.over)
-        return maximum(maximum((HALF + F32) * self.sub_group, DOUBLE * own) - self.small, 0)
+        # a norm of each gradient in double; then one flat gradient, in its own width and in fp32
+        flat = (HALF if self.own.tensors > 1 else 0) + F32
+        return maximum(flat * self.part, DOUBLE * self.own.largest)
 
 
 class Partitioned(Engine):
@@ -187,6 +185,8 @@ class Partitioned(Engine):
     def __init__(self, *args: Any, arch: Architecture, again: bool, adapter: Any) -> None:
         super().__init__(*args)
         self.arch, self.again, self.adapter = arch, again, adapter
+        self.sub_group, self.largest = 0, 0  # elements that are stepped at once, and of the largest weight that trains
+        self.small: Any = 0  # bytes of the weights that are never partitioned
         self.t.bare = True  # runtime/zero/linear.py: LinearFunctionForZeroStage3
         self.gathered: Tensor | None = None
         modules, self.forward, self.backward, last = self.traced()
@@ -272,22 +272,30 @@ class Partitioned(Engine):
         self.reduce()
         self.gathered = None
 
+    def step_bytes(self) -> Any:
+        """The same. The weights that are never partitioned are given up for the step, and gathered again at its end
+        (stage3.py, step and _post_step)."""
+        if self.offload != "none":
+            return 0
+        most = maximum((HALF + F32) * self.sub_group, DOUBLE * ceil_div(self.largest, self.over))
+        return maximum(most - self.small, 0)
+
 
 def wrapper(
     tape: Tape, arch: Architecture, load: Any, trained: Sequence[Trained], base: dict[tuple[str, str], Any]
 ) -> Engine:
     """What the step reports to; ``base``, in place: what stands on rank 0 before it."""
     rules = settings(load.buckets, int(value_of(arch.hidden)))
-    prepare(arch, load, trained, base, rules)
     n = sum(t.times * t.n for t in trained)
     own = own_part(arch, load, trained, ceil_div(n, load.gpus)) if load.stage in (1, 2) else Own()
+    prepare(arch, load, trained, base, rules, own)
     given = (tape, load.stage, load.gpus, rules, n, load.kept_gradients, load.host, load.overlap, load.last, own)
     if load.stage == 3:
-        made: Engine = Partitioned(*given, arch=arch, again=load.checkpointing == "full", adapter=load.adapter)
-        made.sub_group = largest_sub_group(arch, load, trained)
-        made.largest = max((int(value_of(t.n)) for t in trained), default=0)
-        made.small = base[KEPT]
-        return made
+        cut = Partitioned(*given, arch=arch, again=load.checkpointing == "full", adapter=load.adapter)
+        cut.sub_group = largest_sub_group(arch, load, trained)
+        cut.largest = max((int(value_of(t.n)) for t in trained), default=0)
+        cut.small = base[KEPT]
+        return cut
     made = Engine(*given)
     if load.adapter is None:
         made.ahead = frozenset(w.name for x in (*arch.embeddings, *arch.encoder_embeddings) for w in x.weights())

@@ -24,7 +24,7 @@ MASTER_AND_MOMENTS = 3  # fp32 numbers a trained weight
 
 
 def prepare(arch: Architecture, load: Any, trained: Sequence[Trained], base: dict[tuple[str, str], Any],
-            rules: Settings) -> None:  # fmt: skip
+            rules: Settings, own: Own) -> None:  # fmt: skip
     """Change what stands on rank 0 before a step."""
     n = sum(t.times * t.n for t in trained)
     part = ceil_div(n, load.gpus)
@@ -44,7 +44,6 @@ def prepare(arch: Architecture, load: Any, trained: Sequence[Trained], base: dic
             base["DeepSpeed", "buffer of the largest gradient"] = block_bytes(HALF * largest)
     if load.kept_gradients and load.host == "none":
         if load.stage == 2:
-            own = own_part(arch, load, trained, part)
             base["DeepSpeed", "gradients of this GPU's part"] = block_bytes(HALF * own.elements)
         elif load.stage == 0:
             base["gradients", "standing"] = sum(t.times * block_bytes(HALF * t.n) for t in trained)
