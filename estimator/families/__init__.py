@@ -13,6 +13,7 @@ from typing import Any
 from estimator.config import Config
 from estimator.errors import InputError, unknown
 from estimator.families.base import LANGUAGE_MODELS, Architecture
+from estimator.families.common import shared_kv_layers
 
 ROPE_TABLES = {"llama3": 1, "longrope": 2, "su": 2}  # rope_type -> tables of factors that come with a model
 FAMILIES: dict[str, str] = {
@@ -286,11 +287,8 @@ def build(config: Config) -> Architecture:
     tables = rope_tables(config)
     if tables:
         made = made._replace(facts={**made.facts, "rope_tables": tables})
-    shared = config.plain("num_kv_shared_layers", 0)
+    shared = shared_kv_layers(config, made.num_layers)
     if shared and not any(a.reuses for a in made.attentions):  # a family that reuses them says so itself
-        if shared >= made.num_layers:
-            least = f"must be less than the {int(made.num_layers)} layers"
-            raise InputError(f"{config.where}: num_kv_shared_layers {least}, got {shared}")
         made = made._replace(facts={**made.facts, "kv_shared_layers": shared})
         config.notes.append(f"num_kv_shared_layers: the last {shared} layers keep no keys and values of their own")
     return made

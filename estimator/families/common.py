@@ -194,6 +194,18 @@ def window_size(c: Config, default: int | None) -> Any:
     return c.size("sliding_window", default)
 
 
+def shared_kv_layers(c: Config, layers: Any, default: int = 0) -> int:
+    """``num_kv_shared_layers``: how many of the last of ``layers`` reuse the keys and values of earlier ones.
+
+    InputError where no layer is left that keeps its own (transformers 5 finds none to reuse when it builds the model).
+    """
+    shared = c.plain("num_kv_shared_layers", default)
+    if shared and shared >= layers:
+        least = f"must be less than the {int(layers)} layers"
+        raise InputError(f"{c.where}: num_kv_shared_layers {least}, got {shared}")
+    return shared
+
+
 def windowed(c: Config, kinds: list[str], window: Any) -> list[str]:
     """``kinds``, with sliding layers read as full ones, and a note, where the config has no window."""
     if window is not None or SLIDING not in kinds:

@@ -39,6 +39,7 @@ from estimator.families.common import (
     layer_groups,
     layer_kinds,
     read_dims,
+    shared_kv_layers,
     window_size,
 )
 from estimator.families.common_gguf import Gguf, Router
@@ -124,7 +125,10 @@ def _kinds(c: Config, D: Dims, n: int, third: bool) -> list[Kind]:
     types = list(layer_kinds(c, D.L, lambda i: SLIDING if (i + 1) % period else FULL))
     if not third and types:
         types[-1] = FULL
-    shared = c.plain("num_kv_shared_layers", 15 if third else 0)
+    shared = shared_kv_layers(c, n, 15 if third else 0)
+    if alone := {*types[n - shared :]} - {*types[: n - shared]}:
+        raise InputError(f"{c.where}: num_kv_shared_layers {shared}: no layer before the last {shared} is of "
+                         f"{min(alone)}, whose keys they would reuse")  # fmt: skip
     widths = c.raw.get("intermediate_size")
     given: Sequence[Any] = c.items("intermediate_size", n) or [] if isinstance(widths, list) else [D.d_ff] * n
     double = not third and c.flag("use_double_wide_mlp", False)

@@ -625,3 +625,31 @@ def test_what_a_layer_does_one_by_one_is_bounded(tmp_path, llmcalc, field, raw):
     path.write_text(json.dumps(raw | {field: 10**9}))
     ran = llmcalc(f"memory --model {path}")
     assert (ran.code, f"{field} is out of range (at most 100)" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(("fields", "said"), [
+    ({"num_kv_shared_layers": 1024}, "num_kv_shared_layers must be less than the 6 layers, got 1024"),
+    ({"num_kv_shared_layers": 6}, "num_kv_shared_layers must be less than the 6 layers, got 6"),
+    ({"num_kv_shared_layers": 1}, "no layer before the last 1 is of full_attention"),
+])  # fmt: skip
+@pytest.mark.parametrize("command", ["kvcache --model", "models", "memory"])
+def test_some_layer_keeps_the_keys_that_others_reuse(tmp_path, llmcalc, command, fields, said):
+    """Where every layer of a Gemma 4 reused another's, nothing was cached: exit 70. transformers does not build it."""
+    path = tmp_path / "config.json"
+    types = ["sliding_attention"] * 5 + ["full_attention"]
+    raw = {"model_type": "gemma4_text", "num_hidden_layers": 6, "layer_types": types}
+    path.write_text(json.dumps(raw | fields))
+    ran = llmcalc(f"{command} {path}")
+    assert (ran.code, said in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("fields", [
+    {"hybrid_override_pattern": "----"}, {"hybrid_override_pattern": "-*M*", "num_kv_shared_layers": 3},
+])  # fmt: skip
+def test_a_model_whose_layers_keep_nothing_has_no_cache(tmp_path, llmcalc, fields):
+    """Layers of MLPs alone: the sum of no parts has no unit, exit 70; memory and infer count a cache of 0 bytes."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "nemotron_h", "num_hidden_layers": 4, **fields}))
+    ran = llmcalc(f"kvcache --model {path}")
+    assert (ran.code, "no layer keeps keys and values, or a state" in ran.err) == (2, True)
+    assert {llmcalc(f"{command} --model {path}").code for command in ("memory", "infer")} == {0}

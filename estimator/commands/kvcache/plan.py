@@ -92,7 +92,10 @@ def plan(q: KVCache) -> CachePlan:
             f"--shared-prefix: a {q.cache} cache holds each sequence whole; use --cache paged, or dynamic for the count"
         )
     store = replace(store, shared=shared, new=0 if T is None else T)
-    return CachePlan(model, arch, b, m, T, s_enc, store, name, said, enc is None)
+    made = CachePlan(model, arch, b, m, T, s_enc, store, name, said, enc is None)
+    if not made.parts():
+        raise InputError(f"{model.name}: no layer keeps keys and values, or a state")
+    return made
 
 
 def _bits(model: Model, kv_dtype: str, cache: str) -> tuple[str, Any]:
