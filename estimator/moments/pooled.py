@@ -115,7 +115,9 @@ def requests(arch: Architecture, load: Workload) -> Iterator[Any]:
 def temporaries(optimizer: Optimizer, trained: list[Trained]) -> list[int]:
     """Requests of an optimizer's step: one or more of every tensor (foreach), else fp32 copies of the largest."""
     temporary, every = int(value_of(optimizer.step(trained))), int(value_of(foreach(trained)))
-    if temporary and temporary % every == 0:
+    if not temporary:  # a fused one, or nothing to train: trainable tokens of which none is named
+        return []
+    if temporary % every == 0:
         return [int(value_of(t.n)) * t.width for t in each(trained)] * (temporary // every)
     largest = max(int(value_of(t.n)) for t in trained) * F32
     return [*[largest] * (temporary // largest), temporary % largest]

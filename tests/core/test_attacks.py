@@ -653,3 +653,13 @@ def test_a_model_whose_layers_keep_nothing_has_no_cache(tmp_path, llmcalc, field
     ran = llmcalc(f"kvcache --model {path}")
     assert (ran.code, "no layer keeps keys and values, or a state" in ran.err) == (2, True)
     assert {llmcalc(f"{command} --model {path}").code for command in ("memory", "infer")} == {0}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw-fused", "adamw8bit", "adafactor", "lion", "muon"])
+def test_an_adapter_without_numbers_of_its_own_is_reserved_for(tmp_path, llmcalc, optimizer):
+    """peft's trainable tokens name none unless told: the largest of no temporaries divided by zero, exit 70."""
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "TRAINABLE_TOKENS", "task_type": "CAUSAL_LM"}))
+    ran = llmcalc(f"memory gpt2 --adapter {folder} --mode training --allocator simulated --optimizer {optimizer}")
+    assert (ran.code, ran.err) == (0, "")
