@@ -43,7 +43,7 @@ CASES = HERE.parent / "tests" / "accuracy" / "step_times.json"
 FITTED = {  # field of the machine -> field of the preset and its unit
     "fixed": ("fixed_us", 1e-6), "launch_gradient": ("launch_gradient_us", 1e-6),
     "elements": ("strided_g_elements_s", 1e9), "welford": ("layer_norm_g_elements_s", 1e9),
-    "gradient": ("gradient", 1), "adapter": ("adapter", 1), "unaligned": ("unaligned", 1),
+    "gradient": ("gradient", 1), "adapter": ("adapter", 1),
 }  # fmt: skip
 
 

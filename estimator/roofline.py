@@ -9,7 +9,7 @@ Times are seconds; sizes may be traced numbers, and the seconds then are too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,9 @@ class Accelerator:
     skinny_points     (rows; bytes of the matrix a second) of products that wait for their matrix
     gradient          share of those rates that the products of a backward pass reach, whose operands are transposed
     adapter           share of the copy rate that fp32 products with a side of an adapter's rank reach
-    unaligned         share of the best rate where a side is no multiple of 16 bytes
+    unaligned         (bytes, forward, gradients): where a side is no multiple of 16 bytes but all are of so many, the
+                      shares of the best rate that forward products and gradients reach; the most bytes first
+    batched           share of ``fp32`` that batches of products in fp32 reach, as of an attention
     copy              bytes read and written a second by kernels over contiguous tensors
     elements          elements a second of kernels over broadcast or permuted tensors
     welford           elements a second of LayerNorm's forward kernel
@@ -99,7 +101,8 @@ class Accelerator:
     skinny_points: Points
     gradient: float
     adapter: float
-    unaligned: float
+    unaligned: tuple[tuple[int, float, float], ...]
+    batched: float
     copy: float
     elements: float
     welford: float
@@ -120,10 +123,22 @@ class Accelerator:
 
     def gemm_rate(self, m: Any, k: Any, n: Any, width: float = BF16) -> float:
         """FLOP/s of a product [m, k] x [k, n] by its size, and by whether rows of k and n elements are aligned."""
-        rows, inner, columns = float(m), float(k), float(n)
-        if (inner != 1 and inner * width % ALIGNMENT_BYTES) or (columns != 1 and columns * width % ALIGNMENT_BYTES):
-            return self.unaligned * self.best
-        return _rate(self.gemm_points, rows * inner * columns)
+        shares = self._unaligned(k, n, width)
+        if shares is not None:
+            return shares[1] * self.best
+        return _rate(self.gemm_points, float(m) * float(k) * float(n))
+
+    def backward(self, k: Any, n: Any, width: float = BF16) -> float:
+        """Share of that rate which the gradients of [m, k] x [k, n] reach, whose operands are transposed."""
+        shares = self._unaligned(k, n, width)
+        return self.gradient if shares is None else shares[2] / shares[1]
+
+    def _unaligned(self, k: Any, n: Any, width: float) -> tuple[int, float, float] | None:
+        """The row of ``unaligned`` for rows of k or n elements that start off 16 bytes, or None where none does."""
+        off = [x for side in (k, n) if (x := float(side) * width) % ALIGNMENT_BYTES and side != 1]
+        if not off:
+            return None
+        return next((u for u in self.unaligned if not any(x % u[0] for x in off)), self.unaligned[-1])
 
     def skinny_rate(self, m: Any) -> float:
         """Bytes of a matrix a second where ``m`` rows are multiplied with it."""
@@ -140,6 +155,10 @@ class Accelerator:
     def simt(self, flops: Any, moved: Any) -> Any:
         """Seconds of an adapter's product in fp32 without tensor cores."""
         return maximum(flops / self.fp32, self.stream(moved) / self.adapter)
+
+    def batched32(self, flops: Any) -> Any:
+        """Seconds of a batch of products in fp32 without tensor cores."""
+        return flops / (self.batched * self.fp32)
 
     def attention(self, pairs: Any, width: Any, exponentials: Any = 1) -> Any:
         """Seconds of a fused attention kernel over ``pairs`` query-key pairs (all heads), ``width`` = d_qk + d_v.
@@ -212,7 +231,7 @@ def _machine(same: Same[GpuSpec], dtype: str) -> Accelerator:
         spec.id, dtype, peak, spec.peak_flops("fp32") or peak, spec.bandwidth_bytes_s,
         tuple((x, y * scale) for x, y in _gemm(seen, fixed, launch)),
         tuple((x, y * wide) for x, y in _skinny(seen, base)),
-        kernels.gradient, kernels.adapter, kernels.unaligned,
+        kernels.gradient, kernels.adapter, _unaligned(kernels.unaligned), kernels.batched_fp32,
         seen.copy_gb_s * GIGA * wide, kernels.strided_g_elements_s * GIGA * wide,
         kernels.layer_norm_g_elements_s * GIGA * wide,
         H100_EXP * peak_of(spec, "bf16") / base, 
@@ -244,6 +263,10 @@ def _basis(spec: GpuSpec, dtype: str, reference: GpuSpec, share: float) -> Itera
         f"{spec.id} in {dtype}: scaled, not measured: {ceiling} for large products, {copied:.0%} of its bandwidth, and "
         f"{reference.id}'s efficiency by size and time a kernel"
     )
+
+
+def _unaligned(shares: Mapping[int, tuple[float, float]]) -> tuple[tuple[int, float, float], ...]:
+    return tuple(sorted(((int(a), *s) for a, s in shares.items()), reverse=True))
 
 
 def _gemm(seen: Measured, fixed: float, launch: float) -> Iterable[tuple[float, float]]:

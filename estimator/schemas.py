@@ -163,7 +163,9 @@ class Kernels(Part):
     optimizer). strided_g_elements_s: kernels over broadcast or
     permuted bf16 tensors, 10^9 elements/s; layer_norm_g_elements_s: LayerNorm's forward kernel. gradient: share of a
     product's rate that those of a backward pass reach. adapter: share of the copy rate that fp32 products with a side
-    of an adapter's rank reach. unaligned: share of the best product's rate where a side is no multiple of 16 bytes.
+    of an adapter's rank reach. unaligned: where a side is no multiple of 16 bytes, the largest number of
+    bytes that all sides are multiples of -> shares of the best product's rate that forward products and gradients
+    reach. batched_fp32: share of the data sheet's fp32 that batches of products of an attention's sizes reach.
     """
 
     source: Text
@@ -177,7 +179,8 @@ class Kernels(Part):
     layer_norm_g_elements_s: Positive
     gradient: Positive
     adapter: Positive
-    unaligned: Positive
+    unaligned: dict[PositiveInt, tuple[Positive, Positive]]
+    batched_fp32: Positive
 
 
 class Measured(Part):

@@ -94,7 +94,7 @@ def pool(asked: ServerAsked, rank: ServedRank) -> Node:
     rows += [
         Node(
             "kv_blocks", f"Blocks of {p.tokens:,} token{'s' if p.tokens > 1 else ''}", p.blocks, COUNT,
-            working=in_blocks(max(0, rank.pool_bytes), p.block_bytes, p.blocks),
+            working=in_blocks(max(0, rank.pool_bytes), p.block_bytes, p.blocks, p.rest),
         ),
         Node(
             "kv_tokens", "Tokens, as its log counts them", log_tokens(asked, rank), TOKENS,

@@ -104,16 +104,18 @@ def a_token(asked: ServerAsked, rows: Iterable[tuple[Any, Any, Attention]]) -> W
     return steps
 
 
-def in_blocks(pool: Any, each: Any, blocks: Any) -> Working:
-    """How many blocks a pool is: whole ones, or the last one begun."""
+def in_blocks(pool: Any, each: Any, blocks: Any, rest: Any = None) -> Working:
+    """How many blocks a pool is: whole ones, or the last one begun; ``rest``: what recurrent states leave of it."""
+    held = pool if rest is None else rest
 
     def steps() -> list[Step]:
-        down = value_of(pool) // value_of(each) == value_of(blocks)
-        whole = over(pool, each) if value_of(pool) % value_of(each) == 0 else Form(
-            "floor" if down else "ceiling", (over(pool, each),))  # fmt: skip
-        return [Step(f"the pool over the bytes of a block, {'whole ones' if down else 'rounded up'}", whole)]
+        down = value_of(held) // value_of(each) == value_of(blocks)
+        whole = over(held, each) if value_of(held) % value_of(each) == 0 else Form(
+            "floor" if down else "ceiling", (over(held, each),))  # fmt: skip
+        what = "the pool" if rest is None else "what recurrent states leave of the pool,"
+        return [Step(f"{what} over the bytes of a block, {'whole ones' if down else 'rounded up'}", whole)]
 
-    return lambda: steps() if isinstance(blocks, Traced) and value_of(pool) else []
+    return lambda: steps() if isinstance(blocks, Traced) and value_of(held) else []
 
 
 def times_of(blocks: Any, tokens: int, value: Any, rule: str) -> Working:

@@ -48,6 +48,7 @@ class Pool:
     state_blocks   blocks that a recurrent state takes a request (2 where prefixes are cached)
     dealt    ranks over which the tokens of a sequence are dealt: each holds one in so many
     beside   bytes that a draft model keeps in every block
+    rest     bytes of the pool for tokens, where recurrent states take a part of it
     """
 
     page: Any
@@ -59,6 +60,7 @@ class Pool:
     state_blocks: int = 1
     dealt: int = 1
     beside: int = 0
+    rest: Any = None
 
     @property
     def groups(self) -> int:

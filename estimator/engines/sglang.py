@@ -130,12 +130,13 @@ def tokens(asked: ServerAsked, held: list[Layer], pool: int) -> Pool:
                 windowed += size
             else:
                 full += size
-    tokens_part = pool - share_of(pool, STATES) if states and full else pool
+    rest = max(0, pool - share_of(pool, STATES)) if states and full else None
     page = full + (share_of(windowed, WINDOWS) if full else windowed)
     if not page:
         return Pool(sum(states), 1, 1, ((LayerKind(STATE), 1, 1),), pool // max(1, sum(states)), 0)
     together = PAGE if indexer_bytes(asked) else 1
-    return Pool(page * together, together, 1, ((LayerKind(FULL), 1, 1),), max(0, tokens_part) // page // together, 0)
+    blocks = (max(0, pool) if rest is None else rest) // page // together
+    return Pool(page * together, together, 1, ((LayerKind(FULL), 1, 1),), blocks, 0, rest=rest)
 
 
 def sizes_of(asked: ServerAsked) -> tuple[int, int]:

@@ -143,6 +143,7 @@ class StateSpace(NamedTuple):
     inner         inner width; state: state size; conv_width: channels of the convolution; conv_kernel
     heads, head_dim, groups, and the delta net's key heads and widths, in ``sizes``; sizes["tried"]: in training the
     class first offers the whole mixer to one fused kernel, and converts that one's arguments, also where it is missing
+    one_kernel    whether a library that transformers calls has a kernel for its recurrence
     """
 
     kind: str
@@ -154,6 +155,7 @@ class StateSpace(NamedTuple):
     conv_width: Any
     conv_kernel: Any
     sizes: Mapping[str, Any] = NOTHING
+    one_kernel: bool = True
 
     def parts(self) -> tuple[Any, ...]:
         return (*self.extras, *self.linears, *self.norms)

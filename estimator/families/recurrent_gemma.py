@@ -73,4 +73,5 @@ def recurrence(c: Config, d: Any, h: Any, act: str) -> StateSpace:
         extras=(Extra(f"{at}.recurrent_param", (width,)), *gates, *conv), norms=(), inner=width, state=1,
         conv_width=width, conv_kernel=kernel,
         sizes={"heads": 1, "head_dim": width, "groups": 1, "act": "", "gate": act, "block": block, "kept": kernel - 1},
+        one_kernel=False,
     )  # fmt: skip

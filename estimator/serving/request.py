@@ -22,6 +22,7 @@ from estimator.serving.step import Serving, cache_shards, decode, prefill
 from estimator.trace import value_of
 from estimator.units import BYTES, RATIO, SECONDS, TOKEN_RATE, TOKENS, USD
 from estimator.work.times import Times
+from estimator.work.workload import fused_scan_exists
 
 if TYPE_CHECKING:
     from estimator.render.plots import Figure
@@ -181,5 +182,9 @@ def range_said(serve: Serving) -> list[str]:
         "and a busy host launches every kernel"
     ]
     if any(isinstance(x, StateSpace) for g in serve.arch.layers for x in (g.mixer, g.second)):
-        out.append("state-space layers run their fused kernels (mamba_ssm, causal_conv1d), not the torch path")
+        fused = serve.fused or fused_scan_exists(serve.arch)
+        out.append(
+            "state-space layers run their fused kernels (mamba_ssm, causal_conv1d), not the torch path"
+            if fused else "the recurrence runs token by token, as transformers has no kernel for it"
+        )
     return out

@@ -117,9 +117,9 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
     if mask is not None and mask.node is not None:  # a learned bias wants its gradient (T5)
         weights = ops.add(t, weights, mask, "masked scores")
     elif mask is not None:
-        weights = ops.shift(t, weights, "masked scores", maximum(weights.w, mask.w))
+        weights = ops.add_spread(t, weights, "masked scores", maximum(weights.w, mask.w))
         if a.floored:
-            weights = ops.unary(t, weights, "scores, floored", "input", 1)
+            weights = floored(t, weights)
     w = q.w
     if scores_w == F32:
         weights = ops.to(t, ops.softmax(t, weights, F32), w)
@@ -131,6 +131,19 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
     d_v = a.head_dim if a.v_head_dim is None else a.v_head_dim
     out = bmm(t, weights, v, m.b * a.heads * s_q * d_v, s_k, (False, view), "attention output")
     return ops.copy(t, out, "attention output, transposed")
+
+
+def floored(t: Tape, x: Tensor) -> Tensor:
+    """torch.max with the smallest number, which saves its input."""
+    return t.emit("scores, floored", x.n, x.w, (x,), _floored_bwd, x.st)
+
+
+@moves.moving(moves.masked, gradients.least)
+def _floored_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
+    chosen = t.alloc(g.n, g.w, "backward temporary")
+    out = t.alloc(g.n, g.w, "gradient")
+    del chosen
+    return (out,)
 
 
 def repeat_kv(t: Tape, x: Tensor, a: Attention) -> Tensor:

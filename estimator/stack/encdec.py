@@ -44,7 +44,7 @@ def seq2seq(m: Machine, arch: Architecture, segments: list[Segment], checkpointi
             x = ops.scale(t, x, "scaled output")
         logits = head(m, x, arch) if arch.has_head else pooled(m, x, arch) if arch.pooler else x
         if arch.buffers:
-            logits = ops.shift(t, logits, "logits and bias", max(logits.w, m.w))
+            logits = ops.add_spread(t, logits, "logits and bias", max(logits.w, m.w))
     if m.training:
         with t.at("loss"):
             out.loss = cross_entropy(t, logits, m.rows)

@@ -190,7 +190,7 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, mask: Tenso
     weights = bmm(t, q, k, rows * m.kv, a.head_dim, (False, False), "attention scores", True)
     weights = ops.scale(t, weights, "scaled scores")
     if mask is not None:
-        weights = ops.shift(t, weights, "masked scores", max(weights.w, mask.w))
+        weights = ops.add_spread(t, weights, "masked scores", max(weights.w, mask.w))
     weights = ops.to(t, ops.softmax(t, weights, F32), q.w)
     m.hold(weights)
     out = bmm(t, weights, v, rows * a.mla["v"], m.kv, (False, m.b > 1), "attention output")

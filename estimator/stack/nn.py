@@ -44,8 +44,11 @@ def base_linear(m: Machine, x: Tensor, lin: Linear, rows: Any, part: str) -> Ten
     elif lin.across == WHOLE_INPUT:
         x = across.cut(m.t, x, m.tensor)
     whole = m.as_trained(weight, lin.name)
-    out = product(m.t, x, whole, bias, rows * lin.d_out, "output", lin.conv1d, lin.name, part, rows)
+    apart, joined = (bias, None) if lin.subclass else (None, bias)
+    out = product(m.t, x, whole, joined, rows * lin.d_out, "output", lin.conv1d, lin.name, part, rows)
     del whole
+    if apart is not None:  # FalconLinear adds it to what it multiplied
+        out = ops.add(m.t, out, apart, "output and bias")
     if lin.across == WHOLE_OUTPUT:
         return across.whole(m.t, out, m.tensor, "output")
     if lin.across in (ROW, WHOLE_INPUT):

@@ -99,8 +99,19 @@ def scale(t: Tape, x: Tensor, what: str = "scaled") -> Tensor:
 
 
 def shift(t: Tape, x: Tensor, what: str = "shifted", w: int | None = None) -> Tensor:
-    """x + number, or x + a tensor without gradient of no greater size: the gradient passes through."""
+    """x + number: the gradient passes through."""
     return t.emit(what, x.n, w or x.w, (x,), _to_bwd, None, x.w)
+
+
+def add_spread(t: Tape, x: Tensor, what: str, w: int | None = None) -> Tensor:
+    """x + a smaller tensor without gradient (a mask, a row) that is spread over it: the gradient passes through."""
+    return t.emit(what, x.n, w or x.w, (x,), _add_spread_bwd, None, x.w)
+
+
+@moves.moving(moves.masked, gradients.sums_of_one)
+def _add_spread_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
+    made: Grads = _to_bwd(t, node, g)
+    return made
 
 
 def neg(t: Tape, x: Tensor) -> Tensor:
@@ -276,7 +287,7 @@ def matmul(
     saved = (b.st if a.node is not None else None, a.st if b.node is not None else None)
     out = t.emit(what, n, a.w, (a, b), _matmul_bwd, saved, ((a.n, b.n), turned, scaled))
     if t.work is not None and k is not None:
-        products.batched(t, out, a.n, b.n, k, what)
+        products.batched(t, out, a.n, b.n, k, what, wide=a.w == F32)
     return out
 
 
@@ -294,11 +305,11 @@ def softmax(t: Tape, x: Tensor, w: int | None = None) -> Tensor:
     if w is not None and not (t.fp16 and before == HALF):
         x = to(t, x, w)
         before = w
-    return t.emit("softmax", x.n, w or x.w, (x,), _softmax_bwd, RESULT, before)
+    return t.emit("softmax", x.n, w or x.w, (x,), softmax_bwd, RESULT, before)
 
 
 @moves.moving(backward=gradients.through_plain)
-def _softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
+def softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     """softmax_backward_cuda_out: the gradient times the result is written out beside the result of the kernel."""
     out = t.alloc(g.n, node.extra, "gradient of the softmax")
     held = t.alloc(g.n, g.w, "gradient times the probabilities")

@@ -58,6 +58,7 @@ class Entry:
     again: int = 0
     pairs: Any = None
     pairs_of: str = "n"
+    wide: bool = False
     excess: Any = 0
     left: bool = False
     right: bool = False
@@ -106,8 +107,11 @@ def linear(
     log(t, out, name, part or part_at(t), m, w_n // n, n, weight=w_n, grads=grads)
 
 
-def batched(t: Tape, out: Tensor, a_n: Any, b_n: Any, k: Any, what: str, results: Any = None) -> None:
-    """A batch of products that contracts ``k``: of an attention, its scores or its values; else of a scan."""
+def batched(
+    t: Tape, out: Tensor, a_n: Any, b_n: Any, k: Any, what: str, results: Any = None, wide: bool = False
+) -> None:
+    """A batch of products that contracts ``k``: of an attention, its scores or its values; else of a scan. ``wide``:
+    the operands are in fp32."""
     if t.work is None:
         return
     left, right = a_n // k, b_n // k
@@ -118,7 +122,7 @@ def batched(t: Tape, out: Tensor, a_n: Any, b_n: Any, k: Any, what: str, results
         return
     if isinstance(t.of, Attention):
         scores = what == "attention scores"
-        attention(t, out, t.of, m, n if scores else k, scores, k if scores else n, count, "bmm", (0, 1))
+        attention(t, out, t.of, m, n if scores else k, scores, k if scores else n, count, "bmm", (0, 1), wide=wide)
         return
     name = f"{scan_name(t)}.{what.replace(' ', '_')}"
     log(t, out, name, SCAN, m, k, n, count, operator="bmm")
@@ -132,24 +136,27 @@ def scan_name(t: Tape) -> str:
 
 def attention(
     t: Tape, out: Tensor, a: Attention, s_q: Any, s_k: Any, scores: bool, width: Any, count: Any, operator: str,
-    grads: Grads, again: int = 0,
+    grads: Grads, again: int = 0, wide: bool = False,
 ) -> None:  # fmt: skip
     """The scores [s_q, width] x [width, s_k] of one attention, or its values [s_q, s_k] x [s_k, width]."""
     at = a.out.name.rpartition(".")[0]
     k, n = (width, s_k) if scores else (s_k, width)
     log(
         t, out, f"{at}.{'scores' if scores else 'values'}", ATTENTION, s_q, k, n, count, grads=grads,
-        operator=operator, again=again, pairs=visible(a, s_q, s_k), pairs_of="n" if scores else "k",
+        operator=operator, again=again, pairs=visible(a, s_q, s_k), pairs_of="n" if scores else "k", wide=wide,
     )  # fmt: skip
 
 
-def fused(t: Tape, out: Tensor, a: Attention, heads: Any, s_q: Any, s_k: Any, d_v: Any = None) -> None:
-    """A fused attention kernel: its backward pass computes the scores again."""
+def fused(
+    t: Tape, out: Tensor, a: Attention, heads: Any, s_q: Any, s_k: Any, d_v: Any = None, wide: bool = False
+) -> None:
+    """A fused attention kernel: its backward pass computes the scores again; ``wide``: PyTorch's math path in its
+    place, in fp32."""
     if t.work is None:
         return
     own = (a.head_dim if a.v_head_dim is None else a.v_head_dim) if d_v is None else d_v
-    attention(t, out, a, s_q, s_k, True, a.head_dim, heads, "sdpa", (True, True), 1)
-    attention(t, out, a, s_q, s_k, False, own, heads, "sdpa", (True, True))
+    attention(t, out, a, s_q, s_k, True, a.head_dim, heads, "sdpa", (True, True), 1, wide)
+    attention(t, out, a, s_q, s_k, False, own, heads, "sdpa", (True, True), 0, wide)
 
 
 def visible(a: Attention, s: Any, s_k: Any) -> Any:

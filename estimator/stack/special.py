@@ -47,8 +47,8 @@ def falcon(m: Machine, x: Tensor, a: Attention, at: Any) -> Tensor:
         wide = biased = scores
         if a.position == "alibi":  # in fp32, and every step keeps its name until the module returns
             wide = ops.to(t, scores, F32)
-            biased = ops.shift(t, wide, "scores with alibi")
-        summed = ops.shift(t, biased, "masked scores")
+            biased = ops.add_spread(t, wide, "scores with alibi")
+        summed = ops.add_spread(t, biased, "masked scores")
         probs = ops.softmax(t, summed, scores.w)
         del summed
         m.hold(probs)

@@ -5,12 +5,17 @@ Source: aten/src/ATen/native/transformers/attention.cpp, _scaled_dot_product_att
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from estimator.families.base import Attention
 from estimator.stack import gradients, moves, ops, products
 from estimator.stack.machine import Machine
-from estimator.stack.tape import BOOL, F32, GradFn, Tape, Tensor
+from estimator.stack.tape import BOOL, F32, RESULT, GradFn, Tape, Tensor
+
+# what _safe_softmax runs within one operation: which scores are -inf, which rows hold nothing else, a zero, and those
+# rows set to it
+INSIDE = "rows of -inf, looked for"
 
 
 def as_numbers(m: Machine, mask: Tensor, w: int) -> Tensor:
@@ -49,8 +54,8 @@ def math(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_
         if mask is not None:
             moves.over(t, "masked scores", (scores, mask), scores)
             scores = ops.add_into(t, scores, mask)
-        probs = ops.softmax(t, scores)
-        if mask is not None:  # _safe_softmax looks for rows of nothing but -inf
+        probs = ops.softmax(t, scores) if mask is None else _safe_softmax(t, scores)
+        if mask is not None:
             infinite = t.alloc(probs.n, BOOL, "scores that are -inf")
             del infinite
         del scores
@@ -68,10 +73,27 @@ def math(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s_
         elif apart:
             v = ops.copy(t, v)
         out = ops.matmul(t, probs, v, m.b * a.heads * s_q * (v.n // (m.b * s_k * a.heads)), None, "attention output")
-        products.fused(t, out, a, m.b * a.heads, s_q, s_k)
+        products.fused(t, out, a, m.b * a.heads, s_q, s_k, wide=True)
         out = ops.to(t, out, w)
         del second
     return ops.copy(t, out, "attention output, transposed")
+
+
+def _safe_softmax(t: Tape, scores: Tensor) -> Tensor:
+    """A softmax whose rows are zero where all scores are -inf."""
+    return t.emit("softmax", scores.n, scores.w, (scores,), _safe_softmax_bwd, RESULT, scores.w)
+
+
+def _looked_for(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
+    moves.over(t, what, ins, out)
+    moves.log(t, INSIDE, 3, moved=out.n * (out.w + 2 * BOOL))
+    moves.log(t, INSIDE, strided=out.n)
+
+
+@moves.moving(_looked_for, gradients.through_plain)
+def _safe_softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> ops.Grads:
+    made: ops.Grads = ops.softmax_bwd(t, node, g)
+    return made
 
 
 def _math_scores(

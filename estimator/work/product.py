@@ -28,6 +28,7 @@ class Product(NamedTuple):
     recomputed  True where checkpointing runs it a second time
     pairs     query-key pairs that the mask leaves visible, m * n where None (attention only)
     overcount FLOPs a layer that FlopCounterMode counts beyond the real ones (grouped convolution_backward)
+    wide      True where an attention multiplies in fp32, whatever the pass is in
     weight    elements of the right operand that are stored weights, 0 for activations: read once whatever m is
     layer     the layer group it stands in, for tables by layer; "" outside the layers
     """
@@ -49,6 +50,7 @@ class Product(NamedTuple):
     overcount: Any = 0
     weight: Any = 0
     layer: str = ""
+    wide: bool = False
 
     @property
     def saves(self) -> bool:

@@ -22,7 +22,7 @@ from estimator.stack.tape import Tape
 from estimator.sweep.again import Again, recordable
 from estimator.trace import Recordable
 from estimator.work.product import Product
-from estimator.work.workload import PassSizes, fused_exists
+from estimator.work.workload import PassSizes, fused_exists, fused_scan_exists
 
 if TYPE_CHECKING:
     from estimator.sweep.ints import Single
@@ -133,7 +133,7 @@ def _operations(arch: Architecture, work: PassSizes, adapter: Adapter | None) ->
     _run(t, arch, work, adapter, None, None)
     if work.engine:
         kernels = [k for k in t.moves if k.engine]
-    elif work.fused_scan:
+    elif work.fused_scan and fused_scan_exists(arch):
         kernels = [k for k in t.moves if k.engine == (k.where == RECURRENT)]
     else:
         kernels = [k for k in t.moves if not k.engine]
@@ -199,7 +199,7 @@ def merged(log: Iterable[Entry]) -> list[Product]:
     return [
         Product(
             e.name, e.part, e.m, e.k, e.n, e.count, times, e.operator, e.left, e.right, e.again if e.left else 0,
-            e.recomputed, e.pairs, e.pairs_of, e.excess if e.right else 0, e.weight, e.layer,
+            e.recomputed, e.pairs, e.pairs_of, e.excess if e.right else 0, e.weight, e.layer, e.wide,
         )
         for e, times in found.values()
         if times != 0 and e.count != 0

@@ -25,6 +25,7 @@ PRODUCTS, ADAPTERS, ATTENTION, ELEMENTWISE, OPTIMIZER, KERNELS, LINKS, CACHED, R
     "products", "adapters", "attention", "elementwise", "optimizer", "kernels", "links", "cache", "routing",
 )  # fmt: skip
 STREAM = ("layer", "embedding", "final norm")  # the residual stream, whole on all accelerators but those of How.stream
+WIDE = ("fp32", "tf32")  # what a machine multiplies in whose products in fp32 are like all others
 UNPACK_ROWS = 1  # bitsandbytes MatMul4Bit: a single row is multiplied with the packed matrix, more with an unpacked one
 
 
@@ -149,17 +150,21 @@ def _product(out: Times, q: Product, machine: Accelerator, how: How) -> None:
     read = own if value_of(more) == 1 else own / more
     moved = _moved(q, how, element, read)
     flops = q.flops(causal=True) / how.shards
+    runs: Any = forward
     ideal = machine.ideal(flops, 0 if how.decode and q.part == p.ATTENTION else moved)
     out.ideal = out.ideal + q.times * (forward - q.recomputed + q.left + q.right) * ideal
     out.flops = out.flops + q.times * forward * flops
+    if q.wide and machine.dtype not in WIDE:
+        runs = forward + int(q.left) + int(q.right)
+        out.add(ATTENTION, COMPUTE, q.times * runs * machine.batched32(q.flops() / how.shards))
+        return
     if q.operator == "sdpa":
         out.add(ATTENTION, COMPUTE, q.times * _attention(q, machine, how, forward) / how.shards)
         return
     seconds, bound = _once(q, machine, how, element * read, moved, own, more)
     narrow = how.adapters32 and q.part == p.ADAPTER
-    runs: Any = forward
     if gradients := q.gradients:
-        runs = forward + (gradients if narrow else gradients / machine.gradient)
+        runs = forward + (gradients if narrow else gradients / machine.backward(q.k, q.n))
     what = ATTENTION if q.part == p.ATTENTION else ADAPTERS if narrow else PRODUCTS
     out.add(what, bound, q.times * runs * seconds)
     if unpacked:

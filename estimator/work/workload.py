@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.families.base import Architecture
+from estimator.families.base import Architecture, StateSpace
 from estimator.records import dataclass
 from estimator.stack.liger_mappings import TORCH, Replaced
 from estimator.stack.tape import F32, HALF
@@ -50,6 +50,12 @@ class PassSizes:
     kbit: bool = False
     quantization: str = ""
     kernels: Replaced = TORCH
+
+
+def fused_scan_exists(arch: Architecture) -> bool:
+    """Whether a library has a kernel for each of this model's recurrences: none for Griffin's."""
+    mixers = (x for g in arch.layers for x in (g.mixer, g.second))
+    return all(x.one_kernel for x in mixers if isinstance(x, StateSpace))
 
 
 def fused_exists(arch: Architecture, uncapped: bool = False) -> bool:

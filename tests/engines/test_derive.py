@@ -17,6 +17,7 @@ CASES = [(engine, model) for engine in ENGINES for model in MODELS] + [
     ("vllm", "llama-3-8b --gpu h100-sxm --engine-version 0.21"), ("vllm", "falcon-mamba-7b --gpu h100-sxm"),
     ("vllm", "llama-3-70b --gpu h100-sxm --gpus 8 --pipeline-parallel 2 --tensor-parallel 4"),
     ("tgi", "llama-3-8b --gpu h100-sxm --engine-version 2.2"),
+    ("sglang", "qwen3.5-35b-a3b --gpu h100-sxm --tensor-parallel 2"),  # recurrent states take a part of its pool
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 WHEEL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-MOST = 2_090_000  # bytes; the code alone, of 700 files, is 1.36 million of them
+MOST = 2_095_000  # bytes; the code alone, of 700 files, is 1.36 million of them
 
 
 def test_a_wheel_does_not_grow_unseen():
