@@ -9,7 +9,7 @@ Times are seconds; sizes may be traced numbers, and the seconds then are too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from estimator.units import KILO
 from estimator.work.product import MULTIPLY_ADD
 
 if TYPE_CHECKING:
-    from estimator.schemas import GpuSpec, Measured
+    from estimator.schemas import GpuSpec, Kernels, Measured
 
 GIGA, TERA, MICRO = KILO**3, KILO**4, 1e-6
 BF16 = 2  # bytes
@@ -231,7 +231,7 @@ def _machine(same: Same[GpuSpec], dtype: str) -> Accelerator:
         spec.id, dtype, peak, spec.peak_flops("fp32") or peak, spec.bandwidth_bytes_s,
         tuple((x, y * scale) for x, y in _gemm(seen, fixed, launch)),
         tuple((x, y * wide) for x, y in _skinny(seen, base)),
-        kernels.gradient, kernels.adapter, _unaligned(kernels.unaligned), kernels.batched_fp32,
+        kernels.gradient, kernels.adapter, _unaligned(kernels), kernels.batched_fp32,
         seen.copy_gb_s * GIGA * wide, kernels.strided_g_elements_s * GIGA * wide,
         kernels.layer_norm_g_elements_s * GIGA * wide,
         H100_EXP * peak_of(spec, "bf16") / base, 
@@ -265,8 +265,9 @@ def _basis(spec: GpuSpec, dtype: str, reference: GpuSpec, share: float) -> Itera
     )
 
 
-def _unaligned(shares: Mapping[int, tuple[float, float]]) -> tuple[tuple[int, float, float], ...]:
-    return tuple(sorted(((int(a), *s) for a, s in shares.items()), reverse=True))
+def _unaligned(kernels: Kernels) -> tuple[tuple[int, float, float], ...]:
+    later = kernels.unaligned_gradient
+    return tuple(sorted(((a, share, later[a]) for a, share in kernels.unaligned.items()), reverse=True))
 
 
 def _gemm(seen: Measured, fixed: float, launch: float) -> Iterable[tuple[float, float]]:

@@ -163,9 +163,9 @@ class Kernels(Part):
     optimizer). strided_g_elements_s: kernels over broadcast or
     permuted bf16 tensors, 10^9 elements/s; layer_norm_g_elements_s: LayerNorm's forward kernel. gradient: share of a
     product's rate that those of a backward pass reach. adapter: share of the copy rate that fp32 products with a side
-    of an adapter's rank reach. unaligned: where a side is no multiple of 16 bytes, the largest number of
-    bytes that all sides are multiples of -> shares of the best product's rate that forward products and gradients
-    reach. batched_fp32: share of the data sheet's fp32 that batches of products of an attention's sizes reach.
+    of an adapter's rank reach. unaligned, unaligned_gradient: where a side is no multiple of 16 bytes, the largest
+    number of bytes that all sides are multiples of -> share of the best product's rate that forward products and
+    gradients reach. batched_fp32: share of the data sheet's fp32 that batches of an attention's products reach.
     """
 
     source: Text
@@ -179,7 +179,8 @@ class Kernels(Part):
     layer_norm_g_elements_s: Positive
     gradient: Positive
     adapter: Positive
-    unaligned: dict[PositiveInt, tuple[Positive, Positive]]
+    unaligned: dict[PositiveInt, Positive]
+    unaligned_gradient: dict[PositiveInt, Positive]
     batched_fp32: Positive
 
 
