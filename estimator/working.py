@@ -23,6 +23,11 @@ class Form(NamedTuple):
     args: tuple[Any, ...]
 
 
+def stands(x: Any) -> bool:
+    """Whether a term stands in a sum: a number that is not 0, or letters, whatever they come to here."""
+    return bool(x.expr != 0) if isinstance(x, Traced) else bool(x)
+
+
 def plus(*args: Any) -> Any:
     """A sum, as it stands."""
     return args[0] if len(args) == 1 else Form("+", args)

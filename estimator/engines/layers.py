@@ -16,8 +16,8 @@ def decoder_layers(arch: Architecture) -> list[Layer]:
             continue
         indices = group.indices or range(len(found), len(found) + int(group.times))
         at = tuple(indices)
-        halves[at] = halves.get(at, -1) + 1
-        found |= dict.fromkeys(((i, halves[at]) for i in at), group)
+        half = halves[at] = halves.get(at, -1) + 1
+        found |= dict.fromkeys(((i, half) for i in at), group)
     return [found[i] for i in sorted(found)]
 
 

@@ -127,7 +127,7 @@ def windows_apart(asked: ServerAsked, held: Iterable[Layer]) -> bool:
     0.5.9: by a list of classes, which are those with chunks (Llama 4), sinks (gpt-oss) or, in 0.5.12, windowed heads of
     another size (Gemma 4, MiMo-V2).
     """
-    kept = [x.mixer for x in held if isinstance(x.mixer, Attention)]
+    kept = {id(x.mixer): x.mixer for x in held if isinstance(x.mixer, Attention)}.values()
     windowed = [a for a in kept if a.window is not None or a.chunk is not None]
     if not windowed or asked.version < WINDOWS_APART:
         return False

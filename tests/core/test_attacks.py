@@ -663,3 +663,31 @@ def test_an_adapter_without_numbers_of_its_own_is_reserved_for(tmp_path, llmcalc
     (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "TRAINABLE_TOKENS", "task_type": "CAUSAL_LM"}))
     ran = llmcalc(f"memory gpt2 --adapter {folder} --mode training --allocator simulated --optimizer {optimizer}")
     assert (ran.code, ran.err) == (0, "")
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm", "tgi"])
+def test_an_engine_looks_at_ten_thousand_layers_in_time(tmp_path, llmcalc, engine):
+    """Each layer's key hashed the indices of its whole group, and SGLang compared each with all: 9 s to 157 s."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "gemma2", "num_hidden_layers": 10_000, "hidden_size": 3584}))
+    began = time.process_time()
+    assert llmcalc(f"infer {path} --engine {engine} --gpu h200").code == 0
+    assert time.process_time() - began < 5
+
+
+def test_layers_whose_order_counts_are_not_gone_through_without_end(tmp_path, llmcalc):
+    """Checkpointed, Gemma 4's layers are simulated in turn, as later ones reuse keys: a minute for 10,000."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "gemma4_text", "num_hidden_layers": 10_000}))
+    ran = llmcalc(f"memory {path} --mode training --checkpointing full")
+    assert (ran.code, "goes through every layer: at most 1,000, not 10,000" in ran.err) == (2, True)
+    assert llmcalc(f"memory {path} --mode training").code == 0
+
+
+def test_what_comes_to_nothing_stands_in_a_sum_of_letters(tmp_path, llmcalc):
+    """A cartridge of one virtual token, which is frozen, trains none: the share's working left it out, exit 70."""
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "CARTRIDGE", "task_type": "CAUSAL_LM"}))
+    ran = llmcalc(f"peft --adapter {folder} --model gpt2 --virtual-tokens 1 --derive")
+    assert (ran.code, "100*0/(" in ran.out) == (0, True)

@@ -18,7 +18,7 @@ from estimator.trace import recording, value_of
 from estimator.units import FLOPS, Unit
 from estimator.work.folds import Group, by_part
 from estimator.work.product import MULTIPLY_ADD
-from estimator.working import Step, Working, alike, over, plus
+from estimator.working import Step, Working, alike, over, plus, stands
 
 FLOPS_PER_TOKEN = Unit("FLOPs/token", "FLOP/token", "decimal")
 COUNTER = Citation("torch 2.13, torch/utils/flop_counter.py, on transformers 5.23's models")
@@ -200,7 +200,7 @@ def _products(g: Group, what: str) -> Working:
 
 def _passes(g: Group) -> list[Any]:
     """A group's FLOPs pass by pass."""
-    return [x for x in (g.forward, g.backward, g.recompute) if value_of(x) != 0] or [0]
+    return [x for x in (g.forward, g.backward, g.recompute) if stands(x)] or [0]
 
 
 def _sum(key: str, label: str, rows: list[Node]) -> Node:

@@ -18,6 +18,7 @@ from estimator.commands.memory.sharding import (
     narrow_adapters,
     spread,
     standing_states,
+    too_deep,
 )
 from estimator.commands.memory.stack import fields_of, serving, shape_of, width_of
 from estimator.commands.memory.stages import Staged, staged
@@ -189,6 +190,9 @@ def plan(q: Memory) -> MemoryPlan:
         ),
         **stack,
     )  # fmt: skip
+    ordered = train and q.checkpointing == "full" and arch.facts.get("stores")  # keys that later layers reuse
+    if ordered and (why := too_deep(arch)):
+        raise InputError(f"--checkpointing full of this model {why}")
     said += [] if adapter is None else [*approximate(adapter), *(not_run(adapter, q.checkpointing) if train else ())]
     deep = train and chosen.kind == "simulated" and str(q.pipeline_parallel) != "1"
     share = expert_rank(one_rank(untied(arch) if deep else arch, load.tensor, load.sequence), load.experts)

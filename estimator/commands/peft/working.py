@@ -10,7 +10,7 @@ from estimator.dtypes import Format
 from estimator.peft.base import FROZEN, TRAINED, Adapter, PeftTensor
 from estimator.trace import value_of
 from estimator.units import BITS_PER_BYTE
-from estimator.working import Step, Working, alike, multiple, over, plus, times
+from estimator.working import Step, Working, alike, multiple, over, plus, stands, times
 
 EVERY_LAYER = "every layer"
 PRODUCT = "a product of m x k by k x n takes 2 m k n FLOPs"
@@ -18,7 +18,7 @@ PRODUCT = "a product of m x k by k x n takes 2 m k n FLOPs"
 
 def tensors(found: Iterable[PeftTensor], rule: str, shorten: Callable[[str], str] = lambda name: name) -> Working:
     """The tensors counted: name, shape, how many; tensors of one module stand together."""
-    kept = [t for t in found if value_of(t.times)]
+    kept = [t for t in found if stands(t.times)]
 
     def steps() -> list[Step]:
         rows = [(shorten(t.module) or "shared", _part(t.name), t.shape, t.times) for t in kept]
@@ -45,7 +45,7 @@ def held(adapter: Adapter, fmt: Format, base: int, wanted: Callable[[PeftTensor]
     def steps() -> list[Step]:
         by_width: dict[int, Any] = {}
         for t, bits in adapter.widths(fmt.block_bits, base):
-            if wanted(t) and value_of(t.elements):
+            if wanted(t) and stands(t.elements):
                 by_width[bits] = by_width.get(bits, 0) + t.elements
         if not by_width:
             return []
@@ -61,7 +61,7 @@ def checkpoint(adapter: Adapter, count: Callable[[Callable[[PeftTensor], bool]],
 
     def steps() -> list[Step]:
         parts = [count(lambda t: t.saved and t.state == TRAINED), count(lambda t: t.saved and t.state != TRAINED)]
-        parts = [x for x in (*parts, header) if value_of(x)]
+        parts = [x for x in (*parts, header) if stands(x)]
         head = ", and the file's header: names, types, shapes and places" if value_of(header) else ""
         return [Step("what is saved" + head, plus(*parts))] if len(parts) > 1 else []
 
@@ -89,7 +89,7 @@ def ratio(above: Any, below: Any, rule: str) -> Working:
 def percent(adapter: Adapter, base: Any) -> Working:
     """What is trained in percent of all."""
     held = sum((t.elements for t in adapter.tensors if t.state == FROZEN), start=0)
-    every = plus(*(x for x in (base, adapter.added_trained, held) if value_of(x)))
+    every = plus(*(x for x in (base, adapter.added_trained, held) if stands(x)))
     rule = "what is trained in percent of all, the adapter's own included"
     return lambda: [Step(rule, over(times(100, adapter.trained), every))]
 
@@ -101,7 +101,7 @@ def work(adapter: Adapter, field: str, rule: str) -> Working:
         assert adapter.method.work is not None
         found = [(m, getattr(adapter.method.work(m, adapter.args), field)) for m in adapter.targets]
         rows = [(EVERY_LAYER if m.leaf == "{i}" else m.leaf, "", (count,), m.times) for m, count in found]
-        items = alike([r for r in rows if value_of(r[2][0])])
+        items = alike([r for r in rows if stands(r[2][0])])
         return [Step(rule, plus(*(i.term for i in items)), items)] if items else []
 
     return steps
