@@ -157,15 +157,10 @@ class MatmulCeiling(Part):
 class Kernels(Part):
     """What the kernels of real steps take beside the isolated ceilings, from measured step times on this device.
 
-    fixed_us: a kernel's start and end. launch_us: the host's time to launch one operation of an eager program;
-    launch_layer_us, launch_pass_us: what Python takes beside, a layer and a pass; launch_busy: how many times as long
-    all of that takes on a busy host. launch_gradient_us: to launch one of a training step (forward, backward and
-    optimizer). strided_g_elements_s: kernels over broadcast or
-    permuted bf16 tensors, 10^9 elements/s; layer_norm_g_elements_s: LayerNorm's forward kernel. gradient: share of a
-    product's rate that those of a backward pass reach. adapter: share of the copy rate that fp32 products with a side
-    of an adapter's rank reach. unaligned, unaligned_gradient: where a side is no multiple of 16 bytes, the largest
-    number of bytes that all sides are multiples of -> share of the best product's rate that forward products and
-    gradients reach. batched_fp32: share of the data sheet's fp32 that batches of an attention's products reach.
+    What :class:`estimator.roofline.Accelerator` says of each, in microseconds (_us) and 10^9 elements/s: kernels over
+    broadcast or permuted bf16 tensors, and LayerNorm's forward kernel. unaligned, unaligned_gradient: the most bytes
+    that all sides are multiples of, below 16 -> share of the best product's rate, forward and of gradients.
+    batched_fp32: share of the data sheet's fp32 that batches of an attention's products reach.
     """
 
     source: Text
