@@ -6,7 +6,7 @@ Needs torch, transformers, peft and a GPU. A step is forward, backward and fused
 all linear layers; ``checkpoint``: every layer), a prefill computes its last logits alone; random weights of the
 config's class, SDPA where the class has it, dropout 0. ``device_s`` is the sum of what the profiler gives each kernel
 of one step after twelve; ``wall_s`` the median of nine steps between two events, which holds what the device waits for
-the host.
+the host; ``before`` what the whole step was predicted to take before any was measured.
 """
 
 from __future__ import annotations
@@ -23,41 +23,28 @@ import measure_memory
 import measure_times
 import torch
 import transformers
+from blind_models import drawn
+from measure_blind import vocabulary
 from torch.profiler import ProfilerActivity, profile
 
 NOT_KERNELS = ("Optimizer.",)  # a range around kernels that are counted
 
 
-def built(config: dict[str, Any], dtype: torch.dtype, attn: str, *_: Any) -> Any:
+def built(config: dict[str, Any], *_: Any) -> Any:
     """A model of the config's own class, without dropout."""
-    fields = {k: v for k, v in config.items() if k not in ("architectures", "model_type")}
-    made = transformers.AutoConfig.for_model(config["model_type"], **fields)
-    for name, value in vars(made).items():
-        if isinstance(value, float) and ("drop" in name or name.endswith("_pdrop")):
-            setattr(made, name, 0.0)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with torch.device("cuda"):
-            kind = getattr(transformers, config["architectures"][0])
-            try:
-                return kind._from_config(made, attn_implementation=attn)
-            except ValueError:  # no SDPA
-                return kind._from_config(made, attn_implementation="eager")
-    finally:
-        torch.set_default_dtype(before)
+    still = {k: 0.0 if isinstance(v, float) and "drop" in k else v for k, v in config.items()}
+    return drawn(still, {"dtype": "bf16"}, False, measure_memory.DEVICE)
 
 
 def inputs(config: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
     """Random tokens."""
-    size = config.get("vocab_size") or config["text_config"]["vocab_size"]
-    ids = torch.randint(0, size, (case["batch"], case["seq"]), device="cuda")
+    ids = torch.randint(0, vocabulary(config), (case["batch"], case["seq"]), device="cuda")
     return {"input_ids": ids, "labels": ids}
 
 
 def prefill(case: dict[str, Any], config: dict[str, Any]) -> Callable[[], None]:
     """The last logits of a prompt."""
-    model = built(config, torch.bfloat16, "sdpa").eval()
+    model = built(config).eval()
     ids = inputs(config, case)["input_ids"]
 
     @torch.no_grad()
@@ -72,7 +59,7 @@ def measured(case: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     if case["kind"] == "infer":
         run = prefill(case, config)
     else:
-        model = measure_times.trained(case, config)
+        model = measure_times.trained(case, config, built)
         run = measure_times.step(model, inputs(config, case), False)
     wall = median(measure_times.seconds(run, timed=9))
     with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as seen:
@@ -87,7 +74,6 @@ def measured(case: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     target, source = sys.argv[1:]
     data = json.loads(gzip.decompress(Path(source).read_bytes()))
-    measure_memory.build = built
     for i, case in enumerate(data["cases"]):
         try:
             data["cases"][i] = measured(case, data["configs"][case["model"]])

@@ -65,10 +65,10 @@ def step(model: Any, given: dict[str, Any], amp: bool) -> Callable[[], None]:
     return run
 
 
-def trained(case: dict[str, Any], config: dict[str, Any]) -> Any:
-    """The case's model, adapted and checkpointed as it says."""
+def trained(case: dict[str, Any], config: dict[str, Any], build: Callable[..., Any] = measure_memory.build) -> Any:
+    """The case's model, made by ``build``, adapted and checkpointed as it says."""
     adapter = {"method": "lora", "rank": 16, "targets": "all-linear"} if case.get("lora") else {}
-    model = measure_memory.adapted(measure_memory.build(config, torch.bfloat16, "sdpa", None), adapter)
+    model = measure_memory.adapted(build(config, torch.bfloat16, "sdpa", None), adapter)
     model.config.use_cache = False
     if case.get("checkpoint") or case.get("ckpt"):
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

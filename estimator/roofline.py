@@ -231,7 +231,7 @@ def _machine(same: Same[GpuSpec], dtype: str) -> Accelerator:
         spec.id, dtype, peak, spec.peak_flops("fp32") or peak, spec.bandwidth_bytes_s,
         tuple((x, y * scale) for x, y in _gemm(seen, fixed, launch)),
         tuple((x, y * wide) for x, y in _skinny(seen, base)),
-        kernels.gradient, kernels.adapter, _unaligned(kernels), kernels.batched_fp32,
+        kernels.gradient, kernels.adapter, _off_16_bytes(kernels), kernels.batched_fp32,
         seen.copy_gb_s * GIGA * wide, kernels.strided_g_elements_s * GIGA * wide,
         kernels.layer_norm_g_elements_s * GIGA * wide,
         H100_EXP * peak_of(spec, "bf16") / base, 
@@ -265,7 +265,7 @@ def _basis(spec: GpuSpec, dtype: str, reference: GpuSpec, share: float) -> Itera
     )
 
 
-def _unaligned(kernels: Kernels) -> tuple[tuple[int, float, float], ...]:
+def _off_16_bytes(kernels: Kernels) -> tuple[tuple[int, float, float], ...]:
     later = kernels.unaligned_gradient
     return tuple(sorted(((a, share, later[a]) for a, share in kernels.unaligned.items()), reverse=True))
 

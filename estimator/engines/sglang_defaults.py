@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from estimator.engines.asked import ServerAsked, of_version
+from estimator.engines.pool import alike_layers
 from estimator.families.base import Attention, Layer
 from estimator.records import NamedTuple
 from estimator.schemas import MIB
@@ -127,7 +128,7 @@ def windows_apart(asked: ServerAsked, held: Iterable[Layer]) -> bool:
     0.5.9: by a list of classes, which are those with chunks (Llama 4), sinks (gpt-oss) or, in 0.5.12, windowed heads of
     another size (Gemma 4, MiMo-V2).
     """
-    kept = {id(x.mixer): x.mixer for x in held if isinstance(x.mixer, Attention)}.values()
+    kept = [x.mixer for x, _ in alike_layers(asked, held) if isinstance(x.mixer, Attention)]
     windowed = [a for a in kept if a.window is not None or a.chunk is not None]
     if not windowed or asked.version < WINDOWS_APART:
         return False

@@ -210,6 +210,11 @@ class Architecture(NamedTuple):
         found = (m for x in self.layers for m in (x.ahead.attention if x.ahead else x.mixer, x.cross))
         return tuple(m for m in found if isinstance(m, Attention))
 
+    @property
+    def state_spaces(self) -> tuple[StateSpace, ...]:
+        """Every recurrent mixer."""
+        return tuple(m for x in self.layers for m in (x.mixer, x.second) if isinstance(m, StateSpace))
+
     def loose_weights(self) -> list[Weight]:
         """What stands beside the blocks: weights of no block, then the towers'."""
         return [*self.extra_weights, *(w for tower in self.towers for w in tower.weights())]

@@ -25,7 +25,7 @@ def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -
     """
     out = _by_kind(arch, load, m)
     if arch.facts.get("stores"):
-        out = _storing(_in_turn(out) if load.checkpointing == "full" else out)
+        out = _storing(_in_turn(out) if ordered(arch, load) else out)
     if load.sharder == "deepspeed" and load.stage:
         if folds(arch, load):  # the first gradient makes the buckets
             return [_part(s, n) for s in out for n in _ends(s.times, False, True)]
@@ -39,6 +39,12 @@ def split_layers(arch: Architecture, load: Workload, m: Machine | None = None) -
     if m is not None and m.hands_on:  # the last layer of a stage gets its gradient from another GPU
         out[-1:] = [_part(out[-1], n) for n in _ends(out[-1].times, False, True)]
     return out
+
+
+def ordered(arch: Architecture, load: Workload) -> bool:
+    """Whether layers run in the model's order, each kind as often as it comes: later ones reuse the keys and values of
+    some, and checkpointing runs them again."""
+    return bool(arch.facts.get("stores")) and load.checkpointing == "full"
 
 
 def folds(arch: Architecture, load: Workload) -> bool:

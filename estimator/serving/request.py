@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from estimator.card import Range
 from estimator.errors import InputError
-from estimator.families.base import StateSpace
 from estimator.fit import NO, Fit
 from estimator.formulas import inference as f
 from estimator.kv.layers import cache_bytes
@@ -181,7 +180,7 @@ def range_said(serve: Serving) -> list[str]:
         "low: fused kernels at the same ceilings; high: the slowest measured rate of each kind, "
         "and a busy host launches every kernel"
     ]
-    if any(isinstance(x, StateSpace) for g in serve.arch.layers for x in (g.mixer, g.second)):
+    if serve.arch.state_spaces:
         fused = serve.fused or fused_scan_exists(serve.arch)
         out.append(
             "state-space layers run their fused kernels (mamba_ssm, causal_conv1d), not the torch path"

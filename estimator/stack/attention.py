@@ -135,15 +135,10 @@ def eager(m: Machine, q: Tensor, k: Tensor, v: Tensor, a: Attention, s_q: Any, s
 
 def floored(t: Tape, x: Tensor) -> Tensor:
     """torch.max with the smallest number, which saves its input."""
-    return t.emit("scores, floored", x.n, x.w, (x,), _floored_bwd, x.st)
+    return t.emit("scores, floored", x.n, x.w, (x,), _floored_bwd, x.st, (1, "input"))
 
 
-@moves.moving(moves.masked, gradients.least)
-def _floored_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor]:
-    chosen = t.alloc(g.n, g.w, "backward temporary")
-    out = t.alloc(g.n, g.w, "gradient")
-    del chosen
-    return (out,)
+_floored_bwd = moves.likewise(ops.unary_bwd, moves.masked, gradients.least)
 
 
 def repeat_kv(t: Tape, x: Tensor, a: Attention) -> Tensor:

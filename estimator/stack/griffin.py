@@ -66,9 +66,10 @@ def _gate_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
 def scan(m: Machine, s: StateSpace, x: Tensor, decay: Tensor) -> Tensor:
     """_rnn_scan: each token's state and decay in fp32 are kept for the backward pass, the decays only once."""
     t, n = m.t, m.b * s.inner
-    casts = int(x.w != F32) + int(decay.w != F32)
-    moves.log(t, "states of the tokens, one by one", m.s * (3 + casts + int(x.w != F32)), strided=(1 + casts) * x.n,
-              moved=x.n * (6 * F32 + (F32 + x.w) * int(x.w != F32)))  # fmt: skip
+    cast = int(x.w != F32)  # a token's input, and its state back
+    slices = 1 + cast + int(decay.w != F32)
+    moves.log(t, "states of the tokens, one by one", m.s * (2 + slices + cast), strided=slices * x.n,
+              moved=x.n * (6 * F32 + cast * (F32 + x.w)))  # fmt: skip
     hold(m, 1, n, F32, "recurrent state")
     out = t.alloc(x.n, x.w, "output")
     made = Tensor(x.n, x.w, out.st)
@@ -76,7 +77,7 @@ def scan(m: Machine, s: StateSpace, x: Tensor, decay: Tensor) -> Tensor:
         wide = decay.w == F32
         saved = many(t, m.s if wide else 2 * m.s, n, F32, "decays and states of the tokens")
         kept = (saved, decay.st) if wide else (saved,)
-        t.record(made, (x, decay), _scan_bwd, kept, ((x.n, x.w), (decay.n, decay.w), m.s))
+        t.record(made, (x, decay), _scan_bwd, kept, (((x.n, x.w), (decay.n, decay.w)), m.s))
     else:
         turn = [t.alloc(n, F32, "state") for _ in range(3)]
         del turn
@@ -86,10 +87,9 @@ def scan(m: Machine, s: StateSpace, x: Tensor, decay: Tensor) -> Tensor:
 def _token_by_token(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | None]) -> None:
     """Of each token: the output's gradient copied whole; the gradients of its state and its decay put into zeros of the
     whole sequence, and those added to what there is."""
-    s = node.extra[2]
-    wide = [o for o in outs if o is not None]
+    _, s = node.extra
     moves.log(t, "gradient of the output, copied", s, moved=s * 2 * g.n * g.w)
-    for o in wide:
+    for o in (o for o in outs if o is not None):
         moves.log(t, "gradient of a token, with zeros", 2 * s, moved=s * 4 * o.n * o.w)
     moves.log(t, "gradients of a token", 11 * s, strided=5 * g.n, moved=g.n * (9 * F32 + 3 * (F32 + g.w)))
 
@@ -98,7 +98,7 @@ def _token_by_token(t: Tape, node: GradFn, g: Tensor, outs: Sequence[Tensor | No
 def _scan_bwd(t: Tape, node: GradFn, g: Tensor) -> tuple[Tensor | None, ...]:
     """Every token's gradients come as zeros of the whole sequence, added in place."""
     copied = t.alloc(g.n, g.w, "gradient of the output, copied")
-    sizes = node.extra[:2]
+    sizes, _ = node.extra
     outs = [t.alloc(n, w, "gradient of a token's part") for n, w in sizes]
     more = t.alloc(max(n for n, _ in sizes), g.w, "gradient of one token, with zeros")
     del copied, more

@@ -77,6 +77,16 @@ def moving(forward: Rule | None = None, backward: Rule | None = None) -> Callabl
     return register
 
 
+def likewise(fn: Any, forward: Rule | None = None, backward: Rule | None = None) -> Any:
+    """The backward function ``fn`` once more, for an operation whose kernels are others."""
+
+    @moving(forward, backward)
+    def own(t: Tape, node: GradFn, g: Tensor) -> Any:
+        return fn(t, node, g)
+
+    return own
+
+
 def log(t: Tape, what: str, launches: Any = 1, moved: Any = 0, strided: Any = 0, welford: Any = 0) -> None:
     """Log kernels at this point of the step."""
     if t.moves is None:

@@ -108,10 +108,7 @@ def add_spread(t: Tape, x: Tensor, what: str, w: int | None = None) -> Tensor:
     return t.emit(what, x.n, w or x.w, (x,), _add_spread_bwd, None, x.w)
 
 
-@moves.moving(moves.masked, gradients.sums_of_one)
-def _add_spread_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
-    made: Grads = _to_bwd(t, node, g)
-    return made
+_add_spread_bwd = moves.likewise(_to_bwd, moves.masked, gradients.sums_of_one)
 
 
 def neg(t: Tape, x: Tensor) -> Tensor:
@@ -127,11 +124,11 @@ def unary(t: Tape, x: Tensor, what: str, saves: str, temporaries: int = 0) -> Te
     """A pointwise function that saves its ``input``, its ``result`` or ``none``; ``temporaries``: full-size buffers
     that its backward formula holds beside the gradient."""
     saved = x.st if saves == "input" else RESULT if saves == "result" else None
-    return t.emit(what, x.n, x.w, (x,), _unary_bwd, saved, (temporaries, saves))
+    return t.emit(what, x.n, x.w, (x,), unary_bwd, saved, (temporaries, saves))
 
 
 @moves.moving(backward=gradients.through)
-def _unary_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
+def unary_bwd(t: Tape, node: GradFn, g: Tensor) -> Grads:
     held = [t.alloc(g.n, g.w, "backward temporary") for _ in range(node.extra[0])]
     out = t.alloc(g.n, g.w, "gradient")
     del held

@@ -90,10 +90,7 @@ def _looked_for(t: Tape, what: str, out: Tensor, ins: Sequence[Tensor]) -> None:
     moves.log(t, INSIDE, strided=out.n)
 
 
-@moves.moving(_looked_for, gradients.through_plain)
-def _safe_softmax_bwd(t: Tape, node: GradFn, g: Tensor) -> ops.Grads:
-    made: ops.Grads = ops.softmax_bwd(t, node, g)
-    return made
+_safe_softmax_bwd = moves.likewise(ops.softmax_bwd, _looked_for, gradients.through_plain)
 
 
 def _math_scores(

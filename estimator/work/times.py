@@ -150,19 +150,19 @@ def _product(out: Times, q: Product, machine: Accelerator, how: How) -> None:
     read = own if value_of(more) == 1 else own / more
     moved = _moved(q, how, element, read)
     flops = q.flops(causal=True) / how.shards
-    runs: Any = forward
     ideal = machine.ideal(flops, 0 if how.decode and q.part == p.ATTENTION else moved)
     out.ideal = out.ideal + q.times * (forward - q.recomputed + q.left + q.right) * ideal
     out.flops = out.flops + q.times * forward * flops
     if q.wide and machine.dtype not in WIDE:
-        runs = forward + int(q.left) + int(q.right)
-        out.add(ATTENTION, COMPUTE, q.times * runs * machine.batched32(q.flops() / how.shards))
+        every = q.times * (forward + q.left + q.right)
+        out.add(ATTENTION, COMPUTE, every * machine.batched32(q.flops() / how.shards))
         return
     if q.operator == "sdpa":
         out.add(ATTENTION, COMPUTE, q.times * _attention(q, machine, how, forward) / how.shards)
         return
     seconds, bound = _once(q, machine, how, element * read, moved, own, more)
     narrow = how.adapters32 and q.part == p.ADAPTER
+    runs: Any = forward
     if gradients := q.gradients:
         runs = forward + (gradients if narrow else gradients / machine.backward(q.k, q.n))
     what = ATTENTION if q.part == p.ATTENTION else ADAPTERS if narrow else PRODUCTS

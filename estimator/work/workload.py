@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.families.base import Architecture, StateSpace
+from estimator.families.base import Architecture
 from estimator.records import dataclass
 from estimator.stack.liger_mappings import TORCH, Replaced
 from estimator.stack.tape import F32, HALF
@@ -54,8 +54,7 @@ class PassSizes:
 
 def fused_scan_exists(arch: Architecture) -> bool:
     """Whether a library has a kernel for each of this model's recurrences: none for Griffin's."""
-    mixers = (x for g in arch.layers for x in (g.mixer, g.second))
-    return all(x.one_kernel for x in mixers if isinstance(x, StateSpace))
+    return all(x.one_kernel for x in arch.state_spaces)
 
 
 def fused_exists(arch: Architecture, uncapped: bool = False) -> bool:

@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 
 from estimator.commands.train.report import train
-from estimator.families.base import StateSpace
 from estimator.models import Model, load_model
 from estimator.roofline import machine
 from estimator.serving import setup
 from estimator.serving.step import prefill
 from estimator.trace import value_of
+from tests.accuracy.test_step_time import options
 
 HERE = Path(__file__).parent
 DATA = json.loads(gzip.decompress((HERE / "device_times.json.gz").read_bytes()))
@@ -37,17 +37,10 @@ BARS = {"train": (0.031, 0.145, 0.28), "infer": (0.125, 0.25, 0.34)}
 def predicted(case: dict[str, Any], model: Model) -> float:
     """Seconds that the device is busy."""
     if case["kind"] == "train":
-        how = {"checkpointing": "full" if case.get("checkpoint") else "none"}
-        how |= {"method": "lora", "rank": 16, "targets": "all-linear"} if case.get("lora") else {}
-        sizes = {"batch_size": case["batch"], "seq_len": case["seq"]}
-        made = train(model, steps=1, recipe="torch-bf16", optimizer="adamw-fused", **sizes, **how)
+        made = train(model, steps=1, recipe="torch-bf16", optimizer="adamw-fused", **options(case))
         return float(made.results()["device_seconds"])
     serve = setup.setup(model, "h100-sxm", 1, "bf16", None, "none", "transformers", True)[0]
     return float(value_of(prefill(serve, case["batch"], case["seq"]).device))
-
-
-def recurrent(model: Model) -> bool:
-    return any(isinstance(x, StateSpace) for g in model.architecture.layers for x in (g.mixer, g.second))
 
 
 @pytest.mark.parametrize("kind", BARS)
@@ -59,7 +52,7 @@ def test_the_device_is_busy_as_long_as_measured(kind, tmp_path):
         path = tmp_path / f"{case['model']}.json"
         path.write_text(json.dumps(DATA["configs"][case["model"]]))
         model = load_model(str(path))
-        if kind == "train" or not recurrent(model):
+        if kind == "train" or not model.architecture.state_spaces:
             errors[case["model"]] = abs(predicted(case, model) / case["device_s"] - 1)
     mid, most, worst = median(errors.values()), quantiles(errors.values(), n=10)[-1], max(errors.values())
     print(f"{kind}: {len(errors)} passes, median {mid:.1%}, nine in ten {most:.1%}, worst {worst:.1%}")

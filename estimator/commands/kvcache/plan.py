@@ -40,7 +40,11 @@ class CachePlan:
         return self.m if self.T is None else self.m + self.T
 
     def parts(self) -> list[Held]:
-        return merged(cache_parts(self.arch, self.b, self.n, self.s_enc, self.store.bits, store=self.store))
+        """What each group of layers keeps; InputError where none keeps anything."""
+        found = merged(cache_parts(self.arch, self.b, self.n, self.s_enc, self.store.bits, store=self.store))
+        if not found:
+            raise InputError(f"{self.model.name}: no layer keeps keys and values, or a state")
+        return found
 
     def used(self, b: int, tokens: int) -> int:
         """Bytes at a batch and a context, without derivation."""
@@ -92,10 +96,7 @@ def plan(q: KVCache) -> CachePlan:
             f"--shared-prefix: a {q.cache} cache holds each sequence whole; use --cache paged, or dynamic for the count"
         )
     store = replace(store, shared=shared, new=0 if T is None else T)
-    made = CachePlan(model, arch, b, m, T, s_enc, store, name, said, enc is None)
-    if not made.parts():
-        raise InputError(f"{model.name}: no layer keeps keys and values, or a state")
-    return made
+    return CachePlan(model, arch, b, m, T, s_enc, store, name, said, enc is None)
 
 
 def _bits(model: Model, kv_dtype: str, cache: str) -> tuple[str, Any]:

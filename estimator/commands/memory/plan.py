@@ -40,6 +40,7 @@ from estimator.formulas.params import total_params
 from estimator.inventory import total as elements
 from estimator.models import Model
 from estimator.moments import Moment, Outcome, Workload, inference, trained_tensors, training
+from estimator.moments.run import ordered
 from estimator.names import choice
 from estimator.optimizers import Trained, find_optimizer, managed_bytes, state_bytes
 from estimator.parallel.divided import adapter_of_rank, expert_rank, one_rank
@@ -190,8 +191,7 @@ def plan(q: Memory) -> MemoryPlan:
         ),
         **stack,
     )  # fmt: skip
-    ordered = train and q.checkpointing == "full" and arch.facts.get("stores")  # keys that later layers reuse
-    if ordered and (why := too_deep(arch)):
+    if train and ordered(arch, load) and (why := too_deep(arch)):
         raise InputError(f"--checkpointing full of this model {why}")
     said += [] if adapter is None else [*approximate(adapter), *(not_run(adapter, q.checkpointing) if train else ())]
     deep = train and chosen.kind == "simulated" and str(q.pipeline_parallel) != "1"
