@@ -6,8 +6,9 @@ Sources: transformers 5.23 cache_utils.py; vLLM v1/core (paged blocks).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from math import lcm
 from typing import Any
 
 from estimator.dtypes import Format, find_format
@@ -274,3 +275,20 @@ def merged(parts: list[Held]) -> list[Held]:
 def cache_bytes(arch: Architecture, b: Any, s: Any, s_enc: Any = 0, bits: Any = 16, cache: str = "dynamic") -> Any:
     """Total bytes of the cache."""
     return sum(h.bytes for h in cache_parts(arch, b, s, s_enc, bits, cache))
+
+
+def ripple(arch: Architecture, held: Callable[[int], int], block: int = 1) -> tuple[int, int]:
+    """(tokens, bytes): a cache of that many more tokens is never smaller, and of fewer more never by so many bytes.
+
+    Tokens that fill no window of a pool wait as they are, and a window that moves on may touch a paged ``block`` less.
+    ``held``: bytes of so many tokens; the second number is twice what fewer than ``tokens`` can come to.
+    """
+    spans = [1]
+    for layer, _ in owners(arch):
+        a = layer.mixer
+        if isinstance(a, Attention) and a.pool is not None:
+            spans += [p.ratio for p in (a.pool, *([a.pool.chooser.pool] if a.pool.chooser else []))]
+        if isinstance(a, Attention) and a.window is not None:
+            spans.append(block)
+    tokens = lcm(*spans)
+    return tokens, 0 if tokens == 1 else 2 * held(tokens - 1)

@@ -146,16 +146,7 @@ def mix(m: Machine, x: Tensor, layer: Layer, at: Positions) -> Tensor:
         if not m.selective:
             x = attended(m, x, a, at)
             return ops.dropout(m.t, x) if m.drops.mixer else x
-        params = m.params
-
-        def again(h: Tensor) -> Tensor:
-            keep, m.params = m.params, params
-            try:
-                return attended(m, h, a, at)
-            finally:
-                m.params = keep
-
-        return m.t.checkpoint(again, x)
+        return m.t.checkpoint(m.as_now(lambda h: attended(m, h, a, at)), x)
 
 
 def attended(m: Machine, x: Tensor, a: Attention, at: Positions) -> Tensor:

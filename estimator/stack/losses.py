@@ -88,11 +88,10 @@ def shifted_loss(m: Machine, logits: Tensor, arch: Architecture) -> Tensor:
 
 def chunked_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
     """Head and loss in eight parts of the tokens, each recomputed in the backward pass."""
-    t, params, rows = m.t, m.params, m.rows
+    t, rows = m.t, m.rows
     total: Tensor | None = None
 
     def part(h: Tensor) -> Tensor:
-        keep, m.params = m.params, params
         full, m.b = m.b, h.n // arch.hidden // m.s if h.n // arch.hidden >= m.s else m.b
         try:
             weight = output_weight(m, arch)
@@ -100,11 +99,11 @@ def chunked_loss(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
             logits = product(t, h, weight, None, n, "logits", name="lm_head", rows=h.n // arch.hidden)
             return cross_entropy(t, ops.to(t, logits, F32), h.n // arch.hidden)
         finally:
-            m.params, m.b = keep, full
+            m.b = full
 
     size = -((-rows) // CHUNKS) * arch.hidden
     for h in ops.split(t, x, [size] * CHUNKS):
-        loss = t.checkpoint(part, h)
+        loss = t.checkpoint(m.as_now(part), h)
         total = loss if total is None else ops.add(t, total, loss)
     assert total is not None
     return total

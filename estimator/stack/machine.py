@@ -123,6 +123,19 @@ class Machine:
     before: list[Tensor] = field(default_factory=list)  # output of the micro-batch before, named until this one's
     wrap: Any = None  # told when a layer begins and ends: estimator.parallel.sharded.Fully
 
+    def as_now(self, fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """``fn``, which also when a backward pass runs it again finds what is set for the layer that runs now."""
+        params, without, stores = self.params, self.segment_without, self.stores
+
+        def call(x: Tensor) -> Tensor:
+            keep, self.params, self.segment_without, self.stores = self.params, params, without, stores
+            try:
+                return fn(x)
+            finally:
+                self.params = keep
+
+        return call
+
     def returns(self) -> None:
         """A stage's forward pass is over: its output takes the name of the one before."""
         self.before.clear()

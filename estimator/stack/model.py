@@ -167,7 +167,7 @@ def pooled(m: Machine, x: Tensor, arch: Architecture) -> Tensor:
 
 
 def run_layer(m: Machine, x: Tensor, segment: Segment, at: Any, checkpointing: bool) -> Tensor:
-    layer, params = segment.layer, m.params
+    layer = segment.layer
     wiring = at.get("layer") or WIRING[layer.wiring]
     m.stores = segment.stores
     if m.layered is not None and m.layered[0] not in segment.without:
@@ -181,13 +181,12 @@ def run_layer(m: Machine, x: Tensor, segment: Segment, at: Any, checkpointing: b
         return x
 
     def call(h: Tensor) -> Tensor:
-        keep, m.params, m.segment_without, m.stores = m.params, params, segment.without, segment.stores
         try:
             return wiring(m, h, layer, at)
         finally:
-            m.params, m.probs = keep, None
+            m.probs = None
 
-    return m.t.checkpoint(call, x)
+    return m.t.checkpoint(m.as_now(call), x)
 
 
 def stack(m: Machine, x: Tensor, segments: list[Segment], at: Any, out: Forward, checkpointing: bool) -> Tensor:

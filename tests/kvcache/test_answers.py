@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import pairwise
+
 import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from estimator.commands.kvcache import fit
+from estimator.commands.kvcache.plan import plan
+from estimator.commands.kvcache.question import KVCache
 from estimator.commands.kvcache.report import kvcache
 from estimator.formulas import kvcache as f
+from estimator.kv.layers import ripple
 from estimator.models import load_model
 
 
@@ -97,6 +103,43 @@ def test_a_bounded_cache_has_no_longest_context():
     assert fit.longest(lambda n: n, 12345) == 12345
     got = kvcache(load_model("mamba-130m"), 1, 100, gpu="h100-sxm", workspace="none").results()
     assert got["max_tokens"] is None
+
+
+@pytest.mark.parametrize(
+    ("model", "how"),
+    [("deepseek-v4-flash", {}), ("deepseek-v4-pro", {}), ("deepseek-v4-flash", {"cache": "paged", "block_size": 48}),
+     ("gpt-oss-20b", {"cache": "paged", "block_size": 64}), ("mistral-7b-v0.1", {"cache": "paged"})],
+)  # fmt: skip
+def test_every_context_up_to_the_longest_fits(model, how):
+    """512 tokens of DeepSeek-V4 take less than 511 (a pool's window that is full is one key, DeepseekV4HCACache), and a
+    window that moves on may touch one paged block less: the longest is the last before the first that does not fit."""
+    p = plan(KVCache(model=load_model(model), **how))
+    held = [p.used(1, t) for t in range(1, 5200)]
+    assert any(b < a for a, b in pairwise(held))
+    wave = ripple(p.arch, partial(p.used, 1), how.get("block_size", 16) if how else 1)
+    for t in range(5, 5000, 67):
+        for room in (held[t - 1], held[t - 1] + 1000, held[t - 1] - 1000):
+            most = next((n for n, size in enumerate(held) if size > room), None)
+            assert fit.longest(partial(p.used, 1), room, wave) == most
+
+
+def test_a_bounded_cache_that_fits_in_part_has_a_longest_context():
+    p = plan(KVCache(model=load_model("mistral-7b-v0.1"), cache="paged"))
+    held = [p.used(1, t) for t in range(1, 5200)]
+    wave = ripple(p.arch, partial(p.used, 1), 16)
+    assert fit.longest(partial(p.used, 1), max(held), wave) is None
+    assert fit.longest(partial(p.used, 1), max(held) - 1, wave) == held.index(max(held))
+
+
+def test_the_largest_sequence_is_the_last_before_one_that_does_not_fit(llmcalc):
+    def need(tokens):
+        ran = llmcalc(f"memory --model deepseek-v4-flash --seq-len {tokens} --gpu 200GB --format json")
+        return ran.json["results"]["need_bytes.low"]
+
+    size = need(511)
+    assert need(512) < size
+    ran = llmcalc(f"memory --model deepseek-v4-flash --largest seq-len --gpu {size - 1}B --format json")
+    assert ran.json["results"]["largest.seq_len"] == 510
 
 
 def test_beyond_the_maximum_is_noted(llmcalc):

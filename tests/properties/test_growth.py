@@ -12,6 +12,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from estimator.kv.layers import ripple
+from estimator.models import load_model
 from tests.properties.asked import lines, models, results, rows, some
 from tests.properties.holds import count
 
@@ -44,8 +46,15 @@ def a_block_each(argv: list[str]) -> int:
     return found["kv_cache_bytes"] if found else 0
 
 
+def in_step(argv: list[str], sizes: list[int]) -> list[int]:
+    """Sizes of which as many tokens wait for a window of a pool: one that is full is one key, and takes less."""
+    waiting, _ = ripple(load_model(argv[argv.index("--model") + 1]).architecture, lambda tokens: 0)
+    return sorted({n // waiting * waiting + 1 + sizes[0] % waiting for n in sizes}) if waiting > 1 else sizes
+
+
 def grows(command: str, argv: list[str], flag: str, sizes: list[int], two: tuple[int, int], what: str) -> None:
     """Each answer is at least that for the next smaller size; the rows at ``two`` places are the commands' answers."""
+    sizes = in_step(argv, sizes) if flag == "--seq-len" else sizes
     found = rows(argv, flag, sizes)
     if found is None:
         return
@@ -53,7 +62,7 @@ def grows(command: str, argv: list[str], flag: str, sizes: list[int], two: tuple
     for (n, first), (more, second) in pairwise(zip(sizes, found, strict=True)):
         grown(command, first, second, (argv, flag, n, more), less)
         count(f"grows with the {what}")
-    for at in set(two):
+    for at in {n % len(sizes) for n in two}:
         single = results([*argv, flag, str(sizes[at])])
         assert single is not None, (argv, flag, sizes[at])
         for key, value in single.items():

@@ -63,17 +63,18 @@ def workspace_of(model: Model, kind: str, card: GpuKernels = HOPPER) -> tuple[Ca
 
 def rows(
     place: Room, cache: Callable[[int, int], int], workspace: Callable[[int, int], int], b: int, s: int,
-    positions: int | None = None,
+    positions: int | None = None, ripple: tuple[int, int] = (1, 0),
 ) -> list[Node]:  # fmt: skip
-    """Free bytes, the longest context at batch b and the largest batch at s tokens."""
+    """Free bytes, the longest context at batch b and the largest batch at s tokens; ``ripple``: of the cache's."""
 
     def needs(n: int, t: int) -> int:
         held = cache(n, t)  # the workspace is looked at only where the cache alone fits
         return held + workspace(n, t) if held <= place.free else held
 
-    most = longest(lambda t: needs(b, t), place.free)
+    most = longest(lambda t: needs(b, t), place.free, ripple)
     beyond = positions is not None and (most is None or most > positions)
     said = f"; the model has {positions:,} positions" if beyond else ""
+    said = f", with every shorter one{said}" if most and ripple[0] > 1 else said
     return [
         Node("weights_bytes", "Weights", place.weights, BYTES),
         Node("workspace_bytes", "Workspace of a pass", workspace(b, s), BYTES),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from estimator.changes import helping
@@ -13,7 +14,7 @@ from estimator.errors import InputError
 from estimator.families.base import Attention
 from estimator.fit import YES, Fit, fit_of, require_fit
 from estimator.formulas.kvcache import mla_cache_bytes
-from estimator.kv.layers import KV_FORMATS, Held, Store, cache_parts
+from estimator.kv.layers import KV_FORMATS, Held, Store, cache_parts, ripple
 from estimator.models import Model
 from estimator.questions import ask
 from estimator.report import Node, Report, Table
@@ -170,7 +171,8 @@ def fit_rows(p: CachePlan, q: KVCache) -> tuple[Node, Fit, list[Table], str]:
     place = fit.room(p.model, q.gpu, q.dtype, q.quantization, q.gpu_memory)
     extra, said = fit.workspace_of(p.model, q.workspace, place.card.kernels)
     b, n = int(value_of(p.b)), int(value_of(p.n))
-    rows = fit.rows(place, p.used, extra, b, n, p.arch.max_positions)
+    block = int(value_of(p.store.block)) if p.store.cache == "paged" else 1
+    rows = fit.rows(place, p.used, extra, b, n, p.arch.max_positions, ripple(p.arch, partial(p.used, b), block))
     how = q.dtype if place.scheme == "none" else place.scheme
     node = Node.group(f"On one {place.name}, weights in {how}", rows)
     simulated = _simulated(p, q)

@@ -32,8 +32,8 @@ MOST = 2**32  # no batch, sequence or rank comes near
 def largest(q: Memory, card: Card) -> tuple[Node, str]:
     """(the rows, a sentence) of ``--largest``: the largest that fits, exact, and the largest that surely does.
 
-    One more than the first does not fit; up to the second the whole range of the need lies within the card. Raises
-    InputError for an option that is not searched, or without a card.
+    One more than the first does not fit, all up to it do; up to the second the whole range of the need lies within the
+    card. Raises InputError for an option that is not searched, or without a card.
     """
     _check(q, HERE, card)
     field = FIELDS[str(q.largest)][0]
@@ -42,7 +42,15 @@ def largest(q: Memory, card: Card) -> tuple[Node, str]:
         p = plan(replace(q, **{field: n, "largest": None}))
         return fit_of(needed(p), card, p.mode)
 
-    return _found(q, card.name, fit)
+    return _found(q, card.name, fit, _ripple(q) if q.largest == "seq-len" and not q.training else (1, 0))
+
+
+def _ripple(q: Memory) -> tuple[int, int]:
+    """Of a cache that shrinks where a pool's window is full: estimator.kv.layers.ripple."""
+    from estimator.kv.layers import cache_bytes, ripple
+
+    batch, arch = int(value_of(plan(replace(q, largest=None, seq_len=1)).load.b)), q.model.architecture
+    return ripple(arch, lambda t: int(value_of(cache_bytes(arch, batch, t, t))))
 
 
 def largest_served(q: Memory) -> Report:
@@ -86,7 +94,9 @@ def _check(q: Memory, names: tuple[str, ...], card: Card) -> None:
         raise InputError("--largest needs --gpu: what it must fit")
 
 
-def _found(q: Memory, card: str, fit: Callable[[int], Fit | None]) -> tuple[Node, str]:
+def _found(
+    q: Memory, card: str, fit: Callable[[int], Fit | None], ripple: tuple[int, int] = (1, 0)
+) -> tuple[Node, str]:
     """(the rows, a sentence): the most for which the answer is not no, and the most for which it is yes."""
     name = str(q.largest)
     field, unit = FIELDS[name]
@@ -96,7 +106,7 @@ def _found(q: Memory, card: str, fit: Callable[[int], Fit | None]) -> tuple[Node
         found = asked(n) if n <= MOST else None
         return aim.LIMIT if found is None else int(value_of(getattr(found.need, end))) - found.have
 
-    most, sure = (aim.longest(partial(missing, end), 0) or 0 for end in ("low", "high"))
+    most, sure = (aim.longest(partial(missing, end), 0, ripple) or 0 for end in ("low", "high"))
     flag = f"--{name}"
     positions = q.model.architecture.max_positions
     beyond = name in ("seq-len", "ctx-size") and positions is not None and most > positions
