@@ -131,6 +131,13 @@ def test_a_bounded_cache_that_fits_in_part_has_a_longest_context():
     assert fit.longest(partial(p.used, 1), max(held) - 1, wave) == held.index(max(held))
 
 
+@pytest.mark.parametrize("tokens", [128, 511, 512, 4096])
+def test_one_more_token_of_pooled_keys_is_a_mean(tokens):
+    """21 layers keep a key of 512 and an indexer's of 128 numbers for 4 tokens, 20 a key of 512 for 128, in 2 bytes."""
+    got = kvcache(load_model("deepseek-v4-flash"), 1, tokens).results()
+    assert got["bytes_per_token"] == 21 * (512 + 128) * 2 // 4 + 20 * 512 * 2 // 128
+
+
 def test_the_largest_sequence_is_the_last_before_one_that_does_not_fit(llmcalc):
     def need(tokens):
         ran = llmcalc(f"memory --model deepseek-v4-flash --seq-len {tokens} --gpu 200GB --format json")
