@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from fractions import Fraction
+from math import prod
 
-from estimator.formulas import kvcache, params, storage, workings, zero
+import pytest
+from sympy import Symbol
+
+from estimator.formulas import kvcache, llamacpp, params, storage, workings, zero
 from estimator.inventory import EMBEDDING, HEAD, LINEAR, POSITION, TOKEN_TYPE, Weight
 from estimator.models import load_model
+from estimator.trace import Traced
 
 
 @pytest.mark.parametrize(
@@ -37,6 +42,18 @@ def test_packed_weights():
     assert storage.hqq_bytes(65, 11, 5, 10, 4) == 4 * 7 * 11 + 5 * 4
     assert storage.torchao_int4_bytes(100, 7, 64) == 7 * 50 + 2 * 7 * 4
     assert storage.torchao_int4_bytes(101, 7, 32) == 7 * 51 + 4 * 7 * 4
+
+
+def test_what_files_hold_unless_they_say_otherwise():
+    """129 inputs are two groups of 128, and 129 x 129 weights four tiles."""
+    assert storage.gptq_bytes(129, 8) == 4 * 17 * 8 + 4 * 2 * 1 + 2 * 2 * 8 + 4 * 129
+    assert storage.gptq_bytes(128, 8) == 4 * 16 * 8 + 4 * 1 * 1 + 2 * 1 * 8 + 4 * 128
+    assert storage.tiled_bytes(129, 129) == 129 * 129 + 4 * 4
+    assert storage.tiled_bytes(128, 128) == 128 * 128 + 4
+    assert storage.aqlm_bytes(64, 10) == 2**16 * 8 * 2 + 8 * 10 * 2 + 10 * 2  # a codebook, codes of 16 bits, scales
+    assert storage.packed_int_bytes(128, 8) == 4 * 16 * 8 + 2 * 1 * 8 + 16  # no zero points
+    assert llamacpp.gguf_output_bytes(3, 100) == 3 * 100 * 4
+    assert llamacpp.gguf_output_bytes(3, 100, 7) == 3 * 107 * 4
 
 
 def test_micro_batches_in_flight():
@@ -89,6 +106,44 @@ def test_workings_of_caches():
     assert (same[1][0], unlike[1][0]) == ("a number takes 16 bits", "a number takes 8 bits")
     latent = steps("mla_cache_bytes", 3, 1, 5, 11, 2, 16)
     assert [i[:2] for i in latent[0][1]] == [(("latent",), (("", (5, 11)),)), (("rotary key",), (("", (5, 2)),))]
+
+
+def rounds_up(rows):
+    """Whether the last step of a working says that its bytes are no whole number."""
+    return "ceiling" in repr(rows[-1].form)
+
+
+def test_workings_round_what_is_no_whole_number_of_bytes():
+    """An even count of 4-bit numbers, and a multiple of 4 of 2-bit ones, are whole bytes."""
+    assert not rounds_up(workings.kv_cache_bytes(2, 1, 1, 1, 1, 0, 4))
+    assert rounds_up(workings.kv_cache_bytes(1, 1, 3, 1, 1, 0, 4))
+    assert not rounds_up(workings.kv_cache_bytes(1, 1, 1, 1, 3, 1, 2))
+    assert not rounds_up(workings.mla_cache_bytes(2, 1, 1, 1, 2, 4))
+    assert rounds_up(workings.mla_cache_bytes(1, 1, 3, 3, 2, 4))
+    assert not rounds_up(workings.mla_cache_bytes(1, 1, 1, 3, 1, 2))
+
+
+def test_widths_that_are_letters_of_one_value_are_two():
+    key, width = Traced(64, Symbol("d_k")), Traced(64, Symbol("d_v"))
+    names = [i.names for i in workings.kv_cache_bytes(3, 1, 5, 2, key, width, 16)[0].items]
+    assert names == [("keys",), ("values",)]
+
+
+def came_to(form):
+    """The number that a working's form writes."""
+    if not hasattr(form, "op"):
+        return form
+    args = [came_to(a) for a in form.args]
+    return {"+": sum, "*": prod, "()": sum, "-": lambda a: a[0] - a[1], "/": lambda a: a[0] / a[1],
+            "**": lambda a: a[0] ** a[1]}[form.op](args)  # fmt: skip
+
+
+def test_workings_of_drafts():
+    """4 drafts at a tenth of a pass, half of them taken: 1.9375 tokens a pass of 1.4, or of 5.4 tokens' operations."""
+    at = Fraction(1, 2), 4, Fraction(1, 10)
+    tokens, time, work = Fraction(31, 16), Fraction(7, 5), Fraction(27, 5)
+    assert [came_to(s.form) for s in workings.speculative_speedup(*at)] == [tokens, time, tokens / time]
+    assert [came_to(s.form) for s in workings.speculative_operations(*at)] == [work, work / tokens]
 
 
 def test_workings_of_shares():
