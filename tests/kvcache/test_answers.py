@@ -138,6 +138,13 @@ def test_one_more_token_of_pooled_keys_is_a_mean(tokens):
     assert got["bytes_per_token"] == 21 * (512 + 128) * 2 // 4 + 20 * 512 * 2 // 128
 
 
+def test_pooled_keys_beside_windows():
+    """41 of 43 layers keep 127 keys that are the values too; keys of 4 tokens leave the last four's values and gates."""
+    got = kvcache(load_model("deepseek-v4-flash"), 1, 4096).results()["kv_cache_bytes"]
+    windows = (41 + 2 * 2) * 127 * 512 * 2
+    assert got == windows + 21 * (1024 * 2 + 4 * (2 + 4)) * (512 + 128) + 20 * 32 * 512 * 2
+
+
 def test_the_largest_sequence_is_the_last_before_one_that_does_not_fit(llmcalc):
     def need(tokens):
         ran = llmcalc(f"memory --model deepseek-v4-flash --seq-len {tokens} --gpu 200GB --format json")

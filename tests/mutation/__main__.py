@@ -64,6 +64,7 @@ PARTS = (
         "byte-counting folds", ("estimator/stack/replay.py", "estimator/kv/layers.py", "estimator/moments/run.py",
                                 "estimator/moments/standing.py", "estimator/moments/outcome.py"),
         ("tests/memory/test_folds.py", "tests/memory/test_standing.py", "tests/kvcache", "tests/golden",
+         "tests/memory/test_repeated.py",
          "tests/memory/test_memory.py", "tests/accuracy/test_gpu_memory.py", "tests/accuracy/test_gpu_sharded.py"),
     ),
 )  # fmt: skip
@@ -331,6 +332,9 @@ KNOWN: dict[str, str] = {
     "estimator/stack/replay.py: settle: Add -> Sub": "a slice that ends before it begins is one that ends there",
     "estimator/stack/replay.py: _rename: GtE -> Gt": "of none missing none is moved",
     "estimator/stack/replay.py: _rename: 0 -> 1": "of none missing none is moved",
+    "estimator/stack/replay.py: _rename: Gt -> GtE": "of none held none is moved",
+    "estimator/stack/replay.py: holders: And -> Or": "two entries of one size are paired by _rename as one is",
+    "estimator/stack/replay.py: holders: Is -> IsNot": "a whole number and a traced one are told apart by the number",
     "estimator/kv/layers.py: _pooled: GtE -> Gt": "16 bits are kept, or are what is taken instead",
     "estimator/formulas/params.py: active_params: 1 -> 2": "(1, 1): only whether both are equal is asked",
 }
