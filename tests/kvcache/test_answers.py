@@ -139,7 +139,7 @@ def test_one_more_token_of_pooled_keys_is_a_mean(tokens):
 
 
 def test_pooled_keys_beside_windows():
-    """41 of 43 layers keep 127 keys that are the values too; keys of 4 tokens leave the last four's values and gates."""
+    """41 of 43 layers keep 127 keys that are values too; of keys of 4 tokens the last four's values and gates stay."""
     got = kvcache(load_model("deepseek-v4-flash"), 1, 4096).results()["kv_cache_bytes"]
     windows = (41 + 2 * 2) * 127 * 512 * 2
     assert got == windows + 21 * (1024 * 2 + 4 * (2 + 4)) * (512 + 128) + 20 * 32 * 512 * 2
