@@ -18,6 +18,7 @@ from estimator.kv.layers import (
     layer_cache,
     merged,
     owners,
+    ripple,
 )
 from estimator.models import load_model
 
@@ -157,3 +158,20 @@ def test_parts_of_a_kind_are_one_row():
     assert [h.label for h in (Held("x", 0, kv_cache_bytes), Held("x (8 tokens)", 0, kv_cache_bytes, 1200))] == [
         "1 x layer", "1,200 x layers (8 tokens)"
     ]  # fmt: skip
+
+
+def test_ripple():
+    """Windows of pools of 4 and 128 tokens; blocks where a window moves on; twice what a token less than that holds."""
+    deepseek, gpt_oss, llama = (
+        load_model(n).architecture for n in ("deepseek-v4-flash", "gpt-oss-20b", "llama-3-8b")
+    )
+    assert ripple(deepseek, lambda tokens: 10 * tokens) == (128, 2 * 1270)
+    assert ripple(deepseek, lambda tokens: tokens, 48) == (384, 2 * 383)
+    assert ripple(gpt_oss, lambda tokens: 10 * tokens, 16) == (16, 2 * 150)
+    assert ripple(gpt_oss, lambda tokens: tokens) == ripple(llama, lambda tokens: tokens, 16) == (1, 0)
+
+
+def test_a_cache_without_an_encoder_s_tokens():
+    arch = load_model("flan-t5-base").architecture
+    assert cache_bytes(arch, 1, 10) == 12 * 2 * 10 * 768 * 2
+    assert cache_bytes(arch, 1, 10, 7) == 12 * 2 * (10 + 7) * 768 * 2

@@ -64,7 +64,7 @@ PARTS = (
         "byte-counting folds", ("estimator/stack/replay.py", "estimator/kv/layers.py", "estimator/moments/run.py",
                                 "estimator/moments/standing.py", "estimator/moments/outcome.py"),
         ("tests/memory/test_folds.py", "tests/memory/test_standing.py", "tests/kvcache", "tests/golden",
-         "tests/memory/test_repeated.py",
+         "tests/memory/test_repeated.py", "tests/memory/test_segments.py", "tests/memory/test_breakdown.py",
          "tests/memory/test_memory.py", "tests/accuracy/test_gpu_memory.py", "tests/accuracy/test_gpu_sharded.py"),
     ),
 )  # fmt: skip
