@@ -89,3 +89,24 @@ def test_layers_in_turn():
     ):  # fmt: skip
         given = [first, unlike]
         assert _in_turn(given) is given
+
+
+def test_the_last_layers_that_make_keys_store_them():
+    """Gemma 4 31B: 50 layers with a window, every sixth without; of E2B's 35 layers 13 and 14 are those that the last
+    20 take keys from (modeling_gemma4.py, store_full_length_kv), and the last of those 20 makes the first gradient."""
+    assert cut("gemma-4-31b") == [
+        (1024, 1, False), (1024, 48, False), (1024, 1, True), (None, 9, False), (None, 1, True)
+    ]  # fmt: skip
+    assert cut("gemma-4-e2b") == [
+        (512, 1, False), (512, 10, False), (512, 1, True), (None, 2, False), (None, 1, True),
+        (512, 15, False), (512, 1, False), (None, 3, False), (None, 1, False),
+    ]  # fmt: skip
+    assert cut("gemma-4-e2b", checkpointing="full")[5:9] == [
+        (512, 3, False), (512, 1, True), (None, 1, True), (512, 4, False)
+    ]  # fmt: skip
+
+
+def test_trained_layers_stand_apart():
+    """The lowest of them is one that passes no gradient on."""
+    found = split_layers(arch("llama-3-8b"), Workload(1, 64, top=2))
+    assert [(s.times, s.trains) for s in found] == [(1, False), (29, False), (1, True), (1, True)]
