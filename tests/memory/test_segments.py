@@ -110,3 +110,17 @@ def test_trained_layers_stand_apart():
     """The lowest of them is one that passes no gradient on."""
     found = split_layers(arch("llama-3-8b"), Workload(1, 64, top=2))
     assert [(s.times, s.trains) for s in found] == [(1, False), (29, False), (1, True), (1, True)]
+
+
+def times(model, m=None, **load):
+    return [s.times for s in split_layers(model, Workload(1, 64, **load), m)]
+
+
+def test_what_all_layers_share_gets_its_first_gradient_from_the_last():
+    llama = arch("llama-3-8b")
+    assert times(arch("albert-base-v2-encoder")) == [1, 10, 1]  # one layer's weights
+    assert times(arch("flan-t5-base")) == [1, 10, 1, 1, 10, 1]  # the encoder's output, positions
+    assert times(llama, SimpleNamespace(hands_on=False, ahead=print)) == [1, 30, 1]  # what an adapter makes before it
+    blocks = llama._replace(layers=tuple(x._replace(ahead=x.mlp) for x in llama.layers))
+    assert times(blocks) == times(blocks, SimpleNamespace(hands_on=False, ahead=None)) == [1, 30, 1]
+    assert times(llama, SimpleNamespace(hands_on=False, ahead=None)) == times(llama) == [1, 31]

@@ -16,6 +16,8 @@ from estimator.moments.standing import TABLES, buffer_bytes, later, rotary_bytes
 from estimator.moments.workload import Workload
 from estimator.optimizers import OPTIMIZERS, copy_bytes, held_bytes
 from estimator.parallel.ddp import bucket_bytes
+from estimator.peft.arguments import FROZEN
+from estimator.peft.asked import build_adapter
 from estimator.stack.offload import LEAST_INPUT
 from estimator.stack.packed import is_packed, packed_bytes
 from estimator.stack.releases import PRESENT
@@ -98,9 +100,10 @@ def replace_weight(arch, shape):
 def test_a_table_of_cosines_is_a_buffer_in_training_alone():
     arch = llama(head_dim=32)
     old = replace(PRESENT, table=True)
-    assert buffer_bytes(arch, Workload(1, 8, release=old)) == -(-1000 * 32 * 4 // 512) * 512
+    old_run = Workload(1, 8, release=old)
+    assert buffer_bytes(arch, old_run) == -(-1000 * 32 * 4 // 512) * 512
     assert buffer_bytes(arch, Workload(1, 8, release=old, training=False)) == 0
-    assert buffer_bytes(arch, Workload(1, 8)) == 0
+    assert buffer_bytes(arch, Workload(1, 8)) == buffer_bytes(arch._replace(max_positions=None), old_run) == 0
     assert buffer_bytes(load_model("gpt2").architecture, Workload(1, 8, release=old)) == 0
     assert ("model", "buffers") not in standing(arch, Workload(1, 8), [], None)
     assert standing(arch, Workload(1, 8, release=old), [], None)["model", "buffers"] == 128_000
@@ -151,3 +154,46 @@ def test_a_cache_that_holds_more_than_its_windows_is_said(llmcalc, model, tokens
     ran = llmcalc(f"memory {model} --seq-len {tokens} --format json")
     assert any("of which the window is a view" in x for x in ran.json["assumptions"]) == more
     assert ("once the prompt has passed" in llmcalc(f"memory {model} --seq-len {tokens}").out) == more
+
+
+def test_a_tower_that_sees_no_image_has_no_states():
+    arch = load_model("gemma-3-27b-multimodal").architecture
+    everything, text = (
+        {t.shape: t for t in trained_tensors(arch, Workload(1, 64, blind=blind))} for blind in (False, True)
+    )
+    assert set(everything) > set(text)
+    tower = sum(w.total for w in arch.towers[0].weights())
+    counted = [
+        sum(prod(t.shape) * t.times for t in trained_tensors(arch, Workload(1, 64, blind=blind)))
+        for blind in (False, True)
+    ]
+    assert counted[0] - counted[1] == tower
+
+
+def test_an_adapter_s_tensors_that_never_get_a_gradient_have_no_states():
+    """``idle``: of so many of its layers."""
+    arch = load_model("gpt2").architecture
+    made = adapted(arch)
+    first = made.tensors[0]
+    parts = (
+        first._replace(times=4, idle=1), first._replace(times=4, idle=4), first._replace(times=4, state=FROZEN)
+    )  # fmt: skip
+    found = trained_tensors(arch, Workload(1, 64, adapter=replace(made, tensors=parts, unfrozen=())))
+    assert [(t.shape, t.times) for t in found] == [(first.shape, 3)]
+
+
+def test_weights_that_an_adapter_takes_off_the_card_leave_their_biases():
+    """FRoD's runtime_offload_base_weight."""
+    arch = load_model("gpt2").architecture
+    config = {"model_type": "gpt2", "hidden_size": 768, "num_hidden_layers": 12}
+    there, away = (
+        standing(
+            arch,
+            Workload(1, 64, adapter=build_adapter(
+                arch, "gpt2", config, "frod", None, ["attn.c_proj"], {"runtime_offload_base_weight": off}
+            )),
+            [], None,
+        )["model", "weights"]
+        for off in (False, True)
+    )  # fmt: skip
+    assert there - away == 12 * 768 * 768 * 2
