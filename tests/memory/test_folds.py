@@ -280,3 +280,10 @@ def test_defaults_are_nothing():
     assert (Replay().level, Replay().peak) == (0, 0)
     out = Outcome([], 5)
     assert (out.states, out.gradients, out.trained, out.base, out.unmet) == (0, 0, [], {}, ())
+
+
+def test_what_is_alive_is_added_up_and_an_outcome_begins_at_nothing():
+    label = ("a", "x")
+    assert Alive({label: 5}, [(1, (8, label))], (1, 0, 0), {label: 3, ("b", "y"): 2})() == {label: 16, ("b", "y"): 2}
+    made = Outcome([], 7)
+    assert (made.weights, made.states, made.gradients, made.operations) == (7, 0, 0, 0)
