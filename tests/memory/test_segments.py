@@ -52,7 +52,7 @@ def test_ends():
     found = [_ends(5, first, last) for first in (False, True) for last in (False, True)]
     assert found == [[5], [4, 1], [1, 4], [1, 3, 1]]
     assert _ends(1, True, True) == [1]
-    assert _ends(2, True, True) == [1, 1]
+    assert _ends(2, True, True) == _ends(2, True, False) == [1, 1]
 
 
 def test_layers_in_order_are_those_whose_keys_are_reused_and_recomputed():
