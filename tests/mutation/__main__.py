@@ -335,6 +335,8 @@ KNOWN: dict[str, str] = {
     "estimator/stack/replay.py: _rename: Gt -> GtE": "of none held none is moved",
     "estimator/stack/replay.py: holders: And -> Or": "two entries of one size are paired by _rename as one is",
     "estimator/stack/replay.py: holders: Is -> IsNot": "a whole number and a traced one are told apart by the number",
+    "estimator/moments/run.py: _by_kind: 0 -> 1": "how many train is read only where some are frozen",
+    "estimator/moments/run.py: _storing: 0 -> 1": "a key of its own for what is no attention: none has a window of 1",
     "estimator/kv/layers.py: _pooled: GtE -> Gt": "16 bits are kept, or are what is taken instead",
     "estimator/formulas/params.py: active_params: 1 -> 2": "(1, 1): only whether both are equal is asked",
 }
