@@ -12,14 +12,22 @@ from estimator.config import Config
 from estimator.families import build
 from estimator.inventory import CONV1D, LINEAR, NORM
 from estimator.models import load_model
-from estimator.moments.standing import TABLES, buffer_bytes, later, rotary_bytes, standing, trained_tensors
+from estimator.moments.standing import (
+    TABLES,
+    buffer_bytes,
+    later,
+    rotary_bytes,
+    standing,
+    trained_tensors,
+    weight_tensors,
+)
 from estimator.moments.workload import Workload
 from estimator.optimizers import OPTIMIZERS, copy_bytes, held_bytes
 from estimator.parallel.ddp import bucket_bytes
 from estimator.peft.arguments import FROZEN
 from estimator.peft.asked import build_adapter
 from estimator.stack.offload import LEAST_INPUT
-from estimator.stack.packed import is_packed, packed_bytes
+from estimator.stack.packed import INT8, is_packed, packed_bytes
 from estimator.stack.releases import PRESENT
 from tests.memory.test_folds import adapted
 
@@ -197,3 +205,18 @@ def test_weights_that_an_adapter_takes_off_the_card_leave_their_biases():
         for off in (False, True)
     )  # fmt: skip
     assert there - away == 12 * 768 * 768 * 2
+
+
+def test_llm_int8_has_a_scale_for_each_output():
+    """64 outputs of 128 inputs in the MLP's last matrix."""
+    found = {w.name: parts for w, parts in weight_tensors(llama(), Workload(1, 8, quantization=INT8))}
+    assert found["model.layers.{i}.mlp.down_proj.weight"] == [64 * 128, 64 * 4]
+    assert found["model.layers.{i}.mlp.up_proj.weight"] == [64 * 128, 128 * 4]
+
+
+def test_matrices_that_galore_projects():
+    arch = load_model("gpt2").architecture
+    weights = list(arch.weights())
+    one = next(w.name for w in weights if w.role == CONV1D)
+    found = trained_tensors(arch, Workload(1, 8, projected=frozenset([one])))
+    assert [t.matrix for t in found] == [w.name == one for w in weights]
