@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,7 @@ from estimator.stack.packed import is_packed
 from estimator.stack.releases import PRESENT
 from estimator.stack.replay import Replay, alive, holders, settle
 from estimator.stack.tape import Tape
+from estimator.trace import recording
 
 SIZES = (0, 1, 5, 512, 1000)
 
@@ -287,3 +289,28 @@ def test_what_is_alive_is_added_up_and_an_outcome_begins_at_nothing():
     assert Alive({label: 5}, [(1, (8, label))], (1, 0, 0), {label: 3, ("b", "y"): 2})() == {label: 16, ("b", "y"): 2}
     made = Outcome([], 7)
     assert (made.weights, made.states, made.gradients, made.operations) == (7, 0, 0, 0)
+
+
+def test_a_recorded_peak_is_placed_when_it_is_read():
+    log = [(1, (8, ("a", "x")))]
+    token = recording.set(SimpleNamespace(key=lambda size: size))
+    try:
+        assert holders(log, SimpleNamespace(place=lambda: (1, 0, 0))) == {(("a", "x"), 8): [1, 8]}
+        assert holders(log, None) == {}
+    finally:
+        recording.reset(token)
+
+
+def test_a_machine_asks_an_adapter_of_what_its_layers_have():
+    config = {"model_type": "gpt2", "hidden_size": 768, "num_hidden_layers": 12}
+    arch = load_model("gpt2").architecture
+    cpt = build_adapter(arch, "gpt2", config, "cpt", None, None, {"cpt_token_ids": [1, 2, 3]})
+    assert machine(arch, Workload(2, 8, adapter=cpt), Tape()).after is not None
+    assert machine(arch, Workload(2, 8, adapter=cpt, training=False), Tape()).after is None
+    two = build_adapter(arch, "gpt2", config, "lora", 8, ["attn.c_attn"], {"rank_pattern": {"h.0.attn.c_attn": 3}})
+    m = machine(arch, Workload(2, 8, adapter=two), Tape())
+    (name, spec), = m.varied.items()
+    m.segment_without = frozenset([(name, 0)])
+    assert m.adapters(name) is spec.also[0]
+    m.segment_without = frozenset([(name, 1)])
+    assert m.adapters(name) is spec
