@@ -18,8 +18,8 @@ def longest(need: Callable[[int], int], room: int, ripple: tuple[int, int] = (1,
     found = _aimed(need, room)
     span, fall = ripple
     end = n = LIMIT if found is None else found
-    for _ in range(min(span, BEYOND) if span > 1 else 0):  # does a smaller one not fit?
-        if n <= max(end - span, 1):
+    for _ in range(min(span - 1, BEYOND)):  # does a smaller one not fit? what fits does whole spans before, too
+        if n <= 1:
             break
         n -= 1
         at = need(n)

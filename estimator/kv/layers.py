@@ -277,11 +277,10 @@ def cache_bytes(arch: Architecture, b: Any, s: Any, s_enc: Any = 0, bits: Any = 
     return sum(h.bytes for h in cache_parts(arch, b, s, s_enc, bits, cache))
 
 
-def ripple(arch: Architecture, held: Callable[[int], int], block: int = 1) -> tuple[int, int]:
-    """(tokens, bytes): a cache of that many more tokens is never smaller, and of fewer more never by so many bytes.
+def span(arch: Architecture, block: int = 1) -> int:
+    """Tokens of which a cache of so many more is never smaller; of fewer more it may be.
 
     Tokens that fill no window of a pool wait as they are, and a window that moves on may touch a paged ``block`` less.
-    ``held``: bytes of so many tokens; the second number is twice what fewer than ``tokens`` can come to.
     """
     spans = [1]
     for layer, _ in owners(arch):
@@ -290,5 +289,13 @@ def ripple(arch: Architecture, held: Callable[[int], int], block: int = 1) -> tu
             spans += [p.ratio for p in (a.pool, *([a.pool.chooser.pool] if a.pool.chooser else []))]
         if isinstance(a, Attention) and a.window is not None:
             spans.append(block)
-    tokens = lcm(*spans)
+    return lcm(*spans)
+
+
+def ripple(arch: Architecture, held: Callable[[int], int], block: int = 1) -> tuple[int, int]:
+    """(tokens, bytes): a cache of that many more tokens is never smaller, and of fewer more never by so many bytes.
+
+    ``held``: bytes of so many tokens; the second number is twice what fewer than ``tokens`` can come to.
+    """
+    tokens = span(arch, block)
     return tokens, 0 if tokens == 1 else 2 * held(tokens - 1)

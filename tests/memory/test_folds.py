@@ -205,17 +205,20 @@ def test_the_last_layer_of_a_group_that_trains_trains():
     assert [s.times for s in split_layers(two, Workload(1, 8, stage=2, gpus=2))] == [1, 1, 1]
 
 
-def adapted(arch, **args):
+def with_adapter(arch, method, rank=None, targets=None, **args):
     config = {"model_type": "gpt2", "hidden_size": 768, "num_hidden_layers": 12}
-    return build_adapter(arch, "gpt2", config, "lora", 8, ["attn.c_attn"], args)
+    return build_adapter(arch, "gpt2", config, method, rank, targets, args)
+
+
+def adapted(arch, **args):
+    return with_adapter(arch, "lora", 8, ["attn.c_attn"], **args)
 
 
 def test_virtual_tokens_stand_before_the_others():
     """Of prompts in every sequence, of prefixes among the keys alone."""
-    config = {"model_type": "gpt2", "hidden_size": 768, "num_hidden_layers": 12}
     arch = load_model("gpt2").architecture._replace(encoder_tokens=30)
     for method, want in (("prompt_tuning", (13, 13, 35, 0, 5, False)), ("prefix_tuning", (8, 13, 30, 5, 0, True))):
-        made = build_adapter(arch, "gpt2", config, method, None, None, {"num_virtual_tokens": 5})
+        made = with_adapter(arch, method, num_virtual_tokens=5)
         m = machine(arch, Workload(2, 8, adapter=made), Tape())
         assert (m.s, m.kv, m.enc_tokens, m.prefix, m.prompted, m.blocks) == want
 
@@ -302,12 +305,11 @@ def test_a_recorded_peak_is_placed_when_it_is_read():
 
 
 def test_a_machine_asks_an_adapter_of_what_its_layers_have():
-    config = {"model_type": "gpt2", "hidden_size": 768, "num_hidden_layers": 12}
     arch = load_model("gpt2").architecture
-    cpt = build_adapter(arch, "gpt2", config, "cpt", None, None, {"cpt_token_ids": [1, 2, 3]})
+    cpt = with_adapter(arch, "cpt", cpt_token_ids=[1, 2, 3])
     assert machine(arch, Workload(2, 8, adapter=cpt), Tape()).after is not None
     assert machine(arch, Workload(2, 8, adapter=cpt, training=False), Tape()).after is None
-    two = build_adapter(arch, "gpt2", config, "lora", 8, ["attn.c_attn"], {"rank_pattern": {"h.0.attn.c_attn": 3}})
+    two = adapted(arch, rank_pattern={"h.0.attn.c_attn": 3})
     m = machine(arch, Workload(2, 8, adapter=two), Tape())
     (name, spec), = m.varied.items()
     m.segment_without = frozenset([(name, 0)])

@@ -25,11 +25,10 @@ from estimator.moments.workload import Workload
 from estimator.optimizers import OPTIMIZERS, copy_bytes, held_bytes
 from estimator.parallel.ddp import bucket_bytes
 from estimator.peft.arguments import FROZEN
-from estimator.peft.asked import build_adapter
 from estimator.stack.offload import LEAST_INPUT
 from estimator.stack.packed import INT8, is_packed, packed_bytes
 from estimator.stack.releases import PRESENT
-from tests.memory.test_folds import adapted
+from tests.memory.test_folds import adapted, with_adapter
 
 
 def llama(**more):
@@ -193,17 +192,13 @@ def test_an_adapter_s_tensors_that_never_get_a_gradient_have_no_states():
 def test_weights_that_an_adapter_takes_off_the_card_leave_their_biases():
     """FRoD's runtime_offload_base_weight."""
     arch = load_model("gpt2").architecture
-    config = {"model_type": "gpt2", "hidden_size": 768, "num_hidden_layers": 12}
     there, away = (
-        standing(
-            arch,
-            Workload(1, 64, adapter=build_adapter(
-                arch, "gpt2", config, "frod", None, ["attn.c_proj"], {"runtime_offload_base_weight": off}
-            )),
-            [], None,
-        )["model", "weights"]
-        for off in (False, True)
-    )  # fmt: skip
+        standing(arch, Workload(1, 64, adapter=made), [], None)["model", "weights"]
+        for made in (
+            with_adapter(arch, "frod", targets=["attn.c_proj"], runtime_offload_base_weight=off)
+            for off in (False, True)
+        )
+    )
     assert there - away == 12 * 768 * 768 * 2
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimator.kv.layers import ripple
+from estimator.kv.layers import span
 from estimator.models import load_model
 from tests.properties.asked import lines, models, results, rows, some
 from tests.properties.holds import count
@@ -48,7 +48,7 @@ def a_block_each(argv: list[str]) -> int:
 
 def in_step(argv: list[str], sizes: list[int]) -> list[int]:
     """Sizes of which as many tokens wait for a window of a pool: one that is full is one key, and takes less."""
-    waiting, _ = ripple(load_model(argv[argv.index("--model") + 1]).architecture, lambda tokens: 0)
+    waiting = span(load_model(argv[argv.index("--model") + 1]).architecture)
     return sorted({n // waiting * waiting + 1 + sizes[0] % waiting for n in sizes}) if waiting > 1 else sizes
 
 

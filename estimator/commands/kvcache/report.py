@@ -14,7 +14,7 @@ from estimator.errors import InputError
 from estimator.families.base import Attention
 from estimator.fit import YES, Fit, fit_of, require_fit
 from estimator.formulas.kvcache import mla_cache_bytes
-from estimator.kv.layers import KV_FORMATS, Held, Store, cache_parts, ripple
+from estimator.kv.layers import KV_FORMATS, Held, Store, cache_parts, ripple, span
 from estimator.models import Model
 from estimator.ops import ceil_div
 from estimator.questions import ask
@@ -114,10 +114,10 @@ def _beside(p: CachePlan, parts: list[Held]) -> list[Node]:
     def bare(b: Any, n: Any, store: Store = plain) -> Any:
         return sum(h.bytes for h in cache_parts(arch, b, n, p.s_enc, bits, store=store))
 
-    span, _ = ripple(arch, lambda tokens: 0)  # what waits for a window of a pool comes and goes
-    more = bare(1, p.n + span) - bare(1, p.n)
-    note = f"the mean of {span} more" if span > 1 else ""
-    more = ceil_div(more, span) if span > 1 else more
+    tokens = span(arch)  # what waits for a window of a pool comes and goes
+    more = bare(1, p.n + tokens) - bare(1, p.n)
+    note = f"the mean of {tokens} more" if tokens > 1 else ""
+    more = ceil_div(more, tokens) if tokens > 1 else more
     out = [Node("bytes_per_token", "One more token of one sequence", more, BYTES, note=note)]
     latents = [h.bytes for h in cache_parts(arch, p.b, p.n, p.s_enc, bits) if h.latent]
     if latents:

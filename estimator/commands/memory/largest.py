@@ -49,8 +49,13 @@ def _ripple(q: Memory) -> tuple[int, int]:
     """Of a cache that shrinks where a pool's window is full: estimator.kv.layers.ripple."""
     from estimator.kv.layers import cache_bytes, ripple
 
-    batch, arch = int(value_of(plan(replace(q, largest=None, seq_len=1)).load.b)), q.model.architecture
-    return ripple(arch, lambda t: int(value_of(cache_bytes(arch, batch, t, t))))
+    arch = q.model.architecture
+
+    def held(tokens: int) -> int:
+        batch = plan(replace(q, largest=None, seq_len=1)).load.b
+        return int(value_of(cache_bytes(arch, batch, tokens, tokens)))
+
+    return ripple(arch, held)
 
 
 def largest_served(q: Memory) -> Report:
